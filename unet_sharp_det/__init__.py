@@ -1,0 +1,16 @@
+"""Skip schemes of UNet++, UNet 3+ and UNet# for detectron2.
+
+Importing the package registers its builders with detectron2, as ``import detectron2.modeling``
+does with detectron2's own: afterwards ``MODEL.BACKBONE.NAME: build_skip_fpn_backbone`` works.
+"""
+
+try:
+    import detectron2  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "unet_sharp_det needs detectron2, which is not on the Python package index under its own "
+        "name. From a checkout of unet_sharp_det run:  bash tools/setup_env.sh --detectron2-only "
+        "\"$(command -v python)\"   (GPU users may instead build it by detectron2's own INSTALL.md)."
+    ) from error
+
+__version__ = "0.1.0"
