@@ -14,3 +14,8 @@ except ImportError as error:
     ) from error
 
 __version__ = "0.1.0"
+
+from .config import add_unet_sharp_config  # noqa: E402
+from .modeling import SkipFPN, SkipGrid  # noqa: E402
+
+__all__ = ["SkipFPN", "SkipGrid", "add_unet_sharp_config"]

@@ -1,0 +1,251 @@
+"""Skip schemes as tables: which maps each node of a grid takes in. No torch, no image dimension.
+
+A grid has ``depth`` levels (0 the finest) and columns (0 the encoder). ``X[i,j]`` is the node of
+level ``i`` and column ``j``; the ``X[i,0]`` are given from outside. A *table* maps every other node
+to its inputs, in evaluation order::
+
+    {(level, column): [Edge(level, column, conv), ...]}
+
+What the edges do to the maps is the interpreter's business (:mod:`.modeling.skip_grid`): the
+resize of an edge follows from the two levels, and ``conv`` says that the scheme's equation wraps
+the edge in a convolution ``f``.
+
+To add a scheme, write its function here under its equation and decorate it with
+:func:`register_scheme`; necks, configs and tests find it by its name.
+"""
+
+import graphlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from .errors import SchemeError, look_up_option
+
+Node = tuple[int, int]
+
+
+class Edge(NamedTuple):
+    """One input of a node: the source ``X[level, column]``, convolved on its way if ``conv``."""
+
+    level: int
+    column: int
+    conv: bool = False
+
+    @property
+    def source(self) -> Node:
+        return (self.level, self.column)
+
+
+Table = dict[Node, list[Edge]]
+
+_SCHEMES: dict[str, Callable[[int], Table]] = {}
+_ALIASES: dict[str, str] = {}
+
+
+def register_scheme(name: str, aliases: Iterable[str] = ()):
+    """Decorate a function ``depth -> Table`` to make it known as ``name`` and by ``aliases``."""
+
+    def register(function):
+        for key in (name, *aliases):
+            if _ALIASES.get(key.lower(), name) != name or (key == name and name in _SCHEMES):
+                raise SchemeError(f"skip scheme name '{key}' is taken; choose another one.")
+            _ALIASES[key.lower()] = name
+        _SCHEMES[name] = function
+        return function
+
+    return register
+
+
+def scheme_names() -> list[str]:
+    """The canonical names of all registered schemes, in order of registration."""
+    return list(_SCHEMES)
+
+
+def resolve_scheme(name: str) -> str:
+    """Return the canonical name of a scheme.
+
+    Args:
+        name: a canonical name or alias, upper or lower case.
+
+    Raises:
+        SchemeError: the name is unknown, or empty, as YAML makes it of an unquoted ``#``.
+    """
+    if name is None or name == "":
+        raise SchemeError(
+            "MODEL.FPN.SKIP_SCHEME is empty. YAML reads an unquoted # as a comment: write "
+            "'SKIP_SCHEME: unetsharp', or \"#\" in quotes. "
+            f"Available: {', '.join(scheme_names())}."
+        )
+    key = str(name).lower()
+    look_up_option(key, _ALIASES, "MODEL.FPN.SKIP_SCHEME", SchemeError)
+    return _ALIASES[key]
+
+
+def build_table(scheme: str, depth: int) -> Table:
+    """Return the validated table of ``scheme`` for a grid of ``depth`` >= 2 levels."""
+    name = resolve_scheme(scheme)
+    if depth < 2:
+        raise SchemeError(f"skip scheme '{name}' needs at least 2 levels, got {depth}.")
+    table = _SCHEMES[name](depth)
+    validate_table(table, depth, output_nodes(table, depth))
+    return table
+
+
+# --------------------------------------------------------------------------------------------
+# The schemes
+# --------------------------------------------------------------------------------------------
+
+
+@register_scheme("fpn", aliases=("unet", "plain"))
+def fpn(depth: int) -> Table:
+    """The plain top-down path of UNet and FPN: a level's encoder map and the level below.
+
+    ``X[i,D-i] = H( X[i,0], U(X[i+1,D-i-1]) )``, D = depth - 1 (Ronneberger et al. 2015, Fig. 1;
+    Lin et al. 2017, Fig. 3).
+    """
+    last = depth - 1
+    return {
+        (i, last - i): [Edge(i, 0), Edge(i + 1, last - i - 1)] for i in reversed(range(last))
+    }
+
+
+@register_scheme("unetpp", aliases=("++", "unet++", "unet2+"))
+def unetpp(depth: int) -> Table:
+    """UNet++: dense along a level, and the level below of the column before.
+
+    ``X[i,j] = H( [X[i,0], ..., X[i,j-1]], U(X[i+1,j-1]) )`` (Zhou et al. 2019, Eq. 1).
+    """
+    return {(i, j): [*_row(i, j), Edge(i + 1, j - 1)] for i, j in _triangle(depth)}
+
+
+@register_scheme("unet3p", aliases=("+++", "unet+++", "unet3+"))
+def unet3p(depth: int) -> Table:
+    """UNet 3+: every decoder node sees all scales, each through a convolution of its own.
+
+    ``D[i] = H( [f(P(E[k]))]_{k<i}, f(E[i]), [f(U(D[k]))]_{k>i} )`` with ``E[i] = X[i,0]``,
+    ``D[i] = X[i,D-i]``, ``D[D] = E[D]`` (Huang et al. 2020, Eq. 1).
+    """
+    last = depth - 1
+    return {
+        (i, last - i): [Edge(k, 0, conv=True) for k in range(i + 1)]
+        + [Edge(k, last - k, conv=True) for k in range(i + 1, depth)]
+        for i in reversed(range(last))
+    }
+
+
+@register_scheme("unetsharp", aliases=("#", "unet#"))
+def unetsharp(depth: int) -> Table:
+    """UNet#: dense as UNet++, and full-scale along the node's anti-diagonal.
+
+    ``X[i,j] = H( [X[i,0], ..., X[i,j-1]], U(X[i+1,j-1]), [f(U(X[i+j-k,k]))]_{k=0..j-2} )``
+    (Qian et al. 2022, Eq. 1, as its two worked examples in Sec. 2.1 correct the printed form).
+    """
+    return {
+        (i, j): [*_row(i, j), Edge(i + 1, j - 1)]
+        + [Edge(i + j - k, k, conv=True) for k in range(j - 1)]
+        for i, j in _triangle(depth)
+    }
+
+
+def _triangle(depth: int) -> list[Node]:
+    """The nodes with ``level + column < depth`` right of the encoder, column by column."""
+    return [(i, j) for j in range(1, depth) for i in range(depth - j)]
+
+
+def _row(level: int, column: int) -> list[Edge]:
+    """All nodes of a level before ``column``."""
+    return [Edge(level, k) for k in range(column)]
+
+
+# --------------------------------------------------------------------------------------------
+# What can be asked of a table
+# --------------------------------------------------------------------------------------------
+
+
+def output_nodes(table: Table, depth: int) -> list[Node]:
+    """The last node of every level, finest first: the outputs of a pyramid."""
+    columns = [[j for i, j in table if i == level] for level in range(depth)]
+    return [(level, max(found, default=0)) for level, found in enumerate(columns)]
+
+
+def ancestors(table: Table, outputs: Iterable[Node]) -> set[Node]:
+    """All nodes that the values of ``outputs`` depend on, themselves included."""
+    reached: set[Node] = set()
+    pending = list(outputs)
+    while pending:
+        node = pending.pop()
+        if node not in reached:
+            reached.add(node)
+            pending.extend(edge.source for edge in table.get(node, ()))
+    return reached
+
+
+def prune(table: Table, outputs: Iterable[Node]) -> Table:
+    """The part of ``table`` that ``outputs`` need: pruning is reachability.
+
+    For UNet++ and UNet#, ``prune(table, [(0, k)])`` is the paper's ``L^k`` (Sec. 3.4.3).
+
+    Raises:
+        SchemeError: an output is not a node of the table.
+    """
+    outputs = list(outputs)
+    for node in outputs:
+        if node not in table and node[1] != 0:
+            raise SchemeError(f"{_name(node)} is no node of the table; nodes: {_names(table)}.")
+    kept = ancestors(table, outputs)
+    return {node: edges for node, edges in table.items() if node in kept}
+
+
+def validate_table(table: Table, depth: int, outputs: Iterable[Node]) -> None:
+    """Check that a table can be run and that nothing in it is idle.
+
+    Every input exists and comes before its node, no input comes twice, and every node, the
+    encoder's ``X[0..depth-1, 0]`` included, reaches an output (an idle one would leave parameters
+    without gradient, which breaks distributed training).
+
+    Raises:
+        SchemeError: naming the node and the reason.
+    """
+    _check_nodes(table, depth)
+    _check_acyclic(table)
+    defined = {(level, 0) for level in range(depth)}
+    for node, edges in table.items():
+        sources = [edge.source for edge in edges]
+        for source in sources:
+            if source not in defined:
+                raise SchemeError(f"{_name(node)} takes {_name(source)}, which comes after it.")
+        if len(set(sources)) != len(sources):
+            raise SchemeError(f"{_name(node)} takes the same input twice: {_names(sources)}.")
+        defined.add(node)
+    idle = defined - ancestors(table, outputs)
+    if idle:
+        raise SchemeError(f"no output depends on {_names(sorted(idle))}; outputs: {_names(outputs)}.")
+
+
+def _check_nodes(table: Table, depth: int) -> None:
+    for node, edges in table.items():
+        if not (0 <= node[0] < depth and node[1] >= 1):
+            raise SchemeError(
+                f"{_name(node)} lies outside the grid: levels 0..{depth - 1}, columns from 1."
+            )
+        if not edges:
+            raise SchemeError(f"{_name(node)} has no input.")
+        for edge in edges:
+            in_encoder = edge.column == 0 and 0 <= edge.level < depth
+            if not in_encoder and edge.source not in table:
+                raise SchemeError(f"{_name(node)} takes {_name(edge.source)}, which is not defined.")
+
+
+def _check_acyclic(table: Table) -> None:
+    graph = {node: [edge.source for edge in edges] for node, edges in table.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        raise SchemeError(f"the table has a cycle: {_names(error.args[1])}.") from None
+
+
+def _name(node: Node) -> str:
+    return f"X[{node[0]},{node[1]}]"
+
+
+def _names(nodes: Iterable[Node]) -> str:
+    return ", ".join(map(_name, nodes))
