@@ -41,9 +41,10 @@ def look_up_option(name, options: Iterable[str], what: str, error=UserError):
     options = list(options)
     if name in options:
         return name
-    nearest = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(str(name), options, n=5, cutoff=0.5)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
-    raise error(f"{what}: '{name}' is not known.{hint} Available: {', '.join(options)}.")
+    shown = options if len(options) <= 30 else [*nearest, f"... ({len(options)} in all)"]
+    raise error(f"{what}: '{name}' is not known.{hint} Available: {', '.join(shown)}.")
 
 
 def run_cli(main: Callable[[], int]) -> None:

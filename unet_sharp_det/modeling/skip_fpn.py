@@ -131,9 +131,7 @@ class SkipFPN(Backbone):
             if recipe.output_conv or node[1] == 0 or width != out_channels:
                 self.add_module(f"fpn_output{stage}", _linear_conv(width, out_channels, 3, norm))
 
-        top_levels = top_block.num_levels if top_block is not None else 0
-        last = self._stages[-1]
-        stages = self._stages + list(range(last + 1, last + 1 + top_levels))
+        stages = self._stages + _top_stages(top_block, self._stages, self.in_features)
         self._out_feature_strides = {f"p{stage}": 2**stage for stage in stages}
         self._out_features = list(self._out_feature_strides)
         self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
@@ -171,6 +169,15 @@ class SkipFPN(Backbone):
             top = self.top_block(features[source] if source in features else pyramid[source])
             pyramid.update(zip(self._out_features[len(results) :], top, strict=True))
         return pyramid
+
+
+def _top_stages(top_block, stages: list[int], in_features: Sequence[str]) -> list[int]:
+    """The stages that ``top_block`` adds above the last one."""
+    if top_block is None:
+        return []
+    sources = [*in_features, *(f"p{stage}" for stage in stages)]
+    look_up_option(top_block.in_feature, sources, "top_block.in_feature", ConfigError)
+    return [stages[-1] + 1 + level for level in range(top_block.num_levels)]
 
 
 def _linear_conv(in_channels: int, out_channels: int, kernel_size: int, norm) -> Conv2d:
@@ -235,10 +242,12 @@ def _build_top_block(fpn, bottom_up: Backbone) -> Optional[nn.Module]:
     look_up_option(
         fpn.TOP_BLOCK, ("maxpool", "p6p7", "none"), "MODEL.FPN.TOP_BLOCK", ConfigError
     )
-    if fpn.TOP_BLOCK == "maxpool":
-        return LastLevelMaxPool()
+    if fpn.TOP_BLOCK == "none":
+        return None
+    name = fpn.IN_FEATURES[-1]
+    last = bottom_up.output_shape()[name]
     if fpn.TOP_BLOCK == "p6p7":
-        last = fpn.IN_FEATURES[-1]
-        channels = bottom_up.output_shape()[last].channels
-        return LastLevelP6P7(channels, fpn.OUT_CHANNELS, in_feature=last)
-    return None
+        return LastLevelP6P7(last.channels, fpn.OUT_CHANNELS, in_feature=name)
+    top_block = LastLevelMaxPool()
+    top_block.in_feature = f"p{int(math.log2(last.stride))}"
+    return top_block

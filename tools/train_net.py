@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""Train or evaluate a detector from a YAML config.
+
+One machine:        tools/train_net.py --config-file C.yaml --num-gpus 2 OUTPUT_DIR out
+torchrun:           torchrun --nproc-per-node 2 tools/train_net.py --config-file C.yaml
+Go on after a stop: tools/train_net.py --config-file C.yaml --resume
+Evaluate only:      tools/train_net.py --config-file C.yaml --eval-only MODEL.WEIGHTS model.pth
+"""
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup
+
+from unet_sharp_det.checkpoint import SkipCheckpointer
+from unet_sharp_det.engine import NucleiTrainer, fall_back_to_cpu, launch, setup_cfg
+from unet_sharp_det.errors import run_cli
+
+
+def setup(args) -> CfgNode:
+    cfg = setup_cfg(args.config_file, args.opts)
+    fall_back_to_cpu(cfg)
+    cfg.freeze()
+    default_setup(cfg, args)
+    return cfg
+
+
+def main(args) -> None:
+    cfg = setup(args)
+    if args.eval_only:
+        evaluate(cfg)
+        return
+    trainer = NucleiTrainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    trainer.train()
+
+
+def evaluate(cfg: CfgNode) -> None:
+    model = NucleiTrainer.build_model(cfg)
+    SkipCheckpointer(model, partial=cfg.MODEL.WEIGHTS_PARTIAL).load(cfg.MODEL.WEIGHTS)
+    NucleiTrainer.test(cfg, model)
+
+
+def cli() -> int:
+    parser = default_argument_parser(epilog=__doc__)
+    args = parser.parse_args()
+    launch(main, args, setup_cfg(args.config_file, args.opts).MODEL.DEVICE)
+    return 0
+
+
+if __name__ == "__main__":
+    run_cli(cli)

@@ -1,0 +1,92 @@
+"""Starting workers: one process, detectron2's launcher, or torchrun's environment."""
+
+import os
+import sys
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import create_ddp_model
+from detectron2.engine import launch as detectron2_launch
+from detectron2.utils import comm
+from torch import nn
+from torch.multiprocessing import ProcessExitedException
+
+from ..errors import ConfigError, UserError
+
+
+def launch(main, args, device: str) -> None:
+    """Run ``main(args)`` in every worker that ``args`` or torchrun asks for.
+
+    Args:
+        main: a function of the module's top level, called as ``main(args)``.
+        args: of :func:`detectron2.engine.default_argument_parser`.
+        device: ``cuda`` or ``cpu``, what the config asks for. On ``cpu``, ``--num-gpus N`` starts
+            N processes that talk by gloo.
+
+    Raises:
+        ConfigError: more GPUs are asked for than there are.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _run_under_torchrun(main, args)
+        return
+    check_num_gpus(args.num_gpus, device)
+    if args.num_gpus * args.num_machines == 1:
+        main(args)
+        return
+    try:
+        detectron2_launch(
+            _run_worker,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(main, args),
+        )
+    except ProcessExitedException as error:
+        sys.exit(error.exit_code)
+
+
+def check_num_gpus(num_gpus: int, device: str) -> None:
+    """Raise a ConfigError if this machine has fewer GPUs, or CPUs, than workers are asked for."""
+    if num_gpus < 1:
+        raise ConfigError(f"--num-gpus {num_gpus}: at least one worker is needed.")
+    if device.startswith("cpu"):
+        available, kind = os.cpu_count() or 1, "CPU cores"
+    else:
+        available, kind = torch.cuda.device_count(), "GPUs"
+    if num_gpus > max(1, available):
+        raise ConfigError(
+            f"--num-gpus {num_gpus}, but this machine has {available} {kind}: ask for at most "
+            f"{max(1, available)}, or add 'MODEL.DEVICE cpu' to train in CPU processes."
+        )
+
+
+def distribute(model: nn.Module) -> nn.Module:
+    """Wrap ``model`` in DistributedDataParallel where there are several workers, GPU or CPU."""
+    on_gpu = next(model.parameters()).is_cuda
+    device_ids = [torch.cuda.current_device()] if on_gpu else None
+    return create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)
+
+
+def _run_under_torchrun(main, args) -> None:
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+    try:
+        _run_worker(main, args)
+    finally:
+        dist.destroy_process_group()
+
+
+def _run_worker(main, args) -> None:
+    """Run ``main`` in one of several workers; they share the cores, and rank 0 tells errors."""
+    if not torch.cuda.is_available():
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // comm.get_local_size()))
+    try:
+        main(args)
+    except UserError as error:
+        if comm.is_main_process():
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

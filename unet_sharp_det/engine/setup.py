@@ -1,0 +1,86 @@
+"""From the command line to a config: merging, and errors that name the nearest key."""
+
+import logging
+import os
+
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+
+from ..config import add_unet_sharp_config
+from ..errors import ConfigError, look_up_option
+
+logger = logging.getLogger(__name__)
+
+
+def setup_cfg(config_file: str = "", opts: list[str] | None = None) -> CfgNode:
+    """detectron2's defaults, the keys of this package, a YAML file and ``KEY VALUE`` pairs.
+
+    Args:
+        config_file: path of a YAML file, or "" for none.
+        opts: keys and values in turn, e.g. ``["SOLVER.BASE_LR", "0.01"]``.
+
+    Returns:
+        CfgNode: not frozen.
+
+    Raises:
+        ConfigError: a file is missing or no YAML, a key is unknown, a value has a wrong type.
+    """
+    cfg = get_cfg()
+    add_unet_sharp_config(cfg)
+    if config_file:
+        _merge_file(cfg, config_file)
+    _merge_opts(cfg, opts or [])
+    return cfg
+
+
+def fall_back_to_cpu(cfg: CfgNode) -> None:
+    """Where ``MODEL.DEVICE`` asks for a GPU and there is none, train on the CPU without AMP."""
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+        logger.warning(f"No CUDA device: running on the CPU, {torch.get_num_threads()} threads.")
+    if cfg.MODEL.DEVICE == "cpu" and cfg.SOLVER.AMP.ENABLED:
+        cfg.SOLVER.AMP.ENABLED = False
+        logger.warning("SOLVER.AMP.ENABLED needs a CUDA device: training in float32.")
+
+
+def known_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
+    """All keys of a config as dotted paths, nodes included."""
+    keys = []
+    for name, value in cfg.items():
+        keys.append(f"{prefix}{name}")
+        if isinstance(value, CfgNode):
+            keys.extend(known_keys(value, f"{prefix}{name}."))
+    return keys
+
+
+def _merge_file(cfg: CfgNode, path: str) -> None:
+    if not os.path.isfile(path):
+        raise ConfigError(f"--config-file: there is no file '{path}'. configs/README.md lists them.")
+    try:
+        loaded = CfgNode(CfgNode.load_yaml_with_base(path, allow_unsafe=False))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: its _BASE_ '{error.filename}' does not exist.") from error
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is no valid YAML config: {error}") from error
+    _check_keys(known_keys(loaded), cfg, path)
+    try:
+        cfg.merge_from_file(path)
+    except (ValueError, AssertionError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
+    if len(opts) % 2:
+        raise ConfigError(f"options are 'KEY VALUE' pairs, but the last one has no value: {opts}.")
+    _check_keys(opts[0::2], cfg, "the command line")
+    try:
+        cfg.merge_from_list(opts)
+    except (ValueError, AssertionError) as error:
+        raise ConfigError(f"the command line: {error}") from error
+
+
+def _check_keys(keys: list[str], cfg: CfgNode, where: str) -> None:
+    known = known_keys(cfg)
+    for key in keys:
+        look_up_option(key, known, f"{where}: config key", ConfigError)

@@ -1,0 +1,115 @@
+"""Training and evaluation of detectors on nuclei, as detectron2's DefaultTrainer does it."""
+
+import logging
+import os
+import weakref
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
+from detectron2.evaluation import DatasetEvaluators
+from detectron2.modeling import build_model
+from detectron2.solver import build_optimizer
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.utils import comm
+from torch import nn
+
+from ..checkpoint import SkipCheckpointer
+from ..data import NucleiDatasetMapper
+from ..errors import ConfigError, UserError, look_up_option
+from ..evaluation import build_nuclei_evaluators
+from .hooks import BestCheckpointer
+from .launch import distribute
+
+logger = logging.getLogger(__name__)
+
+
+class NucleiTrainer(DefaultTrainer):
+    """DefaultTrainer with nuclei data, AdamW, the best checkpoint, and CPU workers."""
+
+    def __init__(self, cfg: CfgNode):
+        """
+        Args:
+            cfg: with the keys of :func:`unet_sharp_det.add_unet_sharp_config`.
+        """
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = trainer_class(distribute(model), self.build_train_loader(cfg), optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = SkipCheckpointer(
+            self._trainer.model,
+            cfg.OUTPUT_DIR,
+            partial=cfg.MODEL.WEIGHTS_PARTIAL,
+            trainer=weakref.proxy(self),
+        )
+        self.register_hooks(self.build_hooks())
+
+    def train(self):
+        """As in DefaultTrainer.
+
+        Raises:
+            UserError: the loss became NaN or infinite; the checkpoints before stay.
+        """
+        try:
+            return super().train()
+        except FloatingPointError as error:
+            raise UserError(
+                f"{error}\nTraining diverged. Lower SOLVER.BASE_LR (now "
+                f"{self.cfg.SOLVER.BASE_LR}), lengthen SOLVER.WARMUP_ITERS, or set "
+                "SOLVER.CLIP_GRADIENTS.ENABLED True. The last good checkpoint is in "
+                f"{self.cfg.OUTPUT_DIR}."
+            ) from error
+
+    def build_hooks(self) -> list:
+        hooks = super().build_hooks()
+        metric = self.cfg.TEST.BEST_METRIC
+        if metric and self.cfg.DATASETS.TEST and comm.is_main_process():
+            period = self.cfg.TEST.EVAL_PERIOD
+            # Before the writers, which detectron2 puts last.
+            hooks.insert(-1, BestCheckpointer(period, self.checkpointer, metric))
+        return hooks
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        model = build_model(cfg)
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        logger.info(f"{type(model).__name__}: {trained / 1e6:.2f} M trained parameters.")
+        logger.debug(f"Model:\n{model}")
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """SGD or AdamW, by ``SOLVER.OPTIMIZER``, with detectron2's groups and gradient clipping."""
+        look_up_option(cfg.SOLVER.OPTIMIZER, ("SGD", "AdamW"), "SOLVER.OPTIMIZER", ConfigError)
+        if cfg.SOLVER.OPTIMIZER == "SGD":
+            return build_optimizer(cfg, model)
+        params = get_default_optimizer_params(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        )
+        adamw = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
+        return adamw(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode):
+        return build_detection_train_loader(cfg, mapper=NucleiDatasetMapper(cfg, is_train=True))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        mapper = NucleiDatasetMapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        return build_nuclei_evaluators(cfg, dataset_name, folder)

