@@ -1,0 +1,45 @@
+"""Evaluators: COCO's AP for many small objects, and IoU and Dice of the foreground."""
+
+import os
+
+from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluators
+
+from unet_sharp_det.evaluation.coco_evaluation import NucleiCOCOEvaluator
+from unet_sharp_det.evaluation.foreground_evaluation import ForegroundEvaluator
+
+__all__ = ["ForegroundEvaluator", "NucleiCOCOEvaluator", "build_nuclei_evaluators"]
+
+
+def build_nuclei_evaluators(
+    cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+) -> DatasetEvaluators:
+    """Build the evaluators of a data set from ``cfg``.
+
+    Args:
+        cfg: TEST.DETECTIONS_PER_IMAGE and TEST.AREA_SIDES parametrise AP; without MODEL.MASK_ON
+            only boxes are evaluated.
+        dataset_name: name of a registered data set.
+        output_folder: folder for the results. None: ``inference`` in ``cfg.OUTPUT_DIR``, and in
+            it a folder for each data set if DATASETS.TEST has several.
+
+    Returns:
+        DatasetEvaluators: with the tasks "bbox", and for a model with masks "segm" and
+        "foreground".
+    """
+    if output_folder is None:
+        output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        if len(cfg.DATASETS.TEST) > 1:
+            output_folder = os.path.join(output_folder, dataset_name)
+    with_masks = cfg.MODEL.MASK_ON
+    coco_evaluator = NucleiCOCOEvaluator(
+        dataset_name,
+        tasks=("bbox", "segm") if with_masks else ("bbox",),
+        max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+        area_sides=cfg.TEST.AREA_SIDES,
+        output_dir=output_folder,
+    )
+    if not with_masks:
+        return DatasetEvaluators([coco_evaluator])
+    foreground_evaluator = ForegroundEvaluator(dataset_name, output_dir=output_folder)
+    return DatasetEvaluators([coco_evaluator, foreground_evaluator])

@@ -1,0 +1,287 @@
+import copy
+import json
+import logging
+import math
+import sys
+
+import numpy as np
+import pytest
+from detectron2.data import MetadataCatalog
+from evaluation_helpers import coco_dataset, instances, process
+
+from unet_sharp_det.errors import ConfigError, DatasetError, UserError
+from unet_sharp_det.evaluation import NucleiCOCOEvaluator
+from unet_sharp_det.evaluation.ap_report import METRICS_FILE, TABLE_FILE
+from unet_sharp_det.evaluation.coco_evaluation import RESULTS_FILE, fast_coco_eval
+from unet_sharp_det.evaluation.synthetic import coco_eval_workload
+
+KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@100", "AR@500"]
+
+
+def evaluate_results(evaluator, results):
+    """Evaluate results in COCO's format, as if a model had returned them."""
+    by_image = {image_id: [] for image_id in evaluator._coco_api.imgs}
+    for result in copy.deepcopy(results):
+        by_image[result["image_id"]].append({**result, "category_id": 0})
+    evaluator._predictions = [{"image_id": i, "instances": found} for i, found in by_image.items()]
+    return evaluator.evaluate()
+
+
+def assert_same_results(first, second, atol):
+    assert list(first) == list(second)
+    for task in first:
+        assert list(first[task]) == list(second[task])
+        for metric, value in first[task].items():
+            np.testing.assert_allclose(
+                value, second[task][metric], rtol=0, atol=atol, err_msg=f"{task} {metric}"
+            )
+
+
+@pytest.mark.parametrize("detections", [12, 150])
+def test_fast_equals_pycocotools(register, detections):
+    dataset, results = coco_eval_workload(images=4, detections=detections, seed=detections)
+    name = register(dataset)
+    fast = evaluate_results(NucleiCOCOEvaluator(name, use_fast_impl=True), results)
+    slow = evaluate_results(NucleiCOCOEvaluator(name, use_fast_impl=False), results)
+    assert 1 < slow["segm"]["AP"] < 99
+    assert_same_results(fast, slow, atol=1e-9)
+
+
+def test_fast_equals_pycocotools_with_a_limit_and_crowd(register):
+    dataset, results = coco_eval_workload(images=3, detections=140, seed=5)
+    for annotation in dataset["annotations"][::7]:
+        annotation["iscrowd"] = 1
+    name = register(dataset)
+    arguments = {"max_dets_per_image": 120, "area_sides": (10, 20)}
+    fast = evaluate_results(NucleiCOCOEvaluator(name, **arguments), results)
+    slow = evaluate_results(NucleiCOCOEvaluator(name, use_fast_impl=False, **arguments), results)
+    assert_same_results(fast, slow, atol=1e-9)
+    assert not any(math.isnan(fast["segm"][key]) for key in ("APs", "APm", "APl"))
+
+
+def test_both_implementations_are_used(register):
+    name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
+    assert NucleiCOCOEvaluator(name)._coco_eval_class.__module__.startswith("faster_coco_eval")
+    slow = NucleiCOCOEvaluator(name, use_fast_impl=False)._coco_eval_class
+    assert slow.__module__ == "pycocotools.cocoeval"
+
+
+def nuclei_grid(count, side=6, size=128):
+    per_row = size // (side + 1)
+    corners = [((side + 1) * (i % per_row), (side + 1) * (i // per_row)) for i in range(count)]
+    return [(x, y, x + side, y + side) for x, y in corners]
+
+
+@pytest.mark.parametrize("use_fast_impl", [True, False])
+def test_more_than_100_nuclei_need_more_than_100_detections(register, use_fast_impl):
+    boxes = nuclei_grid(150)
+    name = register(coco_dataset({1: boxes}, size=(128, 128)))
+    found = {1: instances(boxes, size=(128, 128))}
+    capped = process(
+        NucleiCOCOEvaluator(name, max_dets_per_image=100, use_fast_impl=use_fast_impl), found
+    )
+    full = process(NucleiCOCOEvaluator(name, use_fast_impl=use_fast_impl), found)
+    for task in ("bbox", "segm"):
+        assert list(capped[task]) == [*KEYS[:-1]]
+        # 100 of 150 objects: 67 of the 101 recall points 0, .01 .. 1 are reached.
+        assert capped[task]["AP"] == pytest.approx(100 * 67 / 101)
+        assert capped[task]["AR@100"] == pytest.approx(100 * 100 / 150)
+        assert list(full[task]) == KEYS
+        assert full[task]["AP"] == pytest.approx(100)
+        assert full[task]["AR@1"] == pytest.approx(100 / 150)
+        assert full[task]["AR@100"] == pytest.approx(100 * 100 / 150)
+        assert full[task]["AR@500"] == pytest.approx(100)
+
+
+def test_few_detections_per_image_shorten_the_keys(register):
+    name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
+    results = process(NucleiCOCOEvaluator(name, max_dets_per_image=20), {1: instances([])})
+    assert list(results["bbox"]) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@20"]
+
+
+@pytest.mark.parametrize(
+    "sides, expected", [((4, 40), "APm"), ((32, 40), "APs"), ((2, 4), "APl")], ids=str
+)
+def test_area_bins_follow_the_sides(register, caplog, sides, expected):
+    box = (0, 0, 8, 8)
+    name = register(coco_dataset({1: [box]}))
+    evaluator = NucleiCOCOEvaluator(name, area_sides=sides)
+    with caplog.at_level(logging.INFO, logger="unet_sharp_det"):
+        results = process(evaluator, {1: instances([box])})
+    for key in ("APs", "APm", "APl"):
+        if key == expected:
+            assert results["segm"][key] == pytest.approx(100)
+        else:
+            assert math.isnan(results["segm"][key])
+        assert caplog.text.count(f"{key} is NaN: no ground truth object") == (key != expected)
+
+
+def test_an_object_on_a_boundary_is_in_both_bins(register):
+    box = (0, 0, 8, 8)
+    name = register(coco_dataset({1: [box]}))
+    segm = process(NucleiCOCOEvaluator(name, area_sides=(8, 40)), {1: instances([box])})["segm"]
+    assert [segm["APs"], segm["APm"]] == pytest.approx([100, 100])
+    assert math.isnan(segm["APl"])
+
+
+@pytest.mark.parametrize("use_fast_impl", [True, False])
+@pytest.mark.parametrize("processed", [True, False], ids=["no detection", "no image"])
+def test_nothing_detected_is_zero(register, use_fast_impl, processed):
+    name = register(coco_dataset({1: [(0, 0, 8, 8)], 2: []}))
+    predictions = {1: instances([]), 2: instances([])} if processed else {}
+    results = process(NucleiCOCOEvaluator(name, use_fast_impl=use_fast_impl), predictions)
+    for task in ("bbox", "segm"):
+        assert list(results[task]) == KEYS
+        nan = {"APm", "APl"}
+        assert {key for key, value in results[task].items() if math.isnan(value)} == nan
+        assert {value for key, value in results[task].items() if key not in nan} == {0.0}
+
+
+@pytest.mark.parametrize("use_fast_impl", [True, False])
+def test_detections_on_an_image_without_nuclei_are_false_positives(register, use_fast_impl):
+    box = (0, 0, 8, 8)
+    name = register(coco_dataset({1: [box], 2: []}))
+    evaluator = NucleiCOCOEvaluator(name, use_fast_impl=use_fast_impl)
+    found = {1: instances([box], [0.5]), 2: instances([box], [0.9])}
+    assert process(evaluator, found)["segm"]["AP"] == pytest.approx(50)
+    assert process(evaluator, {**found, 2: instances([])})["segm"]["AP"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("use_fast_impl", [True, False])
+def test_no_ground_truth_at_all_is_nan(register, caplog, use_fast_impl):
+    name = register(coco_dataset({1: []}))
+    evaluator = NucleiCOCOEvaluator(name, use_fast_impl=use_fast_impl)
+    with caplog.at_level(logging.INFO, logger="unet_sharp_det"):
+        results = process(evaluator, {1: instances([(0, 0, 8, 8)])})
+    assert all(math.isnan(value) for value in results["bbox"].values())
+    assert "no ground truth object" in caplog.text
+
+
+def test_annotation_id_zero_is_matched(register):
+    box = (0, 0, 8, 8)
+    name = register(coco_dataset({1: [box]}, first_id=0))
+    assert process(NucleiCOCOEvaluator(name), {1: instances([box])})["bbox"]["AP"] == 100
+
+
+def test_second_evaluation_of_the_same_predictions_is_equal(register):
+    dataset = coco_dataset({1: [(0, 0, 8, 8), (20, 20, 30, 30)]})
+    dataset["categories"] = [{"id": 2, "name": "a"}, {"id": 1, "name": "b"}]
+    evaluator = NucleiCOCOEvaluator(register(dataset))
+    found = instances([(0, 0, 8, 8), (40, 40, 50, 50)], [0.9, 0.8], classes=[1, 0])
+    first = process(evaluator, {1: found})
+    assert first["segm"]["AP-b"] == pytest.approx(100 * 51 / 101)
+    assert math.isnan(first["segm"]["AP-a"])
+    assert_same_results(first, evaluator.evaluate(), atol=0)
+
+
+def test_mask_area_decides_the_bin_of_a_mask(register):
+    """A thin diagonal: its box is medium, its mask small."""
+    size = (64, 64)
+    dataset = coco_dataset({1: [(0, 0, 40, 40)]}, size=size)
+    found = instances([(0, 0, 40, 40)], size=size)
+    found.pred_masks[0] = False
+    for i in range(40):
+        found.pred_masks[0, i, i] = True
+    name = register(dataset)
+    results = process(NucleiCOCOEvaluator(name), {1: found})
+    assert results["bbox"]["APm"] == pytest.approx(100)
+    assert results["segm"]["APm"] == 0
+
+
+def test_files(register, tmp_path):
+    box = (0, 0, 8, 8)
+    name = register(coco_dataset({1: [box], 2: []}))
+    folder = tmp_path / "out"
+    evaluator = NucleiCOCOEvaluator(name, output_dir=str(folder))
+    process(evaluator, {1: instances([box], [0.75]), 2: instances([])})
+    assert {path.name for path in folder.iterdir()} == {RESULTS_FILE, METRICS_FILE, TABLE_FILE}
+    (result,) = json.loads((folder / RESULTS_FILE).read_text())
+    assert (result["image_id"], result["category_id"], result["score"]) == (1, 1, 0.75)
+    assert result["bbox"] == [0, 0, 8, 8]
+    metrics = json.loads((folder / METRICS_FILE).read_text())
+    assert (metrics["images"], metrics["objects"], metrics["max_dets"]) == (2, 1, 500)
+    assert metrics["results"]["segm"]["AP"] == pytest.approx(100)
+    assert metrics["results"]["segm"]["APl"] is None
+    table = (folder / TABLE_FILE).read_text()
+    for key in KEYS:
+        assert f"| {key} |" in table
+        assert metrics["definitions"][key] in table
+
+
+def test_without_faster_coco_eval_pycocotools_evaluates(register, monkeypatch, caplog):
+    box = (0, 0, 8, 8)
+    name = register(coco_dataset({1: [box]}))
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    fast_coco_eval.cache_clear()
+    try:
+        results = process(NucleiCOCOEvaluator(name), {1: instances([box])})
+        NucleiCOCOEvaluator(name)
+    finally:
+        fast_coco_eval.cache_clear()
+    assert results["segm"]["AP"] == pytest.approx(100)
+    assert caplog.text.count("pip install faster-coco-eval") == 1
+
+
+def test_missing_images_are_reported(register, caplog):
+    box = (0, 0, 8, 8)
+    name = register(coco_dataset({1: [box], 2: [box]}))
+    evaluator = NucleiCOCOEvaluator(name)
+    assert process(evaluator, {1: instances([box])})["segm"]["AR@500"] == pytest.approx(50)
+    assert "Only 1 of the 2 images" in caplog.text
+    assert evaluator.evaluate(img_ids=[1])["segm"]["AR@500"] == pytest.approx(100)
+
+
+def test_data_set_without_annotations_is_only_predicted(register, tmp_path):
+    dataset = coco_dataset({1: []})
+    del dataset["annotations"]
+    evaluator = NucleiCOCOEvaluator(register(dataset), output_dir=str(tmp_path / "out"))
+    assert process(evaluator, {1: instances([(0, 0, 8, 8)])}) == {}
+    assert len(json.loads((tmp_path / "out" / RESULTS_FILE).read_text())) == 1
+
+
+def test_user_errors(register):
+    box = (0, 0, 8, 8)
+    dataset = coco_dataset({1: [box]})
+    name = register(dataset)
+    with pytest.raises(ConfigError, match="Did you mean 'segm'"):
+        NucleiCOCOEvaluator(name, tasks=("segment",))
+    with pytest.raises(ConfigError, match="DETECTIONS_PER_IMAGE"):
+        NucleiCOCOEvaluator(name, max_dets_per_image=0)
+    for sides in [(96, 32), (32,), (0, 32), (32, 32)]:
+        with pytest.raises(ConfigError, match="AREA_SIDES"):
+            NucleiCOCOEvaluator(name, area_sides=sides)
+    evaluator = NucleiCOCOEvaluator(name)
+    with pytest.raises(DatasetError, match=r"predicted the classes \[1\].*NUM_CLASSES"):
+        process(evaluator, {1: instances([box], classes=[1])})
+    with pytest.raises(DatasetError, match="image ids"):
+        process(evaluator, {7: instances([box])})
+    without_masks = instances([box])
+    without_masks.remove("pred_masks")
+    with pytest.raises(UserError, match="MASK_ON"):
+        process(evaluator, {1: without_masks})
+    boxes_only = NucleiCOCOEvaluator(name, tasks=("bbox",))
+    assert list(process(boxes_only, {1: without_masks})) == ["bbox"]
+    del dataset["annotations"][0]["area"]
+    with pytest.raises(DatasetError, match="no 'area'"):
+        NucleiCOCOEvaluator(register(dataset))
+
+
+def test_class_index_without_a_mapping(register):
+    box = (0, 0, 8, 8)
+    name = register(coco_dataset({1: [box]}))
+    del MetadataCatalog.get(name).__dict__["thing_dataset_id_to_contiguous_id"]
+    with pytest.raises(DatasetError, match="thing_dataset_id_to_contiguous_id"):
+        process(NucleiCOCOEvaluator(name), {1: instances([box])})
+
+
+def test_workload_is_reproducible_and_has_the_promised_cases():
+    dataset, results = coco_eval_workload(images=20, detections=30, seed=1)
+    assert (dataset, results) == coco_eval_workload(images=20, detections=30, seed=1)
+    assert results != coco_eval_workload(images=20, detections=30, seed=2)[1]
+    assert 1 not in {annotation["image_id"] for annotation in dataset["annotations"]}
+    assert 2 not in {result["image_id"] for result in results}
+    assert 20 <= len(results) / 20 <= 40
+    scores = [(result["image_id"], result["score"]) for result in results]
+    assert len(set(scores)) < len(scores)
+    with pytest.raises(UserError, match="1 or more"):
+        coco_eval_workload(images=0, detections=1, seed=0)
