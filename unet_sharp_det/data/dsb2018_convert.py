@@ -1,0 +1,233 @@
+"""Converting DSB2018 from the layout that Kaggle distributes to COCO json files.
+
+In:  ``<id>/images/<id>.png`` and ``<id>/masks/*.png``, one mask file per nucleus.
+Out: ``images/<id>.png`` (the same bytes), ``annotations/dsb2018_{train,val,test}.json`` and
+``annotations/report.json``. What is done about odd files stands in ``dsb2018_read.QUIRKS``.
+"""
+
+import contextlib
+import filecmp
+import os
+import re
+import shutil
+from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.files import atomic_path, write_json
+
+from .archive import unpacked
+from .dsb2018_read import QUIRKS, Sample, read_sample
+
+SPLITS = ("train", "val", "test")
+CATEGORIES = [{"id": 1, "name": "nucleus", "supercategory": "cell"}]
+DOWNLOAD = "https://bbbc.broadinstitute.org/BBBC038 (stage1_train.zip)"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion found.
+
+    Attributes:
+        counts: per split, and for folders without one under ``"none"``: numbers of ``images``,
+            ``nuclei`` and ``skipped`` files.
+        quirks: per key of ``QUIRKS`` the affected ids or paths, sorted.
+        written: False if ``strict`` refused, in which case nothing was written.
+    """
+
+    counts: dict[str, dict[str, int]]
+    quirks: dict[str, list[str]]
+    written: bool
+
+    @property
+    def skipped(self) -> int:
+        """Number of rotten files that were left out."""
+        return sum(count["skipped"] for count in self.counts.values())
+
+
+def split_of(dsb_id: str) -> str | None:
+    """Return the split of an image id, or None if the id is not hexadecimal.
+
+    ``int(id[:8], 16) % 10`` gives train for 0..4, val for 5 and 6, test for 7..9: the 50/20/30
+    proportion of UNet++ (Zhou et al., TMI 2019), fixed by the id so that no image ever moves.
+    """
+    if not re.fullmatch("[0-9a-fA-F]{8,}", dsb_id):
+        return None
+    bucket = int(dsb_id[:8], 16) % 10
+    return "train" if bucket <= 4 else "val" if bucket <= 6 else "test"
+
+
+def convert_dsb2018(
+    source, root, *, workers: int | None = None, strict: bool = False
+) -> Conversion:
+    """Convert DSB2018 to COCO json files with RLE masks.
+
+    Every file is written atomically, and the same input gives the same bytes however many
+    workers there are.
+
+    Args:
+        source: a folder in Kaggle's layout, a folder that holds it as ``stage1_train``, or a
+            .zip or .tar archive of either.
+        root: the folder to write to.
+        workers: number of processes; None: one per CPU.
+        strict: write nothing if there is any quirk that is not harmless.
+
+    Raises:
+        DatasetError: ``source`` is missing, holds no image folder, or is an unsafe archive, or
+            ``root`` is the very folder that is read.
+    """
+    with _opened(Path(source)) as folder:
+        if folder.resolve() == Path(root).resolve():
+            raise DatasetError(f"{root}: is the input itself, give another --output.")
+        samples = _read_samples(folder, workers)
+        quirks = _collect_quirks(samples)
+        counts = _count(samples, quirks)
+        refused = strict and any(quirks[kind] for kind in QUIRKS if not is_harmless(kind))
+        if not refused:
+            _write(folder, Path(root), samples, counts, quirks)
+    return Conversion(counts, quirks, written=not refused)
+
+
+def is_harmless(kind: str) -> bool:
+    """Whether a kind of quirk is one that ``strict`` lets pass."""
+    return QUIRKS[kind].effect == "harmless"
+
+
+def to_coco(samples: list[Sample]) -> dict:
+    """Return the COCO dict of one split.
+
+    Args:
+        samples: all images of the split, sorted by id; unreadable ones take an image id (so that
+            a mended file moves no other id) but are left out.
+    """
+    images, annotations = [], []
+    for image_id, sample in enumerate(samples, start=1):
+        if not sample.readable:
+            continue
+        images.append(
+            {
+                "id": image_id,
+                "file_name": f"images/{sample.dsb_id}.png",
+                "width": sample.width,
+                "height": sample.height,
+                "dsb_id": sample.dsb_id,
+            }
+        )
+        for nucleus in sample.nuclei:
+            ids = {"id": len(annotations) + 1, "image_id": image_id, "category_id": 1, "iscrowd": 0}
+            annotations.append({**ids, **nucleus})
+    info = {"description": "DSB2018 nuclei (BBBC038, CC0)"}
+    return {"info": info, "categories": CATEGORIES, "images": images, "annotations": annotations}
+
+
+@contextlib.contextmanager
+def _opened(source: Path):
+    """Yield the folder of the image folders, unpacked if ``source`` is an archive."""
+    if not source.exists():
+        raise DatasetError(f"{source}: no such file or folder. DSB2018 can be had at {DOWNLOAD}.")
+    with contextlib.nullcontext(source) if source.is_dir() else unpacked(source) as folder:
+        inner = folder / "stage1_train"
+        folder = inner if inner.is_dir() else folder
+        if not any(folder.glob("*/images")):
+            raise DatasetError(
+                f"{source}: holds no image folder. Expected <id>/images/<id>.png and "
+                "<id>/masks/*.png, either directly or below stage1_train/."
+            )
+        yield folder
+
+
+def _read_samples(folder: Path, workers: int | None) -> list[Sample]:
+    """Read all image folders in parallel; sorted by id."""
+    paths = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
+    )
+    bad = [Sample(p.name, quirks=[("bad_id", p.name)]) for p in paths if not split_of(p.name)]
+    good = [path for path in paths if split_of(path.name)]
+    with ProcessPoolExecutor(workers, initializer=_prepare_worker) as pool:
+        read = pool.map(read_sample, good, chunksize=4)
+        return bad + list(tqdm(read, total=len(good), unit="image", desc="reading"))
+
+
+def _prepare_worker() -> None:
+    cv2.setNumThreads(1)
+    # Rotten files are named in the report; OpenCV's own log lines would not name them.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def _collect_quirks(samples: list[Sample]) -> dict[str, list[str]]:
+    quirks = {kind: [] for kind in QUIRKS}
+    for sample in samples:
+        for kind, affected in sample.quirks:
+            quirks[kind].append(affected)
+    quirks["duplicate_image"] = _duplicates(samples)
+    return {kind: sorted(affected) for kind, affected in quirks.items()}
+
+
+def _duplicates(samples: list[Sample]) -> list[str]:
+    """Return one line for each image that repeats the pixels of an earlier id."""
+    groups = defaultdict(list)
+    for sample in samples:
+        if sample.readable:
+            groups[sample.digest].append(sample.dsb_id)
+    return [
+        f"{repeated} ({split_of(repeated)}) = {first} ({split_of(first)})"
+        for first, *others in groups.values()
+        for repeated in others
+    ]
+
+
+def _count(samples: list[Sample], quirks: dict[str, list[str]]) -> dict[str, dict[str, int]]:
+    images, nuclei = Counter(), Counter()
+    for sample in samples:
+        images[split_of(sample.dsb_id)] += sample.readable
+        nuclei[split_of(sample.dsb_id)] += len(sample.nuclei)
+    skipped = Counter(
+        split_of(affected.split("/")[0])
+        for kind in QUIRKS
+        if QUIRKS[kind].effect == "skipped"
+        for affected in quirks[kind]
+    )
+    return {
+        split or "none": {
+            "images": images[split],
+            "nuclei": nuclei[split],
+            "skipped": skipped[split],
+        }
+        for split in (*SPLITS, None)
+        if split or skipped[split]
+    }
+
+
+def _write(folder: Path, root: Path, samples: list[Sample], counts: dict, quirks: dict) -> None:
+    """Write the images, then the report, then the json files that refer to the images."""
+    for sample in samples:
+        if sample.readable:
+            name = f"{sample.dsb_id}.png"
+            _copy(folder / sample.dsb_id / "images" / name, root / "images" / name)
+    annotations = root / "annotations"
+    report = {
+        kind: {"effect": quirk.effect, "policy": quirk.policy, "count": len(quirks[kind])}
+        | {"affected": quirks[kind]}
+        for kind, quirk in QUIRKS.items()
+    }
+    write_json(annotations / "report.json", {"counts": counts, "quirks": report}, indent=1)
+    for split in SPLITS:
+        coco = to_coco([sample for sample in samples if split_of(sample.dsb_id) == split])
+        write_json(annotations / f"dsb2018_{split}.json", coco)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.exists() and filecmp.cmp(source, target, shallow=False):
+        return
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def default_root() -> Path:
+    """Return ``$DETECTRON2_DATASETS/dsb2018``, where the variable defaults to ``datasets``."""
+    return Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser() / "dsb2018"

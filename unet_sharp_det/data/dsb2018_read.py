@@ -1,0 +1,189 @@
+"""Reading one image of DSB2018 with its nuclei, and naming whatever is odd about its files.
+
+Layout and format: https://bbbc.broadinstitute.org/BBBC038 (2018 Data Science Bowl, stage1_train).
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+
+from unet_sharp_det.errors import DatasetError
+
+from .image_io import decode
+
+
+@dataclass(frozen=True)
+class Quirk:
+    """What the converter does about one kind of oddity.
+
+    Attributes:
+        effect: ``harmless``: nothing is odd for a model; ``kept``: kept and counted; ``dropped``:
+            the mask carries no information and is left out; ``skipped``: the file is rotten.
+        policy: the same in words, for the report.
+    """
+
+    effect: str
+    policy: str
+
+
+QUIRKS = {
+    "rgba": Quirk("harmless", "opaque alpha channel; dropped on reading"),
+    "grayscale": Quirk("harmless", "one channel; repeated on reading"),
+    "alpha_not_opaque": Quirk("kept", "alpha channel that varies; dropped on reading all the same"),
+    "sixteen_bit": Quirk("kept", "more than 8 bit; rescaled by percentiles on reading"),
+    "no_masks": Quirk("kept", "image without mask files; kept as an image without nuclei"),
+    "duplicate_image": Quirk("kept", "same pixels as another id; kept, since the split goes by id"),
+    "holed_mask": Quirk("kept", "nucleus with holes; kept as it is"),
+    "multi_component_mask": Quirk("kept", "nucleus in several 8-connected parts; kept as one"),
+    "non_binary_mask": Quirk("kept", "more than one value above 0; every value above 0 is nucleus"),
+    "overlapping_masks": Quirk("kept", "pixels that several nuclei claim; kept in each of them"),
+    "empty_mask": Quirk("dropped", "mask without a pixel"),
+    "duplicate_mask": Quirk("dropped", "same pixels as an earlier mask of the image"),
+    "mask_shape": Quirk("skipped", "mask of another size than its image"),
+    "unreadable_mask": Quirk("skipped", "mask that cannot be decoded"),
+    "unreadable_image": Quirk("skipped", "image that cannot be decoded; its masks are not read"),
+    "missing_image": Quirk("skipped", "folder without images/<id>.png; its masks are not read"),
+    "bad_id": Quirk("skipped", "folder whose name is no hexadecimal id, which the split goes by"),
+}
+
+
+@dataclass
+class Sample:
+    """One image with its nuclei.
+
+    Attributes:
+        dsb_id: the name of the image's folder.
+        height, width: in pixels; 0 where the image could not be read.
+        digest: hash of the decoded pixels without alpha, equal for duplicates; "" if unreadable.
+        nuclei: per nucleus COCO's ``bbox`` (XYWH, pixels), ``area`` (pixels) and ``segmentation``
+            (compressed RLE), in the order of the mask files' names.
+        quirks: pairs (key of :data:`QUIRKS`, what is affected: an id or a path below the input).
+    """
+
+    dsb_id: str
+    height: int = 0
+    width: int = 0
+    digest: str = ""
+    nuclei: list[dict] = field(default_factory=list)
+    quirks: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the image itself could be decoded."""
+        return self.height > 0
+
+
+def read_sample(folder) -> Sample:
+    """Read ``<id>/images/<id>.png`` and ``<id>/masks/*.png``; rotten files become quirks.
+
+    Args:
+        folder: the folder ``<id>``.
+    """
+    folder = Path(folder)
+    sample = Sample(folder.name)
+    image = folder / "images" / f"{folder.name}.png"
+    if not image.is_file():
+        sample.quirks.append(("missing_image", sample.dsb_id))
+        return sample
+    try:
+        pixels = decode(image)
+    except DatasetError:
+        sample.quirks.append(("unreadable_image", _below_input(image)))
+        return sample
+    sample.height, sample.width = pixels.shape[:2]
+    sample.digest = _digest(pixels)
+    sample.quirks += [(kind, sample.dsb_id) for kind in image_quirks(pixels)]
+    _read_masks(folder, sample)
+    return sample
+
+
+def image_quirks(pixels: np.ndarray) -> list[str]:
+    """Return the kinds of quirk of a decoded image, (H, W) or (H, W, 3 or 4)."""
+    kinds = []
+    if pixels.ndim == 2:
+        kinds.append("grayscale")
+    elif pixels.shape[2] == 4:
+        opaque = pixels[:, :, 3].min() == np.iinfo(pixels.dtype).max
+        kinds.append("rgba" if opaque else "alpha_not_opaque")
+    if pixels.dtype != np.uint8:
+        kinds.append("sixteen_bit")
+    return kinds
+
+
+def mask_quirks(values: np.ndarray) -> list[str]:
+    """Return the kinds of quirk of a mask, (H, W), cropped to the box of its values above 0."""
+    kinds = []
+    if ((values > 0) & (values < values.max())).any():
+        kinds.append("non_binary_mask")
+    binary = (values > 0).astype(np.uint8)
+    # Two levels: outlines of the 8-connected parts have no parent, those of holes have one.
+    _, hierarchy = cv2.findContours(binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    has_parent = hierarchy.reshape(-1, 4)[:, 3] >= 0
+    if has_parent.any():
+        kinds.append("holed_mask")
+    if (~has_parent).sum() > 1:
+        kinds.append("multi_component_mask")
+    return kinds
+
+
+def _read_masks(folder: Path, sample: Sample) -> None:
+    paths = sorted((folder / "masks").glob("*.png"))
+    if not paths:
+        sample.quirks.append(("no_masks", sample.dsb_id))
+    claims = np.zeros((sample.height, sample.width), np.uint16)
+    seen = set()
+    for path in paths:
+        kinds, nucleus = _read_nucleus(path, claims, seen)
+        sample.quirks += [(kind, _below_input(path)) for kind in kinds]
+        if nucleus is not None:
+            sample.nuclei.append(nucleus)
+    shared = int((claims > 1).sum())
+    if shared:
+        sample.quirks.append(("overlapping_masks", f"{sample.dsb_id}: {shared} pixels"))
+
+
+def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str], dict | None]:
+    """Return a mask's quirks and its nucleus, or None; enter it in ``claims`` and ``seen``."""
+    try:
+        values = decode(path)
+    except DatasetError:
+        return ["unreadable_mask"], None
+    if values.shape[:2] != claims.shape:
+        return ["mask_shape"], None
+    if values.ndim == 3:
+        values = values[:, :, :3].max(axis=2)
+    binary = cv2.threshold(values, 0, 1, cv2.THRESH_BINARY)[1].astype(np.uint8, copy=False)
+    x, y, width, height = cv2.boundingRect(binary)
+    if width == 0:
+        return ["empty_mask"], None
+    segmentation = _encode(binary)
+    if segmentation["counts"] in seen:
+        return ["duplicate_mask"], None
+    seen.add(segmentation["counts"])
+    box = np.s_[y : y + height, x : x + width]
+    claims[box] += binary[box]
+    nucleus = {
+        "bbox": [x, y, width, height],
+        "area": int(binary[box].sum(dtype=np.int64)),
+        "segmentation": segmentation,
+    }
+    return mask_quirks(values[box]), nucleus
+
+
+def _encode(binary: np.ndarray) -> dict:
+    # A transpose of the transpose: Fortran order, several times faster than np.asfortranarray.
+    rle = mask_util.encode(cv2.transpose(binary).T)
+    return {"size": list(binary.shape), "counts": rle["counts"].decode("ascii")}
+
+
+def _digest(pixels: np.ndarray) -> str:
+    colours = np.ascontiguousarray(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
+    return hashlib.sha256(repr(colours.shape).encode() + colours.tobytes()).hexdigest()
+
+
+def _below_input(path: Path) -> str:
+    return "/".join(path.parts[-3:])

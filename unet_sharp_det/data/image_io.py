@@ -1,0 +1,99 @@
+"""Reading microscopy images as the 8-bit, HWC arrays that detectron2's models expect."""
+
+import os
+
+import cv2
+import numpy as np
+from detectron2.utils.file_io import PathManager
+
+from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
+
+IMAGE_FORMATS = ("BGR", "RGB", "L")
+
+# StarDist's usual normalisation: robust to hot pixels and to a few very bright nuclei.
+PERCENTILES = (1.0, 99.8)
+
+
+def decode(path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+    """Decode an image file completely; half a file is an error, never half an image.
+
+    Args:
+        path: a local image file of a format that OpenCV reads (PNG, TIFF, JPEG, ...).
+        flags: ``cv2.IMREAD_*``; the default keeps the bit depth and every channel.
+
+    Returns:
+        an array of shape (H, W), or (H, W, 3 or 4) with the channels in BGR(A) order.
+
+    Raises:
+        DatasetError: the file is missing, is not an image, or is truncated or corrupt.
+    """
+    try:
+        pixels = cv2.imread(os.fspath(path), flags)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        reason = "is corrupt, truncated or no image" if os.path.exists(path) else "does not exist"
+        raise DatasetError(f"{path}: cannot be decoded, the file {reason}.")
+    return pixels
+
+
+def read_image(path, format: str) -> np.ndarray:
+    """Read an image of any depth and number of channels as uint8.
+
+    Grayscale becomes as many equal channels as ``format`` has, an alpha channel is dropped, EXIF
+    orientation is applied, and anything deeper than 8 bit goes through :func:`rescale_to_uint8`
+    over the whole image (PIL's ``convert("RGB")``, which detectron2's own ``read_image`` uses,
+    turns 16-bit images into 0 and 255).
+
+    Args:
+        path: an image file, or a URI that detectron2's ``PathManager`` resolves.
+        format: the channel order, ``"BGR"``, ``"RGB"`` or ``"L"``, as in ``INPUT.FORMAT``.
+
+    Returns:
+        a uint8 array of shape (H, W, 3), or (H, W, 1) for ``"L"``.
+
+    Raises:
+        ConfigError: ``format`` is none of the three.
+        DatasetError: the file cannot be decoded.
+    """
+    check_image_format(format)
+    # IMREAD_COLOR makes three channels of gray and of RGBA; ANYDEPTH keeps 16 bit and float.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    pixels = decode(PathManager.get_local_path(os.fspath(path)), flags)
+    if pixels.dtype != np.uint8:
+        if not np.isfinite(pixels).all():
+            raise DatasetError(f"{path}: holds NaN or infinite pixels. Replace them, then retry.")
+        pixels = rescale_to_uint8(pixels)
+    if format == "RGB":
+        return np.ascontiguousarray(pixels[:, :, ::-1])
+    if format == "L":
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[:, :, None]
+    return pixels
+
+
+def check_image_format(format: str) -> str:
+    """Return ``format`` if it is one of :data:`IMAGE_FORMATS`, else raise :class:`ConfigError`."""
+    return look_up_option(format, IMAGE_FORMATS, "INPUT.FORMAT", ConfigError)
+
+
+def rescale_to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Map the percentiles 1 and 99.8 of ``pixels`` linearly to 0 and 255, and clip beyond them.
+
+    All channels share one scale, so that colours keep their ratios. Where the percentiles
+    coincide (a few bright spots on a flat ground) the minimum and maximum take their place, and
+    a constant image becomes 0. Give it whole images, never tiles: tiles of one image would each
+    get another scale.
+
+    Args:
+        pixels: an array of any shape and numeric type, with finite values.
+
+    Returns:
+        a uint8 array of the same shape.
+    """
+    low, high = np.percentile(pixels, PERCENTILES)
+    if high <= low:
+        low, high = float(pixels.min()), float(pixels.max())
+    if high <= low:
+        return np.zeros(pixels.shape, np.uint8)
+    scaled = (pixels.astype(np.float32) - low) * (255.0 / (high - low))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
