@@ -62,9 +62,9 @@ install_detectron2_wheel() { # PYTHON: less the wheel's compiled part and its st
     "$1" -m pip install --quiet --no-deps --only-binary=:all: --python-version 3.10 --no-compile \
         --target "$tmp" --require-hashes -r "$REQ/detectron2.txt"
     rm -rf "$tmp"/detectron2/_C*.so "$tmp/tools"
-    sed -i.orig -e '/^tools\//d' -e '/^detectron2\/_C[^/]*\.so,/d' "$tmp"/sal_detectron2-*.dist-info/RECORD
-    rm "$tmp"/sal_detectron2-*.dist-info/RECORD.orig
-    mv "$tmp/detectron2" "$tmp"/sal_detectron2-*.dist-info "$site/"
+    sed -i.orig -e '/^tools\//d' -e '/^detectron2\/_C[^/]*\.so,/d' "$tmp"/*.dist-info/RECORD
+    rm "$tmp"/*.dist-info/RECORD.orig
+    mv "$tmp/detectron2" "$tmp"/*.dist-info "$site/"
     rm -r "$tmp"
 }
 
@@ -84,12 +84,6 @@ sys.exit(managed and sys.prefix == sys.base_prefix or not os.access(sys.argv[1],
             "Use a virtual environment: bash tools/setup_env.sh makes one with all that is needed."
     install_detectron2_wheel "$1"
     say "detectron2 is installed for $1"
-}
-
-lock_venv() { # one run at a time for one VENV, where there is flock
-    command -v flock >/dev/null || return 0
-    exec 9>"$STATE/lock"
-    flock -n 9 || { say "waiting for another setup of $VENV"; flock 9; }
 }
 
 create_venv() {
@@ -148,28 +142,20 @@ install_packages() {
 install_project() {
     if [[ ! -e $STATE/borrowed ]]; then
         say "installing the project itself, editable"
-        "$PY" -m pip install --quiet --no-deps --no-build-isolation -e "$ROOT"
+        PYTHONWARNINGS=ignore "$PY" -m pip install --quiet --no-deps --no-build-isolation -e "$ROOT"
         return
     fi
     say "installing the project, editable, and what the existing environment lacks for it"
-    "$PY" - >"$STATE/keep.txt" <<'PY'
-from importlib.metadata import distributions
-kept = {"torch", "torchvision", "numpy"}
-print(*{f"{d.name}=={d.version}" for d in distributions() if d.name in kept}, sep="\n")
-PY
+    "$PY" -m pip list --format=freeze | grep -E '^(numpy|torch|torchvision)==' >"$STATE/keep.txt"
     "$PY" -m pip install --no-build-isolation -c "$STATE/keep.txt" -e "${ROOT}[dev,fast-eval]"
 }
 
 check_imports() {
     "$PY" - <<'PY' || die "the environment is incomplete (see above)." "Make it anew: rm -rf $VENV, then run this again."
-import platform, sys
+import importlib.util, platform, sys
 sys.path[:] = filter(None, sys.path)
 import torch, torchvision, detectron2, unet_sharp_det
-try:
-    from detectron2 import _C
-    ops = "with"
-except ImportError:
-    ops = "without"
+ops = "with" if importlib.util.find_spec("detectron2._C") else "without"
 print(f"[setup] Python {platform.python_version()}, torch {torch.__version__}, torchvision "
       f"{torchvision.__version__}, detectron2 {detectron2.__version__} ({ops} compiled ops), "
       f"unet_sharp_det {unet_sharp_det.__version__}")
@@ -182,7 +168,10 @@ setup_venv() { # VENV
     [[ ! -e $VENV || -e $VENV/pyvenv.cfg || -e $STATE || -z $(ls -A "$VENV") ]] ||
         die "$VENV is no virtual environment and not empty." "Name another: bash tools/setup_env.sh .venv"
     mkdir -p "$STATE"
-    lock_venv
+    if command -v flock >/dev/null; then # one run at a time for one VENV
+        exec 9>"$STATE/lock"
+        flock -n 9 || { say "waiting for another setup of $VENV"; flock 9; }
+    fi
     if [[ -e $STATE/created ]]; then check_venv; else create_venv; fi
     # What someone removed by hand is installed again.
     has_modules "$PY" torch torchvision detectron2 unet_sharp_det || rm -f "$STATE"/{packages,detectron2,project}
