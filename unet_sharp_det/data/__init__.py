@@ -1,0 +1,19 @@
+"""Data of microscopy images: registration (on import), reading, augmentation, mapping."""
+
+from .augmentation import RandomColor, RandomRotate90
+from .catalog import load_coco_nuclei, register_coco_nuclei, register_dsb2018
+from .image_io import read_image
+from .mapper import NucleiDatasetMapper, build_augmentations
+
+__all__ = [
+    "NucleiDatasetMapper",
+    "RandomColor",
+    "RandomRotate90",
+    "build_augmentations",
+    "load_coco_nuclei",
+    "read_image",
+    "register_coco_nuclei",
+    "register_dsb2018",
+]
+
+register_dsb2018()

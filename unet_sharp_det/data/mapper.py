@@ -1,0 +1,191 @@
+"""The step from a dataset dict to what a model is trained on, for microscopy images."""
+
+import copy
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import DatasetMapper
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from detectron2.structures import BitMasks, Boxes, Instances
+
+from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
+
+from .augmentation import RandomColor, RandomRotate90
+from .image_io import check_image_format, read_image
+
+FLIPS = {
+    "none": [],
+    "horizontal": [{"horizontal": True, "vertical": False}],
+    "vertical": [{"horizontal": False, "vertical": True}],
+    "both": [{"horizontal": True, "vertical": False}, {"horizontal": False, "vertical": True}],
+}
+CROP_TYPES = ("relative", "relative_range", "absolute", "absolute_range")
+
+
+class NucleiDatasetMapper(DatasetMapper):
+    """detectron2's ``DatasetMapper`` with three differences.
+
+    Images of 16 bit, one channel or with alpha are read as :func:`read_image` says; images
+    without nuclei, or whose crop holds none, survive as background; masks are bitmasks, the only
+    format that holds RLE ground truth. Semantic segmentation, keypoints and precomputed proposals
+    are not supported.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: list[T.Augmentation | T.Transform],
+        image_format: str,
+        use_instance_mask: bool = True,
+        instance_mask_format: str = "bitmask",
+        recompute_boxes: bool = True,
+    ):
+        """
+        Args:
+            is_train: whether annotations are mapped too.
+            augmentations: applied in order to images of dtype uint8 and shape (H, W, C).
+            image_format: ``"BGR"``, ``"RGB"`` or ``"L"``.
+            use_instance_mask: whether the model takes masks.
+            instance_mask_format: must be ``"bitmask"`` if masks are used.
+            recompute_boxes: whether boxes are fitted to the masks after the augmentations, which
+                cropping makes necessary. Needs masks.
+
+        Raises:
+            ConfigError: a value is out of its options, or the values contradict each other.
+        """
+        if use_instance_mask and instance_mask_format != "bitmask":
+            raise ConfigError(
+                f"INPUT.MASK_FORMAT is '{instance_mask_format}', but nuclei are annotated by RLE, "
+                "which only bitmasks can hold. Set INPUT.MASK_FORMAT: bitmask."
+            )
+        if recompute_boxes and not use_instance_mask:
+            raise ConfigError("recompute_boxes needs use_instance_mask: boxes are fitted to masks.")
+        super().__init__(
+            is_train,
+            augmentations=augmentations,
+            image_format=check_image_format(image_format),
+            use_instance_mask=use_instance_mask,
+            instance_mask_format=instance_mask_format,
+            recompute_boxes=recompute_boxes,
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        """Read the explicit arguments from ``cfg``."""
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentations(cfg, is_train),
+            "image_format": cfg.INPUT.FORMAT,
+            "use_instance_mask": cfg.MODEL.MASK_ON,
+            "instance_mask_format": cfg.INPUT.MASK_FORMAT,
+            "recompute_boxes": is_train and cfg.INPUT.CROP.ENABLED and cfg.MODEL.MASK_ON,
+        }
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """Map one dataset dict.
+
+        Args:
+            dataset_dict: in detectron2's standard format; it is not changed.
+
+        Returns:
+            the dict with ``image``, a uint8 tensor of shape (C, H, W), and for training
+            ``instances`` in place of ``annotations``.
+
+        Raises:
+            DatasetError: the image cannot be read or has another size than the dict says, or an
+                annotation lacks the mask that the model needs.
+        """
+        dataset_dict = copy.deepcopy(dataset_dict)
+        image = read_image(dataset_dict["file_name"], self.image_format)
+        try:
+            utils.check_image_size(dataset_dict, image)
+        except utils.SizeMismatchError as error:
+            raise DatasetError(str(error)) from error
+        aug_input = T.AugInput(image)
+        transforms = self.augmentations(aug_input)
+        image = aug_input.image
+        dataset_dict["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        if not self.is_train:
+            dataset_dict.pop("annotations", None)
+        elif "annotations" in dataset_dict:
+            self._transform_annotations(dataset_dict, transforms, image.shape[:2])
+        return dataset_dict
+
+    def _transform_annotations(self, dataset_dict, transforms, image_shape) -> None:
+        """Replace ``annotations`` by ``instances``, with masks even where there are none."""
+        nuclei = [a for a in dataset_dict["annotations"] if a.get("iscrowd", 0) == 0]
+        if self.use_instance_mask and any("segmentation" not in nucleus for nucleus in nuclei):
+            raise DatasetError(
+                f"{dataset_dict['file_name']}: has annotations without 'segmentation', but the model "
+                "learns masks. Annotate masks, or set MODEL.MASK_ON: False."
+            )
+        if nuclei:
+            super()._transform_annotations(dataset_dict, transforms, image_shape)
+        else:
+            del dataset_dict["annotations"]
+            dataset_dict["instances"] = empty_instances(image_shape, self.use_instance_mask)
+
+
+def empty_instances(image_shape: tuple[int, int], with_masks: bool) -> Instances:
+    """Return the ground truth of an image of (height, width) ``image_shape`` without objects.
+
+    detectron2's ``annotations_to_instances`` leaves ``gt_masks`` out of it.
+    """
+    instances = Instances(image_shape)
+    instances.gt_boxes = Boxes(torch.zeros(0, 4))
+    instances.gt_classes = torch.zeros(0, dtype=torch.int64)
+    if with_masks:
+        instances.gt_masks = BitMasks(torch.zeros(0, *image_shape, dtype=torch.bool))
+    return instances
+
+
+def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """Build the augmentations that ``cfg.INPUT`` asks for.
+
+    For training: crop, resize, flips, quarter turns, colour; for testing: resize alone.
+
+    Raises:
+        ConfigError: a value is unusable.
+    """
+    config = cfg.INPUT
+    if not is_train:
+        return [T.ResizeShortestEdge(config.MIN_SIZE_TEST, config.MAX_SIZE_TEST, "choice")]
+    augmentations = [_build_crop(config.CROP)] if config.CROP.ENABLED else []
+    sampling = config.MIN_SIZE_TRAIN_SAMPLING
+    look_up_option(sampling, ("choice", "range"), "INPUT.MIN_SIZE_TRAIN_SAMPLING", ConfigError)
+    augmentations.append(
+        T.ResizeShortestEdge(config.MIN_SIZE_TRAIN, config.MAX_SIZE_TRAIN, sampling)
+    )
+    flip = look_up_option(config.RANDOM_FLIP, FLIPS, "INPUT.RANDOM_FLIP", ConfigError)
+    augmentations += [T.RandomFlip(**axes) for axes in FLIPS[flip]]
+    if config.RANDOM_ROTATE90:
+        augmentations.append(RandomRotate90())
+    if config.COLOR.PROB > 0:
+        augmentations.append(
+            RandomColor(
+                config.COLOR.PROB,
+                hsv=config.COLOR.HSV,
+                brightness=config.COLOR.BRIGHTNESS,
+                contrast=config.COLOR.CONTRAST,
+                image_format=config.FORMAT,
+            )
+        )
+    return augmentations
+
+
+def _build_crop(config: CfgNode) -> T.RandomCrop:
+    """Build the random crop; along a side that is shorter than the crop, the whole side is kept."""
+    crop_type = look_up_option(config.TYPE, CROP_TYPES, "INPUT.CROP.TYPE", ConfigError)
+    if crop_type.startswith("absolute"):
+        size, wanted = tuple(int(side) for side in config.SIZE), "two sizes in whole pixels"
+        usable = size == tuple(config.SIZE) and all(side >= 1 for side in size)
+    else:
+        size, wanted = tuple(config.SIZE), "two shares of the image above 0, and 1 at most"
+        usable = all(0 < side <= 1 for side in size)
+    if len(size) != 2 or not usable:
+        raise ConfigError(f"INPUT.CROP.SIZE is {config.SIZE}, but '{crop_type}' takes {wanted}.")
+    return T.RandomCrop(crop_type, size)
