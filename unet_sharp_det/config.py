@@ -43,6 +43,12 @@ def _add_timm(cfg: CfgNode) -> None:
 
 
 def _add_input(cfg: CfgNode) -> None:
+    # Factors to resize a training image by, one drawn per image, instead of to
+    # INPUT.MIN_SIZE_TRAIN; a longer side than INPUT.MAX_SIZE_TRAIN is cut down to it. []: by
+    # INPUT.MIN_SIZE_TRAIN. Microscopes have a scale: factors keep it, fixed sizes do not.
+    cfg.INPUT.SCALE_TRAIN = []
+    # Factor to resize test images by (up to INPUT.MAX_SIZE_TEST). 0: by INPUT.MIN_SIZE_TEST.
+    cfg.INPUT.SCALE_TEST = 0.0
     # INPUT.RANDOM_FLIP also takes "both" (horizontal and vertical, each with probability .5).
     # Rotate by 0, 90, 180 or 270 degrees with equal probability: cells have no upright side.
     cfg.INPUT.RANDOM_ROTATE90 = False

@@ -1,0 +1,244 @@
+"""The necks: one contract for every scheme, and equality with detectron2's FPN."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from detectron2.config import LazyCall, instantiate
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone, build_backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from torch import nn
+
+from unet_sharp_det import SkipFPN
+from unet_sharp_det.engine import setup_cfg
+from unet_sharp_det.errors import ConfigError, SchemeError
+from unet_sharp_det.skip_schemes import scheme_names
+
+CHANNELS = {"res2": 8, "res3": 12, "res4": 16, "res5": 20}
+
+
+class Pyramid(Backbone):
+    """A bottom-up of one convolution a level, at strides 4..32, for any image size."""
+
+    def __init__(self, strides=(4, 8, 16, 32)):
+        super().__init__()
+        self.strides = dict(zip(CHANNELS, strides, strict=True))
+        self.convs = nn.ModuleDict({name: nn.Conv2d(3, c, 1) for name, c in CHANNELS.items()})
+
+    def forward(self, x):
+        return {
+            name: conv(F.avg_pool2d(x, self.strides[name], ceil_mode=True))
+            for name, conv in self.convs.items()
+        }
+
+    def output_shape(self):
+        return {n: ShapeSpec(channels=c, stride=self.strides[n]) for n, c in CHANNELS.items()}
+
+
+def neck(scheme, **options):
+    torch.manual_seed(0)
+    options = {"top_block": LastLevelMaxPool(), "node_channels": 8, "edge_channels": 4, **options}
+    if scheme == "unet3p":
+        options["node_channels"] = 16
+    return SkipFPN(Pyramid(), list(CHANNELS), 16, scheme=scheme, **options)
+
+
+@pytest.mark.parametrize("scheme", scheme_names())
+class TestContract:
+    """What every scheme must do as a neck; a newly registered one is tested by being there."""
+
+    @pytest.mark.parametrize("size", [(64, 64), (65, 97), (33, 200)])
+    @pytest.mark.parametrize("batch", [1, 2])
+    def test_shapes(self, scheme, size, batch):
+        model = neck(scheme)
+        outputs = model(torch.randn(batch, 3, *size))
+        strides = {name: shape.stride for name, shape in model.output_shape().items()}
+        assert strides == {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+        for name, stride in strides.items():
+            expected = tuple(-(-n // stride) for n in size)
+            assert tuple(outputs[name].shape) == (batch, 16, *expected)
+        assert model.size_divisibility == 32
+
+    def test_every_parameter_gets_a_gradient(self, scheme):
+        model = neck(scheme)
+        outputs = model(torch.randn(2, 3, 64, 96))
+        sum(x.square().mean() for x in outputs.values()).backward()
+        without = [name for name, p in model.named_parameters() if not p.grad.abs().sum() > 0]
+        assert without == []
+
+    def test_channels_last(self, scheme):
+        model = neck(scheme).eval()
+        x = torch.randn(2, 3, 64, 96)
+        expected = model(x)
+        model = model.to(memory_format=torch.channels_last)
+        found = model(x.contiguous(memory_format=torch.channels_last))
+        for name in expected:
+            assert torch.allclose(expected[name], found[name], atol=1e-4)
+        assert found["p2"].is_contiguous(memory_format=torch.channels_last)
+
+    def test_autocast(self, scheme):
+        model = neck(scheme).eval()
+        x = torch.randn(1, 3, 64, 64)
+        expected = model(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = model(x)
+        for name in expected:
+            assert found[name].dtype == torch.bfloat16
+            error = (expected[name] - found[name].float()).abs().max()
+            assert error < 0.05 * expected[name].abs().max()
+
+    def test_compile(self, scheme):
+        model = neck(scheme).eval()
+        x = torch.randn(1, 3, 64, 96)
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        for name, expected in model(x).items():
+            assert torch.allclose(compiled(x)[name], expected, atol=1e-5)
+
+    def test_export(self, scheme):
+        model = neck(scheme).eval()
+        x = torch.randn(1, 3, 64, 96)
+        exported = torch.export.export(model, (x,)).module()
+        for name, expected in model(x).items():
+            assert torch.allclose(exported(x)[name], expected, atol=1e-5)
+
+    @pytest.mark.parametrize("norm", ["BN", "GN", "SyncBN"])
+    def test_norms(self, scheme, norm):
+        if norm == "GN":  # 32 groups
+            model = SkipFPN(Pyramid(), list(CHANNELS), 32, norm, scheme=scheme, node_channels=32)
+        else:
+            model = neck(scheme, norm=norm)
+        assert model.fpn_lateral2.bias is None
+        if norm != "SyncBN":
+            assert model(torch.randn(2, 3, 64, 64))["p2"].isfinite().all()
+
+    @pytest.mark.parametrize("skip_fuse", ["cat", "add"])
+    def test_either_fuse(self, scheme, skip_fuse):
+        model = SkipFPN(Pyramid(), list(CHANNELS), 16, scheme=scheme, skip_fuse=skip_fuse)
+        assert model(torch.randn(1, 3, 64, 64))["p2"].shape == (1, 16, 16, 16)
+
+    def test_levels_may_be_fewer(self, scheme):
+        model = SkipFPN(Pyramid(), ["res3", "res4"], 16, scheme=scheme)
+        assert list(model(torch.randn(1, 3, 64, 64))) == ["p3", "p4"]
+
+
+class TestEqualsDetectron2:
+    """Scheme ``fpn`` is detectron2's FPN: same names, same initialisation, same bits."""
+
+    @pytest.mark.parametrize("fuse_type", ["sum", "avg"])
+    @pytest.mark.parametrize("norm", ["", "BN"])
+    def test_bit_for_bit_with_its_checkpoint(self, norm, fuse_type):
+        options = dict(norm=norm, top_block=LastLevelMaxPool(), fuse_type=fuse_type)
+        theirs = FPN(Pyramid(), list(CHANNELS), 16, **options).eval()
+        ours = SkipFPN(Pyramid(), list(CHANNELS), 16, **options, scheme="fpn").eval()
+        ours.load_state_dict(theirs.state_dict(), strict=True)
+        x = torch.randn(2, 3, 96, 64)
+        expected, found = theirs(x), ours(x)
+        assert list(expected) == list(found)
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+        assert ours.output_shape() == theirs.output_shape()
+        assert ours.size_divisibility == theirs.size_divisibility
+
+    def test_square_padding(self):
+        model = SkipFPN(Pyramid(), list(CHANNELS), 16, square_pad=512)
+        assert model.padding_constraints == {"square_size": 512}
+
+    def test_lazy_config_swaps_the_target(self):
+        stock = LazyCall(FPN)(
+            bottom_up=LazyCall(Pyramid)(),
+            in_features=list(CHANNELS),
+            out_channels=16,
+            top_block=LazyCall(LastLevelMaxPool)(),
+        )
+        stock._target_ = SkipFPN
+        stock.scheme = "unetpp"
+        assert instantiate(stock).scheme == "unetpp"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "params"),
+    [("fpn", 3.344), ("unetpp", 3.603), ("unet3p", 5.115), ("unetsharp", 4.230)],
+)
+def test_default_widths_are_the_specified_ones(scheme, params):
+    cfg = setup_cfg("", ["MODEL.FPN.SKIP_SCHEME", scheme])
+    cfg.MODEL.BACKBONE.NAME = "build_skip_fpn_backbone"
+    cfg.MODEL.FPN.IN_FEATURES = cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    model = build_backbone(cfg)
+    own = sum(p.numel() for n, p in model.named_parameters() if not n.startswith("bottom_up"))
+    assert round(own / 1e6, 3) == params
+
+
+@pytest.mark.parametrize(("scheme", "params"), [("unetpp", 12.78), ("unetsharp", 17.50)])
+def test_full_width(scheme, params):
+    model = SkipFPN(
+        _resnet_channels(), list(CHANNELS), 256, scheme=scheme, node_channels=256, edge_channels=256
+    )
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == params
+
+
+def _resnet_channels() -> Backbone:
+    class Shapes(Backbone):
+        def forward(self, x):
+            raise NotImplementedError
+
+        def output_shape(self):
+            widths = zip(CHANNELS, (256, 512, 1024, 2048), (4, 8, 16, 32), strict=True)
+            return {name: ShapeSpec(channels=c, stride=s) for name, c, s in widths}
+
+    return Shapes()
+
+
+class TestBadInput:
+    def test_strides_that_do_not_double(self):
+        with pytest.raises(ConfigError, match=r"strides \[4, 8, 16, 16\].*res5 \(stride 16\)"):
+            SkipFPN(Pyramid((4, 8, 16, 16)), list(CHANNELS), 16)
+
+    def test_a_gap_between_features(self):
+        with pytest.raises(ConfigError, match=r"strides \[4, 16\]"):
+            SkipFPN(Pyramid(), ["res2", "res4"], 16)
+
+    def test_unknown_feature(self):
+        with pytest.raises(ConfigError, match="IN_FEATURES: 'rez2'.*Did you mean 'res2'"):
+            SkipFPN(Pyramid(), ["rez2", "res3"], 16)
+
+    def test_unknown_scheme(self):
+        with pytest.raises(SchemeError, match="Did you mean 'unetsharp'"):
+            SkipFPN(Pyramid(), list(CHANNELS), 16, scheme="unet_sharp")
+
+    def test_fuse_type_of_fpn(self):
+        with pytest.raises(ConfigError, match="FUSE_TYPE"):
+            SkipFPN(Pyramid(), list(CHANNELS), 16, fuse_type="max")
+
+    def test_bottom_up_of_another_kind(self):
+        with pytest.raises(TypeError, match="Backbone"):
+            SkipFPN(nn.Conv2d(3, 3, 1), list(CHANNELS), 16)
+
+    def test_top_block_on_a_level_that_is_not_there(self):
+        with pytest.raises(ConfigError, match="top_block.in_feature: 'p5'"):
+            SkipFPN(Pyramid(), ["res2", "res3"], 16, top_block=LastLevelMaxPool())
+
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("MODEL.FPN.BOTTOM_UP", "build_resnet", "Did you mean 'build_resnet_backbone'"),
+            ("MODEL.FPN.TOP_BLOCK", "max_pool", "Did you mean 'maxpool'"),
+            ("MODEL.FPN.SKIP_FUSE", "concat", "Available: auto, cat, add"),
+        ],
+    )
+    def test_config_values(self, key, value, message):
+        cfg = setup_cfg("", [key, value])
+        cfg.MODEL.BACKBONE.NAME = "build_skip_fpn_backbone"
+        cfg.MODEL.FPN.IN_FEATURES = cfg.MODEL.RESNETS.OUT_FEATURES = ["res3", "res4"]
+        with pytest.raises(ConfigError, match=message):
+            build_backbone(cfg)
+
+
+def test_any_registered_backbone_carries_the_neck():
+    @BACKBONE_REGISTRY.register()
+    def build_a_pyramid_of_the_user(cfg, input_shape):
+        return Pyramid()
+
+    cfg = setup_cfg("", ["MODEL.FPN.BOTTOM_UP", "build_a_pyramid_of_the_user"])
+    cfg.MODEL.BACKBONE.NAME = "build_skip_fpn_backbone"
+    cfg.MODEL.FPN.IN_FEATURES = list(CHANNELS)[:3]
+    outputs = build_backbone(cfg)(torch.zeros(1, 3, 64, 64))
+    assert list(outputs) == ["p2", "p3", "p4", "p5"]

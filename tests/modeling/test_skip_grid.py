@@ -1,0 +1,119 @@
+"""The interpreter: against hand-written networks, in 2D and 3D, and its options."""
+
+import pytest
+import torch
+from oracles import ORACLES, Weights
+from torch import nn
+
+from unet_sharp_det import SkipGrid
+from unet_sharp_det.errors import ConfigError, SchemeError
+from unet_sharp_det.skip_schemes import build_table, prune, scheme_names
+
+CHANNELS = [5, 6, 7, 8]
+
+
+def encoder_maps(size, channels=CHANNELS, batch=2, rounding=1, seed=0):
+    """Maps that halve from level to level, rounding up (as strided convolutions do) or down."""
+    torch.manual_seed(seed)
+    maps = []
+    for width in channels:
+        maps.append(torch.randn(batch, width, *size))
+        size = [(n + rounding) // 2 for n in size]
+    return maps
+
+
+@pytest.mark.parametrize("size", [(32, 48), (37, 51)], ids=["even", "odd"])
+@pytest.mark.parametrize("edge_order", ["conv_up", "up_conv"])
+@pytest.mark.parametrize("scheme", ORACLES)
+def test_equals_the_network_written_by_hand(scheme, edge_order, size):
+    grid = SkipGrid(build_table(scheme, 4), CHANNELS, 4, edge_channels=3, edge_order=edge_order)
+    maps = encoder_maps(size)
+    expected = ORACLES[scheme](maps, Weights(grid.state_dict(), edge_order))
+    found = grid(maps)
+    assert [tuple(x.shape) for x in found] == [tuple(x.shape) for x in expected]
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("rounding", [0, 1], ids=["floor", "ceil"])
+@pytest.mark.parametrize("scheme", scheme_names())
+def test_outputs_have_their_level_s_size(scheme, rounding):
+    maps = encoder_maps((45, 83), rounding=rounding)
+    outputs = SkipGrid(build_table(scheme, 4), CHANNELS, [9, 10, 11, 12])(maps)
+    assert [x.shape[2:] for x in outputs] == [x.shape[2:] for x in maps]
+    assert [x.shape[1] for x in outputs] == [9, 10, 11, 8]
+
+
+@pytest.mark.parametrize("norm", ["", "BN", "GN"])
+@pytest.mark.parametrize("scheme", scheme_names())
+def test_three_dimensions(scheme, norm):
+    maps = encoder_maps((9, 16, 20), channels=[4, 4, 4])
+    grid = SkipGrid(build_table(scheme, 3), [4, 4, 4], 32, edge_channels=32, norm=norm, dim=3)
+    outputs = grid(maps)
+    assert [x.shape[2:] for x in outputs] == [x.shape[2:] for x in maps]
+    sum(x.square().mean() for x in outputs).backward()
+    assert all(p.grad is not None for p in grid.parameters())
+    assert any(isinstance(m, nn.Conv3d) for m in grid.modules())
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_linear_interpolation_of_a_constant_is_constant(dim):
+    grid = SkipGrid(build_table("fpn", 2), [1, 1], 1, fuse="sum", node_convs=0, dim=dim)
+    fine = torch.zeros(1, 1, *[5] * dim)
+    coarse = torch.full((1, 1, *[3] * dim), 2.0)
+    assert torch.equal(grid([fine, coarse])[0], torch.full_like(fine, 2.0))
+
+
+def test_avg_is_sum_over_the_number_of_inputs():
+    maps = encoder_maps((16, 16), channels=[4, 4])
+    table = build_table("fpn", 2)
+    total = SkipGrid(table, [4, 4], 4, fuse="sum", node_convs=0)(maps)[0]
+    mean = SkipGrid(table, [4, 4], 4, fuse="avg", node_convs=0)(maps)[0]
+    assert torch.allclose(total / 2, mean)
+
+
+def test_raw_edges_carry_no_parameters():
+    table = build_table("unetsharp", 4)
+    raw = SkipGrid(table, CHANNELS, 4, edge="raw")
+    assert len(raw.edges) == 0
+    assert raw.nodes["0_3"][0][0].in_channels == CHANNELS[0] + 3 * 4 + CHANNELS[3] + 4
+    assert len(SkipGrid(table, CHANNELS, 4).edges) == 4
+
+
+def test_a_pruned_grid_gives_the_same_value():
+    table = build_table("unetsharp", 4)
+    full = SkipGrid(table, CHANNELS, 4, outputs=[(0, 2), (0, 3)]).eval()
+    small = SkipGrid(prune(table, [(0, 2)]), CHANNELS[:3], 4, outputs=[(0, 2)]).eval()
+    small.load_state_dict({k: v for k, v in full.state_dict().items() if k in small.state_dict()})
+    maps = encoder_maps((33, 40))
+    assert torch.equal(full(maps)[0], small(maps[:3])[0])
+
+
+def test_maps_are_freed_after_their_last_use():
+    table = build_table("unetsharp", 4)
+    grid = SkipGrid(table, CHANNELS, 4)
+    spent = [node for nodes in grid._last_use.values() for node in nodes]
+    assert len(spent) == len(set(spent))
+    everything = set(table) | {(i, 0) for i in range(4)}
+    assert set(spent) == everything - set(grid.outputs)
+
+
+def test_adding_maps_of_different_width_is_explained():
+    with pytest.raises(ConfigError, match="cannot add maps of"):
+        SkipGrid(build_table("unetpp", 4), CHANNELS, 4, fuse="sum")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("edge", "g"), ("edge_order", "upconv"), ("fuse", "mul"), ("interpolation", "cubic")],
+)
+def test_unknown_options_name_the_known(option, value):
+    with pytest.raises(ConfigError, match="Available"):
+        SkipGrid(build_table("unetpp", 4), CHANNELS, 4, **{option: value})
+
+
+def test_sizes_that_do_not_halve_are_explained():
+    grid = SkipGrid(build_table("unet3p", 3), [4, 4, 4], 4)
+    maps = [torch.zeros(1, 4, n, n) for n in (32, 30, 7)]
+    with pytest.raises(SchemeError, match="must halve"):
+        grid(maps)
