@@ -18,10 +18,10 @@ say() { printf '[setup] %s\n' "$*"; }
 die() { printf '[setup] error: %s\n' "$1" >&2; printf '        %s\n' "${@:2}" >&2; exit 1; }
 
 check_python() { # PYTHON: it must run and be new enough
-    command -v "$1" >/dev/null || die "there is no Python interpreter '$1'." \
+    "$1" -c '' 2>/dev/null || die "there is no Python interpreter '$1' that runs." \
         "Install Python 3.10 or newer, or name one: PYTHON=/path/to/python3 bash tools/setup_env.sh"
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
-        die "Python 3.10 or newer is needed; $1 is $("$1" --version 2>&1 | tail -n 1)." \
+        die "Python 3.10 or newer is needed; $1 is $("$1" --version 2>&1)." \
             "Name a newer one: PYTHON=python3.11 bash tools/setup_env.sh"
 }
 
@@ -147,7 +147,7 @@ install_project() {
     fi
     say "installing the project, editable, and what the existing environment lacks for it"
     "$PY" -m pip list --format=freeze | grep -E '^(numpy|torch|torchvision)==' >"$STATE/keep.txt"
-    "$PY" -m pip install --no-build-isolation -c "$STATE/keep.txt" -e "${ROOT}[dev,fast-eval]"
+    PYTHONWARNINGS=ignore "$PY" -m pip install --no-build-isolation -c "$STATE/keep.txt" -e "${ROOT}[dev,fast-eval]"
 }
 
 check_imports() {

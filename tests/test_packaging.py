@@ -1,0 +1,282 @@
+"""What an installation relies on: setup.py, the locked versions, the setup script, the Makefile."""
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "requirements" / "lock.txt"
+SETUP_SCRIPT = ROOT / "tools" / "setup_env.sh"
+
+# Run first in a fresh interpreter: importing any of the names then fails as if it were missing.
+BLOCK_IMPORTS = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run_python(code, *, blocked=()):
+    code = BLOCK_IMPORTS.format(names=tuple(blocked)) + code
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+def run_setup_py(code):
+    """Run code after `import setuptools`, with torch, detectron2 and the package itself absent."""
+    blocked = ("torch", "torchvision", "detectron2", "unet_sharp_det")
+    done = run_python("import json, runpy, setuptools\n" + code, blocked=blocked)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def setup_arguments():
+    code = """
+kept = {}
+setuptools.setup = kept.update
+runpy.run_path("setup.py")
+print(json.dumps(kept))
+"""
+    return json.loads(run_setup_py(code))
+
+
+def read_requirements(path):
+    """The requirements of a file, each with its hashes."""
+    text = re.sub(r"^\s*#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for line in text.replace("\\\n", " ").splitlines():
+        requirement, *hashes = line.split(" --hash=")
+        if requirement.strip():
+            yield Requirement(requirement.strip()), [text.strip() for text in hashes]
+
+
+def locked_versions():
+    """Name -> versions; a package can have one for each of several Python versions."""
+    versions = {}
+    for requirement, _ in read_requirements(LOCK):
+        (pin,) = requirement.specifier
+        versions.setdefault(canonicalize_name(requirement.name), set()).add(pin.version)
+    return versions
+
+
+def test_setup_py_imports_only_the_standard_library_and_setuptools():
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.partition(".")[0])
+    assert imported - set(sys.stdlib_module_names) == {"setuptools"}
+
+
+def test_setup_py_tells_the_version_without_torch():
+    code = 'sys.argv = ["setup.py", "--version"]\nrunpy.run_path("setup.py", run_name="__main__")'
+    init = (ROOT / "unet_sharp_det" / "__init__.py").read_text(encoding="utf-8")
+    assert f'__version__ = "{run_setup_py(code).split()[-1]}"' in init
+
+
+def test_setup_py_packages_every_folder_of_the_package_and_nothing_else(setup_arguments):
+    found = {
+        ".".join(init.parent.relative_to(ROOT).parts)
+        for init in (ROOT / "unet_sharp_det").rglob("__init__.py")
+    }
+    assert set(setup_arguments["packages"]) == found
+
+
+def test_python_requires_excludes_39_and_admits_310_to_313(setup_arguments):
+    allowed = SpecifierSet(setup_arguments["python_requires"])
+    versions = ["3.9.18", "3.10.0", "3.11.7", "3.12.1", "3.13.0"]
+    assert list(allowed.filter(versions)) == versions[1:]
+
+
+def test_setup_py_has_ranges_that_admit_the_locked_versions(setup_arguments):
+    locked = locked_versions()
+    stated = [*setup_arguments["install_requires"]]
+    for extra in setup_arguments["extras_require"].values():
+        stated += extra
+    for requirement in map(Requirement, stated):
+        operators = {spec.operator for spec in requirement.specifier}
+        assert operators.isdisjoint({"==", "==="}), requirement
+        versions = locked[canonicalize_name(requirement.name)]
+        refused = [version for version in versions if version not in requirement.specifier]
+        assert not refused, f"setup.py says {requirement}, lock.txt has {refused}"
+
+
+def test_setup_py_states_what_the_lock_is_made_from(setup_arguments):
+    """base.in and dev.in name the same packages as setup.py, beside what builds the source ones."""
+    stated = [*setup_arguments["install_requires"]]
+    for extra in setup_arguments["extras_require"].values():
+        stated += extra
+    listed = [
+        line
+        for name in ("base.in", "dev.in")
+        for line in (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith(("#", "-r"))
+    ]
+
+    def names(lines):
+        return {canonicalize_name(Requirement(line).name) for line in lines}
+
+    assert names(listed) - {"pip", "setuptools"} == names(stated)
+
+
+@pytest.mark.parametrize("name", ["lock.txt", "detectron2.txt"])
+def test_every_pinned_requirement_has_a_hash(name):
+    requirements = list(read_requirements(ROOT / "requirements" / name))
+    assert requirements
+    for requirement, hashes in requirements:
+        assert [spec.operator for spec in requirement.specifier] == ["=="], requirement
+        assert hashes, f"{requirement} has no hash"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", text) for text in hashes), requirement
+
+
+def test_the_lock_names_no_index():
+    assert "://" not in LOCK.read_text(encoding="utf-8")
+
+
+def test_the_lock_pins_torch_and_torchvision_as_the_stated_pair():
+    locked = locked_versions()
+    assert (locked["torch"], locked["torchvision"]) == ({"2.11.0"}, {"0.26.0"})
+
+
+def test_the_lock_has_what_builds_the_source_packages():
+    locked = locked_versions()
+    assert {"pip", "setuptools", "fvcore", "iopath", "antlr4-python3-runtime"} <= set(locked)
+
+
+def test_import_without_detectron2_names_the_command_that_installs_it():
+    code = """
+try:
+    import unet_sharp_det
+except ImportError as error:
+    print(error)
+"""
+    message = run_python(code, blocked=["detectron2"]).stdout
+    assert 'bash tools/setup_env.sh --detectron2-only "$(command -v python)"' in message
+    assert SETUP_SCRIPT.is_file()
+    assert re.search(r"^ *--detectron2-only\)", SETUP_SCRIPT.read_text("utf-8"), re.MULTILINE)
+
+
+def run_setup_script(*arguments, **environment):
+    return subprocess.run(
+        ["bash", str(SETUP_SCRIPT), *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_setup_script_is_valid_bash():
+    done = subprocess.run(["bash", "-n", str(SETUP_SCRIPT)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_setup_script_leaves_an_interpreter_that_has_detectron2_alone():
+    if importlib.util.find_spec("detectron2") is None:
+        pytest.skip("this interpreter has no detectron2")
+    done = run_setup_script("--detectron2-only", sys.executable)
+    assert done.returncode == 0, done.stderr
+    assert "already installed" in done.stdout
+
+
+def test_setup_script_says_what_to_do_without_python(tmp_path):
+    done = run_setup_script(tmp_path / "venv", PYTHON=str(tmp_path / "no-python"))
+    assert done.returncode == 1
+    assert "Install Python 3.10 or newer, or name one: PYTHON=" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def write_fake_python(folder, *, lacking):
+    """An interpreter in which code that holds the text `lacking` fails."""
+    fake = folder / "python"
+    fake.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *"{lacking}"*) exit 1 ;; --version) echo Python 3.9.2; exit ;; esac\n'
+        f'exec "{sys.executable}" "$@"\n'
+    )
+    fake.chmod(0o755)
+    return str(fake)
+
+
+def test_setup_script_refuses_an_old_python(tmp_path):
+    fake = write_fake_python(tmp_path, lacking="sys.version_info")
+    done = run_setup_script(tmp_path / "venv", PYTHON=fake)
+    assert done.returncode == 1
+    assert f"Python 3.10 or newer is needed; {fake} is Python 3.9.2." in done.stderr
+
+
+def test_setup_script_says_what_to_do_without_ensurepip(tmp_path):
+    fake = write_fake_python(tmp_path, lacking="import venv, ensurepip")
+    done = run_setup_script(tmp_path / "venv", PYTHON=fake)
+    assert done.returncode == 1
+    assert "sudo apt-get install python3-venv" in done.stderr
+
+
+def test_setup_script_does_not_touch_a_folder_that_is_no_environment(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = run_setup_script(tmp_path)
+    assert done.returncode == 1
+    assert "is no virtual environment and not empty" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def make(*arguments):
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_make_alone_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE).group(1).split()
+    done = make()
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^  make (\w+) ", done.stdout, re.MULTILINE) == targets
+    assert {"setup", "test", "demo", "lint", "lock", "clean"} <= set(targets)
+
+
+def test_the_demo_runs_files_that_exist():
+    done = make("--dry-run", "demo", "VENV=.venv")
+    assert done.returncode == 0, done.stderr
+    commands = [line for line in done.stdout.splitlines() if ".venv/bin/python" in line]
+    assert len(commands) == 3
+    for command in commands:
+        files = re.findall(r"(?<=\s)(?:datasets|tools|configs)/\S+", command)
+        assert any(name.endswith(".py") for name in files), command
+        missing = [name for name in files if not (ROOT / name).exists()]
+        assert not missing, f"{command}\nneeds {missing}"
+
+
+def test_the_demo_keeps_out_of_a_folder_it_did_not_make(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    # Without `make setup`: the recipe itself must stop at a folder that lacks the demo's mark.
+    done = make("demo", f"DEMO={tmp_path}", "--assume-old=setup")
+    assert done.returncode != 0
+    assert "was not made by 'make demo'" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_ci_runs_make_test():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert re.search(r'^make test VENV="\$venv"', script.read_text("utf-8"), re.MULTILINE)
