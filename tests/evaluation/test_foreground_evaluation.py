@@ -1,0 +1,222 @@
+import csv
+import json
+import logging
+import math
+import socket
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from detectron2.utils import comm
+from evaluation_helpers import coco_dataset, instances, process, rectangle_mask
+
+from unet_sharp_det.errors import ConfigError, DatasetError, UserError
+from unet_sharp_det.evaluation import (
+    ForegroundEvaluator,
+    NucleiCOCOEvaluator,
+    build_nuclei_evaluators,
+)
+from unet_sharp_det.evaluation.foreground_evaluation import IMAGES_FILE
+
+
+def test_hand_made_values(register):
+    """Image 1: G is 64 pixels, P 64, both 32. Image 2: both empty. Image 3: P alone, 16."""
+    name = register(coco_dataset({1: [(0, 0, 8, 8)], 2: [], 3: []}))
+    found = {
+        1: instances([(0, 4, 8, 12)]),
+        2: instances([]),
+        3: instances([(0, 0, 4, 4)]),
+    }
+    results = process(ForegroundEvaluator(name), found)["foreground"]
+    assert results == {
+        "IoU_image_mean": pytest.approx(100 * (1 / 3 + 1 + 0) / 3),
+        "Dice_image_mean": pytest.approx(100 * (1 / 2 + 1 + 0) / 3),
+        "IoU_pooled": pytest.approx(100 * 32 / (96 + 16)),
+        "Dice_pooled": pytest.approx(100 * 64 / (64 + 64 + 16)),
+    }
+
+
+def test_overlapping_instances_count_once(register):
+    name = register(coco_dataset({1: [(0, 0, 8, 8), (0, 0, 8, 4)]}))
+    found = {1: instances([(0, 0, 8, 6), (0, 2, 8, 8)])}
+    assert set(process(ForegroundEvaluator(name), found)["foreground"].values()) == {100.0}
+
+
+def test_score_threshold_counts_equal_scores(register):
+    name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
+    found = {1: instances([(0, 0, 8, 8), (20, 20, 28, 28)], [0.5, 0.25])}
+    for threshold, expected in [(0.5, 100), (0.51, 0), (0.25, 50), (0.0, 50)]:
+        evaluator = ForegroundEvaluator(name, score_threshold=threshold)
+        assert process(evaluator, found)["foreground"]["IoU_pooled"] == expected
+
+
+def test_brute_force(register):
+    generator = np.random.default_rng(0)
+    truth, found, ious, dices, pixels = {}, {}, [], [], np.zeros(3)
+    for image_id in range(1, 6):
+        corners = generator.integers(0, 50, (2, 12, 2))
+        sides = generator.integers(1, 14, (2, 12, 2))
+        gt_boxes, boxes = np.concatenate([corners, corners + sides], axis=2).tolist()
+        scores = generator.random(12).tolist()
+        truth[image_id], found[image_id] = gt_boxes, instances(boxes, scores)
+        gt, predicted = np.zeros((2, 64, 64), dtype=bool)
+        for box in gt_boxes:
+            gt |= rectangle_mask(64, 64, box)
+        for box, score in zip(boxes, scores, strict=True):
+            if score >= 0.3:
+                predicted |= rectangle_mask(64, 64, box)
+        both, either = (gt & predicted).sum(), (gt | predicted).sum()
+        ious.append(both / either)
+        dices.append(2 * both / (gt.sum() + predicted.sum()))
+        pixels += [both, either, gt.sum() + predicted.sum()]
+    evaluator = ForegroundEvaluator(register(coco_dataset(truth)), score_threshold=0.3)
+    expected = [np.mean(ious), np.mean(dices), pixels[0] / pixels[1], 2 * pixels[0] / pixels[2]]
+    results = process(evaluator, found)["foreground"]
+    np.testing.assert_allclose(list(results.values()), 100 * np.array(expected), rtol=1e-12)
+
+
+def test_csv_and_log(register, tmp_path, caplog):
+    name = register(coco_dataset({2: [(0, 0, 8, 8), (8, 0, 16, 8)], 1: []}))
+    evaluator = ForegroundEvaluator(name, output_dir=str(tmp_path / "out"))
+    with caplog.at_level(logging.INFO, logger="unet_sharp_det"):
+        process(
+            evaluator, {2: instances([(0, 0, 8, 8), (0, 0, 4, 4)], [0.9, 0.1]), 1: instances([])}
+        )
+    with open(tmp_path / "out" / IMAGES_FILE, newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = ["image_id", "file_name", "IoU", "Dice", "n_gt", "n_pred"]
+    assert [list(row) for row in rows] == [columns, columns]
+    assert list(rows[0].values()) == ["1", "1.png", "100.0000", "100.0000", "0", "0"]
+    assert list(rows[1].values()) == ["2", "2.png", "50.0000", "66.6667", "2", "1"]
+    assert "IoU_pooled 50.00: |P & G| / |P | G|" in caplog.text
+
+
+def test_no_image_is_nan(register):
+    results = ForegroundEvaluator(register(coco_dataset({1: []}))).evaluate()["foreground"]
+    assert all(math.isnan(value) for value in results.values())
+
+
+def test_reset_forgets(register):
+    evaluator = ForegroundEvaluator(register(coco_dataset({1: [(0, 0, 8, 8)]})))
+    assert process(evaluator, {1: instances([])})["foreground"]["IoU_image_mean"] == 0
+    perfect = {1: instances([(0, 0, 8, 8)])}
+    assert process(evaluator, perfect)["foreground"]["IoU_image_mean"] == 100
+
+
+def test_user_errors(register):
+    name = register(coco_dataset({1: []}))
+    with pytest.raises(ConfigError, match="score_threshold"):
+        ForegroundEvaluator(name, score_threshold=50)
+    evaluator = ForegroundEvaluator(name)
+    with pytest.raises(DatasetError, match="no image 9"):
+        process(evaluator, {9: instances([])})
+    with pytest.raises(DatasetError, match=r"\(32, 64\).*\(64, 64\)"):
+        process(evaluator, {1: instances([], size=(32, 64))})
+    without_masks = instances([])
+    without_masks.remove("pred_masks")
+    with pytest.raises(UserError, match="MASK_ON"):
+        process(evaluator, {1: without_masks})
+    del MetadataCatalog.get(name).__dict__["json_file"]
+    with pytest.raises(DatasetError, match="output_dir"):
+        ForegroundEvaluator(name)
+
+
+def test_data_set_without_a_json_is_converted(tmp_path):
+    name = "test_foreground_converted"
+    annotation = {
+        "bbox": [0, 0, 8, 8],
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": 0,
+        "segmentation": [[0, 0, 8, 0, 8, 8, 0, 8]],
+    }
+    record = {"file_name": "1.png", "image_id": 1, "height": 64, "width": 64}
+    DatasetCatalog.register(name, lambda: [{**record, "annotations": [annotation]}])
+    MetadataCatalog.get(name).thing_classes = ["nucleus"]
+    try:
+        evaluator = ForegroundEvaluator(name, output_dir=str(tmp_path))
+        results = process(evaluator, {1: instances([(0, 0, 8, 8)])})
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name)
+    assert results["foreground"]["IoU_pooled"] == 100
+
+
+WORKLOAD = {
+    "truth": {i: [(i, 0, i + 9, 9), (20, i, 30, 30)] for i in range(1, 8)},
+    "found": {i: [(0, 0, 9, 9), (20, 20, 30, 30)] for i in range(1, 8)},
+}
+
+
+def evaluate_workload(json_file, rank, world_size, output_dir=None):
+    name = f"test_distributed_{rank}_of_{world_size}"
+    MetadataCatalog.get(name).set(
+        json_file=json_file,
+        thing_classes=["nucleus"],
+        thing_dataset_id_to_contiguous_id={1: 0},
+    )
+    found = {i: instances(boxes, [0.5 + i / 20, 0.6]) for i, boxes in WORKLOAD["found"].items()}
+    mine = dict(list(found.items())[rank::world_size])
+    results = {}
+    for evaluator in (NucleiCOCOEvaluator(name), ForegroundEvaluator(name, output_dir=output_dir)):
+        results.update(process(evaluator, mine))
+    return results
+
+
+def run_rank(rank, world_size, port, json_file, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
+    )
+    comm.create_local_process_group(world_size)
+    results = evaluate_workload(json_file, rank, world_size, f"{folder}/out{rank}")
+    with open(f"{folder}/{rank}.json", "w") as file:
+        json.dump(results, file)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_give_the_results_of_one(tmp_path):
+    json_file = tmp_path / "gt.json"
+    json_file.write_text(json.dumps(coco_dataset(WORKLOAD["truth"])))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(run_rank, (2, port, str(json_file), str(tmp_path)), nprocs=2)
+    one = evaluate_workload(str(json_file), 0, 1, str(tmp_path / "one"))
+    assert 0 < one["segm"]["AP"] < 100
+    assert 0 < one["foreground"]["IoU_image_mean"] < 100
+    both = json.loads((tmp_path / "0.json").read_text())
+    # The areas have no ground truth in some bins: NaN equals NaN here.
+    np.testing.assert_equal(both, one)
+    assert json.loads((tmp_path / "1.json").read_text()) == {}
+    rows = (tmp_path / "out0" / IMAGES_FILE).read_text()
+    assert rows == (tmp_path / "one" / IMAGES_FILE).read_text()
+    assert not (tmp_path / "out1").exists()
+
+
+def config(mask_on, test_sets, folder):
+    """The keys of a cfg that the builder reads."""
+    return SimpleNamespace(
+        MODEL=SimpleNamespace(MASK_ON=mask_on),
+        DATASETS=SimpleNamespace(TEST=test_sets),
+        TEST=SimpleNamespace(DETECTIONS_PER_IMAGE=300, AREA_SIDES=[4, 40]),
+        OUTPUT_DIR=str(folder),
+    )
+
+
+def test_builder_follows_the_config(register, tmp_path):
+    name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
+    found = {1: instances([(0, 0, 8, 8)])}
+    results = process(build_nuclei_evaluators(config(True, (name,), tmp_path), name), found)
+    assert list(results) == ["bbox", "segm", "foreground"]
+    assert results["segm"]["APm"] == results["segm"]["AR@300"] == pytest.approx(100)
+    assert (tmp_path / "inference" / "ap_table.md").exists()
+    process(build_nuclei_evaluators(config(True, (name, "other"), tmp_path), name), found)
+    assert (tmp_path / "inference" / name / IMAGES_FILE).exists()
+    folder = str(tmp_path / "given")
+    boxes = build_nuclei_evaluators(config(False, (name,), tmp_path), name, folder)
+    assert list(process(boxes, found)) == ["bbox"]
+    assert (tmp_path / "given" / "ap_table.md").exists()

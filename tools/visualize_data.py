@@ -1,0 +1,153 @@
+#!/usr/bin/env python
+"""Draw the nuclei of a data set, as annotated, as augmented for training, or as predicted.
+
+Examples:
+    python tools/visualize_data.py --dataset dsb2018_train --limit 8
+    python tools/visualize_data.py --config-file configs/NAME.yaml --source dataloader
+    python tools/visualize_data.py --dataset dsb2018_val --montage output/predictions.png \\
+        --predictions output/inference/coco_instances_results.json --threshold 0.5
+"""
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+from detectron2.data import DatasetCatalog
+from detectron2.data.detection_utils import convert_image_to_rgb
+
+from unet_sharp_det.data import NucleiDatasetMapper, read_image
+from unet_sharp_det.engine import setup_cfg
+from unet_sharp_det.errors import DatasetError, UserError, look_up_option, run_cli
+from unet_sharp_det.files import atomic_path
+from unet_sharp_det.visualization import comparison, montage, overlay
+
+MONTAGE_WIDTH = 1440
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", help="YAML file; default: the defaults")
+    parser.add_argument("--dataset", help="registered name; default: the config's first one")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--source",
+        choices=["annotation", "dataloader"],
+        default="annotation",
+        help="ground truth as annotated (default), or after the augmentations of training",
+    )
+    what.add_argument("--predictions", type=Path, help="a coco_instances_results.json")
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="least score of a prediction (default: 0.5)"
+    )
+    parser.add_argument("--output-dir", type=Path, default=Path("output/visualization"))
+    parser.add_argument("--limit", type=int, default=20, help="number of images (default: 20)")
+    parser.add_argument("--montage", type=Path, help="PNG file for all in one picture")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    if args.limit < 1:
+        raise UserError(f"--limit must be 1 or more, not {args.limit}.")
+    cfg = setup_cfg(args.config_file, args.opts)
+    name = args.dataset or default_dataset(cfg, for_predictions=bool(args.predictions))
+    look_up_option(name, DatasetCatalog.list(), "--dataset", DatasetError)
+    records = DatasetCatalog.get(name)[: args.limit]
+    if args.predictions:
+        pictures = draw_predictions(records, load_results(args.predictions, args.threshold))
+    elif args.source == "dataloader":
+        pictures = draw_augmented(records, cfg)
+    else:
+        pictures = draw_annotations(records)
+    drawn = []
+    for record, picture in zip(records, pictures, strict=True):
+        stem = Path(record["file_name"]).stem
+        save(args.output_dir / f"{record['image_id']}_{stem}.png", picture)
+        if args.montage:
+            drawn.append(picture)
+    if args.montage:
+        columns = 1 if args.predictions else math.ceil(math.sqrt(len(drawn)))
+        save(args.montage, montage(drawn, columns, cell_width=MONTAGE_WIDTH // columns))
+    return 0
+
+
+def default_dataset(cfg, for_predictions: bool) -> str:
+    key = "TEST" if for_predictions else "TRAIN"
+    names = cfg.DATASETS[key]
+    if not names:
+        raise UserError(f"Give --dataset NAME, or a --config-file that sets DATASETS.{key}.")
+    return names[0]
+
+
+def draw_annotations(records):
+    for record in records:
+        image = read_image(record["file_name"], "RGB")
+        yield overlay(image, ground_truth_masks(record, image.shape[:2]), title="ground truth")
+
+
+def draw_augmented(records, cfg):
+    cfg = cfg.clone()
+    cfg.MODEL.MASK_ON = True  # Masks are drawn whatever the model takes.
+    mapper = NucleiDatasetMapper(cfg, is_train=True)
+    for record in records:
+        mapped = mapper(record)
+        image = convert_image_to_rgb(mapped["image"].permute(1, 2, 0), cfg.INPUT.FORMAT)
+        masks = mapped["instances"].gt_masks.tensor.numpy()
+        yield overlay(np.ascontiguousarray(image), masks, title="augmented")
+
+
+def draw_predictions(records, results):
+    for record in records:
+        image = read_image(record["file_name"], "RGB")
+        rles = [result["segmentation"] for result in results[record["image_id"]]]
+        masks = np.array([mask_util.decode(rle) for rle in rles], dtype=bool)
+        truth = ground_truth_masks(record, image.shape[:2])
+        yield comparison(image, truth, masks, title=Path(record["file_name"]).stem)
+
+
+def load_results(path: Path, threshold: float) -> dict[int, list[dict]]:
+    """Read COCO results with masks; returns those of at least ``threshold`` by image id."""
+    if not path.is_file():
+        raise UserError(
+            f"--predictions: there is no file {path}. Evaluation writes it into "
+            "OUTPUT_DIR/inference."
+        )
+    results = json.loads(path.read_text(encoding="utf-8"))
+    by_image = defaultdict(list)
+    for result in results:
+        if "segmentation" not in result:
+            raise UserError(f"--predictions: {path} has boxes without masks.")
+        if result["score"] >= threshold:
+            by_image[result["image_id"]].append(result)
+    return by_image
+
+
+def ground_truth_masks(record: dict, shape: tuple[int, int]) -> np.ndarray:
+    """Decode the polygons or RLEs of a dataset dict to a bool array (N, H, W)."""
+    annotations = record.get("annotations", [])
+    masks = np.zeros((len(annotations), *shape), dtype=bool)
+    for mask, annotation in zip(masks, annotations, strict=True):
+        segmentation = annotation["segmentation"]
+        if isinstance(segmentation, list):
+            segmentation = mask_util.merge(mask_util.frPyObjects(segmentation, *shape))
+        mask[:] = mask_util.decode(segmentation)
+    return masks
+
+
+def save(path: Path, picture: np.ndarray) -> None:
+    """Write an RGB picture as PNG, atomically, and print where."""
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), picture[:, :, ::-1])
+    print(path)
+
+
+if __name__ == "__main__":
+    run_cli(main)
