@@ -148,14 +148,13 @@ def _read_samples(folder: Path, workers: int | None) -> list[Sample]:
     )
     bad = [Sample(p.name, quirks=[("bad_id", p.name)]) for p in paths if not split_of(p.name)]
     good = [path for path in paths if split_of(path.name)]
-    with ProcessPoolExecutor(workers, initializer=_prepare_worker) as pool:
+    with ProcessPoolExecutor(workers, initializer=_silence_opencv) as pool:
         read = pool.map(read_sample, good, chunksize=4)
         return bad + list(tqdm(read, total=len(good), unit="image", desc="reading"))
 
 
-def _prepare_worker() -> None:
-    cv2.setNumThreads(1)
-    # Rotten files are named in the report; OpenCV's own log lines would not name them.
+def _silence_opencv() -> None:
+    """Leave it to the report to name rotten files: OpenCV's own log lines do not."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 

@@ -119,7 +119,7 @@ def mask_quirks(values: np.ndarray) -> list[str]:
     kinds = []
     if ((values > 0) & (values < values.max())).any():
         kinds.append("non_binary_mask")
-    binary = (values > 0).astype(np.uint8)
+    binary = (values > 0).view(np.uint8)
     # Two levels: outlines of the 8-connected parts have no parent, those of holes have one.
     _, hierarchy = cv2.findContours(binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     has_parent = hierarchy.reshape(-1, 4)[:, 3] >= 0
@@ -156,7 +156,7 @@ def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str],
         return ["mask_shape"], None
     if values.ndim == 3:
         values = values[:, :, :3].max(axis=2)
-    binary = cv2.threshold(values, 0, 1, cv2.THRESH_BINARY)[1].astype(np.uint8, copy=False)
+    binary = (values > 0).view(np.uint8)
     x, y, width, height = cv2.boundingRect(binary)
     if width == 0:
         return ["empty_mask"], None

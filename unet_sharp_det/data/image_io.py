@@ -57,18 +57,24 @@ def read_image(path, format: str) -> np.ndarray:
         DatasetError: the file cannot be decoded.
     """
     check_image_format(format)
-    # IMREAD_COLOR makes three channels of gray and of RGBA; ANYDEPTH keeps 16 bit and float.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    # Unlike IMREAD_UNCHANGED these drop alpha and apply EXIF; IMREAD_COLOR fails on float gray.
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
     pixels = decode(PathManager.get_local_path(os.fspath(path)), flags)
     if pixels.dtype != np.uint8:
         if not np.isfinite(pixels).all():
             raise DatasetError(f"{path}: holds NaN or infinite pixels. Replace them, then retry.")
         pixels = rescale_to_uint8(pixels)
-    if format == "RGB":
-        return np.ascontiguousarray(pixels[:, :, ::-1])
+    return _arrange_channels(pixels, format)
+
+
+def _arrange_channels(pixels: np.ndarray, format: str) -> np.ndarray:
+    """Return uint8 pixels, (H, W) or (H, W, 3) in BGR order, with the channels of ``format``."""
+    is_gray = pixels.ndim == 2
     if format == "L":
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[:, :, None]
-    return pixels
+        return (pixels if is_gray else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))[:, :, None]
+    if is_gray:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if format == "RGB" else pixels
 
 
 def check_image_format(format: str) -> str:

@@ -120,8 +120,8 @@ class NucleiDatasetMapper(DatasetMapper):
         nuclei = [a for a in dataset_dict["annotations"] if a.get("iscrowd", 0) == 0]
         if self.use_instance_mask and any("segmentation" not in nucleus for nucleus in nuclei):
             raise DatasetError(
-                f"{dataset_dict['file_name']}: has annotations without 'segmentation', but the model "
-                "learns masks. Annotate masks, or set MODEL.MASK_ON: False."
+                f"{dataset_dict['file_name']}: has annotations without 'segmentation', but the "
+                "model learns masks. Annotate masks, or set MODEL.MASK_ON: False."
             )
         if nuclei:
             super()._transform_annotations(dataset_dict, transforms, image_shape)

@@ -1,0 +1,98 @@
+"""Helpers that write tiny data sets in Kaggle's layout, and run the converter on them."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
+from unet_sharp_det.errors import run_cli
+
+REPOSITORY = Path(__file__).parents[2]
+TRAIN_ID = "0000000a" + "1" * 56  # 10 % 10 = 0
+
+
+@pytest.fixture(scope="session")
+def sample_folder() -> Path:
+    """The sample that the repository ships."""
+    return REPOSITORY / "datasets" / "sample"
+
+
+@pytest.fixture(scope="session")
+def converted_sample(sample_folder, tmp_path_factory) -> Path:
+    """The sample, converted once for all tests, which only read it."""
+    root = tmp_path_factory.mktemp("converted") / "dsb2018"
+    convert_dsb2018(sample_folder, root, workers=2)
+    return root
+
+
+@pytest.fixture
+def write_png():
+    """A function (path, array) that writes a PNG, making its folder."""
+
+    def write(path, pixels):
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), np.asarray(pixels))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def rgba():
+    """A function (height, width, seed) that returns an opaque BGRA noise image."""
+
+    def make(height=12, width=16, seed=0):
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
+        pixels[:, :, 3] = 255
+        return pixels
+
+    return make
+
+
+@pytest.fixture
+def square():
+    """A function (rows, columns, shape) that returns a 0/255 mask of a filled rectangle."""
+
+    def make(rows, columns, shape=(12, 16)):
+        mask = np.zeros(shape, np.uint8)
+        mask[slice(*rows), slice(*columns)] = 255
+        return mask
+
+    return make
+
+
+@pytest.fixture
+def kaggle(tmp_path, write_png, rgba):
+    """A function (id, masks by name, image) that adds one image folder; returns their parent."""
+
+    def add(dsb_id=TRAIN_ID, masks=None, image=None) -> Path:
+        folder = tmp_path / "kaggle" / dsb_id
+        write_png(folder / "images" / f"{dsb_id}.png", rgba() if image is None else image)
+        for name, mask in (masks or {}).items():
+            write_png(folder / "masks" / f"{name}.png", mask)
+        return folder.parent
+
+    return add
+
+
+@pytest.fixture
+def prepare(monkeypatch, capsys):
+    """A function (*arguments) that runs prepare_dsb2018.py; returns (status, stdout, stderr)."""
+    path = REPOSITORY / "datasets" / "prepare_dsb2018.py"
+    spec = importlib.util.spec_from_file_location("prepare_dsb2018", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [path.name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            run_cli(module.main)
+        captured = capsys.readouterr()
+        return exit_info.value.code, captured.out, captured.err
+
+    return run

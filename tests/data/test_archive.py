@@ -1,0 +1,134 @@
+"""Archives: what they give, and that none can write outside of its folder."""
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+
+import pytest
+
+from unet_sharp_det.data.archive import unpacked
+from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
+from unet_sharp_det.errors import DatasetError
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """The folder that temporary folders are made in."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def tar_member(name, **attributes):
+    member = tarfile.TarInfo(name)
+    for key, value in attributes.items():
+        setattr(member, key, value)
+    return member
+
+
+EVIL_TAR_MEMBERS = {
+    "parent": tar_member("../evil", size=4),
+    "deep parent": tar_member("a/../../evil", size=4),
+    "absolute": tar_member("/evil", size=4),
+    "symlink": tar_member("link", type=tarfile.SYMTYPE, linkname="/etc"),
+    "inner symlink": tar_member("link", type=tarfile.SYMTYPE, linkname="good"),
+    "hard link": tar_member("link", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
+    "device": tar_member("device", type=tarfile.CHRTYPE),
+    "pipe": tar_member("pipe", type=tarfile.FIFOTYPE),
+}
+
+
+@pytest.mark.parametrize("member", EVIL_TAR_MEMBERS.values(), ids=EVIL_TAR_MEMBERS)
+def test_evil_tar_members_are_refused_and_leave_nothing(tmp_path, scratch, member):
+    archive = tmp_path / "evil.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.addfile(tar_member("good", size=4), io.BytesIO(b"good"))
+        tar.addfile(member, io.BytesIO(b"evil"))
+    check_refused(archive, member.name, tmp_path, scratch)
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "..\\evil", "C:\\evil"])
+def test_evil_zip_members_are_refused_and_leave_nothing(tmp_path, scratch, name):
+    archive = tmp_path / "evil.zip"
+    with zipfile.ZipFile(archive, "w") as package:
+        package.writestr("good", "good")
+        package.writestr(name, "evil")
+    check_refused(archive, name, tmp_path, scratch)
+
+
+def test_a_zipped_symlink_is_refused_and_leaves_nothing(tmp_path, scratch):
+    archive = tmp_path / "evil.zip"
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(archive, "w") as package:
+        package.writestr(link, "/etc")
+    check_refused(archive, "link", tmp_path, scratch)
+
+
+def check_refused(archive, name, tmp_path, scratch):
+    with pytest.raises(DatasetError) as refusal:
+        convert_dsb2018(archive, tmp_path / "out", workers=1)
+    assert f"'{name}'" in str(refusal.value)
+    assert sorted(os.listdir(tmp_path)) == sorted([archive.name, "scratch"])
+    assert os.listdir(scratch) == []
+
+
+@pytest.fixture
+def one_image(kaggle, square):
+    return kaggle(masks={"a": square((2, 5), (3, 9))})
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tar.xz"])
+@pytest.mark.parametrize("prefix", ["", "stage1_train/"])
+def test_an_archive_gives_what_its_folder_gives(one_image, tmp_path, scratch, suffix, prefix):
+    archive = tmp_path / f"data.{suffix}"
+    if suffix == "zip":
+        with zipfile.ZipFile(archive, "w") as package:
+            for path in one_image.rglob("*.png"):
+                package.write(path, prefix + str(path.relative_to(one_image)))
+    else:
+        with tarfile.open(archive, f"w:{suffix[4:]}") as tar:
+            tar.add(one_image, arcname=prefix or ".")
+    convert_dsb2018(one_image, tmp_path / "by_folder", workers=1)
+    convert_dsb2018(archive, tmp_path / "by_archive", workers=1)
+    for name in ("dsb2018_train.json", "report.json"):
+        by_folder = (tmp_path / "by_folder" / "annotations" / name).read_bytes()
+        assert (tmp_path / "by_archive" / "annotations" / name).read_bytes() == by_folder
+    assert b'"area": 18' in (tmp_path / "by_archive/annotations/dsb2018_train.json").read_bytes()
+    assert os.listdir(scratch) == []
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.xz"])
+def test_half_an_archive_is_refused(tmp_path, scratch, suffix):
+    archive = tmp_path / f"half.{suffix}"
+    noise = os.urandom(20_000)
+    if suffix == "zip":
+        with zipfile.ZipFile(archive, "w") as package:
+            package.writestr("noise", noise)
+    else:
+        with tarfile.open(archive, f"w:{suffix[4:]}") as tar:
+            tar.addfile(tar_member("noise", size=len(noise)), io.BytesIO(noise))
+    archive.write_bytes(archive.read_bytes()[:10_000])
+    with pytest.raises(DatasetError, match="half"), unpacked(archive):
+        pass
+    assert os.listdir(scratch) == []
+
+
+def test_a_zip_with_a_bad_checksum_is_refused(tmp_path, scratch):
+    archive = tmp_path / "bad.zip"
+    with zipfile.ZipFile(archive, "w") as package:
+        package.writestr("name", "a text to be found and changed")
+    archive.write_bytes(archive.read_bytes().replace(b"found", b"fOund"))
+    with pytest.raises(DatasetError, match="broken"), unpacked(archive):
+        pass
+    assert os.listdir(scratch) == []
+
+
+def test_another_file_is_no_archive(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("no archive")
+    with pytest.raises(DatasetError, match="neither a folder nor"), unpacked(file):
+        pass

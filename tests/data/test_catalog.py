@@ -1,0 +1,201 @@
+"""Registration, and what is checked when a data set is loaded."""
+
+import importlib
+import json
+import shutil
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+import unet_sharp_det.data
+from unet_sharp_det.data import register_coco_nuclei, register_dsb2018
+from unet_sharp_det.errors import DatasetError
+
+NAME = "nuclei_of_a_test"
+SPLITS = ["dsb2018_train", "dsb2018_val", "dsb2018_test"]
+
+
+@pytest.fixture(autouse=True)
+def _restored_catalogs():
+    yield
+    if NAME in DatasetCatalog:
+        DatasetCatalog.remove(NAME)
+        MetadataCatalog.remove(NAME)
+    register_dsb2018()
+
+
+@pytest.fixture
+def coco(tmp_path, write_png, rgba):
+    """A valid data set of two images, one without nuclei, to be spoilt by the tests."""
+    for name in ("a.png", "b.png"):
+        write_png(tmp_path / "images" / name, rgba())
+    segmentation = [[2, 2, 8, 2, 8, 6, 2, 6]]
+    nucleus = {"category_id": 1, "iscrowd": 0, "bbox": [2, 2, 6, 4], "segmentation": segmentation}
+    return {
+        "categories": [{"id": 1, "name": "nucleus"}],
+        "images": [
+            {"id": 1, "file_name": "a.png", "height": 12, "width": 16},
+            {"id": 2, "file_name": "b.png", "height": 12, "width": 16},
+        ],
+        "annotations": [{"id": key, "image_id": 1, "area": 24, **nucleus} for key in (1, 2)],
+    }
+
+
+@pytest.fixture
+def load(tmp_path):
+    """A function (content, classes) that writes, registers and loads a COCO json file."""
+
+    def run(content, thing_classes=("nucleus",)):
+        json_file = tmp_path / "nuclei.json"
+        json_file.write_text(content if isinstance(content, str) else json.dumps(content))
+        register_coco_nuclei(NAME, json_file, tmp_path / "images", thing_classes)
+        return DatasetCatalog.get(NAME)
+
+    return run
+
+
+def test_importing_the_package_registers_dsb2018_at_the_default_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    importlib.reload(unet_sharp_det.data)
+    for name in SPLITS:
+        assert name in DatasetCatalog.list()
+        json_file = tmp_path / "dsb2018" / "annotations" / f"{name}.json"
+        assert MetadataCatalog.get(name).json_file == str(json_file)
+
+
+def test_the_sample_loads(converted_sample):
+    register_dsb2018(converted_sample)
+    for name, count in (("dsb2018_train", 24), ("dsb2018_val", 8)):
+        records = DatasetCatalog.get(name)
+        assert len(records) == count
+        assert all(record["annotations"][0]["category_id"] == 0 for record in records)
+        metadata = MetadataCatalog.get(name)
+        assert metadata.thing_classes == ["nucleus"]
+        assert metadata.evaluator_type == "coco"
+        assert metadata.image_root == str(converted_sample)
+        assert metadata.thing_dataset_id_to_contiguous_id == {1: 0}
+
+
+def test_registering_again_changes_nothing_and_another_root_replaces(converted_sample, tmp_path):
+    register_dsb2018(converted_sample)
+    loader, metadata = DatasetCatalog["dsb2018_val"], MetadataCatalog.get("dsb2018_val")
+    DatasetCatalog.get("dsb2018_val")
+    register_dsb2018(str(converted_sample))
+    assert DatasetCatalog["dsb2018_val"] is loader
+    assert MetadataCatalog.get("dsb2018_val") is metadata
+    register_dsb2018(tmp_path)
+    assert MetadataCatalog.get("dsb2018_val").image_root == str(tmp_path)
+    with pytest.raises(DatasetError, match="does not exist"):
+        DatasetCatalog.get("dsb2018_val")
+
+
+def test_a_missing_set_says_the_path_the_command_and_the_variable(tmp_path):
+    register_dsb2018(tmp_path)
+    with pytest.raises(DatasetError) as error:
+        DatasetCatalog.get("dsb2018_train")
+    message = str(error.value)
+    assert str(tmp_path / "annotations" / "dsb2018_train.json") in message
+    assert f"python datasets/prepare_dsb2018.py stage1_train.zip --output {tmp_path}" in message
+    assert "DETECTRON2_DATASETS" in message
+
+
+def test_an_empty_split_says_so(converted_sample):
+    register_dsb2018(converted_sample)
+    with pytest.raises(DatasetError, match="dsb2018_test.*holds no images.*prepare_dsb2018"):
+        DatasetCatalog.get("dsb2018_test")
+
+
+def test_missing_images_are_counted_and_three_named(converted_sample, tmp_path):
+    shutil.copytree(converted_sample / "annotations", tmp_path / "annotations")
+    register_dsb2018(tmp_path)
+    with pytest.raises(DatasetError) as error:
+        DatasetCatalog.get("dsb2018_val")
+    message = str(error.value)
+    assert "8 of 8 images are missing" in message
+    assert message.count("images/") == 3
+    assert "and 5 more" in message
+    assert "prepare_dsb2018.py" in message
+
+
+def test_a_valid_file_loads_with_its_empty_image(load, coco):
+    records = load(coco)
+    assert [len(record["annotations"]) for record in records] == [2, 0]
+
+
+def test_category_ids_may_start_anywhere_and_map_to_0(load, coco):
+    coco["categories"] = [{"id": 7, "name": "mitosis"}, {"id": 3, "name": "nucleus"}]
+    coco["annotations"][0]["category_id"], coco["annotations"][1]["category_id"] = 7, 3
+    records = load(coco, ["nucleus", "mitosis"])
+    assert [a["category_id"] for a in records[0]["annotations"]] == [1, 0]
+
+
+def test_without_annotations_all_images_are_empty(load, coco):
+    assert [record["annotations"] for record in load({**coco, "annotations": []})] == [[], []]
+
+
+def spoil_category_name(coco):
+    coco["categories"][0]["name"] = "cell"
+
+
+def spoil_category_count(coco):
+    coco["categories"].append({"id": 2, "name": "debris"})
+
+
+def spoil_annotation_category(coco):
+    coco["annotations"][1]["category_id"] = 0
+
+
+def spoil_annotation_image(coco):
+    coco["annotations"][1]["image_id"] = 5
+
+
+def spoil_annotation_id(coco):
+    coco["annotations"][1]["id"] = 1
+
+
+def spoil_image_id(coco):
+    coco["images"][1]["id"] = 1
+
+
+def spoil_box(coco):
+    del coco["annotations"][1]["bbox"]
+
+
+def spoil_image_name(coco):
+    coco["images"][1]["file_name"] = "c.png"
+
+
+def spoil_images(coco):
+    coco["images"].clear()
+
+
+def spoil_section(coco):
+    del coco["categories"]
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (spoil_category_name, r"\{1: 'cell'\}.*\['nucleus'\]"),
+        (spoil_category_count, r"2: 'debris'.*\['nucleus'\]"),
+        (spoil_annotation_category, "category_id 0, but 'categories' holds only 1"),
+        (spoil_annotation_image, "image_id 5, but 'images' holds only 1, 2"),
+        (spoil_annotation_id, "'annotations' repeats the id 1"),
+        (spoil_image_id, "'images' repeats the id 1"),
+        (spoil_box, "1 entries of 'annotations' lack 'bbox'"),
+        (spoil_image_name, r"1 of 2 images are missing .*c\.png"),
+        (spoil_images, "holds no images"),
+        (spoil_section, r"lacks \['categories'\]"),
+    ],
+)
+def test_a_spoilt_file_is_refused(load, coco, spoil, message):
+    spoil(coco)
+    with pytest.raises(DatasetError, match=message) as error:
+        load(coco)
+    assert "nuclei.json" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"images": []}'])
+def test_a_file_that_is_not_coco_is_refused(load, content):
+    with pytest.raises(DatasetError, match=r"nuclei\.json is not"):
+        load(content)

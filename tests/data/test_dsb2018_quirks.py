@@ -1,0 +1,177 @@
+"""Each oddity of DSB2018's files, on a fixture of its own."""
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+from PIL import Image
+
+from unet_sharp_det.data.dsb2018_read import QUIRKS, read_sample
+
+
+@pytest.fixture
+def read(kaggle):
+    """A function (masks, image) that writes one image folder and reads it."""
+
+    def read_one(masks=None, image=None):
+        folder = kaggle(masks=masks, image=image)
+        return read_sample(next(folder.iterdir()))
+
+    return read_one
+
+
+def kinds(sample):
+    return sorted(kind for kind, _ in sample.quirks)
+
+
+def test_a_plain_image_has_no_quirk_but_its_alpha_channel(read, square):
+    sample = read({"a": square((2, 5), (3, 9)), "b": square((6, 9), (3, 9))})
+    assert kinds(sample) == ["rgba"]
+    assert (sample.height, sample.width) == (12, 16)
+    assert sample.nuclei[0]["bbox"] == [3, 2, 6, 3]
+    assert sample.nuclei[0]["area"] == 18
+    assert len(sample.nuclei) == 2
+
+
+def test_three_channels_are_no_quirk(read, square, rgba):
+    assert kinds(read({"a": square((2, 5), (3, 9))}, rgba()[:, :, :3])) == []
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (lambda image: image[:, :, 0], ["grayscale"]),
+        (lambda image: image.astype(np.uint16)[:, :, :3] * 257, ["sixteen_bit"]),
+        (lambda image: image.astype(np.uint16)[:, :, 0] * 257, ["grayscale", "sixteen_bit"]),
+        (lambda image: image.astype(np.uint16) * 257, ["rgba", "sixteen_bit"]),
+        (lambda image: image // 2, ["alpha_not_opaque"]),
+    ],
+)
+def test_image_formats_are_told_apart(read, square, rgba, change, expected):
+    assert kinds(read({"a": square((2, 5), (3, 9))}, change(rgba()))) == expected
+
+
+def test_an_empty_mask_is_dropped(read, square):
+    sample = read({"a": square((2, 5), (3, 9)), "b": square((0, 0), (0, 0))})
+    assert kinds(sample) == ["empty_mask", "rgba"]
+    assert len(sample.nuclei) == 1
+
+
+def test_a_hole_is_kept(read, square):
+    mask = square((2, 8), (3, 9)) - square((4, 6), (5, 7))
+    sample = read({"a": mask})
+    assert kinds(sample) == ["holed_mask", "rgba"]
+    assert sample.nuclei[0]["area"] == 36 - 4
+
+
+def test_two_parts_stay_one_nucleus(read, square):
+    sample = read({"a": square((0, 3), (0, 3)) + square((9, 12), (13, 16))})
+    assert kinds(sample) == ["multi_component_mask", "rgba"]
+    assert [nucleus["bbox"] for nucleus in sample.nuclei] == [[0, 0, 16, 12]]
+
+
+def test_parts_that_touch_at_a_corner_are_one_component(read, square):
+    assert kinds(read({"a": square((2, 4), (2, 4)) + square((4, 6), (4, 6))})) == ["rgba"]
+
+
+def test_an_overlap_is_counted_and_kept(read, square):
+    sample = read({"a": square((2, 5), (3, 9)), "b": square((4, 7), (7, 12))})
+    assert ("overlapping_masks", f"{sample.dsb_id}: 2 pixels") in sample.quirks
+    assert [nucleus["area"] for nucleus in sample.nuclei] == [18, 15]
+
+
+def test_the_same_mask_twice_is_one_nucleus_and_no_overlap(read, square):
+    mask = square((2, 5), (3, 9))
+    sample = read({"a": mask, "b": mask})
+    assert kinds(sample) == ["duplicate_mask", "rgba"]
+    assert sample.quirks[-1][1].endswith("masks/b.png")
+    assert len(sample.nuclei) == 1
+
+
+def test_a_mask_of_another_size_is_skipped(read, square):
+    sample = read({"a": square((2, 5), (3, 9)), "b": square((2, 5), (3, 9), (16, 12))})
+    assert kinds(sample) == ["mask_shape", "rgba"]
+    assert len(sample.nuclei) == 1
+
+
+def test_every_value_above_zero_is_nucleus(read, square):
+    mask = square((2, 5), (3, 9))
+    mask[2, 3] = 1
+    sample = read({"a": mask})
+    assert kinds(sample) == ["non_binary_mask", "rgba"]
+    assert sample.nuclei[0]["area"] == 18
+
+
+@pytest.mark.parametrize("value", [1, 255, 65535])
+def test_a_mask_of_any_one_value_is_binary(read, square, value):
+    mask = (square((2, 5), (3, 9)) > 0).astype(np.uint16 if value > 255 else np.uint8) * value
+    assert kinds(read({"a": mask.astype(mask.dtype)})) == ["rgba"]
+
+
+def test_a_coloured_mask_counts_any_channel_but_alpha(read, square):
+    mask = np.zeros((12, 16, 4), np.uint8)
+    mask[:, :, 3] = 255
+    mask[2:5, 3:9, 2] = 200
+    sample = read({"a": mask})
+    assert kinds(sample) == ["rgba"]
+    assert sample.nuclei[0]["bbox"] == [3, 2, 6, 3]
+
+
+def test_an_image_without_masks_is_kept(read):
+    sample = read()
+    assert kinds(sample) == ["no_masks", "rgba"]
+    assert sample.readable
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_a_truncated_image_is_named(kaggle, rgba, share):
+    folder = next(kaggle(image=rgba(64, 64)).iterdir())
+    image = folder / "images" / f"{folder.name}.png"
+    image.write_bytes(image.read_bytes()[: int(image.stat().st_size * share)])
+    sample = read_sample(folder)
+    named = f"{folder.name}/images/{folder.name}.png"
+    assert sample.quirks == [("unreadable_image", named)]
+    assert not sample.readable
+
+
+def test_a_rotten_mask_is_named_and_the_others_stay(kaggle, square):
+    folder = next(kaggle(masks={"good": square((2, 5), (3, 9))}).iterdir())
+    (folder / "masks" / "rotten.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    sample = read_sample(folder)
+    assert ("unreadable_mask", f"{folder.name}/masks/rotten.png") in sample.quirks
+    assert len(sample.nuclei) == 1
+
+
+def test_a_missing_image_is_named(kaggle):
+    folder = next(kaggle().iterdir())
+    (folder / "images" / f"{folder.name}.png").unlink()
+    assert read_sample(folder).quirks == [("missing_image", folder.name)]
+
+
+def test_alpha_does_not_hide_a_duplicate(read, square, rgba):
+    mask = {"a": square((2, 5), (3, 9))}
+    digests = {read(mask, image).digest for image in (rgba(), rgba()[:, :, :3])}
+    assert len(digests) == 1
+    assert read(mask, rgba(seed=1)).digest not in digests
+
+
+def test_each_kind_has_an_effect_of_the_documented_four():
+    assert {quirk.effect for quirk in QUIRKS.values()} == {"harmless", "kept", "dropped", "skipped"}
+
+
+def test_rle_equals_the_png_by_two_decoders(sample_folder):
+    folder = sorted((sample_folder / "stage1_train").iterdir())[0]
+    nuclei = read_sample(folder).nuclei
+    paths = sorted((folder / "masks").iterdir())
+    assert len(nuclei) == len(paths) > 10
+    for nucleus, path in zip(nuclei, paths, strict=True):
+        decoded = mask_util.decode(nucleus["segmentation"])
+        by_pil = np.asarray(Image.open(path)) > 0
+        by_opencv = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0
+        assert (decoded == by_pil).all()
+        assert (decoded == by_opencv).all()
+        rows, columns = np.nonzero(by_pil)
+        x, y, width, height = nucleus["bbox"]
+        assert (x, y) == (columns.min(), rows.min())
+        assert (x + width - 1, y + height - 1) == (columns.max(), rows.max())
+        assert nucleus["area"] == by_pil.sum()
