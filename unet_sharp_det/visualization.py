@@ -89,11 +89,10 @@ def add_caption(image: np.ndarray, text: str) -> np.ndarray:
     width = image.shape[1]
     strip = np.full((CAPTION_HEIGHT, width, 3), _BACKGROUND, dtype=np.uint8)
     font_scale = 0.6
-    (text_width, _), _ = cv2.getTextSize(text, _FONT, font_scale, 1)
-    font_scale *= min(1.0, (width - 8) / max(text_width, 1))
-    if font_scale > 0:
-        origin = (4, CAPTION_HEIGHT - 9)
-        cv2.putText(strip, text, origin, _FONT, font_scale, _TEXT_COLOR, 1, cv2.LINE_AA)
+    while font_scale > 0.1 and cv2.getTextSize(text, _FONT, font_scale, 1)[0][0] > width - 12:
+        font_scale -= 0.02
+    origin = (4, CAPTION_HEIGHT - 9)
+    cv2.putText(strip, text, origin, _FONT, font_scale, _TEXT_COLOR, 1, cv2.LINE_AA)
     return np.concatenate([strip, image])
 
 

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data import MetadataCatalog
 from evaluation_helpers import coco_dataset, instances, process
 
@@ -175,17 +176,16 @@ def test_second_evaluation_of_the_same_predictions_is_equal(register):
 
 
 def test_mask_area_decides_the_bin_of_a_mask(register):
-    """A thin diagonal: its box is medium, its mask small."""
-    size = (64, 64)
-    dataset = coco_dataset({1: [(0, 0, 40, 40)]}, size=size)
-    found = instances([(0, 0, 40, 40)], size=size)
-    found.pred_masks[0] = False
-    for i in range(40):
-        found.pred_masks[0, i, i] = True
-    name = register(dataset)
+    """The false positive is a thin diagonal: its box is medium, its mask small."""
+    size = (128, 128)
+    box = (0, 0, 40, 40)
+    name = register(coco_dataset({1: [box]}, size=size))
+    found = instances([box, (64, 64, 104, 104)], [0.5, 0.9], size=size)
+    found.pred_masks[1] = torch.diag(found.pred_masks[1].diagonal())
     results = process(NucleiCOCOEvaluator(name), {1: found})
-    assert results["bbox"]["APm"] == pytest.approx(100)
-    assert results["segm"]["APm"] == 0
+    assert results["bbox"]["APm"] == pytest.approx(50)
+    assert results["segm"]["APm"] == pytest.approx(100)
+    assert results["segm"]["AP"] == pytest.approx(50)
 
 
 def test_files(register, tmp_path):
