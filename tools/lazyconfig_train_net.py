@@ -1,0 +1,103 @@
+#!/usr/bin/env python
+"""Train or evaluate a detector from a LazyConfig; the command line is that of train_net.py.
+
+tools/lazyconfig_train_net.py --config-file C.py --num-gpus 2 train.output_dir=out
+"""
+
+import os
+
+import torch
+from detectron2.config import LazyConfig, instantiate
+from detectron2.engine import (
+    AMPTrainer,
+    SimpleTrainer,
+    default_argument_parser,
+    default_setup,
+    default_writers,
+    hooks,
+)
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from omegaconf import DictConfig
+
+from unet_sharp_det.checkpoint import SkipCheckpointer
+from unet_sharp_det.engine import distribute, launch
+from unet_sharp_det.engine.hooks import BestCheckpointer
+from unet_sharp_det.errors import ConfigError, run_cli
+
+
+def load_config(args) -> DictConfig:
+    if not os.path.isfile(args.config_file):
+        raise ConfigError(f"--config-file: there is no file '{args.config_file}'.")
+    cfg = LazyConfig.load(args.config_file)
+    try:
+        cfg = LazyConfig.apply_overrides(cfg, args.opts)
+    except Exception as error:  # omegaconf and hydra raise kinds of their own
+        raise ConfigError(f"options are 'path.key=value': {error}") from error
+    if cfg.train.device == "cuda" and not torch.cuda.is_available():
+        print("No CUDA device: running on the CPU, without AMP.")
+        cfg.train.device = "cpu"
+        cfg.train.amp.enabled = False
+    return cfg
+
+
+def main(args) -> None:
+    cfg = load_config(args)
+    default_setup(cfg, args)
+    model = instantiate(cfg.model).to(cfg.train.device)
+    if args.eval_only:
+        SkipCheckpointer(model).load(cfg.train.init_checkpoint)
+        evaluate(cfg, model)
+    else:
+        train(cfg, model, resume=args.resume)
+
+
+def evaluate(cfg: DictConfig, model: torch.nn.Module) -> dict:
+    loader = instantiate(cfg.dataloader.test)
+    results = inference_on_dataset(model, loader, instantiate(cfg.dataloader.evaluator))
+    if comm.is_main_process():
+        print_csv_format(results)
+    return results
+
+
+def train(cfg: DictConfig, model: torch.nn.Module, resume: bool) -> None:
+    cfg.optimizer.params.model = model
+    optimizer = instantiate(cfg.optimizer)
+    model = distribute(model)
+    loader = instantiate(cfg.dataloader.train)
+    trainer_class = AMPTrainer if cfg.train.amp.enabled else SimpleTrainer
+    trainer = trainer_class(model, loader, optimizer)
+    checkpointer = SkipCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+    trainer.register_hooks(build_hooks(cfg, model, checkpointer))
+    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    goes_on = resume and checkpointer.has_checkpoint()
+    trainer.train(trainer.iter + 1 if goes_on else 0, cfg.train.max_iter)
+
+
+def build_hooks(cfg: DictConfig, model: torch.nn.Module, checkpointer: SkipCheckpointer) -> list:
+    period = cfg.train.eval_period
+    every_worker = [
+        hooks.IterationTimer(),
+        hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+        hooks.EvalHook(period, lambda: evaluate(cfg, model)),
+    ]
+    if not comm.is_main_process():
+        return every_worker
+    writers = default_writers(cfg.train.output_dir, cfg.train.max_iter)
+    return [
+        *every_worker[:2],
+        hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer),
+        every_worker[2],
+        BestCheckpointer(period, checkpointer, cfg.train.best_metric),
+        hooks.PeriodicWriter(writers, period=cfg.train.log_period),
+    ]
+
+
+def cli() -> int:
+    args = default_argument_parser(epilog=__doc__).parse_args()
+    launch(main, args, load_config(args).train.device)
+    return 0
+
+
+if __name__ == "__main__":
+    run_cli(cli)

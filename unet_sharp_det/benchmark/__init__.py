@@ -1,0 +1,12 @@
+"""What ``tools/benchmark.py`` measures: ratios between alternatives that take turns in one run."""
+
+from .data import benchmark_anchors, benchmark_converter, benchmark_evaluation
+from .models import benchmark_detectors, benchmark_necks
+
+__all__ = [
+    "benchmark_anchors",
+    "benchmark_converter",
+    "benchmark_detectors",
+    "benchmark_evaluation",
+    "benchmark_necks",
+]

@@ -1,0 +1,82 @@
+"""Timing, peak memory and tables."""
+
+import ctypes
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+
+def machine() -> str:
+    """One line on what the figures were taken on."""
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, {versions}"
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    name = cpu[1] if cpu else platform.processor()
+    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}"
+
+
+def take_turns(
+    steps: dict[str, Callable[[], object]],
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Median seconds of each step; the steps take turns, so that drift hits all alike.
+
+    Args:
+        steps: what to time, by name; each runs once before, uncounted.
+        repeats: counted runs of each.
+        clock: seconds, of the wall by default.
+    """
+    for step in steps.values():
+        step()
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            synchronize()
+            start = clock()
+            step()
+            synchronize()
+            seconds[name].append(clock() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def peak_memory(step: Callable[[], object]) -> float:
+    """MiB that one run of ``step`` needs at its peak, above what is held before.
+
+    On a GPU by torch's allocator; on the CPU by the resident set, as Linux accounts it.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    before = _status("VmRSS")
+    step()
+    return (_status("VmHWM") - before) / 1024
+
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A Markdown table under its title and the machine's description."""
+    body = tabulate(rows, headers, tablefmt="github", floatfmt=".3f")
+    return f"{title}\n{machine()}\n\n{body}\n"
+
+
+def _status(field: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{field}:\s*(\d+) kB", status)[1])
