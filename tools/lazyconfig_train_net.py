@@ -18,6 +18,7 @@ from detectron2.engine import (
 )
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
@@ -43,6 +44,7 @@ def load_config(args) -> DictConfig:
 
 def main(args) -> None:
     cfg = load_config(args)
+    setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name="unet_sharp_det")
     default_setup(cfg, args)
     model = instantiate(cfg.model).to(cfg.train.device)
     if args.eval_only:

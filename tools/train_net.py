@@ -9,6 +9,8 @@ Evaluate only:      tools/train_net.py --config-file C.yaml --eval-only MODEL.WE
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import NucleiTrainer, fall_back_to_cpu, launch, setup_cfg
@@ -17,6 +19,7 @@ from unet_sharp_det.errors import run_cli
 
 def setup(args) -> CfgNode:
     cfg = setup_cfg(args.config_file, args.opts)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="unet_sharp_det")
     fall_back_to_cpu(cfg)
     cfg.freeze()
     default_setup(cfg, args)

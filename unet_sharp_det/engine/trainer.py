@@ -1,7 +1,6 @@
 """Training and evaluation of detectors on nuclei, as detectron2's DefaultTrainer does it."""
 
 import logging
-import os
 import weakref
 
 import torch
@@ -111,5 +110,4 @@ class NucleiTrainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-        return build_nuclei_evaluators(cfg, dataset_name, folder)
+        return build_nuclei_evaluators(cfg, dataset_name)
