@@ -117,6 +117,21 @@ def test_half_an_archive_is_refused(tmp_path, scratch, suffix):
     assert os.listdir(scratch) == []
 
 
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz"])
+def test_an_archive_with_spoilt_bytes_is_refused(tmp_path, scratch, suffix):
+    archive = tmp_path / f"spoilt.{suffix}"
+    text = "".join(str(number) for number in range(50_000)).encode()
+    with tarfile.open(archive, f"w:{suffix[4:]}") as tar:
+        tar.addfile(tar_member("text", size=len(text)), io.BytesIO(text))
+    content = bytearray(archive.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    archive.write_bytes(content)
+    with pytest.raises(DatasetError, match="spoilt"), unpacked(archive):
+        pass
+    assert os.listdir(scratch) == []
+
+
 def test_a_zip_with_a_bad_checksum_is_refused(tmp_path, scratch):
     archive = tmp_path / "bad.zip"
     with zipfile.ZipFile(archive, "w") as package:

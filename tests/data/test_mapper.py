@@ -125,13 +125,17 @@ def test_a_crop_larger_than_the_image_keeps_the_side(cfg, record, size, expected
     assert tuple(NucleiDatasetMapper(cfg, is_train=True)(record)["image"].shape[1:]) == expected
 
 
-def test_boxes_are_fitted_to_the_masks_after_a_crop(cfg, records):
+def test_boxes_are_fitted_to_the_masks_after_a_crop(cfg, record):
+    diagonal = np.asfortranarray(np.eye(30, 40, dtype=np.uint8))
+    nucleus = {"bbox": [0, 0, 30, 30], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0}
+    record["annotations"] = [{**nucleus, "segmentation": mask_util.encode(diagonal)}]
     cfg.INPUT.CROP.ENABLED = True
     cfg.INPUT.CROP.TYPE = "absolute"
-    cfg.INPUT.CROP.SIZE = [100, 100]
-    instances = NucleiDatasetMapper(cfg, is_train=True)(records[0])["instances"]
-    assert 0 < len(instances) < len(records[0]["annotations"])
-    assert torch.equal(instances.gt_boxes.tensor, instances.gt_masks.get_bounding_boxes().tensor)
+    cfg.INPUT.CROP.SIZE = [15, 40]
+    instances = NucleiDatasetMapper(cfg, is_train=True)(record)["instances"]
+    assert instances.gt_masks.tensor.sum() == 15
+    (x0, y0, x1, y1) = instances.gt_boxes.tensor[0].tolist()
+    assert (x1 - x0, y0, y1) == (15, 0, 15)
 
 
 def test_16_bit_is_rescaled_over_the_whole_image_before_the_crop(cfg, tmp_path):

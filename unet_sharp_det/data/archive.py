@@ -61,6 +61,9 @@ def _extract_tar(archive: Path, folder: str) -> None:
         for member in tar:
             _check_member(archive, member.name, member.isfile() or member.isdir())
             tar.extract(member, folder)
+        # A tar ends before its compressed stream does, whose checksum is verified at the very end.
+        while tar.fileobj.read(1 << 20):
+            pass
 
 
 def _extract_zip(archive: Path, folder: str) -> None:
