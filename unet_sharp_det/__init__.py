@@ -1,6 +1,6 @@
 """Skip schemes of UNet++, UNet 3+ and UNet# for detectron2.
 
-Importing the package registers its builders with detectron2, as ``import detectron2.modeling``
+Importing the package registers its builders and data sets with detectron2, as ``import detectron2.modeling``
 does with detectron2's own: afterwards ``MODEL.BACKBONE.NAME: build_skip_fpn_backbone`` works.
 """
 
@@ -15,6 +15,7 @@ except ImportError as error:
 
 __version__ = "0.1.0"
 
+from . import data  # noqa: E402, F401
 from .config import add_unet_sharp_config  # noqa: E402
 from .modeling import SkipFPN, SkipGrid  # noqa: E402
 

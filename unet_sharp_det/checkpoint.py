@@ -10,6 +10,7 @@
 """
 
 import os
+import pickle
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -76,7 +77,7 @@ class SkipCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict:
         try:
             return super()._load_file(filename)
-        except (RuntimeError, EOFError, OSError) as error:
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"MODEL.WEIGHTS: cannot read '{filename}': {error}") from error
 
     def _load_model(self, checkpoint: dict) -> _IncompatibleKeys:

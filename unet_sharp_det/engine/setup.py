@@ -57,17 +57,23 @@ def known_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
 def _merge_file(cfg: CfgNode, path: str) -> None:
     if not os.path.isfile(path):
         raise ConfigError(f"--config-file: there is no file '{path}'. configs/README.md lists them.")
-    try:
-        loaded = CfgNode(CfgNode.load_yaml_with_base(path, allow_unsafe=False))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: its _BASE_ '{error.filename}' does not exist.") from error
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is no valid YAML config: {error}") from error
-    _check_keys(known_keys(loaded), cfg, path)
+    _check_keys(known_keys(_load_yaml(path)), cfg, path)
     try:
         cfg.merge_from_file(path)
     except (ValueError, AssertionError) as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _load_yaml(path: str) -> CfgNode:
+    try:
+        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=False)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: its _BASE_ '{error.filename}' does not exist.") from error
+    except (yaml.YAMLError, TypeError) as error:
+        raise ConfigError(f"{path} is no valid YAML config: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} is no valid YAML config: it holds no 'KEY: value' pairs.")
+    return CfgNode(loaded)
 
 
 def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:

@@ -1,0 +1,135 @@
+"""Configs from files and command lines, and the messages for what is wrong in them."""
+
+import pytest
+import torch
+
+from unet_sharp_det.engine import check_num_gpus, fall_back_to_cpu, setup_cfg
+from unet_sharp_det.errors import ConfigError, SchemeError, run_cli
+from unet_sharp_det.modeling import SkipFPN
+from unet_sharp_det.skip_schemes import resolve_scheme
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    def write(text, name="config.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_a_base_and_options_are_merged_in_order(yaml_file):
+    yaml_file('MODEL:\n  FPN:\n    SKIP_SCHEME: "unetpp"\n    NODE_CHANNELS: 32\n', "base.yaml")
+    path = yaml_file('_BASE_: "base.yaml"\nMODEL:\n  FPN:\n    NODE_CHANNELS: 48\n')
+    cfg = setup_cfg(path, ["MODEL.FPN.EDGE_CHANNELS", "24"])
+    assert cfg.MODEL.FPN.SKIP_SCHEME == "unetpp"
+    assert (cfg.MODEL.FPN.NODE_CHANNELS, cfg.MODEL.FPN.EDGE_CHANNELS) == (48, 24)
+
+
+def test_unknown_key_in_a_file(yaml_file):
+    path = yaml_file("MODEL:\n  FPN:\n    SKIP_SCHEM: fpn\n")
+    with pytest.raises(ConfigError, match="Did you mean 'MODEL.FPN.SKIP_SCHEME'") as caught:
+        setup_cfg(path)
+    assert path in str(caught.value)
+
+
+def test_unknown_key_on_the_command_line():
+    with pytest.raises(ConfigError, match=r"command line.*Did you mean 'SOLVER.MAX_ITER'"):
+        setup_cfg("", ["SOLVER.MAX_ITERS", "3"])
+
+
+def test_a_key_without_value():
+    with pytest.raises(ConfigError, match="KEY VALUE"):
+        setup_cfg("", ["SOLVER.MAX_ITER"])
+
+
+def test_a_value_of_another_type():
+    with pytest.raises(ConfigError, match="SOLVER.MAX_ITER"):
+        setup_cfg("", ["SOLVER.MAX_ITER", "many"])
+
+
+@pytest.mark.parametrize("text", ["MODEL: [", "- a\n- b\n", "just words"])
+def test_no_yaml_config(yaml_file, text):
+    with pytest.raises(ConfigError, match="no valid YAML config"):
+        setup_cfg(yaml_file(text))
+
+
+def test_missing_files(yaml_file):
+    with pytest.raises(ConfigError, match="there is no file 'nowhere.yaml'"):
+        setup_cfg("nowhere.yaml")
+    with pytest.raises(ConfigError, match="_BASE_.*nowhere.yaml"):
+        setup_cfg(yaml_file('_BASE_: "nowhere.yaml"\n'))
+
+
+def test_an_unquoted_hash_becomes_none_and_is_explained(yaml_file):
+    cfg = setup_cfg(yaml_file("MODEL:\n  FPN:\n    SKIP_SCHEME: #\n"))
+    assert cfg.MODEL.FPN.SKIP_SCHEME is None
+    with pytest.raises(SchemeError, match="unquoted #"):
+        resolve_scheme(cfg.MODEL.FPN.SKIP_SCHEME)
+
+
+def test_a_quoted_hash_works(yaml_file):
+    cfg = setup_cfg(yaml_file('MODEL:\n  FPN:\n    SKIP_SCHEME: "#"\n'))
+    assert resolve_scheme(cfg.MODEL.FPN.SKIP_SCHEME) == "unetsharp"
+
+
+def test_no_key_of_detectron2_is_changed():
+    from detectron2.config import get_cfg
+
+    stock, ours = get_cfg(), setup_cfg()
+
+    def values(node, prefix=""):
+        for key, value in node.items():
+            if isinstance(value, dict):
+                yield from values(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    ours = dict(values(ours))
+    for key, value in values(stock):
+        assert ours[key] == value
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_fallback_to_the_cpu_says_so(caplog):
+    cfg = setup_cfg("", ["SOLVER.AMP.ENABLED", "True"])
+    fall_back_to_cpu(cfg)
+    assert cfg.MODEL.DEVICE == "cpu"
+    assert not cfg.SOLVER.AMP.ENABLED
+    assert [r.message for r in caplog.records if "running on the CPU" in r.message]
+
+
+@pytest.mark.parametrize(("count", "device"), [(65, "cuda"), (4096, "cpu"), (0, "cpu")])
+def test_more_workers_than_there_are(count, device):
+    with pytest.raises(ConfigError, match=f"--num-gpus {count}"):
+        check_num_gpus(count, device)
+
+
+def test_one_worker_is_always_there():
+    check_num_gpus(1, "cuda")
+    check_num_gpus(1, "cpu")
+
+
+def test_cli_prints_one_line_and_exits_with_2(capsys):
+    def main():
+        raise ConfigError("what and where")
+
+    with pytest.raises(SystemExit) as caught:
+        run_cli(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: what and where\n"
+
+
+def test_defects_keep_their_traceback():
+    def main():
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        run_cli(main)
+
+
+def test_the_package_exports_the_neck():
+    import unet_sharp_det
+
+    assert unet_sharp_det.SkipFPN is SkipFPN
