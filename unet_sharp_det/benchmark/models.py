@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.analysis import FlopCountAnalysis
+from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from ..skip_schemes import scheme_names
@@ -74,7 +75,8 @@ def benchmark_detectors(cfg: CfgNode, size: int, batch: int, repeats: int) -> st
 
     def train(model):
         model.zero_grad()
-        sum(model.train()(inputs).values()).backward()
+        with EventStorage():
+            sum(model.train()(inputs).values()).backward()
 
     title = f"{cfg.MODEL.META_ARCHITECTURE}, {batch} x {size} x {size}, GMAC per image, inference"
     return _compare(title, models, params, macs, forward, train, repeats)

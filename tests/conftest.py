@@ -1,0 +1,55 @@
+"""What tests of several parts share: the repository's folders and its sample, converted once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def sample_folder() -> Path:
+    """The sample that the repository ships."""
+    return REPOSITORY / "datasets" / "sample"
+
+
+@pytest.fixture(scope="session")
+def converted_sample(sample_folder, tmp_path_factory) -> Path:
+    """The sample, converted once for all tests, which only read it."""
+    root = tmp_path_factory.mktemp("converted") / "dsb2018"
+    convert_dsb2018(sample_folder, root, workers=2)
+    return root
+
+
+@pytest.fixture(scope="session")
+def environment(converted_sample) -> dict[str, str]:
+    """The environment of a user's shell whose data sets are the converted sample."""
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "DETECTRON2_DATASETS": str(converted_sample.parent),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+@pytest.fixture(scope="session")
+def run_tool(environment):
+    """A function (script, *arguments) that runs a script of the repository, as a user would."""
+
+    def run(script, *arguments, timeout=300) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(REPOSITORY / script), *map(str, arguments)]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run

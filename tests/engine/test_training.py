@@ -1,0 +1,142 @@
+"""Training as a user runs it: it learns, several workers agree, and a killed run goes on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from unet_sharp_det.data import register_coco_nuclei
+from unet_sharp_det.engine import NucleiTrainer, setup_cfg
+
+INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
+DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
+
+
+@pytest.fixture
+def two_images(converted_sample, tmp_path):
+    """A registered data set of the two sample images with the fewest nuclei, at least 10."""
+    content = json.loads((converted_sample / "annotations" / "dsb2018_train.json").read_text())
+    counts = {image["id"]: 0 for image in content["images"]}
+    for nucleus in content["annotations"]:
+        counts[nucleus["image_id"]] += 1
+    chosen = sorted((n, i) for i, n in counts.items() if n >= 10)[:2]
+    ids = {image_id for _, image_id in chosen}
+    content["images"] = [image for image in content["images"] if image["id"] in ids]
+    content["annotations"] = [n for n in content["annotations"] if n["image_id"] in ids]
+    path = tmp_path / "two.json"
+    path.write_text(json.dumps(content))
+    register_coco_nuclei("two_images", path, converted_sample, ["nucleus"])
+    yield "two_images"
+    DatasetCatalog.remove("two_images")
+    MetadataCatalog.remove("two_images")
+
+
+def test_overfits_two_images(repository, two_images, tmp_path):
+    cfg = setup_cfg(str(repository / DEMO), ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)])
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (two_images,)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.INPUT.SCALE_TRAIN = [2.0]
+    cfg.INPUT.COLOR.PROB = 0.0
+    cfg.INPUT.RANDOM_ROTATE90 = False
+    cfg.INPUT.RANDOM_FLIP = "none"
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    cfg.SOLVER.MAX_ITER = 100
+    cfg.SOLVER.AMP.ENABLED = False
+    torch.manual_seed(0)
+    trainer = NucleiTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    results = trainer._last_eval_results
+    assert results["segm"]["AP50"] > 80
+    assert (tmp_path / "model_best.pth").is_file()
+
+
+def test_two_processes_end_with_equal_weights(environment, repository, tmp_path):
+    script = repository / "tests" / "engine" / "train_and_save_each_rank.py"
+    command = [sys.executable, str(script), str(repository / INSTANT), str(tmp_path)]
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in range(2))
+    assert first["images"] != second["images"]
+    for name, value in first["model"].items():
+        assert torch.equal(value, second["model"][name])
+    changed = [
+        name for name, value in first["before"].items() if not torch.equal(value, first["model"][name])
+    ]
+    assert "backbone.grid.nodes.0_3.0.0.weight" in changed
+
+
+def test_torchrun(environment, repository, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", "29541", str(repository / "tools" / "train_net.py")]
+    command += ["--config-file", str(repository / INSTANT), "MODEL.DEVICE", "cpu"]
+    command += ["OUTPUT_DIR", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "World size: 2" in done.stdout
+    assert (tmp_path / "model_final.pth").is_file()
+    assert (tmp_path / "inference" / "ap_table.md").is_file()
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(environment, repository, tmp_path):
+    command = [sys.executable, str(repository / "tools" / "train_net.py"), "--resume"]
+    command += ["--config-file", str(repository / INSTANT), "OUTPUT_DIR", str(tmp_path)]
+    command += ["SOLVER.MAX_ITER", "24", "SOLVER.CHECKPOINT_PERIOD", "2", "MODEL.DEVICE", "cpu"]
+    with open(tmp_path / "first.log", "w") as log:
+        run = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + 240
+        while not (tmp_path / "model_0000003.pth").exists():
+            assert run.poll() is None, (tmp_path / "first.log").read_text()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    assert not (tmp_path / "model_final.pth").exists()
+    last = (tmp_path / "last_checkpoint").read_text()
+    finished = int(re.fullmatch(r"model_(\d+)\.pth", last)[1])
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"Starting training from iteration {finished + 1}" in done.stdout
+    final = torch.load(tmp_path / "model_final.pth")
+    assert final["iteration"] == 23
+    assert final["trainer"]["iteration"] == 23
+
+
+class TestBadInput:
+    """What a user sees: one line, exit status 2, nothing left behind."""
+
+    def train(self, run_tool, repository, tmp_path, *options):
+        config = ["--config-file", repository / INSTANT]
+        return run_tool("tools/train_net.py", *config, "OUTPUT_DIR", tmp_path / "out", *options)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["DATASETS.TRAIN", "('dsb2018_test',)"], "holds no image"),
+            (["MODEL.FPN.SKIP_SCHEME", "unetsharpp"], "Did you mean 'unetsharp'"),
+            (["MODEL.FPN.SKIP_SCHEM", "fpn"], "Did you mean 'MODEL.FPN.SKIP_SCHEME'"),
+            (["SOLVER.OPTIMIZER", "Adam"], "Did you mean 'AdamW'"),
+            (["MODEL.WEIGHTS", "nowhere.pth"], "there is no file 'nowhere.pth'"),
+        ],
+    )
+    def test_one_line(self, run_tool, repository, tmp_path, options, message):
+        done = self.train(run_tool, repository, tmp_path, *options)
+        assert done.returncode == 2, done.stderr[-3000:]
+        assert "Traceback" not in done.stderr + done.stdout
+        error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert len(error) == 1
+        assert message in error[0]
+        assert not list(tmp_path.rglob("*.pth"))
+
+    def test_divergence_is_explained(self, run_tool, repository, tmp_path):
+        options = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_ITERS", "0"]
+        done = self.train(run_tool, repository, tmp_path, *options)
+        assert done.returncode == 2, done.stderr[-3000:]
+        assert "Lower SOLVER.BASE_LR" in done.stderr

@@ -1,0 +1,99 @@
+"""The necks in detectron2's detectors: one training step and one inference of each pair."""
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.utils.events import EventStorage
+
+from unet_sharp_det.engine import setup_cfg
+from unet_sharp_det.skip_schemes import scheme_names
+
+TINY = [
+    *("MODEL.DEVICE", "cpu"),
+    *("MODEL.BACKBONE.NAME", "build_skip_fpn_backbone", "MODEL.BACKBONE.FREEZE_AT", "0"),
+    *("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"),
+    *("MODEL.RESNETS.NORM", "BN", "MODEL.FPN.OUT_CHANNELS", "32"),
+    *("MODEL.FPN.NODE_CHANNELS", "0", "MODEL.FPN.EDGE_CHANNELS", "8"),
+    *("MODEL.ROI_HEADS.NUM_CLASSES", "1", "MODEL.RETINANET.NUM_CLASSES", "1"),
+    *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "16"),
+    *("MODEL.RPN.POST_NMS_TOPK_TRAIN", "50", "MODEL.RPN.POST_NMS_TOPK_TEST", "50"),
+]
+RES2_TO_5 = "['res2', 'res3', 'res4', 'res5']"
+RCNN = [
+    *("MODEL.RESNETS.OUT_FEATURES", RES2_TO_5, "MODEL.FPN.IN_FEATURES", RES2_TO_5),
+    *("MODEL.ANCHOR_GENERATOR.SIZES", "[[12], [24], [48], [96], [192]]"),
+    *("MODEL.RPN.IN_FEATURES", "['p2', 'p3', 'p4', 'p5', 'p6']"),
+    *("MODEL.ROI_HEADS.IN_FEATURES", "['p2', 'p3', 'p4', 'p5']"),
+    *("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFCHead", "MODEL.ROI_BOX_HEAD.NUM_FC", "1"),
+    *("MODEL.ROI_BOX_HEAD.FC_DIM", "32", "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", "7"),
+    *("MODEL.ROI_MASK_HEAD.NAME", "MaskRCNNConvUpsampleHead", "MODEL.MASK_ON", "True"),
+    *("MODEL.ROI_MASK_HEAD.CONV_DIM", "16", "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", "14"),
+]
+DETECTORS = {
+    "mask_rcnn": [*RCNN, "MODEL.ROI_HEADS.NAME", "StandardROIHeads"],
+    "cascade_mask_rcnn": [
+        *RCNN,
+        *("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"),
+        *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "True"),
+    ],
+    "panoptic_fpn": [
+        *RCNN,
+        *("MODEL.ROI_HEADS.NAME", "StandardROIHeads"),
+        *("MODEL.META_ARCHITECTURE", "PanopticFPN", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "2"),
+        *("MODEL.SEM_SEG_HEAD.CONVS_DIM", "16", "MODEL.SEM_SEG_HEAD.NORM", ""),
+    ],
+    "retinanet": [
+        *("MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.FPN.TOP_BLOCK", "p6p7"),
+        *("MODEL.RESNETS.OUT_FEATURES", "['res3', 'res4', 'res5']"),
+        *("MODEL.FPN.IN_FEATURES", "['res3', 'res4', 'res5']"),
+        *("MODEL.ANCHOR_GENERATOR.SIZES", "[[16], [32], [64], [128], [256]]"),
+        *("MODEL.RETINANET.IN_FEATURES", "['p3', 'p4', 'p5', 'p6', 'p7']"),
+        *("MODEL.RETINANET.NUM_CONVS", "1"),
+    ],
+}
+
+
+def image(seed: int, nuclei: int = 3, height: int = 70, width: int = 90) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.zeros(nuclei, height, width, dtype=torch.bool)
+    for index, mask in enumerate(masks):
+        mask[10 : 30 + index, 10 + 25 * index : 30 + 25 * index] = True
+    masks = BitMasks(masks)
+    boxes = masks.get_bounding_boxes() if nuclei else Boxes(torch.zeros(0, 4))
+    instances = Instances(
+        (height, width),
+        gt_boxes=boxes,
+        gt_classes=torch.zeros(nuclei, dtype=torch.int64),
+        gt_masks=masks,
+    )
+    return {
+        "image": torch.randint(0, 256, (3, height, width), generator=generator).float(),
+        "instances": instances,
+        "sem_seg": masks.tensor.any(0).long(),
+        "height": height,
+        "width": width,
+    }
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize("scheme", scheme_names())
+def test_one_step_and_one_inference(scheme, detector):
+    torch.manual_seed(0)
+    cfg = setup_cfg("", [*TINY, *DETECTORS[detector], "MODEL.FPN.SKIP_SCHEME", scheme])
+    model = build_model(cfg).train()
+    with EventStorage():
+        losses = model([image(0), image(1, nuclei=0)])
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    neck = {n: p for n, p in model.backbone.named_parameters() if not n.startswith("bottom_up")}
+    assert [name for name, p in neck.items() if p.grad is None] == []
+    assert sum(p.grad.abs().sum() for p in neck.values()) > 0
+
+    with torch.no_grad():
+        output = model.eval()([image(2)])[0]
+    assert output["instances"].image_size == (70, 90)
+    if "rcnn" in detector:
+        assert output["instances"].pred_masks.shape[1:] == (70, 90)
+    if detector == "panoptic_fpn":
+        assert output["sem_seg"].shape == (2, 70, 90)
