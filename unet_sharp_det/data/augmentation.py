@@ -61,6 +61,9 @@ class Rotate90Transform(T.Transform):
 class RandomRotate90(T.Augmentation):
     """Turn by 0, 90, 180 or 270 degrees with equal probability: cells have no upright side."""
 
+    def __init__(self):  # without arguments of its own, detectron2 could not print it
+        super().__init__()
+
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """Draw the turn of an image of shape (H, W, C)."""
         return Rotate90Transform(*image.shape[:2], int(np.random.randint(4)))
