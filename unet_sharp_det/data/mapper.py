@@ -14,6 +14,7 @@ from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
 
 from .augmentation import RandomColor, RandomRotate90
 from .image_io import check_image_format, read_image
+from .scale import RandomScaledCrop, ScaleBy
 
 FLIPS = {
     "none": [],
@@ -153,13 +154,10 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """
     config = cfg.INPUT
     if not is_train:
+        if config.SCALE_TEST:
+            return [ScaleBy([config.SCALE_TEST], config.MAX_SIZE_TEST)]
         return [T.ResizeShortestEdge(config.MIN_SIZE_TEST, config.MAX_SIZE_TEST, "choice")]
-    augmentations = [_build_crop(config.CROP)] if config.CROP.ENABLED else []
-    sampling = config.MIN_SIZE_TRAIN_SAMPLING
-    look_up_option(sampling, ("choice", "range"), "INPUT.MIN_SIZE_TRAIN_SAMPLING", ConfigError)
-    augmentations.append(
-        T.ResizeShortestEdge(config.MIN_SIZE_TRAIN, config.MAX_SIZE_TRAIN, sampling)
-    )
+    augmentations = _build_crop_and_resize(config)
     flip = look_up_option(config.RANDOM_FLIP, FLIPS, "INPUT.RANDOM_FLIP", ConfigError)
     augmentations += [T.RandomFlip(**axes) for axes in FLIPS[flip]]
     if config.RANDOM_ROTATE90:
@@ -175,6 +173,20 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
             )
         )
     return augmentations
+
+
+def _build_crop_and_resize(config: CfgNode) -> list[T.Augmentation]:
+    """Build the random crop and resize: by factors (the crop's size counts after the resize) or,
+    as in detectron2, to sizes (the crop's size counts before)."""
+    crops = [_build_crop(config.CROP)] if config.CROP.ENABLED else []
+    if config.SCALE_TRAIN:
+        scale = ScaleBy(config.SCALE_TRAIN, config.MAX_SIZE_TRAIN)
+        if crops and config.CROP.TYPE == "absolute":
+            return [RandomScaledCrop(scale, tuple(config.CROP.SIZE))]
+        return [*crops, scale]
+    sampling = config.MIN_SIZE_TRAIN_SAMPLING
+    look_up_option(sampling, ("choice", "range"), "INPUT.MIN_SIZE_TRAIN_SAMPLING", ConfigError)
+    return [*crops, T.ResizeShortestEdge(config.MIN_SIZE_TRAIN, config.MAX_SIZE_TRAIN, sampling)]
 
 
 def _build_crop(config: CfgNode) -> T.RandomCrop:
