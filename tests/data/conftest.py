@@ -15,20 +15,6 @@ REPOSITORY = Path(__file__).parents[2]
 TRAIN_ID = "0000000a" + "1" * 56  # 10 % 10 = 0
 
 
-@pytest.fixture(scope="session")
-def sample_folder() -> Path:
-    """The sample that the repository ships."""
-    return REPOSITORY / "datasets" / "sample"
-
-
-@pytest.fixture(scope="session")
-def converted_sample(sample_folder, tmp_path_factory) -> Path:
-    """The sample, converted once for all tests, which only read it."""
-    root = tmp_path_factory.mktemp("converted") / "dsb2018"
-    convert_dsb2018(sample_folder, root, workers=2)
-    return root
-
-
 @pytest.fixture
 def write_png():
     """A function (path, array) that writes a PNG, making its folder."""
