@@ -170,7 +170,8 @@ def test_an_interrupted_save_leaves_the_old_file(compact, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         checkpointer.save("model_final")
     assert (tmp_path / "model_final.pth").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_final.pth"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["last_checkpoint", "model_final.pth"]
 
 
 def test_the_best_checkpoint_is_not_resumed_from(compact, tmp_path):

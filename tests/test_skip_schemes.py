@@ -140,7 +140,13 @@ def test_idle_encoder_node_is_a_fault():
 
 @pytest.mark.parametrize(
     ("alias", "name"),
-    [("++", "unetpp"), ("+++", "unet3p"), ("#", "unetsharp"), ("UNet#", "unetsharp"), ("FPN", "fpn")],
+    [
+        ("++", "unetpp"),
+        ("+++", "unet3p"),
+        ("#", "unetsharp"),
+        ("UNet#", "unetsharp"),
+        ("FPN", "fpn"),
+    ],
 )
 def test_aliases(alias, name):
     assert resolve_scheme(alias) == name

@@ -1,7 +1,8 @@
 """Skip schemes of UNet++, UNet 3+ and UNet# for detectron2.
 
-Importing the package registers its builders and data sets with detectron2, as ``import detectron2.modeling``
-does with detectron2's own: afterwards ``MODEL.BACKBONE.NAME: build_skip_fpn_backbone`` works.
+Importing the package registers its builders and data sets with detectron2, as importing
+``detectron2.modeling`` registers detectron2's own: afterwards
+``MODEL.BACKBONE.NAME: build_skip_fpn_backbone`` works.
 """
 
 try:
@@ -10,13 +11,13 @@ except ImportError as error:
     raise ImportError(
         "unet_sharp_det needs detectron2, which is not on the Python package index under its own "
         "name. From a checkout of unet_sharp_det run:  bash tools/setup_env.sh --detectron2-only "
-        "\"$(command -v python)\"   (GPU users may instead build it by detectron2's own INSTALL.md)."
+        "\"$(command -v python)\"   (GPU users may build it by detectron2's own INSTALL.md instead)."
     ) from error
 
 __version__ = "0.1.0"
 
-from . import data  # noqa: E402, F401
-from .config import add_unet_sharp_config  # noqa: E402
-from .modeling import SkipFPN, SkipGrid  # noqa: E402
+from . import data  # noqa: F401
+from .config import add_unet_sharp_config
+from .modeling import SkipFPN, SkipGrid
 
 __all__ = ["SkipFPN", "SkipGrid", "add_unet_sharp_config"]

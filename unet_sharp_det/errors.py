@@ -1,8 +1,8 @@
-"""Errors a user can act on: each message says what is wrong, where, how to fix it, and what exists."""
+"""Errors a user can act on: messages say what is wrong, where, the fix, and what exists."""
 
 import difflib
 import sys
-from typing import Callable, Iterable
+from collections.abc import Callable, Iterable
 
 
 class UserError(ValueError):

@@ -218,7 +218,8 @@ def validate_table(table: Table, depth: int, outputs: Iterable[Node]) -> None:
         defined.add(node)
     idle = defined - ancestors(table, outputs)
     if idle:
-        raise SchemeError(f"no output depends on {_names(sorted(idle))}; outputs: {_names(outputs)}.")
+        names = _names(sorted(idle))
+        raise SchemeError(f"no output depends on {names}; outputs: {_names(outputs)}.")
 
 
 def _check_nodes(table: Table, depth: int) -> None:
@@ -232,7 +233,8 @@ def _check_nodes(table: Table, depth: int) -> None:
         for edge in edges:
             in_encoder = edge.column == 0 and 0 <= edge.level < depth
             if not in_encoder and edge.source not in table:
-                raise SchemeError(f"{_name(node)} takes {_name(edge.source)}, which is not defined.")
+                name = _name(edge.source)
+                raise SchemeError(f"{_name(node)} takes {name}, which is not defined.")
 
 
 def _check_acyclic(table: Table) -> None:

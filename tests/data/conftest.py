@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
 from unet_sharp_det.errors import run_cli
 
 REPOSITORY = Path(__file__).parents[2]

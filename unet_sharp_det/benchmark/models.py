@@ -116,8 +116,12 @@ def _macs(model: nn.Module, inputs) -> float:
     return analysis.total()
 
 
-def _synthetic_image(size: int, seed: int, with_masks: bool, nuclei: int = 60) -> dict:
-    """A random image with square nuclei of 24 to 64 pixels, as a detector takes it."""
+def _synthetic_image(size: int, seed: int, with_masks: bool, nuclei: int = 150) -> dict:
+    """A random image with square nuclei of 24 to 64 pixels, as a detector takes it.
+
+    There are more nuclei than a head samples (128), so that every model has as many to learn from,
+    whatever it proposes.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low: int, high: int) -> Tensor:

@@ -56,7 +56,7 @@ def known_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
     if not os.path.isfile(path):
-        raise ConfigError(f"--config-file: there is no file '{path}'. configs/README.md lists them.")
+        raise ConfigError(f"--config-file: there is no file '{path}'; see configs/README.md.")
     _check_keys(known_keys(_load_yaml(path)), cfg, path)
     try:
         cfg.merge_from_file(path)

@@ -1,7 +1,6 @@
 """The interpreter of skip tables: one module that runs any scheme, in 2D or 3D."""
 
 from collections.abc import Sequence
-from typing import Union
 
 import fvcore.nn.weight_init as weight_init
 import torch
@@ -13,8 +12,12 @@ from ..errors import ConfigError, SchemeError, look_up_option
 from ..skip_schemes import Edge, Node, Table, output_nodes, validate_table
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV_FUNCTION = {2: F.conv2d, 3: F.conv3d}
 _MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}
-_INTERPOLATION = {"linear": {2: "bilinear", 3: "trilinear"}, "nearest": {2: "nearest", 3: "nearest"}}
+_INTERPOLATION = {
+    "linear": {2: "bilinear", 3: "trilinear"},
+    "nearest": {2: "nearest", 3: "nearest"},
+}
 
 
 class SkipGrid(nn.Module):
@@ -26,13 +29,17 @@ class SkipGrid(nn.Module):
     ``node_convs`` times.
 
     What the options leave open, the table decides; nothing here knows a scheme's name.
+
+    A convolution over concatenated maps is the sum of convolutions over each. So a map of the
+    node's own level that no ``f`` changes, as UNet++ and UNet# take in many, is convolved where it
+    is and never copied into a concatenation, which training would have to keep.
     """
 
     def __init__(
         self,
         table: Table,
         in_channels: Sequence[int],
-        node_channels: Union[int, Sequence[int]],
+        node_channels: int | Sequence[int],
         *,
         edge_channels: int = 64,
         edge: str = "f",
@@ -84,6 +91,7 @@ class SkipGrid(nn.Module):
 
         self.edges = nn.ModuleDict()
         self.nodes = nn.ModuleDict()
+        self._carried_widths: dict[Node, list[int]] = {}
         widths = {(level, 0): width for level, width in enumerate(in_channels)}
         for node, edges in table.items():
             carried = []
@@ -93,6 +101,7 @@ class SkipGrid(nn.Module):
                     self.edges[_edge_key(e, node)] = block(width, edge_channels)
                     width = edge_channels
                 carried.append(width)
+            self._carried_widths[node] = carried
             width = self._fused_width(node, carried)
             self.nodes[_node_key(node)] = nn.Sequential()
             for _ in range(node_convs):
@@ -101,6 +110,7 @@ class SkipGrid(nn.Module):
             widths[node] = width
         self.out_channels = [widths[node] for node in self.outputs]
         self._last_use = _last_uses(table, self.outputs)
+        self._convolves_cat = fuse == "cat" and node_convs > 0
 
     def _fused_width(self, node: Node, widths: list[int]) -> int:
         if self.fuse == "cat":
@@ -126,10 +136,24 @@ class SkipGrid(nn.Module):
         maps = {(level, 0): feature for level, feature in enumerate(features)}
         for node, edges in self.table.items():
             carried = [self._carry(maps[edge.source], edge, node, sizes) for edge in edges]
-            maps[node] = self.nodes[_node_key(node)](self._join(carried))
+            maps[node] = self._run_node(node, edges, carried)
             for spent in self._last_use[node]:
                 del maps[spent]
         return [maps[node] for node in self.outputs]
+
+    def _run_node(self, node: Node, edges: list[Edge], carried: list[Tensor]) -> Tensor:
+        blocks = self.nodes[_node_key(node)]
+        in_place = [self._convolves_in_place(edge, node) for edge in edges]
+        if not any(in_place):
+            return blocks(self._join(carried))
+        conv, *rest = blocks[0]
+        weights = conv.weight.split(self._carried_widths[node], dim=1)
+        summed = _sum_of_convolutions(carried, weights, conv.bias, in_place)
+        return blocks[1:](nn.Sequential(*rest)(summed))
+
+    def _convolves_in_place(self, edge: Edge, node: Node) -> bool:
+        unchanged = edge.level == node[0] and _edge_key(edge, node) not in self.edges
+        return self._convolves_cat and unchanged
 
     def _carry(self, x: Tensor, edge: Edge, node: Node, sizes: list[torch.Size]) -> Tensor:
         key = _edge_key(edge, node)
@@ -172,6 +196,22 @@ def conv_block(in_channels: int, out_channels: int, *, norm, dim: int = 2) -> nn
     weight_init.c2_msra_fill(conv)
     layers = [conv, norm_layer, nn.ReLU(inplace=True)]
     return nn.Sequential(*(layer for layer in layers if layer is not None))
+
+
+def _sum_of_convolutions(
+    maps: list[Tensor], weights: Sequence[Tensor], bias: Tensor | None, in_place: list[bool]
+) -> Tensor:
+    """The 3x3 convolution of the concatenated maps, concatenating only those not ``in_place``."""
+    terms = [(x, w) for x, w, alone in zip(maps, weights, in_place, strict=True) if alone]
+    others = [(x, w) for x, w, alone in zip(maps, weights, in_place, strict=True) if not alone]
+    if others:
+        terms.append(tuple(torch.cat(part, dim=1) for part in zip(*others, strict=True)))
+    convolve = _CONV_FUNCTION[maps[0].dim() - 2]
+    (x, weight), *terms = terms
+    total = convolve(x, weight, bias, padding=1)
+    for x, weight in terms:
+        total = total + convolve(x, weight, padding=1)
+    return total
 
 
 def _node_key(node: Node) -> str:
