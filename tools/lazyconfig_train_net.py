@@ -4,10 +4,8 @@
 tools/lazyconfig_train_net.py --config-file C.py --num-gpus 2 train.output_dir=out
 """
 
-import os
-
 import torch
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
 from detectron2.engine import (
     AMPTrainer,
     SimpleTrainer,
@@ -22,28 +20,18 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
-from unet_sharp_det.engine import distribute, launch
-from unet_sharp_det.engine.hooks import BestCheckpointer
-from unet_sharp_det.errors import ConfigError, run_cli
-
-
-def load_config(args) -> DictConfig:
-    if not os.path.isfile(args.config_file):
-        raise ConfigError(f"--config-file: there is no file '{args.config_file}'.")
-    cfg = LazyConfig.load(args.config_file)
-    try:
-        cfg = LazyConfig.apply_overrides(cfg, args.opts)
-    except Exception as error:  # omegaconf and hydra raise kinds of their own
-        raise ConfigError(f"options are 'path.key=value': {error}") from error
-    if cfg.train.device == "cuda" and not torch.cuda.is_available():
-        print("No CUDA device: running on the CPU, without AMP.")
-        cfg.train.device = "cpu"
-        cfg.train.amp.enabled = False
-    return cfg
+from unet_sharp_det.engine import (
+    BestCheckpointer,
+    distribute,
+    explain_divergence,
+    launch,
+    load_lazy_cfg,
+)
+from unet_sharp_det.errors import run_cli
 
 
 def main(args) -> None:
-    cfg = load_config(args)
+    cfg = load_lazy_cfg(args.config_file, args.opts)
     setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name="unet_sharp_det")
     default_setup(cfg, args)
     model = instantiate(cfg.model).to(cfg.train.device)
@@ -73,7 +61,8 @@ def train(cfg: DictConfig, model: torch.nn.Module, resume: bool) -> None:
     trainer.register_hooks(build_hooks(cfg, model, checkpointer))
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     goes_on = resume and checkpointer.has_checkpoint()
-    trainer.train(trainer.iter + 1 if goes_on else 0, cfg.train.max_iter)
+    with explain_divergence("optimizer.lr", cfg.optimizer.lr, cfg.train.output_dir):
+        trainer.train(trainer.iter + 1 if goes_on else 0, cfg.train.max_iter)
 
 
 def build_hooks(cfg: DictConfig, model: torch.nn.Module, checkpointer: SkipCheckpointer) -> list:
@@ -97,7 +86,7 @@ def build_hooks(cfg: DictConfig, model: torch.nn.Module, checkpointer: SkipCheck
 
 def cli() -> int:
     args = default_argument_parser(epilog=__doc__).parse_args()
-    launch(main, args, load_config(args).train.device)
+    launch(main, args, load_lazy_cfg(args.config_file, args.opts).train.device)
     return 0
 
 

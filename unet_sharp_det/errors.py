@@ -29,6 +29,10 @@ class CheckpointError(UserError):
     """A checkpoint does not belong to the model that it is loaded into."""
 
 
+class TrainingError(UserError):
+    """A training cannot go on."""
+
+
 def look_up_option(name, options: Iterable[str], what: str, error=UserError):
     """Return ``name`` if it is one of ``options``, else raise ``error`` with the nearest ones.
 

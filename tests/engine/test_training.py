@@ -47,7 +47,7 @@ def test_overfits_two_images(repository, two_images, tmp_path):
     cfg.INPUT.RANDOM_ROTATE90 = False
     cfg.INPUT.RANDOM_FLIP = "none"
     cfg.SOLVER.IMS_PER_BATCH = 2
-    cfg.SOLVER.MAX_ITER = 100
+    cfg.SOLVER.MAX_ITER = 60
     cfg.SOLVER.AMP.ENABLED = False
     torch.manual_seed(0)
     trainer = NucleiTrainer(cfg)

@@ -16,9 +16,9 @@ from torch import nn
 
 from ..checkpoint import SkipCheckpointer
 from ..data import NucleiDatasetMapper
-from ..errors import ConfigError, UserError, look_up_option
+from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
-from .hooks import BestCheckpointer
+from .hooks import BestCheckpointer, explain_divergence
 from .launch import distribute
 
 logger = logging.getLogger(__name__)
@@ -54,17 +54,11 @@ class NucleiTrainer(DefaultTrainer):
         """As in DefaultTrainer.
 
         Raises:
-            UserError: the loss became NaN or infinite; the checkpoints before stay.
+            TrainingError: the loss became NaN or infinite; the checkpoints before stay.
         """
-        try:
+        cfg = self.cfg
+        with explain_divergence("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR):
             return super().train()
-        except FloatingPointError as error:
-            raise UserError(
-                f"{error}\nTraining diverged. Lower SOLVER.BASE_LR (now "
-                f"{self.cfg.SOLVER.BASE_LR}), lengthen SOLVER.WARMUP_ITERS, or set "
-                "SOLVER.CLIP_GRADIENTS.ENABLED True. The last good checkpoint is in "
-                f"{self.cfg.OUTPUT_DIR}."
-            ) from error
 
     def build_hooks(self) -> list:
         hooks = super().build_hooks()

@@ -1,0 +1,112 @@
+"""The command lines that other tests do not run: LazyConfig training, drawing, measuring."""
+
+import json
+import re
+
+import cv2
+import pytest
+
+from unet_sharp_det.engine import load_lazy_cfg
+from unet_sharp_det.errors import ConfigError
+
+COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_unetsharp.yaml"
+LAZY = "configs/LazyConfigs/mask_rcnn_R_50_unetsharp.py"
+
+
+def finished(done):
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+class TestLazyConfig:
+    SMALL = (
+        "train.init_checkpoint=''",
+        "optimizer.lr=1e-6",
+        "train.max_iter=2",
+        "dataloader.train.mapper.augmentations.0.crop_size=[64,64]",
+        "dataloader.train.total_batch_size=1",
+        "dataloader.train.num_workers=0",
+        "dataloader.test.num_workers=0",
+        "dataloader.test.mapper.augmentations.0.factors=[0.25]",
+    )
+
+    def test_trains_evaluates_and_resumes(self, run_tool, repository, tmp_path):
+        command = ["tools/lazyconfig_train_net.py", "--config-file", repository / LAZY]
+        options = [*self.SMALL, f"train.output_dir={tmp_path}"]
+        finished(run_tool(*command, *options))
+        assert (tmp_path / "model_final.pth").is_file()
+        assert (tmp_path / "model_best.pth").is_file()
+        results = json.loads((tmp_path / "inference" / "metrics.json").read_text())["results"]
+        assert set(results) == {"bbox", "segm"}
+        out = finished(run_tool(*command, "--resume", *options, "train.max_iter=3"))
+        assert "Starting training from iteration 2" in out
+
+    @pytest.mark.parametrize(
+        ("option", "message"),
+        [
+            ("train.max_iters=2", "Did you mean 'max_iter'"),
+            ("model.backbone.node_channel=2", "Did you mean 'node_channels'"),
+            ("dataloader.train.mapper.augmentations.9.prob=1", "index: '9'"),
+            ("train.max_iter", "'path.key=value'"),
+        ],
+    )
+    def test_unknown_key(self, repository, option, message):
+        with pytest.raises(ConfigError, match=message):
+            load_lazy_cfg(str(repository / LAZY), [option])
+
+    def test_an_argument_of_the_target_is_known(self, repository):
+        cfg = load_lazy_cfg(str(repository / LAZY), ["model.backbone.node_channels=32"])
+        assert cfg.model.backbone.node_channels == 32
+
+
+class TestVisualize:
+    @pytest.mark.parametrize("source", ["annotation", "dataloader"])
+    def test_ground_truth(self, run_tool, repository, tmp_path, source):
+        config = ["--config-file", repository / COMPACT, "--source", source, "--limit", 2]
+        montage = tmp_path / "montage.png"
+        options = ["--output-dir", tmp_path, "--montage", montage]
+        out = finished(run_tool("tools/visualize_data.py", *config, *options))
+        paths = out.split()
+        assert len(paths) == 3
+        assert all(cv2.imread(path) is not None for path in paths)
+
+    def test_missing_predictions(self, run_tool, tmp_path):
+        options = ["--dataset", "dsb2018_val", "--predictions", tmp_path / "none.json"]
+        done = run_tool("tools/visualize_data.py", *options)
+        assert done.returncode == 2
+        assert "none.json" in done.stderr
+
+
+class TestBenchmark:
+    """The tables are complete; figures are not judged here."""
+
+    def numbers(self, out, row):
+        line = next(line for line in out.splitlines() if line.startswith(f"| {row}"))
+        return [float(x) for x in re.findall(r"[-+]?\d+\.\d+", line)]
+
+    @pytest.mark.parametrize("task", ["necks", "detectors"])
+    def test_models(self, run_tool, repository, task):
+        options = ["--config-file", repository / COMPACT, "--size", 128, "--batch", 1]
+        out = finished(run_tool("tools/benchmark.py", "--repeats", 1, task, *options))
+        fpn, sharp = (self.numbers(out, scheme) for scheme in ("fpn", "unetsharp"))
+        params, macs = 0, 1
+        assert sharp[params] > fpn[params]
+        assert sharp[macs] > fpn[macs]
+        assert fpn[3] == fpn[5] == fpn[7] == 1.0
+
+    def test_evaluation(self, run_tool):
+        options = ["--images", 4, "--detections", 20]
+        out = finished(run_tool("tools/benchmark.py", "--repeats", 1, "evaluation", *options))
+        slow, fast = self.numbers(out, "pycocotools"), self.numbers(out, "faster-coco-eval")
+        assert slow[0] == fast[0] > 0
+
+    def test_converter(self, run_tool, sample_folder):
+        out = finished(run_tool("tools/benchmark.py", "--repeats", 1, "converter", sample_folder))
+        assert "32 images, 1111 masks" in out
+        assert self.numbers(out, "convert_dsb2018")[0] > 0
+
+    def test_anchors(self, run_tool, repository):
+        config = ["--config-file", repository / COMPACT]
+        out = finished(run_tool("tools/benchmark.py", "anchors", *config))
+        ours, default = self.numbers(out, "[12, 24"), self.numbers(out, "[32, 64")
+        assert ours[-1] > default[-1] > 0
