@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from detectron2 import model_zoo
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from unet_sharp_det import SkipFPN
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.skip_schemes import scheme_names
 
@@ -97,3 +99,24 @@ def test_one_step_and_one_inference(scheme, detector):
         assert output["instances"].pred_masks.shape[1:] == (70, 90)
     if detector == "panoptic_fpn":
         assert output["sem_seg"].shape == (2, 70, 90)
+
+
+@pytest.mark.parametrize(
+    ("file", "top_block"),
+    [
+        ("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml", "maxpool"),
+        ("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "p6p7"),
+        ("COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml", "maxpool"),
+        ("Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml", "maxpool"),
+    ],
+)
+def test_two_keys_change_detectron2_s_own_configs(file, top_block):
+    cfg = setup_cfg(model_zoo.get_config_file(file))
+    cfg.MODEL.BACKBONE.NAME = "build_skip_fpn_backbone"
+    cfg.MODEL.FPN.SKIP_SCHEME = "unetsharp"
+    cfg.MODEL.FPN.TOP_BLOCK = top_block
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert isinstance(model.backbone, SkipFPN)
+    assert model.backbone.scheme == "unetsharp"

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 def setup_cfg(config_file: str = "", opts: list[str] | None = None) -> CfgNode:
     """detectron2's defaults, the keys of this package, a YAML file and ``KEY VALUE`` pairs.
 
+    As in detectron2, a YAML file may hold Python expressions: load none that you do not trust.
+
     Args:
         config_file: path of a YAML file, or "" for none.
         opts: keys and values in turn, e.g. ``["SOLVER.BASE_LR", "0.01"]``.
@@ -66,7 +68,7 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
 
 def _load_yaml(path: str) -> CfgNode:
     try:
-        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=False)
+        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=True)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: its _BASE_ '{error.filename}' does not exist.") from error
     except (yaml.YAMLError, TypeError) as error:
