@@ -39,6 +39,11 @@ def test_unknown_key_on_the_command_line():
         setup_cfg("", ["SOLVER.MAX_ITERS", "3"])
 
 
+def test_a_flag_after_the_options():
+    with pytest.raises(ConfigError, match="--resume must stand before"):
+        setup_cfg("", ["SOLVER.MAX_ITER", "3", "--resume"])
+
+
 def test_a_key_without_value():
     with pytest.raises(ConfigError, match="KEY VALUE"):
         setup_cfg("", ["SOLVER.MAX_ITER"])

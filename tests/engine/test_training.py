@@ -71,8 +71,8 @@ def test_two_processes_end_with_equal_weights(environment, repository, tmp_path)
 
 
 def test_torchrun(environment, repository, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", "29541", str(repository / "tools" / "train_net.py")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(repository / "tools" / "train_net.py")]
     command += ["--config-file", str(repository / INSTANT), "MODEL.DEVICE", "cpu"]
     command += ["OUTPUT_DIR", str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -110,8 +110,8 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(environment, repository, 
 class TestBadInput:
     """What a user sees: one line, exit status 2, nothing left behind."""
 
-    def train(self, run_tool, repository, tmp_path, *options):
-        config = ["--config-file", repository / INSTANT]
+    def train(self, run_tool, repository, tmp_path, *options, flags=()):
+        config = ["--config-file", repository / INSTANT, *flags]
         return run_tool("tools/train_net.py", *config, "OUTPUT_DIR", tmp_path / "out", *options)
 
     @pytest.mark.parametrize(
@@ -132,6 +132,15 @@ class TestBadInput:
         assert len(error) == 1
         assert message in error[0]
         assert not list(tmp_path.rglob("*.pth"))
+
+    def test_one_of_two_workers_tells(self, run_tool, repository, tmp_path):
+        options = ["MODEL.DEVICE", "cpu", "MODEL.FPN.SKIP_SCHEME", "unetsharpp"]
+        flags = ["--num-gpus", "2", "--dist-url", "auto"]
+        done = self.train(run_tool, repository, tmp_path, *options, flags=flags)
+        assert done.returncode == 2, done.stderr[-3000:]
+        error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert len(error) == 1
+        assert "Did you mean 'unetsharp'" in error[0]
 
     def test_divergence_is_explained(self, run_tool, repository, tmp_path):
         options = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_ITERS", "0"]

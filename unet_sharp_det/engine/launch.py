@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import torch
 import torch.distributed as dist
@@ -81,12 +82,16 @@ def _run_under_torchrun(main, args) -> None:
 
 
 def _run_worker(main, args) -> None:
-    """Run ``main`` in one of several workers; they share the cores, and rank 0 tells errors."""
+    """Run ``main`` in one of several workers; they share the cores, and one of them tells errors.
+
+    The first worker to exit has the others terminated, so they give rank 0 time to be it.
+    """
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // comm.get_local_size()))
     try:
         main(args)
     except UserError as error:
-        if comm.is_main_process():
-            print(f"error: {error}", file=sys.stderr)
+        if not comm.is_main_process():
+            time.sleep(5)
+        print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
