@@ -81,7 +81,7 @@ def _load_yaml(path: str) -> CfgNode:
 def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
     for option in opts[0::2]:
         if option.startswith("--"):
-            raise ConfigError(f"the command line: {option} must stand before the 'KEY VALUE' pairs.")
+            raise ConfigError(f"the command line: {option} must stand before 'KEY VALUE' pairs.")
     if len(opts) % 2:
         raise ConfigError(f"options are 'KEY VALUE' pairs, but the last one has no value: {opts}.")
     _check_keys(opts[0::2], cfg, "the command line")

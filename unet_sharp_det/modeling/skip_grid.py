@@ -1,5 +1,7 @@
 """The interpreter of skip tables: one module that runs any scheme, in 2D or 3D."""
 
+import functools
+import itertools
 from collections.abc import Sequence
 
 import fvcore.nn.weight_init as weight_init
@@ -83,34 +85,26 @@ class SkipGrid(nn.Module):
         self.fuse = fuse
         self.dim = dim
         self.interpolation = _INTERPOLATION[interpolation][dim]
-        if isinstance(node_channels, int):
-            node_channels = [node_channels] * depth
-
-        def block(in_width: int, width: int) -> nn.Sequential:
-            return conv_block(in_width, width, norm=norm, dim=dim)
-
-        self.edges = nn.ModuleDict()
-        self.nodes = nn.ModuleDict()
-        self._carried_widths: dict[Node, list[int]] = {}
-        widths = {(level, 0): width for level, width in enumerate(in_channels)}
-        for node, edges in table.items():
-            carried = []
-            for e in edges:
-                width = widths[e.source]
-                if e.conv and edge == "f":
-                    self.edges[_edge_key(e, node)] = block(width, edge_channels)
-                    width = edge_channels
-                carried.append(width)
-            self._carried_widths[node] = carried
-            width = self._fused_width(node, carried)
-            self.nodes[_node_key(node)] = nn.Sequential()
-            for _ in range(node_convs):
-                self.nodes[_node_key(node)].append(block(width, node_channels[node[0]]))
-                width = node_channels[node[0]]
-            widths[node] = width
-        self.out_channels = [widths[node] for node in self.outputs]
         self._last_use = _last_uses(table, self.outputs)
         self._convolves_cat = fuse == "cat" and node_convs > 0
+        self._carried_widths: dict[Node, list[int]] = {}
+        self.edges = nn.ModuleDict()
+        self.nodes = nn.ModuleDict()
+        if isinstance(node_channels, int):
+            node_channels = [node_channels] * depth
+        block = functools.partial(conv_block, norm=norm, dim=dim)
+        widths = {(level, 0): width for level, width in enumerate(in_channels)}
+        for node, edges in table.items():
+            convolved = [e for e in edges if e.conv and edge == "f"]
+            for e in convolved:
+                self.edges[_edge_key(e, node)] = block(widths[e.source], edge_channels)
+            carried = [edge_channels if e in convolved else widths[e.source] for e in edges]
+            self._carried_widths[node] = carried
+            node_widths = [self._fused_width(node, carried), *[node_channels[node[0]]] * node_convs]
+            blocks = [block(a, b) for a, b in itertools.pairwise(node_widths)]
+            self.nodes[_node_key(node)] = nn.Sequential(*blocks)
+            widths[node] = node_widths[-1]
+        self.out_channels = [widths[node] for node in self.outputs]
 
     def _fused_width(self, node: Node, widths: list[int]) -> int:
         if self.fuse == "cat":
@@ -146,10 +140,12 @@ class SkipGrid(nn.Module):
         in_place = [self._convolves_in_place(edge, node) for edge in edges]
         if not any(in_place):
             return blocks(self._join(carried))
-        conv, *rest = blocks[0]
+        (conv, *layers), *others = blocks
         weights = conv.weight.split(self._carried_widths[node], dim=1)
-        summed = _sum_of_convolutions(carried, weights, conv.bias, in_place)
-        return blocks[1:](nn.Sequential(*rest)(summed))
+        x = _sum_of_convolutions(carried, weights, conv.bias, in_place)
+        for layer in (*layers, *others):
+            x = layer(x)
+        return x
 
     def _convolves_in_place(self, edge: Edge, node: Node) -> bool:
         unchanged = edge.level == node[0] and _edge_key(edge, node) not in self.edges
