@@ -158,9 +158,10 @@ def _feature_info(name: str) -> tuple[dict[str, int], dict[str, int]]:
 def _freeze_up_to(name: str, model: nn.Module, strides: dict[str, int], freeze_at: int) -> None:
     """Freeze what ``res<freeze_at>`` depends on: the parameters it has a gradient for."""
     look_up_option(f"res{freeze_at}", strides, "MODEL.BACKBONE.FREEZE_AT (as res<n>)", ConfigError)
-    probe = _create(name, "BN", out_indices=[list(strides).index(f"res{freeze_at}")]).eval()
     size = 2 * max(strides.values())
-    probe(torch.zeros(1, 3, size, size))[0].sum().backward()
+    with torch.device("meta"):
+        probe = _create(name, "BN", out_indices=[list(strides).index(f"res{freeze_at}")]).eval()
+        probe(torch.zeros(1, 3, size, size))[0].sum().backward()
     trained = [key for key, parameter in probe.named_parameters() if parameter.grad is not None]
     freeze(model, sorted({key.rpartition(".")[0] for key in trained}))
 
