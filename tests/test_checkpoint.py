@@ -16,13 +16,6 @@ from unet_sharp_det.errors import CheckpointError
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_{}.yaml"
 
 
-@pytest.fixture(scope="module")
-def repository():
-    from pathlib import Path
-
-    return Path(__file__).parents[1]
-
-
 @pytest.fixture
 def compact(repository):
     """A function (scheme, *options) that builds the compact detector."""

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from .errors import CheckpointError, look_up_option
 from .files import atomic_path, write_text
 from .modeling.skip_fpn import SkipFPN
+from .modeling.skip_grid import edge_key, node_key
 from .modeling.timm_backbone import TimmBackbone
 from .skip_schemes import build_table, scheme_names
 
@@ -140,13 +141,8 @@ def _scheme_of(names, depth: int) -> str | None:
     keys = {name.split(".")[2] for name in names if name.startswith("grid.")}
     for scheme in scheme_names():
         table = build_table(scheme, depth)
-        nodes = {f"{i}_{j}" for i, j in table}
-        edges = {
-            f"{edge.level}_{edge.column}_to_{i}_{j}"
-            for (i, j), inputs in table.items()
-            for edge in inputs
-            if edge.conv
-        }
+        nodes = {node_key(node) for node in table}
+        edges = {edge_key(e, node) for node, inputs in table.items() for e in inputs if e.conv}
         if keys == nodes | edges or (not keys and scheme == "fpn"):
             return scheme
     return None

@@ -97,12 +97,12 @@ class SkipGrid(nn.Module):
         for node, edges in table.items():
             convolved = [e for e in edges if e.conv and edge == "f"]
             for e in convolved:
-                self.edges[_edge_key(e, node)] = block(widths[e.source], edge_channels)
+                self.edges[edge_key(e, node)] = block(widths[e.source], edge_channels)
             carried = [edge_channels if e in convolved else widths[e.source] for e in edges]
             self._carried_widths[node] = carried
             node_widths = [self._fused_width(node, carried), *[node_channels[node[0]]] * node_convs]
             blocks = [block(a, b) for a, b in itertools.pairwise(node_widths)]
-            self.nodes[_node_key(node)] = nn.Sequential(*blocks)
+            self.nodes[node_key(node)] = nn.Sequential(*blocks)
             widths[node] = node_widths[-1]
         self.out_channels = [widths[node] for node in self.outputs]
 
@@ -136,7 +136,7 @@ class SkipGrid(nn.Module):
         return [maps[node] for node in self.outputs]
 
     def _run_node(self, node: Node, edges: list[Edge], carried: list[Tensor]) -> Tensor:
-        blocks = self.nodes[_node_key(node)]
+        blocks = self.nodes[node_key(node)]
         in_place = [self._convolves_in_place(edge, node) for edge in edges]
         if not any(in_place):
             return blocks(self._join(carried))
@@ -148,11 +148,11 @@ class SkipGrid(nn.Module):
         return x
 
     def _convolves_in_place(self, edge: Edge, node: Node) -> bool:
-        unchanged = edge.level == node[0] and _edge_key(edge, node) not in self.edges
+        unchanged = edge.level == node[0] and edge_key(edge, node) not in self.edges
         return self._convolves_cat and unchanged
 
     def _carry(self, x: Tensor, edge: Edge, node: Node, sizes: list[torch.Size]) -> Tensor:
-        key = _edge_key(edge, node)
+        key = edge_key(edge, node)
         levels_up = edge.level - node[0]
         size = sizes[node[0]]
         if key not in self.edges:
@@ -210,12 +210,14 @@ def _sum_of_convolutions(
     return total
 
 
-def _node_key(node: Node) -> str:
+def node_key(node: Node) -> str:
+    """The name of a node among the parameters: ``grid.nodes.<key>...``."""
     return f"{node[0]}_{node[1]}"
 
 
-def _edge_key(edge: Edge, node: Node) -> str:
-    return f"{_node_key(edge.source)}_to_{_node_key(node)}"
+def edge_key(edge: Edge, node: Node) -> str:
+    """The name of a convolved edge among the parameters: ``grid.edges.<key>...``."""
+    return f"{node_key(edge.source)}_to_{node_key(node)}"
 
 
 def _last_uses(table: Table, outputs: Sequence[Node]) -> dict[Node, list[Node]]:
