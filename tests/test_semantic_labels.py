@@ -43,8 +43,9 @@ def test_decide_undoes_encode(spec):
 
 
 def test_names_of_the_channels():
-    assert SemanticLabels().names(["background", "nucleus"]) == ["nucleus"]
-    assert SemanticLabels(2, "softmax").names(["background", "nucleus"]) == ["background", "nucleus"]
+    names = ["background", "nucleus"]
+    assert SemanticLabels().names(names) == ["nucleus"]
+    assert SemanticLabels(2, "softmax").names(names) == names
     assert SemanticLabels(3, regions=BRATS).names(["0", "core"]) == ["core+2+4", "core+4", "4"]
 
 

@@ -7,6 +7,8 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     """Add the keys of unet_sharp_det to ``cfg`` (in place). No key of detectron2 is changed."""
     _add_neck(cfg)
     _add_timm(cfg)
+    _add_unet(cfg)
+    _add_sem_seg_head(cfg)
     _add_input(cfg)
     _add_training(cfg)
 
@@ -42,6 +44,54 @@ def _add_timm(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.NORM = "FrozenBN"
 
 
+def _add_unet(cfg: CfgNode) -> None:
+    cfg.MODEL.UNET = CfgNode()
+    # Channels of X[0,0], X[1,0], ... of build_unet_encoder, at strides 1, 2, 4, ...
+    cfg.MODEL.UNET.CHANNELS = [32, 64, 128, 256, 512]
+    # Norm of its convolutions, as detectron2.layers.get_norm takes it.
+    cfg.MODEL.UNET.NORM = "BN"
+
+
+def _add_sem_seg_head(cfg: CfgNode) -> None:
+    """What UNetSharpHead reads beside detectron2's NAME, IN_FEATURES (finest first, strides
+    double), NUM_CLASSES (channels), NORM, IGNORE_VALUE and LOSS_WEIGHT."""
+    head = cfg.MODEL.SEM_SEG_HEAD
+    # Skip scheme of the decoder, as MODEL.FPN.SKIP_SCHEME.
+    head.SKIP_SCHEME = "unetsharp"
+    # What the scheme's convolved edges do: f (convolve) | raw (enter the node as they are).
+    head.EDGE = "f"
+    # Order of convolution and upsampling on a convolved edge: up_conv (as the paper's Eq. 1
+    # reads) | conv_up (another function with the same weights, cheaper).
+    head.EDGE_ORDER = "up_conv"
+    # Channels that a convolved edge carries. 0: the scheme's own (modeling/skip_decoder.py).
+    head.EDGE_CHANNELS = 0
+    # Channels of the decoder's nodes, one number per level. []: the scheme's own.
+    head.NODE_CHANNELS = []
+    # Branches with a loss (UNet#, Sec. 2.2): none (the last node alone) | in (all nodes of full
+    # size) | de (the last node of every level) | all.
+    head.DEEP_SUPERVISION = "none"
+    # At inference: accurate (mean over the branches of full size) | fast (the last one).
+    head.INFERENCE = "accurate"
+    # What the channels mean: sigmoid (each a map of its own) | softmax (exclusive; channel 0 is
+    # the background and counts in NUM_CLASSES).
+    head.ACTIVATION = "sigmoid"
+    # With sigmoid: the labels of each channel, e.g. [[1, 2, 4], [1, 4], [4]] for BraTS.
+    # []: channel c is label c + 1.
+    head.REGIONS = []
+    # Recompute the decoder's nodes in the backward pass instead of keeping their maps.
+    head.ACTIVATION_CHECKPOINT = False
+    # Weights of the hybrid loss' terms (UNet#, Eq. 2).
+    head.LOSS = CfgNode()
+    head.LOSS.FOCAL = 0.5
+    head.LOSS.DICE = 1.0
+    head.LOSS.LOVASZ = 0.5
+    # Classification-guided modules (UNet#, Sec. 2.3): is there any object in the image?
+    head.CGM = CfgNode()
+    head.CGM.ENABLED = False
+    head.CGM.DROPOUT = 0.5
+    head.CGM.LOSS_WEIGHT = 1.0
+
+
 def _add_input(cfg: CfgNode) -> None:
     # Factors to resize a training image by, one drawn per image, instead of to
     # INPUT.MIN_SIZE_TRAIN; a longer side than INPUT.MAX_SIZE_TRAIN is cut down to it. []: by
@@ -68,6 +118,8 @@ def _add_training(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Metric whose best checkpoint is kept as model_best.pth, as <task>/<metric>; "" keeps none.
     cfg.TEST.BEST_METRIC = "segm/AP"
+    # Evaluate a semantic model pruned to this level, L_1, L_2, ... (UNet#, Sec. 2.4). 0: whole.
+    cfg.TEST.PRUNE_TO_LEVEL = 0
     # Sides in pixels that part COCO's small | medium | large objects (areas 32^2 and 96^2).
     cfg.TEST.AREA_SIDES = [32, 96]
     # True: from MODEL.WEIGHTS of another skip scheme, load what fits (transfer); False: an error.

@@ -1,8 +1,8 @@
 """What the labels of a semantic map mean to a model's output channels.
 
 A *label map* holds one integer per pixel: 0 is background, 255 (``ignore_value``) is left out of
-losses and metrics. :class:`SemanticLabels` says which labels there may be, which channels they make,
-and how channels become a prediction; data, losses and evaluation all ask it.
+losses and metrics. :class:`SemanticLabels` says which labels there may be, which channels they
+make, and how channels become a prediction; data, losses and evaluation all ask it.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,8 @@ class SemanticLabels:
         labels = {0, *(label for members in self.members for label in members)}
         if self.ignore_value in labels:
             raise ConfigError(
-                f"SEM_SEG_HEAD.IGNORE_VALUE {self.ignore_value} is a label in use: {sorted(labels)}."
+                f"SEM_SEG_HEAD.IGNORE_VALUE {self.ignore_value} is a label in use, one of "
+                f"{sorted(labels)}."
             )
         object.__setattr__(self, "allowed", frozenset(labels))
 
