@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import ConfigError, DatasetError, look_up_option
@@ -128,3 +129,17 @@ class SemanticLabels:
             return probabilities >= 0.5
         winners = probabilities.argmax(dim=1, keepdim=True)
         return torch.zeros_like(probabilities, dtype=torch.bool).scatter_(1, winners, True)
+
+    def shrink(self, targets: Tensor, valid: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Max-pool what :meth:`encode` returns to a smaller spatial ``size`` (UNet#, Fig. 2).
+
+        A block has what any of its pixels has; of exclusive channels the last. It counts only if
+        all of its pixels do.
+        """
+        pool = {2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}[len(size)]
+        size = tuple(size)
+        targets = pool(targets.float(), size) > 0
+        if self.activation == "softmax":
+            later = targets.flip(1).cumsum(1).flip(1) - targets.int()
+            targets = targets & (later == 0)
+        return targets, pool((~valid).float(), size) == 0

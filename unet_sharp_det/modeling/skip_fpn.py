@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, look_up_option
 from ..skip_schemes import build_table, resolve_scheme
+from .features import feature_shapes
 from .skip_grid import SkipGrid
 
 
@@ -94,7 +95,7 @@ class SkipFPN(Backbone):
             SchemeError: on an unknown scheme.
         """
         super().__init__()
-        shapes = _feature_shapes(bottom_up, in_features)
+        shapes = _bottom_up_shapes(bottom_up, in_features)
         strides = [shape.stride for shape in shapes]
         look_up_option(skip_fuse, ("auto", "cat", "add"), "MODEL.FPN.SKIP_FUSE", ConfigError)
         look_up_option(fuse_type, ("sum", "avg"), "MODEL.FPN.FUSE_TYPE", ConfigError)
@@ -194,21 +195,10 @@ def _linear_conv(in_channels: int, out_channels: int, kernel_size: int, norm) ->
     return conv
 
 
-def _feature_shapes(bottom_up: Backbone, in_features: Sequence[str]) -> list[ShapeSpec]:
+def _bottom_up_shapes(bottom_up: Backbone, in_features: Sequence[str]) -> list[ShapeSpec]:
     if not isinstance(bottom_up, Backbone):
         raise TypeError(f"bottom_up must be a detectron2 Backbone, not {type(bottom_up).__name__}.")
-    available = bottom_up.output_shape()
-    for name in in_features:
-        look_up_option(name, available, "MODEL.FPN.IN_FEATURES", ConfigError)
-    shapes = [available[name] for name in in_features]
-    strides = [shape.stride for shape in shapes]
-    if len(shapes) < 2 or any(b != 2 * a for a, b in zip(strides, strides[1:], strict=False)):
-        raise ConfigError(
-            f"MODEL.FPN.IN_FEATURES {list(in_features)} have strides {strides}; a skip scheme "
-            "needs two or more whose strides double. The bottom-up has "
-            f"{', '.join(f'{name} (stride {shape.stride})' for name, shape in available.items())}."
-        )
-    return shapes
+    return feature_shapes(bottom_up.output_shape(), in_features, "MODEL.FPN.IN_FEATURES")
 
 
 @BACKBONE_REGISTRY.register()

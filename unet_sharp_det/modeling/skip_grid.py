@@ -1,25 +1,24 @@
 """The interpreter of skip tables: one module that runs any scheme, in 2D or 3D."""
 
+import collections
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as F
-from detectron2.layers import get_norm
 from torch import Tensor, nn
 
 from ..errors import ConfigError, SchemeError, look_up_option
 from ..skip_schemes import Edge, Node, Table, output_nodes, validate_table
-
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_CONV_FUNCTION = {2: F.conv2d, 3: F.conv3d}
-_MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}
-_INTERPOLATION = {
-    "linear": {2: "bilinear", 3: "trilinear"},
-    "nearest": {2: "nearest", 3: "nearest"},
-}
+from .layers import (
+    INTERPOLATION,
+    MAX_POOL,
+    conv_block,
+    convolve_upsampled,
+    recompute_in_backward,
+    sum_of_convolutions,
+)
 
 
 class SkipGrid(nn.Module):
@@ -32,9 +31,11 @@ class SkipGrid(nn.Module):
 
     What the options leave open, the table decides; nothing here knows a scheme's name.
 
-    A convolution over concatenated maps is the sum of convolutions over each. So a map of the
-    node's own level that no ``f`` changes, as UNet++ and UNet# take in many, is convolved where it
-    is and never copied into a concatenation, which training would have to keep.
+    Two rearrangements change no value but by rounding. A convolution over concatenated maps is the
+    sum of convolutions over each: a map of the node's own level that no ``f`` changes, as UNet++
+    and UNet# take in many, is convolved where it is and never copied into a concatenation, which
+    training would have to keep. And a convolution of an upsampled map mixes channels before the
+    upsampling where that is cheaper (:func:`.layers.convolve_upsampled`).
     """
 
     def __init__(
@@ -46,12 +47,15 @@ class SkipGrid(nn.Module):
         edge_channels: int = 64,
         edge: str = "f",
         edge_order: str = "conv_up",
+        share_edges: bool = False,
         fuse: str = "cat",
         node_convs: int = 1,
         norm="",
+        bias: bool | None = None,
         interpolation: str = "linear",
         dim: int = 2,
         outputs: Sequence[Node] | None = None,
+        checkpoint: bool = False,
     ):
         """
         Args:
@@ -63,48 +67,68 @@ class SkipGrid(nn.Module):
             edge_order: for convolved edges from coarser levels, ``conv_up`` convolves at the
                 source's resolution and upsamples then (factor**dim fewer multiply-adds),
                 ``up_conv`` upsamples first, as the equations read.
+            share_edges: whether all convolved edges from one source have one ``f`` in common.
             fuse: ``cat`` concatenates the inputs; ``sum`` and ``avg`` add them, which needs all
                 inputs of a node equally wide.
             node_convs: number of ``f`` in a node. 0: the fused map is the node.
             norm: a name or factory that :func:`detectron2.layers.get_norm` understands; "" for
-                none. A convolution has a bias exactly if it has no norm.
+                none.
+            bias: whether convolutions have one. None: exactly if there is no norm.
             interpolation: ``linear`` (bi-, trilinear; corners not aligned) or ``nearest``.
             dim: 2 or 3 spatial dimensions.
             outputs: the nodes that :meth:`forward` returns; the last of each level by default.
+            checkpoint: in training, keep only the nodes' maps and compute what is within a node
+                anew in the backward pass.
         """
         super().__init__()
         look_up_option(edge, ("f", "raw"), "edge", ConfigError)
-        look_up_option(edge_order, ("conv_up", "up_conv"), "MODEL.FPN.EDGE_ORDER", ConfigError)
+        look_up_option(edge_order, ("conv_up", "up_conv"), "edge_order", ConfigError)
         look_up_option(fuse, ("cat", "sum", "avg"), "fuse", ConfigError)
-        look_up_option(interpolation, _INTERPOLATION, "interpolation", ConfigError)
+        look_up_option(interpolation, INTERPOLATION, "interpolation", ConfigError)
         depth = len(in_channels)
-        self.table = table
-        self.outputs = list(outputs) if outputs is not None else output_nodes(table, depth)
-        validate_table(table, depth, self.outputs)
-        self.edge_order = edge_order
         self.fuse = fuse
         self.dim = dim
-        self.interpolation = _INTERPOLATION[interpolation][dim]
-        self._last_use = _last_uses(table, self.outputs)
+        self.interpolation = interpolation
+        self.checkpoint = checkpoint
+        self._convolves_edges = edge == "f"
+        self._convolves_first = edge_order == "conv_up"
+        self._shares_edges = share_edges
         self._convolves_cat = fuse == "cat" and node_convs > 0
         self._carried_widths: dict[Node, list[int]] = {}
         self.edges = nn.ModuleDict()
         self.nodes = nn.ModuleDict()
+        self.table = table
+        self.outputs = list(outputs) if outputs is not None else output_nodes(table, depth)
+        validate_table(table, depth, self.outputs)
         if isinstance(node_channels, int):
             node_channels = [node_channels] * depth
-        block = functools.partial(conv_block, norm=norm, dim=dim)
+        block = functools.partial(conv_block, norm=norm, dim=dim, bias=bias)
         widths = {(level, 0): width for level, width in enumerate(in_channels)}
         for node, edges in table.items():
-            convolved = [e for e in edges if e.conv and edge == "f"]
-            for e in convolved:
-                self.edges[edge_key(e, node)] = block(widths[e.source], edge_channels)
-            carried = [edge_channels if e in convolved else widths[e.source] for e in edges]
+            for edge in edges:
+                key = self._edge_key(edge, node)
+                if key and key not in self.edges:
+                    self.edges[key] = block(widths[edge.source], edge_channels)
+            carried = [
+                edge_channels if self._edge_key(edge, node) else widths[edge.source]
+                for edge in edges
+            ]
             self._carried_widths[node] = carried
             node_widths = [self._fused_width(node, carried), *[node_channels[node[0]]] * node_convs]
             blocks = [block(a, b) for a, b in itertools.pairwise(node_widths)]
             self.nodes[node_key(node)] = nn.Sequential(*blocks)
             widths[node] = node_widths[-1]
         self.out_channels = [widths[node] for node in self.outputs]
+        uses = {edge.source: node for node, edges in table.items() for edge in edges}
+        self._last_use = _by_last_use({k: n for k, n in uses.items() if k not in self.outputs})
+        uses = {self._edge_key(e, node): node for node, edges in table.items() for e in edges}
+        self._last_use_of_edge = _by_last_use(uses)
+
+    def _edge_key(self, edge: Edge, node: Node) -> str | None:
+        """The name of the edge's ``f``, None if it has none."""
+        if not (edge.conv and self._convolves_edges):
+            return None
+        return node_key(edge.source) if self._shares_edges else edge_key(edge, node)
 
     def _fused_width(self, node: Node, widths: list[int]) -> int:
         if self.fuse == "cat":
@@ -128,49 +152,73 @@ class SkipGrid(nn.Module):
         """
         sizes = [feature.shape[2:] for feature in features]
         maps = {(level, 0): feature for level, feature in enumerate(features)}
+        convolved: dict[str, Tensor] = {}
         for node, edges in self.table.items():
-            carried = [self._carry(maps[edge.source], edge, node, sizes) for edge in edges]
-            maps[node] = self._run_node(node, edges, carried)
+            inputs = [self._source(edge, node, maps, convolved) for edge in edges]
+            maps[node] = self._run(functools.partial(self._node, node, sizes[node[0]]), *inputs)
             for spent in self._last_use[node]:
                 del maps[spent]
+            for spent in self._last_use_of_edge[node]:
+                convolved.pop(spent, None)
         return [maps[node] for node in self.outputs]
 
-    def _run_node(self, node: Node, edges: list[Edge], carried: list[Tensor]) -> Tensor:
+    def _run(self, function: Callable, *inputs) -> Tensor:
+        if self.checkpoint and torch.is_grad_enabled():
+            return recompute_in_backward(function, *inputs)
+        return function(*inputs)
+
+    def _source(self, edge: Edge, node: Node, maps: dict, convolved: dict) -> Tensor:
+        """The map that the edge starts from: its source, convolved there if ``f`` comes first."""
+        if not self._is_convolved_first(edge, node):
+            return maps[edge.source]
+        key = self._edge_key(edge, node)
+        if key not in convolved:
+            convolved[key] = self._run(self.edges[key], maps[edge.source])
+        return convolved[key]
+
+    def _is_convolved_first(self, edge: Edge, node: Node) -> bool:
+        goes_up = edge.level > node[0]
+        return goes_up and self._convolves_first and self._edge_key(edge, node) is not None
+
+    def _node(self, node: Node, size: torch.Size, *inputs: Tensor) -> Tensor:
+        edges = self.table[node]
+        carried = [self._carry(x, e, node, size) for x, e in zip(inputs, edges, strict=True)]
         blocks = self.nodes[node_key(node)]
         in_place = [self._convolves_in_place(edge, node) for edge in edges]
         if not any(in_place):
             return blocks(self._join(carried))
         (conv, *layers), *others = blocks
         weights = conv.weight.split(self._carried_widths[node], dim=1)
-        x = _sum_of_convolutions(carried, weights, conv.bias, in_place)
+        x = sum_of_convolutions(carried, weights, conv.bias, in_place)
         for layer in (*layers, *others):
             x = layer(x)
         return x
 
     def _convolves_in_place(self, edge: Edge, node: Node) -> bool:
-        unchanged = edge.level == node[0] and edge_key(edge, node) not in self.edges
+        unchanged = edge.level == node[0] and self._edge_key(edge, node) is None
         return self._convolves_cat and unchanged
 
-    def _carry(self, x: Tensor, edge: Edge, node: Node, sizes: list[torch.Size]) -> Tensor:
-        key = edge_key(edge, node)
+    def _carry(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
+        key = self._edge_key(edge, node)
         levels_up = edge.level - node[0]
-        size = sizes[node[0]]
-        if key not in self.edges:
+        if key is None or self._is_convolved_first(edge, node):
             return self._resize(x, levels_up, size)
-        if levels_up > 0 and self.edge_order == "conv_up":
-            return self._resize(self.edges[key](x), levels_up, size)
+        if levels_up > 0:
+            conv, *layers = self.edges[key]
+            x = convolve_upsampled(x, conv.weight, conv.bias, size, self.interpolation)
+            return nn.Sequential(*layers)(x)
         return self.edges[key](self._resize(x, levels_up, size))
 
     def _resize(self, x: Tensor, levels_up: int, size: torch.Size) -> Tensor:
         if levels_up == 0:
             return x
         if levels_up > 0:
-            return F.interpolate(x, size=size, mode=self.interpolation)
+            return F.interpolate(x, size=size, mode=INTERPOLATION[self.interpolation][self.dim])
         return self._pool(x, 2**-levels_up, size)
 
     def _pool(self, x: Tensor, factor: int, size: torch.Size) -> Tensor:
         rounds_up = any(n > m // factor for n, m in zip(size, x.shape[2:], strict=True))
-        pooled = _MAX_POOL[self.dim](x, [factor] * self.dim, ceil_mode=rounds_up)
+        pooled = MAX_POOL[self.dim](x, [factor] * self.dim, ceil_mode=rounds_up)
         if pooled.shape[2:] != size:
             raise SchemeError(
                 f"a level of size {tuple(size)} is not 1/{factor} of {tuple(x.shape[2:])}: the "
@@ -185,31 +233,6 @@ class SkipGrid(nn.Module):
         return total / len(maps) if self.fuse == "avg" else total
 
 
-def conv_block(in_channels: int, out_channels: int, *, norm, dim: int = 2) -> nn.Sequential:
-    """``f``: 3x3 convolution (He initialisation), norm and ReLU, all of ``dim`` dimensions."""
-    norm_layer = get_norm(nn.BatchNorm3d if norm == "BN" and dim == 3 else norm, out_channels)
-    conv = _CONV[dim](in_channels, out_channels, 3, padding=1, bias=norm_layer is None)
-    weight_init.c2_msra_fill(conv)
-    layers = [conv, norm_layer, nn.ReLU(inplace=True)]
-    return nn.Sequential(*(layer for layer in layers if layer is not None))
-
-
-def _sum_of_convolutions(
-    maps: list[Tensor], weights: Sequence[Tensor], bias: Tensor | None, in_place: list[bool]
-) -> Tensor:
-    """The 3x3 convolution of the concatenated maps, concatenating only those not ``in_place``."""
-    terms = [(x, w) for x, w, alone in zip(maps, weights, in_place, strict=True) if alone]
-    others = [(x, w) for x, w, alone in zip(maps, weights, in_place, strict=True) if not alone]
-    if others:
-        terms.append(tuple(torch.cat(part, dim=1) for part in zip(*others, strict=True)))
-    convolve = _CONV_FUNCTION[maps[0].dim() - 2]
-    (x, weight), *terms = terms
-    total = convolve(x, weight, bias, padding=1)
-    for x, weight in terms:
-        total = total + convolve(x, weight, padding=1)
-    return total
-
-
 def node_key(node: Node) -> str:
     """The name of a node among the parameters: ``grid.nodes.<key>...``."""
     return f"{node[0]}_{node[1]}"
@@ -220,11 +243,9 @@ def edge_key(edge: Edge, node: Node) -> str:
     return f"{node_key(edge.source)}_to_{node_key(node)}"
 
 
-def _last_uses(table: Table, outputs: Sequence[Node]) -> dict[Node, list[Node]]:
-    """For every node, the maps that nothing after it needs, so that they can be freed."""
-    last = {edge.source: node for node, edges in table.items() for edge in edges}
-    spent: dict[Node, list[Node]] = {node: [] for node in table}
-    for source, node in last.items():
-        if source not in outputs:
-            spent[node].append(source)
+def _by_last_use(last_use: dict) -> dict[Node, list]:
+    """Turn {thing: the node that uses it last} into {node: the things it uses last}."""
+    spent = collections.defaultdict(list)
+    for thing, node in last_use.items():
+        spent[node].append(thing)
     return spent

@@ -1,0 +1,34 @@
+"""Feature maps that a skip scheme can run on."""
+
+import itertools
+from collections.abc import Sequence
+
+from detectron2.layers import ShapeSpec
+
+from ..errors import ConfigError, look_up_option
+
+
+def feature_shapes(
+    available: dict[str, ShapeSpec], in_features: Sequence[str], key: str
+) -> list[ShapeSpec]:
+    """The shapes of the maps ``in_features``, finest first, whose strides double.
+
+    Args:
+        available: of all maps that there are.
+        in_features: names of at least two of them.
+        key: the config key of ``in_features``, for messages.
+
+    Raises:
+        ConfigError: a name is unknown, or the strides do not double.
+    """
+    for name in in_features:
+        look_up_option(name, available, key, ConfigError)
+    shapes = [available[name] for name in in_features]
+    strides = [shape.stride for shape in shapes]
+    if len(shapes) < 2 or any(b != 2 * a for a, b in itertools.pairwise(strides)):
+        offered = ", ".join(f"{name} (stride {shape.stride})" for name, shape in available.items())
+        raise ConfigError(
+            f"{key} {list(in_features)} have strides {strides}; a skip scheme needs two or more "
+            f"whose strides double. There are {offered}."
+        )
+    return shapes

@@ -1,0 +1,157 @@
+"""What grids and encoders are made of: ``f``, and convolutions that need less memory."""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+
+import fvcore.nn.weight_init as weight_init
+import torch
+import torch.nn.functional as F
+from detectron2.layers import get_norm
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+CONV_FUNCTION = {2: F.conv2d, 3: F.conv3d}
+MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}
+INTERPOLATION = {
+    "linear": {2: "bilinear", 3: "trilinear"},
+    "nearest": {2: "nearest", 3: "nearest"},
+}
+
+
+def conv_block(
+    in_channels: int, out_channels: int, *, norm, dim: int = 2, bias: bool | None = None
+) -> nn.Sequential:
+    """``f``: 3x3 convolution (He initialisation), norm and ReLU, all of ``dim`` dimensions.
+
+    Args:
+        in_channels, out_channels: of the convolution.
+        norm: as :func:`detectron2.layers.get_norm` takes it; "BN" is BatchNorm3d in 3D.
+        dim: 2 or 3.
+        bias: whether the convolution has one. None: exactly if there is no norm.
+    """
+    norm_layer = get_norm(nn.BatchNorm3d if norm == "BN" and dim == 3 else norm, out_channels)
+    bias = norm_layer is None if bias is None else bias
+    conv = CONV[dim](in_channels, out_channels, 3, padding=1, bias=bias)
+    weight_init.c2_msra_fill(conv)
+    layers = [conv, norm_layer, nn.ReLU(inplace=True)]
+    return nn.Sequential(*(layer for layer in layers if layer is not None))
+
+
+def sum_of_convolutions(
+    maps: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor | None, in_place: Sequence[bool]
+) -> Tensor:
+    """The 3x3 convolution of the concatenated maps, concatenating only those not ``in_place``."""
+    terms = [(x, w) for x, w, alone in zip(maps, weights, in_place, strict=True) if alone]
+    others = [(x, w) for x, w, alone in zip(maps, weights, in_place, strict=True) if not alone]
+    if others:
+        terms.append(tuple(torch.cat(part, dim=1) for part in zip(*others, strict=True)))
+    convolve = CONV_FUNCTION[maps[0].dim() - 2]
+    (x, weight), *terms = terms
+    total = convolve(x, weight, bias, padding=1)
+    for x, weight in terms:
+        total = total + convolve(x, weight, padding=1)
+    return total
+
+
+def convolve_upsampled(
+    x: Tensor, weight: Tensor, bias: Tensor | None, size: Sequence[int], mode: str
+) -> Tensor:
+    """``conv(interpolate(x, size))``, without upsampling where that saves multiply-adds.
+
+    Interpolation is linear along each axis and alike in all channels, so a tap of the kernel may
+    mix the channels before it: at the resolution of ``x``, where there are few pixels. What is
+    left of the tap is its shift, which is linear along each axis too. With ``U`` the
+    interpolation along an axis, ``S_a`` the shift by tap ``a`` and ``W_ab`` the kernel's tap, both
+    axes of the result are matrix products::
+
+        y = sum_ab (S_a U) (W_ab x) (S_b U)^T
+
+    Args:
+        x: (N, C, *sizes), of 2 or 3 spatial dimensions.
+        weight: (K, C, 3, 3[, 3]).
+        bias: (K,), or None.
+        size: the spatial size of the result, in pixels.
+        mode: ``linear`` or ``nearest``.
+
+    Returns:
+        Tensor: (N, K, *size), what the convolution with padding 1 of the upsampled map gives.
+    """
+    dim = len(size)
+    dynamic = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    if dynamic or not _saves_multiply_adds(x, weight, size):
+        upsampled = F.interpolate(x, size=tuple(size), mode=INTERPOLATION[mode][dim])
+        return CONV_FUNCTION[dim](upsampled, weight, bias, padding=1)
+    taps = _convolve_taps(x, weight)
+    for axis in reversed(range(dim)):
+        shifted = _shifted_interpolation(x.shape[2 + axis], size[axis], mode, taps)
+        rest = math.prod(size[axis + 1 :])
+        taps = taps.reshape(-1, shifted.shape[1], rest)
+        taps = torch.bmm(shifted.expand(len(taps), -1, -1), taps)
+    y = taps.reshape(len(x), len(weight), *size)
+    return y if bias is None else y + bias.to(y.dtype).view(-1, *[1] * dim)
+
+
+def _saves_multiply_adds(x: Tensor, weight: Tensor, size: Sequence[int]) -> bool:
+    """Whether the factored form takes less than half, for its are slower than a convolution's."""
+    sizes, kernel = x.shape[2:], weight.shape[2:]
+    direct = math.prod(kernel) * x.shape[1] * math.prod(size)
+    factored = math.prod(kernel) * x.shape[1] * math.prod(sizes)
+    for axis in range(len(size)):
+        before = math.prod(kernel[:axis]) * math.prod(sizes[:axis])
+        factored += before * kernel[axis] * sizes[axis] * math.prod(size[axis:])
+    return 2 * factored < direct
+
+
+def _convolve_taps(x: Tensor, weight: Tensor) -> Tensor:
+    """Mix the channels by each tap: (N, K, a, height, b, width) from (N, C, height, width)."""
+    dim = weight.dim() - 2
+    by_tap = weight.movedim(1, -1).reshape(-1, weight.shape[1], *[1] * dim)
+    taps = CONV_FUNCTION[dim](x, by_tap)
+    taps = taps.reshape(len(x), len(weight), *weight.shape[2:], *x.shape[2:])
+    order = [axis for i in range(dim) for axis in (2 + i, 2 + dim + i)]
+    return taps.permute(0, 1, *order)
+
+
+def _shifted_interpolation(size: int, new_size: int, mode: str, like: Tensor) -> Tensor:
+    """The matrices ``S_a U`` of an axis beside each other: (new_size, 3 * size)."""
+    precision = torch.promote_types(like.dtype, torch.float32)
+    identity = torch.eye(size, dtype=precision, device=like.device)[None]
+    matrix = F.interpolate(identity, size=new_size, mode=mode)[0].T
+    padded = F.pad(matrix, (0, 0, 1, 1))
+    shifted = torch.cat([padded[tap : tap + new_size] for tap in range(3)], dim=1)
+    return shifted.to(like.dtype)
+
+
+def recompute_in_backward(function: Callable, *inputs):
+    """Run ``function(*inputs)`` and keep none of its maps: the backward pass runs it again.
+
+    Batch statistics are counted once, not again in the second run.
+    """
+
+    def contexts():
+        return contextlib.nullcontext(), _untracked_statistics()
+
+    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+@contextlib.contextmanager
+def _untracked_statistics():
+    """Batch norms that run in this context leave their running statistics as they are."""
+
+    def stop(module, inputs):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            momenta.setdefault(module, module.momentum)
+            module.momentum = 0.0
+            if module.num_batches_tracked is not None:
+                module.num_batches_tracked.sub_(1)
+
+    momenta: dict[nn.Module, float | None] = {}
+    hook = nn.modules.module.register_module_forward_pre_hook(stop)
+    try:
+        yield
+    finally:
+        hook.remove()
+        for module, momentum in momenta.items():
+            module.momentum = momentum

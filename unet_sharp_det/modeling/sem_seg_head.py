@@ -1,0 +1,189 @@
+"""The semantic head of detectron2 models: a :class:`SkipDecoder`, its loss and its inference."""
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import Tensor, nn
+
+from ..errors import ConfigError, look_up_option
+from ..semantic_labels import SemanticLabels
+from ..skip_schemes import Node
+from .cgm import classification_loss, gate
+from .features import feature_shapes
+from .losses import HybridLoss
+from .skip_decoder import Branch, SkipDecoder
+
+INFERENCE = ("accurate", "fast")
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class UNetSharpHead(nn.Module):
+    """Semantic segmentation by any skip scheme, for ``SemanticSegmentor`` and ``PanopticFPN``.
+
+    The loss is the mean of the hybrid loss over the branches, each against the ground truth at
+    its size (UNet#, Sec. 2.2, Eq. 2), and the mean of the modules' classification losses if the
+    branches have CGM. What it returns are probabilities, not logits, for they are averaged over
+    branches and gated by CGM (Sec. 2.3): ``accurate`` is the mean over the branches of full size,
+    ``fast`` the last of them. ``argmax`` over channels gives the same class as of logits.
+
+    CGM asks whether an image holds any object, which background is not: softmax, one of whose
+    channels always holds, cannot be gated by it.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        decoder: SkipDecoder,
+        in_features: tuple[str, ...],
+        *,
+        labels: SemanticLabels,
+        loss: HybridLoss,
+        stride: int = 1,
+        loss_weight: float = 1.0,
+        cgm_loss_weight: float = 1.0,
+        inference: str = "accurate",
+    ):
+        """
+        Args:
+            decoder: with ``labels.num_classes`` classes.
+            in_features: names of the encoder maps that the decoder takes, finest first.
+            labels: what the channels mean.
+            loss: of logits (N, C, H, W), targets and valid pixels; returns named terms.
+            stride: pixels of the image per pixel of the first map; the output is enlarged by it.
+            loss_weight: factor of all losses.
+            cgm_loss_weight: factor of the classification loss.
+            inference: ``accurate`` or ``fast``.
+
+        Raises:
+            ConfigError: an option is unknown, or CGM is asked for with softmax.
+        """
+        super().__init__()
+        look_up_option(inference, INFERENCE, "SEM_SEG_HEAD.INFERENCE", ConfigError)
+        if len(decoder.cgm) > 0 and labels.activation == "softmax":
+            raise ConfigError(
+                "SEM_SEG_HEAD.CGM needs ACTIVATION: sigmoid. It gates all channels when an image "
+                "holds no object, and of softmax channels one must hold. For several classes give "
+                "each a sigmoid channel (NUM_CLASSES without background), or turn CGM off."
+            )
+        self.decoder = decoder
+        self.in_features = tuple(in_features)
+        self.labels = labels
+        self.loss = loss
+        self.stride = stride
+        self.loss_weight = loss_weight
+        self.cgm_loss_weight = cgm_loss_weight
+        self.inference = inference
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        """Read ``MODEL.SEM_SEG_HEAD``."""
+        head = cfg.MODEL.SEM_SEG_HEAD
+        labels = SemanticLabels.from_config(cfg)
+        shapes = feature_shapes(input_shape, head.IN_FEATURES, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
+        decoder = SkipDecoder(
+            [shape.channels for shape in shapes],
+            labels.num_classes,
+            scheme=head.SKIP_SCHEME,
+            edge=head.EDGE,
+            edge_order=head.EDGE_ORDER,
+            edge_channels=head.EDGE_CHANNELS or None,
+            node_channels=head.NODE_CHANNELS or None,
+            norm=head.NORM,
+            deep_supervision=head.DEEP_SUPERVISION,
+            cgm=head.CGM.ENABLED,
+            cgm_dropout=head.CGM.DROPOUT,
+            checkpoint=head.ACTIVATION_CHECKPOINT,
+        )
+        weights = head.LOSS
+        return {
+            "decoder": decoder,
+            "in_features": tuple(head.IN_FEATURES),
+            "labels": labels,
+            "loss": HybridLoss(
+                weights.FOCAL,
+                weights.DICE,
+                weights.LOVASZ,
+                exclusive=labels.activation == "softmax",
+            ),
+            "stride": shapes[0].stride,
+            "loss_weight": head.LOSS_WEIGHT,
+            "cgm_loss_weight": head.CGM.LOSS_WEIGHT,
+            "inference": head.INFERENCE,
+        }
+
+    def forward(
+        self, features: dict[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """
+        Args:
+            features: name -> encoder map (N, C_i, H_i, W_i).
+            targets: in training, label maps (N, H, W), integer.
+
+        Returns:
+            In training, None and the losses; else probabilities (N, C, H_0 * stride,
+            W_0 * stride) and {}.
+
+        Raises:
+            DatasetError: ``targets`` hold a label that :attr:`labels` does not know.
+        """
+        maps = [features[name] for name in self.in_features]
+        if self.training:
+            return None, self.losses(self.decoder(maps), targets)
+        return self.probabilities(maps), {}
+
+    def probabilities(self, maps: list[Tensor]) -> Tensor:
+        """Probabilities (N, C, H_0 * stride, W_0 * stride) of the encoder maps, finest first."""
+        branches = self.decoder.full_size_branches
+        if self.inference == "fast":
+            branches = branches[-1:]
+        votes = [self._vote(branch) for branch in self.decoder(maps, branches).values()]
+        return torch.stack(votes).mean(dim=0) if len(votes) > 1 else votes[0]
+
+    def _vote(self, branch: Branch) -> Tensor:
+        logits = self._enlarge(branch.logits)
+        if self.labels.activation == "softmax":
+            return logits.softmax(dim=1)
+        probabilities = logits.sigmoid()
+        return probabilities if branch.presence is None else gate(probabilities, branch.presence)
+
+    def _enlarge(self, logits: Tensor) -> Tensor:
+        if self.stride == 1:
+            return logits
+        return F.interpolate(logits, scale_factor=self.stride, mode="bilinear")
+
+    def losses(self, branches: dict[Node, Branch], targets: Tensor) -> dict[str, Tensor]:
+        """The mean over the branches of each loss term, weighted.
+
+        Args:
+            branches: of :class:`SkipDecoder`.
+            targets: label maps (N, H, W), or (N, D, H, W), integer.
+
+        Returns:
+            dict[str, Tensor]: "loss_sem_seg_<term>" -> scalar.
+        """
+        if not torch.compiler.is_compiling():
+            self.labels.check(targets)
+        encoded = self.labels.encode(targets)
+        terms: dict[str, list[Tensor]] = {}
+        for node, branch in branches.items():
+            for name, value in self._branch_losses(node, branch, *encoded).items():
+                terms.setdefault(f"loss_sem_seg_{name}", []).append(value)
+        return {
+            name: self.loss_weight * torch.stack(values).mean() for name, values in terms.items()
+        }
+
+    def _branch_losses(
+        self, node: Node, branch: Branch, targets: Tensor, valid: Tensor
+    ) -> dict[str, Tensor]:
+        logits = branch.logits
+        losses = {}
+        if branch.presence is not None:
+            presence = classification_loss(branch.presence, targets, valid)
+            losses["cgm"] = self.cgm_loss_weight * presence
+        if node[0] == 0:
+            logits = self._enlarge(logits)
+        else:
+            targets, valid = self.labels.shrink(targets, valid, logits.shape[2:])
+        return {**self.loss(logits, targets, valid), **losses}

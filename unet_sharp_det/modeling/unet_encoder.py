@@ -1,0 +1,110 @@
+"""The encoders of the papers' U-Nets: the maps X[i,0] at strides 1, 2, 4, ..."""
+
+from collections.abc import Sequence
+
+import fvcore.nn.weight_init as weight_init
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+from .layers import conv_block
+
+UNET_CHANNELS = (32, 64, 128, 256, 512)
+VNET_CHANNELS = (16, 32, 64, 128, 256)
+VNET_CONVS = (1, 1, 2, 3, 2)
+
+
+class _StagedEncoder(Backbone):
+    """Stages in a row, each half the size of the one before; their outputs are res0, res1, ..."""
+
+    def __init__(self, stages: Sequence[nn.Module], channels: Sequence[int]):
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self._shapes = {
+            f"res{level}": ShapeSpec(channels=width, stride=2**level)
+            for level, width in enumerate(channels)
+        }
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            x: images (N, C, H, W), or volumes (N, C, D, H, W).
+
+        Returns:
+            dict[str, Tensor]: "res<i>" -> the map of level i, finest first.
+        """
+        maps = {}
+        for name, stage in zip(self._shapes, self.stages, strict=True):
+            x = maps[name] = stage(x)
+        return maps
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return dict(self._shapes)
+
+
+class UNetEncoder(_StagedEncoder):
+    """``X[0,0] = f2(image)``, ``X[i,0] = f2(maxpool(X[i-1,0]))``, f2 being ``f`` twice.
+
+    UNet#, Fig. 1 (widths 32..512). Level i has the size ceil(H / 2^i), so that images of any size
+    pass, down to one pixel.
+    """
+
+    def __init__(
+        self, in_channels: int = 3, channels: Sequence[int] = UNET_CHANNELS, norm: str = "BN"
+    ):
+        """
+        Args:
+            in_channels: channels of the images.
+            channels: of the levels, finest first.
+            norm: as :func:`detectron2.layers.get_norm` takes it.
+        """
+        stages = []
+        for level, width in enumerate(channels):
+            before = channels[level - 1] if level else in_channels
+            pool = [nn.MaxPool2d(2, ceil_mode=True)] if level else []
+            blocks = [conv_block(n, width, norm=norm, bias=True) for n in (before, width)]
+            stages.append(nn.Sequential(*pool, *blocks))
+        super().__init__(stages, channels)
+
+
+class VNetEncoder(_StagedEncoder):
+    """V-Net's encoder for volumes: 5x5x5 convolutions, 2x2x2 convolutions of stride 2 in between.
+
+    Each convolution is followed by BatchNorm and a PReLU per channel (Milletari et al. 2016,
+    Fig. 2, without its residual sums; the widths of UNet#, Table 1).
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        channels: Sequence[int] = VNET_CHANNELS,
+        convs: Sequence[int] = VNET_CONVS,
+    ):
+        """
+        Args:
+            in_channels: channels of the volumes, whose sides must be 2^(levels-1) or more.
+            channels: of the levels, finest first.
+            convs: number of 5x5x5 convolutions of each level.
+        """
+        stages = []
+        for level, (width, count) in enumerate(zip(channels, convs, strict=True)):
+            before = channels[level - 1] if level else in_channels
+            blocks = [_vnet_block(before, width, kernel_size=2, stride=2)] if level else []
+            first = width if level else in_channels
+            widths = [first] + [width] * (count - 1)
+            blocks += [_vnet_block(n, width, kernel_size=5, padding=2) for n in widths]
+            stages.append(nn.Sequential(*blocks))
+        super().__init__(stages, channels)
+
+
+def _vnet_block(in_channels: int, out_channels: int, **options) -> nn.Sequential:
+    conv = nn.Conv3d(in_channels, out_channels, **options)
+    weight_init.c2_msra_fill(conv)
+    return nn.Sequential(conv, nn.BatchNorm3d(out_channels), nn.PReLU(out_channels))
+
+
+@BACKBONE_REGISTRY.register()
+def build_unet_encoder(cfg, input_shape: ShapeSpec) -> UNetEncoder:
+    """Build a :class:`UNetEncoder` from ``MODEL.UNET``."""
+    unet = cfg.MODEL.UNET
+    return UNetEncoder(input_shape.channels, unet.CHANNELS, unet.NORM)
