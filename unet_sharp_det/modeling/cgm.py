@@ -1,0 +1,126 @@
+"""The classification-guided module (CGM) of UNet#: does an image hold anything to segment?"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_AVG_POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+_MAX_POOL = {2: nn.AdaptiveMaxPool2d, 3: nn.AdaptiveMaxPool3d}
+
+
+class ClassificationGuidedModule(nn.Module):
+    """Tell from a branch's node whether the image holds foreground (Sec. 2.3 and Fig. 3).
+
+    ::
+
+        x   = Flatten( cat( AdaptiveAvgPool(1), AdaptiveMaxPool(1) ) )
+        small:  BatchNorm1d, Dropout, Linear -> 2
+        large:  BatchNorm1d, Dropout, Linear -> hidden, ReLU, BatchNorm1d, Dropout, Linear -> 2
+
+    In training :func:`classification_loss` is added to the loss of the branch, which stays
+    ungated: the paper's gate is an argmax, which has no gradient. :func:`gate` is for inference.
+    """
+
+    def __init__(
+        self, channels: int, *, hidden: int | None = None, dropout: float = 0.5, dim: int = 2
+    ):
+        """
+        Args:
+            channels: of the branch's node.
+            hidden: width between the two linear layers of the large structure, which the paper
+                puts on X[3,1] and X[4,0] with as many as ``channels``. None: the small structure.
+            dropout: probability of each dropout.
+            dim: 2 or 3 spatial dimensions.
+        """
+        super().__init__()
+        self.avg_pool = _AVG_POOL[dim](1)
+        self.max_pool = _MAX_POOL[dim](1)
+        if hidden is None:
+            layers = _classifier(2 * channels, 2, dropout)
+        else:
+            layers = _classifier(2 * channels, hidden, dropout)
+            layers += [nn.ReLU(inplace=True), *_classifier(hidden, 2, dropout)]
+        self.classifier = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        Args:
+            x: (N, C, H, W), or (N, C, D, H, W).
+
+        Returns:
+            Tensor: logits (N, 2); index 1 stands for "the image holds foreground".
+        """
+        pooled = torch.cat([self.avg_pool(x), self.max_pool(x)], dim=1)
+        return self.classifier(pooled.flatten(1))
+
+
+class SingleRowBatchNorm1d(nn.BatchNorm1d):
+    """BatchNorm1d that a batch of one row does not stop in training.
+
+    One row has no variance, and BatchNorm1d raises. Here the row is normalised by the running
+    statistics, as in inference, and leaves them as they are. Larger batches are BatchNorm1d's.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        Args:
+            x: (N, C).
+
+        Returns:
+            Tensor: (N, C).
+        """
+        if len(x) > 1:
+            return super().forward(x)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+def _classifier(in_channels: int, out_channels: int, dropout: float) -> list[nn.Module]:
+    return [
+        SingleRowBatchNorm1d(in_channels),
+        nn.Dropout(dropout),
+        nn.Linear(in_channels, out_channels),
+    ]
+
+
+def classification_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy on "does the image hold a valid pixel of foreground" (Sec. 2.3).
+
+    The paper calls it BCE; over two softmax outputs that is cross-entropy. Computed in float32
+    also under autocast, in float64 for float64 logits. An image without any valid pixel could be
+    either and adds nothing; it counts in the mean as an image of loss 0.
+
+    Args:
+        logits: (N, 2), of :class:`ClassificationGuidedModule`.
+        targets: bool (N, C, H, W), or (N, C, D, H, W): where each channel holds. Channels of
+            foreground only: a background channel would make every image one that holds something.
+        valid: bool (N, 1, H, W), or (N, 1, D, H, W): the pixels that count.
+
+    Returns:
+        Tensor: a scalar, the mean over the images.
+    """
+    holds_foreground = (targets & valid).flatten(1).any(dim=1)
+    known = valid.flatten(1).any(dim=1)
+    with torch.autocast(logits.device.type, enabled=False):
+        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        losses = F.cross_entropy(precise, holds_foreground.long(), reduction="none")
+        return (losses * known).mean()
+
+
+def gate(probabilities: Tensor, logits: Tensor) -> Tensor:
+    """Empty the images classified as empty: ``probabilities * argmax(softmax(logits))``.
+
+    Probabilities, never the logits of the segmentation: a logit of 0 has sigmoid(0) = .5, which
+    counts as foreground. Emptied softmax channels are all 0, and the first of equals, background,
+    wins.
+
+    Args:
+        probabilities: (N, C, H, W), or (N, C, D, H, W).
+        logits: (N, 2), of :class:`ClassificationGuidedModule`. Softmax keeps their order.
+
+    Returns:
+        Tensor: of the shape and type of ``probabilities``.
+    """
+    keep = logits.argmax(dim=1).to(probabilities.dtype)
+    return probabilities * keep.view(-1, *[1] * (probabilities.dim() - 1))
