@@ -4,11 +4,13 @@ import importlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import unet_sharp_det.data
 from unet_sharp_det.data import register_coco_nuclei, register_dsb2018
+from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import DatasetError
 
 NAME = "nuclei_of_a_test"
@@ -43,12 +45,12 @@ def coco(tmp_path, write_png, rgba):
 
 @pytest.fixture
 def load(tmp_path):
-    """A function (content, classes) that writes, registers and loads a COCO json file."""
+    """A function (content, classes, ...) that writes, registers and loads a COCO json file."""
 
-    def run(content, thing_classes=("nucleus",)):
+    def run(content, thing_classes=("nucleus",), **options):
         json_file = tmp_path / "nuclei.json"
         json_file.write_text(content if isinstance(content, str) else json.dumps(content))
-        register_coco_nuclei(NAME, json_file, tmp_path / "images", thing_classes)
+        register_coco_nuclei(NAME, json_file, tmp_path / "images", thing_classes, **options)
         return DatasetCatalog.get(NAME)
 
     return run
@@ -71,6 +73,9 @@ def test_the_sample_loads(converted_sample):
         assert all(record["annotations"][0]["category_id"] == 0 for record in records)
         metadata = MetadataCatalog.get(name)
         assert metadata.thing_classes == ["nucleus"]
+        assert metadata.stuff_classes == ["background", "nucleus"]
+        assert metadata.ignore_label == 255
+        assert metadata.sem_seg_root == str(converted_sample / "semantic")
         assert metadata.evaluator_type == "coco"
         assert metadata.image_root == str(converted_sample)
         assert metadata.thing_dataset_id_to_contiguous_id == {1: 0}
@@ -199,3 +204,70 @@ def test_a_spoilt_file_is_refused(load, coco, spoil, message):
 def test_a_file_that_is_not_coco_is_refused(load, content):
     with pytest.raises(DatasetError, match=r"nuclei\.json is not"):
         load(content)
+
+
+def test_label_maps_of_files_and_of_annotations_agree_on_the_whole_sample(converted_sample):
+    register_dsb2018(converted_sample)
+    labels = 0
+    for name in ("dsb2018_train", "dsb2018_val"):
+        for record in DatasetCatalog.get(name):
+            by_file = read_label_map({**record, "annotations": None})
+            by_annotations = read_label_map({**record, "sem_seg_file_name": None})
+            assert by_file.dtype == by_annotations.dtype == np.uint8
+            assert (by_file == by_annotations).all()
+            labels += by_file.any()
+    assert labels == 32
+
+
+def test_a_conversion_without_label_maps_loads(converted_sample, tmp_path):
+    for part in ("images", "annotations"):
+        shutil.copytree(converted_sample / part, tmp_path / part)
+    register_dsb2018(tmp_path)
+    assert not any("sem_seg_file_name" in record for record in DatasetCatalog.get("dsb2018_val"))
+    shutil.copytree(converted_sample / "semantic", tmp_path / "semantic")
+    for record in DatasetCatalog.get("dsb2018_val"):
+        name = record["file_name"].rpartition("/")[2]
+        assert record["sem_seg_file_name"] == str(tmp_path / "semantic" / name)
+    next((tmp_path / "semantic").glob(name)).unlink()
+    with pytest.raises(DatasetError, match=r"1 of 8 label maps are missing.*prepare_dsb2018\.py"):
+        DatasetCatalog.get("dsb2018_val")
+
+
+def test_label_maps_are_png_files_named_as_the_images(load, coco, tmp_path, write_png):
+    write_png(tmp_path / "images" / "deep" / "c.tif", np.zeros((12, 16), np.uint8))
+    coco["images"][1]["file_name"] = "deep/c.tif"
+    for name in ("a", "c"):
+        write_png(tmp_path / "labels" / f"{name}.png", np.zeros((12, 16), np.uint8))
+    records = load(coco, sem_seg_root=tmp_path / "labels")
+    found = [record["sem_seg_file_name"] for record in records]
+    assert found == [str(tmp_path / "labels" / name) for name in ("a.png", "c.png")]
+
+
+def test_missing_label_maps_are_named_with_the_remedy(load, coco, tmp_path, write_png):
+    with pytest.raises(DatasetError, match=r"2 of 2 label maps .*a\.png, b\.png\. Paint them\.$"):
+        load(coco, sem_seg_root=tmp_path / "labels", remedy="Paint them.")
+    write_png(tmp_path / "labels" / "a.png", np.zeros((12, 16), np.uint8))
+    with pytest.raises(DatasetError, match=r"1 of 2 label maps .*b\.png"):
+        load(coco, sem_seg_root=tmp_path / "labels", sem_seg_optional=True)
+
+
+def test_images_that_would_share_a_label_map_are_refused(load, coco, tmp_path, write_png):
+    write_png(tmp_path / "images" / "deep" / "a.png", np.zeros((12, 16), np.uint8))
+    write_png(tmp_path / "labels" / "a.png", np.zeros((12, 16), np.uint8))
+    coco["images"][1]["file_name"] = "deep/a.png"
+    assert len(load(coco)) == 2
+    with pytest.raises(DatasetError, match=r"share the label map a\.png"):
+        load(coco, sem_seg_root=tmp_path / "labels")
+
+
+def test_metadata_names_the_labels_with_and_without_files(load, coco, tmp_path, write_png):
+    coco["categories"].append({"id": 2, "name": "mitosis"})
+    for name in ("a", "b"):
+        write_png(tmp_path / "labels" / f"{name}.png", np.zeros((12, 16), np.uint8))
+    for root in (None, tmp_path / "labels", None):
+        records = load(coco, ["nucleus", "mitosis"], sem_seg_root=root)
+        assert all(("sem_seg_file_name" in record) == (root is not None) for record in records)
+        metadata = MetadataCatalog.get(NAME)
+        assert metadata.stuff_classes == ["background", "nucleus", "mitosis"]
+        assert metadata.ignore_label == 255
+        assert metadata.sem_seg_root == (root and str(root))

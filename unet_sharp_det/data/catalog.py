@@ -13,6 +13,7 @@ from detectron2.data.datasets import load_coco_json
 from unet_sharp_det.errors import DatasetError
 
 from .dsb2018_convert import CATEGORIES, SPLITS, default_root
+from .label_maps import IGNORED
 
 # What load_coco_json takes for granted, by section of the json file.
 _KEYS = {
@@ -25,7 +26,9 @@ _KEYS = {
 def register_dsb2018(root=None) -> None:
     """Register ``dsb2018_train``, ``dsb2018_val`` and ``dsb2018_test``; nothing is read yet.
 
-    Registering the same root again changes nothing, another root replaces the former one.
+    Registering the same root again changes nothing, another root replaces the former one. Label
+    maps are read from ``root/semantic`` if there is that folder, which older conversions lack;
+    :func:`read_label_map` paints the same ones from the annotations.
 
     Args:
         root: the folder that ``datasets/prepare_dsb2018.py`` wrote to. None:
@@ -38,6 +41,8 @@ def register_dsb2018(root=None) -> None:
             root / "annotations" / f"dsb2018_{split}.json",
             root,
             [category["name"] for category in CATEGORIES],
+            sem_seg_root=root / "semantic",
+            sem_seg_optional=True,
             remedy=(
                 f"Run: python datasets/prepare_dsb2018.py stage1_train.zip --output {root}   "
                 "(datasets/sample in place of the archive: 32 images that need no download; no "
@@ -48,7 +53,14 @@ def register_dsb2018(root=None) -> None:
 
 
 def register_coco_nuclei(
-    name: str, json_file, image_root, thing_classes: Sequence[str], *, remedy: str = ""
+    name: str,
+    json_file,
+    image_root,
+    thing_classes: Sequence[str],
+    *,
+    sem_seg_root=None,
+    sem_seg_optional: bool = False,
+    remedy: str = "",
 ) -> None:
     """Register a COCO json file (polygons or RLE) under ``name``, to be checked when it is loaded.
 
@@ -59,12 +71,18 @@ def register_coco_nuclei(
         json_file: the annotations.
         image_root: the folder that the json file's ``file_name`` entries are relative to.
         thing_classes: the names of the json file's categories in the order of their ids.
+        sem_seg_root: the folder of the label maps (0 background, 255 ignored), each a .png named
+            as its image is. None: they are painted from the annotations where a model needs them.
+        sem_seg_optional: whether they are painted as well if there is no folder ``sem_seg_root``.
         remedy: what to do if files are missing; ends the messages that say so.
     """
     metadata = {
         "json_file": os.fspath(json_file),
         "image_root": os.fspath(image_root),
+        "sem_seg_root": None if sem_seg_root is None else os.fspath(sem_seg_root),
         "thing_classes": list(thing_classes),
+        "stuff_classes": ["background", *thing_classes],
+        "ignore_label": IGNORED,
         "evaluator_type": "coco",
     }
     if name in DatasetCatalog:
@@ -74,26 +92,41 @@ def register_coco_nuclei(
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     load = functools.partial(
-        load_coco_nuclei, name, json_file, image_root, thing_classes, remedy=remedy
+        load_coco_nuclei,
+        name,
+        json_file,
+        image_root,
+        thing_classes,
+        sem_seg_root=sem_seg_root,
+        sem_seg_optional=sem_seg_optional,
+        remedy=remedy,
     )
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**metadata)
 
 
 def load_coco_nuclei(
-    name: str, json_file, image_root, thing_classes: Sequence[str], *, remedy: str = ""
+    name: str,
+    json_file,
+    image_root,
+    thing_classes: Sequence[str],
+    *,
+    sem_seg_root=None,
+    sem_seg_optional: bool = False,
+    remedy: str = "",
 ) -> list[dict]:
     """Check a COCO json file and load it by detectron2's ``load_coco_json``.
 
     Takes the arguments of :func:`register_coco_nuclei`.
 
     Returns:
-        detectron2's standard dataset dicts, one per image.
+        detectron2's standard dataset dicts, one per image; with ``sem_seg_file_name`` if there
+        are label maps.
 
     Raises:
         DatasetError: the json file is missing or malformed, holds no images, repeats an id,
             declares other categories, has annotations of unknown images or categories, or images
-            are missing.
+            or label maps are missing, or several images would share a label map.
     """
     content = _read_json(name, Path(json_file), remedy)
     where = f"{name} ({json_file})"
@@ -102,8 +135,12 @@ def load_coco_nuclei(
     _check_entries(where, content)
     _check_categories(where, content, list(thing_classes))
     _check_references(where, content)
-    _check_images(where, content, Path(image_root), remedy)
-    return load_coco_json(os.fspath(json_file), os.fspath(image_root), name)
+    names = [image["file_name"] for image in content["images"]]
+    _check_files(where, "images", names, Path(image_root), remedy)
+    records = load_coco_json(os.fspath(json_file), os.fspath(image_root), name)
+    if sem_seg_root is not None and not (sem_seg_optional and not os.path.isdir(sem_seg_root)):
+        _add_label_maps(where, records, Path(sem_seg_root), remedy)
+    return records
 
 
 def _read_json(name: str, json_file: Path, remedy: str) -> dict:
@@ -153,12 +190,25 @@ def _check_references(where: str, content: dict) -> None:
             )
 
 
-def _check_images(where: str, content: dict, image_root: Path, remedy: str) -> None:
-    names = [image["file_name"] for image in content["images"]]
-    missing = [name for name in names if not (image_root / name).is_file()]
+def _add_label_maps(where: str, records: list[dict], root: Path, remedy: str) -> None:
+    """Give every record ``sem_seg_file_name``."""
+    names = [f"{Path(record['file_name']).stem}.png" for record in records]
+    shared = [name for name, count in Counter(names).items() if count > 1]
+    if shared:
+        raise DatasetError(
+            f"{where}: several images would share the label map {_first(shared)}. Give the images "
+            "names that differ in more than folder and suffix."
+        )
+    _check_files(where, "label maps", names, root, remedy)
+    for record, name in zip(records, names, strict=True):
+        record["sem_seg_file_name"] = str(root / name)
+
+
+def _check_files(where: str, what: str, names: list[str], root: Path, remedy: str) -> None:
+    missing = [name for name in names if not (root / name).is_file()]
     if missing:
         raise DatasetError(
-            f"{where}: {len(missing)} of {len(names)} images are missing below {image_root}: "
+            f"{where}: {len(missing)} of {len(names)} {what} are missing below {root}: "
             f"{_first(missing)}. {remedy}".strip()
         )
 

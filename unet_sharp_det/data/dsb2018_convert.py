@@ -1,8 +1,9 @@
 """Converting DSB2018 from the layout that Kaggle distributes to COCO json files.
 
 In:  ``<id>/images/<id>.png`` and ``<id>/masks/*.png``, one mask file per nucleus.
-Out: ``images/<id>.png`` (the same bytes), ``annotations/dsb2018_{train,val,test}.json`` and
-``annotations/report.json``. What is done about odd files stands in ``dsb2018_read.QUIRKS``.
+Out: ``images/<id>.png`` (the same bytes), ``semantic/<id>.png`` (8 bit: 1 where any nucleus is,
+else 0), ``annotations/dsb2018_{train,val,test}.json`` and ``annotations/report.json``. What is done
+about odd files stands in ``dsb2018_read.QUIRKS``.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 from tqdm import tqdm
 
 from unet_sharp_det.errors import DatasetError
@@ -23,6 +25,7 @@ from unet_sharp_det.files import atomic_path, write_json
 
 from .archive import unpacked
 from .dsb2018_read import QUIRKS, Sample, read_sample
+from .label_maps import union_mask
 
 SPLITS = ("train", "val", "test")
 CATEGORIES = [{"id": 1, "name": "nucleus", "supercategory": "cell"}]
@@ -65,7 +68,7 @@ def split_of(dsb_id: str) -> str | None:
 def convert_dsb2018(
     source, root, *, workers: int | None = None, strict: bool = False
 ) -> Conversion:
-    """Convert DSB2018 to COCO json files with RLE masks.
+    """Convert DSB2018 to COCO json files with RLE masks, and to label maps.
 
     Every file is written atomically, and the same input gives the same bytes however many
     workers there are.
@@ -84,12 +87,13 @@ def convert_dsb2018(
     with _opened(Path(source)) as folder:
         if folder.resolve() == Path(root).resolve():
             raise DatasetError(f"{root}: is the input itself, give another --output.")
-        samples = _read_samples(folder, workers)
+        samples, label_maps = _read_samples(folder, workers)
         quirks = _collect_quirks(samples)
         counts = _count(samples, quirks)
         refused = strict and any(quirks[kind] for kind in QUIRKS if not is_harmless(kind))
         if not refused:
-            _write(folder, Path(root), samples, counts, quirks)
+            _write_images(folder, Path(root), samples, label_maps)
+            _write_annotations(Path(root) / "annotations", samples, counts, quirks)
     return Conversion(counts, quirks, written=not refused)
 
 
@@ -141,16 +145,28 @@ def _opened(source: Path):
         yield folder
 
 
-def _read_samples(folder: Path, workers: int | None) -> list[Sample]:
-    """Read all image folders in parallel; sorted by id."""
+def _read_samples(folder: Path, workers: int | None) -> tuple[list[Sample], dict[str, bytes]]:
+    """Read all image folders in parallel; returns samples sorted by id, and label maps by id."""
     paths = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
     )
     bad = [Sample(p.name, quirks=[("bad_id", p.name)]) for p in paths if not split_of(p.name)]
     good = [path for path in paths if split_of(path.name)]
     with ProcessPoolExecutor(workers, initializer=_silence_opencv) as pool:
-        read = pool.map(read_sample, good, chunksize=4)
-        return bad + list(tqdm(read, total=len(good), unit="image", desc="reading"))
+        read = pool.map(_read, good, chunksize=4)
+        pairs = list(tqdm(read, total=len(good), unit="image", desc="reading"))
+    label_maps = {sample.dsb_id: png for sample, png in pairs if sample.readable}
+    return bad + [sample for sample, _ in pairs], label_maps
+
+
+def _read(folder: Path) -> tuple[Sample, bytes]:
+    """Read one image folder, and paint its label map as a PNG; empty if it is unreadable."""
+    sample = read_sample(folder)
+    if not sample.readable:
+        return sample, b""
+    segmentations = [nucleus["segmentation"] for nucleus in sample.nuclei]
+    labels = union_mask(segmentations, (sample.height, sample.width), sample.dsb_id)
+    return sample, cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
 
 
 def _silence_opencv() -> None:
@@ -202,22 +218,27 @@ def _count(samples: list[Sample], quirks: dict[str, list[str]]) -> dict[str, dic
     }
 
 
-def _write(folder: Path, root: Path, samples: list[Sample], counts: dict, quirks: dict) -> None:
-    """Write the images, then the report, then the json files that refer to the images."""
+def _write_images(
+    folder: Path, root: Path, samples: list[Sample], label_maps: dict[str, bytes]
+) -> None:
     for sample in samples:
         if sample.readable:
             name = f"{sample.dsb_id}.png"
             _copy(folder / sample.dsb_id / "images" / name, root / "images" / name)
-    annotations = root / "annotations"
+            _update(root / "semantic" / name, label_maps[sample.dsb_id])
+
+
+def _write_annotations(folder: Path, samples: list[Sample], counts: dict, quirks: dict) -> None:
+    """Write the report, then the json files, which refer to images that are already there."""
     report = {
         kind: {"effect": quirk.effect, "policy": quirk.policy, "count": len(quirks[kind])}
         | {"affected": quirks[kind]}
         for kind, quirk in QUIRKS.items()
     }
-    write_json(annotations / "report.json", {"counts": counts, "quirks": report}, indent=1)
+    write_json(folder / "report.json", {"counts": counts, "quirks": report}, indent=1)
     for split in SPLITS:
         coco = to_coco([sample for sample in samples if split_of(sample.dsb_id) == split])
-        write_json(annotations / f"dsb2018_{split}.json", coco)
+        write_json(folder / f"dsb2018_{split}.json", coco)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -225,6 +246,13 @@ def _copy(source: Path, target: Path) -> None:
         return
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def _update(target: Path, content: bytes) -> None:
+    if target.exists() and target.read_bytes() == content:
+        return
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
 
 
 def default_root() -> Path:

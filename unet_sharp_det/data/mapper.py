@@ -11,9 +11,11 @@ from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
+from unet_sharp_det.semantic_labels import SemanticLabels
 
 from .augmentation import RandomColor, RandomRotate90
 from .image_io import check_image_format, read_image
+from .label_maps import IGNORED, read_label_map
 from .scale import RandomScaledCrop, ScaleBy
 
 FLIPS = {
@@ -22,16 +24,18 @@ FLIPS = {
     "vertical": [{"horizontal": False, "vertical": True}],
     "both": [{"horizontal": True, "vertical": False}, {"horizontal": False, "vertical": True}],
 }
+SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "PanopticFPN")
 CROP_TYPES = ("relative", "relative_range", "absolute", "absolute_range")
 
 
 class NucleiDatasetMapper(DatasetMapper):
-    """detectron2's ``DatasetMapper`` with three differences.
+    """detectron2's ``DatasetMapper`` with four differences.
 
     Images of 16 bit, one channel or with alpha are read as :func:`read_image` says; images
     without nuclei, or whose crop holds none, survive as background; masks are bitmasks, the only
-    format that holds RLE ground truth. Semantic segmentation, keypoints and precomputed proposals
-    are not supported.
+    format that holds RLE ground truth; label maps for semantic segmentation are checked, and
+    painted from the annotations where there are no files (:func:`read_label_map`). Keypoints and
+    precomputed proposals are not supported.
     """
 
     @configurable
@@ -44,6 +48,8 @@ class NucleiDatasetMapper(DatasetMapper):
         use_instance_mask: bool = True,
         instance_mask_format: str = "bitmask",
         recompute_boxes: bool = True,
+        semantic: SemanticLabels | None = None,
+        use_instances: bool = True,
     ):
         """
         Args:
@@ -54,29 +60,33 @@ class NucleiDatasetMapper(DatasetMapper):
             instance_mask_format: must be ``"bitmask"`` if masks are used.
             recompute_boxes: whether boxes are fitted to the masks after the augmentations, which
                 cropping makes necessary. Needs masks.
+            semantic: the labels that a semantic model knows; None: it takes no label maps.
+            use_instances: whether the model takes instances. If not, the arguments about masks
+                and boxes mean nothing.
 
         Raises:
             ConfigError: a value is out of its options, or the values contradict each other.
         """
-        if use_instance_mask and instance_mask_format != "bitmask":
-            raise ConfigError(
-                f"INPUT.MASK_FORMAT is '{instance_mask_format}', but nuclei are annotated by RLE, "
-                "which only bitmasks can hold. Set INPUT.MASK_FORMAT: bitmask."
-            )
-        if recompute_boxes and not use_instance_mask:
-            raise ConfigError("recompute_boxes needs use_instance_mask: boxes are fitted to masks.")
+        if use_instances:
+            _check_mask_options(use_instance_mask, instance_mask_format, recompute_boxes)
+        if semantic is not None:
+            _check_labels_fit(semantic)
         super().__init__(
             is_train,
             augmentations=augmentations,
             image_format=check_image_format(image_format),
             use_instance_mask=use_instance_mask,
             instance_mask_format=instance_mask_format,
-            recompute_boxes=recompute_boxes,
+            recompute_boxes=use_instances and recompute_boxes,
         )
+        self.semantic = semantic
+        self.use_instances = use_instances
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
         """Read the explicit arguments from ``cfg``."""
+        architecture = cfg.MODEL.META_ARCHITECTURE
+        is_semantic = architecture in SEMANTIC_ARCHITECTURES
         return {
             "is_train": is_train,
             "augmentations": build_augmentations(cfg, is_train),
@@ -84,6 +94,8 @@ class NucleiDatasetMapper(DatasetMapper):
             "use_instance_mask": cfg.MODEL.MASK_ON,
             "instance_mask_format": cfg.INPUT.MASK_FORMAT,
             "recompute_boxes": is_train and cfg.INPUT.CROP.ENABLED and cfg.MODEL.MASK_ON,
+            "semantic": SemanticLabels.from_config(cfg) if is_semantic else None,
+            "use_instances": architecture != "SemanticSegmentor",
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -93,12 +105,13 @@ class NucleiDatasetMapper(DatasetMapper):
             dataset_dict: in detectron2's standard format; it is not changed.
 
         Returns:
-            the dict with ``image``, a uint8 tensor of shape (C, H, W), and for training
-            ``instances`` in place of ``annotations``.
+            the dict with ``image``, a uint8 tensor of shape (C, H, W), and for training, in place
+            of ``annotations``, ``instances``, ``sem_seg`` (an int64 tensor (H, W)), or both.
 
         Raises:
-            DatasetError: the image cannot be read or has another size than the dict says, or an
-                annotation lacks the mask that the model needs.
+            DatasetError: the image or its label map cannot be read, has another size than the dict
+                says or labels that the model does not know, or an annotation lacks the mask that
+                the model needs.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_image(dataset_dict["file_name"], self.image_format)
@@ -106,15 +119,28 @@ class NucleiDatasetMapper(DatasetMapper):
             utils.check_image_size(dataset_dict, image)
         except utils.SizeMismatchError as error:
             raise DatasetError(str(error)) from error
-        aug_input = T.AugInput(image)
+        aug_input = T.AugInput(image, sem_seg=self._read_labels(dataset_dict))
         transforms = self.augmentations(aug_input)
         image = aug_input.image
         dataset_dict["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        if not self.is_train:
+        if aug_input.sem_seg is not None:
+            labels = np.ascontiguousarray(aug_input.sem_seg, dtype=np.int64)
+            dataset_dict["sem_seg"] = torch.as_tensor(labels)
+        if not (self.is_train and self.use_instances):
             dataset_dict.pop("annotations", None)
         elif "annotations" in dataset_dict:
             self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
+
+    def _read_labels(self, dataset_dict: dict) -> np.ndarray | None:
+        """Return the checked label map, uint8 (H, W), if the model is trained on one."""
+        if self.semantic is None or not self.is_train:
+            return None
+        labels = read_label_map(dataset_dict)
+        where = dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"]
+        self.semantic.check(torch.as_tensor(np.unique(labels).astype(np.int64)), where)
+        # Of any other type, detectron2 would sample another grid than of the image, or fail.
+        return labels.astype(np.uint8)
 
     def _transform_annotations(self, dataset_dict, transforms, image_shape) -> None:
         """Replace ``annotations`` by ``instances``, with masks even where there are none."""
@@ -129,6 +155,25 @@ class NucleiDatasetMapper(DatasetMapper):
         else:
             del dataset_dict["annotations"]
             dataset_dict["instances"] = empty_instances(image_shape, self.use_instance_mask)
+
+
+def _check_mask_options(use_mask: bool, mask_format: str, recompute_boxes: bool) -> None:
+    if use_mask and mask_format != "bitmask":
+        raise ConfigError(
+            f"INPUT.MASK_FORMAT is '{mask_format}', but nuclei are annotated by RLE, which only "
+            "bitmasks can hold. Set INPUT.MASK_FORMAT: bitmask."
+        )
+    if recompute_boxes and not use_mask:
+        raise ConfigError("recompute_boxes needs use_instance_mask: boxes are fitted to masks.")
+
+
+def _check_labels_fit(semantic: SemanticLabels) -> None:
+    labels = {*semantic.allowed, semantic.ignore_value}
+    if min(labels) < 0 or max(labels) > IGNORED:
+        raise ConfigError(
+            f"MODEL.SEM_SEG_HEAD knows the labels {min(labels)} to {max(labels)}, but they must "
+            f"lie in 0..{IGNORED}. Change NUM_CLASSES, REGIONS or IGNORE_VALUE."
+        )
 
 
 def empty_instances(image_shape: tuple[int, int], with_masks: bool) -> Instances:

@@ -1,0 +1,134 @@
+"""Label maps, what semantic models train on: one integer per pixel, read or painted.
+
+0 is background, c + 1 the category with detectron2's contiguous id c, 255 is ignored.
+"""
+
+import itertools
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import pycocotools.mask as mask_util
+from detectron2.utils.file_io import PathManager
+from PIL import Image, UnidentifiedImageError
+
+from unet_sharp_det.errors import DatasetError
+
+from .image_io import decode
+
+IGNORED = 255
+
+
+def read_label_map(record: dict) -> np.ndarray:
+    """Return the label map of an image: its file if it has one, else painted from annotations.
+
+    Painted, each object gets ``category_id + 1``; of objects that overlap, the last one has the
+    shared pixels. Crowd regions are ignored where no object lies.
+
+    Args:
+        record: a dataset dict in detectron2's standard format, with ``height``, ``width``, and
+            ``sem_seg_file_name`` (an image file of one channel) or ``annotations``.
+
+    Returns:
+        integers (H, W), uint8 where painted.
+
+    Raises:
+        DatasetError: there is neither of the two, the file cannot be decoded or holds no integers
+            (H, W), or an annotation lacks a segmentation of this size.
+    """
+    shape = (record["height"], record["width"])
+    if record.get("sem_seg_file_name"):
+        return _read(record["sem_seg_file_name"], shape)
+    where = record.get("file_name", "the dataset dict")
+    if "annotations" not in record:
+        raise DatasetError(
+            f"{where}: has no labels. Give 'sem_seg_file_name' (register_coco_nuclei's "
+            "sem_seg_root), or 'annotations' to paint them from."
+        )
+    return _paint(record["annotations"], shape, where)
+
+
+def union_mask(segmentations: Iterable, shape: tuple[int, int], where: str) -> np.ndarray:
+    """Return the pixels that any of the segmentations covers.
+
+    Args:
+        segmentations: polygons or RLEs, as COCO has them.
+        shape: (height, width) of the image.
+        where: what the errors name.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        DatasetError: a segmentation is missing or has another size.
+    """
+    rles = [rle for each in segmentations for rle in _to_rles(each, shape, where)]
+    if not rles:
+        return np.zeros(shape, bool)
+    return mask_util.decode(mask_util.merge(rles)).view(bool)
+
+
+def _read(path, shape: tuple[int, int]) -> np.ndarray:
+    local = PathManager.get_local_path(os.fspath(path))
+    labels = decode(local)  # Any flag would turn 16 bit into 8, and colours into gray.
+    if labels.ndim != 2:
+        raise DatasetError(
+            f"{path}: has {labels.shape[2]} channels, but a label map has one. Save the labels as "
+            "a grayscale image (a palette counts as colours)."
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DatasetError(f"{path}: holds {labels.dtype}, but labels are whole numbers.")
+    if labels.shape != shape:
+        raise DatasetError(
+            f"{path}: has (height, width) {labels.shape}, but its image has {shape}."
+        )
+    return labels & 1 if _is_one_bit(local) else labels
+
+
+def _is_one_bit(path: str) -> bool:
+    """Whether the file has one bit per pixel, of which OpenCV makes 0 and 255."""
+    try:
+        with Image.open(path) as image:
+            return image.mode == "1"
+    except UnidentifiedImageError:
+        return False
+
+
+def _paint(annotations: list[dict], shape: tuple[int, int], where: str) -> np.ndarray:
+    labels = np.zeros(shape, np.uint8)
+    labelled = [(_label_of(annotation, where), annotation) for annotation in annotations]
+    labelled.sort(key=lambda pair: pair[0] != IGNORED)  # Crowd first, to be painted over.
+    for label, group in itertools.groupby(labelled, key=lambda pair: pair[0]):
+        segmentations = [annotation.get("segmentation") for _, annotation in group]
+        labels[union_mask(segmentations, shape, where)] = label
+    return labels
+
+
+def _label_of(annotation: dict, where: str) -> int:
+    if annotation.get("iscrowd", 0):
+        return IGNORED
+    label = annotation["category_id"] + 1
+    if not 1 <= label < IGNORED:
+        raise DatasetError(
+            f"{where}: has the category_id {label - 1}, but label maps hold 0 to {IGNORED - 2}."
+        )
+    return label
+
+
+def _to_rles(segmentation, shape: tuple[int, int], where: str) -> list[dict]:
+    """Return compressed RLEs: one per polygon, or the one that ``segmentation`` is."""
+    if not segmentation:
+        raise DatasetError(
+            f"{where}: has annotations without 'segmentation', which labels are painted from. "
+            "Annotate masks, or give 'sem_seg_file_name'."
+        )
+    if isinstance(segmentation, list):
+        return mask_util.frPyObjects(segmentation, *shape)
+    if tuple(segmentation["size"]) != shape:
+        raise DatasetError(
+            f"{where}: has a mask of (height, width) {tuple(segmentation['size'])}, but the image "
+            f"has {shape}."
+        )
+    if isinstance(segmentation["counts"], list):
+        return [mask_util.frPyObjects(segmentation, *shape)]
+    return [segmentation]
