@@ -18,7 +18,6 @@ from collections import OrderedDict
 import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.evaluation import COCOEvaluator
-from detectron2.utils import comm
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -30,6 +29,7 @@ from unet_sharp_det.evaluation.ap_report import (
     metric_definitions,
     write_report,
 )
+from unet_sharp_det.evaluation.ranks import gather_on_main
 from unet_sharp_det.files import write_json
 
 RESULTS_FILE = "coco_instances_results.json"
@@ -119,12 +119,9 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             DatasetError: if predictions and data set disagree on images or categories.
             UserError: if masks are to be evaluated and the model predicted none.
         """
-        predictions = self._predictions
-        if self._distributed:
-            comm.synchronize()
-            predictions = list(itertools.chain(*comm.gather(predictions, dst=0)))
-            if not comm.is_main_process():
-                return {}
+        predictions = gather_on_main(self._predictions, self._distributed)
+        if predictions is None:
+            return {}
         self._results = OrderedDict()
         self._eval_predictions(predictions, img_ids=img_ids)
         return copy.deepcopy(self._results)

@@ -1,9 +1,7 @@
 """Overlap of the union of all nuclei, which the U-Net papers report: IoU and Dice."""
 
 import contextlib
-import csv
 import io
-import itertools
 import logging
 import os
 from dataclasses import dataclass
@@ -13,56 +11,44 @@ import pycocotools.mask as mask_util
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_json
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 from pycocotools.coco import COCO
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
-from unet_sharp_det.files import atomic_path
+from unet_sharp_det.evaluation.overlap import (
+    Overlap,
+    format_metrics,
+    percent,
+    summarize,
+    write_csv,
+)
+from unet_sharp_det.evaluation.ranks import gather_on_main
 
 IMAGES_FILE = "foreground_per_image.csv"
-
-DEFINITIONS = {
-    "IoU_image_mean": "mean over images of |P & G| / |P | G|",
-    "Dice_image_mean": "mean over images of 2 |P & G| / (|P| + |G|)",
-    "IoU_pooled": "|P & G| / |P | G| with the pixels of all images counted together",
-    "Dice_pooled": "2 |P & G| / (|P| + |G|) with the pixels of all images counted together",
-}
+COLUMNS = ("image_id", "file_name", "IoU", "Dice", "n_gt", "n_pred")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ForegroundCounts:
-    """Pixel counts of one image: of the ground truth G, the prediction P, and of both at once."""
+class ForegroundImage:
+    """One image: the counts of its pixels, and of the instances that make them."""
 
     image_id: int
     file_name: str
-    intersection: int
-    gt_pixels: int
-    pred_pixels: int
+    overlap: Overlap
     n_gt: int
     n_pred: int
-
-    @property
-    def iou(self) -> float:
-        """|P & G| / |P | G|; 1 where both are empty."""
-        union = self.gt_pixels + self.pred_pixels - self.intersection
-        return _ratio(self.intersection, union)
-
-    @property
-    def dice(self) -> float:
-        """2 |P & G| / (|P| + |G|); 1 where both are empty."""
-        return _ratio(2 * self.intersection, self.gt_pixels + self.pred_pixels)
 
 
 class ForegroundEvaluator(DatasetEvaluator):
     """IoU and Dice in percent of the foreground, the union of all instances of all classes.
 
     P is the union of the predicted masks whose score is at least ``score_threshold``, G that of
-    the ground truth masks, crowd regions included. The metrics are ``IoU_image_mean``,
-    ``Dice_image_mean``, ``IoU_pooled`` and ``Dice_pooled``, as ``DEFINITIONS`` has them. An image
-    where P and G are both empty counts as 1, one where only one of them is as 0. Unlike AP, these
-    do not see whether touching nuclei are told apart.
+    the ground truth masks, crowd regions included. ``overlap.DEFINITIONS`` has the metrics:
+    ``IoU_image_mean``, ``Dice_image_mean``, ``IoU_pooled`` and ``Dice_pooled``, and each with
+    ``_two_class`` before its ending, averaged over the foreground and the background. Where P and
+    G are both empty the value is 100, where only one of them is 0. Unlike AP, these do not see
+    whether touching nuclei are told apart.
     """
 
     def __init__(
@@ -99,7 +85,7 @@ class ForegroundEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         """Forget the images processed so far."""
-        self._counts: list[ForegroundCounts] = []
+        self._images: list[ForegroundImage] = []
 
     def process(self, inputs, outputs) -> None:
         """Count the pixels of a batch of images.
@@ -122,24 +108,21 @@ class ForegroundEvaluator(DatasetEvaluator):
                 )
             kept = instances.pred_masks[instances.scores >= self._score_threshold]
             predicted = kept.bool().any(dim=0).cpu().numpy()
-            self._counts.append(self._count(record, predicted, len(kept)))
+            self._images.append(self._count(record, predicted, len(kept)))
 
     def evaluate(self) -> dict:
         """Return ``{"foreground": {metric: percent}}`` on the main process, {} on the others."""
-        counts = self._counts
-        if self._distributed:
-            comm.synchronize()
-            counts = list(itertools.chain(*comm.gather(counts, dst=0)))
-            if not comm.is_main_process():
-                return {}
-        counts = sorted(counts, key=lambda image: image.image_id)
+        images = gather_on_main(self._images, self._distributed)
+        if images is None:
+            return {}
+        images = sorted(images, key=lambda image: image.image_id)
         if self._output_dir:
-            _write_csv(os.path.join(self._output_dir, IMAGES_FILE), counts)
-        results = _summarize(counts)
-        self._log(results, len(counts))
+            _write_images(os.path.join(self._output_dir, IMAGES_FILE), images)
+        results = summarize([image.overlap for image in images])
+        self._log(results, len(images))
         return {"foreground": results}
 
-    def _count(self, record: dict, predicted: np.ndarray, n_pred: int) -> ForegroundCounts:
+    def _count(self, record: dict, predicted: np.ndarray, n_pred: int) -> ForegroundImage:
         image_id = record["image_id"]
         if image_id not in self._ground_truth.imgs:
             raise DatasetError(f"The ground truth of {self._dataset_name} has no image {image_id}.")
@@ -151,12 +134,10 @@ class ForegroundEvaluator(DatasetEvaluator):
                 f"{predicted.shape}, the ground truth ({image['height']}, {image['width']})."
             )
         truth = self._foreground(annotations, predicted.shape)
-        return ForegroundCounts(
+        return ForegroundImage(
             image_id=image_id,
             file_name=record["file_name"],
-            intersection=int(np.count_nonzero(predicted & truth)),
-            gt_pixels=int(np.count_nonzero(truth)),
-            pred_pixels=int(np.count_nonzero(predicted)),
+            overlap=Overlap.count(predicted, truth),
             n_gt=len(annotations),
             n_pred=n_pred,
         )
@@ -168,11 +149,10 @@ class ForegroundEvaluator(DatasetEvaluator):
         return mask_util.decode(mask_util.merge(rles)).astype(bool)
 
     def _log(self, results: dict, image_count: int) -> None:
-        lines = [f"{name} {value:.2f}: {DEFINITIONS[name]}" for name, value in results.items()]
         logger.info(
             f"Foreground metrics of {self._dataset_name} in percent, {image_count} images, "
             f"P = union of the masks scored at least {self._score_threshold:g}, G = of the ground "
-            "truth; 1 where both are empty:\n" + "\n".join(lines)
+            f"truth:\n{format_metrics(results)}"
         )
 
 
@@ -191,26 +171,9 @@ def _coco_json(dataset_name: str, output_dir: str | None) -> str:
     return metadata.json_file
 
 
-def _summarize(counts: list[ForegroundCounts]) -> dict[str, float]:
-    intersection = sum(image.intersection for image in counts)
-    areas = sum(image.gt_pixels + image.pred_pixels for image in counts)
-    metrics = {
-        "IoU_image_mean": np.mean([image.iou for image in counts]) if counts else np.nan,
-        "Dice_image_mean": np.mean([image.dice for image in counts]) if counts else np.nan,
-        "IoU_pooled": _ratio(intersection, areas - intersection) if counts else np.nan,
-        "Dice_pooled": _ratio(2 * intersection, areas) if counts else np.nan,
-    }
-    return {name: 100.0 * float(value) for name, value in metrics.items()}
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else 1.0
-
-
-def _write_csv(path: str, counts: list[ForegroundCounts]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image_id", "file_name", "IoU", "Dice", "n_gt", "n_pred"])
-        for image in counts:
-            iou, dice = f"{100 * image.iou:.4f}", f"{100 * image.dice:.4f}"
-            writer.writerow([image.image_id, image.file_name, iou, dice, image.n_gt, image.n_pred])
+def _write_images(path: str, images: list[ForegroundImage]) -> None:
+    rows = []
+    for image in images:
+        iou, dice = percent(image.overlap.iou), percent(image.overlap.dice)
+        rows.append([image.image_id, image.file_name, iou, dice, image.n_gt, image.n_pred])
+    write_csv(path, COLUMNS, rows)

@@ -1,0 +1,353 @@
+"""SemanticEvaluator: values by hand, ignored pixels, regions, softmax, files, ranks, mistakes."""
+
+import csv
+import json
+import logging
+import math
+import socket
+import uuid
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+import torch
+import torch.multiprocessing
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils import comm
+from evaluation_helpers import coco_dataset, instances
+
+from unet_sharp_det import add_unet_sharp_config
+from unet_sharp_det.data import register_coco_nuclei
+from unet_sharp_det.errors import ConfigError, DatasetError, UserError
+from unet_sharp_det.evaluation import SemanticEvaluator, build_nuclei_evaluators
+from unet_sharp_det.evaluation.overlap import DEFINITIONS
+from unet_sharp_det.evaluation.semantic_evaluation import (
+    COLUMNS,
+    IMAGES_FILE,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+)
+from unet_sharp_det.semantic_labels import SemanticLabels
+
+BRATS = SemanticLabels(3, regions=((1, 2, 4), (1, 4), (4,)))
+
+
+@pytest.fixture
+def register_maps(tmp_path):
+    """Register label maps {image id: (H, W) labels} as PNG files; returns the data set's name."""
+    names = []
+
+    def register(maps, **metadata):
+        name = f"test_{uuid.uuid4().hex}"
+        records = []
+        for image_id, labels in maps.items():
+            labels = np.asarray(labels, dtype=np.uint8)
+            path = tmp_path / f"{name}_{image_id}.png"
+            assert cv2.imwrite(str(path), labels)
+            records.append(record_of(image_id, labels.shape, path))
+        DatasetCatalog.register(name, lambda: records)
+        MetadataCatalog.get(name).set(**metadata)
+        names.append(name)
+        return name
+
+    yield register
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def record_of(image_id, shape, path):
+    record = {"image_id": image_id, "file_name": f"{image_id}.jpg", "sem_seg_file_name": str(path)}
+    return {**record, "height": shape[0], "width": shape[1]}
+
+
+def process(evaluator, predictions):
+    """Give an evaluator {image id: (C, H, W) probabilities}, and return its results."""
+    evaluator.reset()
+    for image_id, probabilities in predictions.items():
+        record = {"image_id": image_id, "file_name": f"{image_id}.jpg"}
+        output = {"sem_seg": torch.as_tensor(np.asarray(probabilities), dtype=torch.float32)}
+        evaluator.process([record], [output])
+    return evaluator.evaluate()
+
+
+def test_hand_made_values(register_maps):
+    """P and G are 2 pixels each and share 1 of 6; both empty; P alone has 1 of 6."""
+    maps = {1: [[1, 1, 0], [0, 0, 0]], 2: np.zeros((2, 3)), 3: np.zeros((2, 3))}
+    found = {
+        1: [[[0.5, 0.49, 0.9], [0, 0, 0]]],
+        2: np.zeros((1, 2, 3)),
+        3: [[[0.7, 0, 0], [0, 0, 0]]],
+    }
+    results = process(SemanticEvaluator(register_maps(maps), SemanticLabels()), found)
+    assert results == {
+        "sem_seg": {
+            "IoU_image_mean": pytest.approx(100 * (1 / 3 + 1 + 0) / 3),
+            "Dice_image_mean": pytest.approx(100 * (1 / 2 + 1 + 0) / 3),
+            "IoU_pooled": pytest.approx(100 * 1 / 4),
+            "Dice_pooled": pytest.approx(100 * 2 / 5),
+            "IoU_two_class_image_mean": pytest.approx(
+                50 * ((1 / 3 + 1 + 0) + (3 / 5 + 1 + 5 / 6)) / 3
+            ),
+            "Dice_two_class_image_mean": pytest.approx(
+                50 * ((1 / 2 + 1 + 0) + (6 / 8 + 1 + 10 / 11)) / 3
+            ),
+            "IoU_two_class_pooled": pytest.approx(50 * (1 / 4 + 14 / 17)),
+            "Dice_two_class_pooled": pytest.approx(50 * (2 / 5 + 28 / 31)),
+        }
+    }
+
+
+def test_ignored_pixels_count_nowhere(register_maps):
+    name = register_maps({1: [[1, 0, 0, 255, 255]]})
+    results = process(SemanticEvaluator(name, SemanticLabels()), {1: [[[1, 1, 0, 1, 0]]]})
+    metrics = results["sem_seg"]
+    assert metrics["IoU_pooled"] == pytest.approx(50)
+    assert metrics["IoU_two_class_pooled"] == pytest.approx(50)
+    assert metrics["Dice_two_class_pooled"] == pytest.approx(100 * 2 / 3)
+
+
+def test_regions_overlap_and_are_reported_by_name(register_maps):
+    name = register_maps({1: [[0, 1, 2, 4]]}, stuff_classes=["rest", "core", "edema", "-", "e-t"])
+    found = {1: [[[0, 1, 1, 0]], [[0, 1, 0, 1]], [[1, 0, 0, 0]]]}
+    metrics = process(SemanticEvaluator(name, BRATS), found)["sem_seg"]
+    assert metrics["IoU_pooled/core+edema+e_t"] == pytest.approx(100 * 2 / 3)
+    assert metrics["IoU_pooled/core+e_t"] == 100
+    assert metrics["IoU_pooled/e_t"] == 0
+    assert metrics["IoU_pooled"] == pytest.approx(100 * (2 / 3 + 1 + 0) / 3)
+    assert list(metrics)[:8] == list(DEFINITIONS)
+    assert len(metrics) == 8 * 4
+    assert not any("-" in metric for metric in metrics)
+
+
+def test_softmax_takes_the_likeliest_and_leaves_out_the_background(register_maps):
+    name = register_maps({1: [[0, 1, 2]]})
+    found = {1: [[[0.4, 0.2, 0.1]], [[0.3, 0.45, 0.5]], [[0.3, 0.35, 0.4]]]}
+    metrics = process(SemanticEvaluator(name, SemanticLabels(3, "softmax")), found)["sem_seg"]
+    assert metrics["IoU_pooled/1"] == pytest.approx(50)
+    assert metrics["IoU_pooled/2"] == 0
+    assert metrics["IoU_pooled"] == pytest.approx(25)
+    assert "IoU_pooled/0" not in metrics
+    binary = process(
+        SemanticEvaluator(register_maps({1: [[0, 1]]}), SemanticLabels(2, "softmax")),
+        {1: [[[0.6, 0.4]], [[0.4, 0.6]]]},
+    )
+    assert list(binary["sem_seg"]) == list(DEFINITIONS)
+    assert set(binary["sem_seg"].values()) == {100}
+
+
+def random_workload(labels, seed=0, images=5, size=(9, 11)):
+    generator = np.random.default_rng(seed)
+    known = [*sorted(labels.allowed), 255]
+    maps = {i: generator.choice(known, size) for i in range(1, images + 1)}
+    found = {i: generator.random((labels.num_classes, *size)) for i in maps}
+    return maps, found
+
+
+def brute_force(labels, maps, found):
+    """The pixels one by one, in plain Python: IoU of each channel, mean over images and pooled."""
+    per_image, pooled = [], []
+    for channel in labels.foreground_channels:
+        ious, sums = [], np.zeros(2)
+        for image_id, label_map in maps.items():
+            both = either = 0
+            for (row, column), label in np.ndenumerate(label_map):
+                if label == 255:
+                    continue
+                scores = found[image_id][:, row, column]
+                if labels.activation == "softmax":
+                    p = max(range(len(scores)), key=lambda c: scores[c]) == channel
+                else:
+                    p = scores[channel] >= 0.5
+                g = label in labels.members[channel]
+                both, either = both + (p and g), either + (p or g)
+            ious.append(both / either)
+            sums += [both, either]
+        per_image.append(np.mean(ious))
+        pooled.append(sums[0] / sums[1])
+    return 100 * np.mean(per_image), 100 * np.mean(pooled)
+
+
+@pytest.mark.parametrize(
+    "labels", [SemanticLabels(), SemanticLabels(3), BRATS, SemanticLabels(4, "softmax")], ids=str
+)
+def test_brute_force(register_maps, labels):
+    maps, found = random_workload(labels)
+    metrics = process(SemanticEvaluator(register_maps(maps), labels), found)["sem_seg"]
+    image_mean, pooled = brute_force(labels, maps, found)
+    assert 0 < pooled < 100
+    assert metrics["IoU_image_mean"] == pytest.approx(image_mean, rel=1e-12)
+    assert metrics["IoU_pooled"] == pytest.approx(pooled, rel=1e-12)
+
+
+def test_files_and_log(register_maps, tmp_path, caplog):
+    name = register_maps(
+        {2: [[1, 1, 255]], 10: [[0, 0, 1]], 7: [[0, 0, 0]]}, stuff_classes=["background", "cell"]
+    )
+    folder = tmp_path / "out"
+    evaluator = SemanticEvaluator(name, SemanticLabels(), output_dir=str(folder))
+    found = {10: [[[0, 0, 1]]], 2: [[[1, 0, 1]]]}
+    with caplog.at_level(logging.INFO, logger="unet_sharp_det"):
+        metrics = process(evaluator, found)["sem_seg"]
+    assert {path.name for path in folder.iterdir()} == {IMAGES_FILE, METRICS_FILE, PREDICTIONS_FILE}
+    with open(folder / IMAGES_FILE, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    # Of the valid pixels of image 2, one of two is found; none is background in truth.
+    ratios = ["50.0000", "66.6667", "25.0000", "33.3333"]
+    assert list(rows[0].values()) == ["2", "2.jpg", "cell", *ratios, "2", "1"]
+    assert list(rows[1].values()) == ["10", "10.jpg", "cell", *["100.0000"] * 4, "1", "1"]
+    content = json.loads((folder / METRICS_FILE).read_text())
+    assert content["metrics"] == metrics
+    assert content["definitions"] == DEFINITIONS
+    assert content["images"] == 2
+    assert SemanticLabels(**content["labels"]) == SemanticLabels()
+    assert content["channels"] == {"cell": 0}
+    first, second = json.loads((folder / PREDICTIONS_FILE).read_text())
+    assert (first["image_id"], first["file_name"], first["channel"]) == (2, "2.jpg", "cell")
+    assert mask_util.decode(first["segmentation"]).tolist() == [[1, 0, 1]]
+    assert mask_util.decode(second["segmentation"]).tolist() == [[0, 0, 1]]
+    assert isinstance(first["segmentation"]["counts"], str)
+    assert "2 of its 3 images" in caplog.text
+    assert f"IoU_pooled {metrics['IoU_pooled']:.2f}: |P & G| / |P | G|" in caplog.text
+    assert "100 where both sets are empty, 0 where only one is" in caplog.text
+
+
+def test_no_image_is_nan_and_null(register_maps, tmp_path):
+    name = register_maps({1: [[0]]})
+    evaluator = SemanticEvaluator(name, SemanticLabels(), output_dir=str(tmp_path / "out"))
+    metrics = evaluator.evaluate()["sem_seg"]
+    assert all(math.isnan(value) for value in metrics.values())
+    content = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
+    assert content["metrics"] == dict.fromkeys(DEFINITIONS)
+
+
+def test_reset_forgets(register_maps):
+    evaluator = SemanticEvaluator(register_maps({1: [[1]]}), SemanticLabels())
+    assert process(evaluator, {1: [[[0]]]})["sem_seg"]["IoU_pooled"] == 0
+    assert process(evaluator, {1: [[[1]]]})["sem_seg"]["IoU_pooled"] == 100
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "message"),
+    [
+        ({9: [[[0, 0]]]}, DatasetError, "has no image 9"),
+        ({1: [[[0], [0]]]}, DatasetError, r"\(2, 1\), the label map \(1, 2\)"),
+        ({1: np.zeros((2, 1, 2))}, ConfigError, "2 semantic channels.*NUM_CLASSES is 1"),
+        ({1: [[[-3.0, 5.0]]]}, UserError, "from -3 to 5: the model returns logits"),
+        ({2: [[[0, 0]]]}, DatasetError, r"_2\.png: holds the labels \[3\]"),
+    ],
+    ids=["unknown image", "size", "channels", "logits", "labels"],
+)
+def test_mistakes_in_predictions(register_maps, found, error, message):
+    name = register_maps({1: [[0, 1]], 2: [[0, 3]]})
+    with pytest.raises(error, match=message):
+        process(SemanticEvaluator(name, SemanticLabels()), found)
+
+
+def test_a_model_without_semantic_output(register_maps):
+    evaluator = SemanticEvaluator(register_maps({1: [[0]]}), SemanticLabels())
+    with pytest.raises(UserError, match=r"'sem_seg'.*\['instances'\].*META_ARCHITECTURE"):
+        evaluator.process([{"image_id": 1, "file_name": "1.jpg"}], [{"instances": None}])
+
+
+def test_mistakes_in_the_data_set(register_maps):
+    name = register_maps({1: [[0]]}, stuff_classes=["background", "a-b", "a_b"])
+    with pytest.raises(ConfigError, match="same name.*stuff_classes"):
+        SemanticEvaluator(name, SemanticLabels(2))
+    records = DatasetCatalog.get(name)
+    records.append(dict(records[0]))
+    with pytest.raises(DatasetError, match="several images have the image_id 1"):
+        SemanticEvaluator(name, SemanticLabels())
+    del records[1]["image_id"]
+    with pytest.raises(DatasetError, match="1 of 2 images lack 'image_id'"):
+        SemanticEvaluator(name, SemanticLabels())
+
+
+def evaluate_workload(folder, rank, world_size, output_dir):
+    labels = SemanticLabels(2)
+    maps, found = random_workload(labels, images=7)
+    records = []
+    for image_id, label_map in maps.items():
+        path = f"{folder}/{rank}_of_{world_size}_{image_id}.png"
+        assert cv2.imwrite(path, label_map.astype(np.uint8))
+        records.append(record_of(image_id, label_map.shape, path))
+    name = f"test_semantic_{rank}_of_{world_size}"
+    DatasetCatalog.register(name, lambda: records)
+    try:
+        evaluator = SemanticEvaluator(name, labels, output_dir=output_dir)
+        return process(evaluator, dict(list(found.items())[rank::world_size]))
+    finally:
+        DatasetCatalog.remove(name)
+
+
+def run_rank(rank, world_size, port, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
+    )
+    comm.create_local_process_group(world_size)
+    results = evaluate_workload(folder, rank, world_size, f"{folder}/out{rank}")
+    with open(f"{folder}/{rank}.json", "w") as file:
+        json.dump(results, file)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_give_the_results_of_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(run_rank, (2, port, str(tmp_path)), nprocs=2)
+    one = evaluate_workload(str(tmp_path), 0, 1, str(tmp_path / "one"))
+    assert 0 < one["sem_seg"]["IoU_image_mean"] < 100
+    assert json.loads((tmp_path / "0.json").read_text()) == one
+    assert json.loads((tmp_path / "1.json").read_text()) == {}
+    for name in (IMAGES_FILE, METRICS_FILE, PREDICTIONS_FILE):
+        assert (tmp_path / "out0" / name).read_text() == (tmp_path / "one" / name).read_text()
+    assert not (tmp_path / "out1").exists()
+
+
+@pytest.fixture
+def nuclei(tmp_path):
+    """A data set of one image whose label map is painted from its annotations."""
+    name = "test_semantic_nuclei"
+    (tmp_path / "gt.json").write_text(json.dumps(coco_dataset({1: [(0, 0, 8, 8)]})))
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((64, 64, 3), np.uint8))
+    register_coco_nuclei(name, tmp_path / "gt.json", tmp_path, ["nucleus"])
+    DatasetCatalog.get(name)  # As the loader does, which numbers the classes.
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tasks"),
+    [
+        ("SemanticSegmentor", ["sem_seg"]),
+        ("PanopticFPN", ["bbox", "segm", "foreground", "sem_seg"]),
+        ("GeneralizedRCNN", ["bbox", "segm", "foreground"]),
+    ],
+)
+def test_builder_follows_the_architecture(nuclei, tmp_path, architecture, tasks):
+    cfg = get_cfg()
+    add_unet_sharp_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = architecture
+    cfg.MODEL.MASK_ON = True
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
+    cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "softmax"
+    cfg.DATASETS.TEST = (nuclei,)
+    cfg.OUTPUT_DIR = str(tmp_path / "run")
+    evaluators = build_nuclei_evaluators(cfg, nuclei)
+    evaluators.reset()
+    foreground = torch.zeros(64, 64)
+    foreground[:8, :8] = 1
+    output = {"sem_seg": torch.stack([1 - foreground, foreground])}
+    output["instances"] = instances([(0, 0, 8, 8)])
+    evaluators.process([{"image_id": 1, "file_name": "1.png"}], [output])
+    results = evaluators.evaluate()
+    assert list(results) == tasks
+    for task in {"foreground", "sem_seg"} & set(results):
+        assert set(results[task].values()) == {100}
+    assert (tmp_path / "run" / "inference" / IMAGES_FILE).exists() == ("sem_seg" in tasks)
