@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Train or evaluate a detector from a YAML config.
+"""Train or evaluate a detector or a semantic network from a YAML config.
 
 One machine:        tools/train_net.py --config-file C.yaml --num-gpus 2 OUTPUT_DIR out
 torchrun:           torchrun --nproc-per-node 2 tools/train_net.py --config-file C.yaml
 Go on after a stop: tools/train_net.py --config-file C.yaml --resume
 Evaluate only:      tools/train_net.py --config-file C.yaml --eval-only MODEL.WEIGHTS model.pth
+... pruned to L_2:  the same with TEST.PRUNE_TO_LEVEL 2 MODEL.SEM_SEG_HEAD.INFERENCE fast
 """
 
 from detectron2.config import CfgNode
@@ -15,6 +16,7 @@ from detectron2.utils.logger import setup_logger
 from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import NucleiTrainer, fall_back_to_cpu, launch, setup_cfg
 from unet_sharp_det.errors import run_cli
+from unet_sharp_det.pruning import prune_config
 
 
 def setup(args) -> CfgNode:
@@ -37,6 +39,8 @@ def main(args) -> None:
 
 
 def evaluate(cfg: CfgNode) -> None:
+    if cfg.TEST.PRUNE_TO_LEVEL:
+        cfg = prune_config(cfg, cfg.TEST.PRUNE_TO_LEVEL, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
     model = NucleiTrainer.build_model(cfg)
     SkipCheckpointer(model, partial=cfg.MODEL.WEIGHTS_PARTIAL).load(cfg.MODEL.WEIGHTS)
     NucleiTrainer.test(cfg, model)

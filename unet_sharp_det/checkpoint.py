@@ -22,12 +22,10 @@ from fvcore.common.checkpoint import _IncompatibleKeys
 from iopath.common.file_io import PathHandler
 from torch import Tensor, nn
 
+from .checkpoint_checks import check_sem_seg_heads, check_skip_schemes
 from .errors import CheckpointError, look_up_option
 from .files import atomic_path, write_text
-from .modeling.skip_fpn import SkipFPN
-from .modeling.skip_grid import edge_key, node_key
 from .modeling.timm_backbone import TimmBackbone
-from .skip_schemes import build_table, scheme_names
 
 #: Checkpoints from which training must not be resumed, though they may be the latest written.
 UNTAGGED = ("model_best",)
@@ -86,6 +84,7 @@ class SkipCheckpointer(DetectionCheckpointer):
             checkpoint.update(_as_detector_weights(checkpoint["model"], self.model))
         if not self.partial:
             check_skip_schemes(checkpoint["model"], self.model)
+            check_sem_seg_heads(checkpoint["model"], self.model)
         names = list(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         if set(self.model.state_dict()) <= set(incompatible.missing_keys):
@@ -93,59 +92,6 @@ class SkipCheckpointer(DetectionCheckpointer):
                 f"MODEL.WEIGHTS: nothing in the file fits the model; it begins with {names[:3]}."
             )
         return incompatible
-
-
-def check_skip_schemes(weights: dict[str, Tensor], model: nn.Module) -> None:
-    """Check that the necks in ``weights`` are those of ``model``.
-
-    Weights without any neck, as of an ImageNet backbone, pass.
-
-    Raises:
-        CheckpointError: a neck is of another scheme or of other widths.
-    """
-    for prefix, neck in model.named_modules():
-        if isinstance(neck, SkipFPN):
-            _check_neck(_neck_shapes(weights, prefix), neck)
-
-
-def _check_neck(given: dict[str, tuple], neck: SkipFPN) -> None:
-    own = _neck_shapes(neck.state_dict(), "")
-    if not given or given == own:
-        return
-    options = "or set MODEL.WEIGHTS_PARTIAL True to load only what fits"
-    scheme = _scheme_of(given, depth=len(neck.in_features))
-    if scheme != neck.scheme:
-        raise CheckpointError(
-            f"MODEL.WEIGHTS holds a neck of scheme '{scheme or 'unknown'}', the model has "
-            f"'{neck.scheme}': set MODEL.FPN.SKIP_SCHEME {scheme or 'accordingly'}, {options}."
-        )
-    name = next(key for key in {**own, **given} if own.get(key) != given.get(key))
-    raise CheckpointError(
-        f"MODEL.WEIGHTS holds a neck of scheme '{scheme}' with other widths or norm: '{name}' has "
-        f"shape {given.get(name)}, the model {own.get(name)}. Set MODEL.FPN.NODE_CHANNELS, "
-        f"EDGE_CHANNELS, OUT_CHANNELS and NORM as in its training, {options}."
-    )
-
-
-def _neck_shapes(weights: dict[str, Tensor], prefix: str) -> dict[str, tuple]:
-    start = prefix + "." if prefix else ""
-    return {
-        name[len(start) :]: tuple(tensor.shape)
-        for name, tensor in weights.items()
-        if re.match(re.escape(start) + r"(grid\.|fpn_)", name)
-    }
-
-
-def _scheme_of(names, depth: int) -> str | None:
-    """The registered scheme whose nodes and convolved edges are exactly those in ``names``."""
-    keys = {name.split(".")[2] for name in names if name.startswith("grid.")}
-    for scheme in scheme_names():
-        table = build_table(scheme, depth)
-        nodes = {node_key(node) for node in table}
-        edges = {edge_key(e, node) for node, inputs in table.items() for e in inputs if e.conv}
-        if keys == nodes | edges or (not keys and scheme == "fpn"):
-            return scheme
-    return None
 
 
 def _as_detector_weights(weights: dict[str, Tensor], model: nn.Module) -> dict:

@@ -118,7 +118,8 @@ def _add_training(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Metric whose best checkpoint is kept as model_best.pth, as <task>/<metric>; "" keeps none.
     cfg.TEST.BEST_METRIC = "segm/AP"
-    # Evaluate a semantic model pruned to this level, L_1, L_2, ... (UNet#, Sec. 2.4). 0: whole.
+    # With --eval-only, prune a semantic network to this level, L_1, L_2, ... (UNet#, Sec. 2.4),
+    # in the mode MODEL.SEM_SEG_HEAD.INFERENCE. 0: leave it whole.
     cfg.TEST.PRUNE_TO_LEVEL = 0
     # Sides in pixels that part COCO's small | medium | large objects (areas 32^2 and 96^2).
     cfg.TEST.AREA_SIDES = [32, 96]

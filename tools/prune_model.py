@@ -1,0 +1,73 @@
+#!/usr/bin/env python
+"""Cut a trained semantic network to L_k: a smaller checkpoint and its config.
+
+tools/prune_model.py output/model_best.pth --level 2
+    writes output/model_best_L2.pth and output/model_best_L2.yaml, to be used as
+    tools/train_net.py --eval-only --config-file output/model_best_L2.yaml \\
+        MODEL.WEIGHTS output/model_best_L2.pth
+
+In eval mode the output is, bit for bit, that of branch X[0,k] of the whole network (or with
+--mode accurate the mean of the branches up to it). The training needs a branch there:
+MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION in or all.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+from unet_sharp_det.checkpoint import SkipCheckpointer
+from unet_sharp_det.engine import fall_back_to_cpu, setup_cfg
+from unet_sharp_det.errors import ConfigError, run_cli
+from unet_sharp_det.files import atomic_path, write_text
+from unet_sharp_det.pruning import prune_config, pruned_weights
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, help="of the whole network")
+    parser.add_argument("--level", type=int, required=True, help="k of L_k, from 1")
+    parser.add_argument(
+        "--config-file", type=Path, help="of the training (default: config.yaml beside it)"
+    )
+    parser.add_argument("--mode", default="fast", help="fast (default) or accurate")
+    parser.add_argument("--output-dir", type=Path, help="default: the checkpoint's folder")
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    args = parse_args()
+    cfg = load_config(args.config_file or args.checkpoint.parent / "config.yaml")
+    pruned_cfg = prune_config(cfg, args.level, args.mode)
+    whole, pruned = build_model(cfg), build_model(pruned_cfg)
+    SkipCheckpointer(whole).load(str(args.checkpoint))
+    pruned.load_state_dict(pruned_weights(whole.state_dict(), pruned))
+    folder = args.output_dir or args.checkpoint.parent
+    path = folder / f"{args.checkpoint.stem}_L{args.level}.pth"
+    with atomic_path(path) as temporary:
+        torch.save({"model": pruned.state_dict()}, temporary)
+    pruned_cfg.MODEL.WEIGHTS = str(path)
+    write_text(path.with_suffix(".yaml"), pruned_cfg.dump())
+    print(f"{path} and {path.with_suffix('.yaml').name}: {count(pruned)} of {count(whole)}")
+    return 0
+
+
+def load_config(path: Path) -> CfgNode:
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist: give the training's config by --config-file.")
+    cfg = setup_cfg(str(path))
+    fall_back_to_cpu(cfg)
+    return cfg
+
+
+def count(model: nn.Module) -> str:
+    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.4f} M parameters"
+
+
+if __name__ == "__main__":
+    run_cli(main)
