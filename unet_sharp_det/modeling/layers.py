@@ -84,11 +84,13 @@ def convolve_upsampled(
         upsampled = F.interpolate(x, size=tuple(size), mode=INTERPOLATION[mode][dim])
         return CONV_FUNCTION[dim](upsampled, weight, bias, padding=1)
     taps = _convolve_taps(x, weight)
-    for axis in reversed(range(dim)):
-        shifted = _shifted_interpolation(x.shape[2 + axis], size[axis], mode, taps)
-        rest = math.prod(size[axis + 1 :])
-        taps = taps.reshape(-1, shifted.shape[1], rest)
-        taps = torch.bmm(shifted.expand(len(taps), -1, -1), taps)
+    *shifts, last = (
+        _shifted_interpolation(x.shape[2 + axis], size[axis], mode, taps) for axis in range(dim)
+    )
+    taps = taps.reshape(-1, last.shape[1]) @ last.T
+    for axis, shift in reversed(list(enumerate(shifts))):
+        taps = taps.reshape(-1, shift.shape[1], math.prod(size[axis + 1 :]))
+        taps = torch.bmm(shift.expand(len(taps), -1, -1), taps)
     y = taps.reshape(len(x), len(weight), *size)
     return y if bias is None else y + bias.to(y.dtype).view(-1, *[1] * dim)
 
