@@ -76,6 +76,11 @@ class UNetSharpHead(nn.Module):
         self.cgm_loss_weight = cgm_loss_weight
         self.inference = inference
 
+    @property
+    def ignore_value(self) -> int:
+        """The label that detectron2's meta architectures pad label maps with."""
+        return self.labels.ignore_value
+
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
         """Read ``MODEL.SEM_SEG_HEAD``."""
