@@ -18,6 +18,6 @@ __version__ = "0.1.0"
 
 from . import data  # noqa: F401
 from .config import add_unet_sharp_config
-from .modeling import SkipFPN, SkipGrid
+from .modeling import SkipFPN, SkipGrid, SkipUNet, UNetSharpHead
 
-__all__ = ["SkipFPN", "SkipGrid", "add_unet_sharp_config"]
+__all__ = ["SkipFPN", "SkipGrid", "SkipUNet", "UNetSharpHead", "add_unet_sharp_config"]
