@@ -1,5 +1,7 @@
 """Every config builds, is listed, and keeps the settings for nuclei."""
 
+import fnmatch
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.modeling import build_model
 
-from unet_sharp_det import SkipFPN
+from unet_sharp_det import SkipFPN, UNetSharpHead
 from unet_sharp_det.engine import setup_cfg
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -15,24 +17,58 @@ FILES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml"))
 READY = [file for file in FILES if "Base" not in file]
 
 
-@pytest.mark.parametrize("file", READY)
-def test_builds(file):
+SEMANTIC = [file for file in READY if "Semantic" in file or "unetsharp_cgm_instant" in file]
+WITH_NECK = [file for file in READY if file not in SEMANTIC]
+NETWORKS = {
+    "unet": ("fpn", 7_852_545),
+    "wunet": ("fpn", 9_392_916),
+    "unetpp": ("unetpp", 9_163_329),
+    "unet3p": ("unet3p", 11_175_393),
+    "unet3p_raw": ("unet3p", 9_787_905),
+    "unetsharp": ("unetsharp", 9_716_865),
+    "unetsharp_raw": ("unetsharp", 10_748_481),
+}
+
+
+def build(file: str):
     cfg = setup_cfg(str(CONFIGS / file), ["MODEL.DEVICE", "meta"])
     with torch.device("meta"):
-        model = build_model(cfg)
+        return build_model(cfg)
+
+
+@pytest.mark.parametrize("file", WITH_NECK)
+def test_detectors_build(file):
+    model = build(file)
     assert isinstance(model.backbone, SkipFPN)
     scheme = next(s for s in ("unetsharp", "unetpp", "unet3p", "fpn", "demo") if s in file)
     assert model.backbone.scheme == ("unetsharp" if scheme == "demo" else scheme)
+    assert ("panoptic" in file) == isinstance(getattr(model, "sem_seg_head", None), UNetSharpHead)
+
+
+@pytest.mark.parametrize("file", SEMANTIC)
+def test_semantic_networks_build(file):
+    model = build(file)
+    name = Path(file).stem
+    assert isinstance(model.sem_seg_head, UNetSharpHead)
+    decoder = model.sem_seg_head.decoder
+    assert decoder.scheme == NETWORKS[re.split("_(?!raw)", name)[0]][0]
+    assert ("_cgm" in name) == (len(decoder.cgm) > 0)
+    assert ("_ds" in name or "_cgm" in name) == (len(decoder.branches) > 1)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_have_the_paper_s_size(name):
+    model = build(f"DSB2018-SemanticSegmentation/{name}.yaml")
+    assert sum(p.numel() for p in model.parameters()) == NETWORKS[name][1]
+    for suffix in ("_ds", "_cgm"):
+        assert f"DSB2018-SemanticSegmentation/{name}{suffix}.yaml" in READY
+    assert f"DSB2018-SemanticSegmentation/compact/{name}.yaml" in READY
 
 
 @pytest.mark.parametrize("file", READY)
 def test_is_listed(file):
-    listed = (CONFIGS / "README.md").read_text()
-    scheme = next((s for s in ("unetsharp", "unetpp", "unet3p", "fpn") if f"_{s}." in file), None)
-    patterns = [f"`{file}`", f"`{file.replace(f'{scheme}.yaml', '*.yaml')}`"]
-    if "quick_schedules" in file:
-        patterns.append("`quick_schedules/*_instant_test.yaml`")
-    assert any(pattern in listed for pattern in patterns)
+    listed = re.findall(r"`([\w/*-]+\.yaml)`", (CONFIGS / "README.md").read_text())
+    assert any(fnmatch.fnmatch(file, pattern) for pattern in listed)
 
 
 @pytest.mark.parametrize("bottom_up", ["vgg16", "R_101", "R_50", "compact/mask_rcnn_lite0"])
@@ -68,3 +104,11 @@ def test_lazy_config_builds():
     assert sum(p.numel() for p in model.parameters()) - sum(
         p.numel() for p in build_model(yaml).parameters()
     ) == pytest.approx(0)
+
+
+def test_semantic_lazy_config_builds():
+    cfg = LazyConfig.load(str(CONFIGS / "LazyConfigs/unetsharp_semantic.py"))
+    with torch.device("meta"):
+        model = instantiate(cfg.model)
+    names = build("DSB2018-SemanticSegmentation/unetsharp_ds.yaml").state_dict()
+    assert list(model.state_dict()) == list(names)

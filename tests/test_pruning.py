@@ -32,7 +32,7 @@ def trained(cfg) -> torch.nn.Module:
     for _ in range(3):
         model.backbone(torch.randn(4, 3, 32, 32))
     with torch.no_grad():
-        for name, value in model.state_dict().items():
+        for value in model.state_dict().values():
             if value.is_floating_point():
                 value.add_(0.1 * torch.rand_like(value))
     return model.eval()

@@ -95,7 +95,10 @@ def draw_annotations(records):
 
 def draw_augmented(records, cfg):
     cfg = cfg.clone()
-    cfg.MODEL.MASK_ON = True  # Masks are drawn whatever the model takes.
+    # Masks are drawn whatever the model takes.
+    cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
+    cfg.MODEL.MASK_ON = True
+    cfg.INPUT.MASK_FORMAT = "bitmask"
     mapper = NucleiDatasetMapper(cfg, is_train=True)
     for record in records:
         mapped = mapper(record)
