@@ -3,6 +3,9 @@
 
 tools/benchmark.py necks     [--config-file C] [--size 512] [--batch 2]   each neck against FPN
 tools/benchmark.py detectors [--config-file C] [--size 512] [--batch 2]   the whole detector
+tools/benchmark.py unets     [--sizes 256 512] [--batch 1]      UNet# against its literal form
+tools/benchmark.py counts                                 parameters beside the paper's
+tools/benchmark.py pruning --config-file C --weights W [--output DIR]     L_1 .. L_D of a training
 tools/benchmark.py converter SOURCE                       images/s against plain decoding
 tools/benchmark.py evaluation                             mask AP against pycocotools
 tools/benchmark.py anchors   [--config-file C]            anchor shapes against the nuclei
@@ -11,12 +14,17 @@ tools/benchmark.py anchors   [--config-file C]            anchor shapes against 
 import argparse
 import os
 
+from detectron2.config import CfgNode
+
 from unet_sharp_det.benchmark import (
     benchmark_anchors,
     benchmark_converter,
+    benchmark_counts,
     benchmark_detectors,
     benchmark_evaluation,
     benchmark_necks,
+    benchmark_pruning,
+    benchmark_unets,
 )
 from unet_sharp_det.engine import fall_back_to_cpu, setup_cfg
 from unet_sharp_det.errors import DatasetError, run_cli
@@ -24,43 +32,131 @@ from unet_sharp_det.errors import DatasetError, run_cli
 R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=5, help="counted runs (default 5)")
+    parser.add_argument("--repeats", type=positive, help="counted runs (default 5, unets 3)")
     tasks = parser.add_subparsers(dest="task", required=True)
-    for name in ("necks", "detectors", "anchors"):
+    add_models(tasks)
+    add_unets(tasks)
+    add_counts(tasks)
+    add_pruning(tasks)
+    add_converter(tasks)
+    add_evaluation(tasks)
+    args = parser.parse_args(argv)
+    args.repeats = args.repeats or (3 if args.task == "unets" else 5)
+    return args
+
+
+def add_models(tasks) -> None:
+    for name, run in (("necks", run_models), ("detectors", run_models), ("anchors", run_anchors)):
         task = tasks.add_parser(name)
         task.add_argument("--config-file", default=R_50)
-        task.add_argument("--size", type=int, default=512, help="side of the images in pixels")
-        task.add_argument("--batch", type=int, default=2, help="number of images")
-        task.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config options")
-    converter = tasks.add_parser("converter")
-    converter.add_argument("source", help="a folder in Kaggle's layout")
-    converter.add_argument("--workers", type=int, default=None)
-    evaluation = tasks.add_parser("evaluation")
-    evaluation.add_argument("--images", type=int, default=664)
-    evaluation.add_argument("--detections", type=int, default=115, help="per image")
-    return parser.parse_args()
+        add_images(task, size=512, batch=2)
+        add_options(task)
+        task.set_defaults(run=run)
 
 
-def main() -> int:
-    args = parse_args()
-    if args.task == "converter":
-        if not os.path.isdir(args.source):
-            raise DatasetError(f"converter: there is no folder '{args.source}'.")
-        print(benchmark_converter(args.source, args.repeats, args.workers))
-    elif args.task == "evaluation":
-        print(benchmark_evaluation(args.images, args.detections, args.repeats))
-    else:
-        cfg = setup_cfg(args.config_file, args.opts)
-        fall_back_to_cpu(cfg)
-        if args.task == "anchors":
-            print(benchmark_anchors(cfg))
-        else:
-            run = benchmark_necks if args.task == "necks" else benchmark_detectors
-            print(run(cfg, args.size, args.batch, args.repeats))
+def add_unets(tasks) -> None:
+    task = tasks.add_parser("unets")
+    sizes = {"type": positive, "nargs": "+", "default": [256, 512]}
+    task.add_argument("--sizes", **sizes, help="sides of the images in pixels, a table each")
+    task.add_argument("--batch", type=positive, default=1, help="number of images")
+    add_repeats(task)
+    task.set_defaults(run=run_unets)
+
+
+def add_counts(tasks) -> None:
+    tasks.add_parser("counts").set_defaults(run=lambda args: print(benchmark_counts()))
+
+
+def add_pruning(tasks) -> None:
+    task = tasks.add_parser("pruning")
+    task.add_argument("--config-file", required=True, help="of the training")
+    task.add_argument("--weights", required=True, help="its checkpoint")
+    task.add_argument("--dataset", default="dsb2018_val", help="registered name, for IoU")
+    add_images(task, size=256, batch=1)
+    add_repeats(task)
+    task.add_argument("--output", help="folder for pruning.json and pruning.png")
+    add_options(task)
+    task.set_defaults(run=run_pruning)
+
+
+def add_converter(tasks) -> None:
+    task = tasks.add_parser("converter")
+    task.add_argument("source", help="a folder in Kaggle's layout")
+    task.add_argument("--workers", type=int, default=None)
+    task.set_defaults(run=run_converter)
+
+
+def add_evaluation(tasks) -> None:
+    task = tasks.add_parser("evaluation")
+    task.add_argument("--images", type=int, default=664)
+    task.add_argument("--detections", type=int, default=115, help="per image")
+    task.set_defaults(run=run_evaluation)
+
+
+def add_images(task, size: int, batch: int) -> None:
+    task.add_argument("--size", type=positive, default=size, help="side of the images in pixels")
+    task.add_argument("--batch", type=positive, default=batch, help="number of images")
+
+
+def add_repeats(task) -> None:
+    """Take ``--repeats`` after the task's name too."""
+    task.add_argument("--repeats", type=positive, default=argparse.SUPPRESS, help="counted runs")
+
+
+def add_options(task) -> None:
+    task.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config options")
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def read_config(args: argparse.Namespace) -> CfgNode:
+    cfg = setup_cfg(args.config_file, args.opts)
+    fall_back_to_cpu(cfg)
+    return cfg
+
+
+def run_models(args: argparse.Namespace) -> None:
+    run = benchmark_necks if args.task == "necks" else benchmark_detectors
+    print(run(read_config(args), args.size, args.batch, args.repeats))
+
+
+def run_anchors(args: argparse.Namespace) -> None:
+    print(benchmark_anchors(read_config(args)))
+
+
+def run_unets(args: argparse.Namespace) -> None:
+    for size in args.sizes:
+        print(benchmark_unets(size, args.batch, args.repeats), flush=True)
+
+
+def run_pruning(args: argparse.Namespace) -> None:
+    measured = {"size": args.size, "batch": args.batch, "repeats": args.repeats}
+    cfg = read_config(args)
+    print(benchmark_pruning(cfg, args.weights, args.dataset, **measured, output=args.output))
+
+
+def run_converter(args: argparse.Namespace) -> None:
+    if not os.path.isdir(args.source):
+        raise DatasetError(f"converter: there is no folder '{args.source}'.")
+    print(benchmark_converter(args.source, args.repeats, args.workers))
+
+
+def run_evaluation(args: argparse.Namespace) -> None:
+    print(benchmark_evaluation(args.images, args.detections, args.repeats))
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    args.run(args)
     return 0
 
 

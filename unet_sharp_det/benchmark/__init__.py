@@ -2,11 +2,16 @@
 
 from .data import benchmark_anchors, benchmark_converter, benchmark_evaluation
 from .models import benchmark_detectors, benchmark_necks
+from .pruning import benchmark_pruning
+from .unets import benchmark_counts, benchmark_unets
 
 __all__ = [
     "benchmark_anchors",
     "benchmark_converter",
+    "benchmark_counts",
     "benchmark_detectors",
     "benchmark_evaluation",
     "benchmark_necks",
+    "benchmark_pruning",
+    "benchmark_unets",
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from tabulate import tabulate
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def machine() -> str:
@@ -65,15 +66,32 @@ def peak_memory(step: Callable[[], object]) -> float:
     return (_status("VmHWM") - before) / 1024
 
 
+def multiply_adds(step: Callable[[], object]) -> int:
+    """Multiply-adds of the convolutions and matrix products that ``step`` runs.
+
+    Those that really run: fvcore counts in a trace, where convolutions of upsampled maps are not
+    rearranged (:func:`unet_sharp_det.modeling.layers.convolve_upsampled`).
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        step()
+    return counter.get_total_flops() // 2
+
+
 def synchronize() -> None:
     """Wait for the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def table(title: str, headers: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A Markdown table under its title and the machine's description."""
-    body = tabulate(rows, headers, tablefmt="github", floatfmt=".3f")
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence], **options) -> str:
+    """A Markdown table under its title and the machine's description.
+
+    Args:
+        title: the line above.
+        headers, rows: of the table.
+        options: of tabulate; floats have three decimals unless they say.
+    """
+    body = tabulate(rows, headers, tablefmt="github", **{"floatfmt": ".3f", **options})
     return f"{title}\n{machine()}\n\n{body}\n"
 
 
