@@ -99,6 +99,9 @@ def _add_input(cfg: CfgNode) -> None:
     cfg.INPUT.SCALE_TRAIN = []
     # Factor to resize test images by (up to INPUT.MAX_SIZE_TEST). 0: by INPUT.MIN_SIZE_TEST.
     cfg.INPUT.SCALE_TEST = 0.0
+    # Bring each image's percentiles 1 and 99.8 to 0 and 255 before all else, in training and
+    # testing.
+    cfg.INPUT.STRETCH_CONTRAST = False
     # INPUT.RANDOM_FLIP also takes "both" (horizontal and vertical, each with probability .5).
     # Rotate by 0, 90, 180 or 270 degrees with equal probability: cells have no upright side.
     cfg.INPUT.RANDOM_ROTATE90 = False

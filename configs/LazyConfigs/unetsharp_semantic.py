@@ -14,7 +14,7 @@ from fvcore.common.param_scheduler import CosineParamScheduler
 from omegaconf import OmegaConf
 
 from unet_sharp_det import UNetSharpHead
-from unet_sharp_det.data import NucleiDatasetMapper, RandomColor, RandomRotate90
+from unet_sharp_det.data import NucleiDatasetMapper, RandomColor, RandomRotate90, StretchContrast
 from unet_sharp_det.data.scale import RandomScaledCrop, ScaleBy
 from unet_sharp_det.evaluation import SemanticEvaluator
 from unet_sharp_det.modeling import HybridLoss, SkipDecoder, UNetEncoder
@@ -41,6 +41,7 @@ dataloader.train = L(build_detection_train_loader)(
     mapper=L(NucleiDatasetMapper)(
         is_train=True,
         augmentations=[
+            L(StretchContrast)(),
             L(RandomScaledCrop)(
                 scale=L(ScaleBy)(factors=[1.0], max_size=4096), crop_size=(256, 256)
             ),
@@ -62,7 +63,7 @@ dataloader.test = L(build_detection_test_loader)(
     dataset=L(get_detection_dataset_dicts)(names="dsb2018_val", filter_empty=False),
     mapper=L(NucleiDatasetMapper)(
         is_train=False,
-        augmentations=[L(ScaleBy)(factors=[1.0], max_size=4096)],
+        augmentations=[L(StretchContrast)(), L(ScaleBy)(factors=[1.0], max_size=4096)],
         image_format="${...train.mapper.image_format}",
         recompute_boxes=False,
     ),

@@ -11,7 +11,10 @@ from unet_sharp_det.data.augmentation import (
     RandomColor,
     RandomRotate90,
     Rotate90Transform,
+    StretchContrast,
 )
+from unet_sharp_det.data.mapper import build_augmentations
+from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import ConfigError
 
 HEIGHT, WIDTH = 5, 8
@@ -146,3 +149,20 @@ def test_grayscale_never_gets_an_hsv_shift(image):
 def test_values_out_of_range_are_named(changes, key):
     with pytest.raises(ConfigError, match=key):
         colour(**changes)
+
+
+def test_stretched_contrast_reaches_the_image_alone():
+    image = np.random.default_rng(0).integers(10, 41, (20, 30, 3)).astype(np.uint8)
+    labels = np.full((20, 30), 7, np.uint8)
+    stretched = T.AugInput(image, sem_seg=labels)
+    T.AugmentationList([StretchContrast()])(stretched)
+    assert (stretched.image.min(), stretched.image.max()) == (0, 255)
+    assert np.array_equal(stretched.sem_seg, labels)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_contrast_is_stretched_before_the_cut(is_train):
+    cfg = setup_cfg("", ["INPUT.STRETCH_CONTRAST", "True", "INPUT.SCALE_TEST", "1.0"])
+    assert isinstance(build_augmentations(cfg, is_train)[0], StretchContrast)
+    cfg.INPUT.STRETCH_CONTRAST = False
+    assert not isinstance(build_augmentations(cfg, is_train)[0], StretchContrast)

@@ -1,17 +1,20 @@
 """Data of microscopy images: registration (on import), reading, augmentation, mapping."""
 
-from .augmentation import RandomColor, RandomRotate90
+from .augmentation import RandomColor, RandomRotate90, StretchContrast
 from .catalog import load_coco_nuclei, register_coco_nuclei, register_dsb2018
 from .image_io import read_image
+from .label_maps import read_label_map
 from .mapper import NucleiDatasetMapper, build_augmentations
 
 __all__ = [
     "NucleiDatasetMapper",
     "RandomColor",
     "RandomRotate90",
+    "StretchContrast",
     "build_augmentations",
     "load_coco_nuclei",
     "read_image",
+    "read_label_map",
     "register_coco_nuclei",
     "register_dsb2018",
 ]

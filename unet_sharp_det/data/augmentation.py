@@ -13,9 +13,15 @@ from detectron2.data import transforms as T
 
 from unet_sharp_det.errors import ConfigError
 
-from .image_io import check_image_format
+from .image_io import check_image_format, rescale_to_uint8
 
-__all__ = ["HSVShiftTransform", "RandomColor", "RandomRotate90", "Rotate90Transform"]
+__all__ = [
+    "HSVShiftTransform",
+    "RandomColor",
+    "RandomRotate90",
+    "Rotate90Transform",
+    "StretchContrast",
+]
 
 _TO_HSV = {"BGR": cv2.COLOR_BGR2HSV, "RGB": cv2.COLOR_RGB2HSV}
 _FROM_HSV = {"BGR": cv2.COLOR_HSV2BGR, "RGB": cv2.COLOR_HSV2RGB}
@@ -161,3 +167,15 @@ class RandomColor(T.Augmentation):
             src_weight=brightness * (1 - contrast),
             dst_weight=brightness * contrast,
         )
+
+
+class StretchContrast(T.Augmentation):
+    """Bring the percentiles 1 and 99.8 of an image to 0 and 255, without chance.
+
+    Fluorescence images are dark, each in its own way. It must come before any cut: see
+    :func:`unet_sharp_det.data.image_io.rescale_to_uint8`.
+    """
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Return the stretch, which leaves all but images as it is."""
+        return T.ColorTransform(rescale_to_uint8)

@@ -13,7 +13,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
 from unet_sharp_det.semantic_labels import SemanticLabels
 
-from .augmentation import RandomColor, RandomRotate90
+from .augmentation import RandomColor, RandomRotate90, StretchContrast
 from .image_io import check_image_format, read_image
 from .label_maps import IGNORED, read_label_map
 from .scale import RandomScaledCrop, ScaleBy
@@ -192,17 +192,20 @@ def empty_instances(image_shape: tuple[int, int], with_masks: bool) -> Instances
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Build the augmentations that ``cfg.INPUT`` asks for.
 
-    For training: crop, resize, flips, quarter turns, colour; for testing: resize alone.
+    For training: contrast, crop, resize, flips, quarter turns, colour; for testing: contrast and
+    resize.
 
     Raises:
         ConfigError: a value is unusable.
     """
     config = cfg.INPUT
+    augmentations = [StretchContrast()] if config.STRETCH_CONTRAST else []
     if not is_train:
         if config.SCALE_TEST:
-            return [ScaleBy([config.SCALE_TEST], config.MAX_SIZE_TEST)]
-        return [T.ResizeShortestEdge(config.MIN_SIZE_TEST, config.MAX_SIZE_TEST, "choice")]
-    augmentations = _build_crop_and_resize(config)
+            return [*augmentations, ScaleBy([config.SCALE_TEST], config.MAX_SIZE_TEST)]
+        sizes = config.MIN_SIZE_TEST, config.MAX_SIZE_TEST
+        return [*augmentations, T.ResizeShortestEdge(*sizes, "choice")]
+    augmentations += _build_crop_and_resize(config)
     flip = look_up_option(config.RANDOM_FLIP, FLIPS, "INPUT.RANDOM_FLIP", ConfigError)
     augmentations += [T.RandomFlip(**axes) for axes in FLIPS[flip]]
     if config.RANDOM_ROTATE90:
