@@ -143,10 +143,11 @@ class UNetSharpHead(nn.Module):
         branches = self.decoder.full_size_branches
         if self.inference == "fast":
             branches = branches[-1:]
-        votes = [self._vote(branch) for branch in self.decoder(maps, branches).values()]
+        votes = [self.vote(branch) for branch in self.decoder(maps, branches).values()]
         return torch.stack(votes).mean(dim=0) if len(votes) > 1 else votes[0]
 
-    def _vote(self, branch: Branch) -> Tensor:
+    def vote(self, branch: Branch) -> Tensor:
+        """The probabilities (N, C, H, W) of one branch, at full size and gated by its CGM."""
         logits = self._enlarge(branch.logits)
         if self.labels.activation == "softmax":
             return logits.softmax(dim=1)
