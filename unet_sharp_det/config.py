@@ -48,7 +48,8 @@ def _add_unet(cfg: CfgNode) -> None:
     cfg.MODEL.UNET = CfgNode()
     # Channels of X[0,0], X[1,0], ... of build_unet_encoder, at strides 1, 2, 4, ...
     cfg.MODEL.UNET.CHANNELS = [32, 64, 128, 256, 512]
-    # Norm of its convolutions, as detectron2.layers.get_norm takes it.
+    # Norm of its convolutions: BN | SyncBN | GN (any width), or else what
+    # detectron2.layers.get_norm takes. MODEL.SEM_SEG_HEAD.NORM is the decoder's.
     cfg.MODEL.UNET.NORM = "BN"
 
 

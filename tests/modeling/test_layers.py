@@ -83,3 +83,17 @@ def test_recomputing_counts_batch_statistics_once(momentum):
     assert block[1].num_batches_tracked == 3
     for a, b in zip(block.parameters(), plain.parameters(), strict=True):
         assert torch.allclose(a.grad, b.grad, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (32, 32), (16, 16), (48, 16), (5, 1)])
+def test_group_norm_of_any_width(channels, groups, dim):
+    norm = layers.conv_block(3, channels, norm="GN", dim=dim)[1]
+    assert isinstance(norm, nn.GroupNorm)
+    assert norm.num_groups == groups
+    assert norm(torch.randn(1, channels, *[1] * dim)).isfinite().all()
+
+
+@pytest.mark.parametrize(("dim", "kind"), [(2, nn.BatchNorm2d), (3, nn.BatchNorm3d)])
+def test_batch_norm_is_of_the_dimension(dim, kind):
+    assert isinstance(layers.conv_block(3, 4, norm="BN", dim=dim)[1], kind)

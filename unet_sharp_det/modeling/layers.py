@@ -20,6 +20,12 @@ INTERPOLATION = {
 }
 
 
+_NORMS = {
+    ("BN", 3): nn.BatchNorm3d,
+    **dict.fromkeys((("GN", 2), ("GN", 3)), lambda n: nn.GroupNorm(math.gcd(32, n), n)),
+}
+
+
 def conv_block(
     in_channels: int, out_channels: int, *, norm, dim: int = 2, bias: bool | None = None
 ) -> nn.Sequential:
@@ -27,11 +33,12 @@ def conv_block(
 
     Args:
         in_channels, out_channels: of the convolution.
-        norm: as :func:`detectron2.layers.get_norm` takes it; "BN" is BatchNorm3d in 3D.
+        norm: as :func:`detectron2.layers.get_norm` takes it, in 3D too; "GN" has 32 groups, or as
+            many as divide both 32 and the channels.
         dim: 2 or 3.
         bias: whether the convolution has one. None: exactly if there is no norm.
     """
-    norm_layer = get_norm(nn.BatchNorm3d if norm == "BN" and dim == 3 else norm, out_channels)
+    norm_layer = get_norm(_NORMS.get((norm, dim), norm), out_channels)
     bias = norm_layer is None if bias is None else bias
     conv = CONV[dim](in_channels, out_channels, 3, padding=1, bias=bias)
     weight_init.c2_msra_fill(conv)
