@@ -123,7 +123,8 @@ def plot_grid(
         channel: of semantic runs. None: the first one.
 
     Raises:
-        UserError: if a file is missing or malformed, or an image is unknown.
+        UserError: if a file is missing or malformed, an image is unknown, or the runs were
+            evaluated on another data set.
     """
     check_format(output)
     look_up_option(dataset, DatasetCatalog.list(), "--dataset", DatasetError)
@@ -132,6 +133,7 @@ def plot_grid(
     if judge.is_semantic and channel is None:
         channel = next(iter(judge.labels()[1]))
     records = {str(record["image_id"]): record for record in DatasetCatalog.get(dataset)}
+    _check_same_images(found, records, dataset)
     values = values_of_runs(found, "IoU", channel)
     _check_known(values[0], records, dataset)
     chosen = choose_images(images, values, records)
@@ -318,6 +320,13 @@ def save_figure(figure: Figure, output) -> None:
     """Write a figure in the format of the path's suffix, atomically."""
     with atomic_path(output) as temporary:
         figure.savefig(temporary, dpi=_DPI)
+
+
+def _check_same_images(runs: Sequence[RunResults], records: dict[str, dict], dataset: str) -> None:
+    names = {image_id: Path(record["file_name"]).name for image_id, record in records.items()}
+    for run in runs:
+        remedy = f"give --dataset the one it was evaluated on, or evaluate it on {dataset}."
+        run.check_same_images(names, dataset, remedy)
 
 
 def _check_known(values: dict[str, float], records: dict[str, dict], dataset: str) -> None:

@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +88,36 @@ class RunResults:
         """
         look_up_option(metric, METRICS, "--metric")
         by_image = defaultdict(list)
-        for row in self._read_rows(metric, channel):
+        for row in self._rows_of(metric, channel):
             by_image[row["image_id"]].append(self._number(row, metric))
         return {image_id: float(np.mean(values)) for image_id, values in by_image.items()}
+
+    def file_names(self) -> dict[str, str]:
+        """Read the base name of each image's file; a table without ``file_name`` has none.
+
+        Raises:
+            UserError: if the file is malformed, or has no image.
+        """
+        rows = [row for row in self._read_rows("image_id") if row.get("file_name")]
+        return {row["image_id"]: Path(row["file_name"]).name for row in rows}
+
+    def check_same_images(self, names: dict[str, str], other: str, remedy: str) -> None:
+        """Check that images of the same id are of the same base name: each split counts from 1.
+
+        Args:
+            names: the base name of each image of a data set or of another run.
+            other: what the message calls that.
+            remedy: what the user can do.
+
+        Raises:
+            UserError: if an image is another one there.
+        """
+        for image_id, name in self.file_names().items():
+            if names.get(image_id, name) != name:
+                raise UserError(
+                    f"{self.run} was evaluated on another data set: its image {image_id} is "
+                    f"{name}, in {other} it is {names[image_id]}; {remedy}"
+                )
 
     def masks(self, channel: str | None = None) -> dict[str, list[dict]]:
         """Read the predicted masks, as RLEs whose union is the foreground; images may lack.
@@ -151,15 +179,18 @@ class RunResults:
         foreground, valid = labels.encode(label_map[None])
         return foreground[0, channels[channel]].numpy(), valid[0, 0].numpy()
 
-    def _read_rows(self, metric: str, channel: str | None) -> list[dict]:
+    def _read_rows(self, *needed: str) -> list[dict]:
         with open(self.images_file, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
-        needed = {"image_id", metric} | ({"channel"} if self.is_semantic else set())
-        missing = sorted(needed - set(reader.fieldnames or ()))
+        missing = sorted(set(needed) - set(reader.fieldnames or ()))
         if missing or not rows:
             lack = f"the columns {missing}" if missing else "rows: no image was evaluated"
             raise UserError(f"{self.images_file}: it lacks {lack}. {_remedy(self.run)}")
+        return rows
+
+    def _rows_of(self, metric: str, channel: str | None) -> list[dict]:
+        rows = self._read_rows("image_id", metric, *(["channel"] if self.is_semantic else []))
         if channel is None or not self.is_semantic:
             return rows
         channels = list(dict.fromkeys(row["channel"] for row in rows))
@@ -219,8 +250,11 @@ def values_of_runs(
     """Read :meth:`RunResults.values` of runs on the same images.
 
     Raises:
-        UserError: if a run lacks an image that another one has.
+        UserError: if a run lacks an image that another one has, or has another one of its id.
     """
+    for first, second in combinations(runs, 2):
+        remedy = "give --dataset one that both were evaluated on, or evaluate them on the same."
+        second.check_same_images(first.file_names(), str(first.run), remedy)
     values = [run.values(metric, channel) for run in runs]
     everything = list(dict.fromkeys(image_id for found in values for image_id in found))
     for run, found in zip(runs, values, strict=True):
