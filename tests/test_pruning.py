@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from detectron2.modeling import build_model
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
@@ -20,7 +21,8 @@ def config(repository):
     """A function (*options) that gives the config of the instant test."""
 
     def setup(*options):
-        return setup_cfg(str(repository / INSTANT), ["MODEL.DEVICE", "cpu", *options])
+        norms = ["MODEL.UNET.NORM", "BN", "MODEL.SEM_SEG_HEAD.NORM", "BN"]
+        return setup_cfg(str(repository / INSTANT), ["MODEL.DEVICE", "cpu", *norms, *options])
 
     return setup
 
@@ -125,6 +127,34 @@ def test_levels_that_there_are_not(config, options, level, message):
         prune_config(config(*options), level)
 
 
+@torch.no_grad()
+def test_a_pruned_network_pads_as_the_whole_one(config):
+    features = "['res1', 'res2', 'res3', 'res4']"
+    cfg = config(
+        *("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "resnet18"),
+        *("MODEL.TIMM.NORM", "BN", "MODEL.TIMM.OUT_FEATURES", features),
+        *("MODEL.SEM_SEG_HEAD.IN_FEATURES", features),
+        *("MODEL.SEM_SEG_HEAD.NODE_CHANNELS", "[4, 4, 8, 8]", "MODEL.SEM_SEG_HEAD.NORM", "GN"),
+        *("MODEL.SEM_SEG_HEAD.CGM.ENABLED", "False"),
+    )
+    whole = build_model(cfg).eval()
+    small = pruned(whole, cfg, 1)
+    assert small.backbone.size_divisibility == whole.backbone.size_divisibility == 16
+    sample = record(60, 52)
+    images = (sample["image"][None] - whole.pixel_mean) / whole.pixel_std
+    padded = F.pad(images, (0, 12, 0, 4))
+    head = whole.sem_seg_head
+    branches = head.decoder(list(whole.backbone(padded).values()), [(0, 1)])
+    expected = head.vote(branches[0, 1])[0, :, :60, :52]
+    assert torch.equal(small([sample])[0]["sem_seg"], expected)
+
+
+@pytest.mark.parametrize("supervision", ["none", "de"])
+def test_accurate_averages_what_was_trained(config, supervision):
+    cfg = prune_config(config(SUPERVISION, supervision), 4, "accurate")
+    assert cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION == "none"
+
+
 def test_unknown_mode(config):
     with pytest.raises(ConfigError, match="accurate, fast"):
         prune_config(config(), 2, "quick")
@@ -141,6 +171,9 @@ class TestTool:
         done = run_tool("tools/prune_model.py", tmp_path / "model_final.pth", "--level", "2")
         assert done.returncode == 0, done.stderr[-2000:]
         small_cfg = setup_cfg(str(tmp_path / "model_final_L2.yaml"))
+        assert small_cfg.OUTPUT_DIR == str(tmp_path / "model_final_L2")
+        assert small_cfg.MODEL.DEVICE == cfg.MODEL.DEVICE
+        assert small_cfg.SOLVER.AMP.ENABLED == cfg.SOLVER.AMP.ENABLED
         small = build_model(small_cfg)
         SkipCheckpointer(small).load(small_cfg.MODEL.WEIGHTS)
         count = sum(p.numel() for p in small.parameters())

@@ -3,8 +3,8 @@
 
 tools/prune_model.py output/model_best.pth --level 2
     writes output/model_best_L2.pth and output/model_best_L2.yaml, to be used as
-    tools/train_net.py --eval-only --config-file output/model_best_L2.yaml \\
-        MODEL.WEIGHTS output/model_best_L2.pth
+    tools/train_net.py --eval-only --config-file output/model_best_L2.yaml
+    whose results go to output/model_best_L2/
 
 In eval mode the output is, bit for bit, that of branch X[0,k] of the whole network (or with
 --mode accurate the mean of the branches up to it). The training needs a branch there:
@@ -20,7 +20,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
-from unet_sharp_det.engine import fall_back_to_cpu, setup_cfg
+from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import ConfigError, run_cli
 from unet_sharp_det.files import atomic_path, write_text
 from unet_sharp_det.pruning import prune_config, pruned_weights
@@ -44,7 +44,7 @@ def main() -> int:
     args = parse_args()
     cfg = load_config(args.config_file or args.checkpoint.parent / "config.yaml")
     pruned_cfg = prune_config(cfg, args.level, args.mode)
-    whole, pruned = build_model(cfg), build_model(pruned_cfg)
+    whole, pruned = build_on_cpu(cfg), build_on_cpu(pruned_cfg)
     SkipCheckpointer(whole).load(str(args.checkpoint))
     pruned.load_state_dict(pruned_weights(whole.state_dict(), pruned))
     folder = args.output_dir or args.checkpoint.parent
@@ -52,6 +52,8 @@ def main() -> int:
     with atomic_path(path) as temporary:
         torch.save({"model": pruned.state_dict()}, temporary)
     pruned_cfg.MODEL.WEIGHTS = str(path)
+    # Not the training's, whose config and results an evaluation would overwrite.
+    pruned_cfg.OUTPUT_DIR = str(path.with_suffix(""))
     write_text(path.with_suffix(".yaml"), pruned_cfg.dump())
     print(f"{path} and {path.with_suffix('.yaml').name}: {count(pruned)} of {count(whole)}")
     return 0
@@ -60,9 +62,13 @@ def main() -> int:
 def load_config(path: Path) -> CfgNode:
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: give the training's config by --config-file.")
-    cfg = setup_cfg(str(path))
-    fall_back_to_cpu(cfg)
-    return cfg
+    return setup_cfg(str(path))
+
+
+def build_on_cpu(cfg: CfgNode) -> nn.Module:
+    cfg = cfg.clone()
+    cfg.MODEL.DEVICE = "cpu"
+    return build_model(cfg)
 
 
 def count(model: nn.Module) -> str:

@@ -5,8 +5,11 @@ One machine:        tools/train_net.py --config-file C.yaml --num-gpus 2 OUTPUT_
 torchrun:           torchrun --nproc-per-node 2 tools/train_net.py --config-file C.yaml
 Go on after a stop: tools/train_net.py --config-file C.yaml --resume
 Evaluate only:      tools/train_net.py --config-file C.yaml --eval-only MODEL.WEIGHTS model.pth
-... pruned to L_2:  the same with TEST.PRUNE_TO_LEVEL 2 MODEL.SEM_SEG_HEAD.INFERENCE fast
+... pruned to L_2:  the same with TEST.PRUNE_TO_LEVEL 2 MODEL.SEM_SEG_HEAD.INFERENCE fast; its
+                    results go to OUTPUT_DIR/L2
 """
+
+import os
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup
@@ -23,6 +26,10 @@ def setup(args) -> CfgNode:
     cfg = setup_cfg(args.config_file, args.opts)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="unet_sharp_det")
     fall_back_to_cpu(cfg)
+    level = cfg.TEST.PRUNE_TO_LEVEL
+    if args.eval_only and level:
+        cfg = prune_config(cfg, level, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
+        cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, f"L{level}")
     cfg.freeze()
     default_setup(cfg, args)
     return cfg
@@ -39,8 +46,6 @@ def main(args) -> None:
 
 
 def evaluate(cfg: CfgNode) -> None:
-    if cfg.TEST.PRUNE_TO_LEVEL:
-        cfg = prune_config(cfg, cfg.TEST.PRUNE_TO_LEVEL, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
     model = NucleiTrainer.build_model(cfg)
     SkipCheckpointer(model, partial=cfg.MODEL.WEIGHTS_PARTIAL).load(cfg.MODEL.WEIGHTS)
     NucleiTrainer.test(cfg, model)

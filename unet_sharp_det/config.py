@@ -40,6 +40,8 @@ def _add_timm(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
     # Features to return, of res1 (stride 2) .. res5 (stride 32).
     cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    # Images are padded to a multiple of this many pixels. 0: of the largest stride.
+    cfg.MODEL.TIMM.SIZE_DIVISIBILITY = 0
     # FrozenBN: batch statistics stay as loaded | BN: they train | SyncBN | GN.
     cfg.MODEL.TIMM.NORM = "FrozenBN"
 
@@ -118,7 +120,7 @@ def _add_input(cfg: CfgNode) -> None:
 
 
 def _add_training(cfg: CfgNode) -> None:
-    # Optimizer: SGD | AdamW.
+    # Optimizer: SGD | AdamW | Adam (WEIGHT_DECAY is part of its gradient).
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Metric whose best checkpoint is kept as model_best.pth, as <task>/<metric>; "" keeps none.
     cfg.TEST.BEST_METRIC = "segm/AP"

@@ -35,10 +35,14 @@ def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
     kept = list(head.IN_FEATURES[: level + 1])
     pruned.MODEL.SEM_SEG_HEAD.IN_FEATURES = kept
     pruned.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = list(head.NODE_CHANNELS[: level + 1])
-    pruned.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "in" if inference == "accurate" else "none"
+    averages = inference == "accurate" and head.DEEP_SUPERVISION in ("in", "all")
+    pruned.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "in" if averages else "none"
     pruned.MODEL.SEM_SEG_HEAD.INFERENCE = inference
     pruned.MODEL.UNET.CHANNELS = list(cfg.MODEL.UNET.CHANNELS[: level + 1])
     pruned.MODEL.TIMM.OUT_FEATURES = [f for f in cfg.MODEL.TIMM.OUT_FEATURES if f in kept]
+    pruned.MODEL.TIMM.SIZE_DIVISIBILITY = cfg.MODEL.TIMM.SIZE_DIVISIBILITY or max(
+        2 ** int(name.removeprefix("res")) for name in cfg.MODEL.TIMM.OUT_FEATURES
+    )
     pruned.TEST.PRUNE_TO_LEVEL = 0
     return pruned
 

@@ -5,7 +5,8 @@ losses and metrics. :class:`SemanticLabels` says which labels there may be, whic
 make, and how channels become a prediction; data, losses and evaluation all ask it.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -98,8 +99,8 @@ class SemanticLabels:
             DatasetError: naming ``where``, the labels and what is allowed.
         """
         known = {*self.allowed, self.ignore_value}
-        unknown = sorted(set(torch.unique(labels).tolist()) - known)
-        if unknown:
+        if not _isin(labels, known).all():
+            unknown = sorted(set(torch.unique(labels).tolist()) - known)
             raise DatasetError(
                 f"{where}: holds the labels {unknown[:5]}, but MODEL.SEM_SEG_HEAD knows "
                 f"{sorted(self.allowed)} and {self.ignore_value} to ignore (NUM_CLASSES "
@@ -117,9 +118,7 @@ class SemanticLabels:
             bool (N, C, H, W): where each channel holds; and bool (N, 1, H, W): the pixels that
             count.
         """
-        channels = []
-        for members in self.members:
-            channels.append(torch.isin(labels, torch.tensor(members, device=labels.device)))
+        channels = [_isin(labels, members) for members in self.members]
         valid = labels != self.ignore_value
         return torch.stack(channels, dim=1) & valid[:, None], valid[:, None]
 
@@ -143,3 +142,8 @@ class SemanticLabels:
             later = targets.flip(1).cumsum(1).flip(1) - targets.int()
             targets = targets & (later == 0)
         return targets, pool((~valid).float(), size) == 0
+
+
+def _isin(labels: Tensor, members: Iterable[int]) -> Tensor:
+    """``torch.isin`` without a tensor to copy to the labels' device."""
+    return functools.reduce(torch.logical_or, (labels == member for member in members))

@@ -60,24 +60,25 @@ def scheme_names() -> list[str]:
     return list(_SCHEMES)
 
 
-def resolve_scheme(name: str) -> str:
+def resolve_scheme(name: str, key: str = "SKIP_SCHEME") -> str:
     """Return the canonical name of a scheme.
 
     Args:
         name: a canonical name or alias, upper or lower case.
+        key: the config key that it comes from, for messages.
 
     Raises:
         SchemeError: the name is unknown, or empty, as YAML makes it of an unquoted ``#``.
     """
     if name is None or name == "":
         raise SchemeError(
-            "MODEL.FPN.SKIP_SCHEME is empty. YAML reads an unquoted # as a comment: write "
+            f"{key} is empty. YAML reads an unquoted # as a comment: write "
             "'SKIP_SCHEME: unetsharp', or \"#\" in quotes. "
             f"Available: {', '.join(scheme_names())}."
         )
-    key = str(name).lower()
-    look_up_option(key, _ALIASES, "MODEL.FPN.SKIP_SCHEME", SchemeError)
-    return _ALIASES[key]
+    alias = str(name).lower()
+    look_up_option(alias, _ALIASES, key, SchemeError)
+    return _ALIASES[alias]
 
 
 def build_table(scheme: str, depth: int) -> Table:

@@ -1,4 +1,4 @@
-"""Semantic training as a user runs it: it learns, is pruned, agrees over workers, tells mistakes."""
+"""Semantic training as a user runs it: it learns, is pruned, agrees over workers, tells errors."""
 
 import json
 import subprocess
@@ -71,10 +71,12 @@ def test_trained_evaluated_and_pruned(run_tool, repository, tmp_path):
     assert set(metrics["metrics"]) >= {"IoU_image_mean", "Dice_pooled", "IoU_two_class_pooled"}
 
     options += ["--eval-only", "MODEL.WEIGHTS", tmp_path / "model_final.pth"]
-    options += ["OUTPUT_DIR", tmp_path / "pruned", "TEST.PRUNE_TO_LEVEL"]
+    options += ["OUTPUT_DIR", tmp_path, "TEST.PRUNE_TO_LEVEL"]
+    config = (tmp_path / "config.yaml").read_text()
     done = run_tool("tools/train_net.py", *options, "2")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "pruned" / "inference" / "semantic_per_image.csv").is_file()
+    assert (tmp_path / "L2" / "inference" / "semantic_per_image.csv").is_file()
+    assert (tmp_path / "config.yaml").read_text() == config
 
     done = run_tool("tools/train_net.py", *options, "5")
     assert done.returncode == 2

@@ -120,7 +120,7 @@ class TestBadInput:
             (["DATASETS.TRAIN", "('dsb2018_test',)"], "holds no image"),
             (["MODEL.FPN.SKIP_SCHEME", "unetsharpp"], "Did you mean 'unetsharp'"),
             (["MODEL.FPN.SKIP_SCHEM", "fpn"], "Did you mean 'MODEL.FPN.SKIP_SCHEME'"),
-            (["SOLVER.OPTIMIZER", "Adam"], "Did you mean 'AdamW'"),
+            (["SOLVER.OPTIMIZER", "AdmW"], "Did you mean 'AdamW'"),
             (["MODEL.WEIGHTS", "nowhere.pth"], "there is no file 'nowhere.pth'"),
         ],
     )

@@ -5,7 +5,7 @@ import torch
 from literal_unetsharp import LiteralUNetSharp
 from torch import nn
 
-from unet_sharp_det.errors import ConfigError, DatasetError
+from unet_sharp_det.errors import ConfigError, DatasetError, SchemeError, UserError
 from unet_sharp_det.modeling import SkipUNet
 from unet_sharp_det.skip_schemes import scheme_names
 
@@ -208,6 +208,11 @@ def test_an_overfitted_image():
     assert iou > 0.85
 
 
+def test_a_volume_too_small_is_told():
+    with pytest.raises(UserError, match="need 4 on every side"):
+        tiny(dim=3, depth=3)(torch.randn(1, 1, 8, 3, 8))
+
+
 def test_unknown_labels_are_told():
     with pytest.raises(DatasetError, match=r"holds the labels \[2\].*Raise NUM_CLASSES"):
         tiny()(torch.randn(1, 3, 32, 32), torch.full((1, 32, 32), 2))
@@ -217,6 +222,7 @@ def test_unknown_labels_are_told():
     ("options", "message"),
     [
         ({"dim": 4}, "2 or 3 dimensions"),
+        ({"dim": 3, "channels": [4] * 6}, "6 levels, V-Net's convs are of 5"),
         ({"deep_supervision": "al"}, "Did you mean 'all'"),
         ({"inference": "quick"}, "accurate, fast"),
         ({"node_channels": [1, 2]}, "2 numbers for 5 levels"),
@@ -226,3 +232,8 @@ def test_unknown_labels_are_told():
 def test_bad_options(options, message):
     with pytest.raises(ConfigError, match=message):
         tiny(**options)
+
+
+def test_a_wrong_scheme_names_the_head_s_key():
+    with pytest.raises(SchemeError, match="MODEL.SEM_SEG_HEAD.SKIP_SCHEME: 'unet4'"):
+        tiny("unet4")

@@ -121,7 +121,7 @@ def check_identity(whole: nn.Module, pruned: nn.Module, level: int, record: dict
         features = whole.backbone(images)
         branches = head.decoder([features[name] for name in head.in_features], [(0, level)])
         expected = head.vote(branches[(0, level)])
-        found = _probabilities(pruned, images)
+        found = _probabilities(pruned, _preprocess(pruned, record))
     if not torch.equal(found, expected):
         difference = (found - expected).abs().max().item()
         raise RuntimeError(

@@ -23,6 +23,8 @@ from .launch import distribute
 
 logger = logging.getLogger(__name__)
 
+_ADAPTIVE = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
+
 
 class NucleiTrainer(DefaultTrainer):
     """DefaultTrainer with nuclei data, AdamW, the best checkpoint, and CPU workers."""
@@ -79,8 +81,9 @@ class NucleiTrainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD or AdamW, by ``SOLVER.OPTIMIZER``, with detectron2's groups and gradient clipping."""
-        look_up_option(cfg.SOLVER.OPTIMIZER, ("SGD", "AdamW"), "SOLVER.OPTIMIZER", ConfigError)
+        """By ``SOLVER.OPTIMIZER``, with detectron2's parameter groups and gradient clipping."""
+        options = ("SGD", *_ADAPTIVE)
+        look_up_option(cfg.SOLVER.OPTIMIZER, options, "SOLVER.OPTIMIZER", ConfigError)
         if cfg.SOLVER.OPTIMIZER == "SGD":
             return build_optimizer(cfg, model)
         params = get_default_optimizer_params(
@@ -90,8 +93,8 @@ class NucleiTrainer(DefaultTrainer):
             bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
             weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
         )
-        adamw = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
-        return adamw(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+        optimizer = maybe_add_gradient_clipping(cfg, _ADAPTIVE[cfg.SOLVER.OPTIMIZER])
+        return optimizer(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):

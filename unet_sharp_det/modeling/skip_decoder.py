@@ -98,7 +98,7 @@ class SkipDecoder(nn.Module):
             raise ConfigError(
                 f"SEM_SEG_HEAD.NODE_CHANNELS has {len(node_channels)} numbers for {depth} levels."
             )
-        self.scheme = resolve_scheme(scheme)
+        self.scheme = resolve_scheme(scheme, "MODEL.SEM_SEG_HEAD.SKIP_SCHEME")
         table = build_table(self.scheme, depth)
         self.branches = branch_nodes(table, depth, deep_supervision)
         recipe = RECIPES.get((self.scheme, edge), DecoderRecipe())

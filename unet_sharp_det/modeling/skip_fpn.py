@@ -100,7 +100,7 @@ class SkipFPN(Backbone):
         look_up_option(skip_fuse, ("auto", "cat", "add"), "MODEL.FPN.SKIP_FUSE", ConfigError)
         look_up_option(fuse_type, ("sum", "avg"), "MODEL.FPN.FUSE_TYPE", ConfigError)
 
-        self.scheme = resolve_scheme(scheme)
+        self.scheme = resolve_scheme(scheme, "MODEL.FPN.SKIP_SCHEME")
         self.bottom_up = bottom_up
         self.in_features = tuple(in_features)
         self.top_block = top_block

@@ -9,14 +9,16 @@ from ..semantic_labels import SemanticLabels
 from .losses import HybridLoss
 from .sem_seg_head import UNetSharpHead
 from .skip_decoder import SkipDecoder
-from .unet_encoder import UNET_CHANNELS, VNET_CHANNELS, VNET_CONVS, UNetEncoder, VNetEncoder
+from .unet_encoder import UNET_CHANNELS, VNET_CHANNELS, UNetEncoder, VNetEncoder
 
 
 class SkipUNet(nn.Module):
     """UNet, UNet++, UNet 3+ or UNet# on the papers' encoder, in 2D, or V-Net likewise in 3D.
 
     The modules are named as in ``SemanticSegmentor``, so that ``checkpoint["model"]`` of a training
-    by ``tools/train_net.py`` loads here.
+    by ``tools/train_net.py`` loads here. It must then be fed as that training was: with the configs
+    of this package, ``(rescale_to_uint8(rgb) - 127.5) / 127.5`` of the whole image, where
+    :func:`unet_sharp_det.data.image_io.rescale_to_uint8` is ``INPUT.STRETCH_CONTRAST``.
 
     Example::
 
@@ -61,9 +63,7 @@ class SkipUNet(nn.Module):
         if dim == 2:
             self.backbone = UNetEncoder(in_channels or 3, channels or UNET_CHANNELS, norm)
         elif dim == 3:
-            channels = channels or VNET_CHANNELS
-            convs = VNET_CONVS[: len(channels)]
-            self.backbone = VNetEncoder(in_channels or 1, channels, convs)
+            self.backbone = VNetEncoder(in_channels or 1, channels or VNET_CHANNELS)
         else:
             raise ConfigError(f"dim is {dim}, but images have 2 or 3 dimensions.")
         labels = SemanticLabels(num_classes, activation, regions, ignore_value)

@@ -31,6 +31,7 @@ class TimmBackbone(Backbone):
         norm: str = "BN",
         freeze_at: int = 0,
         in_channels: int = 3,
+        size_divisibility: int = 0,
     ):
         """
         Args:
@@ -42,6 +43,7 @@ class TimmBackbone(Backbone):
             freeze_at: as in detectron2's ResNet, parameters up to ``res<freeze_at>`` do not
                 train; below 1 all train.
             in_channels: channels of the images.
+            size_divisibility: what images are padded to a multiple of; 0: the largest stride.
 
         Raises:
             ConfigError: unknown model, feature or norm, or a model without feature maps.
@@ -50,6 +52,7 @@ class TimmBackbone(Backbone):
         look_up_option(name, timm.list_models(), "MODEL.TIMM.NAME", ConfigError)
         look_up_option(norm, _NORMS, "MODEL.TIMM.NORM", ConfigError)
         self.timm_name = name
+        self._size_divisibility = size_divisibility
         self._strides, self._channels = _feature_info(name)
         for feature in out_features:
             look_up_option(feature, self._strides, "MODEL.TIMM.OUT_FEATURES", ConfigError)
@@ -65,7 +68,8 @@ class TimmBackbone(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        return max(self._strides[feature] for feature in self._out_features)
+        largest = max(self._strides[feature] for feature in self._out_features)
+        return self._size_divisibility or largest
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """
@@ -131,6 +135,7 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
         norm=cfg.MODEL.TIMM.NORM,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
         in_channels=input_shape.channels,
+        size_divisibility=cfg.MODEL.TIMM.SIZE_DIVISIBILITY,
     )
 
 

@@ -7,6 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
+from ..errors import ConfigError, UserError
 from .layers import conv_block
 
 UNET_CHANNELS = (32, 64, 128, 256, 512)
@@ -85,9 +86,16 @@ class VNetEncoder(_StagedEncoder):
             in_channels: channels of the volumes, whose sides must be 2^(levels-1) or more.
             channels: of the levels, finest first.
             convs: number of 5x5x5 convolutions of each level.
+
+        Raises:
+            ConfigError: there are more levels than numbers of convolutions.
         """
+        if len(channels) > len(convs):
+            raise ConfigError(
+                f"channels has {len(channels)} levels, V-Net's convs are of {len(convs)}: {convs}."
+            )
         stages = []
-        for level, (width, count) in enumerate(zip(channels, convs, strict=True)):
+        for level, (width, count) in enumerate(zip(channels, convs, strict=False)):
             before = channels[level - 1] if level else in_channels
             blocks = [_vnet_block(before, width, kernel_size=2, stride=2)] if level else []
             first = width if level else in_channels
@@ -95,6 +103,16 @@ class VNetEncoder(_StagedEncoder):
             blocks += [_vnet_block(n, width, kernel_size=5, padding=2) for n in widths]
             stages.append(nn.Sequential(*blocks))
         super().__init__(stages, channels)
+
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        least = 2 ** (len(self.stages) - 1)
+        if min(x.shape[2:]) < least:
+            raise UserError(
+                f"a volume of {tuple(x.shape[2:])} voxels is too small: {len(self.stages)} levels "
+                f"need {least} on every side. Pad it, or give fewer channels."
+            )
+        return super().forward(x)
 
 
 def _vnet_block(in_channels: int, out_channels: int, **options) -> nn.Sequential:
