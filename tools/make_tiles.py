@@ -8,7 +8,8 @@ tools/make_tiles.py slides.json --image-root slides --output tiles --size 512 --
 
 The output has the layout of prepare_dsb2018.py's: the first example and the same with
 dsb2018_val.json, followed by DETECTRON2_DATASETS=datasets/tiles tools/train_net.py ..., trains on
-tiles. Those of other data sets are registered by register_coco_nuclei, as GETTING_STARTED.md says.
+tiles. The configs of the U-Nets stretch contrast, which has to be done before the cut: give
+--stretch-contrast here and INPUT.STRETCH_CONTRAST False there. Those of other data sets are registered by register_coco_nuclei, as GETTING_STARTED.md says.
 """
 
 import argparse
@@ -44,6 +45,12 @@ def parse_args(argv=None) -> argparse.Namespace:
         "are left out at random (default: keep all)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of that draw (default: 0)")
+    parser.add_argument(
+        "--stretch-contrast",
+        action="store_true",
+        help="bring each image's percentiles 1 and 99.8 to 0 and 255 before it is cut; then train "
+        "with INPUT.STRETCH_CONTRAST False, which would stretch each tile",
+    )
     return parser.parse_args(argv)
 
 
@@ -60,6 +67,7 @@ def main(argv=None) -> int:
         stride=args.stride,
         empty_share=args.empty_share,
         seed=args.seed,
+        stretch_contrast=args.stretch_contrast,
     )
     print_counts(tiling)
     print(f"written to {args.output}")

@@ -9,6 +9,7 @@ import pycocotools.mask as mask_util
 import pytest
 
 from unet_sharp_det.data import load_coco_nuclei, read_image
+from unet_sharp_det.data.image_io import rescale_to_uint8
 from unet_sharp_det.data.label_maps import read_label_map, union_mask
 from unet_sharp_det.data.tiles import make_tiles
 from unet_sharp_det.errors import DatasetError, UserError
@@ -310,3 +311,17 @@ def test_tool(repository, converted_sample, tmp_path, capsys):
     assert lines[1] == ["8", "cut", "96", "27"]
     assert lines[2] == ["kept", "54", "27"]
     assert len(list((tmp_path / "out" / "semantic").iterdir())) == 54
+
+
+def test_contrast_is_stretched_over_the_whole_image(dataset, tmp_path):
+    """A dim half stays dim: stretched by itself, its noise would fill the range."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 10, (16, 32, 3), dtype=np.uint8)
+    pixels[:, 16:] = generator.integers(60, 100, (16, 16, 3))
+    dataset.add("a.png", (16, 32), [rle(disk((16, 32), 8, 24, 4))], pixels)
+    dataset.cut(tmp_path / "output", size=16, stretch_contrast=True)
+    dim, bright = (
+        cv2.imread(str(tmp_path / "output" / "images" / f"a_y0_x{left}.png")) for left in (0, 16)
+    )
+    assert np.array_equal(np.hstack([dim, bright]), rescale_to_uint8(pixels))
+    assert dim.max() < 30 < 240 < bright.max()

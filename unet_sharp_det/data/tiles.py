@@ -16,7 +16,7 @@ from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.files import atomic_path, write_json
 
 from .catalog import load_coco_nuclei
-from .image_io import read_image
+from .image_io import read_image, rescale_to_uint8
 from .label_maps import read_label_map
 
 
@@ -64,6 +64,7 @@ def make_tiles(
     stride: int | None = None,
     empty_share: float | None = None,
     seed: int = 0,
+    stretch_contrast: bool = False,
 ) -> Tiling:
     """Cut every image into tiles, and write them as a data set of their own.
 
@@ -85,6 +86,9 @@ def make_tiles(
         empty_share: wanted share of empty tiles, above 0 and below 1: tiles of the kind that is
             too frequent are left out at random. None: keep all.
         seed: of the draw.
+        stretch_contrast: bring each image's percentiles 1 and 99.8 to 0 and 255 before it is cut,
+            as ``INPUT.STRETCH_CONTRAST`` does. Tiles of one image must not be stretched one by one:
+            the noise of an empty one would look like objects. So leave that key off on tiles.
 
     Raises:
         DatasetError: the data set is unusable, lacks masks, has label maps for some images only,
@@ -101,7 +105,8 @@ def make_tiles(
     chosen = flat if empty_share is None else _draw(flat, empty_share, seed)
     kept = {tile.file_name for tile in chosen}
     for record, all_of_image in zip(records, tiles, strict=True):
-        _write_images(Path(output), record, [t for t in all_of_image if t.file_name in kept])
+        of_image = [t for t in all_of_image if t.file_name in kept]
+        _write_images(Path(output), record, of_image, stretch_contrast)
     write_json(Path(output, "annotations", Path(json_file).name), _to_coco(chosen, categories))
     empty = [sum(tile.empty for tile in group) for group in (flat, chosen)]
     return Tiling(len(records), len(flat), empty[0], len(chosen), empty[1])
@@ -279,7 +284,7 @@ def _draw(tiles: list[Tile], share: float, seed: int) -> list[Tile]:
     return [tiles[index] for index in sorted(kept)]
 
 
-def _write_images(output: Path, record: dict, tiles: list[Tile]) -> None:
+def _write_images(output: Path, record: dict, tiles: list[Tile], stretch_contrast: bool) -> None:
     if not tiles:
         return
     image = read_image(record["file_name"], "BGR")
@@ -289,6 +294,8 @@ def _write_images(output: Path, record: dict, tiles: list[Tile]) -> None:
             f"{record['file_name']}: has (height, width) {image.shape[:2]}, but the json file says "
             f"{shape}."
         )
+    if stretch_contrast:
+        image = rescale_to_uint8(image)
     labels = read_label_map(record) if "sem_seg_file_name" in record else None
     for tile in tiles:
         _write_png(output / tile.file_name, image[tile.rows, tile.columns])
