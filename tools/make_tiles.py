@@ -9,7 +9,8 @@ tools/make_tiles.py slides.json --image-root slides --output tiles --size 512 --
 The output has the layout of prepare_dsb2018.py's: the first example and the same with
 dsb2018_val.json, followed by DETECTRON2_DATASETS=datasets/tiles tools/train_net.py ..., trains on
 tiles. The configs of the U-Nets stretch contrast, which has to be done before the cut: give
---stretch-contrast here and INPUT.STRETCH_CONTRAST False there. Those of other data sets are registered by register_coco_nuclei, as GETTING_STARTED.md says.
+--stretch-contrast here and INPUT.STRETCH_CONTRAST False there. Those of other data sets are
+registered by register_coco_nuclei, as GETTING_STARTED.md says.
 """
 
 import argparse
