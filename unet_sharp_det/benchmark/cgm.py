@@ -38,9 +38,9 @@ TILINGS = {
 
 # Beside the config file's: what makes a CPU train in minutes (small images and widths, the cheaper
 # order of a convolved edge, no changes of colour), and no evaluation but the last one. CGM's loss
-# at its full weight starts with 4 to 8 times the gradient in encoder and grid that Lovasz has, which
-# leads among the other terms; with BatchNorm, seed 0 ended at an IoU of 21 for 50 without CGM. AdamW
-# trains the classifiers themselves at the same speed whatever the weight.
+# at its full weight starts with 4 to 8 times the gradient in encoder and grid that Lovasz has,
+# which leads among the other terms; with BatchNorm, seed 0 ended at an IoU of 21 for 50 without
+# CGM. AdamW trains the classifiers themselves at the same speed whatever the weight.
 SETTINGS = {
     "DATASETS.TRAIN": ("tiles_train",),
     "DATASETS.TEST": ("tiles_val",),
