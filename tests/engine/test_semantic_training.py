@@ -6,9 +6,7 @@ import sys
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.engine import NucleiTrainer, setup_cfg
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
@@ -16,19 +14,9 @@ COMPACT = "configs/DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"
 
 
 @pytest.fixture
-def one_image(converted_sample, tmp_path):
+def one_image(register_part):
     """A registered data set of the sample image with the most nuclei."""
-    content = json.loads((converted_sample / "annotations" / "dsb2018_train.json").read_text())
-    ids = [nucleus["image_id"] for nucleus in content["annotations"]]
-    chosen = max(set(ids), key=ids.count)
-    content["images"] = [image for image in content["images"] if image["id"] == chosen]
-    content["annotations"] = [n for n in content["annotations"] if n["image_id"] == chosen]
-    path = tmp_path / "one.json"
-    path.write_text(json.dumps(content))
-    register_coco_nuclei("one_image", path, converted_sample, ["nucleus"])
-    yield "one_image"
-    DatasetCatalog.remove("one_image")
-    MetadataCatalog.remove("one_image")
+    return register_part("one_image", lambda counts: [max(counts, key=counts.get)])
 
 
 def test_overfits_an_image(repository, one_image, tmp_path):

@@ -1,6 +1,5 @@
 """Training as a user runs it: it learns, several workers agree, and a killed run goes on."""
 
-import json
 import os
 import re
 import signal
@@ -10,9 +9,7 @@ import time
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.engine import NucleiTrainer, setup_cfg
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
@@ -20,22 +17,13 @@ DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
 
 
 @pytest.fixture
-def two_images(converted_sample, tmp_path):
+def two_images(register_part):
     """A registered data set of the two sample images with the fewest nuclei, at least 10."""
-    content = json.loads((converted_sample / "annotations" / "dsb2018_train.json").read_text())
-    counts = {image["id"]: 0 for image in content["images"]}
-    for nucleus in content["annotations"]:
-        counts[nucleus["image_id"]] += 1
-    chosen = sorted((n, i) for i, n in counts.items() if n >= 10)[:2]
-    ids = {image_id for _, image_id in chosen}
-    content["images"] = [image for image in content["images"] if image["id"] in ids]
-    content["annotations"] = [n for n in content["annotations"] if n["image_id"] in ids]
-    path = tmp_path / "two.json"
-    path.write_text(json.dumps(content))
-    register_coco_nuclei("two_images", path, converted_sample, ["nucleus"])
-    yield "two_images"
-    DatasetCatalog.remove("two_images")
-    MetadataCatalog.remove("two_images")
+
+    def choose(counts):
+        return [i for _, i in sorted((n, i) for i, n in counts.items() if n >= 10)[:2]]
+
+    return register_part("two_images", choose)
 
 
 def test_overfits_two_images(repository, two_images, tmp_path):
