@@ -3,7 +3,7 @@
 import collections
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -122,7 +122,7 @@ class SkipGrid(nn.Module):
         uses = {edge.source: node for node, edges in table.items() for edge in edges}
         self._last_use = _by_last_use({k: n for k, n in uses.items() if k not in self.outputs})
         uses = {self._edge_key(e, node): node for node, edges in table.items() for e in edges}
-        self._last_use_of_edge = _by_last_use(uses)
+        self._last_use_of_edge = _by_last_use({key: n for key, n in uses.items() if key})
 
     def _edge_key(self, edge: Edge, node: Node) -> str | None:
         """The name of the edge's ``f``, None if it has none."""
@@ -190,9 +190,7 @@ class SkipGrid(nn.Module):
         (conv, *layers), *others = blocks
         weights = conv.weight.split(self._carried_widths[node], dim=1)
         x = sum_of_convolutions(carried, weights, conv.bias, in_place)
-        for layer in (*layers, *others):
-            x = layer(x)
-        return x
+        return _run_in_turn((*layers, *others), x)
 
     def _convolves_in_place(self, edge: Edge, node: Node) -> bool:
         unchanged = edge.level == node[0] and self._edge_key(edge, node) is None
@@ -206,7 +204,7 @@ class SkipGrid(nn.Module):
         if levels_up > 0:
             conv, *layers = self.edges[key]
             x = convolve_upsampled(x, conv.weight, conv.bias, size, self.interpolation)
-            return nn.Sequential(*layers)(x)
+            return _run_in_turn(layers, x)
         return self.edges[key](self._resize(x, levels_up, size))
 
     def _resize(self, x: Tensor, levels_up: int, size: torch.Size) -> Tensor:
@@ -241,6 +239,12 @@ def node_key(node: Node) -> str:
 def edge_key(edge: Edge, node: Node) -> str:
     """The name of a convolved edge among the parameters: ``grid.edges.<key>...``."""
     return f"{node_key(edge.source)}_to_{node_key(node)}"
+
+
+def _run_in_turn(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def _by_last_use(last_use: dict) -> dict[Node, list]:
