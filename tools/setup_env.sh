@@ -134,7 +134,7 @@ install_packages() {
     awk '/^[a-z]/ { keep = /^(pip|setuptools)==/ } keep' "$REQ/lock.txt" >"$STATE/builders.txt"
     "$PY" -m pip install --quiet --require-hashes --no-deps --only-binary=:all: -r "$STATE/builders.txt"
     [[ ! -e $STATE/borrowed ]] || return 0
-    say "installing requirements/lock.txt: some minutes, about 5 GB with torch's CUDA libraries"
+    say "installing requirements/lock.txt: some minutes, about 6 GB with torch's CUDA libraries"
     "$PY" -m pip install --require-hashes --no-deps --no-build-isolation --only-binary=:all: \
         --no-binary=antlr4-python3-runtime,fvcore,iopath -r "$REQ/lock.txt"
 }
