@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser import launch_chromium, page_opener
 
 from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
 
@@ -53,3 +54,17 @@ def run_tool(environment):
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The machine's headless Chromium, or why there is none; see browser.py."""
+    with launch_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser_page(chromium):
+    """A function (HTML file, width=1280, height=800, **options) that opens it; see OpenedPage."""
+    with page_opener(chromium) as open_page:
+        yield open_page

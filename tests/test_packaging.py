@@ -160,6 +160,12 @@ def test_the_lock_has_what_builds_the_source_packages():
     assert {"pip", "setuptools", "fvcore", "iopath", "antlr4-python3-runtime"} <= set(locked)
 
 
+def test_the_lock_has_one_opencv_and_it_needs_no_display():
+    assert [name for name in locked_versions() if name.startswith("opencv")] == [
+        "opencv-python-headless"
+    ]
+
+
 def test_import_without_detectron2_names_the_command_that_installs_it():
     code = """
 try:
@@ -280,3 +286,53 @@ def test_ci_runs_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert re.search(r'^make test VENV="\$venv"', script.read_text("utf-8"), re.MULTILINE)
+
+
+def run_ci(folder, *, user="0", chromium=False, mirror="works"):
+    """Runs .ci/run with every command on PATH a fake that writes itself to a log; the log's lines.
+
+    A mirror that is "stale" gives nothing before an update, a "dead" one never.
+    """
+    log, commands = folder / "log", folder / "bin"
+    commands.mkdir()
+    for name in ("bash", "dirname", "mkdir", "grep"):
+        (commands / name).symlink_to(shutil.which(name))
+    succeeds = {"works": "true", "stale": f"grep -q update {log}", "dead": "false"}[mirror]
+    fakes = {
+        "id": f"echo {user}",
+        "make": f'echo "make $1, browser required: $REQUIRE_BROWSER" >> {log}',
+        "apt-get": f'echo "apt-get $1" >> {log}\n{succeeds}',
+    }
+    if chromium:
+        fakes["google-chrome"] = ""
+    for name, body in fakes.items():
+        (commands / name).write_text(f"#!/bin/sh\n{body}\n")
+        (commands / name).chmod(0o755)
+    environment = {
+        "PATH": str(commands),
+        "HOME": str(folder),
+        "PYTHON": sys.executable,
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    command = [str(ROOT / ".ci" / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return log.read_text().splitlines()
+
+
+TESTS = "make test, browser required: 1"
+
+
+@pytest.mark.parametrize(
+    "machine, calls",
+    [
+        ({"chromium": True}, [TESTS]),
+        ({}, ["apt-get install", TESTS]),
+        ({"mirror": "stale"}, ["apt-get install", "apt-get update", "apt-get install", TESTS]),
+        ({"mirror": "dead"}, ["apt-get install", "apt-get update", TESTS]),
+        ({"user": "1000"}, [TESTS]),
+    ],
+    ids=["has one", "root", "old list of packages", "no network", "not root"],
+)
+def test_ci_installs_chromium_where_it_can_and_requires_it_everywhere(tmp_path, machine, calls):
+    assert run_ci(tmp_path, **machine) == calls
