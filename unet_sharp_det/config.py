@@ -11,6 +11,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     _add_sem_seg_head(cfg)
     _add_input(cfg)
     _add_training(cfg)
+    _add_evaluation(cfg)
 
 
 def _add_neck(cfg: CfgNode) -> None:
@@ -122,12 +123,33 @@ def _add_input(cfg: CfgNode) -> None:
 def _add_training(cfg: CfgNode) -> None:
     # Optimizer: SGD | AdamW | Adam (WEIGHT_DECAY is part of its gradient).
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Metric whose best checkpoint is kept as model_best.pth, as <task>/<metric>; "" keeps none.
+    # Whether each evaluation during training also takes the training losses on DATASETS.TEST:
+    # validation/total_loss, validation/<loss>; of several data sets validation/<data set>/<loss>.
+    cfg.TEST.VALIDATION_LOSS = True
+    # Metric whose best checkpoint is kept as model_best.pth, as <task>/<metric>, of several data
+    # sets <data set>/<task>/<metric>, or a validation loss; "" keeps none. With "loss" or "error"
+    # in its last part it is best when smallest, else when largest.
     cfg.TEST.BEST_METRIC = "segm/AP"
+    cfg.TEST.EARLY_STOPPING = CfgNode()
+    # Stop after this many evaluations in a row that did not improve BEST_METRIC. 0: never.
+    cfg.TEST.EARLY_STOPPING.PATIENCE = 0
+    # By how much BEST_METRIC must pass its best value to be an improvement, in its own unit.
+    cfg.TEST.EARLY_STOPPING.MIN_DELTA = 0.0
     # With --eval-only, prune a semantic network to this level, L_1, L_2, ... (UNet#, Sec. 2.4),
     # in the mode MODEL.SEM_SEG_HEAD.INFERENCE. 0: leave it whole.
     cfg.TEST.PRUNE_TO_LEVEL = 0
-    # Sides in pixels that part COCO's small | medium | large objects (areas 32^2 and 96^2).
-    cfg.TEST.AREA_SIDES = [32, 96]
     # True: from MODEL.WEIGHTS of another skip scheme, load what fits (transfer); False: an error.
     cfg.MODEL.WEIGHTS_PARTIAL = False
+
+
+def _add_evaluation(cfg: CfgNode) -> None:
+    # Sides in pixels that part COCO's small | medium | large objects (areas 32^2 and 96^2).
+    cfg.TEST.AREA_SIDES = [32, 96]
+    # Of the measures of instances beside AP and AR.
+    cfg.TEST.INSTANCES = CfgNode()
+    # Objects of at least this score count.
+    cfg.TEST.INSTANCES.SCORE_THRESHOLD = 0.5
+    # Objects of at least this many pixels, those of objects with a higher score taken off, count.
+    cfg.TEST.INSTANCES.MIN_AREA = 0
+    # Pixels between two boundaries that boundary_F1 takes as one.
+    cfg.TEST.INSTANCES.BOUNDARY_TOLERANCE = 2.0

@@ -22,7 +22,7 @@ def test_a_run_with_several_data_sets(tmp_path):
 
 
 def test_semantic_values_before_those_of_instances(tmp_path):
-    write(tmp_path / "inference", "image_id,IoU,Dice\n1,20,30\n", "foreground_per_image.csv")
+    write(tmp_path / "inference", "image_id,IoU,Dice\n1,20,30\n", "instances_per_image.csv")
     instances = RunResults.find(tmp_path)
     assert not instances.is_semantic
     assert instances.values("Dice") == {"1": 30}

@@ -16,7 +16,7 @@ from detectron2.structures import Boxes, Instances
 
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation import ForegroundEvaluator, NucleiCOCOEvaluator, SemanticEvaluator
+from unet_sharp_det.evaluation import InstanceEvaluator, NucleiCOCOEvaluator, SemanticEvaluator
 from unet_sharp_det.plots import (
     IGNORED_COLOR,
     OUTCOME_COLORS,
@@ -106,7 +106,7 @@ def instance_run(tmp_path):
     """The same for instances, with a second one of a low score over the whole image."""
 
     def write(name, boxes):
-        classes, folder = (NucleiCOCOEvaluator, ForegroundEvaluator), tmp_path / name / "inference"
+        classes, folder = (NucleiCOCOEvaluator, InstanceEvaluator), tmp_path / name / "inference"
         outputs = {i: {"instances": instances_of(box)} for i, box in boxes.items()}
         write_run([each(DATASET, output_dir=str(folder)) for each in classes], outputs)
         return tmp_path / name

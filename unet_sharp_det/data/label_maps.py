@@ -62,7 +62,7 @@ def union_mask(segmentations: Iterable, shape: tuple[int, int], where: str) -> n
     Raises:
         DatasetError: a segmentation is missing or has another size.
     """
-    rles = [rle for each in segmentations for rle in _to_rles(each, shape, where)]
+    rles = [to_rle(each, shape, where) for each in segmentations]
     if not rles:
         return np.zeros(shape, bool)
     return mask_util.decode(mask_util.merge(rles)).view(bool)
@@ -115,20 +115,30 @@ def _label_of(annotation: dict, where: str) -> int:
     return label
 
 
-def _to_rles(segmentation, shape: tuple[int, int], where: str) -> list[dict]:
-    """Return compressed RLEs: one per polygon, or the one that ``segmentation`` is."""
+def to_rle(segmentation, shape: tuple[int, int], where: str) -> dict:
+    """Return a COCO segmentation, polygons or RLE, as one compressed RLE.
+
+    Args:
+        segmentation: a list of polygons, or an RLE with compressed or plain counts.
+        shape: (height, width) of the image.
+        where: what the errors name.
+
+    Raises:
+        DatasetError: the segmentation is missing or has another size.
+    """
     if not segmentation:
         raise DatasetError(
             f"{where}: has annotations without 'segmentation', which labels are painted from. "
             "Annotate masks, or give 'sem_seg_file_name'."
         )
     if isinstance(segmentation, list):
-        return mask_util.frPyObjects(segmentation, *shape)
+        rles = mask_util.frPyObjects(segmentation, *shape)
+        return rles[0] if len(rles) == 1 else mask_util.merge(rles)
     if tuple(segmentation["size"]) != shape:
         raise DatasetError(
             f"{where}: has a mask of (height, width) {tuple(segmentation['size'])}, but the image "
             f"has {shape}."
         )
     if isinstance(segmentation["counts"], list):
-        return [mask_util.frPyObjects(segmentation, *shape)]
-    return [segmentation]
+        return mask_util.frPyObjects(segmentation, *shape)
+    return segmentation

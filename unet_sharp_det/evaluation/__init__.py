@@ -1,4 +1,4 @@
-"""Evaluators: COCO's AP for many small objects, and IoU and Dice of instances and of label maps."""
+"""Evaluators: COCO's AP for many small objects, the measures of cells, and those of label maps."""
 
 import os
 
@@ -6,12 +6,14 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from unet_sharp_det.evaluation.coco_evaluation import NucleiCOCOEvaluator
-from unet_sharp_det.evaluation.foreground_evaluation import ForegroundEvaluator
+from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions
+from unet_sharp_det.evaluation.instance_evaluation import InstanceEvaluator
 from unet_sharp_det.evaluation.semantic_evaluation import SemanticEvaluator
 from unet_sharp_det.semantic_labels import SemanticLabels
 
 __all__ = [
-    "ForegroundEvaluator",
+    "EvaluationOptions",
+    "InstanceEvaluator",
     "NucleiCOCOEvaluator",
     "SemanticEvaluator",
     "build_nuclei_evaluators",
@@ -26,15 +28,15 @@ def build_nuclei_evaluators(
     Args:
         cfg: MODEL.META_ARCHITECTURE "SemanticSegmentor" is evaluated by its label maps alone,
             "PanopticFPN" by them too, by MODEL.SEM_SEG_HEAD. TEST.DETECTIONS_PER_IMAGE and
-            TEST.AREA_SIDES parametrise AP; without MODEL.MASK_ON instances are evaluated by
-            their boxes only.
+            TEST.AREA_SIDES parametrise AP, TEST.INSTANCES the other measures of instances;
+            without MODEL.MASK_ON instances are evaluated by their boxes only.
         dataset_name: name of a registered data set.
         output_folder: folder for the results. None: ``inference`` in ``cfg.OUTPUT_DIR``, and in
             it a folder for each data set if DATASETS.TEST has several.
 
     Returns:
-        DatasetEvaluators: with the tasks "bbox", and for a model with masks "segm" and
-        "foreground"; "sem_seg" of a semantic model.
+        DatasetEvaluators: with the tasks "bbox", and for a model with masks "segm", "instances"
+        and "foreground"; "sem_seg" of a semantic model.
     """
     if output_folder is None:
         output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
@@ -52,13 +54,14 @@ def build_nuclei_evaluators(
 
 def _instance_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> list[DatasetEvaluator]:
     with_masks = cfg.MODEL.MASK_ON
+    options = EvaluationOptions.from_config(cfg)
     coco_evaluator = NucleiCOCOEvaluator(
         dataset_name,
         tasks=("bbox", "segm") if with_masks else ("bbox",),
-        max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
-        area_sides=cfg.TEST.AREA_SIDES,
+        max_dets_per_image=options.max_dets,
+        area_sides=options.area_sides,
         output_dir=folder,
     )
     if not with_masks:
         return [coco_evaluator]
-    return [coco_evaluator, ForegroundEvaluator(dataset_name, output_dir=folder)]
+    return [coco_evaluator, InstanceEvaluator(dataset_name, options=options, output_dir=folder)]

@@ -13,7 +13,7 @@ import torch
 
 from unet_sharp_det.data.label_maps import read_label_map, union_mask
 from unet_sharp_det.errors import UserError, look_up_option
-from unet_sharp_det.evaluation import coco_evaluation, foreground_evaluation, semantic_evaluation
+from unet_sharp_det.evaluation import coco_evaluation, instance_results, semantic_evaluation
 from unet_sharp_det.semantic_labels import SemanticLabels
 
 METRICS = ("IoU", "Dice")
@@ -28,7 +28,7 @@ class RunResults:
         run: OUTPUT_DIR of the training or evaluation.
         label: what figures call the run.
         folder: where the evaluators wrote.
-        is_semantic: whether the values are those of SemanticEvaluator or of ForegroundEvaluator.
+        is_semantic: whether the values are those of SemanticEvaluator or of InstanceEvaluator.
     """
 
     run: Path
@@ -55,18 +55,18 @@ class RunResults:
         if dataset is not None:
             folders.insert(0, run / "inference" / dataset)
         for folder in folders:
-            for module in (semantic_evaluation, foreground_evaluation):
+            for module in (semantic_evaluation, instance_results):
                 if (folder / module.IMAGES_FILE).is_file():
                     return cls(run, label, folder, module is semantic_evaluation)
         raise UserError(
             f"{run}: neither {semantic_evaluation.IMAGES_FILE} nor "
-            f"{foreground_evaluation.IMAGES_FILE} is in {folders[-1]}. {_remedy(run)}"
+            f"{instance_results.IMAGES_FILE} is in {folders[-1]}. {_remedy(run)}"
         )
 
     @property
     def images_file(self) -> Path:
         """The CSV file of the values."""
-        module = semantic_evaluation if self.is_semantic else foreground_evaluation
+        module = semantic_evaluation if self.is_semantic else instance_results
         return self.folder / module.IMAGES_FILE
 
     @property

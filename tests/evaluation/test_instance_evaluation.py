@@ -16,11 +16,12 @@ from evaluation_helpers import coco_dataset, instances, process, rectangle_mask
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation import (
-    ForegroundEvaluator,
+    EvaluationOptions,
+    InstanceEvaluator,
     NucleiCOCOEvaluator,
     build_nuclei_evaluators,
 )
-from unet_sharp_det.evaluation.foreground_evaluation import IMAGES_FILE
+from unet_sharp_det.evaluation.instance_results import COLUMNS, IMAGES_FILE
 
 
 def test_hand_made_values(register):
@@ -34,7 +35,7 @@ def test_hand_made_values(register):
         2: instances([]),
         3: instances([(0, 0, 4, 4)]),
     }
-    results = process(ForegroundEvaluator(name), found)["foreground"]
+    results = process(InstanceEvaluator(name), found)["foreground"]
     assert results == {
         "IoU_image_mean": pytest.approx(100 * (1 / 3 + 1 + 0) / 3),
         "Dice_image_mean": pytest.approx(100 * (1 / 2 + 1 + 0) / 3),
@@ -54,14 +55,14 @@ def test_hand_made_values(register):
 def test_overlapping_instances_count_once(register):
     name = register(coco_dataset({1: [(0, 0, 8, 8), (0, 0, 8, 4)]}))
     found = {1: instances([(0, 0, 8, 6), (0, 2, 8, 8)])}
-    assert set(process(ForegroundEvaluator(name), found)["foreground"].values()) == {100.0}
+    assert set(process(InstanceEvaluator(name), found)["foreground"].values()) == {100.0}
 
 
 def test_score_threshold_counts_equal_scores(register):
     name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
     found = {1: instances([(0, 0, 8, 8), (20, 20, 28, 28)], [0.5, 0.25])}
     for threshold, expected in [(0.5, 100), (0.51, 0), (0.25, 50), (0.0, 50)]:
-        evaluator = ForegroundEvaluator(name, score_threshold=threshold)
+        evaluator = InstanceEvaluator(name, options=EvaluationOptions(score_threshold=threshold))
         assert process(evaluator, found)["foreground"]["IoU_pooled"] == expected
 
 
@@ -84,7 +85,9 @@ def test_brute_force(register):
         ious.append(both / either)
         dices.append(2 * both / (gt.sum() + predicted.sum()))
         pixels += [both, either, gt.sum() + predicted.sum()]
-    evaluator = ForegroundEvaluator(register(coco_dataset(truth)), score_threshold=0.3)
+    evaluator = InstanceEvaluator(
+        register(coco_dataset(truth)), options=EvaluationOptions(score_threshold=0.3)
+    )
     expected = [np.mean(ious), np.mean(dices), pixels[0] / pixels[1], 2 * pixels[0] / pixels[2]]
     results = process(evaluator, found)["foreground"]
     np.testing.assert_allclose(list(results.values())[:4], 100 * np.array(expected), rtol=1e-12)
@@ -92,28 +95,32 @@ def test_brute_force(register):
 
 def test_csv_and_log(register, tmp_path, caplog):
     name = register(coco_dataset({2: [(0, 0, 8, 8), (8, 0, 16, 8)], 1: []}))
-    evaluator = ForegroundEvaluator(name, output_dir=str(tmp_path / "out"))
+    evaluator = InstanceEvaluator(name, output_dir=str(tmp_path / "out"))
     with caplog.at_level(logging.INFO, logger="unet_sharp_det"):
         process(
             evaluator, {2: instances([(0, 0, 8, 8), (0, 0, 4, 4)], [0.9, 0.1]), 1: instances([])}
         )
     with open(tmp_path / "out" / IMAGES_FILE, newline="") as file:
         rows = list(csv.DictReader(file))
-    columns = ["image_id", "file_name", "IoU", "Dice", "n_gt", "n_pred"]
-    assert [list(row) for row in rows] == [columns, columns]
-    assert list(rows[0].values()) == ["1", "1.png", "100.0000", "100.0000", "0", "0"]
-    assert list(rows[1].values()) == ["2", "2.png", "50.0000", "66.6667", "2", "1"]
+    assert [list(row) for row in rows] == [list(COLUMNS)] * 2
+    shown = ("image_id", "file_name", "n_gt", "n_pred", "IoU", "Dice", "DSB_score", "matched_IoU")
+    assert [rows[0][key] for key in shown] == [
+        *("1", "1.png", "0", "0", "100.0000", "100.0000", "100.0000", ""),
+    ]
+    assert [rows[1][key] for key in shown] == [
+        *("2", "2.png", "2", "1", "50.0000", "66.6667", "50.0000", "100.0000"),
+    ]
     assert "IoU_pooled 50.00: |P & G| / |P | G|" in caplog.text
     assert "100 where both sets are empty, 0 where only one is" in caplog.text
 
 
 def test_no_image_is_nan(register):
-    results = ForegroundEvaluator(register(coco_dataset({1: []}))).evaluate()["foreground"]
+    results = InstanceEvaluator(register(coco_dataset({1: []}))).evaluate()["foreground"]
     assert all(math.isnan(value) for value in results.values())
 
 
 def test_reset_forgets(register):
-    evaluator = ForegroundEvaluator(register(coco_dataset({1: [(0, 0, 8, 8)]})))
+    evaluator = InstanceEvaluator(register(coco_dataset({1: [(0, 0, 8, 8)]})))
     assert process(evaluator, {1: instances([])})["foreground"]["IoU_image_mean"] == 0
     perfect = {1: instances([(0, 0, 8, 8)])}
     assert process(evaluator, perfect)["foreground"]["IoU_image_mean"] == 100
@@ -122,8 +129,8 @@ def test_reset_forgets(register):
 def test_user_errors(register):
     name = register(coco_dataset({1: []}))
     with pytest.raises(ConfigError, match="score_threshold"):
-        ForegroundEvaluator(name, score_threshold=50)
-    evaluator = ForegroundEvaluator(name)
+        EvaluationOptions(score_threshold=50)
+    evaluator = InstanceEvaluator(name)
     with pytest.raises(DatasetError, match="no image 9"):
         process(evaluator, {9: instances([])})
     with pytest.raises(DatasetError, match=r"\(32, 64\).*\(64, 64\)"):
@@ -134,7 +141,7 @@ def test_user_errors(register):
         process(evaluator, {1: without_masks})
     del MetadataCatalog.get(name).__dict__["json_file"]
     with pytest.raises(DatasetError, match="output_dir"):
-        ForegroundEvaluator(name)
+        InstanceEvaluator(name)
 
 
 def test_data_set_without_a_json_is_converted(tmp_path):
@@ -149,7 +156,7 @@ def test_data_set_without_a_json_is_converted(tmp_path):
     DatasetCatalog.register(name, lambda: [{**record, "annotations": [annotation]}])
     MetadataCatalog.get(name).thing_classes = ["nucleus"]
     try:
-        evaluator = ForegroundEvaluator(name, output_dir=str(tmp_path))
+        evaluator = InstanceEvaluator(name, output_dir=str(tmp_path))
         results = process(evaluator, {1: instances([(0, 0, 8, 8)])})
     finally:
         DatasetCatalog.remove(name)
@@ -173,7 +180,7 @@ def evaluate_workload(json_file, rank, world_size, output_dir=None):
     found = {i: instances(boxes, [0.5 + i / 20, 0.6]) for i, boxes in WORKLOAD["found"].items()}
     mine = dict(list(found.items())[rank::world_size])
     results = {}
-    for evaluator in (NucleiCOCOEvaluator(name), ForegroundEvaluator(name, output_dir=output_dir)):
+    for evaluator in (NucleiCOCOEvaluator(name), InstanceEvaluator(name, output_dir=output_dir)):
         results.update(process(evaluator, mine))
     return results
 
@@ -200,6 +207,7 @@ def test_two_processes_give_the_results_of_one(tmp_path):
     one = evaluate_workload(str(json_file), 0, 1, str(tmp_path / "one"))
     assert 0 < one["segm"]["AP"] < 100
     assert 0 < one["foreground"]["IoU_image_mean"] < 100
+    assert 0 < one["instances"]["DSB_score"] < 100
     both = json.loads((tmp_path / "0.json").read_text())
     # The areas have no ground truth in some bins: NaN equals NaN here.
     np.testing.assert_equal(both, one)
@@ -214,7 +222,11 @@ def config(mask_on, test_sets, folder):
     return SimpleNamespace(
         MODEL=SimpleNamespace(MASK_ON=mask_on, META_ARCHITECTURE="GeneralizedRCNN"),
         DATASETS=SimpleNamespace(TEST=test_sets),
-        TEST=SimpleNamespace(DETECTIONS_PER_IMAGE=300, AREA_SIDES=[4, 40]),
+        TEST=SimpleNamespace(
+            DETECTIONS_PER_IMAGE=300,
+            AREA_SIDES=[4, 40],
+            INSTANCES=SimpleNamespace(SCORE_THRESHOLD=0.5, MIN_AREA=3, BOUNDARY_TOLERANCE=1.0),
+        ),
         OUTPUT_DIR=str(folder),
     )
 
@@ -223,7 +235,7 @@ def test_builder_follows_the_config(register, tmp_path):
     name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
     found = {1: instances([(0, 0, 8, 8)])}
     results = process(build_nuclei_evaluators(config(True, (name,), tmp_path), name), found)
-    assert list(results) == ["bbox", "segm", "foreground"]
+    assert list(results) == ["bbox", "segm", "instances", "foreground"]
     assert results["segm"]["APm"] == results["segm"]["AR@300"] == pytest.approx(100)
     assert (tmp_path / "inference" / "ap_table.md").exists()
     process(build_nuclei_evaluators(config(True, (name, "other"), tmp_path), name), found)
