@@ -21,7 +21,8 @@ from unet_sharp_det.evaluation import (
     NucleiCOCOEvaluator,
     build_nuclei_evaluators,
 )
-from unet_sharp_det.evaluation.instance_results import COLUMNS, IMAGES_FILE
+from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
+from unet_sharp_det.evaluation.instance_results import COLUMNS, IMAGES_FILE, METRICS_FILE
 
 
 def test_hand_made_values(register):
@@ -244,3 +245,60 @@ def test_builder_follows_the_config(register, tmp_path):
     boxes = build_nuclei_evaluators(config(False, (name,), tmp_path), name, folder)
     assert list(process(boxes, found)) == ["bbox"]
     assert (tmp_path / "given" / "ap_table.md").exists()
+
+
+def test_crowd_regions_count_for_nothing(register):
+    dataset = coco_dataset({1: [(0, 0, 8, 8), (40, 0, 64, 64)]})
+    dataset["annotations"][1]["iscrowd"] = 1
+    evaluator = InstanceEvaluator(register(dataset))
+    results = process(evaluator, {1: instances([(0, 0, 8, 8), (44, 0, 50, 9)])})
+    assert results["instances"]["count_error"] == 0
+    assert set(results["foreground"].values()) == {100.0}
+
+
+def test_metrics_file_and_record(register, tmp_path):
+    name = register(coco_dataset({1: [(0, 0, 8, 8)], 2: []}))
+    options = EvaluationOptions(score_threshold=0.2, min_area=2, area_sides=(4, 40))
+    evaluator = InstanceEvaluator(name, options=options, output_dir=str(tmp_path))
+    process(evaluator, {1: instances([(0, 0, 8, 8), (20, 20, 21, 21)]), 2: instances([])})
+    content = json.loads((tmp_path / METRICS_FILE).read_text())
+    assert (content["images"], content["objects"], content["predicted_objects"]) == (2, 1, 1)
+    assert content["score_threshold"] == 0.2
+    assert content["results"]["instances"]["cell_AP65_pooled"] == 100
+    assert set(content["results"]["instances"]) < set(content["definitions"])
+    assert "IoU > t" in content["definitions"]["DSB_score"]
+    record = EvaluationRecord.read(tmp_path)
+    assert record.options == options
+    assert record.truth == MetadataCatalog.get(name).json_file
+    assert record.predictions == str(tmp_path / "coco_instances_results.json")
+
+
+def test_undefined_values_are_null_in_the_file(register, tmp_path):
+    evaluator = InstanceEvaluator(register(coco_dataset({1: []})), output_dir=str(tmp_path))
+    assert math.isnan(process(evaluator, {1: instances([])})["instances"]["SQ_pooled"])
+    content = json.loads((tmp_path / METRICS_FILE).read_text())
+    assert content["results"]["instances"]["SQ_pooled"] is None
+
+
+def test_record_that_is_missing_or_malformed(tmp_path):
+    with pytest.raises(UserError, match="no evaluation.json in .*tools/evaluate.py"):
+        EvaluationRecord.read(tmp_path)
+    for content in ("[]", "{", '{"truth": "a"}'):
+        (tmp_path / "evaluation.json").write_text(content)
+        with pytest.raises(UserError, match="evaluation.json: is no record"):
+            EvaluationRecord.read(tmp_path)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_scores_must_be_numbers(register, bad):
+    evaluator = InstanceEvaluator(register(coco_dataset({1: []})))
+    with pytest.raises(DatasetError, match="image 1: the score of mask 0"):
+        process(evaluator, {1: instances([(0, 0, 8, 8)], [bad])})
+
+
+def test_an_image_counts_once(register):
+    evaluator = InstanceEvaluator(register(coco_dataset({1: []})))
+    for _ in range(2):
+        evaluator.process([{"image_id": 1, "file_name": "1.png"}], [{"instances": instances([])}])
+    with pytest.raises(DatasetError, match="is there twice"):
+        evaluator.evaluate()

@@ -102,5 +102,5 @@ class EvaluationRecord:
             options["area_sides"] = tuple(options["area_sides"])
             content["predictions"] = str(Path(folder) / content["predictions"])
             return cls(**content, options=EvaluationOptions(**options))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path}: is no record of an evaluation ({error}).") from error

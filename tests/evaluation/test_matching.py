@@ -1,0 +1,177 @@
+"""The matching of two instance maps, and the measures that are made of it, by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.evaluation.boundary import BoundaryCounts, inner_boundaries
+from unet_sharp_det.evaluation.instance_maps import InstanceMap
+from unet_sharp_det.evaluation.instance_measures import INSTANCE_MEASURES
+from unet_sharp_det.evaluation.instance_results import InstanceResults
+from unet_sharp_det.evaluation.matching import InstanceOverlap
+
+
+def labels_of(boxes, size=(20, 40)):
+    """A label map of boxes (x0, y0, x1, y1), ends exclusive."""
+    labels = np.zeros(size, int)
+    for number, (x0, y0, x1, y1) in enumerate(boxes, start=1):
+        labels[y0:y1, x0:x1] = number
+    return labels
+
+
+def overlap_of(true, predicted, image_id=1, **options):
+    maps = (InstanceMap.from_labels(np.asarray(labels), "x") for labels in (true, predicted))
+    return InstanceOverlap.count(*maps, image_id=image_id, **options)
+
+
+def values_of(*overlaps):
+    return InstanceResults(overlaps).metrics["instances"]
+
+
+def test_pairs_and_areas():
+    """Object 1 is split in two, 2 shares a column with the next, 3 is alone."""
+    true = labels_of([(0, 0, 10, 4), (12, 0, 16, 4), (30, 0, 32, 2)])
+    found = labels_of([(0, 0, 6, 4), (6, 0, 13, 4), (20, 10, 24, 14)])
+    overlap = overlap_of(true, found)
+    assert overlap.true_areas.tolist() == [40, 16, 4]
+    assert overlap.pred_areas.tolist() == [24, 28, 16]
+    pairs = list(zip(overlap.true_index, overlap.pred_index, overlap.shared, strict=True))
+    assert pairs == [(0, 0, 24), (0, 1, 16), (1, 1, 4)]
+    assert overlap.iou.tolist() == [24 / 40, 16 / 52, 4 / 40]
+    assert overlap.match(0.5).tolist() == [0]
+    assert overlap.match(0.6).tolist() == [0]
+    assert overlap.match(0.6, strict=True).tolist() == []
+    assert overlap.match(0.1).tolist() == [0, 2]
+
+
+def best_by_brute_force(iou, threshold):
+    """The largest (number of pairs, sum of IoU) of all assignments."""
+    rows, columns = iou.shape
+    best = (0, 0.0)
+    for chosen in itertools.permutations(range(columns + rows), rows):
+        pairs = [iou[i, j] for i, j in enumerate(chosen) if j < columns and iou[i, j] >= threshold]
+        best = max(best, (len(pairs), sum(pairs)))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_low_thresholds_need_an_assignment(seed):
+    generator = np.random.default_rng(seed)
+    true, found = generator.integers(0, 5, (2, 3, 5))
+    overlap = overlap_of(true, found)
+    iou = np.zeros((len(overlap.true_areas), len(overlap.pred_areas)))
+    iou[overlap.true_index, overlap.pred_index] = overlap.iou
+    for threshold in (0.05, 0.1, 0.2, 0.5):
+        matched = overlap.match(threshold)
+        assert len(set(overlap.true_index[matched])) == len(matched)
+        assert len(set(overlap.pred_index[matched])) == len(matched)
+        count, _ = best_by_brute_force(iou, threshold)
+        assert len(matched) == count
+
+
+def test_many_objects_take_the_way_without_a_table():
+    """As many objects as pixels: a table of all pairs would have 10^8 entries."""
+    labels = np.arange(1, 10_001).reshape(100, 100)
+    overlap = overlap_of(labels, np.roll(labels, 1))
+    assert len(overlap.shared) == 10_000
+    assert len(overlap.match(0.5)) == 10_000
+    assert overlap_of(labels, labels[::-1]).foreground.iou == 1
+
+
+def test_measures_by_hand():
+    """IoU 1, .6 and .5 in one image, one object missed, one invented."""
+    true = labels_of([(0, 0, 10, 2), (0, 4, 10, 6), (0, 8, 10, 10), (20, 0, 30, 2)])
+    found = labels_of([(0, 0, 10, 2), (0, 4, 6, 6), (0, 8, 5, 10), (20, 10, 30, 13)])
+    values = values_of(overlap_of(true, found))
+    at = {0.5: (3, 2), 0.55: (2, 2), 0.6: (2, 1)}  # TP by >= and by >
+    per_threshold = [at.get(t, (1, 1)) for t in np.arange(10, 20) / 20]
+    assert values["cell_AP50_pooled"] == pytest.approx(100 * 3 / 5)
+    assert values["cell_AP60_pooled"] == pytest.approx(100 * 2 / 6)
+    mean = np.mean([[tp / (8 - tp) for tp in both] for both in per_threshold], axis=0)
+    assert values["cell_AP_image_mean"] == pytest.approx(100 * mean[0])
+    assert values["DSB_score"] == pytest.approx(100 * mean[1])
+    assert values["PQ_pooled"] == pytest.approx(100 * 1.6 / 4)
+    assert values["SQ_pooled"] == pytest.approx(100 * 0.8)
+    assert values["RQ_pooled"] == pytest.approx(100 * 2 / 4)
+    assert values["matched_IoU_pooled"] == pytest.approx(100 * 2.1 / 3)
+    assert values["matched_Dice_pooled"] == pytest.approx(100 * (1 + 24 / 32 + 20 / 30) / 3)
+    assert values["F1_50_pooled"] == values["recall_50_pooled"] == pytest.approx(75)
+    assert values["AJI_pooled"] == pytest.approx(100 * (20 + 12 + 10) / (20 * 4 + 30))
+    assert values["count_error"] == values["count_bias"] == 0
+
+
+def test_an_object_that_serves_twice_in_aji():
+    """One predicted object over two true ones: paired with both, as Kumar et al. have it."""
+    true = labels_of([(0, 0, 4, 4), (4, 0, 8, 4)])
+    values = values_of(overlap_of(true, labels_of([(0, 0, 8, 4)])))
+    assert values["AJI_pooled"] == pytest.approx(100 * 32 / 64)
+    assert (values["merges"], values["splits"], values["count_bias"]) == (1, 0, -1)
+    values = values_of(overlap_of(labels_of([(0, 0, 8, 4)]), true))
+    assert (values["merges"], values["splits"], values["count_bias"]) == (0, 1, 1)
+
+
+def test_empty_images():
+    nothing, one = np.zeros((9, 9), int), labels_of([(0, 0, 4, 4)], (9, 9))
+    both = values_of(overlap_of(nothing, nothing))
+    defined = {name for name, value in both.items() if np.isfinite(value)}
+    undefined = {measure.name for measure in INSTANCE_MEASURES} - defined
+    assert {both[name] for name in defined} == {0, 100}
+    assert {name.removesuffix("_pooled").removesuffix("_image_mean") for name in undefined} == {
+        *("SQ", "matched_IoU", "matched_Dice", "precision_50", "recall_50"),
+    }
+    for true, found in ((nothing, one), (one, nothing)):
+        values = values_of(overlap_of(true, found))
+        assert values["DSB_score"] == values["PQ_pooled"] == values["AJI_pooled"] == 0
+        assert values["count_error"] == 1
+    mean = values_of(overlap_of(nothing, nothing), overlap_of(one, nothing, image_id=2))
+    assert mean["DSB_score"] == 50
+    assert mean["cell_AP_pooled"] == 0
+
+
+def test_images_and_pools_weigh_differently():
+    good = overlap_of(labels_of([(0, 0, 4, 4)]), labels_of([(0, 0, 4, 4)]))
+    boxes = [(4 * i, 0, 4 * i + 3, 3) for i in range(9)]
+    poor = overlap_of(labels_of(boxes), labels_of(boxes[:1]), image_id=2)
+    values = values_of(good, poor)
+    assert values["cell_AP50_image_mean"] == pytest.approx(100 * (1 + 1 / 9) / 2)
+    assert values["cell_AP50_pooled"] == pytest.approx(100 * 2 / 10)
+    assert values["count_error"] == 4
+
+
+def test_void_pixels_count_for_nothing():
+    """Of the predicted objects one lies in the void, one by two thirds, one by half."""
+    true = labels_of([(0, 0, 6, 4), (20, 0, 24, 4)])
+    found = labels_of([(2, 0, 6, 4), (20, 0, 24, 4), (21, 6, 24, 9), (18, 12, 22, 16)])
+    void = np.zeros(true.shape, bool)
+    void[:, :2] = void[:, 22:] = void[12:16, 20:] = True
+    void[0:4, 20:24] = False
+    void[6:9, 22:] = True
+    overlap = overlap_of(true, found, void=void)
+    assert overlap.true_areas.tolist() == [16, 16]
+    assert overlap.pred_areas.tolist() == [16, 16, 8]
+    assert overlap.iou.tolist() == [1, 1]
+    assert overlap.pixels == true.size - void.sum()
+
+
+def test_sizes_must_agree():
+    with pytest.raises(DatasetError, match=r"Image 1 \(a.png\).*\(4, 5\).*\(4, 4\)"):
+        overlap_of(np.zeros((4, 4), int), np.zeros((4, 5), int), file_name="a.png")
+
+
+def test_boundary_lies_inside_of_objects_and_between_touching_ones():
+    labels = np.array([[1, 1, 1, 2, 2, 2], [1, 1, 1, 2, 2, 2], [0, 0, 0, 2, 2, 2]])
+    expected = [[0, 0, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0], [0, 0, 0, 1, 0, 0]]
+    np.testing.assert_array_equal(inner_boundaries(labels), np.array(expected, bool))
+
+
+def test_boundary_tolerance_is_a_distance():
+    true, found = np.zeros((2, 9, 9), int)
+    true[4, 4], found[7, 6] = 1, 1  # 3 down, 2 to the right: sqrt(13) = 3.606 apart
+    near = {t: BoundaryCounts.count(found, true, t).f1 for t in (0, 3, 3.6, 3.61, 4)}
+    assert near == {0: 0, 3: 0, 3.6: 0, 3.61: 1, 4: 1}
+    assert BoundaryCounts.count(true, true, 0).f1 == 1
+    empty = np.zeros((9, 9), int)
+    assert BoundaryCounts.count(empty, empty).f1 == 1
+    assert BoundaryCounts.count(empty, true).f1 == BoundaryCounts.count(true, empty).f1 == 0
