@@ -76,8 +76,8 @@ class InstanceMap:
         """Paint bool masks (N, H, W), as :meth:`from_segmentations` does."""
         order, kept_scores = _painting_order(len(masks), scores, score_threshold, where)
         labels = np.zeros(masks.shape[1:], np.int32)
-        owners, rows, columns = masks[order].nonzero()
-        labels[rows, columns] = len(order) - owners
+        for below, index in enumerate(order):
+            labels[masks[index]] = len(order) - below
         return _drop_small(cls(labels, kept_scores[::-1]), max(1, min_area))
 
     @classmethod
