@@ -13,7 +13,8 @@ from evaluation_helpers import coco_dataset, instances, process
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation import NucleiCOCOEvaluator
 from unet_sharp_det.evaluation.ap_report import METRICS_FILE, TABLE_FILE
-from unet_sharp_det.evaluation.coco_evaluation import RESULTS_FILE, fast_coco_eval
+from unet_sharp_det.evaluation.coco_ap import fast_coco_eval
+from unet_sharp_det.evaluation.coco_evaluation import RESULTS_FILE
 from unet_sharp_det.evaluation.synthetic import coco_eval_workload
 
 KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@100", "AR@500"]
@@ -60,11 +61,15 @@ def test_fast_equals_pycocotools_with_a_limit_and_crowd(register):
     assert not any(math.isnan(fast["segm"][key]) for key in ("APs", "APm", "APl"))
 
 
-def test_both_implementations_are_used(register):
+def test_both_implementations_are_used(register, tmp_path):
     name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
-    assert NucleiCOCOEvaluator(name)._coco_eval_class.__module__.startswith("faster_coco_eval")
-    slow = NucleiCOCOEvaluator(name, use_fast_impl=False)._coco_eval_class
-    assert slow.__module__ == "pycocotools.cocoeval"
+    for use_fast_impl, package in [(True, "faster-coco-eval"), (False, "pycocotools")]:
+        evaluator = NucleiCOCOEvaluator(
+            name, use_fast_impl=use_fast_impl, output_dir=str(tmp_path / package)
+        )
+        process(evaluator, {1: instances([])})
+        metrics = json.loads((tmp_path / package / METRICS_FILE).read_text())
+        assert metrics["implementation"].startswith(f"{package} ")
 
 
 def nuclei_grid(count, side=6, size=128):
@@ -255,6 +260,8 @@ def test_user_errors(register):
         process(evaluator, {1: instances([box], classes=[1])})
     with pytest.raises(DatasetError, match="image ids"):
         process(evaluator, {7: instances([box])})
+    with pytest.raises(DatasetError, match="image 1 has the score nan"):
+        process(evaluator, {1: instances([box], [math.nan])})
     without_masks = instances([box])
     without_masks.remove("pred_masks")
     with pytest.raises(UserError, match="MASK_ON"):

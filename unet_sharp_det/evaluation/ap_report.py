@@ -15,12 +15,13 @@ def area_bin_text(label: str, low: float, high: float) -> str:
     return f"at least {low:g} pixels" if label == "large" else f"{low:g} to {high:g} pixels"
 
 
-def metric_definitions(max_dets, area_ranges) -> dict[str, str]:
+def metric_definitions(max_dets, area_ranges, class_names) -> dict[str, str]:
     """Return ``{metric: definition}`` in the order of the reports.
 
     Args:
         max_dets: increasing limits of detections per image.
         area_ranges: (lowest, highest) area in pixels of small, medium and large objects.
+        class_names: names of the classes; of several, each has an AP of its own.
     """
     definitions = {
         "AP": (
@@ -37,6 +38,8 @@ def metric_definitions(max_dets, area_ranges) -> dict[str, str]:
         definitions[f"AR@{limit}"] = "mean over the IoU thresholds of the recall of an image's " + (
             "best detection" if limit == 1 else f"{limit} best detections"
         )
+    if len(class_names) > 1:
+        definitions.update((f"AP-{name}", "AP of that class") for name in class_names)
     return definitions
 
 
@@ -65,7 +68,7 @@ def format_table(results: dict, definitions: dict) -> str:
     rows = [["metric", *results, "definition"], ["---", *["---:"] * len(results), "---"]]
     for name in next(iter(results.values())):
         values = [f"{metrics[name]:.2f}" for metrics in results.values()]
-        rows.append([name, *values, definitions.get(name, "AP of that class")])
+        rows.append([name, *values, definitions[name]])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -4,38 +4,28 @@ The metrics are those of the COCO detection evaluation (https://cocodataset.org/
 with the limit of detections per image and the area bins taken from the config.
 """
 
-import contextlib
 import copy
-import functools
-import importlib.metadata
-import io
 import itertools
 import logging
-import math
 import os
 from collections import OrderedDict
 
-import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.evaluation import COCOEvaluator
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError, look_up_option
-from unet_sharp_det.evaluation.ap_report import (
-    AREA_BINS,
-    explain_undefined,
-    format_table,
-    metric_definitions,
-    write_report,
+from unet_sharp_det.evaluation.ap_report import explain_undefined, format_table, write_report
+from unet_sharp_det.evaluation.coco_ap import (
+    TASKS,
+    CocoResult,
+    area_ranges,
+    check_annotations,
+    coco_average_precision,
+    max_dets_list,
 )
 from unet_sharp_det.evaluation.ranks import gather_on_main
 from unet_sharp_det.files import write_json
 
 RESULTS_FILE = "coco_instances_results.json"
-
-_TASKS = ("bbox", "segm")
-_LARGEST_AREA = 1e5**2
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +48,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         self,
         dataset_name: str,
         *,
-        tasks=_TASKS,
+        tasks=tuple(TASKS),
         max_dets_per_image: int = 500,
         area_sides=(32, 96),
         distributed: bool = True,
@@ -87,9 +77,10 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             DatasetError: if a ground truth annotation lacks its area.
         """
         for task in tasks:
-            look_up_option(task, _TASKS, "tasks", ConfigError)
-        self._max_dets = _max_dets_list(max_dets_per_image)
-        self._area_ranges = _area_ranges(area_sides)
+            look_up_option(task, TASKS, "tasks", ConfigError)
+        # Only to raise here, before the predictions are made.
+        max_dets_list(max_dets_per_image)
+        area_ranges(area_sides)
         super().__init__(
             dataset_name,
             tasks=tuple(tasks),
@@ -100,9 +91,14 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         )
         self._logger = logger
         self._dataset_name = dataset_name
-        self._coco_eval_class = (fast_coco_eval() if use_fast_impl else None) or COCOeval
+        self._arguments = {
+            "max_dets": max_dets_per_image,
+            "area_sides": area_sides,
+            "use_fast_impl": use_fast_impl,
+        }
         if self._do_evaluation:
-            _normalize_annotations(self._coco_api, self._metadata.json_file)
+            self._arguments["truth_name"] = self._metadata.json_file
+            check_annotations(self._coco_api, ("area",), self._metadata.json_file)
 
     def evaluate(self, img_ids=None) -> dict:
         """Evaluate the processed images, on the main process.
@@ -143,11 +139,11 @@ class NucleiCOCOEvaluator(COCOEvaluator):
                 "processed. The objects of the others count as missed."
             )
         for task in self._tasks:
-            coco_eval = self._run_coco_eval(results, task, image_ids)
-            self._results[task] = self._derive_coco_results(
-                coco_eval, task, self._metadata.get("thing_classes")
+            result = coco_average_precision(
+                self._coco_api, results, task, image_ids=image_ids, **self._arguments
             )
-        self._report(image_ids)
+            self._results[task] = result.metrics
+        self._report(image_ids, result)
 
     def _with_category_ids(self, results) -> list[dict]:
         """Copy the results, with the data set's category ids for the model's class indices."""
@@ -180,39 +176,9 @@ class NucleiCOCOEvaluator(COCOEvaluator):
                 "True for a model with masks, or evaluate tasks ('bbox',) only."
             )
 
-    def _run_coco_eval(self, results, task, image_ids):
-        detections = _index_results(self._coco_api, results, task)
-        coco_eval = self._coco_eval_class(self._coco_api, detections, task)
-        coco_eval.params.imgIds = image_ids
-        coco_eval.params.maxDets = self._max_dets
-        coco_eval.params.areaRng = self._area_ranges
-        coco_eval.params.areaRngLbl = ["all", *AREA_BINS]
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco_eval.evaluate()
-            coco_eval.accumulate()
-        return coco_eval
-
-    def _derive_coco_results(self, coco_eval, iou_type, class_names=None) -> dict:
-        # precision: (IoU, recall, class, area, max dets); recall: (IoU, class, area, max dets).
-        precision = coco_eval.eval["precision"][..., -1]
-        recall = coco_eval.eval["recall"][:, :, 0]
-        thresholds = coco_eval.params.iouThrs
-        metrics = {
-            "AP": precision[..., 0],
-            "AP50": precision[np.isclose(thresholds, 0.5)][..., 0],
-            "AP75": precision[np.isclose(thresholds, 0.75)][..., 0],
-            **{f"AP{label[0]}": precision[..., i] for i, label in enumerate(AREA_BINS, start=1)},
-            **{f"AR@{limit}": recall[..., i] for i, limit in enumerate(self._max_dets)},
-        }
-        if class_names is not None and len(class_names) > 1:
-            for i, category in enumerate(self._coco_api.loadCats(coco_eval.params.catIds)):
-                metrics[f"AP-{category['name']}"] = precision[:, :, i, 0]
-        return {name: _mean_percent(values) for name, values in metrics.items()}
-
-    def _report(self, image_ids) -> None:
-        bins = self._area_ranges[1:]
-        definitions = metric_definitions(self._max_dets, bins)
-        table = format_table(self._results, definitions)
+    def _report(self, image_ids, result: CocoResult) -> None:
+        bins = area_ranges(self._arguments["area_sides"])[1:]
+        table = format_table(self._results, result.definitions)
         self._logger.info(f"COCO metrics of {self._dataset_name} in percent:\n{table}")
         for line in explain_undefined(self._results, bins):
             self._logger.info(line)
@@ -221,91 +187,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
                 "dataset": self._dataset_name,
                 "images": len(image_ids),
                 "objects": len(self._coco_api.getAnnIds(imgIds=image_ids)),
-                "max_dets": self._max_dets[-1],
-                "implementation": _implementation_name(self._coco_eval_class),
+                "max_dets": self._arguments["max_dets"],
+                "implementation": result.implementation,
             }
-            write_report(self._output_dir, facts, self._results, definitions)
-
-
-@functools.lru_cache(maxsize=1)
-def fast_coco_eval():
-    """Return faster-coco-eval's COCOeval class; None, after one warning, if it does not import."""
-    try:
-        from faster_coco_eval import COCOeval_faster
-    except Exception as error:  # A broken binary raises other errors than ImportError.
-        logger.warning(
-            f"faster-coco-eval cannot be imported ({error}): pycocotools evaluates instead, with "
-            "the same numbers but much slower. To change it: pip install faster-coco-eval"
-        )
-        return None
-    return COCOeval_faster
-
-
-def _max_dets_list(max_dets: int) -> list[int]:
-    if max_dets < 1:
-        raise ConfigError(f"TEST.DETECTIONS_PER_IMAGE must be 1 or more, not {max_dets}.")
-    return sorted({1, min(100, max_dets), max_dets})
-
-
-def _area_ranges(sides) -> list[list[float]]:
-    if len(sides) != 2 or not 0 < sides[0] < sides[1] < math.sqrt(_LARGEST_AREA):
-        raise ConfigError(
-            f"TEST.AREA_SIDES must be two increasing sides in pixels, e.g. [32, 96], not {sides}."
-        )
-    bounds = [0.0, float(sides[0]) ** 2, float(sides[1]) ** 2, _LARGEST_AREA]
-    return [[0.0, _LARGEST_AREA], *map(list, itertools.pairwise(bounds))]
-
-
-def _normalize_annotations(ground_truth: COCO, json_file) -> None:
-    """Number annotations from 1, since COCOeval takes id 0 for "unmatched"; iscrowd defaults to 0.
-
-    Raises:
-        DatasetError: if an annotation has no area.
-    """
-    annotations = ground_truth.dataset["annotations"]
-    for number, annotation in enumerate(annotations, start=1):
-        if "area" not in annotation:
-            raise DatasetError(
-                f"{json_file}: the annotation with id {annotation.get('id')} has no 'area', which "
-                "COCO's evaluation needs. Write its number of pixels."
-            )
-        annotation["id"] = number
-        annotation.setdefault("iscrowd", 0)
-    with contextlib.redirect_stdout(io.StringIO()):
-        ground_truth.createIndex()
-
-
-def _index_results(ground_truth: COCO, results: list[dict], task: str) -> COCO:
-    """Index results as pycocotools' ``loadRes`` does, which fails on an empty list.
-
-    The area of a result, which the bins go by, is that of its mask for "segm", of its box for
-    "bbox".
-    """
-    if task == "segm":
-        # One by one: of a list longer than 255, pycocotools 2.0.11 fails with an OverflowError.
-        areas = [mask_util.area(result["segmentation"]) for result in results]
-    else:
-        areas = [result["bbox"][2] * result["bbox"][3] for result in results]
-    detections = COCO()
-    detections.dataset = {
-        "images": ground_truth.dataset["images"],
-        "categories": ground_truth.dataset["categories"],
-        "annotations": [
-            {**result, "id": number, "area": float(area), "iscrowd": 0}
-            for number, (result, area) in enumerate(zip(results, areas, strict=True), start=1)
-        ],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        detections.createIndex()
-    return detections
-
-
-def _mean_percent(values: np.ndarray) -> float:
-    """Mean of the defined values in percent; COCO marks the undefined ones as -1."""
-    defined = values[values > -1]
-    return 100.0 * float(np.mean(defined)) if defined.size else math.nan
-
-
-def _implementation_name(coco_eval_class) -> str:
-    package = "pycocotools" if coco_eval_class is COCOeval else "faster-coco-eval"
-    return f"{package} {importlib.metadata.version(package)}"
+            write_report(self._output_dir, facts, self._results, result.definitions)

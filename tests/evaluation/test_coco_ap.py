@@ -1,0 +1,278 @@
+import copy
+import math
+from unittest import mock
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+from evaluation_helpers import coco_dataset, encode, rectangle_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from unet_sharp_det.errors import ConfigError, DatasetError
+from unet_sharp_det.evaluation.coco_ap import coco_average_precision
+from unet_sharp_det.evaluation.synthetic import coco_eval_workload
+
+both_implementations = pytest.mark.parametrize("fast", [True, False], ids=["fast", "pycocotools"])
+both_tasks = pytest.mark.parametrize("task", ["bbox", "segm"])
+
+
+def index(dataset):
+    truth = COCO()
+    truth.dataset = dataset
+    truth.createIndex()
+    return truth
+
+
+def detection(box, score=0.5, image_id=1, size=(64, 64)):
+    x0, y0, x1, y1 = box
+    return {
+        "image_id": image_id,
+        "category_id": 1,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "segmentation": encode(rectangle_mask(*size, box)),
+        "score": score,
+    }
+
+
+@pytest.fixture(scope="module")
+def workload():
+    """Six images of two classes: tied scores, crowds, no truth on the first, nothing on the 2nd."""
+    dataset, results = coco_eval_workload(images=6, detections=20, seed=3)
+    dataset["categories"] = [{"id": 9, "name": "round"}, {"id": 4, "name": "long"}]
+    for number, record in enumerate([*dataset["annotations"], *results]):
+        record["category_id"] = 4 if number % 5 == 0 else 9
+    for annotation in dataset["annotations"][::11]:
+        annotation["iscrowd"] = 1
+    for result in results:
+        result["score"] = round(result["score"], 1)
+    return dataset, results
+
+
+def evaluate(workload, task="segm", fast=True, **arguments):
+    dataset, results = workload
+    arguments = {"max_dets": 15, "area_sides": (12, 22), **arguments}
+    return coco_average_precision(
+        index(copy.deepcopy(dataset)), results, task, use_fast_impl=fast, **arguments
+    )
+
+
+def assert_equal_metrics(first, second):
+    assert list(first) == list(second)
+    np.testing.assert_allclose(
+        np.array(list(first.values())), np.array(list(second.values())), rtol=0, atol=1e-10
+    )
+
+
+def restrict(workload, image_ids):
+    """The data set that has these images as 1, 2 ..; one that is listed twice is there twice."""
+    dataset, results = copy.deepcopy(workload)
+    copies = {"images": [], "annotations": [], "categories": dataset["categories"]}
+    found = []
+    for new_id, image_id in enumerate(image_ids, start=1):
+        copies["images"] += [{**i, "id": new_id} for i in dataset["images"] if i["id"] == image_id]
+        for source, target in [(dataset["annotations"], copies["annotations"]), (results, found)]:
+            target += [{**x, "image_id": new_id} for x in source if x["image_id"] == image_id]
+    for number, annotation in enumerate(copies["annotations"], start=1):
+        annotation["id"] = number
+    return copies, found
+
+
+def reference(workload, task, max_dets=(1, 15)):
+    """What pycocotools itself makes of a workload, as its users call it."""
+    dataset, results = copy.deepcopy(workload)
+    truth = index(dataset)
+    coco_eval = COCOeval(truth, truth.loadRes(results), task)
+    coco_eval.params.maxDets = list(max_dets)
+    if task == "segm":
+        # Where both are given, loadRes takes the area of the box.
+        for annotation in coco_eval.cocoDt.anns.values():
+            annotation["area"] = float(mask_util.area(annotation["segmentation"]))
+    bounds = [0, 12**2, 22**2, 1e10]
+    coco_eval.params.areaRng = [[0, 1e10], *map(list, zip(bounds[:-1], bounds[1:], strict=True))]
+    coco_eval.params.areaRngLbl = ["all", "small", "medium", "large"]
+    coco_eval.evaluate()
+    coco_eval.accumulate()
+    return coco_eval.eval["precision"][..., -1], coco_eval.eval["recall"]
+
+
+@both_implementations
+@both_tasks
+def test_metrics_are_those_of_pycocotools(workload, task, fast):
+    result = evaluate(workload, task, fast)
+    precision, recall = reference(workload, task)
+    assert (precision > -1).all()
+    assert result.implementation.startswith("faster") == fast
+    expected = {
+        "AP": precision[..., 0].mean(),
+        "AP50": precision[0, ..., 0].mean(),
+        "AP75": precision[5, ..., 0].mean(),
+        "APs": precision[..., 1].mean(),
+        "APm": precision[..., 2].mean(),
+        "APl": precision[..., 3].mean(),
+        "AR@1": recall[:, :, 0, 0].mean(),
+        "AR@15": recall[:, :, 0, 1].mean(),
+        "AP-long": precision[:, :, 0, 0].mean(),
+        "AP-round": precision[:, :, 1, 0].mean(),
+    }
+    assert 5 < result.metrics["AP"] < 95
+    assert result.metrics["AP-long"] != result.metrics["AP-round"]
+    assert_equal_metrics(result.metrics, {key: 100 * value for key, value in expected.items()})
+    assert list(result.definitions) == list(result.metrics)
+    np.testing.assert_allclose(result.precision, precision[..., 0].mean(axis=2), atol=1e-12)
+    assert result.precision.shape == (len(result.iou_thresholds), len(result.recall_thresholds))
+    assert result.iou_thresholds[[0, -1]] == pytest.approx([0.5, 0.95])
+    assert result.recall_thresholds[[0, -1]] == pytest.approx([0, 1])
+
+
+@both_implementations
+@both_tasks
+def test_bootstrap_counts_an_image_as_often_as_it_is_drawn(workload, task, fast):
+    result = evaluate(workload, task, fast)
+    samples = np.array([[0, 1, 2, 3, 4, 5], [2, 4, 4, 0, 4, 1], [5, 5, 5, 5, 5, 5]])
+    metrics = result.bootstrap(samples)
+    assert {values.shape for values in metrics.values()} == {(3,)}
+    rows = [{key: values[i] for key, values in metrics.items()} for i in range(3)]
+    assert_equal_metrics(rows[0], result.metrics)
+    for row, sample in zip(rows, samples, strict=True):
+        copies = restrict(workload, sorted(sample + 1))
+        assert_equal_metrics(row, evaluate(copies, task, fast).metrics)
+    assert len({row["AP"] for row in rows}) == 3
+
+
+def test_bootstrap_matches_nothing_again(workload):
+    result = evaluate(workload, fast=False)
+    with mock.patch.object(COCOeval, "evaluateImg", side_effect=AssertionError):
+        result.bootstrap([[0, 2, 4]])
+
+
+@both_implementations
+def test_a_subset_is_an_evaluation_of_these_images(workload, fast):
+    result = evaluate(workload, fast=fast, image_ids=[6, 2, 3, 5, 3])
+    assert result.image_ids == [6, 2, 3, 5]
+    assert_equal_metrics(
+        result.metrics, evaluate(workload, fast=fast, image_ids={2, 3, 5, 6}).metrics
+    )
+    expected = evaluate(workload, fast=fast, image_ids=[6, 3]).metrics
+    for indices in ([0, 2], [2, 0], np.array([True, False, True, False])):
+        assert_equal_metrics(result.subset(indices), expected)
+    assert expected["AP"] != result.metrics["AP"]
+
+
+@both_implementations
+def test_without_ground_truth_all_is_nan(workload, fast):
+    result = evaluate(workload, fast=fast)
+    assert all(map(math.isnan, result.subset([0]).values()))
+    assert all(map(math.isnan, result.subset([]).values()))
+    alone = evaluate(workload, fast=fast, image_ids=[1])
+    assert all(map(math.isnan, alone.metrics.values()))
+    assert np.isnan(alone.precision).all()
+    assert np.isnan(result.bootstrap([[0, 0], [0, 3]])["AP"]).tolist() == [True, False]
+
+
+@both_implementations
+@both_tasks
+def test_without_results_all_is_zero(workload, task, fast):
+    result = evaluate((workload[0], []), task, fast)
+    assert set(result.metrics.values()) == {0.0}
+    assert not result.precision.any()
+    assert set(result.subset([1, 1, 3]).values()) == {0.0}
+
+
+@both_implementations
+def test_a_class_without_ground_truth_does_not_count(workload, fast):
+    dataset, results = copy.deepcopy(workload)
+    dataset["annotations"] = [x for x in dataset["annotations"] if x["category_id"] == 9]
+    result = evaluate((dataset, results), fast=fast)
+    assert math.isnan(result.metrics["AP-long"])
+    assert result.metrics["AP"] == result.metrics["AP-round"] > 5
+    assert result.precision.mean() == pytest.approx(result.metrics["AP"] / 100)
+
+
+@both_implementations
+def test_equal_scores_rank_by_image_id_then_by_the_list(fast):
+    hit, miss = (0, 0, 8, 8), (40, 40, 48, 48)
+    truth = index(coco_dataset({2: [hit], 1: []}))
+
+    def average_precision(*results):
+        result = coco_average_precision(truth, list(results), "segm", use_fast_impl=fast)
+        assert result.subset([1, 0]) == pytest.approx(result.metrics, nan_ok=True)
+        return result.metrics["AP"]
+
+    on_2, off_2, off_1 = detection(hit, 0.5, 2), detection(miss, 0.5, 2), detection(miss, 0.5, 1)
+    assert average_precision(on_2, off_2) == pytest.approx(100)
+    assert average_precision(off_2, on_2) == pytest.approx(50)
+    assert average_precision(on_2, off_1) == pytest.approx(50)
+
+
+def test_ids_of_results_and_annotations_do_not_matter(workload):
+    dataset, results = copy.deepcopy(workload)
+    for number, annotation in enumerate(dataset["annotations"]):
+        annotation["id"] = number // 2
+    results = [{**result, "id": 7} for result in results]
+    assert_equal_metrics(evaluate((dataset, results)).metrics, evaluate(workload).metrics)
+
+
+def test_the_arguments_are_left_unchanged(workload):
+    dataset, results = copy.deepcopy(workload)
+    for fast in (True, False):
+        coco_average_precision(index(dataset), results, "segm", use_fast_impl=fast)
+    assert (dataset, results) == workload
+
+
+@both_tasks
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"score": math.nan}, "image 2 has the score nan.*finite"),
+        ({"score": math.inf}, "image 2 has the score inf"),
+        ({"score": "0.5"}, "has the score 0.5"),
+        ({"image_id": 7}, "image 7 is of an image that the ground truth does not have"),
+        ({"category_id": 0}, r"category 0; the ground truth has \[1\]"),
+    ],
+)
+def test_a_result_that_cannot_be_ranked_or_placed(task, change, message):
+    truth = index(coco_dataset({1: [(0, 0, 8, 8)], 2: []}))
+    results = [detection((0, 0, 8, 8)), {**detection((0, 0, 9, 9), image_id=2), **change}]
+    with pytest.raises(
+        DatasetError, match=r"mine.json: result 1 \(counted from 0\) of.*" + message
+    ):
+        coco_average_precision(truth, results, task, results_name="mine.json")
+
+
+@pytest.mark.parametrize(
+    "task, change, message",
+    [
+        ("bbox", {"bbox": [0, 0, math.nan, 1]}, "bbox .*nan.*x, y, width and height"),
+        ("segm", {"segmentation": [[0, 0, 8, 0, 8, 8]]}, "no compressed RLE"),
+        ("segm", {"segmentation": {"size": [64, 64], "counts": [4096]}}, "no compressed RLE"),
+        ("segm", detection((0, 0, 8, 8), size=(64, 32)), r"\[64, 32\].*image has \[64, 64\]"),
+    ],
+)
+def test_a_result_without_a_shape(task, change, message):
+    truth = index(coco_dataset({1: [(0, 0, 8, 8)]}))
+    other = {"bbox": "segm", "segm": "bbox"}[task]
+    broken = {**detection((0, 0, 8, 8)), **change}
+    with pytest.raises(DatasetError, match=message):
+        coco_average_precision(truth, [broken], task)
+    assert coco_average_precision(truth, [broken], other).metrics["AP"] == pytest.approx(100)
+    del broken[{"bbox": "bbox", "segm": "segmentation"}[task]]
+    with pytest.raises(DatasetError, match="has no"):
+        coco_average_precision(truth, [broken], task)
+
+
+def test_a_ground_truth_or_arguments_that_cannot_be_used():
+    dataset = coco_dataset({1: [(0, 0, 8, 8)]})
+    with pytest.raises(ConfigError, match="task: 'mask'"):
+        coco_average_precision(index(dataset), [], "mask")
+    with pytest.raises(DatasetError, match="truth.json has no image 5"):
+        coco_average_precision(
+            index(dataset), [], "segm", image_ids=[1, 5], truth_name="truth.json"
+        )
+    del dataset["annotations"][0]["segmentation"]
+    with pytest.raises(DatasetError, match="id 1 has no 'segmentation'"):
+        coco_average_precision(index(dataset), [], "segm")
+    assert coco_average_precision(index(dataset), [], "bbox").metrics["AP"] == 0
+    del dataset["annotations"]
+    with pytest.raises(DatasetError, match="no 'annotations'"):
+        coco_average_precision(index(dataset), [], "bbox")
