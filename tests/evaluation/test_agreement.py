@@ -1,0 +1,392 @@
+"""Our measures against the programs that others publish numbers with, and against definitions.
+
+The programs are those of setup.py's extra "peers". Where no program computes a measure, or where it
+departs from the publication, the definition is written out below, pixel by pixel. With -s a table
+of the largest differences is printed.
+
+Where the originals and ours differ on purpose:
+
+- An image without true and predicted objects has no score in cellpose (NaN) and counts 0 in
+  StarDist; ours counts as 100 where a definition says so and else not at all (`empty`).
+- An image without a match has a mean matched IoU of 0 in StarDist; ours does not count it.
+- StarDist and torchmetrics round each IoU to 32 bits, cellpose its average precision.
+- Cellpose's "aggregated Jaccard index" matches objects one to one and divides by the union of the
+  foregrounds; ours is Kumar's, in which a missed object's error is counted per object.
+"""
+
+import numpy as np
+import pytest
+import torch
+from label_map_pairs import random_pair, sample_pairs
+from scipy.spatial.distance import cdist
+
+from unet_sharp_det.evaluation.boundary import inner_boundaries
+from unet_sharp_det.evaluation.instance_maps import InstanceMap
+from unet_sharp_det.evaluation.instance_measures import (
+    INSTANCE_MEASURES,
+    THRESHOLDS,
+    Measure,
+    counts,
+    f1,
+    jaccard,
+)
+from unet_sharp_det.evaluation.matching import InstanceOverlap
+from unet_sharp_det.evaluation.measure_table import MeasureTable
+
+EXACT, BITS_32 = 1e-9, 1e-6
+TOLERANCE = 2.0  # pixels, of the boundary
+
+
+@pytest.fixture(scope="module", params=["random", "sample"])
+def pairs(request):
+    """(true, predicted) label maps."""
+    if request.param == "random":
+        return [random_pair(seed) for seed in range(12)]
+    root = request.getfixturevalue("converted_sample")
+    return sample_pairs(root / "annotations" / "dsb2018_val.json")
+
+
+@pytest.fixture(scope="module")
+def overlaps(pairs):
+    return [overlap_of(*pair) for pair in pairs]
+
+
+@pytest.fixture(scope="module")
+def table(overlaps):
+    return MeasureTable.from_overlaps(overlaps, INSTANCE_MEASURES)
+
+
+@pytest.fixture(scope="session")
+def agree():
+    """A function that asserts equality and remembers the largest difference, for the table."""
+    rows = {}
+
+    def agree(measure, original, ours, theirs, pairs, tolerance=EXACT):
+        difference = np.abs(np.asarray(ours, float) - np.asarray(theirs, float)).max()
+        largest, sets = rows.get((measure, original), (0.0, {}))
+        rows[measure, original] = (max(largest, difference), {**sets, id(pairs): pairs})
+        assert difference <= tolerance, f"{measure}: {ours}, {original}: {theirs}"
+
+    yield agree
+    print("\n\nmeasure | original | largest difference | images\n--- | --- | --- | ---")
+    for (measure, original), (difference, sets) in rows.items():
+        images = sum(map(len, sets.values()))
+        print(f"{measure} | {original} | {difference:.1e} | {images}")
+
+
+def overlap_of(true, predicted):
+    maps = (InstanceMap.from_labels(labels, "test") for labels in (true, predicted))
+    return InstanceOverlap.count(*maps, image_id=0, boundary_tolerance=TOLERANCE)
+
+
+def summary_of(true, predicted):
+    return MeasureTable.from_overlaps([overlap_of(true, predicted)], INSTANCE_MEASURES).summary()
+
+
+# StarDist
+
+
+def stardist_ratios(t):
+    """Ours of what StarDist computes at a threshold; it has no name there except at .5."""
+
+    def matched(overlap):
+        return overlap.iou[overlap.match(t)].sum()
+
+    def share(*false):
+        def ratio(overlap):
+            tp, fp, fn = counts(overlap, t)
+            return tp, tp + np.dot(false, (fp, fn))
+
+        return ratio
+
+    return {
+        "precision": share(1, 0),
+        "recall": share(0, 1),
+        "accuracy": jaccard(t),
+        "f1": f1(t),
+        "mean_matched_score": lambda overlap: (matched(overlap), len(overlap.match(t))),
+        "panoptic_quality": lambda overlap: (matched(overlap), share(0.5, 0.5)(overlap)[1]),
+    }
+
+
+@pytest.fixture(scope="module", params=["iou", "iou in 64 bits"])
+def stardist(request):
+    """A function (pairs, thresholds, by_image) of StarDist's results, and their precision."""
+    module = pytest.importorskip("stardist.matching")
+
+    def iou_in_64_bits(overlap):
+        sums = overlap.sum(axis=0, keepdims=True) + overlap.sum(axis=1, keepdims=True)
+        return overlap / np.maximum(sums - overlap, 1)
+
+    module.matching_criteria["iou in 64 bits"] = iou_in_64_bits
+
+    def evaluate(pairs, thresholds, by_image):
+        return module.matching_dataset(
+            *zip(*pairs, strict=True),
+            thresh=thresholds,
+            by_image=by_image,
+            criterion=request.param,
+            show_progress=False,
+        )
+
+    yield evaluate, BITS_32 if request.param == "iou" else EXACT
+    del module.matching_criteria["iou in 64 bits"]
+
+
+@pytest.mark.parametrize("by_image", [False, True])
+def test_stardist_at_any_threshold(pairs, overlaps, stardist, by_image, agree):
+    evaluate, precision = stardist
+    thresholds = (0.1, 0.3, *THRESHOLDS)
+    mean = "image_mean" if by_image else "pooled"
+    for t, theirs in zip(thresholds, evaluate(pairs, thresholds, by_image), strict=True):
+        assert min(theirs.fp, theirs.fn) > 0
+        for key, ratio in stardist_ratios(t).items():
+            measure = Measure(key, "", "", ratio, by_image, empty=0.0, unit="ratio")
+            (ours,) = MeasureTable.from_overlaps(overlaps, [measure]).summary().values()
+            name, tolerance = f"{key}_{mean}, t = .1, .3, .5 .. .95", EXACT
+            if key in ("mean_matched_score", "panoptic_quality"):
+                tolerance = precision
+                name += ", IoU in 64 bits" if precision == EXACT else ", IoU in 32 bits"
+            agree(name, "StarDist's matching_dataset", ours, getattr(theirs, key), pairs, tolerance)
+
+
+NAMED = {
+    "cell_AP50": ("accuracy", 0.5),
+    "cell_AP75": ("accuracy", 0.75),
+    "cell_AP95": ("accuracy", 0.95),
+    "F1_50": ("f1", 0.5),
+    "precision_50": ("precision", 0.5),
+    "recall_50": ("recall", 0.5),
+    "matched_IoU": ("mean_matched_score", 0.5),
+}
+
+
+@pytest.mark.parametrize("suffix", ["pooled", "image_mean"])
+def test_stardist_by_our_names(pairs, table, stardist, suffix, agree):
+    evaluate, precision = stardist
+    ours = table.summary()
+    theirs = dict(zip(THRESHOLDS, evaluate(pairs, THRESHOLDS, suffix != "pooled"), strict=True))
+    for name, (key, t) in NAMED.items():
+        tolerance = precision if key == "mean_matched_score" else EXACT
+        value = ours[f"{name}_{suffix}"] / 100
+        assert abs(value - getattr(theirs[t], key)) <= tolerance, name
+    mean = np.mean([one.accuracy for one in theirs.values()])
+    agree(
+        f"cell_AP_{suffix}",
+        "mean of StarDist's accuracy",
+        ours[f"cell_AP_{suffix}"] / 100,
+        mean,
+        pairs,
+    )
+
+
+# Cellpose
+
+
+def test_cellpose_average_precision(pairs, overlaps, table, agree):
+    metrics = pytest.importorskip("cellpose.metrics")
+    ap, *numbers = metrics.average_precision(*map(list, zip(*pairs, strict=True)), list(THRESHOLDS))
+    for column, t in enumerate(THRESHOLDS):
+        ours = np.array([counts(overlap, t) for overlap in overlaps])
+        theirs = np.stack(numbers)[:, :, column].T
+        agree("TP, FP, FN of each image", "Cellpose's average_precision", ours, theirs, pairs, 0)
+        ours = table.image_values(f"cell_AP{100 * t:.0f}_image_mean") / 100
+        agree(
+            "cell_APxx_image_mean of each image",
+            "Cellpose's average_precision",
+            ours,
+            ap[:, column],
+            pairs,
+            1e-7,
+        )
+
+
+# torchmetrics
+
+
+@pytest.fixture
+def double_precision():
+    """torchmetrics divides integers, which gives numbers of torch's default type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def panoptic_quality_metric():
+    """torchmetrics' PQ, SQ and RQ of the objects, beside which the background is stuff."""
+    detection = pytest.importorskip("torchmetrics.detection")
+    return detection.PanopticQuality(
+        things={1}, stuffs={0}, return_sq_and_rq=True, return_per_class=True
+    )
+
+
+def points(true, predicted):
+    """(predicted, true) as torchmetrics takes them, without the pixels that are no object's."""
+    either = (true > 0) | (predicted > 0)
+    for labels in (predicted[either], true[either]):
+        yield torch.from_numpy(np.stack([labels > 0, labels], axis=-1))[None]
+
+
+def test_torchmetrics_panoptic_quality(pairs, table, double_precision, agree):
+    metric = panoptic_quality_metric()
+    each = np.array([metric(*points(*pair))[0].numpy() for pair in pairs])
+    original = "torchmetrics' PanopticQuality"
+    for index, name in enumerate(("PQ", "SQ", "RQ")):
+        ours = table.summary()[f"{name}_pooled"] / 100
+        agree(f"{name}_pooled", original, ours, metric.compute()[0, index], pairs)
+        ours = table.image_values(f"{name}_image_mean") / 100
+        agree(f"{name}_image_mean of each image", original, ours, each[:, index], pairs)
+
+
+# Definitions, written out
+
+
+def iou_matrix(true, predicted):
+    """IoU of each true object (rows) with each predicted one, from their masks."""
+    trues = [true == number for number in np.unique(true[true > 0])]
+    preds = [predicted == number for number in np.unique(predicted[predicted > 0])]
+    return np.array([[(t & p).sum() / (t | p).sum() for p in preds] for t in trues])
+
+
+def dsb_score(iou):
+    """The 2018 Data Science Bowl: a hit is an IoU above t, which no two objects can share."""
+    scores = []
+    for t in THRESHOLDS:
+        hits = (iou > t).sum()
+        misses, extra = ((iou > t).sum(axis=axis) == 0 for axis in (1, 0))
+        scores.append(hits / (hits + misses.sum() + extra.sum()))
+    return np.mean(scores)
+
+
+def mean_f1(iou):
+    """Caicedo et al., Cytometry A 2019: F1 at each t, of hits as above."""
+    hits = np.array([(iou > t).sum() for t in THRESHOLDS])
+    return np.mean(2 * hits / sum(iou.shape))
+
+
+def merges_and_splits(iou):
+    """Caicedo et al., Cytometry A 2019: predicted (true) objects that cover several others."""
+    covers = iou > 0.1
+    return (covers.sum(axis=0) > 1).sum(), (covers.sum(axis=1) > 1).sum()
+
+
+def kumar_aji(true, predicted):
+    """Kumar et al., IEEE TMI 2017, Algorithm 1, for each true object over all predicted ones.
+
+    It does not say what a true object that touches none is paired with: here with none.
+    """
+    preds = [predicted == number for number in np.unique(predicted[predicted > 0])]
+    intersection, union, used = 0, 0, set()
+    for number in np.unique(true[true > 0]):
+        mask = true == number
+        shares = [(mask & p).sum() / (mask | p).sum() for p in preds]
+        best = int(np.argmax(shares))
+        if shares[best] == 0:
+            union += mask.sum()
+            continue
+        intersection += (mask & preds[best]).sum()
+        union += (mask | preds[best]).sum()
+        used.add(best)
+    union += sum(p.sum() for index, p in enumerate(preds) if index not in used)
+    return intersection / union
+
+
+def boundary_pixels(labels):
+    """Pixels of objects with a neighbour above, below or beside that is not of their object."""
+    height, width = labels.shape
+    return np.array(
+        [
+            (row, column)
+            for row, column in np.argwhere(labels > 0)
+            for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0))
+            if 0 <= row + down < height and 0 <= column + right < width
+            if labels[row + down, column + right] != labels[row, column]
+        ]
+    )
+
+
+def boundary_f1(true, predicted):
+    """Csurka et al., BMVC 2013: from all distances between the boundary pixels of both maps."""
+    true_pixels, pred_pixels = (
+        np.unique(boundary_pixels(labels), axis=0) for labels in (true, predicted)
+    )
+    near = cdist(true_pixels, pred_pixels) <= TOLERANCE
+    recall, precision = (near.any(axis=axis).mean() for axis in (1, 0))
+    return 2 * precision * recall / (precision + recall)
+
+
+def test_definitions(pairs, table, agree):
+    matrices = [iou_matrix(*pair) for pair in pairs]
+    expected = {
+        "DSB_score": ("2018 Data Science Bowl", [dsb_score(iou) for iou in matrices]),
+        "F1_image_mean": ("Caicedo et al. 2019", [mean_f1(iou) for iou in matrices]),
+        "AJI_image_mean": ("Kumar et al. 2017, Algorithm 1", [kumar_aji(*p) for p in pairs]),
+        "boundary_F1": ("brute force over distances", [boundary_f1(*p) for p in pairs]),
+    }
+    for name, (original, theirs) in expected.items():
+        ours = table.image_values(name) / 100
+        agree(f"{name} of each image", original, ours, theirs, pairs)
+    merged, split = np.transpose([merges_and_splits(iou) for iou in matrices])
+    assert merged.sum()
+    assert split.sum()
+    for name, theirs in (("merges", merged), ("splits", split)):
+        ours = table.image_values(name)
+        agree(f"{name} of each image", "Caicedo et al. 2019", ours, theirs, pairs, 0)
+
+
+def test_boundaries_are_scikit_images_inner_ones(pairs, agree):
+    segmentation = pytest.importorskip("skimage.segmentation")
+    original = "scikit-image's find_boundaries"
+    for labels in (labels for pair in pairs for labels in pair):
+        theirs = segmentation.find_boundaries(labels, mode="inner")
+        agree("boundary pixels", original, inner_boundaries(labels), theirs, pairs, 0)
+
+
+# Ties, and where an original differs
+
+
+def row_of(*lengths):
+    """A map of one row of pixels with objects of these lengths, negative ones background."""
+    numbers = np.cumsum([length > 0 for length in lengths]) * (np.array(lengths) > 0)
+    return np.repeat(numbers, np.abs(lengths))[None]
+
+
+def test_an_iou_of_exactly_a_half_matches_where_the_original_says_so():
+    true, predicted = row_of(4, -2), row_of(2, -4)
+    stardist = pytest.importorskip("stardist.matching").matching(true, predicted, thresh=0.5)
+    panoptic_quality = panoptic_quality_metric()(*points(true, predicted))[0, 0]
+    ours = summary_of(true, predicted)
+    assert ours["cell_AP50_pooled"] == 100 * stardist.accuracy == 100
+    assert ours["PQ_pooled"] == 100 * panoptic_quality.item() == 0
+    assert ours["DSB_score"] == 100 * dsb_score(iou_matrix(true, predicted)) == 0
+
+
+def test_an_image_without_objects_is_no_error_but_nothing_in_the_originals():
+    empty = np.zeros((4, 4), int)
+    metrics = pytest.importorskip("cellpose.metrics")
+    stardist = pytest.importorskip("stardist.matching")
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        assert np.isnan(metrics.average_precision(empty, empty)[0]).all()
+    assert stardist.matching(empty, empty).accuracy == 0
+    ours = summary_of(empty, empty)
+    assert ours["cell_AP50_image_mean"] == ours["DSB_score"] == ours["AJI_image_mean"] == 100
+    assert np.isnan(ours["matched_IoU_image_mean"])
+
+
+def test_an_image_without_a_match_has_no_mean_iou_of_matches():
+    true, predicted = row_of(4, -4), row_of(-4, 4)
+    stardist = pytest.importorskip("stardist.matching").matching(true, predicted)
+    assert stardist.mean_matched_score == 0
+    assert np.isnan(summary_of(true, predicted)["matched_IoU_image_mean"])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
+def test_cellpose_aji_is_not_kumars():
+    """Objects of 4 and 2 pixels found as one: one to one the second is only missed."""
+    true, predicted = row_of(4, 2), row_of(6)
+    metrics = pytest.importorskip("cellpose.metrics")
+    (theirs,) = metrics.aggregated_jaccard_index([true], [predicted])
+    assert theirs == pytest.approx(4 / 6)
+    ours = summary_of(true, predicted)["AJI_pooled"] / 100
+    assert ours == pytest.approx((4 + 2) / (6 + 6)) == kumar_aji(true, predicted)
