@@ -1,9 +1,13 @@
-"""Ground truth in COCO's format, an instance map at a time."""
+"""Ground truth, an instance map at a time: what all of it offers, and that in COCO's format."""
 
 import contextlib
+import glob
 import io
+import json
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -13,6 +17,7 @@ from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
 
 _KEYS = {"images": ("id", "file_name", "height", "width"), "annotations": ("id", "image_id")}
+_PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -31,29 +36,29 @@ class ImageRecord:
     shape: tuple[int, int]
     look: str | None = None
 
+    def find_picture(self, folder) -> Path | None:
+        """Return the file of the image in a folder, or one that differs in format; None: none."""
+        path = Path(folder) / self.file_name
+        if path.is_file():
+            return path
+        others = path.parent.glob(f"{glob.escape(path.stem)}.*")
+        return next((p for p in sorted(others) if p.suffix.lower() in _PICTURES), None)
 
-class CocoTruth:
-    """The objects of a COCO data set; of those that overlap, the last one has the pixels."""
 
-    def __init__(self, json_file):
-        """
-        Args:
-            json_file: the annotations. An image entry may have a "look", a group for reports.
+class Truth(ABC):
+    """The true objects of some images.
 
-        Raises:
-            DatasetError: the file is missing or in another format, or repeats an id.
-        """
-        self.where = os.fspath(json_file)
-        self.coco = _read_coco(self.where)
-        self.records = {
-            image["id"]: ImageRecord(
-                image["id"],
-                image["file_name"],
-                (image["height"], image["width"]),
-                image.get("look"),
-            )
-            for image in self.coco.dataset["images"]
-        }
+    Attributes:
+        where: the file or folder that they are of.
+        records: ``{image_id: ImageRecord}``, never empty.
+        has_categories: whether objects have categories, else all are of the category 1.
+        coco: the same in COCO's format, whose images have the ids of ``records``.
+    """
+
+    where: str
+    records: dict[int | str, ImageRecord]
+    has_categories: bool
+    coco: COCO
 
     def record(self, image_id) -> ImageRecord:
         """Return an image's record.
@@ -64,6 +69,45 @@ class CocoTruth:
         if image_id not in self.records:
             raise DatasetError(f"The ground truth {self.where} has no image {image_id}.")
         return self.records[image_id]
+
+    @abstractmethod
+    def instance_map(self, image_id) -> InstanceMap:
+        """Return the objects of an image.
+
+        Raises:
+            DatasetError: there is no such image, or its objects cannot be read.
+        """
+
+    @abstractmethod
+    def void(self, image_id) -> np.ndarray | None:
+        """Return bool (H, W), the pixels of an image that say nothing; None where all do."""
+
+
+class CocoTruth(Truth):
+    """The objects of a COCO data set; of those that overlap, the last one has the pixels."""
+
+    has_categories = True
+
+    def __init__(self, json_file):
+        """
+        Args:
+            json_file: the annotations. An image entry may have a "look", a group for reports.
+
+        Raises:
+            DatasetError: the file is missing or in another format, repeats an id, has no image,
+                or annotations of images that it does not have.
+        """
+        self.where = os.fspath(json_file)
+        self.coco = index_coco(read_json(self.where), self.where)
+        self.records = {
+            image["id"]: ImageRecord(
+                image["id"],
+                image["file_name"],
+                (image["height"], image["width"]),
+                image.get("look"),
+            )
+            for image in self.coco.dataset["images"]
+        }
 
     def instance_map(self, image_id) -> InstanceMap:
         """Paint the objects of an image, without crowd regions."""
@@ -86,19 +130,51 @@ class CocoTruth:
         return f"{self.where}: {record.file_name}"
 
 
-def _read_coco(path: str) -> COCO:
+def read_json(path):
+    """Return what a JSON file holds.
+
+    Raises:
+        DatasetError: there is no such file, or it is not JSON.
+    """
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco = COCO(path)
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: is not JSON ({error}). Was it written completely?") from error
+
+
+def index_coco(content, where: str) -> COCO:
+    """Index a COCO data set.
+
+    Args:
+        content: the data set as JSON holds it.
+        where: what the errors name.
+
+    Raises:
+        DatasetError: a list or a key is missing, an id is repeated, there is no image, or an
+            annotation is of an image that the data set does not have.
+    """
+    coco = COCO()
+    coco.dataset = content
+    try:
         for section, keys in _KEYS.items():
-            _check_entries(path, section, coco.dataset[section], keys)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-        if isinstance(error, DatasetError):
-            raise
+            _check_entries(where, section, content[section], keys)
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.createIndex()
+    except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"{path}: cannot be read as a COCO data set ({type(error).__name__}: {error}). It must "
-            "be a JSON object with the lists 'images', 'annotations' and 'categories'."
+            f"{where}: cannot be read as a COCO data set ({type(error).__name__}: {error}). It "
+            "must be a JSON object with the lists 'images', 'annotations' and 'categories'."
         ) from error
+    if not coco.imgs:
+        raise DatasetError(f"{where}: holds no image.")
+    strays = set(coco.imgToAnns) - set(coco.imgs)
+    if strays:
+        raise DatasetError(
+            f"{where}: has annotations of {len(strays)} images that are not among its 'images', "
+            f"e.g. {min(strays, key=str)}."
+        )
     return coco
 
 

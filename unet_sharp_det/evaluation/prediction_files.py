@@ -1,0 +1,207 @@
+"""Opening ground truth and predictions of any tool from files, and matching them."""
+
+import logging
+import math
+import numbers
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.evaluation.coco_truth import CocoTruth, Truth, index_coco, read_json
+from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions
+from unet_sharp_det.evaluation.label_folders import FORMATS, LabelFolderTruth, find_label_maps
+from unet_sharp_det.evaluation.matching import InstanceOverlap
+from unet_sharp_det.evaluation.pairing import ImagePairing
+from unet_sharp_det.evaluation.predictions import (
+    CocoPredictions,
+    LabelMapPredictions,
+    Predictions,
+    SemanticPredictions,
+)
+
+_KINDS = (
+    "a list of COCO results (image_id, score, segmentation), a COCO data set, the "
+    "semantic_predictions.json of a semantic model, or a folder of label maps "
+    f"({', '.join(FORMATS)})"
+)
+_SECONDS_BEFORE_A_BAR = 3
+
+logger = logging.getLogger(__name__)
+
+
+def open_truth(path, suffix: str | None = None) -> Truth:
+    """Open ground truth: a COCO json, or a folder of label maps.
+
+    Args:
+        path: of the file or folder.
+        suffix: of label maps, see :func:`find_label_maps`.
+
+    Raises:
+        DatasetError: it is missing, in another format, or without images.
+    """
+    if Path(path).is_dir():
+        return LabelFolderTruth(path, suffix)
+    _refuse_pictures(path)
+    return CocoTruth(path)
+
+
+def open_predictions(
+    path,
+    truth: Truth,
+    options: EvaluationOptions,
+    suffix: str | None = None,
+    allow_missing: bool = False,
+) -> Predictions:
+    """Open the predictions of a tool.
+
+    Images are those of the ground truth with the same ``image_id`` (COCO results; for a folder
+    of label maps as truth the stem of the name), the same file name or else its stem (COCO data
+    sets), or the stem (label maps).
+
+    Args:
+        path: a list of COCO results, in which an image without an entry has no detection; a COCO
+            data set, whose annotations are predictions, with scores if each has a "score"; the
+            ``semantic_predictions.json`` of :class:`SemanticEvaluator`; or a folder of label maps.
+        truth: what they are to be compared with.
+        options: the least score and area of objects that count.
+        suffix: of label maps, see :func:`find_label_maps`.
+        allow_missing: take images that are missing, but for COCO results, for empty ones.
+
+    Raises:
+        DatasetError: the predictions are missing, malformed, of images that the truth does not
+            have, or without some that it has.
+    """
+    if Path(path).is_dir():
+        return _open_folder(path, truth, options, suffix, allow_missing)
+    _refuse_pictures(path)
+    content, where = read_json(path), os.fspath(path)
+    if isinstance(content, dict) and "annotations" in content:
+        return _open_data_set(content, truth, options, where, allow_missing)
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise DatasetError(f"{where}: holds no predictions. Give {_KINDS}.")
+    if content and all("channel" in entry and "score" not in entry for entry in content):
+        return _open_semantic(content, truth, options, where, allow_missing)
+    return _open_results(content, truth, options, where)
+
+
+def match_images(
+    truth: Truth, predictions: Predictions, options: EvaluationOptions
+) -> list[InstanceOverlap]:
+    """Match the objects of each image, in the order of ``truth.records``.
+
+    Raises:
+        DatasetError: a mask or label map is malformed, or not of the image's size.
+    """
+    images = tqdm(truth.records.items(), desc="matching", unit="image", delay=_SECONDS_BEFORE_A_BAR)
+    return [
+        InstanceOverlap.count(
+            truth.instance_map(image_id),
+            predictions.instance_map(image_id),
+            image_id=image_id,
+            file_name=record.file_name,
+            void=truth.void(image_id),
+            boundary_tolerance=options.boundary_tolerance,
+        )
+        for image_id, record in images
+    ]
+
+
+def _open_folder(path, truth, options, suffix, allow_missing) -> LabelMapPredictions:
+    pairing = ImagePairing(truth, os.fspath(path))
+    files = find_label_maps(path, suffix, known=pairing.stems)
+    ids = pairing.pair(files, pairing.by_stem)
+    pairing.check_complete(ids.values(), allow_missing)
+    return LabelMapPredictions({ids[stem]: files[stem] for stem in files}, truth, options)
+
+
+def _open_results(content: list[dict], truth, options, where: str) -> CocoPredictions:
+    for number, entry in enumerate(content):
+        _check_entry(entry, f"{where}: result {number} (counted from 0)", with_score=True)
+    if not content:
+        logger.warning(f"{where}: holds no detection, so every object counts as missed.")
+    pairing = ImagePairing(truth, where)
+    ids = pairing.pair({entry["image_id"] for entry in content}, pairing.by_id)
+    return CocoPredictions(_group(content, ids), truth, options, where, has_scores=True)
+
+
+def _open_semantic(content, truth, options, where: str, allow_missing) -> SemanticPredictions:
+    for number, entry in enumerate(content):
+        _check_entry(entry, f"{where}: mask {number} (counted from 0)", with_score=False)
+    pairing = ImagePairing(truth, where)
+    names = {entry["image_id"]: entry.get("file_name", "") for entry in content}
+    ids = pairing.pair(names, lambda image_id: pairing.by_file(names[image_id], image_id))
+    pairing.check_complete(ids.values(), allow_missing)
+    masks = {}
+    for image_id, entries in _group(content, ids).items():
+        channels = {entry["channel"]: entry["segmentation"] for entry in entries}
+        if len(channels) < len(entries):
+            raise DatasetError(f"{where}: repeats a channel of the image {image_id}.")
+        masks[image_id] = list(channels.values())
+    logger.info(f"{where}: the 4-connected components of its masks count as objects.")
+    return SemanticPredictions(masks, truth, options, where)
+
+
+def _open_data_set(content: dict, truth, options, where: str, allow_missing) -> CocoPredictions:
+    coco = index_coco(content, where)
+    annotations = [each for each in content["annotations"] if not each.get("iscrowd", 0)]
+    scored = sum("score" in annotation for annotation in annotations)
+    if 0 < scored < len(annotations):
+        raise DatasetError(
+            f"{where}: {scored} of {len(annotations)} annotations have a 'score', give all or none."
+        )
+    for each in annotations:
+        _check_entry(each, f"{where}: the annotation with id {each['id']}", with_score=scored > 0)
+    pairing = ImagePairing(truth, where)
+    names = {image_id: image["file_name"] for image_id, image in coco.imgs.items()}
+    ids = pairing.pair(names, lambda image_id: pairing.by_file(names[image_id], image_id))
+    pairing.check_complete(ids.values(), allow_missing)
+    _check_sizes(coco.imgs, ids, truth, where)
+    return CocoPredictions(_group(annotations, ids), truth, options, where, has_scores=scored > 0)
+
+
+def _group(entries: list[dict], ids: dict) -> dict:
+    """Return the entries by the truth's image id."""
+    by_image = defaultdict(list)
+    for entry in entries:
+        by_image[ids[entry["image_id"]]].append(entry)
+    return dict(by_image)
+
+
+def _check_entry(entry: dict, name: str, *, with_score: bool) -> None:
+    """Check a COCO result, annotation or mask, but for what depends on its image."""
+    lacking = {"image_id", *(["score"] if with_score else [])} - set(entry)
+    if lacking:
+        raise DatasetError(f"{name} has no {', '.join(sorted(lacking))}. Give {_KINDS}.")
+    name = f"{name} of image {entry['image_id']}"
+    if not isinstance(entry["image_id"], int | str):
+        raise DatasetError(f"{name}: an image_id must be a number or a text.")
+    if not entry.get("segmentation"):
+        raise DatasetError(
+            f"{name} has no segmentation: these measures compare masks, boxes alone do not do."
+        )
+    if with_score and not _is_finite(entry["score"]):
+        raise DatasetError(
+            f"{name} has the score {entry['score']}, which has no rank: write a finite number."
+        )
+
+
+def _check_sizes(images: dict, ids: dict, truth: Truth, where: str) -> None:
+    for image_id, image in images.items():
+        found, shape = (image["height"], image["width"]), truth.record(ids[image_id]).shape
+        if found != tuple(shape):
+            raise DatasetError(
+                f"{where}: {image['file_name']} has (height, width) {found}, but {tuple(shape)} in "
+                f"{truth.where}: is it the same data set?"
+            )
+
+
+def _refuse_pictures(path) -> None:
+    if Path(path).suffix.lower() in FORMATS:
+        raise DatasetError(f"{path}: is one label map, give the folder that it is in.")
+
+
+def _is_finite(value) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)

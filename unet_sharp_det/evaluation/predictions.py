@@ -1,0 +1,183 @@
+"""Predicted objects of images, an instance map at a time, whatever they are stored as."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import pycocotools.mask as mask_util
+from scipy import ndimage
+
+from unet_sharp_det.data.label_maps import to_rle
+from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.evaluation.coco_truth import Truth
+from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions
+from unet_sharp_det.evaluation.instance_maps import InstanceMap
+from unet_sharp_det.evaluation.label_folders import read_labels
+from unet_sharp_det.evaluation.rle import mask_pixels
+
+
+class Predictions(ABC):
+    """The predicted objects of the images of a ground truth.
+
+    Attributes:
+        has_scores: whether objects have scores, by which they can be ranked.
+    """
+
+    has_scores: bool
+
+    @abstractmethod
+    def instance_map(self, image_id) -> InstanceMap:
+        """Return the objects of an image that count.
+
+        Raises:
+            DatasetError: they cannot be read, or are not of the image's size.
+        """
+
+    def coco_results(self) -> list[dict]:
+        """Return all predictions, those below the threshold too, as COCO results.
+
+        Raises:
+            UserError: there are no scores.
+            DatasetError: a mask is malformed.
+        """
+        raise UserError("Predictions without scores have no ranking, which AP and AR are made of.")
+
+
+class LabelMapPredictions(Predictions):
+    """A folder of label maps."""
+
+    has_scores = False
+
+    def __init__(self, files: dict, truth: Truth, options: EvaluationOptions):
+        """
+        Args:
+            files: path of the label map by image id; images without one have no object.
+            truth: of the images.
+            options: of them ``min_area``.
+        """
+        self._files = files
+        self._truth = truth
+        self._options = options
+
+    def instance_map(self, image_id) -> InstanceMap:
+        """Read the label map of an image."""
+        if image_id not in self._files:
+            return _empty(self._truth, image_id)
+        path, min_area = self._files[image_id], self._options.min_area
+        return InstanceMap.from_labels(read_labels(path), str(path), min_area=min_area)
+
+
+class SemanticPredictions(Predictions):
+    """Masks without objects: the 4-connected components of each are the objects.
+
+    Where masks of several channels overlap, the last channel has the pixels.
+    """
+
+    has_scores = False
+
+    def __init__(self, masks: dict, truth: Truth, options: EvaluationOptions, where: str):
+        """
+        Args:
+            masks: lists of segmentations, one per channel, by image id.
+            truth: of the images.
+            options: of them ``min_area``.
+            where: what the errors name.
+        """
+        self._masks = masks
+        self._truth = truth
+        self._options = options
+        self._where = where
+
+    def instance_map(self, image_id) -> InstanceMap:
+        """Part the masks of an image into components."""
+        record = self._truth.record(image_id)
+        where = f"{self._where}: {record.file_name}"
+        labels, count = np.zeros(record.shape, np.int32), 0
+        for segmentation in self._masks.get(image_id, []):
+            mask = InstanceMap.from_segmentations([segmentation], record.shape, where).labels
+            parts, found = ndimage.label(mask)
+            labels = np.where(parts > 0, parts + count, labels)
+            count += found
+        return InstanceMap.from_labels(labels, where, min_area=self._options.min_area)
+
+
+class CocoPredictions(Predictions):
+    """Masks in COCO's format; of those that overlap, the highest score has the pixels.
+
+    Of equal scores the first mask has them, without scores the last one. Masks of which no pixel
+    is left, such as repeated ones, are no object; for AP they are detections like others.
+    """
+
+    def __init__(
+        self,
+        by_image: dict,
+        truth: Truth,
+        options: EvaluationOptions,
+        where: str,
+        *,
+        has_scores: bool,
+    ):
+        """
+        Args:
+            by_image: lists of COCO results or annotations by image id.
+            truth: of the images.
+            options: of them ``score_threshold`` and ``min_area``.
+            where: what the errors name.
+            has_scores: whether each has a score, a finite number.
+        """
+        self.has_scores = has_scores
+        self._by_image = by_image
+        self._truth = truth
+        self._options = options
+        self._where = where
+
+    def instance_map(self, image_id) -> InstanceMap:
+        """Paint the masks of an image that have the least score."""
+        record, entries = self._truth.record(image_id), self._by_image.get(image_id, [])
+        return InstanceMap.from_segmentations(
+            self._rles(image_id),
+            record.shape,
+            self._name(image_id),
+            [entry["score"] for entry in entries] if self.has_scores else None,
+            score_threshold=self._options.score_threshold,
+            min_area=self._options.min_area,
+        )
+
+    def coco_results(self) -> list[dict]:
+        """Return all predictions; without ``bbox`` they get the box of their mask."""
+        if not self.has_scores:
+            return super().coco_results()
+        results = []
+        for image_id, record in self._truth.records.items():
+            rles = self._rles(image_id)
+            mask_pixels(rles, record.shape, self._name(image_id))  # Only to raise.
+            for entry, rle in zip(self._by_image.get(image_id, []), rles, strict=True):
+                box = entry["bbox"] if "bbox" in entry else mask_util.toBbox(rle).tolist()
+                result = {"image_id": image_id, "score": entry["score"], "bbox": box}
+                if not self._truth.has_categories:
+                    result["category_id"] = 1
+                elif "category_id" in entry:
+                    result["category_id"] = entry["category_id"]
+                results.append({**result, "segmentation": rle})
+        return results
+
+    def _rles(self, image_id) -> list[dict]:
+        shape, where = self._truth.record(image_id).shape, self._name(image_id)
+        try:
+            return [
+                to_rle(entry["segmentation"], shape, where)
+                for entry in self._by_image.get(image_id, [])
+            ]
+        except DatasetError:
+            raise
+        except Exception as error:  # pycocotools raises what comes of it.
+            raise DatasetError(
+                f"{where}: has a segmentation that is neither polygons nor an RLE "
+                f"({type(error).__name__}: {error})."
+            ) from error
+
+    def _name(self, image_id) -> str:
+        return f"{self._where}: {self._truth.record(image_id).file_name}"
+
+
+def _empty(truth: Truth, image_id) -> InstanceMap:
+    return InstanceMap(np.zeros(truth.record(image_id).shape, np.int32), np.zeros(0))
