@@ -21,8 +21,10 @@ from omegaconf import DictConfig
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import (
-    BestCheckpointer,
+    ValidationLoss,
+    build_validation_hooks,
     distribute,
+    end_at_early_stop,
     explain_divergence,
     launch,
     load_lazy_cfg,
@@ -61,27 +63,31 @@ def train(cfg: DictConfig, model: torch.nn.Module, resume: bool) -> None:
     trainer.register_hooks(build_hooks(cfg, model, checkpointer))
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     goes_on = resume and checkpointer.has_checkpoint()
-    with explain_divergence("optimizer.lr", cfg.optimizer.lr, cfg.train.output_dir):
+    explained = explain_divergence("optimizer.lr", cfg.optimizer.lr, cfg.train.output_dir)
+    with explained, end_at_early_stop():
         trainer.train(trainer.iter + 1 if goes_on else 0, cfg.train.max_iter)
 
 
 def build_hooks(cfg: DictConfig, model: torch.nn.Module, checkpointer: SkipCheckpointer) -> list:
-    period = cfg.train.eval_period
-    every_worker = [
-        hooks.IterationTimer(),
-        hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
-        hooks.EvalHook(period, lambda: evaluate(cfg, model)),
-    ]
-    if not comm.is_main_process():
-        return every_worker
-    writers = default_writers(cfg.train.output_dir, cfg.train.max_iter)
-    return [
-        *every_worker[:2],
-        hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer),
-        every_worker[2],
-        BestCheckpointer(period, checkpointer, cfg.train.best_metric),
-        hooks.PeriodicWriter(writers, period=cfg.train.log_period),
-    ]
+    built = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier))]
+    if comm.is_main_process():
+        built.append(hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer))
+    built.append(hooks.EvalHook(cfg.train.eval_period, lambda: evaluate(cfg, model)))
+    loss = None
+    if cfg.train.validation_loss:
+        loader = instantiate(cfg.dataloader.validation)
+        loss = ValidationLoss(model, {"dataloader.validation": loader})
+    built += build_validation_hooks(
+        cfg.train.eval_period,
+        checkpointer,
+        cfg.train.best_metric,
+        validation_loss=loss,
+        **cfg.train.early_stopping,
+    )
+    if comm.is_main_process():
+        writers = default_writers(cfg.train.output_dir, cfg.train.max_iter)
+        built.append(hooks.PeriodicWriter(writers, period=cfg.train.log_period))
+    return built
 
 
 def cli() -> int:

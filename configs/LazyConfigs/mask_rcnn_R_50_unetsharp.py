@@ -56,6 +56,18 @@ dataloader.test = L(build_detection_test_loader)(
     ),
     num_workers=2,
 )
+# The test images with their annotations, for the validation loss.
+dataloader.validation = L(build_detection_test_loader)(
+    dataset="${..test.dataset}",
+    mapper=L(NucleiDatasetMapper)(
+        is_train=False,
+        with_targets=True,
+        augmentations="${...test.mapper.augmentations}",
+        image_format="${...train.mapper.image_format}",
+        recompute_boxes=False,
+    ),
+    num_workers="${..test.num_workers}",
+)
 dataloader.evaluator = L(NucleiCOCOEvaluator)(
     dataset_name="${..test.dataset.names}",
     tasks=("bbox", "segm"),
@@ -73,6 +85,8 @@ train.max_iter = 6000
 train.eval_period = 1000
 train.checkpointer.period = 1000
 train.best_metric = "segm/AP"
+train.validation_loss = True
+train.early_stopping = dict(patience=0, min_delta=0.0)
 
 lr_multiplier = L(WarmupParamScheduler)(
     scheduler=L(CosineParamScheduler)(start_value=1.0, end_value=0.0),

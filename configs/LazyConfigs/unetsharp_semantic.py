@@ -69,6 +69,20 @@ dataloader.test = L(build_detection_test_loader)(
     ),
     num_workers=2,
 )
+# The test images with their annotations, for the validation loss.
+dataloader.validation = L(build_detection_test_loader)(
+    dataset="${..test.dataset}",
+    mapper=L(NucleiDatasetMapper)(
+        is_train=False,
+        with_targets=True,
+        augmentations="${...test.mapper.augmentations}",
+        image_format="${...train.mapper.image_format}",
+        recompute_boxes=False,
+        use_instances=False,
+        semantic="${model.sem_seg_head.labels}",
+    ),
+    num_workers="${..test.num_workers}",
+)
 dataloader.evaluator = L(SemanticEvaluator)(
     dataset_name="${..test.dataset.names}",
     labels="${model.sem_seg_head.labels}",
@@ -85,6 +99,8 @@ train.max_iter = 260
 train.eval_period = 65
 train.checkpointer.period = 65
 train.best_metric = "sem_seg/IoU_image_mean"
+train.validation_loss = True
+train.early_stopping = dict(patience=0, min_delta=0.0)
 train.amp.enabled = True
 
 lr_multiplier = L(WarmupParamScheduler)(

@@ -162,6 +162,20 @@ def test_for_testing_it_drops_annotations_and_keeps_the_rest(cfg, records):
     assert "annotations" in records[0]
 
 
+def test_targets_of_test_images_have_the_test_size(cfg, records):
+    cfg.INPUT.MIN_SIZE_TEST = 128
+    cfg.INPUT.CROP.ENABLED = True
+    plain = NucleiDatasetMapper(cfg, is_train=False)(records[0])
+    mapped = NucleiDatasetMapper(cfg, is_train=False, with_targets=True)(records[0])
+    assert torch.equal(mapped["image"], plain["image"])
+    assert mapped["instances"].image_size == tuple(plain["image"].shape[1:])
+    assert len(mapped["instances"]) == len(records[0]["annotations"])
+    empty = NucleiDatasetMapper(cfg, is_train=False, with_targets=True)(
+        {**records[0], "annotations": []}
+    )
+    assert len(empty["instances"]) == 0
+
+
 def test_lazy_config_swaps_the_target_of_the_stock_mapper(records):
     stock = LazyCall(DatasetMapper)(
         is_train=True,

@@ -147,6 +147,11 @@ def test_for_testing_no_labels_are_read(encoded, blocks):
     assert mapped["sem_seg_file_name"] == "gone.png"
 
 
+def test_labels_of_test_images_if_asked_for(encoded, blocks):
+    mapped = mapper(is_train=False, with_targets=True)(encoded(blocks))
+    assert mapped["sem_seg"].tolist() == blocks.tolist()
+
+
 @pytest.mark.parametrize("values", [{"regions": ((300,),)}, {"ignore_value": -1}])
 def test_labels_beyond_8_bit_are_refused(values):
     with pytest.raises(ConfigError, match=r"MODEL\.SEM_SEG_HEAD.*0\.\.255"):

@@ -1,5 +1,6 @@
 """Training as a user runs it: it learns, several workers agree, and a killed run goes on."""
 
+import json
 import os
 import re
 import signal
@@ -44,6 +45,8 @@ def test_overfits_two_images(repository, two_images, tmp_path):
     results = trainer._last_eval_results
     assert results["segm"]["AP50"] > 80
     assert (tmp_path / "model_best.pth").is_file()
+    metrics = (tmp_path / "metrics.json").read_text().splitlines()
+    assert json.loads(metrics[-1])["validation/loss_mask"] > 0
 
 
 def test_two_processes_end_with_equal_weights(environment, repository, tmp_path):
@@ -62,7 +65,7 @@ def test_torchrun(environment, repository, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(repository / "tools" / "train_net.py")]
     command += ["--config-file", str(repository / INSTANT), "MODEL.DEVICE", "cpu"]
-    command += ["OUTPUT_DIR", str(tmp_path)]
+    command += ["OUTPUT_DIR", str(tmp_path), "TEST.VALIDATION_LOSS", "False"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "World size: 2" in done.stdout
@@ -74,6 +77,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(environment, repository, 
     command = [sys.executable, str(repository / "tools" / "train_net.py"), "--resume"]
     command += ["--config-file", str(repository / INSTANT), "OUTPUT_DIR", str(tmp_path)]
     command += ["SOLVER.MAX_ITER", "24", "SOLVER.CHECKPOINT_PERIOD", "2", "MODEL.DEVICE", "cpu"]
+    command += ["TEST.VALIDATION_LOSS", "False"]
     with open(tmp_path / "first.log", "w") as log:
         run = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + 240

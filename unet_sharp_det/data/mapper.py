@@ -50,10 +50,11 @@ class NucleiDatasetMapper(DatasetMapper):
         recompute_boxes: bool = True,
         semantic: SemanticLabels | None = None,
         use_instances: bool = True,
+        with_targets: bool | None = None,
     ):
         """
         Args:
-            is_train: whether annotations are mapped too.
+            is_train: whether the images are for training.
             augmentations: applied in order to images of dtype uint8 and shape (H, W, C).
             image_format: ``"BGR"``, ``"RGB"`` or ``"L"``.
             use_instance_mask: whether the model takes masks.
@@ -63,6 +64,8 @@ class NucleiDatasetMapper(DatasetMapper):
             semantic: the labels that a semantic model knows; None: it takes no label maps.
             use_instances: whether the model takes instances. If not, the arguments about masks
                 and boxes mean nothing.
+            with_targets: whether annotations are mapped too, which the loss on test images needs.
+                None: in training only.
 
         Raises:
             ConfigError: a value is out of its options, or the values contradict each other.
@@ -81,6 +84,7 @@ class NucleiDatasetMapper(DatasetMapper):
         )
         self.semantic = semantic
         self.use_instances = use_instances
+        self.with_targets = is_train if with_targets is None else with_targets
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
@@ -105,7 +109,7 @@ class NucleiDatasetMapper(DatasetMapper):
             dataset_dict: in detectron2's standard format; it is not changed.
 
         Returns:
-            the dict with ``image``, a uint8 tensor of shape (C, H, W), and for training, in place
+            the dict with ``image``, a uint8 tensor of shape (C, H, W), and with targets, in place
             of ``annotations``, ``instances``, ``sem_seg`` (an int64 tensor (H, W)), or both.
 
         Raises:
@@ -126,7 +130,7 @@ class NucleiDatasetMapper(DatasetMapper):
         if aug_input.sem_seg is not None:
             labels = np.ascontiguousarray(aug_input.sem_seg, dtype=np.int64)
             dataset_dict["sem_seg"] = torch.as_tensor(labels)
-        if not (self.is_train and self.use_instances):
+        if not (self.with_targets and self.use_instances):
             dataset_dict.pop("annotations", None)
         elif "annotations" in dataset_dict:
             self._transform_annotations(dataset_dict, transforms, image.shape[:2])
@@ -134,7 +138,7 @@ class NucleiDatasetMapper(DatasetMapper):
 
     def _read_labels(self, dataset_dict: dict) -> np.ndarray | None:
         """Return the checked label map, uint8 (H, W), if the model is trained on one."""
-        if self.semantic is None or not self.is_train:
+        if self.semantic is None or not self.with_targets:
             return None
         labels = read_label_map(dataset_dict)
         where = dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"]

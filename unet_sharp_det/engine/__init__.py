@@ -1,14 +1,21 @@
-from .hooks import BestCheckpointer, explain_divergence
+from .best_metric import BestCheckpointer
+from .early_stopping import EarlyStopping, end_at_early_stop
+from .hooks import build_validation_hooks, explain_divergence
 from .launch import check_num_gpus, distribute, launch
 from .lazy import load_lazy_cfg
 from .setup import fall_back_to_cpu, setup_cfg
 from .trainer import NucleiTrainer
+from .validation_loss import ValidationLoss
 
 __all__ = [
     "BestCheckpointer",
+    "EarlyStopping",
     "NucleiTrainer",
+    "ValidationLoss",
+    "build_validation_hooks",
     "check_num_gpus",
     "distribute",
+    "end_at_early_stop",
     "explain_divergence",
     "fall_back_to_cpu",
     "launch",

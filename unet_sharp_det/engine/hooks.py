@@ -1,21 +1,53 @@
 """What accompanies a training beyond detectron2's hooks."""
 
 import contextlib
+from collections.abc import Callable
 
-from detectron2.engine import hooks
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
+from fvcore.common.checkpoint import Checkpointer
 
-from ..errors import TrainingError
+from ..errors import ConfigError, TrainingError
+from .best_metric import BEST_METRIC_KEY, BestCheckpointer
+from .early_stopping import EarlyStopping
 
 
-class BestCheckpointer(hooks.BestCheckpointer):
-    """Keep the checkpoint with the best metric, and remember that metric over a resume."""
+def build_validation_hooks(
+    eval_period: int,
+    checkpointer: Checkpointer,
+    metric: str,
+    *,
+    validation_loss: Callable[[], dict] | None = None,
+    patience: int = 0,
+    min_delta: float = 0.0,
+) -> list[HookBase]:
+    """Build this worker's hooks that follow the evaluation and come before the writers.
 
-    def state_dict(self) -> dict:
-        return {"best_metric": self.best_metric, "best_iter": self.best_iter}
+    Args:
+        eval_period: iterations between evaluations; 0: only at the end.
+        checkpointer: writes ``model_best.pth``, and ``model_final.pth`` at an early stop.
+        metric: what they go by, see :func:`~.best_metric.latest_value`; "": keep no best one.
+        validation_loss: :class:`~.validation_loss.ValidationLoss`, or None.
+        patience, min_delta: of :class:`EarlyStopping`; patience 0: train to the end.
 
-    def load_state_dict(self, state: dict) -> None:
-        self.best_metric = state["best_metric"]
-        self.best_iter = state["best_iter"]
+    Raises:
+        ConfigError: see :class:`EarlyStopping`; or the metric is a validation loss, and there is
+            none.
+    """
+    if metric.startswith("validation/") and validation_loss is None:
+        raise ConfigError(
+            f"{BEST_METRIC_KEY} is '{metric}', but no validation loss is computed: set "
+            "TEST.VALIDATION_LOSS (LazyConfig: train.validation_loss) to True."
+        )
+    built = []
+    if validation_loss is not None:
+        built.append(hooks.EvalHook(eval_period, validation_loss))
+    if metric and comm.is_main_process():
+        built.append(BestCheckpointer(eval_period, checkpointer, metric))
+    if patience != 0:
+        stopping = {"patience": patience, "min_delta": min_delta}
+        built.append(EarlyStopping(eval_period, checkpointer, metric, **stopping))
+    return built
 
 
 @contextlib.contextmanager

@@ -18,8 +18,10 @@ from ..checkpoint import SkipCheckpointer
 from ..data import NucleiDatasetMapper
 from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
-from .hooks import BestCheckpointer, explain_divergence
+from .early_stopping import end_at_early_stop
+from .hooks import build_validation_hooks, explain_divergence
 from .launch import distribute
+from .validation_loss import ValidationLoss
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ _ADAPTIVE = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
 
 
 class NucleiTrainer(DefaultTrainer):
-    """DefaultTrainer with nuclei data, AdamW, the best checkpoint, and CPU workers."""
+    """DefaultTrainer with nuclei data, AdamW, CPU workers, and what goes by the validation data:
+    its loss, the best checkpoint, early stopping."""
 
     def __init__(self, cfg: CfgNode):
         """
@@ -53,23 +56,41 @@ class NucleiTrainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def train(self):
-        """As in DefaultTrainer.
+        """As in DefaultTrainer, but it returns None at an early stop.
 
         Raises:
+            ConfigError: ``TEST.BEST_METRIC`` is none of the metrics that the first evaluation gave.
             TrainingError: the loss became NaN or infinite; the checkpoints before stay.
         """
         cfg = self.cfg
-        with explain_divergence("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR):
+        explained = explain_divergence("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR)
+        with explained, end_at_early_stop():
             return super().train()
 
     def build_hooks(self) -> list:
         hooks = super().build_hooks()
-        metric = self.cfg.TEST.BEST_METRIC
-        if metric and self.cfg.DATASETS.TEST and comm.is_main_process():
-            period = self.cfg.TEST.EVAL_PERIOD
-            # Before the writers, which detectron2 puts last.
-            hooks.insert(-1, BestCheckpointer(period, self.checkpointer, metric))
+        if self.cfg.DATASETS.TEST:
+            # Before the writers, which detectron2 puts last, on the main process.
+            place = len(hooks) - comm.is_main_process()
+            hooks[place:place] = self._build_validation_hooks()
+        elif self.cfg.TEST.EARLY_STOPPING.PATIENCE:
+            raise ConfigError("TEST.EARLY_STOPPING.PATIENCE needs DATASETS.TEST, which is empty.")
         return hooks
+
+    def _build_validation_hooks(self) -> list:
+        cfg = self.cfg
+        loss = None
+        if cfg.TEST.VALIDATION_LOSS:
+            loaders = {name: self.build_validation_loader(cfg, name) for name in cfg.DATASETS.TEST}
+            loss = ValidationLoss(self.model, loaders)
+        return build_validation_hooks(
+            cfg.TEST.EVAL_PERIOD,
+            self.checkpointer,
+            cfg.TEST.BEST_METRIC,
+            validation_loss=loss,
+            patience=cfg.TEST.EARLY_STOPPING.PATIENCE,
+            min_delta=cfg.TEST.EARLY_STOPPING.MIN_DELTA,
+        )
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -103,6 +124,12 @@ class NucleiTrainer(DefaultTrainer):
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
         mapper = NucleiDatasetMapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_validation_loader(cls, cfg: CfgNode, dataset_name: str):
+        """The test loader, with the annotations that the losses need."""
+        mapper = NucleiDatasetMapper(cfg, is_train=False, with_targets=True)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod

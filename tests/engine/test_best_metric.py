@@ -1,0 +1,198 @@
+"""What goes by a metric: the best checkpoint and early stopping, in trainings without a network."""
+
+import math
+
+import pytest
+import torch
+from detectron2.engine import HookBase, TrainerBase, hooks
+from torch import nn
+
+from unet_sharp_det.checkpoint import SkipCheckpointer
+from unet_sharp_det.engine import (
+    NucleiTrainer,
+    build_validation_hooks,
+    end_at_early_stop,
+    setup_cfg,
+)
+from unet_sharp_det.errors import ConfigError
+
+NAN, INF = math.nan, math.inf
+
+
+class Ends(HookBase):
+    """Counts the calls of after_train."""
+
+    count = 0
+
+    def after_train(self):
+        self.count += 1
+
+
+class ScriptedTrainer(TrainerBase):
+    """Trains nothing, and finds the next of given values at each evaluation, every iteration."""
+
+    def __init__(self, folder, values, metric="segm/AP", name=None, **options):
+        super().__init__()
+        self.values = values
+        self.steps = 0
+        self.checkpointer = SkipCheckpointer(nn.Linear(1, 1), str(folder), trainer=self)
+        task, _, name = (name or metric).rpartition("/")
+        self.ends = Ends()
+        options.setdefault("validation_loss", dict)
+        self.register_hooks(
+            [
+                hooks.EvalHook(1, lambda: {task: {name: self.values[self.steps - 1]}}),
+                *build_validation_hooks(1, self.checkpointer, metric, **options),
+                self.ends,
+            ]
+        )
+
+    def run_step(self):
+        self.steps = self.iter + 1
+
+    def run(self, until=None, resume=False):
+        self.checkpointer.resume_or_load("", resume=resume)
+        start = self.iter + 1 if resume else 0
+        with end_at_early_stop():
+            self.train(start, until or len(self.values))
+        return self
+
+    def save_as_of_last_iteration(self):
+        self.iter -= 1
+        self.checkpointer.save("model_last", iteration=self.iter)
+
+
+def iteration_of(folder, name):
+    return torch.load(folder / f"{name}.pth")["iteration"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [
+        ("segm/AP", 4),
+        ("validation/total_loss", 3),
+        ("validation/lossy_set/total_loss", 3),
+        ("lossy_set/segm/AP", 4),
+        ("sem_seg/Error_pooled", 3),
+    ],
+)
+def test_best_is_largest_and_of_losses_and_errors_smallest(tmp_path, metric, best):
+    ScriptedTrainer(tmp_path, [2.0, NAN, INF, 1.0, 3.0, 2.0, -INF], metric).run()
+    assert iteration_of(tmp_path, "model_best") == best
+
+
+def test_best_is_remembered_over_a_resume(tmp_path):
+    first = ScriptedTrainer(tmp_path, [3.0, 1.0, 2.0, 4.0]).run(until=2)
+    first.save_as_of_last_iteration()
+    ScriptedTrainer(tmp_path, first.values).run(until=3, resume=True)
+    assert iteration_of(tmp_path, "model_best") == 0
+    ScriptedTrainer(tmp_path, first.values).run(until=4, resume=True)
+    assert iteration_of(tmp_path, "model_best") == 4  # After the last one.
+
+
+def test_another_metric_on_resume_starts_anew(tmp_path):
+    options = {"patience": 2}
+    first = ScriptedTrainer(tmp_path, [3.0, 2.0, 1.0], **options).run(until=2)
+    first.save_as_of_last_iteration()
+    values = [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]
+    second = ScriptedTrainer(tmp_path, values, "validation/total_loss", **options)
+    second.run(resume=True)
+    assert iteration_of(tmp_path, "model_best") == 2
+    assert second.iter == 4
+
+
+def test_unknown_metrics_are_named_at_the_first_evaluation(tmp_path):
+    trainer = ScriptedTrainer(tmp_path, [1.0] * 3, "segm/AP5", name="segm/AP50")
+    with pytest.raises(ConfigError, match=r"BEST_METRIC.*'segm/AP50'\? Available: segm/AP50"):
+        trainer.run()
+    assert trainer.steps == 1
+    assert not (tmp_path / "model_best.pth").exists()
+
+
+def test_training_losses_are_no_metrics(tmp_path):
+    trainer = ScriptedTrainer(tmp_path, [1.0] * 3, "total_loss", name="validation/total_loss")
+    trainer.run_step = lambda: trainer.storage.put_scalars(total_loss=1.0, **{"rpn/x": 1.0})
+    with pytest.raises(ConfigError, match="Available: validation/total_loss."):
+        trainer.run()
+
+
+def test_without_any_metric_the_training_goes_on(tmp_path, caplog):
+    trainer = ScriptedTrainer(tmp_path, [1.0] * 4, patience=1)
+    trainer._hooks[0]._func = dict
+    trainer.run()
+    assert trainer.iter == 4
+    assert "no metric was evaluated" in caplog.text
+    assert not (tmp_path / "model_best.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "min_delta", "stopped"),
+    [
+        ("segm/AP", [1.0, 2.0, 2.0, 1.0, 3.0], 0.0, 3),
+        ("segm/AP", [1.0, 0.0, 2.0, 1.0, 3.0, 0.0], 0.0, None),
+        ("segm/AP", [1.0, 1.5, 1.9, 3.0, 0.0], 1.0, 2),
+        ("segm/AP", [NAN, NAN, 1.0, 2.0], 0.0, 1),
+        ("segm/AP", [1.0, INF, INF, 2.0], 0.0, 2),
+        ("validation/total_loss", [3.0, 2.0, 1.0, 1.0, 2.0, 0.0], 0.0, 4),
+        ("segm/AP", [2.0, 1.0, 1.0], 0.0, None),  # The last one: nothing is left to stop.
+    ],
+)
+def test_stops_after_two_evaluations_without_improvement(
+    tmp_path, caplog, metric, values, min_delta, stopped
+):
+    caplog.set_level("INFO")
+    trainer = ScriptedTrainer(tmp_path, values, metric, patience=2, min_delta=min_delta).run()
+    assert trainer.ends.count == 1
+    assert "Traceback" not in caplog.text
+    if stopped is None:
+        assert trainer.iter == len(values)
+        assert not (tmp_path / "model_final.pth").exists()
+    else:
+        assert trainer.iter == stopped
+        assert iteration_of(tmp_path, "model_final") == stopped
+        assert f"Stopped early at iteration {stopped}" in caplog.text
+
+
+def test_a_resumed_run_goes_on_counting(tmp_path):
+    values = [5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    first = ScriptedTrainer(tmp_path, values, patience=3).run(until=3)
+    first.save_as_of_last_iteration()
+    assert ScriptedTrainer(tmp_path, values, patience=3).run(resume=True).iter == 4
+
+
+def test_a_run_that_had_stopped_says_so(tmp_path, caplog):
+    caplog.set_level("INFO")
+    values = [5.0, 1.0, 1.0, 6.0]
+    assert ScriptedTrainer(tmp_path, values, patience=1).run().iter == 1
+    again = ScriptedTrainer(tmp_path, values, patience=1).run(resume=True)
+    assert again.steps == 0
+    assert again.ends.count == 1
+    assert "Best segm/AP: 5 at iteration 0" in caplog.text
+    assert "had stopped early" in caplog.text
+    assert ScriptedTrainer(tmp_path, values, patience=3).run(resume=True).iter == len(values)
+
+
+@pytest.mark.parametrize(
+    ("metric", "period", "options", "message"),
+    [
+        ("segm/AP", 1, {"patience": -1}, "patience is -1"),
+        ("segm/AP", 1, {"patience": 1, "min_delta": -0.5}, "improvement -0.5"),
+        ("segm/AP", 1, {"patience": 1, "min_delta": NAN}, "improvement nan"),
+        ("segm/AP", 0, {"patience": 1}, "EVAL_PERIOD.*now 0"),
+        ("", 1, {"patience": 1}, "BEST_METRIC.*now ''"),
+        ("validation/total_loss", 1, {}, "set TEST.VALIDATION_LOSS"),
+    ],
+)
+def test_unusable_values_are_named(tmp_path, metric, period, options, message):
+    checkpointer = SkipCheckpointer(nn.Linear(1, 1), str(tmp_path))
+    with pytest.raises(ConfigError, match=message):
+        build_validation_hooks(period, checkpointer, metric, **options)
+
+
+def test_early_stopping_needs_test_data(monkeypatch):
+    cfg = setup_cfg("", ["TEST.EARLY_STOPPING.PATIENCE", "2"])
+    monkeypatch.setattr("detectron2.engine.DefaultTrainer.build_hooks", lambda self: [])
+    trainer = NucleiTrainer.__new__(NucleiTrainer)
+    trainer.cfg = cfg
+    with pytest.raises(ConfigError, match=r"needs DATASETS\.TEST"):
+        trainer.build_hooks()

@@ -1,0 +1,183 @@
+"""The training losses on validation data, without a trace in the training."""
+
+import contextlib
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+
+SEED = 0
+
+logger = logging.getLogger(__name__)
+
+
+class ValidationLoss:
+    """The losses of a model on annotated images, as the mean over all images of all workers.
+
+    It is deterministic: the anchors and proposals that a detector samples are drawn with the same
+    seed for every image. Norm layers use their running statistics and dropout is off, as at
+    inference; afterwards the model and the random numbers are as if nothing had happened. Images
+    without objects count; a data set without any annotation is left out with a warning.
+
+    Values are comparable over the iterations of a run. With training losses they are but in part:
+    those had dropout, and RetinaNet's are over a running number of positive anchors *per batch*.
+    """
+
+    def __init__(self, model: nn.Module, loaders: dict[str, Iterable[list[dict]]]):
+        """
+        Args:
+            model: one that returns a dict of losses, scalars, in training mode.
+            loaders: by the name of their data set; each gives this worker's share of the images,
+                mapped with their targets (``NucleiDatasetMapper(..., with_targets=True)``). With
+                one image per batch the result does not depend on the number of workers.
+        """
+        self._model = model.module if isinstance(model, DistributedDataParallel) else model
+        self._loaders = dict(loaders)
+        self._is_single = len(self._loaders) == 1
+
+    def __call__(self) -> dict:
+        """Compute the losses; to be called by all workers.
+
+        Returns:
+            dict: ``{"validation": {<loss name>: value, "total_loss": their sum}}``, the same on
+            all workers, as detectron2's ``EvalHook`` takes it; with several data sets
+            ``{"validation": {<data set>: {<loss name>: ...}}}``.
+        """
+        results = {}
+        for name, loader in list(self._loaders.items()):
+            losses = mean_losses(self._model, loader, name)
+            if losses is None:
+                del self._loaders[name]
+            else:
+                results[name] = losses
+        if self._is_single:
+            results = next(iter(results.values()), {})
+        return {"validation": results}
+
+
+def mean_losses(
+    model: nn.Module, loader: Iterable[list[dict]], name: str
+) -> dict[str, float] | None:
+    """Return the mean of each loss over the images of all workers, and ``total_loss``, their sum.
+
+    Args:
+        model, loader: as in :class:`ValidationLoss`, the model without its distributed wrapper.
+        name: of the data set, for the log.
+
+    Returns:
+        None if no image has an annotation, which is logged.
+    """
+    start = time.perf_counter()
+    total = sum(comm.all_gather(_sum_losses(model, loader)), start=_Sum())
+    if not total.annotated:
+        logger.warning(
+            f"{name}: no image has an annotation, so there is no validation loss on it. Annotate "
+            "it, or set TEST.VALIDATION_LOSS (LazyConfig: train.validation_loss) to False."
+        )
+        return None
+    means = {loss: value / total.images for loss, value in total.losses.items()}
+    means["total_loss"] = sum(means.values())
+    logger.info(
+        f"Validation loss on {name}: {means['total_loss']:.4g}, mean over {total.images} images, "
+        f"{time.perf_counter() - start:.1f} s."
+    )
+    return means
+
+
+@dataclass
+class _Sum:
+    """Losses summed over images."""
+
+    losses: Counter = field(default_factory=Counter)
+    images: int = 0
+    annotated: bool = False
+
+    def __add__(self, other: "_Sum") -> "_Sum":
+        losses = Counter(self.losses)
+        losses.update(other.losses)  # `+` would drop losses of 0.
+        return _Sum(losses, self.images + other.images, self.annotated or other.annotated)
+
+
+def _sum_losses(model: nn.Module, loader: Iterable[list[dict]]) -> _Sum:
+    device = next(model.parameters()).device
+    total = _Sum()
+    # Detectors log what they sample: not into the storage of the training.
+    with torch.no_grad(), EventStorage(), forked_rng(device), loss_mode(model):
+        for batch in loader:
+            batch = [record for record in batch if "instances" in record or "sem_seg" in record]
+            if not batch:
+                continue
+            torch.manual_seed(SEED)
+            with unchanged(model):
+                losses = {name: float(loss) for name, loss in model(batch).items()}
+            total += _Sum(
+                Counter({name: loss * len(batch) for name, loss in losses.items()}),
+                len(batch),
+                any(map(_is_annotated, batch)),
+            )
+    return total
+
+
+def _is_annotated(record: dict) -> bool:
+    if len(record.get("instances", ())) > 0:
+        return True
+    return "sem_seg" in record and bool(record["sem_seg"].any())
+
+
+@contextlib.contextmanager
+def forked_rng(device: torch.device):
+    """Seed all random numbers, and put them back into their former state at the end.
+
+    Args:
+        device: whose generator is included, beside those of the CPU, of numpy and of Python.
+    """
+    python, arrays = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            random.seed(SEED)
+            np.random.seed(SEED)
+            torch.manual_seed(SEED)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module):
+    """Put back the attributes of all modules at the end: modes, and what they count as they run.
+
+    RetinaNet, for one, averages its number of positive anchors over the calls in training mode.
+    """
+    saved = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in saved:
+            vars(module).clear()
+            vars(module).update(attributes)
+
+
+@contextlib.contextmanager
+def loss_mode(model: nn.Module):
+    """Training mode, in which models return losses, for all but what computes otherwise in it.
+
+    That are norms, and modules without children: dropout, stochastic depth, and the like.
+    """
+    with unchanged(model):
+        model.train()
+        for module in model.modules():
+            is_leaf = next(module.children(), None) is None
+            if module is not model and (is_leaf or isinstance(module, _NormBase)):
+                module.eval()
+        yield
