@@ -1,0 +1,23 @@
+"""Label maps of rectangles, and files of them."""
+
+import cv2
+import numpy as np
+import tifffile
+from evaluation_helpers import rectangle_mask
+
+
+def label_map(boxes, dtype=np.uint16, numbers=None):
+    labels = np.zeros((64, 64), dtype)
+    for number, box in zip(numbers or range(1, len(boxes) + 1), boxes, strict=True):
+        labels[rectangle_mask(64, 64, box)] = number
+    return labels
+
+
+def save(path, labels):
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".npy":
+        np.save(path, labels)
+    elif path.suffix == ".png":
+        cv2.imwrite(str(path), labels)
+    else:
+        tifffile.imwrite(path, labels)

@@ -1,0 +1,121 @@
+"""Label maps in files: formats, what is refused, and many objects."""
+
+import json
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+import tifffile
+from evaluation_helpers import coco_dataset
+from label_map_files import label_map, save
+from PIL import Image
+
+from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.evaluation import EvaluationOptions
+from unet_sharp_det.evaluation.label_folders import encode_objects, read_labels
+from unet_sharp_det.evaluation.prediction_files import match_images, open_predictions, open_truth
+
+OPTIONS = EvaluationOptions()
+BOXES = [(0, 0, 8, 8), (8, 0, 20, 8), (30, 30, 40, 50)]
+
+
+def match(truth, folder, **arguments):
+    return match_images(truth, open_predictions(folder, truth, OPTIONS, **arguments), OPTIONS)
+
+
+WRITERS = {
+    "8.png": lambda path, labels: cv2.imwrite(str(path), labels.astype(np.uint8)),
+    "16.png": lambda path, labels: cv2.imwrite(str(path), labels),
+    "8.tif": lambda path, labels: tifffile.imwrite(path, labels.astype(np.uint8)),
+    "32.tiff": lambda path, labels: tifffile.imwrite(path, labels.astype(np.uint32)),
+    "signed.tif": lambda path, labels: tifffile.imwrite(path, labels.astype(np.int32)),
+    "float.tif": lambda path, labels: tifffile.imwrite(path, labels.astype(np.float32)),
+    "zlib.TIF": lambda path, labels: tifffile.imwrite(path, labels, compression="zlib"),
+    "lzw.tif": lambda path, labels: Image.fromarray(labels).save(path, compression="tiff_lzw"),
+    "64.npy": lambda path, labels: np.save(path, labels.astype(np.int64)),
+}
+
+
+def truncate(path, labels):
+    save(path, np.random.default_rng(0).integers(0, 999, (64, 64)).astype(np.uint16))
+    path.write_bytes(path.read_bytes()[:1500])
+
+
+COLOURS = np.zeros((64, 64, 3), np.uint8)
+BAD = {
+    "rgb.png": (lambda path, _: save(path, COLOURS), "not a coloured picture"),
+    "rgba.tif": (lambda path, _: save(path, np.zeros((64, 64, 4), np.uint8)), "coloured"),
+    "palette.png": (
+        lambda path, labels: Image.fromarray(labels.astype(np.uint8)).convert("P").save(path),
+        "without palette",
+    ),
+    "pages.tif": (
+        lambda path, labels: tifffile.imwrite(path, np.stack([labels] * 2)),
+        "has 2 pages.*files of their own",
+    ),
+    "seg.npy": (
+        lambda path, labels: np.save(path, {"masks": labels}, allow_pickle=True),
+        "pickled.*cellpose --save_tif",
+    ),
+    "cut.tif": (truncate, "cut.tif: cannot be read as a label map"),
+    "cut.png": (truncate, "cut.png: cannot be decoded"),
+    "cut.npy": (truncate, "cut.npy: cannot be read as a label map"),
+    "empty.tif": (lambda path, _: path.touch(), "empty.tif: cannot be read"),
+    "half.npy": (lambda path, labels: np.save(path, labels / 2), "must be whole numbers"),
+    "minus.npy": (lambda path, labels: np.save(path, -labels.astype(int)), "is negative"),
+    "small.npy": (lambda path, labels: np.save(path, labels[1:]), r"\(63, 64\).*\(64, 64\)"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_formats(name, tmp_path):
+    WRITERS[name](tmp_path / name, label_map(BOXES))
+    assert np.array_equal(read_labels(tmp_path / name), label_map(BOXES))
+
+
+def test_compression_that_tifffile_does_not_know(tmp_path, monkeypatch):
+    def fail(page):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    WRITERS["lzw.tif"](tmp_path / "a.tif", label_map(BOXES))
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", fail)
+    assert np.array_equal(read_labels(tmp_path / "a.tif"), label_map(BOXES))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_other_files(name, tmp_path):
+    writer, message = BAD[name]
+    truth = coco_dataset({1: BOXES})
+    truth["images"][0]["file_name"] = f"{name[:-4]}.jpg"
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "maps").mkdir()
+    writer(tmp_path / "maps" / name, label_map(BOXES))
+    with pytest.raises(DatasetError, match=message):
+        match(open_truth(tmp_path / "truth.json"), tmp_path / "maps", suffix="")
+
+
+@pytest.mark.parametrize("name", ["1.tif", "1.npy"])
+def test_more_objects_than_16_bits_hold(name, tmp_path):
+    labels = np.arange(1, 90001, dtype=np.uint32).reshape(300, 300)
+    save(tmp_path / "truth" / name, labels)
+    save(tmp_path / "found" / name, labels[::-1, ::-1])
+    truth = open_truth(tmp_path / "truth")
+    [overlap] = match(truth, tmp_path / "found")
+    assert len(overlap.pred_areas) == len(overlap.match(0.5)) == 90000
+
+
+def test_numbers_may_be_left_out(tmp_path):
+    save(tmp_path / "truth" / "1.png", label_map(BOXES))
+    save(tmp_path / "found" / "1.png", label_map(BOXES, numbers=[7, 65535, 300]))
+    [overlap] = match(open_truth(tmp_path / "truth"), tmp_path / "found")
+    assert list(overlap.iou) == [1, 1, 1]
+
+
+def test_encoded_objects():
+    labels = np.random.default_rng(0).integers(0, 9, (7, 5))
+    rles = encode_objects(labels)
+    assert len(rles) == 8
+    for number, rle in enumerate(rles, start=1):
+        assert np.array_equal(mask_util.decode(rle), labels == number)
+    assert encode_objects(np.zeros((7, 5), np.int32)) == []
