@@ -18,6 +18,7 @@ from unet_sharp_det.evaluation.coco_ap import (
     CocoResult,
     area_ranges,
     coco_average_precision,
+    max_dets_list,
 )
 from unet_sharp_det.evaluation.coco_truth import Truth, index_coco
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
@@ -94,13 +95,16 @@ def evaluate_files(
     """
     options = options or EvaluationOptions()
     _check_folders(output, images)
+    # Only to raise before the work is done.
+    max_dets_list(options.max_dets)
+    area_ranges(options.area_sides)
     true = open_truth(truth, truth_suffix)
+    weights, ap_weights = (resample(len(true.records), count) for count in (samples, ap_samples))
     found = open_predictions(predictions, true, options, suffix, allow_missing)
     _warn_of_pictures(true, images)
     overlaps = match_images(true, found, options)
     _warn_of_masks(overlaps, found)
     results = InstanceResults(overlaps)
-    weights = resample(len(overlaps), samples)
     intervals = {
         task: {name: interval(values) for name, values in table.resampled(weights).items()}
         for task, table in results.tables.items()
@@ -108,7 +112,7 @@ def evaluate_files(
     ap = {}
     if found.has_scores:
         ap = average_precision(true, found, options)
-        intervals["segm"] = _ap_intervals(ap["segm"], resample(len(true.records), ap_samples))
+        intervals["segm"] = _ap_intervals(ap["segm"], ap_weights)
     else:
         logger.info(
             f"{predictions}: has no scores, by which AP and AR of COCO rank detections: they are "

@@ -1,0 +1,185 @@
+"""tools/evaluate.py: what it prints and writes, and that it overwrites nothing but evaluations."""
+
+import csv
+import importlib.util
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.structures import Boxes, Instances
+
+from unet_sharp_det.errors import ConfigError, DatasetError, run_cli
+from unet_sharp_det.evaluation import EvaluationOptions, InstanceEvaluator, NucleiCOCOEvaluator
+from unet_sharp_det.evaluation.coco_truth import CocoTruth
+from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
+
+FAST = ["--samples", "40", "--ap-samples", "4"]
+AP_FILES = {"metrics.json", "ap_table.md"}
+FILES = {"instances_per_image.csv", "instance_metrics.json", "evaluation.json"}
+
+
+@pytest.fixture(scope="module")
+def tool(repository):
+    spec = importlib.util.spec_from_file_location("evaluate_tool", repository / "tools/evaluate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def truth(converted_sample):
+    return converted_sample / "annotations" / "dsb2018_val.json"
+
+
+@pytest.fixture(scope="module")
+def evaluated(truth, tmp_path_factory):
+    """The evaluators' own folder of faulty predictions of the sample."""
+    folder = tmp_path_factory.mktemp("inference")
+    name = "test_evaluate_tool"
+    MetadataCatalog.get(name).set(
+        json_file=str(truth), thing_dataset_id_to_contiguous_id={1: 0}, thing_classes=["nucleus"]
+    )
+    options = {"distributed": False, "output_dir": str(folder)}
+    evaluators = [InstanceEvaluator(name, **options), NucleiCOCOEvaluator(name, **options)]
+    for evaluator in evaluators:
+        evaluator.reset()
+    rng = np.random.default_rng(0)
+    coco = CocoTruth(truth)
+    for image_id, record in coco.records.items():
+        labels = coco.instance_map(image_id).labels
+        numbers = [k for k in range(1, labels.max() + 1) if rng.random() < 0.8]
+        masks = np.stack([np.roll(labels == k, rng.integers(-2, 3, 2), (0, 1)) for k in numbers])
+        found = Instances(record.shape)
+        found.pred_masks = torch.from_numpy(masks)
+        found.scores = torch.from_numpy(rng.random(len(numbers)).round(3))
+        found.pred_classes = torch.zeros(len(numbers), dtype=torch.int64)
+        found.pred_boxes = Boxes(torch.tensor([mask_box(mask) for mask in masks]))
+        for evaluator in evaluators:
+            image = {"image_id": image_id, "file_name": record.file_name}
+            evaluator.process([image], [{"instances": found}])
+    for evaluator in evaluators:
+        evaluator.evaluate()
+    MetadataCatalog.pop(name)
+    return folder
+
+
+def mask_box(mask):
+    y, x = mask.nonzero()
+    return [float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)]
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def table_rows(out):
+    cells = [line.strip("| ").split(" | ") for line in out.splitlines() if line.startswith("|")]
+    return {name: others for name, *others in cells[2:]}
+
+
+def test_repeats_what_the_evaluators_found(tool, truth, evaluated, tmp_path, capsys):
+    predictions = evaluated / "coco_instances_results.json"
+    tool.main(
+        ["--predictions", str(predictions), "--truth", str(truth), "--output", str(tmp_path)]
+        + ["--images", str(truth.parents[1]), *FAST]
+    )
+    assert {path.name for path in tmp_path.iterdir()} == FILES | AP_FILES
+    for name in ("instance_metrics.json", "metrics.json"):
+        for task, metrics in read(evaluated, name)["results"].items():
+            assert read(tmp_path, name)["results"][task] == pytest.approx(metrics), task
+    name = "instances_per_image.csv"
+    assert (tmp_path / name).read_text() == (evaluated / name).read_text()
+    rows = table_rows(capsys.readouterr().out)
+    found = read(tmp_path, "instance_metrics.json")
+    for task, name in (("instances", "PQ_image_mean"), ("foreground", "IoU_image_mean")):
+        low, high = found["intervals"][task][name]
+        assert low < found["results"][task][name] < high
+        assert rows[name][0] == f"{found['results'][task][name]:.2f}"
+        assert rows[name][1:] == [f"{low:.2f} to {high:.2f}", "percent"]
+    low, high = read(tmp_path, "metrics.json")["intervals"]["segm"]["AP50"]
+    assert 0 < low < high < 100
+    assert "AP50 of masks (COCO)" in rows
+    record = EvaluationRecord.read(tmp_path)
+    assert (record.truth, record.predictions) == (str(truth), str(predictions))
+    assert (record.dataset, record.images) == ("dsb2018_val", str(truth.parents[1]))
+
+
+def test_label_maps(tool, truth, tmp_path, capsys, caplog, monkeypatch):
+    """AP of former predictions goes; paths may be relative."""
+    monkeypatch.chdir(tmp_path)
+    coco = CocoTruth(truth)
+    for image_id, record in coco.records.items():
+        labels = coco.instance_map(image_id).labels.astype(np.uint16)
+        name = record.file_name.removeprefix("images/").removesuffix(".png")
+        (tmp_path / "maps").mkdir(exist_ok=True)
+        cv2.imwrite(f"maps/{name}-x.png", labels)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metrics.json").write_text('{"results": {}}')
+    (tmp_path / "out" / "ap_table.md").touch()
+    caplog.set_level("INFO")
+    tool.main(
+        ["--predictions", "maps", "--truth", str(truth), "--output", "out", "--suffix=-x"]
+        + ["--dataset", "mine", "--min-area", "9", "--boundary-tolerance", "1", *FAST]
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    rows = table_rows(capsys.readouterr().out)
+    assert rows["IoU_image_mean"][0] == "100.00"
+    assert not any("COCO" in name for name in rows)
+    assert "has no scores, by which AP and AR of COCO rank" in caplog.text
+    record = EvaluationRecord.read(tmp_path / "out")
+    assert record.options == EvaluationOptions(min_area=9, boundary_tolerance=1)
+    assert (record.dataset, record.predictions) == ("mine", str(tmp_path / "maps"))
+    with open("out/instances_per_image.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(coco.records)
+
+
+def test_masks_are_no_label_maps(tool, truth, converted_sample, tmp_path, caplog):
+    """The converter's label maps, 1 where any nucleus is, and a folder without the pictures."""
+    masks = converted_sample / "semantic"
+    names = {record.file_name for record in CocoTruth(truth).records.values()}
+    (tmp_path / "masks").mkdir()
+    for path in masks.iterdir():
+        if f"images/{path.name}" in names:
+            (tmp_path / "masks" / path.name).symlink_to(path)
+    arguments = ["--predictions", str(tmp_path / "masks"), "--truth", str(truth)]
+    tool.main([*arguments, "--output", str(tmp_path), "--images", str(tmp_path), *FAST])
+    assert "No image has more than one predicted object" in caplog.text
+    assert "lacks 8 of 8 images" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"--predictions": "none.json"}, DatasetError, "none.json: cannot be read"),
+        ({"--output": "truth.json"}, DatasetError, "is a file, give a folder"),
+        ({"--output": "run"}, DatasetError, "not written by an evaluation"),
+        ({"--images": "nowhere"}, DatasetError, "there is no folder nowhere"),
+        ({"--min-area": "-1"}, ConfigError, "min_area must be"),
+        ({"--max-dets": "0"}, ConfigError, "must be 1 or more"),
+        ({"--samples": "0"}, ConfigError, "0 samples"),
+    ],
+)
+def test_mistakes_write_nothing(
+    options, error, message, tool, truth, evaluated, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "truth.json").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.json").write_text('{"iteration": 1}\n{"iteration": 2}\n')
+    predictions = evaluated / "coco_instances_results.json"
+    arguments = {"--predictions": predictions, "--truth": truth, "--output": "new", **options}
+    with pytest.raises(error, match=message):
+        tool.main([str(text) for pair in arguments.items() for text in pair])
+    assert not (tmp_path / "new").exists()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.json"]
+
+
+def test_command_line(tool, tmp_path, capsys):
+    arguments = ["--predictions", "a", "--truth", "b", "--output", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        run_cli(lambda: tool.main(arguments))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: b: cannot be read (No such file")
