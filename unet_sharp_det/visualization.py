@@ -84,6 +84,36 @@ def draw_contours(
     return canvas
 
 
+def draw_label_contours(
+    image: np.ndarray, labels: np.ndarray, colors, *, thickness: int = 1
+) -> np.ndarray:
+    """Draw the contours of the objects of a label map, inside of the objects.
+
+    Args:
+        image: (H, W, 3), left as it is.
+        labels: integers (H, W) below 2^24; 0 is the background, k the object k of 1..N.
+        colors: N RGB tuples.
+        thickness: of the lines in pixels.
+
+    Returns:
+        np.ndarray: (H, W, 3).
+
+    Raises:
+        UserError: if the labels are not of the image's size, or there are too few colours.
+    """
+    if labels.shape != image.shape[:2]:
+        raise UserError(f"Labels of {labels.shape} pixels do not fit an image of {image.shape}.")
+    if labels.max(initial=0) > len(colors):
+        raise UserError(f"{labels.max()} objects cannot be drawn in {len(colors)} colours.")
+    values = labels.astype(np.float32)  # OpenCV has no morphology of 32-bit integers.
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thickness + 1,) * 2)
+    edges = (cv2.dilate(values, kernel) != cv2.erode(values, kernel)) & (labels > 0)
+    canvas = image.copy()
+    if edges.any():
+        canvas[edges] = np.asarray(colors, np.uint8)[labels[edges] - 1]
+    return canvas
+
+
 def add_caption(image: np.ndarray, text: str) -> np.ndarray:
     """Put a strip of ``CAPTION_HEIGHT`` rows with ``text``, shrunk to fit the width, on top."""
     width = image.shape[1]

@@ -1,0 +1,165 @@
+"""Results by groups of images (their look) and of objects (their size)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unet_sharp_det.evaluation.matching import InstanceOverlap
+from unet_sharp_det.evaluation.measure_table import resample
+from unet_sharp_det.report.collect import RunReport
+from unet_sharp_det.report.estimates import Estimates
+
+UNKNOWN_LOOK = "unknown"
+
+# Of the objects of a size: definition, in percent.
+SIZE_MEASURES = {
+    "recall_50": "share of the true objects that are matched at IoU ≥ .5",
+    "recall_75": "share of the true objects that are matched at IoU ≥ .75",
+    "matched_IoU": "mean IoU of the true objects that are matched at IoU ≥ .5",
+    "missed": "share of the true objects without any predicted one of IoU > .1",
+    "precision_50": "share of the predicted objects, by their own size, matched at IoU ≥ .5",
+}
+_PART_IOU = 0.1
+
+
+@dataclass(frozen=True)
+class LookGroup:
+    """The images of a look.
+
+    Attributes:
+        look: its name.
+        images, objects: their numbers.
+        estimates: of each run, the measures and COCO's AP of masks ("segm/AP", no interval).
+    """
+
+    look: str
+    images: int
+    objects: int
+    estimates: list[Estimates]
+
+
+@dataclass(frozen=True)
+class SizeBin:
+    """The objects with ``low`` < area <= ``high`` in pixels.
+
+    Attributes:
+        name: what reports call it.
+        low, high: bounds; infinite above the last one.
+        objects: number of true objects.
+        predicted: number of predicted objects of each run.
+        estimates: of each run, ``SIZE_MEASURES``.
+    """
+
+    name: str
+    low: float
+    high: float
+    objects: int
+    predicted: list[int]
+    estimates: list[Estimates]
+
+    @property
+    def areas(self) -> str:
+        """The areas that it holds, in words."""
+        if np.isinf(self.high):
+            return f"more than {self.low:g} px"
+        return f"{int(self.low) + 1} to {int(self.high)} px"
+
+
+def by_look(
+    runs: Sequence[RunReport], looks: Sequence[str | None], samples: int
+) -> list[LookGroup]:
+    """Evaluate the images of each look by themselves.
+
+    Args:
+        runs: on the same images.
+        looks: of each image; None: unknown.
+        samples: number of bootstrap samples of the images of a look.
+    """
+    names = np.array([look or UNKNOWN_LOOK for look in looks])
+    groups = []
+    for look in sorted(set(names)):
+        rows = np.flatnonzero(names == look)
+        weights = resample(len(rows), samples)
+        objects = sum(len(runs[0].results.overlaps[row].true_areas) for row in rows)
+        estimates = [_estimates_of_images(run, rows, weights) for run in runs]
+        groups.append(LookGroup(look, len(rows), objects, estimates))
+    return groups
+
+
+def by_size(
+    runs: Sequence[RunReport], bounds: Sequence[float], names: Sequence[str], samples: int
+) -> list[SizeBin]:
+    """Evaluate the objects of each bin of area; a true object counts by its own area.
+
+    Args:
+        runs: on the same images.
+        bounds: K - 1 increasing areas in pixels that part K bins; an area on a bound is in the
+            lower bin.
+        names: of the K bins.
+        samples: number of bootstrap samples of the images.
+    """
+    weights = resample(len(runs[0].images), samples)
+    counts = [_count_objects(run, np.asarray(bounds)) for run in runs]
+    edges = [0.0, *map(float, bounds), np.inf]
+    bins = []
+    for number, name in enumerate(names):
+        ratios = [
+            {key: (top[:, number], bottom[:, number]) for key, (top, bottom) in of_run.items()}
+            for of_run in counts
+        ]
+        bins.append(
+            SizeBin(
+                name,
+                edges[number],
+                edges[number + 1],
+                int(ratios[0]["recall_50"][1].sum()),
+                [int(of_run["precision_50"][1].sum()) for of_run in ratios],
+                [Estimates.of_ratios(of_run, weights, scale=100.0) for of_run in ratios],
+            )
+        )
+    return bins
+
+
+def quartiles_of_area(run: RunReport) -> list[float]:
+    """Return the areas in pixels that part all true objects into four parts; [] without any."""
+    areas = np.concatenate([overlap.true_areas for overlap in run.results.overlaps])
+    return [] if not len(areas) else np.quantile(areas, [0.25, 0.5, 0.75]).tolist()
+
+
+def _estimates_of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) -> Estimates:
+    found = Estimates({}, {})
+    for table in run.results.tables.values():
+        found |= Estimates.of_table(table.select(rows), weights)
+    if "segm" in run.coco:
+        value = run.coco["segm"].subset(run.coco_rows[rows])["AP"]
+        found |= Estimates({"segm/AP": value}, {"segm/AP": np.zeros(0)})
+    return found
+
+
+def _count_objects(run: RunReport, bounds: np.ndarray) -> dict[str, tuple]:
+    """Return ``{measure: (numerators, denominators)}``, each (images, bins)."""
+    counts = [_count_in_image(overlap, bounds) for overlap in run.results.overlaps]
+    return {
+        name: tuple(np.array([of_image[name][part] for of_image in counts]) for part in (0, 1))
+        for name in SIZE_MEASURES
+    }
+
+
+def _count_in_image(overlap: InstanceOverlap, bounds: np.ndarray) -> dict[str, tuple]:
+    def count(bins, values=None):
+        return np.bincount(bins, values, minlength=len(bounds) + 1)
+
+    true_bins = np.digitize(overlap.true_areas, bounds, right=True)
+    pred_bins = np.digitize(overlap.pred_areas, bounds, right=True)
+    pairs, close_pairs = overlap.match(0.5), overlap.match(0.75)
+    found, everything = true_bins[overlap.true_index[pairs]], count(true_bins)
+    touched = np.zeros(len(true_bins), bool)
+    touched[overlap.true_index[overlap.iou > _PART_IOU]] = True
+    return {
+        "recall_50": (count(found), everything),
+        "recall_75": (count(true_bins[overlap.true_index[close_pairs]]), everything),
+        "matched_IoU": (count(found, overlap.iou[pairs]), count(found)),
+        "missed": (count(true_bins[~touched]), everything),
+        "precision_50": (count(pred_bins[overlap.pred_index[pairs]]), count(pred_bins)),
+    }

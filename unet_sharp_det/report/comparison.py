@@ -1,0 +1,150 @@
+"""The measures of runs side by side: values, and differences to the first run."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unet_sharp_det.evaluation.measure_table import resample
+from unet_sharp_det.report.collect import RunReport
+from unet_sharp_det.report.estimates import Estimate, Estimates
+
+HEADLINE = (
+    "DSB_score",
+    "cell_AP50_image_mean",
+    "F1_50_image_mean",
+    "PQ_image_mean",
+    "AJI_image_mean",
+    "boundary_F1",
+    "IoU_image_mean",
+    "segm/AP",
+    "bbox/AP",
+)
+
+_DETAIL = "Cell AP at each IoU threshold"
+
+# Title, and the names of the measures: a measure is in the first group that has it.
+_GROUPS = (
+    ("Objects, over IoU thresholds", r"DSB_score|cell_AP_.*|F1_(image_mean|pooled)"),
+    ("Objects at IoU .5", r"(F1_50|precision_50|recall_50|RQ|cell_AP50)_.*"),
+    ("Objects and their outlines", r"(PQ|SQ|AJI|matched_IoU|matched_Dice)_.*|boundary_F1"),
+    ("Counts", r"count_.*|merges|splits"),
+    ("Pixels of all objects together", r"(IoU|Dice)_.*"),
+    ("COCO, masks", r"segm/.*"),
+    ("COCO, boxes", r"bbox/.*"),
+    (_DETAIL, r"cell_AP\d\d_.*"),
+    ("Other measures", r".*"),
+)
+_COCO_SOURCE = "COCO detection evaluation, cocodataset.org/#detection-eval"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a row of the table is about; the attributes are those of a ``Measure``."""
+
+    name: str
+    definition: str
+    source: str
+    unit: str
+    goal: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measure of all runs.
+
+    Attributes:
+        quantity: the measure.
+        estimates: of each run.
+        differences: of each run but the first, to the first one.
+    """
+
+    quantity: Quantity
+    estimates: list[Estimate]
+    differences: list[Estimate]
+
+    def verdict(self, number: int) -> str:
+        """Return "better" or "worse" where the interval of a difference says so, else ""."""
+        difference = self.differences[number]
+        if not difference.excludes_zero or self.quantity.goal == "zero":
+            return ""
+        rises = difference.low > 0
+        return "better" if rises == (self.quantity.goal == "largest") else "worse"
+
+
+class Comparison:
+    """All measures of runs on the same images, with intervals from the same samples of them."""
+
+    def __init__(self, runs: Sequence[RunReport], samples: int, ap_samples: int):
+        """
+        Args:
+            runs: on the same images; the first one is what the others are compared with.
+            samples: number of bootstrap samples of the images.
+            ap_samples: COCO's metrics, which take longer, are of the first of them.
+        """
+        self.runs = list(runs)
+        weights = resample(len(runs[0].images), samples)
+        self.estimates = [estimates_of(run, weights, ap_samples) for run in runs]
+        self.rows = {
+            quantity.name: self._row(quantity)
+            for quantity in quantities_of(runs)
+            if all(quantity.name in found for found in self.estimates)
+        }
+
+    @property
+    def headline(self) -> list[Row]:
+        """The rows of ``HEADLINE`` that all runs have."""
+        return [self.rows[name] for name in HEADLINE if name in self.rows]
+
+    @property
+    def groups(self) -> list[tuple[str, list[Row]]]:
+        """(title, rows) of all measures but those of ``detail_groups``."""
+        return self._group(lambda title: title != _DETAIL)
+
+    @property
+    def detail_groups(self) -> list[tuple[str, list[Row]]]:
+        """(title, rows) of the measures at single IoU thresholds, which a figure shows too."""
+        return self._group(lambda title: title == _DETAIL)
+
+    def _group(self, is_wanted: Callable[[str], bool]) -> list[tuple[str, list[Row]]]:
+        grouped = {title: [] for title, _ in _GROUPS if is_wanted(title)}
+        for name, row in self.rows.items():
+            title = next(title for title, names in _GROUPS if re.fullmatch(names, name))
+            if title in grouped:
+                grouped[title].append(row)
+        return [(title, rows) for title, rows in grouped.items() if rows]
+
+    def _row(self, quantity: Quantity) -> Row:
+        base, *others = self.estimates
+        return Row(
+            quantity,
+            [found[quantity.name] for found in self.estimates],
+            [other.difference(base, quantity.name) for other in others],
+        )
+
+
+def quantities_of(runs: Sequence[RunReport]) -> list[Quantity]:
+    """Return all measures of the runs, each once."""
+    found = {
+        measure.name: Quantity(
+            measure.name, measure.definition, measure.source, measure.unit, measure.goal
+        )
+        for measure in runs[0].measures
+    }
+    for run in runs:
+        for task, result in run.coco.items():
+            for name, definition in result.definitions.items():
+                key = f"{task}/{name}"
+                found[key] = Quantity(key, definition, _COCO_SOURCE, "percent", "largest")
+    return list(found.values())
+
+
+def estimates_of(run: RunReport, weights: np.ndarray, ap_samples: int) -> Estimates:
+    """Return all measures of a run in samples of its images, weights (B, N)."""
+    found = Estimates({}, {})
+    for table in run.results.tables.values():
+        found |= Estimates.of_table(table, weights)
+    for task, result in run.coco.items():
+        found |= Estimates.of_coco(result, weights[:ap_samples], run.coco_rows, f"{task}/")
+    return found

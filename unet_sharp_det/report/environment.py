@@ -1,0 +1,84 @@
+"""What a report was made with, and what its runs were configured with."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+import detectron2
+import yaml
+
+from unet_sharp_det import __version__
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pycocotools",
+    "faster-coco-eval",
+    "opencv-python-headless",
+    "plotly",
+    "jinja2",
+)
+
+
+def report_environment() -> dict[str, str]:
+    """Return ``{what: version}`` of this machine, without its name."""
+    found = {
+        "unet_sharp_det": __version__,
+        "detectron2": detectron2.__version__,
+        "Python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "CPU cores": str(os.cpu_count()),
+    }
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def config_differences(configs: list[str]) -> list[tuple[str, list[str]]]:
+    """Return (key, its value in each config) of the keys that are not the same in all.
+
+    Args:
+        configs: YAML texts; one that is empty, or holds Python objects as LazyConfigs do, has "?"
+            for every value.
+    """
+    flat = [_flatten(config) for config in configs]
+    if sum(found is not None for found in flat) < 2:
+        return []
+    keys = dict.fromkeys(key for found in flat for key in found or ())
+    rows = [(key, [_value(found, key) for found in flat]) for key in sorted(keys)]
+    return [(key, values) for key, values in rows if len(set(values) - {"?"}) > 1]
+
+
+def fingerprint(path) -> str:
+    """Return the first 12 digits of a file's SHA-256; "" for a folder."""
+    path = Path(path)
+    if not path.is_file():
+        return ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _flatten(config: str) -> dict[str, str] | None:
+    try:
+        content = yaml.safe_load(config)
+    except yaml.YAMLError:
+        return None
+    return dict(_leaves(content, "")) if isinstance(content, dict) else None
+
+
+def _leaves(node, prefix: str):
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, str(node)
+
+
+def _value(found: dict[str, str] | None, key: str) -> str:
+    return "?" if found is None else found.get(key, "not there")

@@ -1,0 +1,102 @@
+"""Numbers of a run with bootstrap intervals over the images, and differences of two runs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from unet_sharp_det.evaluation.coco_ap import CocoResult
+from unet_sharp_det.evaluation.measure_table import MeasureTable, interval
+
+_NONE = float("nan")
+_SECONDS_BEFORE_A_BAR = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its 95 % interval, in the unit of what it estimates; NaN: undefined."""
+
+    value: float
+    low: float = _NONE
+    high: float = _NONE
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Quantities of a run, and their values in samples of its images.
+
+    Attributes:
+        values: ``{name: value}``.
+        drawn: ``{name: (B,)}``, in the samples; (0,) where no interval is wanted.
+    """
+
+    values: dict[str, float]
+    drawn: dict[str, np.ndarray]
+
+    @classmethod
+    def of_table(cls, table: MeasureTable, weights: np.ndarray) -> "Estimates":
+        """Take the measures of a table; weights (B, N) from ``measure_table.resample``."""
+        return cls(table.summary(), table.resampled(_of_several_images(weights)))
+
+    @classmethod
+    def of_coco(
+        cls, result: CocoResult, weights: np.ndarray, rows: np.ndarray, prefix: str
+    ) -> "Estimates":
+        """Take COCO's metrics.
+
+        Args:
+            result: of all images.
+            weights: (B, N), how often each sample holds each image.
+            rows: (N,), the place of each image of ``weights`` among those of ``result``.
+            prefix: of the names.
+        """
+        samples = [np.repeat(rows, counts) for counts in _of_several_images(weights)]
+        bar = tqdm(samples, f"intervals of {prefix}AP", unit="sample", delay=_SECONDS_BEFORE_A_BAR)
+        drawn = result.bootstrap(bar)
+        return cls(
+            {prefix + name: value for name, value in result.metrics.items()},
+            {prefix + name: values for name, values in drawn.items()},
+        )
+
+    @classmethod
+    def of_ratios(cls, ratios: dict[str, tuple], weights: np.ndarray, scale: float) -> "Estimates":
+        """Take ratios of sums over the images, times ``scale``.
+
+        Args:
+            ratios: ``{name: (numerators (N,), denominators (N,))}``; undefined where the sum of
+                the denominators is 0.
+            weights: (B, N).
+        """
+        weights, everything = _of_several_images(weights), np.ones((1, weights.shape[1]))
+
+        def pooled(rows, top, bottom):
+            sums = rows @ np.asarray(bottom, float)
+            undefined = np.full(sums.shape, _NONE)
+            return scale * np.divide(rows @ np.asarray(top, float), sums, undefined, where=sums > 0)
+
+        values = {name: float(pooled(everything, *ratio)[0]) for name, ratio in ratios.items()}
+        return cls(values, {name: pooled(weights, *ratio) for name, ratio in ratios.items()})
+
+    def __or__(self, other: "Estimates") -> "Estimates":
+        return Estimates(self.values | other.values, self.drawn | other.drawn)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def __getitem__(self, name: str) -> Estimate:
+        return Estimate(self.values[name], *interval(self.drawn[name]))
+
+    def difference(self, base: "Estimates", name: str) -> Estimate:
+        """Return this run's value minus that of ``base``, both on the same samples of images."""
+        drawn = self.drawn[name] - base.drawn[name]
+        return Estimate(self.values[name] - base.values[name], *interval(drawn))
+
+
+def _of_several_images(weights: np.ndarray) -> np.ndarray:
+    """Drop the samples of a single image, which all are that image: they say nothing."""
+    return weights if weights.shape[1] > 1 else weights[:0]

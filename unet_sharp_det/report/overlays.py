@@ -1,0 +1,158 @@
+"""Pictures of what a run got right and wrong: pure functions from arrays to arrays."""
+
+import base64
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.instance_maps import InstanceMap
+from unet_sharp_det.evaluation.matching import InstanceOverlap
+from unet_sharp_det.visualization import draw_label_contours
+
+TP, FP, FN, MERGE, SPLIT = "TP", "FP", "FN", "merge", "split"
+
+# Of Okabe and Ito's palette, RGB.
+OUTCOME_COLORS = {
+    TP: (86, 180, 233),
+    FP: (213, 94, 0),
+    FN: (240, 228, 66),
+    MERGE: (204, 121, 167),
+    SPLIT: (0, 158, 115),
+}
+LONG_SIDE = 900
+
+_MATCH_IOU, _PART_IOU, _VOID_SHARE = 0.5, 0.1, 0.5
+_QUALITY = 88
+_GROUND = 96
+_BRIGHTEST = 200  # Contours stand out on it.
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The class of each object of an image, by ``InstanceOverlap``'s numbering.
+
+    Attributes:
+        true: str (N,): TP, FN, or SPLIT, a true object with IoU > .1 with several predicted ones.
+        predicted: str (M,): TP, FP, or MERGE, a predicted object with IoU > .1 with several true
+            ones.
+    """
+
+    true: np.ndarray
+    predicted: np.ndarray
+
+    @classmethod
+    def of(cls, overlap: InstanceOverlap) -> "Outcomes":
+        """Classify by the matching at IoU >= .5; SPLIT and MERGE go before the other classes."""
+        pairs = overlap.match(_MATCH_IOU)
+        parts = overlap.iou > _PART_IOU
+        return cls(
+            _classify(len(overlap.true_areas), overlap.true_index, pairs, parts, FN, SPLIT),
+            _classify(len(overlap.pred_areas), overlap.pred_index, pairs, parts, FP, MERGE),
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of objects drawn in each colour; TP are counted among the predicted ones."""
+        drawn = [*self.predicted, *self.true[self.true != TP]]
+        return {name: drawn.count(name) for name in OUTCOME_COLORS}
+
+
+def outcome_picture(
+    image: np.ndarray | None,
+    true: InstanceMap,
+    predicted: InstanceMap,
+    outcomes: Outcomes,
+    *,
+    void: np.ndarray | None = None,
+    long_side: int = LONG_SIDE,
+) -> np.ndarray:
+    """Draw the contours of predicted objects, and on them those of true ones: FN and SPLIT.
+
+    The image is enlarged by the largest integer factor, or reduced, so that its longer side is at
+    most ``long_side`` pixels. Its contrast is stretched, and its brightest parts dimmed.
+
+    Args:
+        image: uint8 (H, W, 3), RGB; None: a gray ground.
+        true, predicted: the maps that were matched.
+        outcomes: of their matching.
+        void: bool (H, W), pixels that did not count; they are painted gray.
+
+    Returns:
+        uint8 (h, w, 3), RGB.
+
+    Raises:
+        UserError: the image is not of the size of the maps, or the maps not those of the matching.
+    """
+    true, predicted = _matched_maps(true, predicted, void)
+    if (len(true), len(predicted)) != (len(outcomes.true), len(outcomes.predicted)):
+        raise UserError("These instance maps are not those that were matched.")
+    if image is None:
+        image = np.full((*true.labels.shape, 3), _GROUND, np.uint8)
+    elif image.shape[:2] != true.labels.shape:
+        raise UserError(
+            f"The image has (height, width) {image.shape[:2]}, the ground truth "
+            f"{true.labels.shape}: is it the folder of the same images?"
+        )
+    else:
+        image = _stretch(image)
+    if void is not None:
+        image = np.where(void[..., None], np.uint8(_GROUND), image)
+    rows, columns = _sampling(true.labels.shape, long_side)
+    canvas = _resize(image, len(rows), len(columns))
+    for found, classes in ((predicted, outcomes.predicted), (true, outcomes.true)):
+        labels = found.labels[np.ix_(rows, columns)]
+        colors = [OUTCOME_COLORS[name] for name in classes]
+        if found is true:
+            labels = np.where(np.concatenate([[False], classes != TP])[labels], labels, 0)
+        canvas = draw_label_contours(canvas, labels, colors, thickness=2)
+    return canvas
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """Encode uint8 (H, W, 3) in RGB as WebP in a data URI."""
+    _, encoded = cv2.imencode(
+        ".webp", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY]
+    )
+    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def _classify(count, index, pairs, parts, unmatched: str, several: str) -> np.ndarray:
+    classes = np.full(count, unmatched, dtype="<U5")
+    classes[index[pairs]] = TP
+    classes[np.bincount(index[parts], minlength=count) > 1] = several
+    return classes
+
+
+def _matched_maps(true, predicted, void):
+    """Return the maps as ``InstanceOverlap.count`` compares them."""
+    if void is None or not void.any():
+        return true, predicted
+    return (
+        true.without(void, largest_share=1.0),
+        predicted.without(void, largest_share=_VOID_SHARE),
+    )
+
+
+def _stretch(image: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(image, [0.5, 99.8])
+    scaled = (image.astype(np.float32) - low) * (_BRIGHTEST / max(high - low, 1))
+    return scaled.clip(0, _BRIGHTEST).astype(np.uint8)
+
+
+def _sampling(shape: tuple[int, int], long_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and the columns of the original that the pixels of the picture show."""
+    scale = long_side / max(shape)
+    scale = int(scale) if scale >= 1 else scale
+    sizes = [max(1, round(side * scale)) for side in shape]
+    return tuple(
+        ((np.arange(size) + 0.5) * side / size).astype(int)
+        for size, side in zip(sizes, shape, strict=True)
+    )
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    smaller = height < image.shape[0]
+    method = cv2.INTER_AREA if smaller else cv2.INTER_NEAREST_EXACT
+    return cv2.resize(image, (width, height), interpolation=method)

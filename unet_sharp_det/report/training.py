@@ -1,0 +1,113 @@
+"""What a training left behind: curves, config, and the environment that it ran in."""
+
+import json
+import math
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unet_sharp_det.errors import UserError
+
+CURVES_FILE, CONFIG_FILE, LOG_FILE = "metrics.json", "config.yaml", "log.txt"
+
+# Lines of detectron2's "Environment info" that say what the numbers may depend on.
+_FACTS = (
+    "sys.platform",
+    "Python",
+    "numpy",
+    "detectron2",
+    "PyTorch",
+    "torchvision",
+    "GPU available",
+    "GPU 0",
+    "CUDA_HOME",
+    "Driver version",
+    "cv2",
+)
+_FACT = re.compile(rf"^({'|'.join(map(re.escape, _FACTS))}) {{2,}}(.+?)(?: @.*)?$", re.MULTILINE)
+_ENVIRONMENT = re.compile(r"Environment info:\n-+  -+\n(.*?)\n-+  -+\n", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The files of an OUTPUT_DIR.
+
+    Attributes:
+        curves: ``{name: (iterations (K,), values (K,))}``, e.g. "total_loss",
+            "validation/total_loss", "segm/AP"; iterations increase. Empty: none were logged.
+        config: text of the config; "": there is none.
+        environment: ``{what: version}`` of the last start of the training.
+    """
+
+    curves: dict[str, tuple[np.ndarray, np.ndarray]]
+    config: str
+    environment: dict[str, str]
+
+    @classmethod
+    def read(cls, folder, dataset: str) -> "Training":
+        """Read what is there; a training that was only evaluated has no curves.
+
+        Args:
+            folder: OUTPUT_DIR.
+            dataset: of several in DATASETS.TEST, the one whose curves are wanted; its name is
+                left out of theirs.
+
+        Raises:
+            UserError: the file of the curves is malformed.
+        """
+        folder = Path(folder)
+        return cls(
+            read_curves(folder / CURVES_FILE, dataset),
+            _text(folder / CONFIG_FILE),
+            read_environment(_text(folder / LOG_FILE)),
+        )
+
+    @property
+    def losses(self) -> list[str]:
+        """Names of the parts of the training loss."""
+        return [name for name in self.curves if re.match(r"loss(_|$)|.*/loss_", name)]
+
+
+def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read detectron2's metrics.json, a JSON object per line; see ``Training.curves``.
+
+    A resumed training repeats iterations: the last value counts. A last line that is cut off, as a
+    killed training leaves it, is left out.
+
+    Raises:
+        UserError: another line is malformed.
+    """
+    series = defaultdict(dict)
+    lines = _text(path).splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            iteration = entry.pop("iteration")
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise UserError(
+                f"{path}, line {number}: is no line of a training's log ({error}). Delete the "
+                "line, or move the file away: the report is then without curves."
+            ) from error
+        for name, value in entry.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                series[name.replace(f"{dataset}/", "") if dataset else name][iteration] = value
+    return {
+        name: (np.array(sorted(values)), np.array([values[x] for x in sorted(values)], float))
+        for name, values in sorted(series.items())
+    }
+
+
+def read_environment(log: str) -> dict[str, str]:
+    """Return the versions in the last "Environment info" of detectron2's log, without paths."""
+    tables = _ENVIRONMENT.findall(log)
+    return dict(_FACT.findall(tables[-1])) if tables else {}
+
+
+def _text(path) -> str:
+    path = Path(path)
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
