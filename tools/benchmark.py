@@ -8,6 +8,7 @@ tools/benchmark.py counts                                 parameters beside the 
 tools/benchmark.py pruning --config-file C --weights W [--output DIR]     L_1 .. L_D of a training
 tools/benchmark.py converter SOURCE                       images/s against plain decoding
 tools/benchmark.py evaluation                             mask AP against pycocotools
+tools/benchmark.py measures                               measures of instances, by each program
 tools/benchmark.py anchors   [--config-file C]            anchor shapes against the nuclei
 """
 
@@ -22,6 +23,7 @@ from unet_sharp_det.benchmark import (
     benchmark_counts,
     benchmark_detectors,
     benchmark_evaluation,
+    benchmark_measures,
     benchmark_necks,
     benchmark_pruning,
     benchmark_unets,
@@ -36,7 +38,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=positive, help="counted runs (default 5, unets 3)")
+    parser.add_argument(
+        "--repeats", type=positive, help="counted runs (default 5; unets, measures 3)"
+    )
     tasks = parser.add_subparsers(dest="task", required=True)
     add_models(tasks)
     add_unets(tasks)
@@ -45,7 +49,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add_converter(tasks)
     add_evaluation(tasks)
     args = parser.parse_args(argv)
-    args.repeats = args.repeats or (3 if args.task == "unets" else 5)
+    args.repeats = args.repeats or (3 if args.task in ("unets", "measures") else 5)
     return args
 
 
@@ -91,10 +95,12 @@ def add_converter(tasks) -> None:
 
 
 def add_evaluation(tasks) -> None:
-    task = tasks.add_parser("evaluation")
-    task.add_argument("--images", type=int, default=664)
-    task.add_argument("--detections", type=int, default=115, help="per image")
-    task.set_defaults(run=run_evaluation)
+    for name, benchmark in (("evaluation", benchmark_evaluation), ("measures", benchmark_measures)):
+        task = tasks.add_parser(name)
+        task.add_argument("--images", type=int, default=664)
+        task.add_argument("--detections", type=int, default=115, help="per image")
+        add_repeats(task)
+        task.set_defaults(run=run_evaluation, benchmark=benchmark)
 
 
 def add_images(task, size: int, batch: int) -> None:
@@ -151,7 +157,7 @@ def run_converter(args: argparse.Namespace) -> None:
 
 
 def run_evaluation(args: argparse.Namespace) -> None:
-    print(benchmark_evaluation(args.images, args.detections, args.repeats))
+    print(args.benchmark(args.images, args.detections, args.repeats))
 
 
 def main(argv=None) -> int:

@@ -1,6 +1,7 @@
 """What ``tools/benchmark.py`` measures: ratios between alternatives that take turns in one run."""
 
 from .data import benchmark_anchors, benchmark_converter, benchmark_evaluation
+from .measures import benchmark_measures
 from .models import benchmark_detectors, benchmark_necks
 from .pruning import benchmark_pruning
 from .unets import benchmark_counts, benchmark_unets
@@ -11,6 +12,7 @@ __all__ = [
     "benchmark_counts",
     "benchmark_detectors",
     "benchmark_evaluation",
+    "benchmark_measures",
     "benchmark_necks",
     "benchmark_pruning",
     "benchmark_unets",

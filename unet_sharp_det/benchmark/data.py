@@ -1,6 +1,7 @@
 """Converter against plain decoding, COCO evaluation against pycocotools, and anchor shapes."""
 
 import contextlib
+import functools
 import io
 import tempfile
 import time
@@ -11,12 +12,11 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from ..data.dsb2018_convert import convert_dsb2018
 from ..evaluation.synthetic import coco_eval_workload
 from .measure import table, take_turns
+from .measures import coco_programs, mask_ap
 
 
 def benchmark_converter(source: str, repeats: int, workers: int | None = None) -> str:
@@ -53,28 +53,14 @@ def benchmark_evaluation(images: int, detections: int, repeats: int) -> str:
         images, detections: size of the workload, detections per image.
         repeats: counted runs; medians are reported.
     """
-    from faster_coco_eval import COCO as FasterCOCO
-    from faster_coco_eval import COCOeval_faster
-
     truth, results = coco_eval_workload(images, detections, seed=0)
     ap = {}
 
-    def evaluate(name, coco_class, eval_class) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco = coco_class()
-            coco.dataset = truth
-            coco.createIndex()
-            evaluation = eval_class(coco, coco.loadRes(results), "segm")
-            evaluation.params.maxDets = [1, 100, 500]
-            evaluation.evaluate()
-            evaluation.accumulate()
-        precision = evaluation.eval["precision"][:, :, :, 0, -1]
-        ap[name] = float(precision[precision > -1].mean())
+    def evaluate(name, classes) -> None:
+        ap[name] = mask_ap(truth, results, *classes)
 
-    steps = {
-        "pycocotools": lambda: evaluate("pycocotools", COCO, COCOeval),
-        "faster-coco-eval": lambda: evaluate("faster-coco-eval", FasterCOCO, COCOeval_faster),
-    }
+    programs = coco_programs()
+    steps = {name: functools.partial(evaluate, name, programs[name]) for name in programs}
     seconds = take_turns(steps, repeats, clock=time.process_time)
     rows = [[name, ap[name], seconds[name], seconds["pycocotools"] / seconds[name]] for name in ap]
     title = f"Mask AP, {images} images x {detections} detections"
