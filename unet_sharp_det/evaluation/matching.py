@@ -106,7 +106,10 @@ class InstanceOverlap:
         return Overlap(*sums, self.pixels)
 
     def match(self, threshold: float, *, strict: bool = False) -> np.ndarray:
-        """Pair objects one to one: as many as can be, then with the largest sum of IoU.
+        """Pair objects one to one: as many as can be, as StarDist and Cellpose do it.
+
+        Of several ways, which only thresholds up to .5 leave, that of the largest sum of IoU,
+        to which pairs below the threshold count too.
 
         Args:
             threshold: pairs of IoU >= this may be matched.
