@@ -94,7 +94,7 @@ def test_another_metric_on_resume_starts_anew(tmp_path):
     options = {"patience": 2}
     first = ScriptedTrainer(tmp_path, [3.0, 2.0, 1.0], **options).run(until=2)
     first.save_as_of_last_iteration()
-    values = [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]
+    values = [0.0, 0.0, 4.0, 5.0, 6.0, 7.0]
     second = ScriptedTrainer(tmp_path, values, "validation/total_loss", **options)
     second.run(resume=True)
     assert iteration_of(tmp_path, "model_best") == 2
