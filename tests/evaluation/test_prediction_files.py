@@ -139,6 +139,18 @@ class TestTruth:
         with pytest.raises(DatasetError, match=message):
             open_truth(tmp_path / "truth.json").instance_map(1)
 
+    def test_crowd_regions(self, tmp_path):
+        dataset = coco_dataset({1: [*BOXES[1], (50, 50, 64, 64)]})
+        dataset["annotations"][3]["iscrowd"] = 1
+        truth = open_truth(write(tmp_path / "truth.json", dataset))
+        assert np.array_equal(truth.void(1), rectangle_mask(64, 64, (50, 50, 64, 64)))
+        assert len(truth.instance_map(1)) == 3
+        assert measures(truth, tmp_path / "truth.json")["DSB_score"] == 100
+        dataset["annotations"][3]["segmentation"]["counts"] = ""
+        truth = open_truth(write(tmp_path / "truth.json", dataset))
+        with pytest.raises(DatasetError, match="1.png: the RLE of mask 0 .* cut off"):
+            truth.void(1)
+
     def test_other_paths(self, tmp_path, folder):
         (tmp_path / "cut.json").write_text('{"images": [')
         for path, message in [

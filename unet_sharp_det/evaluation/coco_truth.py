@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
-from unet_sharp_det.data.label_maps import union_mask
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
 
@@ -117,7 +116,10 @@ class CocoTruth(Truth):
     def void(self, image_id) -> np.ndarray | None:
         """Return bool (H, W), the crowd regions of an image; None where it has none."""
         record, annotations = self.record(image_id), self._annotations(image_id, crowd=1)
-        return union_mask(annotations, record.shape, self._name(record)) if annotations else None
+        if not annotations:
+            return None
+        where = self._name(record)
+        return InstanceMap.from_segmentations(annotations, record.shape, where).labels > 0
 
     def _annotations(self, image_id, crowd: int) -> list:
         return [
