@@ -52,12 +52,6 @@ class Outcomes:
             _classify(len(overlap.pred_areas), overlap.pred_index, pairs, parts, FP, MERGE),
         )
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Numbers of objects drawn in each colour; TP are counted among the predicted ones."""
-        drawn = [*self.predicted, *self.true[self.true != TP]]
-        return {name: drawn.count(name) for name in OUTCOME_COLORS}
-
 
 def outcome_picture(
     image: np.ndarray | None,
@@ -101,11 +95,11 @@ def outcome_picture(
         image = np.where(void[..., None], np.uint8(_GROUND), image)
     rows, columns = _sampling(true.labels.shape, long_side)
     canvas = _resize(image, len(rows), len(columns))
-    for found, classes in ((predicted, outcomes.predicted), (true, outcomes.true)):
+    drawn_true = true.keep(outcomes.true != TP)
+    drawn_classes = outcomes.true[outcomes.true != TP]
+    for found, classes in ((predicted, outcomes.predicted), (drawn_true, drawn_classes)):
         labels = found.labels[np.ix_(rows, columns)]
         colors = [OUTCOME_COLORS[name] for name in classes]
-        if found is true:
-            labels = np.where(np.concatenate([[False], classes != TP])[labels], labels, 0)
         canvas = draw_label_contours(canvas, labels, colors, thickness=2)
     return canvas
 

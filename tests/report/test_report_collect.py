@@ -1,0 +1,187 @@
+"""What is read of runs, and what is told when they cannot be read or compared."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.coco_truth import CocoTruth
+from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
+from unet_sharp_det.report.collect import RunReport, collect_runs, find_evaluation, looks_of
+from unet_sharp_det.report.environment import config_differences, fingerprint, report_environment
+from unet_sharp_det.report.training import Training, read_curves, read_environment
+
+
+@pytest.fixture
+def copied(runs, tmp_path):
+    """A copy of the first run, to be changed."""
+    return shutil.copytree(runs[0], tmp_path / "copy")
+
+
+def change_record(run, **changes):
+    folder = run / "inference"
+    replace(EvaluationRecord.read(folder), **changes).write(folder)
+
+
+def change_truth(run, path, change):
+    """Let the run be of a changed copy of its truth, at ``path``."""
+    content = json.loads(open(EvaluationRecord.read(run / "inference").truth).read())
+    change(content)
+    path.write_text(json.dumps(content))
+    change_record(run, truth=str(path))
+
+
+class TestRuns:
+    def test_a_training(self, reports):
+        first = reports[0]
+        assert first.label == "first"
+        assert len(first.images) == 8
+        assert set(first.coco) == {"segm", "bbox"}
+        assert first.training.losses == ["loss_mask"]
+        assert first.picture(0).shape == (*first.images[0].shape, 3)
+
+    def test_a_folder_of_an_evaluation_has_no_training(self, runs, copied):
+        for name in ("evaluation.json", "coco_instances_results.json"):
+            shutil.move(copied / "inference" / name, copied / name)
+        run = RunReport.read(copied, "x")
+        assert run.training is None
+        assert run.results.metrics == RunReport.read(runs[0], "y").results.metrics
+
+    def test_looks_are_those_of_the_truth_or_guessed(self, copied, tmp_path, sample_folder):
+        rows = (sample_folder / "looks.csv").read_text().splitlines()[1:]
+        known = {row.split(",")[0]: row.split(",")[2] for row in rows}
+        run = RunReport.read(copied, "x")
+        names = [image.file_name.split("/")[-1].removesuffix(".png") for image in run.images]
+        assert looks_of(run) == [known[name] for name in names]
+        change_truth(copied, tmp_path / "t.json", lambda c: c["images"][0].update(look="odd"))
+        first = CocoTruth(tmp_path / "t.json").coco.dataset["images"][0]["id"]
+        run = RunReport.read(copied, "x")
+        row = [image.image_id for image in run.images].index(first)
+        assert looks_of(run)[row] == "odd"
+        change_record(copied, images=None)
+        assert set(looks_of(RunReport.read(copied, "x"))) == {"odd", None}
+
+    def test_several_data_sets(self, copied):
+        for name in ("a", "b"):
+            shutil.copytree(copied / "inference", copied / "inference" / name)
+            folder = copied / "inference" / name
+            replace(
+                EvaluationRecord.read(folder),
+                dataset=name,
+                predictions="coco_instances_results.json",
+            ).write(folder)
+        (copied / "inference" / "evaluation.json").unlink()
+        with pytest.raises(UserError, match="choose one by --dataset. Available: a, b"):
+            find_evaluation(copied)
+        assert find_evaluation(copied, "b")[0] == copied / "inference" / "b"
+        with pytest.raises(UserError, match="--dataset.*'c' is not known.*Available: a, b"):
+            find_evaluation(copied, "c")
+
+    def test_labels(self, runs):
+        with pytest.raises(UserError, match="1 labels for 2 runs"):
+            collect_runs(runs, ["a"])
+        with pytest.raises(UserError, match="a, a are not all different"):
+            collect_runs(runs, ["a", "a"])
+
+    def test_predictions_without_scores(self, runs, copied, converted_sample):
+        truth = converted_sample / "annotations" / "dsb2018_val.json"
+        change_record(copied, predictions=str(truth))
+        perfect = RunReport.read(copied, "x")
+        assert perfect.coco == {}
+        assert perfect.results.metrics["instances"]["DSB_score"] == 100
+
+
+class TestErrors:
+    def test_no_evaluation(self, tmp_path):
+        with pytest.raises(UserError, match=r"no evaluation.json in .*tools/train_net.py"):
+            collect_runs([tmp_path / "none"])
+
+    @pytest.mark.parametrize("what, key", [("ground truth", "truth"), ("predictions",) * 2])
+    def test_a_missing_file(self, copied, what, key):
+        change_record(copied, **{key: "/nowhere/file.json"})
+        with pytest.raises(UserError, match=f"{what} /nowhere/file.json.*evaluate again.*tools"):
+            collect_runs([copied])
+
+    def test_changed_predictions(self, copied):
+        run = RunReport.read(copied, "x")
+        run.results.write(copied / "inference", {})
+        RunReport.read(copied, "x")
+        path = copied / "inference" / "coco_instances_results.json"
+        results = json.loads(path.read_text())
+        results[0]["score"] = 0.1 if results[0]["score"] >= 0.5 else 0.9
+        path.write_text(json.dumps(results))
+        with pytest.raises(UserError, match="has predicted_objects .* changed since the eval"):
+            RunReport.read(copied, "x")
+        path = copied / "inference" / "instance_metrics.json"
+        path.write_text("{}")
+        with pytest.raises(UserError, match=r"instance_metrics.json: is malformed"):
+            RunReport.read(copied, "x")
+
+    def test_other_images(self, runs, copied, tmp_path):
+        def drop_an_image(content):
+            gone = content["images"].pop()["id"]
+            content["annotations"] = [a for a in content["annotations"] if a["image_id"] != gone]
+
+        change_truth(copied, tmp_path / "t.json", drop_an_image)
+        kept = set(CocoTruth(tmp_path / "t.json").records)
+        path = copied / "inference" / "coco_instances_results.json"
+        results = [r for r in json.loads(path.read_text()) if r["image_id"] in kept]
+        path.write_text(json.dumps(results))
+        with pytest.raises(UserError, match=r"copy lacks 1 images of first, e.g. images/"):
+            collect_runs([runs[0], copied])
+        with pytest.raises(UserError, match=r"copy lacks 1 images of first"):
+            collect_runs([copied, runs[0]])
+
+    def test_another_image_of_the_same_id(self, runs, copied, tmp_path):
+        def rename(content):
+            content["images"][0]["file_name"] = "other.png"
+
+        change_truth(copied, tmp_path / "t.json", rename)
+        with pytest.raises(UserError, match="of other images: image .* other.png"):
+            collect_runs([runs[0], copied])
+
+    def test_other_objects(self, runs, copied, tmp_path):
+        change_truth(copied, tmp_path / "t.json", lambda content: content["annotations"].pop())
+        with pytest.raises(UserError, match="other true objects in images/.*evaluate both"):
+            collect_runs([runs[0], copied])
+
+
+LINES = ['{"iteration": 0, "lr": 1, "x": NaN}', '{"iteration": 19, "lr": 2, "d/segm/AP": 3}']
+
+
+class TestTraining:
+    def test_curves(self, tmp_path):
+        path = tmp_path / "metrics.json"
+        path.write_text("\n".join([*LINES, '{"iteration": 0, "lr": 5}', '{"iteration": 39, "l']))
+        curves = read_curves(path, "d")
+        assert {name: [x.tolist() for x in curve] for name, curve in curves.items()} == {
+            "lr": [[0, 19], [5, 2]],  # resumed at 0; the last line was cut off
+            "segm/AP": [[19], [3]],
+        }
+        path.write_text("\n".join(["[]", *LINES]))
+        with pytest.raises(UserError, match=r"metrics.json, line 1: is no line of a training's"):
+            read_curves(path)
+
+    def test_a_folder_without_anything(self, tmp_path):
+        assert Training.read(tmp_path, "d") == Training({}, "", {})
+
+    def test_environment_has_versions_but_no_paths(self, runs):
+        log = (runs[0] / "log.txt").read_text()
+        assert read_environment(log) == {"sys.platform": "linux", "PyTorch": "2.0.0"}
+        assert "detectron2" in report_environment()
+
+    def test_keys_that_differ(self):
+        configs = ["A: {B: 1, C: 2}\nD: []\n", "A: {B: 3, C: 2}\nE: x\n", "", "!!python/tuple [1]"]
+        assert config_differences(configs) == [
+            ("A.B", ["1", "3", "?", "?"]),
+            ("D", ["[]", "not there", "?", "?"]),
+            ("E", ["not there", "x", "?", "?"]),
+        ]
+        assert config_differences(configs[2:]) == []
+
+    def test_fingerprint(self, tmp_path):
+        (tmp_path / "f").write_bytes(b"abc")
+        assert fingerprint(tmp_path / "f") == "ba7816bf8f01"
+        assert fingerprint(tmp_path) == ""

@@ -1,0 +1,138 @@
+"""The page itself, in a browser: figures and pictures are there, nothing is fetched or broken."""
+
+import importlib.util
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
+from unet_sharp_det.report import write_report
+
+NASTY = "<b>bold</b></script><script>alert(1)</script>"
+SIZES = {"samples": 30, "ap_samples": 5}
+
+
+@pytest.fixture(scope="module")
+def page_of_two(runs, tmp_path_factory):
+    output = tmp_path_factory.mktemp("report") / "two.html"
+    write_report(runs, output, labels=["first", NASTY], worst=3, **SIZES)
+    return output
+
+
+@pytest.fixture(scope="module")
+def page_of_one(runs, converted_sample, tmp_path_factory):
+    """Of a run without scores, pictures and training: the truth as predictions of itself."""
+    folder = tmp_path_factory.mktemp("one")
+    truth = str(converted_sample / "annotations" / "dsb2018_val.json")
+    record = EvaluationRecord.read(runs[0] / "inference")
+    replace(record, predictions=truth, images=str(folder)).write(folder)
+    output = folder / "new" / "one.html"
+    write_report([folder], output, worst=1, title="A title", **SIZES)
+    return output
+
+
+@pytest.fixture
+def open_report(browser_page):
+    def open_page(path, **options):
+        opened = browser_page(path, **options)
+        ready = "document.documentElement.dataset.plots !== undefined"
+        opened.page.wait_for_function(ready, timeout=60_000)
+        return opened
+
+    return open_page
+
+
+def check_is_sound(opened):
+    assert opened.problems == []
+    evaluate = opened.page.evaluate
+    widths = evaluate("(e => [e.scrollWidth, e.clientWidth])(document.scrollingElement)")
+    assert widths[0] <= widths[1]
+    assert evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    ids = evaluate("[...document.querySelectorAll('.plot')].map(e => e.id)")
+    assert len(set(ids)) == len(ids)
+    empty = "[...document.querySelectorAll('.plot')].filter(e => !e.querySelector('g.trace'))"
+    assert evaluate(f"{empty}.map(e => e.id)") == []
+    narrow = "[...document.querySelectorAll('.plot')].filter(e => e.clientWidth < 250).length"
+    assert evaluate(narrow) == 0
+    anchors = "[...document.querySelectorAll('nav a')].filter(a => !document.querySelector(a.hash))"
+    assert evaluate(f"{anchors}.length") == 0
+    return len(ids)
+
+
+@pytest.mark.parametrize("width, scheme", [(400, "light"), (1400, "dark")])
+def test_two_runs(open_report, page_of_two, width, scheme):
+    opened = open_report(page_of_two, width=width, color_scheme=scheme)
+    assert check_is_sound(opened) == 22
+    assert opened.page.locator("img").count() == 6
+    assert opened.page.locator("b", has_text="bold").count() == 0
+    assert opened.page.locator("#summary th", has_text=NASTY).count() > 0
+    ground, text = opened.page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor,"
+        " getComputedStyle(document.querySelector('.xtick text')).fill]"
+    )
+    dark_ground = sum(map(int, re.findall(r"\d+", ground))) < 200
+    dark_text = sum(map(int, re.findall(r"\d+", text)[:3])) < 200
+    assert (dark_ground, dark_text) == ((scheme == "dark"), (scheme == "light"))
+
+
+def test_one_run_without_scores_images_and_training(open_report, page_of_one):
+    opened = open_report(page_of_one, width=400)
+    assert check_is_sound(opened) == 13
+    assert opened.page.title() == "A title"
+    text = opened.page.inner_text("main")
+    assert "have no scores to rank them by" in text
+    assert "the image's file is not there, so the ground is gray" in text
+    assert "No run has training curves" in text
+    assert "Differences between runs" not in text
+
+
+def test_the_size_is_that_of_plotly_and_little_more(page_of_two):
+    from plotly.offline import get_plotlyjs
+
+    text = page_of_two.read_text(encoding="utf-8")
+    assert len(text) - len(get_plotlyjs()) < 1_500_000
+
+
+def test_it_holds_the_numbers_and_the_files(page_of_two, reports):
+    text = page_of_two.read_text(encoding="utf-8")
+    for value in (
+        reports[0].results.metrics["instances"]["PQ_pooled"],
+        reports[1].coco["segm"].metrics["AP"],
+    ):
+        assert f"<td>{value:.2f}<small>[" in text
+    assert "SEED: 2" in text
+    assert str(reports[1].record.predictions) in text
+
+
+@pytest.fixture(scope="module")
+def tool(repository):
+    spec = importlib.util.spec_from_file_location("report", repository / "tools" / "report.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestTool:
+    def test_it_writes_the_page(self, tool, runs, tmp_path, capsys):
+        output = tmp_path / "r.html"
+        arguments = ["--worst", "0", "--samples", "2", "--title", "T", "--output", str(output)]
+        assert tool.main([str(runs[0]), *arguments]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == str(output)
+        text = output.read_text(encoding="utf-8")
+        assert "<title>T</title>" in text
+        assert "<img" not in text
+
+    def test_an_error_leaves_the_former_file(self, tool, runs, tmp_path):
+        output = tmp_path / "r.html"
+        output.write_text("former")
+        broken = shutil.copytree(runs[0], tmp_path / "broken")
+        (broken / "inference" / "coco_instances_results.json").write_text("[")
+        with pytest.raises(UserError, match=r"coco_instances_results.json: is not JSON"):
+            tool.main([str(broken), "--output", str(output)])
+        with pytest.raises(UserError, match="--samples must be 1 or more, not 0"):
+            tool.main([str(runs[0]), "--samples", "0"])
+        assert output.read_text() == "former"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "r.html"]
