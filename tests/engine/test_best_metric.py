@@ -74,6 +74,8 @@ def iteration_of(folder, name):
         ("validation/lossy_set/total_loss", 3),
         ("lossy_set/segm/AP", 4),
         ("sem_seg/Error_pooled", 3),
+        ("instances/DSB_score", 4),
+        ("instances/merges", 3),
     ],
 )
 def test_best_is_largest_and_of_losses_and_errors_smallest(tmp_path, metric, best):
@@ -181,6 +183,7 @@ def test_a_run_that_had_stopped_says_so(tmp_path, caplog):
         ("segm/AP", 0, {"patience": 1}, "EVAL_PERIOD.*now 0"),
         ("", 1, {"patience": 1}, "BEST_METRIC.*now ''"),
         ("validation/total_loss", 1, {}, "set TEST.VALIDATION_LOSS"),
+        ("instances/count_bias", 1, {}, "best at 0.*count_error"),
     ],
 )
 def test_unusable_values_are_named(tmp_path, metric, period, options, message):

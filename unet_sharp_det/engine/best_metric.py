@@ -8,6 +8,7 @@ from detectron2.utils.events import EventStorage
 from fvcore.common.checkpoint import Checkpointer
 
 from ..errors import ConfigError, look_up_option
+from ..evaluation.instance_measures import INSTANCE_MEASURES
 
 BEST_METRIC_KEY = "TEST.BEST_METRIC (LazyConfig: train.best_metric)"
 
@@ -15,9 +16,22 @@ logger = logging.getLogger(__name__)
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether ``metric``, named ``<task>/<name>``, is a loss or an error, by its last part."""
-    name = metric.rpartition("/")[2].lower()
-    return "loss" in name or "error" in name
+    """Whether ``metric``, named ``<task>/<name>``, is best when smallest, by its last part.
+
+    That are losses, errors, and measures of instances that say so (merges, splits).
+
+    Raises:
+        ConfigError: the measure is best at 0 (count_bias).
+    """
+    name = metric.rpartition("/")[2]
+    goals = {measure.name: measure.goal for measure in INSTANCE_MEASURES}
+    if goals.get(name) == "zero":
+        raise ConfigError(
+            f"{BEST_METRIC_KEY}: '{metric}' is best at 0, neither large nor small. Take another, "
+            "e.g. instances/count_error."
+        )
+    is_loss = "loss" in name.lower() or "error" in name.lower()
+    return is_loss or goals.get(name) == "smallest"
 
 
 def latest_value(storage: EventStorage, metric: str) -> tuple[float, int] | None:
@@ -49,8 +63,8 @@ def latest_value(storage: EventStorage, metric: str) -> tuple[float, int] | None
 class BestCheckpointer(hooks.BestCheckpointer):
     """Keep ``model_best.pth``, of the best metric so far, and remember that metric over a resume.
 
-    Losses and errors (:func:`lower_is_better`) are best when smallest, all else when largest; NaN
-    and infinity never are. For the main process, after the hooks that evaluate.
+    Losses, errors and the like (:func:`lower_is_better`) are best when smallest, all else when
+    largest; NaN and infinity never are. For the main process, after the hooks that evaluate.
     """
 
     def __init__(self, eval_period: int, checkpointer: Checkpointer, metric: str):
