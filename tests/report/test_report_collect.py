@@ -4,6 +4,8 @@ import json
 import shutil
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 
 from unet_sharp_det.errors import UserError
@@ -54,14 +56,14 @@ class TestRuns:
         known = {row.split(",")[0]: row.split(",")[2] for row in rows}
         run = RunReport.read(copied, "x")
         names = [image.file_name.split("/")[-1].removesuffix(".png") for image in run.images]
-        assert looks_of(run) == [known[name] for name in names]
+        assert looks_of([run]) == [known[name] for name in names]
         change_truth(copied, tmp_path / "t.json", lambda c: c["images"][0].update(look="odd"))
         first = CocoTruth(tmp_path / "t.json").coco.dataset["images"][0]["id"]
         run = RunReport.read(copied, "x")
         row = [image.image_id for image in run.images].index(first)
-        assert looks_of(run)[row] == "odd"
+        assert looks_of([run])[row] == "odd"
         change_record(copied, images=None)
-        assert set(looks_of(RunReport.read(copied, "x"))) == {"odd", None}
+        assert set(looks_of([RunReport.read(copied, "x")])) == {"odd", None}
 
     def test_several_data_sets(self, copied):
         for name in ("a", "b"):
@@ -103,6 +105,15 @@ class TestErrors:
         change_record(copied, **{key: "/nowhere/file.json"})
         with pytest.raises(UserError, match=f"{what} /nowhere/file.json.*evaluate again.*tools"):
             collect_runs([copied])
+
+    def test_pictures_of_another_size(self, copied, tmp_path):
+        image = RunReport.read(copied, "x").images[0]
+        path = tmp_path / image.file_name
+        path.parent.mkdir()
+        cv2.imwrite(str(path), np.zeros((7, 9, 3), np.uint8))
+        change_record(copied, images=str(tmp_path))
+        with pytest.raises(UserError, match=r"images/.*.png: has .height, width. \(7, 9\)"):
+            RunReport.read(copied, "x").picture(0)
 
     def test_changed_predictions(self, copied):
         run = RunReport.read(copied, "x")

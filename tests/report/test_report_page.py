@@ -69,6 +69,7 @@ def test_two_runs(open_report, page_of_two, width, scheme):
     assert opened.page.locator("img").count() == 6
     assert opened.page.locator("b", has_text="bold").count() == 0
     assert opened.page.locator("#summary th", has_text=NASTY).count() > 0
+    assert opened.page.locator(".legendtext", has_text=NASTY).count() > 0
     ground, text = opened.page.evaluate(
         "[getComputedStyle(document.body).backgroundColor,"
         " getComputedStyle(document.querySelector('.xtick text')).fill]"

@@ -106,11 +106,22 @@ class RunReport:
         return named[0].image_values(name)
 
     def picture(self, row: int) -> np.ndarray | None:
-        """Read the image of a row, uint8 (H, W, 3) in RGB; None if its file is not there."""
-        if self.record.images is None:
+        """Read the image of a row, uint8 (H, W, 3) in RGB; None if its file is not there.
+
+        Raises:
+            DatasetError: it cannot be read, or is not of the size of the ground truth.
+        """
+        folder, image = self.record.images, self.images[row]
+        path = folder and image.find_picture(folder)
+        if not path:
             return None
-        path = self.images[row].find_picture(self.record.images)
-        return None if path is None else read_image(path, "RGB")
+        picture = read_image(path, "RGB")
+        if picture.shape[:2] != tuple(image.shape):
+            raise DatasetError(
+                f"{path}: has (height, width) {picture.shape[:2]}, the ground truth "
+                f"{tuple(image.shape)}. Evaluate with its own images. {_remedy(self.folder)}"
+            )
+        return picture
 
 
 def collect_runs(
@@ -161,13 +172,18 @@ def find_evaluation(run, dataset: str | None = None) -> tuple[Path, EvaluationRe
     return next(pair for pair in records if dataset in (None, pair[1].dataset))
 
 
-def looks_of(run: RunReport) -> list[str | None]:
-    """Return the look of each image, from the ground truth, else guessed from the picture."""
+def find_picture(runs: Sequence[RunReport], row: int) -> np.ndarray | None:
+    """Return ``RunReport.picture`` of the first run that has one."""
+    return next((p for run in runs if (p := run.picture(row)) is not None), None)
+
+
+def looks_of(runs: Sequence[RunReport]) -> list[str | None]:
+    """Return the look of each image, from the first ground truth, else guessed from the picture."""
     looks = []
-    for row, image in enumerate(run.images):
+    for row, image in enumerate(runs[0].images):
         look = image.look
         if look is None:
-            picture = run.picture(row)
+            picture = find_picture(runs, row)
             look = None if picture is None else guess_look(picture)
         looks.append(look)
     return looks
@@ -178,7 +194,7 @@ def _check_files(folder: Path, record: EvaluationRecord) -> None:
         if not Path(path).exists():
             raise UserError(
                 f"{folder / RECORD_FILE} names the {what} {path}, which is not there. Put it back, "
-                f"or evaluate again: {_remedy(folder)}"
+                f"or evaluate again. {_remedy(folder)}"
             )
 
 
@@ -241,5 +257,5 @@ def _remedy(folder: Path) -> str:
     return (
         "For a training: python tools/train_net.py --config-file CONFIG.yaml --eval-only "
         "MODEL.WEIGHTS model_final.pth OUTPUT_DIR DIR; for files: python tools/evaluate.py "
-        f"--predictions P --truth T --output {folder}"
+        f"--predictions P --truth T --images I --output {folder}"
     )

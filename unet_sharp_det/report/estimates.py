@@ -56,7 +56,8 @@ class Estimates:
             prefix: of the names.
         """
         samples = [np.repeat(rows, counts) for counts in _of_several_images(weights)]
-        bar = tqdm(samples, f"intervals of {prefix}AP", unit="sample", delay=_SECONDS_BEFORE_A_BAR)
+        delay = _SECONDS_BEFORE_A_BAR
+        bar = tqdm(samples, f"intervals of {prefix}AP", unit="sample", delay=delay, disable=None)
         drawn = result.bootstrap(bar)
         return cls(
             {prefix + name: value for name, value in result.metrics.items()},

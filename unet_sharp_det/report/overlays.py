@@ -77,18 +77,13 @@ def outcome_picture(
         uint8 (h, w, 3), RGB.
 
     Raises:
-        UserError: the image is not of the size of the maps, or the maps not those of the matching.
+        UserError: the maps are not those of the matching.
     """
     true, predicted = _matched_maps(true, predicted, void)
     if (len(true), len(predicted)) != (len(outcomes.true), len(outcomes.predicted)):
         raise UserError("These instance maps are not those that were matched.")
     if image is None:
         image = np.full((*true.labels.shape, 3), _GROUND, np.uint8)
-    elif image.shape[:2] != true.labels.shape:
-        raise UserError(
-            f"The image has (height, width) {image.shape[:2]}, the ground truth "
-            f"{true.labels.shape}: is it the folder of the same images?"
-        )
     else:
         image = _stretch(image)
     if void is not None:

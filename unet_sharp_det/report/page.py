@@ -88,9 +88,10 @@ def render(
 ) -> str:
     """Return the page; arguments as of :func:`write_report`."""
     comparison = Comparison(runs, samples, ap_samples)
-    looks = looks_of(runs[0])
+    looks = looks_of(runs)
     groups = by_look(runs, looks, samples)
     note = _interval_note(len(runs[0].images), samples)
+    with_ap = f"{note} Those of COCO's metrics are of the first {ap_samples} samples."
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -109,10 +110,11 @@ def render(
         samples=samples,
         ap_samples=ap_samples,
         note=note,
+        note_with_ap=with_ap if any(run.coco for run in runs) else note,
         few_images=len(runs[0].images) < _FEW_IMAGES,
         options_differ=len({run.record.options for run in runs}) > 1,
         comparison=comparison,
-        difference=figures.difference_plot(comparison, note) if len(runs) > 1 else None,
+        difference=figures.difference_plot(comparison, with_ap) if len(runs) > 1 else None,
         thresholds=figures.threshold_plots(comparison, note),
         precision_recall=figures.precision_recall_plots(runs),
         boxes=figures.box_plots(runs),

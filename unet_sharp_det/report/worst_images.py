@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unet_sharp_det.evaluation.instance_measures import counts, merges, splits
-from unet_sharp_det.report.collect import RunReport
+from unet_sharp_det.report.collect import RunReport, find_picture
 from unet_sharp_det.report.overlays import Outcomes, data_uri, outcome_picture
 
 SCORE = "DSB_score"
@@ -59,8 +59,7 @@ def worst_images(
 
 def _draw(runs: Sequence[RunReport], looks: Sequence[str | None], row: int) -> WorstImage:
     first = runs[0]
-    readable = (run.picture(row) for run in runs)
-    image = next((picture for picture in readable if picture is not None), None)
+    image = find_picture(runs, row)
     return WorstImage(
         first.images[row].file_name,
         looks[row],
