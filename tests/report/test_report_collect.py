@@ -10,7 +10,7 @@ import pytest
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.coco_truth import CocoTruth
-from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
+from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.report.collect import RunReport, collect_runs, find_evaluation, looks_of
 from unet_sharp_det.report.environment import config_differences, fingerprint, report_environment
 from unet_sharp_det.report.training import Training, read_curves, read_environment
@@ -80,6 +80,15 @@ class TestRuns:
         assert find_evaluation(copied, "b")[0] == copied / "inference" / "b"
         with pytest.raises(UserError, match="--dataset.*'c' is not known.*Available: a, b"):
             find_evaluation(copied, "c")
+
+    def test_ap_is_of_the_first_runs_options(self, runs, copied):
+        options = EvaluationOptions(score_threshold=0.9, max_dets=1, area_sides=(10, 20))
+        change_record(copied, options=options)
+        first, second = collect_runs([runs[0], copied])
+        assert first.coco["segm"].metrics == second.coco["segm"].metrics
+        assert first.results.object_counts[1] > second.results.object_counts[1] > 0
+        own = RunReport.read(copied, "x").coco["segm"]
+        assert own.metrics["AP"] < first.coco["segm"].metrics["AP"]
 
     def test_labels(self, runs):
         with pytest.raises(UserError, match="1 labels for 2 runs"):

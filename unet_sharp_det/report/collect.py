@@ -15,7 +15,11 @@ from unet_sharp_det.errors import DatasetError, UserError, look_up_option
 from unet_sharp_det.evaluation.coco_ap import CocoResult
 from unet_sharp_det.evaluation.coco_truth import ImageRecord, Truth
 from unet_sharp_det.evaluation.evaluate_files import average_precision
-from unet_sharp_det.evaluation.evaluation_record import RECORD_FILE, EvaluationRecord
+from unet_sharp_det.evaluation.evaluation_record import (
+    RECORD_FILE,
+    EvaluationOptions,
+    EvaluationRecord,
+)
 from unet_sharp_det.evaluation.instance_results import METRICS_FILE, InstanceResults
 from unet_sharp_det.evaluation.prediction_files import (
     match_images,
@@ -53,13 +57,20 @@ class RunReport:
     training: Training | None
 
     @classmethod
-    def read(cls, run, label: str, dataset: str | None = None) -> "RunReport":
+    def read(
+        cls,
+        run,
+        label: str,
+        dataset: str | None = None,
+        ap_options: EvaluationOptions | None = None,
+    ) -> "RunReport":
         """Find the evaluation of a run and repeat it.
 
         Args:
             run: OUTPUT_DIR of a training or evaluation, or a folder of tools/evaluate.py.
             label: see above.
             dataset: of several evaluated ones, that one.
+            ap_options: of COCO's AP; None: those of the evaluation.
 
         Raises:
             UserError: there is no evaluation, a file of it is missing or malformed, or does not
@@ -71,7 +82,7 @@ class RunReport:
         predictions = open_predictions(record.predictions, truth, record.options)
         results = InstanceResults(match_images(truth, predictions, record.options))
         _check_unchanged(folder, record, results)
-        is_training, with_ap = folder != Path(run), predictions.has_scores
+        is_training, ap_options = folder != Path(run), ap_options or record.options
         return cls(
             label,
             folder,
@@ -79,7 +90,7 @@ class RunReport:
             truth,
             predictions,
             results,
-            average_precision(truth, predictions, record.options) if with_ap else {},
+            average_precision(truth, predictions, ap_options) if predictions.has_scores else {},
             Training.read(run, record.dataset) if is_training else None,
         )
 
@@ -129,7 +140,8 @@ def collect_runs(
 ) -> list[RunReport]:
     """Repeat the evaluations of runs on the same images.
 
-    Without labels, runs are called by their folders.
+    Without labels, runs are called by their folders. COCO's AP is of the first run's options for
+    all, for limits of detections and bins of area that differ cannot be compared.
 
     Raises:
         UserError: a run cannot be read, the runs are not of the same images and objects, or there
@@ -142,12 +154,14 @@ def collect_runs(
         if labels:
             raise UserError(f"--labels: {', '.join(names)} are not all different.")
         names = [str(run) for run in runs]
-    found = [RunReport.read(run, name, dataset) for run, name in zip(runs, names, strict=True)]
-    if not found[0].images:
-        raise DatasetError(f"{found[0].record.truth}: has no image to report on.")
-    for other in found[1:]:
-        _check_same_images(found[0], other)
-    return found
+    first = RunReport.read(runs[0], names[0], dataset)
+    others = [
+        RunReport.read(run, name, dataset, first.record.options)
+        for run, name in zip(runs[1:], names[1:], strict=True)
+    ]
+    for other in others:
+        _check_same_images(first, other)
+    return [first, *others]
 
 
 def find_evaluation(run, dataset: str | None = None) -> tuple[Path, EvaluationRecord]:
