@@ -44,7 +44,8 @@ def test_runs_longer_than_a_digit():
 def test_malformed_runs_are_named():
     whole, other = encode(boxes((0, 0, 3, 3))[0]), encode(np.ones((5, 5), bool))
     cut = {**whole, "counts": whole["counts"][:-1]}
-    for rles, index in (([whole, cut], 1), ([other, whole], 0), ([{**whole, "counts": ""}], 0)):
+    empty, odd = {**whole, "counts": ""}, {**whole, "counts": "é" + whole["counts"]}
+    for rles, index in (([whole, cut], 1), ([other, whole], 0), ([empty], 0), ([odd], 0)):
         with pytest.raises(DatasetError, match=f"image 7: the RLE of mask {index} does not fill"):
             mask_pixels(rles, SIZE, "image 7")
 

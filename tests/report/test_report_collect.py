@@ -10,8 +10,10 @@ import pytest
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.coco_truth import CocoTruth
+from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.report.collect import RunReport, collect_runs, find_evaluation, looks_of
+from unet_sharp_det.report.comparison import estimates_of
 from unet_sharp_det.report.environment import config_differences, fingerprint, report_environment
 from unet_sharp_det.report.training import Training, read_curves, read_environment
 
@@ -89,6 +91,15 @@ class TestRuns:
         assert first.results.object_counts[1] > second.results.object_counts[1] > 0
         own = RunReport.read(copied, "x").coco["segm"]
         assert own.metrics["AP"] < first.coco["segm"].metrics["AP"]
+
+    def test_the_order_of_images_in_the_truth_does_not_matter(self, runs, copied, tmp_path):
+        change_truth(copied, tmp_path / "t.json", lambda content: content["images"].reverse())
+        weights, found = np.array([[3, 0, 1, 0, 2, 1, 0, 1], [1, 1, 1, 1, 1, 1, 1, 1]]), []
+        for run in collect_runs([runs[0], copied]):
+            found.append(estimates_of(run, weights, 2).drawn)
+            assert found[-1]["segm/AP"][1] == pytest.approx(run.coco["segm"].metrics["AP"])
+        for name in ("segm/AP", "bbox/AP75", "DSB_score"):
+            np.testing.assert_allclose(*(drawn[name] for drawn in found))
 
     def test_labels(self, runs):
         with pytest.raises(UserError, match="1 labels for 2 runs"):
@@ -205,3 +216,16 @@ class TestTraining:
         (tmp_path / "f").write_bytes(b"abc")
         assert fingerprint(tmp_path / "f") == "ba7816bf8f01"
         assert fingerprint(tmp_path) == ""
+
+
+def test_label_maps_with_endings_of_their_own_are_found_again(tmp_path):
+    labels = np.kron(np.arange(4).reshape(2, 2), np.ones((4, 4), int)).astype(np.uint8)
+    for folder, ending in (("true", "-gt"), ("found", "-net")):
+        for stem in ("a", "b")[: 1 + (folder == "true")]:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / folder / f"{stem}{ending}.png"), labels)
+    options = {"suffix": "-net", "truth_suffix": "-gt", "allow_missing": True, "samples": 10}
+    evaluate_files(tmp_path / "found", tmp_path / "true", tmp_path / "out", **options)
+    run = RunReport.read(tmp_path / "out", "x")
+    assert run.results.object_counts == (6, 3)
+    assert run.coco == {}

@@ -37,7 +37,6 @@ class TestEstimates:
             assert (found.value, found.low, found.high) == pytest.approx(expected, nan_ok=True)
 
     def test_ap_is_of_the_first_samples(self, reports, comparison):
-        """An image id may lie elsewhere in the ground truth's file than in the tables."""
         weights = resample(len(reports[0].images), SAMPLES)[:5]
         run = reports[0]
         expected = [run.coco["segm"].subset(np.repeat(run.coco_rows, w))["AP"] for w in weights]

@@ -1,15 +1,20 @@
 """The page itself, in a browser: figures and pictures are there, nothing is fetched or broken."""
 
 import importlib.util
+import json
 import re
 import shutil
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import pytest
+from plotly.offline import get_plotlyjs
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
 from unet_sharp_det.report import write_report
+from unet_sharp_det.report.page import _plot_spec
+from unet_sharp_det.report.plotting import Plot
 
 NASTY = "<b>bold</b></script><script>alert(1)</script>"
 SIZES = {"samples": 30, "ap_samples": 5}
@@ -90,9 +95,14 @@ def test_one_run_without_scores_images_and_training(open_report, page_of_one):
     assert "Differences between runs" not in text
 
 
-def test_the_size_is_that_of_plotly_and_little_more(page_of_two):
-    from plotly.offline import get_plotlyjs
+def test_a_figure_cannot_end_its_script():
+    figure = go.Figure(layout_title_text="</script>&")
+    spec = _plot_spec(Plot("key", "title", "caption", figure))
+    assert not set("<>&") & set(spec)
+    assert json.loads(spec)["layout"]["title"]["text"] == "</script>&"
 
+
+def test_the_size_is_that_of_plotly_and_little_more(page_of_two):
     text = page_of_two.read_text(encoding="utf-8")
     assert len(text) - len(get_plotlyjs()) < 1_500_000
 

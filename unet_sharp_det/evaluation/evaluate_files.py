@@ -134,6 +134,9 @@ def evaluate_files(
         truth=os.fspath(truth),
         predictions=os.path.abspath(predictions),
         images=images and os.fspath(images),
+        suffix=suffix,
+        truth_suffix=truth_suffix,
+        allow_missing=allow_missing,
         options=options,
     ).write(output)
     return _format_table(results, ap, intervals)

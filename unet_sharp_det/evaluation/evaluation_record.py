@@ -67,6 +67,8 @@ class EvaluationRecord:
         truth: COCO json file, or folder of label maps.
         predictions: file or folder; relative to the record's own folder if it lies there.
         images: folder that the images' file names are relative to; None: no pictures.
+        suffix, truth_suffix: of label maps, see ``label_folders.find_label_maps``.
+        allow_missing: whether images without a label map count as empty.
         options: of the measures.
     """
 
@@ -74,6 +76,9 @@ class EvaluationRecord:
     truth: str
     predictions: str
     images: str | None = None
+    suffix: str | None = None
+    truth_suffix: str | None = None
+    allow_missing: bool = False
     options: EvaluationOptions = field(default_factory=EvaluationOptions)
 
     def write(self, folder) -> None:

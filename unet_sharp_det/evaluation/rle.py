@@ -52,7 +52,7 @@ def mask_pixels(
 def _decode_counts(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Return all run lengths, of background and object in turn, and the mask that each is of."""
     texts = [
-        counts.encode("ascii") if isinstance(counts, str) else counts
+        counts.encode("ascii", "replace") if isinstance(counts, str) else counts
         for counts in (rle["counts"] for rle in rles)
     ]
     codes = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - _OFFSET

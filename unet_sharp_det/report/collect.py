@@ -78,8 +78,10 @@ class RunReport:
         """
         folder, record = find_evaluation(run, dataset)
         _check_files(folder, record)
-        truth = open_truth(record.truth)
-        predictions = open_predictions(record.predictions, truth, record.options)
+        truth = open_truth(record.truth, record.truth_suffix)
+        predictions = open_predictions(
+            record.predictions, truth, record.options, record.suffix, record.allow_missing
+        )
         results = InstanceResults(match_images(truth, predictions, record.options))
         _check_unchanged(folder, record, results)
         is_training, ap_options = folder != Path(run), ap_options or record.options
