@@ -19,18 +19,20 @@ setup: ## make or update the virtual environment; at once if nothing is to do
 test: setup ## run the tests
 	$(PY) -m pytest
 
-demo: setup ## convert the sample data, train a small model, print its AP, draw what it finds
+demo: setup ## convert the sample data, train a small model, print its AP, draw what it finds, write a report
 	@if [ -e "$(DEMO)" ] && [ ! -e "$(DEMO)/.demo" ]; then \
 		echo "error: $(DEMO) was not made by 'make demo'. Name another folder: make demo DEMO=..." >&2; exit 1; fi
 	@rm -rf "$(DEMO)" && mkdir -p "$(DEMO)" && touch "$(DEMO)/.demo"
 	$(PY) datasets/prepare_dsb2018.py datasets/sample --output $(DEMO)/data/dsb2018
 	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/train_net.py --config-file $(CONFIG) OUTPUT_DIR $(DEMO)/run
 	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/visualize_data.py --config-file $(CONFIG) --dataset dsb2018_val --predictions $(DEMO)/run/inference/coco_instances_results.json --output-dir $(DEMO)/overlays --montage $(DEMO)/overlays/montage.png
+	$(PY) tools/report.py $(DEMO)/run --output $(DEMO)/report.html
 	cat $(DEMO)/run/inference/ap_table.md
 	@echo
 	@echo "The results are in $(DEMO):"
 	@echo "  run/inference/ap_table.md   average precision"
 	@echo "  run/                        weights, log and predictions"
+	@echo "  report.html                 all measures, curves and the worst images, for a browser"
 	@echo "  overlays/montage.png        what the model finds, as one picture; overlays/ has each image"
 
 lint: setup ## check the code with ruff

@@ -19,7 +19,8 @@ from unet_sharp_det.evaluation.overlap import DEFINITIONS as FOREGROUND_DEFINITI
 
 THRESHOLDS = tuple(float(t) for t in np.arange(10, 20) / 20)
 
-_MERGE_IOU = 0.1
+# Objects with a larger IoU than this are parts of each other, for merges and splits.
+MERGE_IOU = 0.1
 _PERCENT, _OBJECTS = "percent", "objects per image"
 
 # Numerator and denominator of an image, numbers or (K,): several ratios, whose mean counts.
@@ -159,12 +160,12 @@ def count_bias(overlap: InstanceOverlap) -> tuple:
 
 def merges(overlap: InstanceOverlap) -> tuple:
     """Number of predicted objects with IoU > .1 with several true ones / 1."""
-    return _several(overlap.pred_index[overlap.iou > _MERGE_IOU]), 1
+    return _several(overlap.pred_index[overlap.iou > MERGE_IOU]), 1
 
 
 def splits(overlap: InstanceOverlap) -> tuple:
     """Number of true objects with IoU > .1 with several predicted ones / 1."""
-    return _several(overlap.true_index[overlap.iou > _MERGE_IOU]), 1
+    return _several(overlap.true_index[overlap.iou > MERGE_IOU]), 1
 
 
 def foreground(ratio_name: str) -> Ratio:

@@ -69,11 +69,8 @@ class InstanceOverlap:
                 f"{predicted.labels.shape}, the ground truth {true.labels.shape}. Predict at the "
                 "size of the ground truth, or resize the label map by nearest neighbour."
             )
-        pixels = true.labels.size
-        if void is not None and void.any():
-            true = true.without(void, largest_share=1.0)
-            predicted = predicted.without(void, largest_share=_VOID_SHARE)
-            pixels -= int(np.count_nonzero(void))
+        true, predicted = without_void(true, predicted, void)
+        pixels = true.labels.size - (0 if void is None else int(np.count_nonzero(void)))
         true_index, pred_index, shared = _shared_pixels(true, predicted)
         return cls(
             image_id=image_id,
@@ -150,6 +147,18 @@ class InstanceOverlap:
             matched.append(pairs[chosen])
         matched = np.sort(np.concatenate(matched))
         return matched[allowed[matched]]
+
+
+def without_void(
+    true: InstanceMap, predicted: InstanceMap, void: np.ndarray | None
+) -> tuple[InstanceMap, InstanceMap]:
+    """Return the maps as :meth:`InstanceOverlap.count` compares them, by its ``void``."""
+    if void is None or not void.any():
+        return true, predicted
+    return (
+        true.without(void, largest_share=1.0),
+        predicted.without(void, largest_share=_VOID_SHARE),
+    )
 
 
 def _shared_pixels(

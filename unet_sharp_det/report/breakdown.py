@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unet_sharp_det.evaluation.instance_measures import MERGE_IOU
 from unet_sharp_det.evaluation.matching import InstanceOverlap
 from unet_sharp_det.evaluation.measure_table import resample
 from unet_sharp_det.report.collect import RunReport
@@ -20,7 +21,6 @@ SIZE_MEASURES = {
     "missed": "share of the true objects without any predicted one of IoU > .1",
     "precision_50": "share of the predicted objects, by their own size, matched at IoU ≥ .5",
 }
-_PART_IOU = 0.1
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _count_in_image(overlap: InstanceOverlap, bounds: np.ndarray) -> dict[str, t
     pairs, close_pairs = overlap.match(0.5), overlap.match(0.75)
     found, everything = true_bins[overlap.true_index[pairs]], count(true_bins)
     touched = np.zeros(len(true_bins), bool)
-    touched[overlap.true_index[overlap.iou > _PART_IOU]] = True
+    touched[overlap.true_index[overlap.iou > MERGE_IOU]] = True
     return {
         "recall_50": (count(found), everything),
         "recall_75": (count(true_bins[overlap.true_index[close_pairs]]), everything),

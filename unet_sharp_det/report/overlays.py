@@ -8,7 +8,8 @@ import numpy as np
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
-from unet_sharp_det.evaluation.matching import InstanceOverlap
+from unet_sharp_det.evaluation.instance_measures import MERGE_IOU
+from unet_sharp_det.evaluation.matching import InstanceOverlap, without_void
 from unet_sharp_det.visualization import draw_label_contours
 
 TP, FP, FN, MERGE, SPLIT = "TP", "FP", "FN", "merge", "split"
@@ -23,7 +24,7 @@ OUTCOME_COLORS = {
 }
 LONG_SIDE = 900
 
-_MATCH_IOU, _PART_IOU, _VOID_SHARE = 0.5, 0.1, 0.5
+_MATCH_IOU = 0.5
 _QUALITY = 88
 _GROUND = 96
 _BRIGHTEST = 200  # Contours stand out on it.
@@ -46,7 +47,7 @@ class Outcomes:
     def of(cls, overlap: InstanceOverlap) -> "Outcomes":
         """Classify by the matching at IoU >= .5; SPLIT and MERGE go before the other classes."""
         pairs = overlap.match(_MATCH_IOU)
-        parts = overlap.iou > _PART_IOU
+        parts = overlap.iou > MERGE_IOU
         return cls(
             _classify(len(overlap.true_areas), overlap.true_index, pairs, parts, FN, SPLIT),
             _classify(len(overlap.pred_areas), overlap.pred_index, pairs, parts, FP, MERGE),
@@ -79,7 +80,7 @@ def outcome_picture(
     Raises:
         UserError: the maps are not those of the matching.
     """
-    true, predicted = _matched_maps(true, predicted, void)
+    true, predicted = without_void(true, predicted, void)
     if (len(true), len(predicted)) != (len(outcomes.true), len(outcomes.predicted)):
         raise UserError("These instance maps are not those that were matched.")
     if image is None:
@@ -112,16 +113,6 @@ def _classify(count, index, pairs, parts, unmatched: str, several: str) -> np.nd
     classes[index[pairs]] = TP
     classes[np.bincount(index[parts], minlength=count) > 1] = several
     return classes
-
-
-def _matched_maps(true, predicted, void):
-    """Return the maps as ``InstanceOverlap.count`` compares them."""
-    if void is None or not void.any():
-        return true, predicted
-    return (
-        true.without(void, largest_share=1.0),
-        predicted.without(void, largest_share=_VOID_SHARE),
-    )
 
 
 def _stretch(image: np.ndarray) -> np.ndarray:
