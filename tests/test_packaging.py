@@ -99,6 +99,18 @@ def test_setup_py_packages_every_folder_of_the_package_and_nothing_else(setup_ar
     assert set(setup_arguments["packages"]) == found
 
 
+def test_setup_py_packages_every_file_that_is_not_python(setup_arguments):
+    packaged = {
+        path
+        for package, patterns in setup_arguments["package_data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    files = {path for path in (ROOT / "unet_sharp_det").rglob("*") if path.is_file()}
+    assert packaged == {path for path in files if path.suffix not in (".py", ".pyc")}
+    assert packaged
+
+
 def test_python_requires_excludes_39_and_admits_310_to_313(setup_arguments):
     allowed = SpecifierSet(setup_arguments["python_requires"])
     versions = ["3.9.18", "3.10.0", "3.11.7", "3.12.1", "3.13.0"]
@@ -265,7 +277,7 @@ def test_the_demo_runs_files_that_exist():
     done = make("--dry-run", "demo", "VENV=.venv")
     assert done.returncode == 0, done.stderr
     commands = [line for line in done.stdout.splitlines() if ".venv/bin/python" in line]
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         files = re.findall(r"(?<=\s)(?:datasets|tools|configs)/\S+", command)
         assert any(name.endswith(".py") for name in files), command
