@@ -22,6 +22,7 @@ from unet_sharp_det import add_unet_sharp_config
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation import SemanticEvaluator, build_nuclei_evaluators
+from unet_sharp_det.evaluation.coco_evaluation import RESULTS_FILE
 from unet_sharp_det.evaluation.overlap import DEFINITIONS
 from unet_sharp_det.evaluation.semantic_evaluation import (
     COLUMNS,
@@ -29,6 +30,7 @@ from unet_sharp_det.evaluation.semantic_evaluation import (
     METRICS_FILE,
     PREDICTIONS_FILE,
 )
+from unet_sharp_det.report.collect import RunReport
 from unet_sharp_det.semantic_labels import SemanticLabels
 
 BRATS = SemanticLabels(3, regions=((1, 2, 4), (1, 4), (4,)))
@@ -326,8 +328,8 @@ def nuclei(tmp_path):
     ("architecture", "tasks"),
     [
         ("SemanticSegmentor", ["sem_seg"]),
-        ("PanopticFPN", ["bbox", "segm", "foreground", "sem_seg"]),
-        ("GeneralizedRCNN", ["bbox", "segm", "foreground"]),
+        ("PanopticFPN", ["bbox", "segm", "instances", "foreground", "sem_seg"]),
+        ("GeneralizedRCNN", ["bbox", "segm", "instances", "foreground"]),
     ],
 )
 def test_builder_follows_the_architecture(nuclei, tmp_path, architecture, tasks):
@@ -350,4 +352,9 @@ def test_builder_follows_the_architecture(nuclei, tmp_path, architecture, tasks)
     assert list(results) == tasks
     for task in {"foreground", "sem_seg"} & set(results):
         assert set(results[task].values()) == {100}
-    assert (tmp_path / "run" / "inference" / IMAGES_FILE).exists() == ("sem_seg" in tasks)
+    folder = tmp_path / "run" / "inference"
+    assert (folder / IMAGES_FILE).exists() == ("sem_seg" in tasks)
+    run = RunReport.read(tmp_path / "run", "x")
+    predictions = RESULTS_FILE if "instances" in tasks else PREDICTIONS_FILE
+    assert run.record.predictions == str(folder / predictions)
+    assert run.results.metrics["instances"]["DSB_score"] == 100

@@ -43,18 +43,24 @@ def build_nuclei_evaluators(
         if len(cfg.DATASETS.TEST) > 1:
             output_folder = os.path.join(output_folder, dataset_name)
     architecture = cfg.MODEL.META_ARCHITECTURE
+    options = EvaluationOptions.from_config(cfg)
     evaluators = []
     if architecture != "SemanticSegmentor":
-        evaluators += _instance_evaluators(cfg, dataset_name, output_folder)
+        evaluators += _instance_evaluators(dataset_name, cfg.MODEL.MASK_ON, options, output_folder)
     if architecture in ("SemanticSegmentor", "PanopticFPN"):
-        labels = SemanticLabels.from_config(cfg)
-        evaluators.append(SemanticEvaluator(dataset_name, labels, output_dir=output_folder))
+        semantic = SemanticEvaluator(
+            dataset_name,
+            SemanticLabels.from_config(cfg),
+            options=options if not evaluators else None,  # One record: the instances' own.
+            output_dir=output_folder,
+        )
+        evaluators.append(semantic)
     return DatasetEvaluators(evaluators)
 
 
-def _instance_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> list[DatasetEvaluator]:
-    with_masks = cfg.MODEL.MASK_ON
-    options = EvaluationOptions.from_config(cfg)
+def _instance_evaluators(
+    dataset_name: str, with_masks: bool, options: EvaluationOptions, folder: str
+) -> list[DatasetEvaluator]:
     coco_evaluator = NucleiCOCOEvaluator(
         dataset_name,
         tasks=("bbox", "segm") if with_masks else ("bbox",),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
+from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.evaluation.overlap import (
     Overlap,
     define,
@@ -69,6 +70,7 @@ class SemanticEvaluator(DatasetEvaluator):
         dataset_name: str,
         labels: SemanticLabels,
         *,
+        options: EvaluationOptions | None = None,
         distributed: bool = True,
         output_dir: str | None = None,
     ):
@@ -78,6 +80,8 @@ class SemanticEvaluator(DatasetEvaluator):
                 names of the labels 0, 1, ..., name the channels ("-" becomes "_", since
                 detectron2 does not print metrics with it); without, the labels do.
             labels: the meaning of the model's channels.
+            options: what ``tools/report.py`` judges the components of the predictions by, as
+                objects of the data set's ``json_file``. None: no ``evaluation.json`` for it.
             distributed: gather the results of all ranks, and evaluate on the main one.
             output_dir: folder for ``semantic_per_image.csv`` (``COLUMNS``; ratios in percent),
                 ``semantic_metrics.json`` (the metrics, their definitions, the number of images,
@@ -90,6 +94,7 @@ class SemanticEvaluator(DatasetEvaluator):
         """
         self._dataset_name = dataset_name
         self._labels = labels
+        self._options = options
         self._distributed = distributed
         self._output_dir = output_dir
         self._records = _index_records(dataset_name)
@@ -207,6 +212,19 @@ class SemanticEvaluator(DatasetEvaluator):
         write_csv(os.path.join(self._output_dir, IMAGES_FILE), COLUMNS, rows)
         write_json(os.path.join(self._output_dir, PREDICTIONS_FILE), predictions)
         write_json(os.path.join(self._output_dir, METRICS_FILE), content, indent=2)
+        self._write_record()
+
+    def _write_record(self) -> None:
+        metadata = MetadataCatalog.get(self._dataset_name)
+        if self._options is None or metadata.get("json_file") is None:
+            return
+        EvaluationRecord(
+            dataset=self._dataset_name,
+            truth=metadata.json_file,
+            predictions=PREDICTIONS_FILE,
+            images=metadata.get("image_root"),
+            options=self._options,
+        ).write(self._output_dir)
 
 
 def _index_records(dataset_name: str) -> dict:
