@@ -115,9 +115,15 @@ def test_csv_and_log(register, tmp_path, caplog):
     assert "100 where both sets are empty, 0 where only one is" in caplog.text
 
 
-def test_no_image_is_nan(register):
-    results = InstanceEvaluator(register(coco_dataset({1: []}))).evaluate()["foreground"]
-    assert all(math.isnan(value) for value in results.values())
+def test_images_that_were_not_processed_are_missed(register, caplog):
+    truth = {1: [(0, 0, 8, 8)], 2: [(0, 0, 8, 8)], 3: []}
+    evaluator = InstanceEvaluator(register(coco_dataset(truth)))
+    results = process(evaluator, {1: instances([(0, 0, 8, 8)])})
+    assert results["instances"]["recall_50_pooled"] == 50
+    assert results["foreground"]["IoU_image_mean"] == pytest.approx(200 / 3)
+    assert "2 of the 3 images" in caplog.text
+    evaluator.reset()
+    assert evaluator.evaluate()["instances"]["DSB_score"] == pytest.approx(100 / 3)
 
 
 def test_reset_forgets(register):

@@ -80,6 +80,15 @@ def test_many_objects_take_the_way_without_a_table():
     assert overlap_of(labels, labels[::-1]).foreground.iou == 1
 
 
+def test_a_tie_among_many_objects_is_solved_alone():
+    """Two halves of an object, each of IoU .5, beside 39,998 others."""
+    true = np.arange(1, 40_001).reshape(200, 200)
+    true[0, 1] = true[0, 0]
+    found = np.arange(1, 40_001).reshape(200, 200)
+    overlap = overlap_of(true, found)
+    assert len(overlap.match(0.5)) == 39_999
+
+
 def test_measures_by_hand():
     """IoU 1, .6 and .5 in one image, one object missed, one invented."""
     true = labels_of([(0, 0, 10, 2), (0, 4, 10, 6), (0, 8, 10, 10), (20, 0, 30, 2)])
@@ -125,6 +134,12 @@ def test_empty_images():
         values = values_of(overlap_of(true, found))
         assert values["DSB_score"] == values["PQ_pooled"] == values["AJI_pooled"] == 0
         assert values["count_error"] == 1
+        assert values["precision_50_image_mean"] == values["recall_50_image_mean"] == 0
+        assert values["boundary_F1"] == 0
+    perfect = overlap_of(one, one)
+    missed = values_of(perfect, overlap_of(one, nothing, image_id=2))
+    assert missed["precision_50_image_mean"] == 50
+    assert missed["precision_50_pooled"] == 100
     mean = values_of(overlap_of(nothing, nothing), overlap_of(one, nothing, image_id=2))
     assert mean["DSB_score"] == 50
     assert mean["cell_AP_pooled"] == 0
@@ -175,3 +190,6 @@ def test_boundary_tolerance_is_a_distance():
     empty = np.zeros((9, 9), int)
     assert BoundaryCounts.count(empty, empty).f1 == 1
     assert BoundaryCounts.count(empty, true).f1 == BoundaryCounts.count(true, empty).f1 == 0
+    full = np.ones((9, 9), int)  # An object that fills the image has no boundary.
+    assert BoundaryCounts.count(full, full).f1 == 1
+    assert BoundaryCounts.count(full, empty).f1 == BoundaryCounts.count(empty, full).f1 == 0

@@ -1,4 +1,4 @@
-"""Values of all images, bootstrap intervals, and paired differences."""
+"""Values of all images and bootstrap intervals."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from unet_sharp_det.evaluation.instance_results import InstanceResults
 from unet_sharp_det.evaluation.measure_table import (
     MeasureTable,
     interval,
-    paired_differences,
     resample,
 )
 from unet_sharp_det.evaluation.overlap import summarize
@@ -89,21 +88,6 @@ def test_interval_of_values():
     assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
     assert interval(np.array([np.nan, 3.0])) == (3, 3)
     assert np.isnan(interval(np.array([np.nan]))).all()
-
-
-def test_paired_differences():
-    first, second = (
-        MeasureTable.from_overlaps(random_overlaps(4, 30, share), INSTANCE_MEASURES)
-        for share in (0.5, 0.9)
-    )
-    weights = resample(30, 400)
-    value, low, high = paired_differences(first, second, weights)["DSB_score"]
-    assert value == pytest.approx(second.summary()["DSB_score"] - first.summary()["DSB_score"])
-    assert 0 < low < value < high
-    same = paired_differences(first, first, weights)
-    assert {same["DSB_score"], same["PQ_pooled"]} == {(0, 0, 0)}
-    with pytest.raises(UserError, match="same images"):
-        paired_differences(first, second.select(range(29)), weights)
 
 
 def test_no_images():

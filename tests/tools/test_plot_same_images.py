@@ -11,14 +11,14 @@ from unet_sharp_det.errors import UserError
 from unet_sharp_det.plots import plot_boxplots, plot_grid
 
 DATASET = "test_plots_same_images"
-HEADERS = {"semantic": "image_id,file_name,channel,IoU", "foreground": "image_id,file_name,IoU"}
+HEADERS = {"semantic": "image_id,file_name,channel,IoU", "instances": "image_id,file_name,IoU"}
 
 
 @pytest.fixture
 def evaluated_run(tmp_path):
     """A function (name, file names of images 1, 2, ..., kind) that writes a run; its folder."""
 
-    def write(name, files, kind="foreground"):
+    def write(name, files, kind="instances"):
         folder = tmp_path / name / "inference"
         folder.mkdir(parents=True)
         channel = ",a" if kind == "semantic" else ""
@@ -57,7 +57,7 @@ def test_grid_of_a_run_on_another_split(evaluated_run, dataset, tmp_path, files)
     assert not (tmp_path / "f.png").exists()
 
 
-@pytest.mark.parametrize("kind", ["semantic", "foreground"])
+@pytest.mark.parametrize("kind", ["semantic", "instances"])
 def test_boxplots_of_runs_on_different_splits(evaluated_run, tmp_path, kind):
     runs = [evaluated_run("a", ["A.png", "B.png"]), evaluated_run("b", ["A.png", "C.png"], kind)]
     with pytest.raises(UserError) as error:

@@ -10,12 +10,17 @@ from unet_sharp_det.errors import ConfigError
 
 @dataclass(frozen=True)
 class BoundaryCounts:
-    """Numbers of boundary pixels of an image: predicted, true, and those of each near the other."""
+    """Numbers of boundary pixels of an image: predicted, true, and those of each near the other.
 
-    pred: int = 0
-    pred_near: int = 0
-    true: int = 0
-    true_near: int = 0
+    ``alike``: whether both maps have objects, or neither has; an object that fills the image has
+    no boundary.
+    """
+
+    pred: int
+    pred_near: int
+    true: int
+    true_near: int
+    alike: bool
 
     @classmethod
     def count(
@@ -39,13 +44,14 @@ class BoundaryCounts:
             pred_near=_count_near(pred_edge, true_edge, tolerance),
             true=int(np.count_nonzero(true_edge)),
             true_near=_count_near(true_edge, pred_edge, tolerance),
+            alike=bool(predicted.any() == true.any()),
         )
 
     @property
     def f1(self) -> float:
-        """The harmonic mean of both shares of near pixels; 1 without any boundary."""
+        """The harmonic mean of both shares of near pixels; of maps without any, 1 if alike."""
         if self.pred == 0 and self.true == 0:
-            return 1.0
+            return float(self.alike)
         if self.pred_near == 0 or self.true_near == 0:
             return 0.0
         precision, recall = self.pred_near / self.pred, self.true_near / self.true

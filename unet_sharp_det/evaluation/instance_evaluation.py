@@ -64,7 +64,7 @@ class InstanceEvaluator(DatasetEvaluator):
         """Match the objects of a batch of images.
 
         Args:
-            inputs: dataset dicts with "image_id" and "file_name".
+            inputs: dataset dicts with "image_id".
             outputs: dicts with "instances", whose ``pred_masks`` is a bool tensor (N, H, W) at
                 the size of the ground truth, and whose ``scores`` a float tensor (N,).
 
@@ -75,33 +75,30 @@ class InstanceEvaluator(DatasetEvaluator):
         """
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
-            true = self._truth.instance_map(image_id)
-            self._overlaps.append(
-                InstanceOverlap.count(
-                    true,
-                    self._paint(output["instances"], f"image {image_id}"),
-                    image_id=image_id,
-                    file_name=record["file_name"],
-                    void=self._truth.void(image_id),
-                    boundary_tolerance=self._options.boundary_tolerance,
-                )
-            )
+            predicted = self._paint(output["instances"], f"image {image_id}")
+            self._overlaps.append(self._compare(image_id, predicted))
 
     def evaluate(self) -> dict:
-        """Return ``{"instances": ..., "foreground": ...}``, each ``{measure: value}``.
+        """Evaluate all images of the data set; those that were not processed have no prediction.
 
-        On other processes than the main one, and without images there, {}.
+        Returns:
+            dict: ``{"instances": ..., "foreground": ...}``, each ``{measure: value}``; empty on
+            other processes than the main one.
+
+        Raises:
+            DatasetError: an image was processed twice.
         """
         overlaps = gather_on_main(self._overlaps, self._distributed)
         if overlaps is None:
             return {}
-        results = InstanceResults(overlaps)
-        missing = len(self._truth.records) - len({overlap.image_id for overlap in overlaps})
+        missing = set(self._truth.records) - {overlap.image_id for overlap in overlaps}
         if missing:
             logger.warning(
-                f"{missing} of the {len(self._truth.records)} images of {self._dataset_name} were "
-                "not processed and do not count."
+                f"{len(missing)} of the {len(self._truth.records)} images of {self._dataset_name} "
+                "were not processed. Their objects count as missed."
             )
+            overlaps = overlaps + [self._compare(image_id) for image_id in missing]
+        results = InstanceResults(overlaps)
         logger.info(
             f"Instance measures of {self._dataset_name}, {len(overlaps)} images, objects scored "
             f"at least {self._options.score_threshold:g}:\n{results.format()}"
@@ -109,6 +106,17 @@ class InstanceEvaluator(DatasetEvaluator):
         if self._output_dir:
             self._write(results)
         return results.headline
+
+    def _compare(self, image_id, predicted: InstanceMap | None = None) -> InstanceOverlap:
+        record = self._truth.record(image_id)
+        return InstanceOverlap.count(
+            self._truth.instance_map(image_id),
+            InstanceMap.empty(record.shape) if predicted is None else predicted,
+            image_id=image_id,
+            file_name=record.file_name,
+            void=self._truth.void(image_id),
+            boundary_tolerance=self._options.boundary_tolerance,
+        )
 
     def _paint(self, instances, where: str) -> InstanceMap:
         if not instances.has("pred_masks"):

@@ -88,11 +88,17 @@ class InstanceMap:
         need a map of 32 bits.
 
         Raises:
-            DatasetError: the map is not (H, W), or holds negative or fractional numbers.
+            DatasetError: the map is not (H, W), has no pixel, or holds other than whole numbers
+                from 0 on.
         """
         labels = _check_labels(np.asarray(labels), where)
         numbered, count = _renumber(labels)
         return _drop_small(cls(numbered, np.ones(count)), min_area)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> "InstanceMap":
+        """Return the map of an image (height, width) without objects."""
+        return cls(np.zeros(shape, np.int32), np.zeros(0))
 
     @cached_property
     def areas(self) -> np.ndarray:
@@ -147,12 +153,15 @@ def _check_labels(labels: np.ndarray, where: str) -> np.ndarray:
             f"{where}: a label map must be (height, width) with a number per object, not of shape "
             f"{labels.shape}. Save the labels as one channel of 16 or 32 bits, not as colours."
         )
-    if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
-        whole = np.isfinite(labels).all() and (labels == np.floor(labels)).all()
-        if not whole:
-            raise DatasetError(f"{where}: the labels ({labels.dtype}) must be whole numbers.")
+    if not labels.size:
+        raise DatasetError(f"{where}: the label map has no pixel, its shape is {labels.shape}.")
+    if labels.dtype.kind == "b":
+        return labels.astype(np.uint8)
+    if labels.dtype.kind not in "iuf" or not _are_whole(labels):
+        raise DatasetError(f"{where}: the labels ({labels.dtype}) must be whole numbers.")
+    if labels.dtype.kind == "f":
         labels = labels.astype(np.int64)
-    if labels.size and labels.min() < 0:
+    if labels.min() < 0:
         raise DatasetError(
             f"{where}: the label {labels.min()} is negative; labels are 0 for the background and "
             "positive for objects. Signed 16 bits hold 32,767 objects: save 32 bits."
@@ -160,9 +169,15 @@ def _check_labels(labels: np.ndarray, where: str) -> np.ndarray:
     return labels
 
 
+def _are_whole(labels: np.ndarray) -> bool:
+    if labels.dtype.kind != "f":
+        return True
+    return bool(np.isfinite(labels).all() and (labels == np.floor(labels)).all())
+
+
 def _renumber(labels: np.ndarray) -> tuple[np.ndarray, int]:
     """Return int32 labels 1..N in the order of the former ones, and N."""
-    largest = int(labels.max()) if labels.size else 0
+    largest = int(labels.max())
     if largest >= _LARGEST_TABLE:
         values, numbered = np.unique(labels, return_inverse=True)
         has_background = int(values[0] == 0)

@@ -182,6 +182,16 @@ def foreground(ratio_name: str) -> Ratio:
     return ratio
 
 
+def _zero_where_missed(ratio: Ratio) -> Ratio:
+    """The same ratio of an image, 0 where there is none but the other map has objects."""
+
+    def ratio_of_image(overlap):
+        top, bottom = ratio(overlap)
+        return top, bottom or len(overlap.true_areas) + len(overlap.pred_areas)
+
+    return ratio_of_image
+
+
 def _counts_at(overlap: InstanceOverlap, thresholds, strict: bool) -> np.ndarray:
     return np.array([counts(overlap, t, strict=strict) for t in thresholds], float).T
 
@@ -207,13 +217,28 @@ _MEAN, _POOL = "mean over images of ", "over all images together: "
 _ALL = "mean over t = .50, .55 .. .95 of "
 
 
-def _pair(name, definition, source, ratio, *, empty=1.0) -> list[Measure]:
+def _pair(
+    name, definition, source, ratio, *, empty=1.0, note=_BOTH, image_ratio=None
+) -> list[Measure]:
     """Return the mean over images of a ratio, and its pooled form."""
-    note = _BOTH if empty == 1.0 else "; images without any do not count"
+    by_image = (image_ratio or ratio, True, empty)
     return [
-        Measure(f"{name}_image_mean", _MEAN + definition + note, source, ratio, True, empty),
+        Measure(f"{name}_image_mean", _MEAN + definition + note, source, *by_image),
         Measure(f"{name}_pooled", _POOL + definition, source, ratio, False, empty),
     ]
+
+
+def _pair_of_matched(name, definition, source, ratio) -> list[Measure]:
+    """The same of a mean over TP."""
+    note = "; images without a TP do not count"
+    return _pair(name, definition, source, ratio, empty=np.nan, note=note)
+
+
+def _pair_of_share(name, definition, ratio) -> list[Measure]:
+    """The same of a share of the predicted or of the true objects."""
+    note = "; 0 where only the other kind is there, no image without both counts"
+    per_image = {"note": note, "image_ratio": _zero_where_missed(ratio)}
+    return _pair(name, definition, _STARDIST, ratio, empty=np.nan, **per_image)
 
 
 def _per_image(name, definition, source, ratio, goal) -> Measure:
@@ -241,7 +266,7 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
         )
     ),
     *_pair("PQ", "sum of IoU over TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, panoptic_quality),
-    *_pair("SQ", "mean IoU over TP, IoU > .5", _PQ, segmentation_quality, empty=np.nan),
+    *_pair_of_matched("SQ", "mean IoU over TP, IoU > .5", _PQ, segmentation_quality),
     *_pair("RQ", "TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, recognition_quality),
     *_pair(
         "AJI",
@@ -250,18 +275,14 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
         _AJI,
         aggregated_jaccard,
     ),
-    *_pair("matched_IoU", "mean IoU over TP, IoU >= .5", "", matched_iou, empty=np.nan),
-    *_pair(
-        "matched_Dice",
-        "mean of 2 |T & P| / (|T| + |P|) over TP, IoU >= .5",
-        "",
-        matched_dice,
-        empty=np.nan,
+    *_pair_of_matched("matched_IoU", "mean IoU over TP, IoU >= .5", "", matched_iou),
+    *_pair_of_matched(
+        "matched_Dice", "mean of 2 |T & P| / (|T| + |P|) over TP, IoU >= .5", "", matched_dice
     ),
     *_pair("F1", f"the {_ALL}{_F1}, IoU > t", _AF1, f1(*THRESHOLDS, strict=True)),
     *_pair("F1_50", f"{_F1}, IoU >= .5", _STARDIST, f1(0.5)),
-    *_pair("precision_50", "TP / (TP + FP), IoU >= .5", _STARDIST, precision, empty=np.nan),
-    *_pair("recall_50", "TP / (TP + FN), IoU >= .5", _STARDIST, recall, empty=np.nan),
+    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", precision),
+    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", recall),
     Measure(
         "boundary_F1",
         f"{_MEAN}the harmonic mean of the share of predicted boundary pixels near a true one, and "

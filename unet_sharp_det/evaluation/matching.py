@@ -4,9 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.boundary import BoundaryCounts
@@ -71,7 +68,7 @@ class InstanceOverlap:
             )
         true, predicted = without_void(true, predicted, void)
         pixels = true.labels.size - (0 if void is None else int(np.count_nonzero(void)))
-        true_index, pred_index, shared = _shared_pixels(true, predicted)
+        true_index, pred_index, shared = shared_pixels(true, predicted)
         return cls(
             image_id=image_id,
             file_name=file_name,
@@ -133,20 +130,34 @@ class InstanceOverlap:
 
     def _assign(self, allowed: np.ndarray) -> np.ndarray:
         """Solve the assignment in each group of objects that overlap, directly or in a chain."""
+        order, starts = self._groups()
+        gains = allowed + self.iou / (2 * max(1, min(len(self.true_areas), len(self.pred_areas))))
+        matched = []
+        for pairs in np.split(order, starts[1:]):
+            candidates = pairs[allowed[pairs]]
+            true, found = self.true_index[candidates], self.pred_index[candidates]
+            if not (_all_differ(true) and _all_differ(found)):
+                chosen = _best_assignment(
+                    self.true_index[pairs], self.pred_index[pairs], gains[pairs]
+                )
+                candidates = pairs[chosen][allowed[pairs[chosen]]]
+            matched.append(candidates)
+        return np.sort(np.concatenate(matched))
+
+    def _groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return all pairs sorted by the group of objects they are of, and each group's start."""
+        from scipy.sparse import coo_array  # Slow to import, and seldom needed.
+        from scipy.sparse.csgraph import connected_components
+
         true_count, pred_count = len(self.true_areas), len(self.pred_areas)
         links = (self.true_index, true_count + self.pred_index)
         size = true_count + pred_count
         graph = coo_array((np.ones(len(self.shared)), links), shape=(size, size))
         _, groups = connected_components(graph, directed=False)
         group_of_pair = groups[self.true_index]
-        gains = allowed + self.iou / (2 * max(1, min(true_count, pred_count)))
-        matched = []
-        for group in np.unique(group_of_pair[allowed]):
-            pairs = np.flatnonzero(group_of_pair == group)
-            chosen = _best_assignment(self.true_index[pairs], self.pred_index[pairs], gains[pairs])
-            matched.append(pairs[chosen])
-        matched = np.sort(np.concatenate(matched))
-        return matched[allowed[matched]]
+        order = np.argsort(group_of_pair, kind="stable")
+        _, starts = np.unique(group_of_pair[order], return_index=True)
+        return order, starts
 
 
 def without_void(
@@ -161,10 +172,15 @@ def without_void(
     )
 
 
-def _shared_pixels(
+def shared_pixels(
     true: InstanceMap, predicted: InstanceMap
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pairs with pixels in common, counted from 0, and the number of the pixels."""
+    """Return the histogram of two maps of a size where it is not 0.
+
+    Returns:
+        integers (K,), (K,), (K,): the pairs of a true and a predicted object with pixels in
+        common, counted from 0, and the numbers of the pixels.
+    """
     in_both = (true.labels > 0) & (predicted.labels > 0)
     columns = max(1, len(predicted))
     keys = (true.labels[in_both].astype(np.int64) - 1) * columns + predicted.labels[in_both] - 1
@@ -179,6 +195,8 @@ def _shared_pixels(
 
 def _best_assignment(rows: np.ndarray, columns: np.ndarray, gains: np.ndarray) -> np.ndarray:
     """Return the indices of the pairs of the assignment of largest gain; other pairs gain 0."""
+    from scipy.optimize import linear_sum_assignment  # Slow to import, and seldom needed.
+
     row_values, row = np.unique(rows, return_inverse=True)
     column_values, column = np.unique(columns, return_inverse=True)
     matrix = np.zeros((len(row_values), len(column_values)))

@@ -1,4 +1,4 @@
-"""Measures of all images as arrays: values, bootstrap intervals, differences of two runs."""
+"""Measures of all images as arrays: their values, and those of resamples for intervals."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet_sharp_det.errors import ConfigError, UserError, look_up_option
+from unet_sharp_det.errors import ConfigError, look_up_option
 from unet_sharp_det.evaluation.instance_measures import Measure
 from unet_sharp_det.evaluation.matching import InstanceOverlap
 
@@ -104,27 +104,6 @@ def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def paired_differences(
-    first: MeasureTable, second: MeasureTable, weights: np.ndarray
-) -> dict[str, tuple[float, float, float]]:
-    """Return ``{measure: (second - first, low, high)}`` with the interval of the difference.
-
-    Both runs are evaluated on the same samples of images, so what makes an image hard for both
-    does not widen the interval.
-
-    Raises:
-        UserError: the tables are not of the same images in the same order.
-    """
-    if first.image_ids != second.image_ids:
-        raise UserError("Only runs on the same images can be compared in pairs.")
-    before, after = first.summary(), second.summary()
-    drawn_before, drawn_after = first.resampled(weights), second.resampled(weights)
-    return {
-        name: (after[name] - before[name], *interval(drawn_after[name] - drawn_before[name]))
-        for name in before
-    }
 
 
 def _parts(measure: Measure, overlaps: Sequence[InstanceOverlap]) -> tuple[np.ndarray, np.ndarray]:
