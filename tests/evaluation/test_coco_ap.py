@@ -228,7 +228,9 @@ def test_the_arguments_are_left_unchanged(workload):
         ({"score": math.inf}, "image 2 has the score inf"),
         ({"score": "0.5"}, "has the score 0.5"),
         ({"image_id": 7}, "image 7 is of an image that the ground truth does not have"),
+        ({"score": 10**400}, "has the score 1000"),
         ({"category_id": 0}, r"category 0; the ground truth has \[1\]"),
+        ({"category_id": [1]}, r"category \[1\]; the ground truth"),
     ],
 )
 def test_a_result_that_cannot_be_ranked_or_placed(task, change, message):
@@ -244,6 +246,8 @@ def test_a_result_that_cannot_be_ranked_or_placed(task, change, message):
     "task, change, message",
     [
         ("bbox", {"bbox": [0, 0, math.nan, 1]}, "bbox .*nan.*x, y, width and height"),
+        ("bbox", {"bbox": None}, "bbox None: write its x, y"),
+        ("segm", {"segmentation": {"counts": "a"}}, r"mask of \[\] .*image has \[64, 64\]"),
         ("segm", {"segmentation": [[0, 0, 8, 0, 8, 8]]}, "no compressed RLE"),
         ("segm", {"segmentation": {"size": [64, 64], "counts": [4096]}}, "no compressed RLE"),
         ("segm", detection((0, 0, 8, 8), size=(64, 32)), r"\[64, 32\].*image has \[64, 64\]"),
@@ -269,6 +273,12 @@ def test_a_ground_truth_or_arguments_that_cannot_be_used():
         coco_average_precision(
             index(dataset), [], "segm", image_ids=[1, 5], truth_name="truth.json"
         )
+    for max_dets in (0, 1.5, "9"):
+        with pytest.raises(ConfigError, match="max_dets, the detections per image, must be"):
+            coco_average_precision(index(dataset), [], "segm", max_dets=max_dets)
+    nameless = {**dataset, "categories": [{"id": 1}]}
+    with pytest.raises(DatasetError, match="'categories' lacks 'name'"):
+        coco_average_precision(index(nameless), [], "segm")
     del dataset["annotations"][0]["segmentation"]
     with pytest.raises(DatasetError, match="id 1 has no 'segmentation'"):
         coco_average_precision(index(dataset), [], "segm")

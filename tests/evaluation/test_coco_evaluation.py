@@ -250,10 +250,10 @@ def test_user_errors(register):
     name = register(dataset)
     with pytest.raises(ConfigError, match="Did you mean 'segm'"):
         NucleiCOCOEvaluator(name, tasks=("segment",))
-    with pytest.raises(ConfigError, match="DETECTIONS_PER_IMAGE"):
+    with pytest.raises(ConfigError, match="max_dets"):
         NucleiCOCOEvaluator(name, max_dets_per_image=0)
     for sides in [(96, 32), (32,), (0, 32), (32, 32)]:
-        with pytest.raises(ConfigError, match="AREA_SIDES"):
+        with pytest.raises(ConfigError, match="area_sides"):
             NucleiCOCOEvaluator(name, area_sides=sides)
     evaluator = NucleiCOCOEvaluator(name)
     with pytest.raises(DatasetError, match=r"predicted the classes \[1\].*NUM_CLASSES"):

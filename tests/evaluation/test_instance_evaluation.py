@@ -136,7 +136,7 @@ def test_reset_forgets(register):
 def test_user_errors(register):
     name = register(coco_dataset({1: []}))
     with pytest.raises(ConfigError, match="score_threshold"):
-        EvaluationOptions(score_threshold=50)
+        EvaluationOptions(score_threshold=float("nan"))
     evaluator = InstanceEvaluator(name)
     with pytest.raises(DatasetError, match="no image 9"):
         process(evaluator, {9: instances([])})

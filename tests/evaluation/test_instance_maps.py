@@ -110,6 +110,11 @@ def test_any_numbering_of_a_label_map():
     assert len(InstanceMap.from_labels(np.full((2, 2), 10**9), "x")) == 1
 
 
+def test_a_bool_map_is_one_object():
+    found = InstanceMap.from_labels(boxes((0, 0, 3, 3))[0], "x")
+    assert (found.areas.tolist(), found.labels.dtype) == ([9], np.int32)
+
+
 def test_more_objects_than_16_bits_hold():
     labels = np.arange(300 * 300, dtype=np.uint32).reshape(300, 300)
     found = InstanceMap.from_labels(labels, "x")
@@ -124,6 +129,11 @@ def test_more_objects_than_16_bits_hold():
         (np.full((4, 4), 0.5), "must be whole numbers"),
         (np.full((4, 4), np.nan), "must be whole numbers"),
         (np.full((4, 4), -3), "the label -3 is negative.*32 bits"),
+        (np.ones((4, 4), complex), "complex128. must be whole numbers"),
+        (np.full((4, 4), "1"), "must be whole numbers"),
+        (np.zeros((4, 4), "datetime64[s]"), "must be whole numbers"),
+        (np.zeros((4, 4), [("a", int)]), "must be whole numbers"),
+        (np.zeros((0, 4), int), r"has no pixel, its shape is \(0, 4\)"),
     ],
 )
 def test_what_is_no_label_map(labels, message):

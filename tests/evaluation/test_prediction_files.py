@@ -130,6 +130,16 @@ class TestTruth:
             (lambda d: d["annotations"][0].pop("segmentation"), "without 'segmentation'"),
             (lambda d: d["images"][0].pop("width"), "'images' lacks 'width'"),
             (lambda d: d.pop("images"), "cannot be read as a COCO data set"),
+            (lambda d: d["annotations"][1].update(iscrowd=2), "with id 2 has the iscrowd 2"),
+            (lambda d: d["annotations"][1].update(iscrowd="1"), "the iscrowd '1', write 0 or 1"),
+            (lambda d: d["annotations"][0].update(bbox=[0, 0, 1]), r"with id 1 has the bbox \[0"),
+            (lambda d: d["annotations"][0].update(area="64"), "has the area '64'"),
+            (lambda d: d["images"][0].update(file_name=1), "with id 1 has the file_name 1"),
+            (lambda d: d["images"][0].update(height=64.0), "has the height 64.0"),
+            (lambda d: d["images"][0].update(width=10**400), "has the width 1000"),
+            (lambda d: d["images"][0].update(look=[]), r"has the look \[\]"),
+            (lambda d: d["images"][0].update(id=1.5), "'images' has the id 1.5"),
+            (lambda d: d["images"][1].update(id="2"), "are numbers and texts"),
         ],
     )
     def test_malformed_json(self, change, message, tmp_path):
@@ -153,9 +163,11 @@ class TestTruth:
 
     def test_other_paths(self, tmp_path, folder):
         (tmp_path / "cut.json").write_text('{"images": [')
+        (tmp_path / "deep.json").write_text("[" * 100_000)
         for path, message in [
             (tmp_path / "none.json", "cannot be read .No such file"),
             (tmp_path / "cut.json", "is not JSON"),
+            (tmp_path / "deep.json", "is nested too deeply"),
             (folder / "1.png", "is one label map, give the folder"),
         ]:
             with pytest.raises(DatasetError, match=message):
@@ -193,6 +205,10 @@ class TestResults:
             (detection((0, 0, 8, 8), image_id=[1]), "a number or a text"),
             (detection((0, 0, 8, 8), score=float("nan")), "result 1 .* image 1 has the score nan"),
             (detection((0, 0, 8, 8), score=None), "has the score None"),
+            (detection((0, 0, 8, 8), score=10**400), "has the score 1000"),
+            (detection((0, 0, 8, 8), bbox=[0, 0, 8, None]), r"result 1 .* has the bbox \[0"),
+            (detection((0, 0, 8, 8), category_id=0), r"result 1 .* the category 0; .* has \[1\]"),
+            (detection((0, 0, 8, 8), category_id=[1]), r"result 1 .* has the category \[1\]"),
             (detection((0, 0, 8, 8), segmentation=None), "image 1 has no segmentation"),
             ({"image_id": 1, "segmentation": 3}, r"has no score. Give a list of COCO results"),
             (detection((0, 0, 8, 8), segmentation={"size": [64, 64]}), "neither polygons nor"),
@@ -241,6 +257,14 @@ class TestResults:
             assert result.metrics == pytest.approx(found[task].metrics, nan_ok=True)
             assert 50 < result.metrics["AP"] < 100
         assert measures(truth, path) == pytest.approx(measures(coco, path), nan_ok=True)
+
+    def test_errors_name_the_entry_of_the_file(self, coco, tmp_path):
+        """Whose order is not that of the images."""
+        results = [detection(BOXES[2][0], image_id=2), detection(BOXES[1][0])]
+        del results[0]["category_id"]
+        path = write(tmp_path / "found.json", results)
+        with pytest.raises(DatasetError, match="found.json: result 0 .* has no category_id"):
+            average_precision(coco, open_predictions(path, coco, OPTIONS), OPTIONS)
 
 
 class TestDataSets:
@@ -319,6 +343,9 @@ class TestSemantic:
             ({"file_name": "other.png"}, "1 images that"),
             ({"image_id": 2, "file_name": "2.png"}, "repeats a channel of the image 2"),
             ({"segmentation": None}, "mask 0 .* no segmentation"),
+            ({"segmentation": {"size": [64, 64]}}, "1.png: .* neither polygons nor an RLE"),
+            ({"channel": []}, r"mask 0 .* has the channel \[\]"),
+            ({"file_name": 1}, "mask 0 .* has the file_name 1"),
             ({"segmentation": encode(np.ones((9, 9), bool))}, r"\(9, 9\), but the image"),
         ],
     )

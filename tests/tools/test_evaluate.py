@@ -158,8 +158,13 @@ def test_masks_are_no_label_maps(tool, truth, converted_sample, tmp_path, caplog
         ({"--output": "run"}, DatasetError, "not written by an evaluation"),
         ({"--images": "nowhere"}, DatasetError, "there is no folder nowhere"),
         ({"--min-area": "-1"}, ConfigError, "min_area must be"),
-        ({"--max-dets": "0"}, ConfigError, "must be 1 or more"),
-        ({"--samples": "0"}, ConfigError, "0 samples"),
+        ({"--max-dets": "0"}, ConfigError, "max_dets.* must be .*, not 0"),
+        ({"--area-sides": "96 32"}, ConfigError, "area_sides must be two increasing"),
+        ({"--samples": "0"}, ConfigError, "--samples must be 1 or more, not 0"),
+        ({"--ap-samples": "-1"}, ConfigError, "--ap-samples must be 1 or more, not -1"),
+        ({"--output": "truth.json/new"}, DatasetError, "truth.json is a file, give a folder"),
+        ({"--output": "five"}, DatasetError, "five/metrics.json was not written by an evaluation"),
+        ({"--output": "folders"}, DatasetError, "metrics.json was not written by an evaluation"),
     ],
 )
 def test_mistakes_write_nothing(
@@ -169,10 +174,13 @@ def test_mistakes_write_nothing(
     (tmp_path / "truth.json").touch()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.json").write_text('{"iteration": 1}\n{"iteration": 2}\n')
+    (tmp_path / "five").mkdir()
+    (tmp_path / "five" / "metrics.json").write_text("5")
+    (tmp_path / "folders" / "metrics.json").mkdir(parents=True)
     predictions = evaluated / "coco_instances_results.json"
     arguments = {"--predictions": predictions, "--truth": truth, "--output": "new", **options}
     with pytest.raises(error, match=message):
-        tool.main([str(text) for pair in arguments.items() for text in pair])
+        tool.main([text for pair in arguments.items() for text in " ".join(map(str, pair)).split()])
     assert not (tmp_path / "new").exists()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.json"]
 

@@ -4,6 +4,7 @@
 """
 
 import itertools
+import numbers
 import os
 from collections.abc import Iterable
 
@@ -17,6 +18,7 @@ from unet_sharp_det.errors import DatasetError
 from .image_io import decode
 
 IGNORED = 255
+_LARGEST_COORDINATE = 1e6
 
 
 def read_label_map(record: dict) -> np.ndarray:
@@ -124,21 +126,48 @@ def to_rle(segmentation, shape: tuple[int, int], where: str) -> dict:
         where: what the errors name.
 
     Raises:
-        DatasetError: the segmentation is missing or has another size.
+        DatasetError: the segmentation is missing, malformed or of another size.
     """
     if not segmentation:
         raise DatasetError(
             f"{where}: has annotations without 'segmentation', which labels are painted from. "
             "Annotate masks, or give 'sem_seg_file_name'."
         )
-    if isinstance(segmentation, list):
-        rles = mask_util.frPyObjects(segmentation, *shape)
-        return rles[0] if len(rles) == 1 else mask_util.merge(rles)
-    if tuple(segmentation["size"]) != shape:
+    try:
+        if isinstance(segmentation, list):
+            return _polygons_to_rle(segmentation, shape)
+        size, counts = tuple(segmentation["size"]), segmentation["counts"]
+        if not all(isinstance(side, numbers.Integral) for side in size):
+            raise TypeError(f"the size {size} is not of whole numbers")
+        if size != shape:
+            raise DatasetError(
+                f"{where}: has a mask of (height, width) {size}, but the image has {shape}."
+            )
+        if isinstance(counts, list):
+            return _counts_to_rle(segmentation, shape)
+        if not isinstance(counts, str | bytes):
+            raise TypeError(f"the counts {counts} are neither a text nor a list")
+        return segmentation
+    except DatasetError:
+        raise
+    except Exception as error:  # pycocotools raises what comes of it.
         raise DatasetError(
-            f"{where}: has a mask of (height, width) {tuple(segmentation['size'])}, but the image "
-            f"has {shape}."
-        )
-    if isinstance(segmentation["counts"], list):
-        return mask_util.frPyObjects(segmentation, *shape)
-    return segmentation
+            f"{where}: has a segmentation that is neither polygons nor an RLE "
+            f"({type(error).__name__}: {error})."
+        ) from error
+
+
+def _polygons_to_rle(polygons: list, shape: tuple[int, int]) -> dict:
+    for polygon in polygons:
+        # On others pycocotools crashes the process.
+        if not (np.abs(np.asarray(polygon, np.float64)) <= _LARGEST_COORDINATE).all():
+            raise ValueError("a polygon has a coordinate that is no finite number of pixels")
+    rles = mask_util.frPyObjects(polygons, *shape)
+    return rles[0] if len(rles) == 1 else mask_util.merge(rles)
+
+
+def _counts_to_rle(segmentation: dict, shape: tuple[int, int]) -> dict:
+    counts = segmentation["counts"]
+    if not all(isinstance(count, numbers.Integral) and count >= 0 for count in counts):
+        raise ValueError("the counts must be whole numbers, 0 or more")
+    return mask_util.frPyObjects(segmentation, *shape)

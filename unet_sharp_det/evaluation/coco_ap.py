@@ -24,15 +24,12 @@ from pycocotools.cocoeval import COCOeval
 
 from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
 from unet_sharp_det.evaluation.ap_report import AREA_BINS, metric_definitions
+from unet_sharp_det.evaluation.coco_checks import MEANINGS, check_results, is_finite
 
-# What an annotation needs for each task, and what it is.
+# What an annotation needs for each task.
 TASKS = {"bbox": "bbox", "segm": "segmentation"}
-_MEANINGS = {
-    "area": "its number of pixels",
-    "bbox": "its x, y, width and height in pixels",
-    "segmentation": "its mask",
-}
 _LARGEST_AREA = 1e5**2
+_MOST_DETECTIONS = 2**31 - 1
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +133,7 @@ def coco_average_precision(
     look_up_option(task, TASKS, "task", ConfigError)
     limits, ranges = max_dets_list(max_dets), area_ranges(area_sides)
     check_annotations(truth, ("area", TASKS[task]), truth_name)
-    _check_results(truth, results, TASKS[task], results_name)
+    check_results(truth, results, TASKS[task], results_name)
     image_ids = list(truth.imgs if image_ids is None else dict.fromkeys(image_ids))
     unknown = set(image_ids) - set(truth.imgs)
     if unknown:
@@ -262,10 +259,13 @@ def max_dets_list(max_dets: int) -> list[int]:
     """Return the increasing limits of detections per image at which recall is taken.
 
     Raises:
-        ConfigError: if ``max_dets`` is less than 1.
+        ConfigError: if ``max_dets`` is no whole number, or less than 1.
     """
-    if max_dets < 1:
-        raise ConfigError(f"TEST.DETECTIONS_PER_IMAGE must be 1 or more, not {max_dets}.")
+    if not isinstance(max_dets, numbers.Integral) or not 1 <= max_dets <= _MOST_DETECTIONS:
+        raise ConfigError(
+            f"max_dets, the detections per image, must be a whole number from 1 to "
+            f"{_MOST_DETECTIONS}, not {max_dets}."
+        )
     return sorted({1, min(100, max_dets), max_dets})
 
 
@@ -275,9 +275,10 @@ def area_ranges(sides: Sequence[float]) -> list[list[float]]:
     Raises:
         ConfigError: if ``sides`` are not two increasing sides in pixels.
     """
-    if len(sides) != 2 or not 0 < sides[0] < sides[1] < math.sqrt(_LARGEST_AREA):
+    are_numbers = len(sides) == 2 and all(map(is_finite, sides))
+    if not are_numbers or not 0 < sides[0] < sides[1] < math.sqrt(_LARGEST_AREA):
         raise ConfigError(
-            f"TEST.AREA_SIDES must be two increasing sides in pixels, e.g. [32, 96], not {sides}."
+            f"area_sides must be two increasing sides in pixels, e.g. [32, 96], not {sides}."
         )
     bounds = [0.0, float(sides[0]) ** 2, float(sides[1]) ** 2, _LARGEST_AREA]
     return [[0.0, _LARGEST_AREA], *map(list, itertools.pairwise(bounds))]
@@ -287,63 +288,19 @@ def check_annotations(truth: COCO, keys: Sequence[str], name: str) -> None:
     """Check that a ground truth can be evaluated on.
 
     Raises:
-        DatasetError: if it lacks a list, or an annotation one of ``keys``.
+        DatasetError: if it lacks a list, a category its name, or an annotation one of ``keys``.
     """
     for part in ("images", "categories", "annotations"):
         if part not in truth.dataset:
             raise DatasetError(f"{name} has no '{part}': it is no ground truth in COCO's format.")
+    if any("name" not in category for category in truth.dataset["categories"]):
+        raise DatasetError(f"{name}: an entry of 'categories' lacks 'name'.")
     for annotation, key in itertools.product(truth.dataset["annotations"], keys):
         if key not in annotation:
             raise DatasetError(
                 f"{name}: the annotation with id {annotation.get('id')} has no '{key}', which "
-                f"COCO's evaluation needs. Write {_MEANINGS[key]}."
+                f"COCO's evaluation needs. Write {MEANINGS[key]}."
             )
-
-
-def _check_results(truth: COCO, results: list[dict], shape_key: str, name: str) -> None:
-    for number, result in enumerate(results):
-        fault = _find_fault(truth, result, shape_key)
-        if fault:
-            image = result.get("image_id")
-            raise DatasetError(f"{name}: result {number} (counted from 0) of image {image} {fault}")
-
-
-def _find_fault(truth: COCO, result: dict, shape_key: str) -> str | None:
-    """Say what is wrong with a result, and the fix; None: nothing."""
-    missing = {"image_id", "category_id", "score", shape_key} - set(result)
-    if missing:
-        return f"has no {sorted(missing)}, which COCO's results need."
-    if result["image_id"] not in truth.imgs:
-        return "is of an image that the ground truth does not have: is it the same data set?"
-    if result["category_id"] not in truth.cats:
-        return (
-            f"has the category {result['category_id']}; the ground truth has {sorted(truth.cats)}. "
-            "Write the ids of its categories, not class indices."
-        )
-    if not _is_finite(result["score"]):
-        return f"has the score {result['score']}, which has no rank: write a finite number."
-    if shape_key == "bbox":
-        box = result["bbox"]
-        if len(box) != 4 or not all(map(_is_finite, box)):
-            return f"has the bbox {box}: write {_MEANINGS['bbox']}."
-        return None
-    return _find_mask_fault(result["segmentation"], truth.imgs[result["image_id"]])
-
-
-def _find_mask_fault(mask, image: dict) -> str | None:
-    if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str | bytes):
-        return "has a segmentation that is no compressed RLE: encode it with pycocotools.mask."
-    size = [image.get("height"), image.get("width")]
-    if None not in size and list(mask["size"]) != size:
-        return (
-            f"has a mask of {list(mask['size'])} (height, width), but the image has {size}: "
-            "resize the prediction to the size of the image."
-        )
-    return None
-
-
-def _is_finite(value) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _number_annotations(truth: COCO) -> COCO:

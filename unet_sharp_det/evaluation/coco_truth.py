@@ -13,9 +13,12 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.evaluation.coco_checks import MEANINGS, is_box, is_finite, is_id
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
 
 _KEYS = {"images": ("id", "file_name", "height", "width"), "annotations": ("id", "image_id")}
+_ID = "but an id is a whole number or a text"
+_LARGEST_SIDE = 1_000_000
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 
@@ -136,12 +139,14 @@ def read_json(path):
     """Return what a JSON file holds.
 
     Raises:
-        DatasetError: there is no such file, or it is not JSON.
+        DatasetError: there is no such file, it is not JSON, or nested too deeply.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
+    except RecursionError as error:
+        raise DatasetError(f"{path}: is nested too deeply for data in COCO's format.") from error
     except ValueError as error:
         raise DatasetError(f"{path}: is not JSON ({error}). Was it written completely?") from error
 
@@ -154,14 +159,16 @@ def index_coco(content, where: str) -> COCO:
         where: what the errors name.
 
     Raises:
-        DatasetError: a list or a key is missing, an id is repeated, there is no image, or an
-            annotation is of an image that the data set does not have.
+        DatasetError: a list or a key is missing, a value is of another type than COCO's, an id is
+            repeated, there is no image, or an annotation is of an image that there is not.
     """
     coco = COCO()
     coco.dataset = content
     try:
         for section, keys in _KEYS.items():
             _check_entries(where, section, content[section], keys)
+        _check_images(where, content["images"])
+        _check_annotations(where, content["annotations"])
         with contextlib.redirect_stdout(io.StringIO()):
             coco.createIndex()
     except (KeyError, TypeError, AttributeError) as error:
@@ -185,6 +192,38 @@ def _check_entries(path: str, section: str, entries: list[dict], keys: tuple) ->
         if any(key not in entry for entry in entries):
             raise DatasetError(f"{path}: an entry of '{section}' lacks '{key}'.")
     ids = [entry["id"] for entry in entries]
+    for one in ids:
+        if not is_id(one):
+            raise DatasetError(f"{path}: '{section}' has the id {one!r}, {_ID}.")
     if len(set(ids)) < len(ids):
         repeated = next(one for one in ids if ids.count(one) > 1)
         raise DatasetError(f"{path}: '{section}' repeats the id {repeated}.")
+
+
+def _check_images(path: str, images: list[dict]) -> None:
+    for image in images:
+        name = f"{path}: the image with id {image['id']}"
+        if not isinstance(image["file_name"], str):
+            raise DatasetError(f"{name} has the file_name {image['file_name']!r}, write a text.")
+        if not isinstance(image.get("look"), str | None):
+            raise DatasetError(f"{name} has the look {image['look']!r}, write a text or leave it.")
+        for side in ("height", "width"):
+            if not isinstance(image[side], int) or not 1 <= image[side] <= _LARGEST_SIDE:
+                raise DatasetError(
+                    f"{name} has the {side} {image[side]!r}, write a whole number of pixels, 1 to "
+                    f"{_LARGEST_SIDE:,}."
+                )
+    if len({isinstance(image["id"], str) for image in images}) > 1:
+        raise DatasetError(f"{path}: ids of its images are numbers and texts, write one of both.")
+
+
+def _check_annotations(path: str, annotations: list[dict]) -> None:
+    for annotation in annotations:
+        name = f"{path}: the annotation with id {annotation['id']}"
+        if annotation.get("iscrowd", 0) not in (0, 1):
+            raise DatasetError(f"{name} has the iscrowd {annotation['iscrowd']!r}, write 0 or 1.")
+        for key, is_right in (("bbox", is_box), ("area", is_finite)):
+            if key in annotation and not is_right(annotation[key]):
+                raise DatasetError(
+                    f"{name} has the {key} {annotation[key]!r}: write {MEANINGS[key]}."
+                )

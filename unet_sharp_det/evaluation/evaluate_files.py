@@ -1,6 +1,5 @@
 """Evaluation of predictions in files, of any tool, by the measures of the evaluators."""
 
-import json
 import logging
 import math
 import os
@@ -11,21 +10,21 @@ import numpy as np
 from pycocotools.coco import COCO
 from tqdm import tqdm
 
-from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.evaluation import ap_report
 from unet_sharp_det.evaluation.coco_ap import (
     TASKS,
     CocoResult,
     area_ranges,
     coco_average_precision,
-    max_dets_list,
 )
-from unet_sharp_det.evaluation.coco_truth import Truth, index_coco
+from unet_sharp_det.evaluation.coco_truth import Truth, index_coco, read_json
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.evaluation.instance_results import InstanceResults
 from unet_sharp_det.evaluation.matching import InstanceOverlap
 from unet_sharp_det.evaluation.measure_table import LEVEL, SAMPLES, interval, resample
 from unet_sharp_det.evaluation.prediction_files import (
+    SECONDS_BEFORE_A_BAR,
     Predictions,
     match_images,
     open_predictions,
@@ -95,9 +94,9 @@ def evaluate_files(
     """
     options = options or EvaluationOptions()
     _check_folders(output, images)
-    # Only to raise before the work is done.
-    max_dets_list(options.max_dets)
-    area_ranges(options.area_sides)
+    for option, count in (("--samples", samples), ("--ap-samples", ap_samples)):
+        if count < 1:
+            raise ConfigError(f"{option} must be 1 or more, not {count}.")
     true = open_truth(truth, truth_suffix)
     weights, ap_weights = (resample(len(true.records), count) for count in (samples, ap_samples))
     found = open_predictions(predictions, true, options, suffix, allow_missing)
@@ -163,6 +162,7 @@ def average_precision(
             max_dets=options.max_dets,
             area_sides=options.area_sides,
             truth_name=truth.where,
+            results_name=predictions.where,
         )
         for task in TASKS
     }
@@ -170,7 +170,7 @@ def average_precision(
 
 def _with_numbers(coco: COCO, results: list[dict]) -> tuple[COCO, list[dict]]:
     """Number the images from 1 if their ids are texts, which faster-coco-eval does not take."""
-    if all(isinstance(image_id, int) for image_id in coco.imgs):
+    if not any(isinstance(image_id, str) for image_id in coco.imgs):
         return coco, results
     numbers = {image["id"]: i for i, image in enumerate(coco.dataset["images"], start=1)}
     content = {
@@ -191,17 +191,21 @@ def _ap_intervals(result: CocoResult, weights: np.ndarray) -> dict[str, tuple[fl
         [np.repeat(np.arange(len(row)), row) for row in weights],
         desc="intervals of AP",
         unit="sample",
-        delay=3,
+        delay=SECONDS_BEFORE_A_BAR,
     )
     return {name: interval(values) for name, values in result.bootstrap(samples).items()}
 
 
 def _check_folders(output, images) -> None:
-    """Check that nothing but an evaluation is overwritten, and that there are images."""
+    """Check that output can be written and replaces an evaluation only, and that images exist."""
     if images and not os.path.isdir(images):
         raise DatasetError(f"--images: there is no folder {images}.")
-    if os.path.exists(output) and not os.path.isdir(output):
-        raise DatasetError(f"--output: {output} is a file, give a folder.")
+    path = Path(output).absolute()
+    there = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+    if not there.is_dir():
+        raise DatasetError(f"--output: {there} is a file, give a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise DatasetError(f"--output: {there} cannot be written to, give another folder.")
     path = Path(output) / ap_report.METRICS_FILE
     if path.exists() and not _is_ap_report(path):
         raise DatasetError(
@@ -212,9 +216,10 @@ def _check_folders(output, images) -> None:
 
 def _is_ap_report(path: Path) -> bool:
     try:
-        return "results" in json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # A training's log has a JSON object per line.
+        content = read_json(path)
+    except DatasetError:  # A training's log has a JSON object per line.
         return False
+    return isinstance(content, dict) and "results" in content
 
 
 def _warn_of_pictures(truth: Truth, images) -> None:

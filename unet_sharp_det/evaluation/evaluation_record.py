@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import numbers
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.evaluation.coco_ap import area_ranges, max_dets_list
+from unet_sharp_det.evaluation.coco_checks import is_finite
 from unet_sharp_det.files import write_json
 
 RECORD_FILE = "evaluation.json"
+_LARGEST_TOLERANCE = 100  # The disk that boundaries are dilated by has its square of pixels.
 
 
 @dataclass(frozen=True)
@@ -19,15 +23,16 @@ class EvaluationOptions:
     """The choices that measures depend on.
 
     Attributes:
-        score_threshold: predicted objects of at least this score count, but for AP and AR.
+        score_threshold: predicted objects of at least this score count, but for AP and AR. Scores
+            of other tools may lie outside of [0, 1].
         min_area: predicted objects of at least this many pixels that no other one covers count,
             but for AP and AR.
-        boundary_tolerance: pixels, see :class:`BoundaryCounts`.
+        boundary_tolerance: 0 to 100 pixels, see :class:`BoundaryCounts`.
         max_dets: only that many detections of an image, by highest score, count for AP and AR.
         area_sides: two sides (a, b) in pixels that part small | medium | large objects.
 
     Raises:
-        ConfigError: one of the first three is outside of its range.
+        ConfigError: one is no number, or outside of its range.
     """
 
     score_threshold: float = 0.5
@@ -37,25 +42,38 @@ class EvaluationOptions:
     area_sides: tuple[float, float] = (32, 96)
 
     def __post_init__(self):
-        if not 0.0 <= self.score_threshold <= 1.0:
-            raise ConfigError(f"score_threshold must lie in [0, 1], not {self.score_threshold}.")
-        if self.min_area < 0:
-            raise ConfigError(f"min_area must be 0 or more pixels, not {self.min_area}.")
-        if self.boundary_tolerance < 0:
+        if not is_finite(self.score_threshold):
             raise ConfigError(
-                f"boundary_tolerance must be 0 or more pixels, not {self.boundary_tolerance}."
+                f"score_threshold must be a finite number, not {self.score_threshold}."
             )
+        if not isinstance(self.min_area, numbers.Integral) or self.min_area < 0:
+            raise ConfigError(
+                f"min_area must be a whole number of pixels, 0 or more, not {self.min_area}."
+            )
+        tolerance = self.boundary_tolerance
+        if not is_finite(tolerance) or not 0 <= tolerance <= _LARGEST_TOLERANCE:
+            raise ConfigError(
+                f"boundary_tolerance must lie in 0 to {_LARGEST_TOLERANCE} pixels, not {tolerance}."
+            )
+        # Only to raise.
+        max_dets_list(self.max_dets)
+        area_ranges(self.area_sides)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "EvaluationOptions":
         """Read TEST.INSTANCES, TEST.DETECTIONS_PER_IMAGE and TEST.AREA_SIDES."""
-        return cls(
-            score_threshold=cfg.TEST.INSTANCES.SCORE_THRESHOLD,
-            min_area=cfg.TEST.INSTANCES.MIN_AREA,
-            boundary_tolerance=cfg.TEST.INSTANCES.BOUNDARY_TOLERANCE,
-            max_dets=cfg.TEST.DETECTIONS_PER_IMAGE,
-            area_sides=tuple(cfg.TEST.AREA_SIDES),
-        )
+        try:
+            return cls(
+                score_threshold=cfg.TEST.INSTANCES.SCORE_THRESHOLD,
+                min_area=cfg.TEST.INSTANCES.MIN_AREA,
+                boundary_tolerance=cfg.TEST.INSTANCES.BOUNDARY_TOLERANCE,
+                max_dets=cfg.TEST.DETECTIONS_PER_IMAGE,
+                area_sides=tuple(cfg.TEST.AREA_SIDES),
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error} Set TEST.INSTANCES, TEST.DETECTIONS_PER_IMAGE or TEST.AREA_SIDES."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,11 @@ class EvaluationRecord:
             options = content.pop("options")
             options["area_sides"] = tuple(options["area_sides"])
             content["predictions"] = str(Path(folder) / content["predictions"])
-            return cls(**content, options=EvaluationOptions(**options))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            record = cls(**content, options=EvaluationOptions(**options))
+            for entry in dataclasses.fields(record):
+                value = getattr(record, entry.name)
+                if not isinstance(value, entry.type):
+                    raise TypeError(f"{entry.name} cannot be {value!r}")
+            return record
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{path}: is no record of an evaluation ({error}).") from error

@@ -1,8 +1,6 @@
 """Opening ground truth and predictions of any tool from files, and matching them."""
 
 import logging
-import math
-import numbers
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.evaluation.coco_checks import MEANINGS, is_box, is_finite, is_id
 from unet_sharp_det.evaluation.coco_truth import CocoTruth, Truth, index_coco, read_json
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions
 from unet_sharp_det.evaluation.label_folders import FORMATS, LabelFolderTruth, find_label_maps
@@ -27,7 +26,7 @@ _KINDS = (
     "semantic_predictions.json of a semantic model, or a folder of label maps "
     f"({', '.join(FORMATS)})"
 )
-_SECONDS_BEFORE_A_BAR = 3
+SECONDS_BEFORE_A_BAR = 3
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +94,7 @@ def match_images(
     Raises:
         DatasetError: a mask or label map is malformed, or not of the image's size.
     """
-    images = tqdm(truth.records.items(), desc="matching", unit="image", delay=_SECONDS_BEFORE_A_BAR)
+    images = tqdm(truth.records.items(), desc="matching", unit="image", delay=SECONDS_BEFORE_A_BAR)
     return [
         InstanceOverlap.count(
             truth.instance_map(image_id),
@@ -114,34 +113,45 @@ def _open_folder(path, truth, options, suffix, allow_missing) -> LabelMapPredict
     files = find_label_maps(path, suffix, known=pairing.stems)
     ids = pairing.pair(files, pairing.by_stem)
     pairing.check_complete(ids.values(), allow_missing)
-    return LabelMapPredictions({ids[stem]: files[stem] for stem in files}, truth, options)
+    by_image = {ids[stem]: files[stem] for stem in files}
+    return LabelMapPredictions(by_image, truth, options, os.fspath(path))
 
 
 def _open_results(content: list[dict], truth, options, where: str) -> CocoPredictions:
+    named = []
     for number, entry in enumerate(content):
-        _check_entry(entry, f"{where}: result {number} (counted from 0)", with_score=True)
+        name = f"{where}: result {number} (counted from 0)"
+        _check_entry(entry, name, with_score=True)
+        if "bbox" in entry and not is_box(entry["bbox"]):
+            raise DatasetError(f"{name} has the bbox {entry['bbox']}: write {MEANINGS['bbox']}.")
+        named.append((name, entry))
     if not content:
         logger.warning(f"{where}: holds no detection, so every object counts as missed.")
     pairing = ImagePairing(truth, where)
     ids = pairing.pair({entry["image_id"] for entry in content}, pairing.by_id)
-    return CocoPredictions(_group(content, ids), truth, options, where, has_scores=True)
+    return CocoPredictions(_group(named, ids), truth, options, where, has_scores=True)
 
 
 def _open_semantic(content, truth, options, where: str, allow_missing) -> SemanticPredictions:
     for number, entry in enumerate(content):
-        _check_entry(entry, f"{where}: mask {number} (counted from 0)", with_score=False)
+        name = f"{where}: mask {number} (counted from 0)"
+        _check_entry(entry, name, with_score=False)
+        for key in ("channel", "file_name"):
+            if not isinstance(entry.get(key, ""), str):
+                raise DatasetError(f"{name} has the {key} {entry[key]!r}, write a text.")
     pairing = ImagePairing(truth, where)
     names = {entry["image_id"]: entry.get("file_name", "") for entry in content}
     ids = pairing.pair(names, lambda image_id: pairing.by_file(names[image_id], image_id))
     pairing.check_complete(ids.values(), allow_missing)
-    masks = {}
-    for image_id, entries in _group(content, ids).items():
-        channels = {entry["channel"]: entry["segmentation"] for entry in entries}
-        if len(channels) < len(entries):
+    masks = defaultdict(dict)
+    for entry in content:
+        image_id, channel = ids[entry["image_id"]], entry["channel"]
+        if channel in masks[image_id]:
             raise DatasetError(f"{where}: repeats a channel of the image {image_id}.")
-        masks[image_id] = list(channels.values())
+        masks[image_id][channel] = entry["segmentation"]
     logger.info(f"{where}: the 4-connected components of its masks count as objects.")
-    return SemanticPredictions(masks, truth, options, where)
+    by_image = {image_id: list(channels.values()) for image_id, channels in masks.items()}
+    return SemanticPredictions(by_image, truth, options, where)
 
 
 def _open_data_set(content: dict, truth, options, where: str, allow_missing) -> CocoPredictions:
@@ -152,21 +162,24 @@ def _open_data_set(content: dict, truth, options, where: str, allow_missing) -> 
         raise DatasetError(
             f"{where}: {scored} of {len(annotations)} annotations have a 'score', give all or none."
         )
+    named = []
     for each in annotations:
-        _check_entry(each, f"{where}: the annotation with id {each['id']}", with_score=scored > 0)
+        name = f"{where}: the annotation with id {each['id']}"
+        _check_entry(each, name, with_score=scored > 0)
+        named.append((name, each))
     pairing = ImagePairing(truth, where)
     names = {image_id: image["file_name"] for image_id, image in coco.imgs.items()}
     ids = pairing.pair(names, lambda image_id: pairing.by_file(names[image_id], image_id))
     pairing.check_complete(ids.values(), allow_missing)
     _check_sizes(coco.imgs, ids, truth, where)
-    return CocoPredictions(_group(annotations, ids), truth, options, where, has_scores=scored > 0)
+    return CocoPredictions(_group(named, ids), truth, options, where, has_scores=scored > 0)
 
 
-def _group(entries: list[dict], ids: dict) -> dict:
-    """Return the entries by the truth's image id."""
+def _group(named: list[tuple], ids: dict) -> dict:
+    """Return pairs of a name and an entry by the truth's image id."""
     by_image = defaultdict(list)
-    for entry in entries:
-        by_image[ids[entry["image_id"]]].append(entry)
+    for name, entry in named:
+        by_image[ids[entry["image_id"]]].append((name, entry))
     return dict(by_image)
 
 
@@ -176,13 +189,13 @@ def _check_entry(entry: dict, name: str, *, with_score: bool) -> None:
     if lacking:
         raise DatasetError(f"{name} has no {', '.join(sorted(lacking))}. Give {_KINDS}.")
     name = f"{name} of image {entry['image_id']}"
-    if not isinstance(entry["image_id"], int | str):
+    if not is_id(entry["image_id"]):
         raise DatasetError(f"{name}: an image_id must be a number or a text.")
     if not entry.get("segmentation"):
         raise DatasetError(
             f"{name} has no segmentation: these measures compare masks, boxes alone do not do."
         )
-    if with_score and not _is_finite(entry["score"]):
+    if with_score and not is_finite(entry["score"]):
         raise DatasetError(
             f"{name} has the score {entry['score']}, which has no rank: write a finite number."
         )
@@ -201,7 +214,3 @@ def _check_sizes(images: dict, ids: dict, truth: Truth, where: str) -> None:
 def _refuse_pictures(path) -> None:
     if Path(path).suffix.lower() in FORMATS:
         raise DatasetError(f"{path}: is one label map, give the folder that it is in.")
-
-
-def _is_finite(value) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value)

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from unet_sharp_det.data.label_maps import to_rle
 from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.evaluation.coco_checks import find_category_fault
 from unet_sharp_det.evaluation.coco_truth import Truth
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
@@ -19,9 +20,11 @@ class Predictions(ABC):
     """The predicted objects of the images of a ground truth.
 
     Attributes:
+        where: the file or folder that they are of, which the errors name.
         has_scores: whether objects have scores, by which they can be ranked.
     """
 
+    where: str
     has_scores: bool
 
     @abstractmethod
@@ -37,7 +40,7 @@ class Predictions(ABC):
 
         Raises:
             UserError: there are no scores.
-            DatasetError: a mask is malformed.
+            DatasetError: a mask is malformed, or a category is none of the ground truth's.
         """
         raise UserError("Predictions without scores have no ranking, which AP and AR are made of.")
 
@@ -47,13 +50,15 @@ class LabelMapPredictions(Predictions):
 
     has_scores = False
 
-    def __init__(self, files: dict, truth: Truth, options: EvaluationOptions):
+    def __init__(self, files: dict, truth: Truth, options: EvaluationOptions, where: str):
         """
         Args:
             files: path of the label map by image id; images without one have no object.
             truth: of the images.
             options: of them ``min_area``.
+            where: see above.
         """
+        self.where = where
         self._files = files
         self._truth = truth
         self._options = options
@@ -80,17 +85,17 @@ class SemanticPredictions(Predictions):
             masks: lists of segmentations, one per channel, by image id.
             truth: of the images.
             options: of them ``min_area``.
-            where: what the errors name.
+            where: see above.
         """
         self._masks = masks
         self._truth = truth
         self._options = options
-        self._where = where
+        self.where = where
 
     def instance_map(self, image_id) -> InstanceMap:
         """Part the masks of an image into components."""
         record = self._truth.record(image_id)
-        where = f"{self._where}: {record.file_name}"
+        where = f"{self.where}: {record.file_name}"
         labels, count = np.zeros(record.shape, np.int32), 0
         for segmentation in self._masks.get(image_id, []):
             mask = InstanceMap.from_segmentations([segmentation], record.shape, where).labels
@@ -118,17 +123,18 @@ class CocoPredictions(Predictions):
     ):
         """
         Args:
-            by_image: lists of COCO results or annotations by image id.
+            by_image: lists of (name, entry) by image id: COCO results or annotations, and what the
+                errors call each.
             truth: of the images.
             options: of them ``score_threshold`` and ``min_area``.
-            where: what the errors name.
+            where: see above.
             has_scores: whether each has a score, a finite number.
         """
         self.has_scores = has_scores
         self._by_image = by_image
         self._truth = truth
         self._options = options
-        self._where = where
+        self.where = where
 
     def instance_map(self, image_id) -> InstanceMap:
         """Paint the masks of an image that have the least score."""
@@ -137,7 +143,7 @@ class CocoPredictions(Predictions):
             self._rles(image_id),
             record.shape,
             self._name(image_id),
-            [entry["score"] for entry in entries] if self.has_scores else None,
+            [entry["score"] for _, entry in entries] if self.has_scores else None,
             score_threshold=self._options.score_threshold,
             min_area=self._options.min_area,
         )
@@ -150,33 +156,32 @@ class CocoPredictions(Predictions):
         for image_id, record in self._truth.records.items():
             rles = self._rles(image_id)
             mask_pixels(rles, record.shape, self._name(image_id))  # Only to raise.
-            for entry, rle in zip(self._by_image.get(image_id, []), rles, strict=True):
+            for (name, entry), rle in zip(self._by_image.get(image_id, []), rles, strict=True):
                 box = entry["bbox"] if "bbox" in entry else mask_util.toBbox(rle).tolist()
                 result = {"image_id": image_id, "score": entry["score"], "bbox": box}
                 if not self._truth.has_categories:
                     result["category_id"] = 1
-                elif "category_id" in entry:
-                    result["category_id"] = entry["category_id"]
+                else:
+                    result["category_id"] = self._category(name, entry)
                 results.append({**result, "segmentation": rle})
         return results
 
+    def _category(self, name: str, entry: dict) -> int | str:
+        if "category_id" not in entry:
+            raise DatasetError(f"{name} has no category_id, which COCO's AP needs.")
+        coco = self._truth.coco
+        fault = find_category_fault(coco, entry["category_id"])
+        if fault and coco.cats:  # Without any it is the ground truth that lacks something.
+            raise DatasetError(f"{name} {fault}")
+        return entry["category_id"]
+
     def _rles(self, image_id) -> list[dict]:
         shape, where = self._truth.record(image_id).shape, self._name(image_id)
-        try:
-            return [
-                to_rle(entry["segmentation"], shape, where)
-                for entry in self._by_image.get(image_id, [])
-            ]
-        except DatasetError:
-            raise
-        except Exception as error:  # pycocotools raises what comes of it.
-            raise DatasetError(
-                f"{where}: has a segmentation that is neither polygons nor an RLE "
-                f"({type(error).__name__}: {error})."
-            ) from error
+        entries = self._by_image.get(image_id, [])
+        return [to_rle(entry["segmentation"], shape, where) for _, entry in entries]
 
     def _name(self, image_id) -> str:
-        return f"{self._where}: {self._truth.record(image_id).file_name}"
+        return f"{self.where}: {self._truth.record(image_id).file_name}"
 
 
 def _empty(truth: Truth, image_id) -> InstanceMap:
