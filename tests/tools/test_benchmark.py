@@ -281,6 +281,7 @@ class TestMeasures:
         "masks to map: pycocotools, one by one",
         "masks to map: ours",
         "matching at ten thresholds: StarDist",
+        "histogram of both maps: ours",
         "matching and all measures: ours",
         "mask AP: pycocotools",
         "mask AP: faster-coco-eval",
@@ -300,10 +301,13 @@ class TestMeasures:
         tool.main(["measures", "--images", "3", "--detections", "9"])
         found = rows(capsys.readouterr().out)
         assert tuple(found) == self.NAMES
-        assert [float(row[1]) for row in found.values()] == [1, 0.5, 1, 0.5, 1, 0.5]
-        naive, ours, _, _, slow, fast = (results[name] for name in self.NAMES)
+        assert [float(row[1]) for row in found.values()] == [1, 0.5, 1, 0.5, 0.25, 1, 0.5]
+        naive, ours, _, histogram, _, slow, fast = (results[name] for name in self.NAMES)
         assert slow == pytest.approx(fast)
         assert matched == [pytest.approx(np.linspace(0.5, 0.95, 10))] * 3
+        shared = [counts.sum() for _, _, counts in histogram]
+        assert np.sign(shared).tolist() == [0, 0, 1]  # without truth, without results, with both
+        assert shared[2] < np.count_nonzero(naive[3])
         for image_id, labels in naive.items():
             assert np.array_equal(labels > 0, ours[image_id] > 0)
             pairs = np.unique(np.stack([labels, ours[image_id]]).reshape(2, -1), axis=1)

@@ -13,12 +13,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..evaluation.instance_maps import InstanceMap
+from ..evaluation.instance_measures import THRESHOLDS
 from ..evaluation.instance_results import InstanceResults
-from ..evaluation.matching import InstanceOverlap
+from ..evaluation.matching import InstanceOverlap, shared_pixels
 from ..evaluation.synthetic import coco_eval_workload
 from .measure import table, take_turns
-
-_IOU_THRESHOLDS = tuple(np.arange(10, 20) / 20)
 
 
 def benchmark_measures(images: int, detections: int, repeats: int) -> str:
@@ -31,7 +30,8 @@ def benchmark_measures(images: int, detections: int, repeats: int) -> str:
     Returns:
         str: a table; in each group of rows the last column is relative to the group's first one.
             StarDist's matching gives TP, FP and FN at ten IoU thresholds, ours all measures, of
-            which those are a part; without StarDist installed its row is left out.
+            which those are a part, and our histogram of shared pixels the IoUs of all pairs;
+            without StarDist installed its row is left out.
     """
     truth, results = coco_eval_workload(images, detections, seed=0)
     shapes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
@@ -42,6 +42,7 @@ def benchmark_measures(images: int, detections: int, repeats: int) -> str:
 
     pred_maps = paint_all(_paint)
     true_maps = {image_id: _paint(true[image_id], shape) for image_id, shape in shapes.items()}
+    pairs = [_as_objects(true, pred_maps[image_id]) for image_id, true in true_maps.items()]
     groups = [
         {
             "masks to map: pycocotools, one by one": lambda: paint_all(paint_naively),
@@ -49,6 +50,7 @@ def benchmark_measures(images: int, detections: int, repeats: int) -> str:
         },
         {
             **_stardist_step(true_maps, pred_maps),
+            "histogram of both maps: ours": lambda: _count_shared(pairs),
             "matching and all measures: ours": lambda: _measure(true_maps, pred_maps),
         },
         {
@@ -117,13 +119,17 @@ def _paint(entries: Sequence[dict], shape: tuple[int, int]) -> np.ndarray:
     return InstanceMap.from_segmentations(masks, shape, where, scores or None).labels
 
 
+def _as_objects(true: np.ndarray, predicted: np.ndarray) -> tuple[InstanceMap, InstanceMap]:
+    return InstanceMap.from_labels(true, "truth"), InstanceMap.from_labels(predicted, "predictions")
+
+
+def _count_shared(pairs: Sequence[tuple[InstanceMap, InstanceMap]]) -> list[tuple]:
+    return [shared_pixels(true, predicted) for true, predicted in pairs]
+
+
 def _measure(true_maps: dict, pred_maps: dict) -> dict:
     overlaps = [
-        InstanceOverlap.count(
-            InstanceMap.from_labels(true, "truth"),
-            InstanceMap.from_labels(pred_maps[image_id], "predictions"),
-            image_id=image_id,
-        )
+        InstanceOverlap.count(*_as_objects(true, pred_maps[image_id]), image_id=image_id)
         for image_id, true in true_maps.items()
     ]
     return InstanceResults(overlaps).metrics
@@ -137,6 +143,6 @@ def _stardist_step(true_maps: dict, pred_maps: dict) -> dict[str, Callable]:
 
     def match():
         for image_id, true in true_maps.items():
-            matching(true, pred_maps[image_id], thresh=_IOU_THRESHOLDS)
+            matching(true, pred_maps[image_id], thresh=THRESHOLDS)
 
     return {"matching at ten thresholds: StarDist": match}
