@@ -70,8 +70,6 @@ def train(cfg: DictConfig, model: torch.nn.Module, resume: bool) -> None:
 
 def build_hooks(cfg: DictConfig, model: torch.nn.Module, checkpointer: SkipCheckpointer) -> list:
     built = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier))]
-    if comm.is_main_process():
-        built.append(hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer))
     built.append(hooks.EvalHook(cfg.train.eval_period, lambda: evaluate(cfg, model)))
     loss = None
     if cfg.train.validation_loss:
@@ -85,6 +83,7 @@ def build_hooks(cfg: DictConfig, model: torch.nn.Module, checkpointer: SkipCheck
         **cfg.train.early_stopping,
     )
     if comm.is_main_process():
+        built.append(hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer))
         writers = default_writers(cfg.train.output_dir, cfg.train.max_iter)
         built.append(hooks.PeriodicWriter(writers, period=cfg.train.log_period))
     return built

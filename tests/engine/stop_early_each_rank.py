@@ -21,6 +21,8 @@ OPTIONS = [
         "9",
         "TEST.EVAL_PERIOD",
         "1",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "1",
         "TEST.BEST_METRIC",
         "validation/total_loss",
     ),

@@ -1,5 +1,6 @@
 """What goes by a metric: the best checkpoint and early stopping, in trainings without a network."""
 
+import contextlib
 import math
 
 import pytest
@@ -29,7 +30,7 @@ class Ends(HookBase):
 
 
 class ScriptedTrainer(TrainerBase):
-    """Trains nothing, and finds the next of given values at each evaluation, every iteration."""
+    """Trains nothing; every iteration finds the next of given values and writes a checkpoint."""
 
     def __init__(self, folder, values, metric="segm/AP", name=None, **options):
         super().__init__()
@@ -43,23 +44,24 @@ class ScriptedTrainer(TrainerBase):
             [
                 hooks.EvalHook(1, lambda: {task: {name: self.values[self.steps - 1]}}),
                 *build_validation_hooks(1, self.checkpointer, metric, **options),
+                hooks.PeriodicCheckpointer(self.checkpointer, 1),
                 self.ends,
             ]
         )
 
     def run_step(self):
+        if self.iter == self.killed_at:
+            raise KeyboardInterrupt
         self.steps = self.iter + 1
 
-    def run(self, until=None, resume=False):
+    def run(self, resume=False, killed_at=None):
+        self.killed_at = killed_at
         self.checkpointer.resume_or_load("", resume=resume)
         start = self.iter + 1 if resume else 0
-        with end_at_early_stop():
-            self.train(start, until or len(self.values))
+        killed = contextlib.nullcontext() if killed_at is None else pytest.raises(KeyboardInterrupt)
+        with end_at_early_stop(), killed:
+            self.train(start, len(self.values))
         return self
-
-    def save_as_of_last_iteration(self):
-        self.iter -= 1
-        self.checkpointer.save("model_last", iteration=self.iter)
 
 
 def iteration_of(folder, name):
@@ -84,18 +86,17 @@ def test_best_is_largest_and_of_losses_and_errors_smallest(tmp_path, metric, bes
 
 
 def test_best_is_remembered_over_a_resume(tmp_path):
-    first = ScriptedTrainer(tmp_path, [3.0, 1.0, 2.0, 4.0]).run(until=2)
-    first.save_as_of_last_iteration()
-    ScriptedTrainer(tmp_path, first.values).run(until=3, resume=True)
+    values = [3.0, 1.0, 2.0, 4.0]
+    ScriptedTrainer(tmp_path, values).run(killed_at=2)
+    ScriptedTrainer(tmp_path, values).run(resume=True, killed_at=3)
     assert iteration_of(tmp_path, "model_best") == 0
-    ScriptedTrainer(tmp_path, first.values).run(until=4, resume=True)
+    ScriptedTrainer(tmp_path, values).run(resume=True)
     assert iteration_of(tmp_path, "model_best") == 4  # After the last one.
 
 
 def test_another_metric_on_resume_starts_anew(tmp_path):
     options = {"patience": 2}
-    first = ScriptedTrainer(tmp_path, [3.0, 2.0, 1.0], **options).run(until=2)
-    first.save_as_of_last_iteration()
+    ScriptedTrainer(tmp_path, [3.0, 2.0, 1.0], **options).run(killed_at=2)
     values = [0.0, 0.0, 4.0, 5.0, 6.0, 7.0]
     second = ScriptedTrainer(tmp_path, values, "validation/total_loss", **options)
     second.run(resume=True)
@@ -148,18 +149,27 @@ def test_stops_after_two_evaluations_without_improvement(
     assert "Traceback" not in caplog.text
     if stopped is None:
         assert trainer.iter == len(values)
-        assert not (tmp_path / "model_final.pth").exists()
+        assert iteration_of(tmp_path, "model_final") == len(values) - 1
+        assert "Stopped early" not in caplog.text
     else:
         assert trainer.iter == stopped
         assert iteration_of(tmp_path, "model_final") == stopped
         assert f"Stopped early at iteration {stopped}" in caplog.text
 
 
-def test_a_resumed_run_goes_on_counting(tmp_path):
-    values = [5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-    first = ScriptedTrainer(tmp_path, values, patience=3).run(until=3)
-    first.save_as_of_last_iteration()
-    assert ScriptedTrainer(tmp_path, values, patience=3).run(resume=True).iter == 4
+@pytest.mark.parametrize("killed_at", [None, 1, 2, 3, 4])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, killed_at):
+    """The checkpoint of an iteration knows what was evaluated at that iteration."""
+    values = [0.50, 0.60, 0.55, 0.40, 0.30, 0.20, 0.70]
+    trainer = ScriptedTrainer(tmp_path, values, patience=3).run(killed_at=killed_at)
+    if killed_at is not None:
+        trainer = ScriptedTrainer(tmp_path, values, patience=3).run(resume=True)
+    assert trainer.iter == 4
+    assert iteration_of(tmp_path, "model_best") == 1
+    assert iteration_of(tmp_path, "model_final") == 4
+    state = trainer.state_dict()["hooks"]["EarlyStopping"]
+    assert torch.load(tmp_path / "model_final.pth")["trainer"]["hooks"]["EarlyStopping"] == state
+    assert (state["best_value"], state["evaluations_since"]) == (0.60, 3)
 
 
 def test_a_run_that_had_stopped_says_so(tmp_path, caplog):

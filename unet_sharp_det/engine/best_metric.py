@@ -64,7 +64,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
     """Keep ``model_best.pth``, of the best metric so far, and remember that metric over a resume.
 
     Losses, errors and the like (:func:`lower_is_better`) are best when smallest, all else when
-    largest; NaN and infinity never are. For the main process, after the hooks that evaluate.
+    largest; NaN and infinity never are. For the main process, after the hooks that evaluate and
+    before the periodic checkpointer, which saves what this one remembers.
     """
 
     def __init__(self, eval_period: int, checkpointer: Checkpointer, metric: str):

@@ -37,7 +37,7 @@ class EarlyStopping(HookBase):
     improvement. All workers stop after the same iteration, with ``model_final.pth`` written. The
     state is part of the checkpoints: a resumed run goes on counting, and one that had stopped
     stops at once, unless ``patience`` was raised. To be registered on every worker, after the
-    hooks that evaluate.
+    hooks that evaluate and before the periodic checkpointer, which at a stop writes nothing more.
     """
 
     def __init__(

@@ -21,7 +21,10 @@ def build_validation_hooks(
     patience: int = 0,
     min_delta: float = 0.0,
 ) -> list[HookBase]:
-    """Build this worker's hooks that follow the evaluation and come before the writers.
+    """Build this worker's hooks that follow the evaluation.
+
+    The periodic checkpointer comes after them, so that its files hold what they made of the
+    evaluation; then the writers.
 
     Args:
         eval_period: iterations between evaluations; 0: only at the end.

@@ -6,7 +6,7 @@ import weakref
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.modeling import build_model
 from detectron2.solver import build_optimizer
@@ -68,14 +68,20 @@ class NucleiTrainer(DefaultTrainer):
             return super().train()
 
     def build_hooks(self) -> list:
-        hooks = super().build_hooks()
+        """detectron2's hooks with those of the validation, and the periodic checkpoints after them.
+
+        A checkpoint holds the state of the hooks. Written before the evaluation, as detectron2
+        does, it would make a resumed run forget that evaluation.
+        """
+        built = super().build_hooks()
+        last = (hooks.PeriodicCheckpointer, hooks.PeriodicWriter)
+        at_end = [hook for hook in built if isinstance(hook, last)]
+        built = [hook for hook in built if not isinstance(hook, last)]
         if self.cfg.DATASETS.TEST:
-            # Before the writers, which detectron2 puts last, on the main process.
-            place = len(hooks) - comm.is_main_process()
-            hooks[place:place] = self._build_validation_hooks()
+            built += self._build_validation_hooks()
         elif self.cfg.TEST.EARLY_STOPPING.PATIENCE:
             raise ConfigError("TEST.EARLY_STOPPING.PATIENCE needs DATASETS.TEST, which is empty.")
-        return hooks
+        return built + at_end
 
     def _build_validation_hooks(self) -> list:
         cfg = self.cfg
