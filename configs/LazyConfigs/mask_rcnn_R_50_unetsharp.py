@@ -8,6 +8,7 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data import transforms as T
+from detectron2.evaluation import DatasetEvaluators
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import CosineParamScheduler
 from omegaconf import OmegaConf
@@ -15,7 +16,7 @@ from omegaconf import OmegaConf
 from unet_sharp_det import SkipFPN
 from unet_sharp_det.data import NucleiDatasetMapper, RandomColor, RandomRotate90
 from unet_sharp_det.data.scale import RandomScaledCrop, ScaleBy
-from unet_sharp_det.evaluation import NucleiCOCOEvaluator
+from unet_sharp_det.evaluation import EvaluationOptions, InstanceEvaluator, NucleiCOCOEvaluator
 
 model = model_zoo.get_config("common/models/mask_rcnn_fpn.py").model
 model.backbone._target_ = SkipFPN
@@ -68,12 +69,22 @@ dataloader.validation = L(build_detection_test_loader)(
     ),
     num_workers="${..test.num_workers}",
 )
-dataloader.evaluator = L(NucleiCOCOEvaluator)(
-    dataset_name="${..test.dataset.names}",
-    tasks=("bbox", "segm"),
-    max_dets_per_image=500,
-    area_sides=(14, 22),
-    output_dir="${train.output_dir}/inference",
+options = EvaluationOptions(max_dets=500, area_sides=(14, 22))
+dataloader.evaluator = L(DatasetEvaluators)(
+    evaluators=[
+        L(NucleiCOCOEvaluator)(
+            dataset_name="${dataloader.test.dataset.names}",
+            tasks=("bbox", "segm"),
+            max_dets_per_image=options.max_dets,
+            area_sides=options.area_sides,
+            output_dir="${train.output_dir}/inference",
+        ),
+        L(InstanceEvaluator)(
+            dataset_name="${dataloader.test.dataset.names}",
+            options=options,
+            output_dir="${train.output_dir}/inference",
+        ),
+    ]
 )
 
 optimizer = model_zoo.get_config("common/optim.py").SGD

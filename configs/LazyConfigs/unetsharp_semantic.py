@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from unet_sharp_det import UNetSharpHead
 from unet_sharp_det.data import NucleiDatasetMapper, RandomColor, RandomRotate90, StretchContrast
 from unet_sharp_det.data.scale import RandomScaledCrop, ScaleBy
-from unet_sharp_det.evaluation import SemanticEvaluator
+from unet_sharp_det.evaluation import EvaluationOptions, SemanticEvaluator
 from unet_sharp_det.modeling import HybridLoss, SkipDecoder, UNetEncoder
 from unet_sharp_det.semantic_labels import SemanticLabels
 
@@ -86,6 +86,7 @@ dataloader.validation = L(build_detection_test_loader)(
 dataloader.evaluator = L(SemanticEvaluator)(
     dataset_name="${..test.dataset.names}",
     labels="${model.sem_seg_head.labels}",
+    options=EvaluationOptions(),
     output_dir="${train.output_dir}/inference",
 )
 

@@ -13,6 +13,7 @@ from stop_early_each_rank import config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_sharp_det.engine import NucleiTrainer, ValidationLoss, load_lazy_cfg
+from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 LAZY = "configs/LazyConfigs/unetsharp_semantic.py"
@@ -23,6 +24,12 @@ def validation_losses(folder):
     """By iteration, those of metrics.json."""
     lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())
     return {line["iteration"]: line[LOSS] for line in lines if LOSS in line}
+
+
+def assert_first_checkpoint_knows_first_evaluation(folder):
+    hooks = torch.load(folder / "model_0000000.pth")["trainer"]["hooks"]
+    assert hooks["EarlyStopping"]["best_iter"] == 0
+    assert hooks["BestCheckpointer"]["best_iter"] == 0
 
 
 def test_two_processes_stop_together_with_the_loss_of_one(
@@ -38,6 +45,7 @@ def test_two_processes_stop_together_with_the_loss_of_one(
         assert json.loads((tmp_path / f"rank{rank}.json").read_text()) == {"iteration": 1}
     assert (tmp_path / "model_best.pth").is_file()
     assert torch.load(tmp_path / "model_final.pth")["iteration"] == 1
+    assert_first_checkpoint_knows_first_evaluation(tmp_path)
 
     found = validation_losses(tmp_path)
     events = EventAccumulator(str(tmp_path)).Reload()
@@ -67,6 +75,7 @@ def test_a_lazy_config_stops_and_stays_stopped(repository, register_part, tmp_pa
         "train.amp.enabled=False",
         "train.max_iter=5",
         "train.eval_period=1",
+        "train.checkpointer.period=1",
         f"train.best_metric={LOSS}",
         "train.early_stopping.patience=1",
         "train.early_stopping.min_delta=1000.0",
@@ -89,3 +98,7 @@ def test_a_lazy_config_stops_and_stays_stopped(repository, register_part, tmp_pa
         assert "Exception" not in caplog.text
         assert list(validation_losses(tmp_path)) == [1]
         assert torch.load(tmp_path / "model_final.pth")["iteration"] == 1
+    assert_first_checkpoint_knows_first_evaluation(tmp_path)
+    record = EvaluationRecord.read(tmp_path / "inference")
+    assert record.dataset == name
+    assert record.options == EvaluationOptions()
