@@ -25,9 +25,11 @@ class ValidationLoss:
     """The losses of a model on annotated images, as the mean over all images of all workers.
 
     It is deterministic: the anchors and proposals that a detector samples are drawn with the same
-    seed for every image. Norm layers use their running statistics and dropout is off, as at
-    inference; afterwards the model and the random numbers are as if nothing had happened. Images
-    without objects count; a data set without any annotation is left out with a warning.
+    seed for every image. Norm layers, and all modules without children, such as dropout, compute
+    as at inference. Other modules stay in training mode, with what they drop themselves
+    (``nn.MultiheadAttention``). Afterwards the model and the random numbers are as if nothing had
+    happened, but for tensors that a module other than a norm changes in place. Images without
+    objects count; a data set without any annotation is left out with a warning.
 
     Values are comparable over the iterations of a run. With training losses they are but in part:
     those had dropout, and RetinaNet's are over a running number of positive anchors *per batch*.
@@ -155,17 +157,20 @@ def forked_rng(device: torch.device):
 
 @contextlib.contextmanager
 def unchanged(model: nn.Module):
-    """Put back the attributes of all modules at the end: modes, and what they count as they run.
+    """Put back the attributes and buffers of all modules at the end: modes, and what they count.
 
     RetinaNet, for one, averages its number of positive anchors over the calls in training mode.
+    What a module assigned is undone; what it changed in place is not.
     """
-    saved = [(module, dict(vars(module))) for module in model.modules()]
+    saved = [(module, dict(vars(module)), dict(module._buffers)) for module in model.modules()]
     try:
         yield
     finally:
-        for module, attributes in saved:
+        for module, attributes, buffers in saved:
             vars(module).clear()
             vars(module).update(attributes)
+            module._buffers.clear()
+            module._buffers.update(buffers)
 
 
 @contextlib.contextmanager
