@@ -15,6 +15,7 @@ from unet_sharp_det.evaluation.coco_checks import is_finite
 from unet_sharp_det.files import write_json
 
 RECORD_FILE = "evaluation.json"
+_TYPES = {"dataset": str, "truth": str, "images": str | None, "allow_missing": bool}
 _LARGEST_TOLERANCE = 100  # The disk that boundaries are dilated by has its square of pixels.
 
 
@@ -125,10 +126,9 @@ class EvaluationRecord:
             options["area_sides"] = tuple(options["area_sides"])
             content["predictions"] = str(Path(folder) / content["predictions"])
             record = cls(**content, options=EvaluationOptions(**options))
-            for entry in dataclasses.fields(record):
-                value = getattr(record, entry.name)
-                if not isinstance(value, entry.type):
-                    raise TypeError(f"{entry.name} cannot be {value!r}")
+            for name, kind in _TYPES.items():
+                if not isinstance(getattr(record, name), kind):
+                    raise TypeError(f"{name} cannot be {getattr(record, name)!r}")
             return record
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{path}: is no record of an evaluation ({error}).") from error
