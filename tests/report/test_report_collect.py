@@ -107,12 +107,24 @@ class TestRuns:
         with pytest.raises(UserError, match="a, a are not all different"):
             collect_runs(runs, ["a", "a"])
 
+    def test_a_run_given_twice(self, runs, monkeypatch):
+        monkeypatch.chdir(runs[0].parent)
+        for twice in ([runs[0], runs[0]], [runs[0], runs[1], "first"]):
+            with pytest.raises(UserError, match="The run .*first is given twice. Give each.*lab"):
+                collect_runs(twice)
+        assert [run.label for run in collect_runs(["first", "first"], ["a", "b"])] == ["a", "b"]
+
     def test_predictions_without_scores(self, runs, copied, converted_sample):
         truth = converted_sample / "annotations" / "dsb2018_val.json"
         change_record(copied, predictions=str(truth))
         perfect = RunReport.read(copied, "x")
         assert perfect.coco == {}
         assert perfect.results.metrics["instances"]["DSB_score"] == 100
+
+
+def metrics_with(value):
+    results = {"instances": {"DSB_score": value}}
+    return json.dumps({"objects": 1, "predicted_objects": 1, "results": results})
 
 
 class TestErrors:
@@ -146,9 +158,10 @@ class TestErrors:
         with pytest.raises(UserError, match="has predicted_objects .* changed since the eval"):
             RunReport.read(copied, "x")
         path = copied / "inference" / "instance_metrics.json"
-        path.write_text("{}")
-        with pytest.raises(UserError, match=r"instance_metrics.json: is malformed"):
-            RunReport.read(copied, "x")
+        for content in ("{}", metrics_with("4.5"), metrics_with([]), metrics_with(10**400)):
+            path.write_text(content)
+            with pytest.raises(UserError, match=r"instance_metrics.json: is malformed"):
+                RunReport.read(copied, "x")
 
     def test_other_images(self, runs, copied, tmp_path):
         def drop_an_image(content):
@@ -195,6 +208,33 @@ class TestTraining:
         with pytest.raises(UserError, match=r"metrics.json, line 1: is no line of a training's"):
             read_curves(path)
 
+    @pytest.mark.parametrize("iteration", ["null", '"7"', "[7]", "true", "NaN", "7.5", "1" * 400])
+    def test_a_line_without_a_usable_iteration_is_left_out(self, tmp_path, caplog, iteration):
+        path = tmp_path / "metrics.json"
+        bad = f'{{"iteration": {iteration}, "lr": 9}}'
+        huge = f'{{"iteration": 20, "lr": {10**400}}}'
+        path.write_text("\n".join([LINES[0], bad, LINES[1], huge]))
+        assert read_curves(path)["lr"][1].tolist() == [1, 2]
+        assert "metrics.json, line 2: is left out, its iteration is no whole" in caplog.text
+
+    @pytest.mark.parametrize(
+        "dataset, name, expected",
+        [
+            ("d", "d/segm/AP", "segm/AP"),
+            ("d", "validation/d/total_loss", "validation/total_loss"),
+            ("d", "other/segm/AP", "other/segm/AP"),
+            ("n", "validation/total_loss", "validation/total_loss"),
+            ("n", "validation/n/total_loss", "validation/total_loss"),
+            ("segm", "segm/AP", "segm/AP"),
+            ("segm", "segm/segm/AP", "segm/AP"),
+            ("validation", "validation/total_loss", "validation/total_loss"),
+            ("instances", "d/instances/PQ", "d/instances/PQ"),
+        ],
+    )
+    def test_the_data_set_is_cut_off_as_a_whole(self, tmp_path, dataset, name, expected):
+        (tmp_path / "metrics.json").write_text(json.dumps({"iteration": 1, name: 2}))
+        assert list(read_curves(tmp_path / "metrics.json", dataset)) == [expected]
+
     def test_a_folder_without_anything(self, tmp_path):
         assert Training.read(tmp_path, "d") == Training({}, "", {})
 
@@ -211,6 +251,14 @@ class TestTraining:
             ("E", ["not there", "x", "?", "?"]),
         ]
         assert config_differences(configs[2:]) == []
+
+    @pytest.mark.parametrize(
+        "value",
+        ["2020-13-45", "!!bool x", "!!int ''", "!!timestamp x", "&x {b: *x}", f"1{200 * ':00'}.5"],
+    )
+    def test_a_config_that_cannot_be_read(self, value):
+        configs = [f"A: {value}", "A: 1", "A: 2"]
+        assert config_differences(configs) == [("A", ["?", "1", "2"])]
 
     def test_fingerprint(self, tmp_path):
         (tmp_path / "f").write_bytes(b"abc")

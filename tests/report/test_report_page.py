@@ -35,7 +35,7 @@ def page_of_one(runs, converted_sample, tmp_path_factory):
     record = EvaluationRecord.read(runs[0] / "inference")
     replace(record, predictions=truth, images=str(folder)).write(folder)
     output = folder / "new" / "one.html"
-    write_report([folder], output, worst=1, title="A title", **SIZES)
+    write_report([folder], output, worst=2, title="A title", **SIZES)
     return output
 
 
@@ -93,6 +93,22 @@ def test_one_run_without_scores_images_and_training(open_report, page_of_one):
     assert "the image's file is not there, so the ground is gray" in text
     assert "No run has training curves" in text
     assert "Differences between runs" not in text
+    lefts = "new Set([...document.querySelectorAll('.image')].map(e => Math.round(e.offsetLeft)))"
+    assert opened.page.evaluate(f"{lefts}.size") == 1
+    opened.page.set_viewport_size({"width": 900, "height": 800})
+    assert opened.page.evaluate(f"{lefts}.size") == 2
+
+
+def test_names_of_measures_say_what_is_pooled(page_of_one):
+    text = page_of_one.read_text(encoding="utf-8")
+    sections = dict(re.findall(r'(?s)<section id="([\w-]+)">(.*?)</section>', text))
+    heads = re.findall(r'title="([^"]*)"><code>(.*?)</code>', sections["by-look"])
+    assert {"precision_50_pooled", "PQ_image_mean"} <= {name for _, name in heads}
+    for definition, name in heads:
+        by_name = name.endswith(("_pooled", "_image_mean"))
+        assert by_name or definition.startswith("mean over images"), name
+    del sections["by-size"]  # says so in its note
+    assert not re.search(r"<code>(precision|recall)_50</code>", "".join(sections.values()))
 
 
 def test_a_figure_cannot_end_its_script():
@@ -143,7 +159,25 @@ class TestTool:
         (broken / "inference" / "coco_instances_results.json").write_text("[")
         with pytest.raises(UserError, match=r"coco_instances_results.json: is not JSON"):
             tool.main([str(broken), "--output", str(output)])
-        with pytest.raises(UserError, match="--samples must be 1 or more, not 0"):
-            tool.main([str(runs[0]), "--samples", "0"])
+        for option, least in {"--samples": 1, "--ap-samples": 1, "--worst": 0}.items():
+            with pytest.raises(
+                UserError, match=f"{option} must be {least} or more, not {least - 1}"
+            ):
+                tool.main([str(runs[0]), option, str(least - 1), "--output", str(output)])
         assert output.read_text() == "former"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "r.html"]
+
+    @pytest.mark.parametrize(
+        "output, message",
+        [
+            ("d", r"d is a folder, give a file.*d/report.html"),
+            ("f/r.html", "lies below .*/f, which"),
+        ],
+    )
+    def test_an_output_that_cannot_be_written_is_told_before_the_work(
+        self, tool, tmp_path, output, message
+    ):
+        (tmp_path / "d").mkdir()
+        (tmp_path / "f").write_text("former")
+        with pytest.raises(UserError, match=f"--output: .*{message}"):
+            tool.main([str(tmp_path / "no such run"), "--output", str(tmp_path / output)])

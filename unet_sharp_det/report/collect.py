@@ -147,7 +147,7 @@ def collect_runs(
 
     Raises:
         UserError: a run cannot be read, the runs are not of the same images and objects, or there
-            are not as many labels as runs, or equal ones.
+            are not as many labels as runs, or equal ones, or a run is given twice without labels.
     """
     if labels and len(labels) != len(runs):
         raise UserError(f"--labels: {len(labels)} labels for {len(runs)} runs, give one for each.")
@@ -155,7 +155,7 @@ def collect_runs(
     if len(set(names)) < len(names):
         if labels:
             raise UserError(f"--labels: {', '.join(names)} are not all different.")
-        names = [str(run) for run in runs]
+        names = _different_paths(runs)
     first = RunReport.read(runs[0], names[0], dataset)
     others = [
         RunReport.read(run, name, dataset, first.record.options)
@@ -205,6 +205,16 @@ def looks_of(runs: Sequence[RunReport]) -> list[str | None]:
     return looks
 
 
+def _different_paths(runs: Sequence) -> list[str]:
+    folders = [Path(run).resolve() for run in runs]
+    for run, folder in zip(runs, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise UserError(
+                f"The run {run} is given twice. Give each run once, or --labels to tell them apart."
+            )
+    return [str(run) for run in runs]
+
+
 def _check_files(folder: Path, record: EvaluationRecord) -> None:
     for what, path in (("ground truth", record.truth), ("predictions", record.predictions)):
         if not Path(path).exists():
@@ -221,15 +231,14 @@ def _check_unchanged(folder: Path, record: EvaluationRecord, results: InstanceRe
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
         before = {
-            "objects": written["objects"],
-            "predicted_objects": written["predicted_objects"],
+            **{name: _number(name, written[name]) for name in ("objects", "predicted_objects")},
             **{
-                name: math.nan if value is None else value
+                name: _number(name, value)
                 for task in written["results"].values()
                 for name, value in task.items()
             },
         }
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: is malformed ({error}). {_remedy(folder)}") from error
     now = dict(zip(("objects", "predicted_objects"), results.object_counts, strict=True))
     for values in results.metrics.values():
@@ -241,6 +250,14 @@ def _check_unchanged(folder: Path, record: EvaluationRecord, results: InstanceRe
                 f"{path} has {name} {was:g}, but its files now give {value:g}: {record.truth} or "
                 f"{record.predictions} changed since the evaluation. {_remedy(folder)}"
             )
+
+
+def _number(name: str, value) -> float:
+    if value is None:
+        return math.nan
+    if not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}, no number")
+    return float(value)
 
 
 def _check_same_images(base: RunReport, other: RunReport) -> None:

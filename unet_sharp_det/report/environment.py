@@ -23,6 +23,17 @@ _PACKAGES = (
     "jinja2",
 )
 
+# Beside its own error PyYAML lets through what a value raises that is none of its kind, such as
+# the date 2020-13-45; the last one is of a mapping that holds itself.
+_UNREADABLE = (
+    yaml.YAMLError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
 
 def report_environment() -> dict[str, str]:
     """Return ``{what: version}`` of this machine, without its name."""
@@ -45,8 +56,8 @@ def config_differences(configs: list[str]) -> list[tuple[str, list[str]]]:
     """Return (key, its value in each config) of the keys that are not the same in all.
 
     Args:
-        configs: YAML texts; one that is empty, or holds Python objects as LazyConfigs do, has "?"
-            for every value.
+        configs: YAML texts; one that is empty, cannot be read, or holds Python objects as
+            LazyConfigs do, has "?" for every value.
     """
     flat = [_flatten(config) for config in configs]
     if sum(found is not None for found in flat) < 2:
@@ -67,9 +78,9 @@ def fingerprint(path) -> str:
 def _flatten(config: str) -> dict[str, str] | None:
     try:
         content = yaml.safe_load(config)
-    except yaml.YAMLError:
+        return dict(_leaves(content, "")) if isinstance(content, dict) else None
+    except _UNREADABLE:
         return None
-    return dict(_leaves(content, "")) if isinstance(content, dict) else None
 
 
 def _leaves(node, prefix: str):

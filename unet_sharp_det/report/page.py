@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -73,13 +74,16 @@ def write_report(
         list[RunReport]: what was read of the runs.
 
     Raises:
-        UserError: see ``collect_runs``; or ``worst`` or ``samples`` is too small.
+        UserError: see ``collect_runs``; or ``output`` cannot be a file; or ``worst``, ``samples``
+            or ``ap_samples`` is too small.
     """
-    for name, value, least in (("worst", worst, 0), ("samples", samples, 1)):
-        if value < least:
-            raise ConfigError(f"--{name} must be {least} or more, not {value}.")
+    _check_output(output)
+    least = {"--worst": (worst, 0), "--samples": (samples, 1), "--ap-samples": (ap_samples, 1)}
+    for option, (value, lowest) in least.items():
+        if value < lowest:
+            raise ConfigError(f"{option} must be {lowest} or more, not {value}.")
     found = collect_runs(runs, labels, dataset)
-    write_text(output, render(found, worst, samples, min(samples, max(ap_samples, 1)), title))
+    write_text(output, render(found, worst, samples, min(samples, ap_samples), title))
     return found
 
 
@@ -133,6 +137,18 @@ def render(
         script=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),
     )
+
+
+def _check_output(output) -> None:
+    if os.path.isdir(output):
+        raise ConfigError(
+            f"--output: {output} is a folder, give a file, e.g. {Path(output) / 'report.html'}."
+        )
+    for folder in Path(output).parents:
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise ConfigError(
+                f"--output: {output} lies below {folder}, which is a file, not a folder."
+            )
 
 
 def _interval_note(images: int, samples: int) -> str:

@@ -1,8 +1,9 @@
 """What a training left behind: curves, config, and the environment that it ran in."""
 
 import json
-import math
+import logging
 import re
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ _FACTS = (
 )
 _FACT = re.compile(rf"^({'|'.join(map(re.escape, _FACTS))}) {{2,}}(.+?)(?: @.*)?$", re.MULTILINE)
 _ENVIRONMENT = re.compile(r"Environment info:\n-+  -+\n(.*?)\n-+  -+\n", re.DOTALL)
+_LARGEST_ITERATION = 2**53  # that the page's JavaScript can count to
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,15 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
     """Read detectron2's metrics.json, a JSON object per line; see ``Training.curves``.
 
     A resumed training repeats iterations: the last value counts. A last line that is cut off, as a
-    killed training leaves it, is left out.
+    killed training leaves it, is left out, and so, with a warning, is a line whose iteration is no
+    whole number.
+
+    Args:
+        path: of the file; without one there are no curves.
+        dataset: see :meth:`Training.read`.
 
     Raises:
-        UserError: another line is malformed.
+        UserError: a line, not the last, is no JSON object with an iteration.
     """
     series = defaultdict(dict)
     lines = _text(path).splitlines()
@@ -93,9 +102,12 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
                 f"{path}, line {number}: is no line of a training's log ({error}). Delete the "
                 "line, or move the file away: the report is then without curves."
             ) from error
+        if type(iteration) is not int or not 0 <= iteration <= _LARGEST_ITERATION:
+            logger.warning(f"{path}, line {number}: is left out, its iteration is no whole number.")
+            continue
         for name, value in entry.items():
-            if isinstance(value, int | float) and math.isfinite(value):
-                series[name.replace(f"{dataset}/", "") if dataset else name][iteration] = value
+            if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
+                series[_without_dataset(name, dataset)][iteration] = value
     return {
         name: (np.array(sorted(values)), np.array([values[x] for x in sorted(values)], float))
         for name, values in sorted(series.items())
@@ -106,6 +118,18 @@ def read_environment(log: str) -> dict[str, str]:
     """Return the versions in the last "Environment info" of detectron2's log, without paths."""
     tables = _ENVIRONMENT.findall(log)
     return dict(_FACT.findall(tables[-1])) if tables else {}
+
+
+def _without_dataset(name: str, dataset: str) -> str:
+    """Return "segm/AP" of "<dataset>/segm/AP", and "validation/x" of "validation/<dataset>/x".
+
+    Data sets may be called as tasks are: "segm/AP" is that of masks, whatever the data set.
+    """
+    for start in ("", "validation/"):
+        rest = name.removeprefix(f"{start}{dataset}/")
+        if rest != name and (start or "/" in rest):
+            return start + rest
+    return name
 
 
 def _text(path) -> str:
