@@ -46,6 +46,7 @@ def test_the_error_of_a_config_names_its_keys():
     [
         ({"truth": None}, {}),
         ({"images": 5}, {}),
+        ({"suffix": 5}, {}),
         ({"predictions": 5}, {}),
         ({"allow_missing": "no"}, {}),
         ({}, {"max_dets": "9"}),

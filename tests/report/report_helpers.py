@@ -70,7 +70,7 @@ def make_run(folder, data, seed, rate, options=None):
         str(truth_file),
         "coco_instances_results.json",
         str(data),
-        options or EvaluationOptions(),
+        options=options or EvaluationOptions(),
     ).write(inference)
     lines = [
         {"iteration": i, "total_loss": 2 / (1 + i), "loss_mask": 1 / (1 + i), "lr": 1e-3}

@@ -15,7 +15,14 @@ from unet_sharp_det.evaluation.coco_checks import is_finite
 from unet_sharp_det.files import write_json
 
 RECORD_FILE = "evaluation.json"
-_TYPES = {"dataset": str, "truth": str, "images": str | None, "allow_missing": bool}
+_TYPES = {
+    "dataset": str,
+    "truth": str,
+    "images": str | None,
+    "suffix": str | None,
+    "truth_suffix": str | None,
+    "allow_missing": bool,
+}
 _LARGEST_TOLERANCE = 100  # The disk that boundaries are dilated by has its square of pixels.
 
 

@@ -7,9 +7,9 @@ from tqdm import tqdm
 
 from unet_sharp_det.evaluation.coco_ap import CocoResult
 from unet_sharp_det.evaluation.measure_table import MeasureTable, interval
+from unet_sharp_det.evaluation.prediction_files import SECONDS_BEFORE_A_BAR
 
 _NONE = float("nan")
-_SECONDS_BEFORE_A_BAR = 3
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Estimates:
             prefix: of the names.
         """
         samples = [np.repeat(rows, counts) for counts in _of_several_images(weights)]
-        delay = _SECONDS_BEFORE_A_BAR
+        delay = SECONDS_BEFORE_A_BAR
         bar = tqdm(samples, f"intervals of {prefix}AP", unit="sample", delay=delay, disable=None)
         drawn = result.bootstrap(bar)
         return cls(
