@@ -248,7 +248,8 @@ def _check_unchanged(folder: Path, record: EvaluationRecord, results: InstanceRe
         if not math.isclose(was, value, abs_tol=_TOLERANCE) and not math.isnan(was + value):
             raise UserError(
                 f"{path} has {name} {was:g}, but its files now give {value:g}: {record.truth} or "
-                f"{record.predictions} changed since the evaluation. {_remedy(folder)}"
+                f"{record.predictions} changed since the evaluation, or another version of this "
+                f"package made it. {_remedy(folder)}"
             )
 
 
