@@ -66,7 +66,7 @@ class LabelMapPredictions(Predictions):
     def instance_map(self, image_id) -> InstanceMap:
         """Read the label map of an image."""
         if image_id not in self._files:
-            return _empty(self._truth, image_id)
+            return InstanceMap.empty(self._truth.record(image_id).shape)
         path, min_area = self._files[image_id], self._options.min_area
         return InstanceMap.from_labels(read_labels(path), str(path), min_area=min_area)
 
@@ -182,7 +182,3 @@ class CocoPredictions(Predictions):
 
     def _name(self, image_id) -> str:
         return f"{self.where}: {self._truth.record(image_id).file_name}"
-
-
-def _empty(truth: Truth, image_id) -> InstanceMap:
-    return InstanceMap(np.zeros(truth.record(image_id).shape, np.int32), np.zeros(0))
