@@ -1,6 +1,8 @@
-# `make` lists the targets. VENV is the virtual environment, PYTHON the interpreter to make it from.
+# `make` lists the targets. VENV is the virtual environment, PYTHON the interpreter to make it from,
+# JOBS the number of processes that run the tests.
 VENV ?= .venv
 PYTHON ?=
+JOBS ?= 2
 DEMO ?= output/demo
 
 PY := $(VENV)/bin/python
@@ -10,14 +12,14 @@ CONFIG := configs/DSB2018-InstanceSegmentation/compact/demo.yaml
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@echo "Targets (settings: VENV=$(VENV) DEMO=$(DEMO) PYTHON=python3):"
+	@echo "Targets (settings: VENV=$(VENV) DEMO=$(DEMO) JOBS=$(JOBS) PYTHON=python3):"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
 
 setup: ## make or update the virtual environment; at once if nothing is to do
 	@PYTHON="$(PYTHON)" bash tools/setup_env.sh "$(VENV)"
 
 test: setup ## run the tests
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
 
 demo: setup ## convert the sample data, train a small model, print its AP, draw what it finds, write a report
 	@if [ -e "$(DEMO)" ] && [ ! -e "$(DEMO)/.demo" ]; then \
