@@ -129,16 +129,6 @@ class SparseInstances:
         """int64 (N,), in pixels."""
         return np.array([np.count_nonzero(mask) for mask in self.masks], np.int64)
 
-    def overlapping_boxes(self) -> np.ndarray:
-        """Return int64 (P, 2): the pairs i < j whose boxes share pixels."""
-        if len(self) < 2:
-            return np.zeros((0, 2), np.int64)
-        shrunk = self.boxes + np.array([0.25, 0.25, -0.25, -0.25])  # touching is not sharing
-        rectangles = rectangle(*shrunk.T)
-        first, second = STRtree(rectangles).query(rectangles)
-        pairs = np.stack([first, second], axis=1)[first < second]
-        return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-
     def shared(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the masks i and j, bool views, in the rectangle that both boxes cover."""
         x0, y0 = np.maximum(self.boxes[i, :2], self.boxes[j, :2])
@@ -158,7 +148,7 @@ class SparseInstances:
         """
         ranked = self.select(np.argsort(-self.scores, kind="stable"))
         visible = replace(ranked, masks=[mask.copy() for mask in ranked.masks])
-        for above, below in ranked.overlapping_boxes():
+        for above, below in overlapping_pairs(ranked.boxes):
             covering, _ = ranked.shared(above, below)
             _, covered = visible.shared(above, below)
             covered &= ~covering
@@ -220,6 +210,15 @@ class SparseInstances:
         instances.scores = torch.from_numpy(self.scores.astype(np.float32))
         instances.pred_classes = torch.from_numpy(self.classes.copy())
         return instances
+
+
+def overlapping_pairs(boxes: np.ndarray) -> np.ndarray:
+    """Return int64 (P, 2), sorted: the pairs i < j of boxes (N, 4) that share pixels."""
+    shrunk = boxes + np.array([0.25, 0.25, -0.25, -0.25])  # touching is not sharing
+    rectangles = rectangle(*shrunk.T)
+    first, second = STRtree(rectangles).query(rectangles)
+    pairs = np.stack([first, second], axis=1)[first < second].astype(np.int64)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def _runs(mask: np.ndarray, box: Sequence[int], shape: tuple[int, int]) -> dict:

@@ -1,0 +1,131 @@
+"""Instances of a batch of windows from a Mask R-CNN."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.data import transforms as T
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from unet_sharp_det.errors import ConfigError
+
+from .instances import SparseInstances
+from .merging import merge_detections
+from .tile_grid import Tile
+
+#: Pixels of the network's input by which a mask may end before its object's cut edge.
+_REACH = 4
+
+
+class Detector:
+    """Runs a detectron2 ``GeneralizedRCNN`` or ``PanopticFPN`` with masks on windows of images.
+
+    Masks are pasted within their boxes only, which gives the pixels of detectron2's
+    ``paste_masks_in_image`` without an image of memory for each object.
+    """
+
+    def __init__(self, model: nn.Module, resize: T.Augmentation, score_threshold: float):
+        """
+        Args:
+            model: in eval mode; the score threshold of its box heads is set to the one given.
+            resize: what windows go through before the network.
+            score_threshold: objects of a higher score are found.
+
+        Raises:
+            ConfigError: the model predicts no masks.
+        """
+        roi_heads = getattr(model, "roi_heads", None)
+        if not getattr(roi_heads, "mask_on", False):
+            raise ConfigError(
+                f"{type(model).__name__} predicts no masks: use a model with MODEL.MASK_ON: True, "
+                "or a SemanticSegmentor with UNetSharpHead."
+            )
+        for module in model.modules():
+            if isinstance(module, FastRCNNOutputLayers):
+                module.test_score_thresh = score_threshold
+        self.model = model
+        self.resize = resize
+
+    def find(
+        self, windows: Sequence[np.ndarray], tiles: Sequence[Tile], shape: tuple[int, int]
+    ) -> list[SparseInstances]:
+        """Find the objects of each window.
+
+        Args:
+            windows: uint8 (h, w, C), all of one size.
+            tiles: where they lie in an image of (height, width) ``shape``.
+
+        Returns:
+            of each window, in the image's coordinates.
+        """
+        inputs = [{"image": to_input(window, self.resize)} for window in windows]
+        with torch.inference_mode():
+            results = self.model.inference(inputs, do_postprocess=False)
+        if isinstance(results, tuple):  # of PanopticFPN: detections and semantic maps
+            results = results[0]
+        return [
+            paste(result, tile.shape).moved(tile.rows.start, tile.columns.start, shape)
+            for result, tile in zip(results, tiles, strict=True)
+        ]
+
+    def join(
+        self, tiles: Sequence[Tile], parts: Sequence[SparseInstances], shape: tuple[int, int]
+    ) -> SparseInstances:
+        """Join what was found in the tiles of an image."""
+        if len(tiles) == 1:
+            return parts[0]
+        height, width = tiles[0].shape
+        transform = self.resize.get_transform(np.zeros((height, width, 1), np.uint8))
+        scale = transform.apply_coords(np.array([[width, height]], float))[0, 0] / width
+        return merge_detections(shape, tiles, parts, reach=max(1, round(_REACH / scale)))
+
+
+def to_input(window: np.ndarray, resize: T.Augmentation) -> Tensor:
+    """Return uint8 (C, H', W') of a window (h, w, C)."""
+    resized = resize.get_transform(window).apply_image(window)
+    resized = resized if resized.ndim == 3 else resized[:, :, None]  # PIL drops a single channel.
+    return torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+
+
+def paste(found: Instances, shape: tuple[int, int]) -> SparseInstances:
+    """Bring raw detections to the size of their window.
+
+    Args:
+        found: with ``pred_boxes`` in the network's pixels, ``pred_masks`` (N, 1, M, M)
+            probabilities, ``scores`` and ``pred_classes``.
+        shape: (height, width) of the window.
+    """
+    height, width = shape
+    factors = width / found.image_size[1], height / found.image_size[0]
+    boxes = found.pred_boxes.clone()
+    boxes.scale(*factors)
+    boxes.clip(shape)
+    kept = boxes.nonempty()
+    boxes = boxes.tensor[kept].cpu()
+    masks = found.pred_masks[kept].float().cpu()
+    corners, pasted = [], []
+    for box, mask in zip(boxes, masks, strict=True):
+        corner, pixels = _paste_one(mask, box, shape)
+        corners.append(corner)
+        pasted.append(pixels)
+    scores, classes = found.scores[kept].cpu().numpy(), found.pred_classes[kept].cpu().numpy()
+    return SparseInstances.from_windows(shape, corners, pasted, scores, classes)
+
+
+def _paste_one(mask: Tensor, box: Tensor, shape: tuple[int, int]):
+    """Sample a mask (1, M, M) at the centres of the pixels that its box touches.
+
+    Returns:
+        (y, x) of the first of them, and bool (h, w).
+    """
+    x0, y0, x1, y1 = box.tolist()
+    left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)
+    right, bottom = min(shape[1], int(x1) + 2), min(shape[0], int(y1) + 2)
+    x = (torch.arange(left, right) + 0.5 - x0) / (x1 - x0) * 2 - 1
+    y = (torch.arange(top, bottom) + 0.5 - y0) / (y1 - y0) * 2 - 1
+    grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=2)
+    sampled = F.grid_sample(mask[None], grid[None], align_corners=False)[0, 0]
+    return (top, left), (sampled >= 0.5).numpy()

@@ -1,0 +1,220 @@
+"""Joining what neighbouring tiles found: every object once, and whole.
+
+Of an object that several tiles see whole, the detection of the tile in whose core it lies is kept.
+An object larger than the overlap is cut by every tile; its pieces are united where they agree in
+what two tiles see. Semantic models answer for the cores of tiles, which part the image, so that
+their objects need only be sewn together along the seams.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from .instances import SparseInstances, overlapping_pairs
+from .tile_grid import Tile
+
+#: Masks of two tiles that share this much of their union, or of the smaller one, are one object.
+SAME_IOU = 0.4
+SAME_SHARE = 0.7
+#: Pieces that share this much of their union in what both tiles see are of one object.
+SAME_PIECE_IOU = 0.5
+#: Pixels by which the centres of an object's boxes in two tiles may differ.
+SLACK = 8
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The detections of all tiles, in the image's coordinates.
+
+    Attributes:
+        found: all of them.
+        tiles: the grid.
+        owners: int (N,), the tile of each.
+        is_cut: bool (N,), whether it reaches an edge of its tile beyond which the image goes on.
+        off_core: float (N,), pixels from its box' centre to its tile's core, 0 inside.
+    """
+
+    found: SparseInstances
+    tiles: Sequence[Tile]
+    owners: np.ndarray
+    is_cut: np.ndarray
+    off_core: np.ndarray
+
+
+def merge_detections(
+    shape: tuple[int, int], tiles: Sequence[Tile], parts: Sequence[SparseInstances], reach: int = 1
+) -> SparseInstances:
+    """Join the detections of overlapping tiles.
+
+    Args:
+        shape: (height, width) of the image.
+        tiles: of one grid.
+        parts: of each tile, in the image's coordinates.
+        reach: an object at most this many pixels from an edge of its tile is taken as cut there.
+
+    Returns:
+        every object once: as its tile sees it, or united from its pieces with their highest score.
+    """
+    pool = _gather(shape, tiles, parts, reach)
+    pairs = overlapping_pairs(pool.found.boxes)
+    pairs = pairs[pool.owners[pairs[:, 0]] != pool.owners[pairs[:, 1]]]
+    shared = np.array([_shared_area(pool.found, i, j) for i, j in pairs], np.int64)
+    whole = _choose_whole(pool, pairs, shared)
+    pieces = _choose_pieces(pool, pairs, shared, whole)
+    agreeing = [pair for pair in _among(pieces, pairs) if _is_same_piece(pool, *pair)]
+    groups = _groups(pieces, agreeing)
+    groups = [group for group in groups if len(group) > 1 or pool.off_core[group[0]] == 0]
+    united = unite(pool.found, groups, lambda scores, areas: scores.max())
+    return SparseInstances.concatenate(shape, [pool.found.select(whole), united])
+
+
+def sew_components(shape: tuple[int, int], parts: Sequence[SparseInstances]) -> SparseInstances:
+    """Unite components of one class that touch across the seams of tiles' cores.
+
+    Args:
+        shape: (height, width) of the image.
+        parts: the 4-connected components of each core, in the image's coordinates.
+
+    Returns:
+        the 4-connected components of the whole image; scores are means over their pixels.
+    """
+    found = SparseInstances.concatenate(shape, parts)
+    owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    pairs = overlapping_pairs(found.boxes + np.array([-1, -1, 1, 1]))
+    touching = [
+        (i, j)
+        for i, j in pairs[owners[pairs[:, 0]] != owners[pairs[:, 1]]]
+        if found.classes[i] == found.classes[j] and _touch(found, i, j)
+    ]
+    groups = _groups(np.arange(len(found)), touching)
+    return unite(found, groups, lambda scores, areas: np.average(scores, weights=areas))
+
+
+def unite(found: SparseInstances, groups: Sequence[np.ndarray], score: Callable) -> SparseInstances:
+    """Return the union of each group of indices as one instance.
+
+    Args:
+        score: of the (scores, areas) of a group.
+    """
+    corners, masks, scores = [], [], []
+    areas = found.areas
+    for group in groups:
+        x0, y0 = found.boxes[group, :2].min(axis=0)
+        x1, y1 = found.boxes[group, 2:].max(axis=0)
+        canvas = np.zeros((y1 - y0, x1 - x0), bool)
+        for index in group:
+            left, top, right, bottom = found.boxes[index] - np.array([x0, y0, x0, y0])
+            canvas[top:bottom, left:right] |= found.masks[index]
+        corners.append((y0, x0))
+        masks.append(canvas)
+        scores.append(score(found.scores[group], areas[group]))
+    classes = [found.classes[group[0]] for group in groups]
+    return SparseInstances.from_windows(found.shape, corners, masks, scores, classes)
+
+
+def _gather(shape, tiles: Sequence[Tile], parts: Sequence[SparseInstances], reach: int) -> _Pool:
+    found = SparseInstances.concatenate(shape, parts)
+    owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    bounds = np.array([tile.bounds for tile in tiles])[owners]
+    top, left, bottom, right = np.array([tile.inner_edges for tile in tiles])[owners].T
+    room = np.abs(found.boxes - bounds) <= reach
+    is_cut = (room & np.stack([left, top, right, bottom], axis=1)).any(axis=1)
+    cores = [(t.core_columns, t.core_rows) for t in tiles]
+    starts = np.array([[part.start for part in core] for core in cores])[owners]
+    stops = np.array([[part.stop for part in core] for core in cores])[owners]
+    centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    outside = np.maximum(np.maximum(starts - centres, centres - stops), 0)
+    return _Pool(found, tiles, owners, is_cut, outside.max(axis=1))
+
+
+def _choose_whole(pool: _Pool, pairs: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """Return the indices of the detections to keep as they are."""
+    areas = pool.found.areas
+    smaller = areas[pairs].min(axis=1)
+    same = shared >= SAME_SHARE * smaller
+    same |= shared >= SAME_IOU * (areas[pairs].sum(axis=1) - shared)
+    near = ~pool.is_cut & (pool.off_core <= SLACK)
+    # Where the tile that answers for an object cuts it, one that sees it whole steps in.
+    cut_own = pool.is_cut & (pool.off_core == 0)
+    substitutes = np.zeros(len(pool.found), bool)
+    for first, second in (pairs.T, pairs[:, ::-1].T):
+        substitutes[first[same & cut_own[second]]] = True
+    candidates = near | (substitutes & ~pool.is_cut)
+    rivals: dict[int, list[int]] = {}
+    for i, j in pairs[same & candidates[pairs].all(axis=1)].tolist():
+        rivals.setdefault(i, []).append(j)
+        rivals.setdefault(j, []).append(i)
+    kept = candidates.copy()
+    for index in np.lexsort((-pool.found.scores, pool.off_core)):
+        if kept[index]:
+            kept[rivals.get(index, [])] = False
+    return np.flatnonzero(kept)
+
+
+def _choose_pieces(
+    pool: _Pool, pairs: np.ndarray, shared: np.ndarray, whole: np.ndarray
+) -> np.ndarray:
+    """Return the indices of cut detections most of which no whole one covers."""
+    is_whole = np.zeros(len(pool.found), bool)
+    is_whole[whole] = True
+    covered = np.zeros(len(pool.found), np.int64)
+    for first, second in (pairs.T, pairs[:, ::-1].T):
+        covers = is_whole[second]
+        np.add.at(covered, first[covers], shared[covers])
+    return np.flatnonzero(pool.is_cut & (covered < SAME_PIECE_IOU * pool.found.areas))
+
+
+def _is_same_piece(pool: _Pool, i: int, j: int) -> bool:
+    both = np.array([pool.tiles[pool.owners[index]].bounds for index in (i, j)])
+    region = np.concatenate([both[:, :2].max(axis=0), both[:, 2:].min(axis=0)])
+    first, second = (_in_region(pool.found, index, region) for index in (i, j))
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) >= SAME_PIECE_IOU * union > 0
+
+
+def _touch(found: SparseInstances, i: int, j: int) -> bool:
+    """Whether two instances have pixels with a common edge."""
+    starts = found.boxes[[i, j], :2].max(axis=0) - 1
+    stops = found.boxes[[i, j], 2:].min(axis=0) + 1
+    first, second = (_in_region(found, index, [*starts, *stops]) for index in (i, j))
+    return bool(
+        (first[:, 1:] & second[:, :-1]).any()
+        or (first[:, :-1] & second[:, 1:]).any()
+        or (first[1:] & second[:-1]).any()
+        or (first[:-1] & second[1:]).any()
+    )
+
+
+def _in_region(found: SparseInstances, index: int, region: Sequence[int]) -> np.ndarray:
+    """Return an instance in the rectangle x0, y0, x1, y1: bool (y1 - y0, x1 - x0)."""
+    canvas = np.zeros((region[3] - region[1], region[2] - region[0]), bool)
+    left, top = np.maximum(found.boxes[index, :2], region[:2])
+    right, bottom = np.minimum(found.boxes[index, 2:], region[2:])
+    if left < right and top < bottom:
+        x0, y0 = found.boxes[index, :2]
+        part = found.masks[index][top - y0 : bottom - y0, left - x0 : right - x0]
+        canvas[top - region[1] : bottom - region[1], left - region[0] : right - region[0]] = part
+    return canvas
+
+
+def _shared_area(found: SparseInstances, i: int, j: int) -> int:
+    first, second = found.shared(i, j)
+    return np.count_nonzero(first & second)
+
+
+def _among(members: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    return pairs[np.isin(pairs, members).all(axis=1)]
+
+
+def _groups(members: np.ndarray, edges: Sequence) -> list[np.ndarray]:
+    """Part indices into the groups that the edges connect."""
+    if not len(members):
+        return []
+    edges = np.searchsorted(members, np.asarray(edges, np.int64).reshape(-1, 2))
+    graph = coo_array((np.ones(len(edges)), edges.T), shape=(len(members), len(members)))
+    _, numbers = connected_components(graph, directed=False)
+    order = np.argsort(numbers, kind="stable")
+    return np.split(members[order], np.flatnonzero(np.diff(numbers[order])) + 1)

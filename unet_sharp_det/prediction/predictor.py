@@ -1,0 +1,358 @@
+"""From images of any size to their objects, by a trained model."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+from torch import nn
+
+from unet_sharp_det.checkpoint import SkipCheckpointer
+from unet_sharp_det.data.scale import ScaleBy
+from unet_sharp_det.engine.setup import fall_back_to_cpu
+from unet_sharp_det.errors import ConfigError, UserError
+
+from .checkpoint_config import config_of
+from .detector import Detector
+from .image_source import ImageSource, from_array, open_image
+from .instances import SparseInstances
+from .intensity import PreparedImage, prepare
+from .runtime import accelerate
+from .segmenter import Segmenter
+from .tile_grid import Tile, alignment_of, tile_grid
+
+logger = logging.getLogger(__name__)
+
+#: Windows of images without any bound, for the resize by a factor: tiles bound them.
+_NO_LIMIT = 1 << 30
+_SMALLEST_TILE = 128
+
+Image = np.ndarray | str | Path | ImageSource
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """How a :class:`Predictor` looks at images.
+
+    Attributes:
+        score_threshold: objects of a higher score are found, from 0 to 1.
+        min_area: objects of at least this many pixels, those of higher scores taken off.
+        batch_size: windows of equal size that the network sees at once.
+        tile_size: side in pixels of the tiles that larger images are cut into.
+        tile_overlap: pixels that neighbouring tiles share; objects up to this size, and the context
+            that the network needs, should fit.
+        scale: factor to resize images by before the network. None: as the model was trained.
+        precision: of the network's arithmetic, see :func:`runtime.accelerate`.
+    """
+
+    score_threshold: float = 0.5
+    min_area: int = 0
+    batch_size: int = 4
+    tile_size: int = 1024
+    tile_overlap: int = 128
+    scale: float | None = None
+    precision: str = "fp32"
+
+    def __post_init__(self):
+        checks = {
+            "score_threshold": (0 <= self.score_threshold <= 1, "from 0 to 1"),
+            "min_area": (self.min_area >= 0, "0 or more pixels"),
+            "batch_size": (self.batch_size >= 1, "1 or more"),
+            "tile_overlap": (0 <= self.tile_overlap < self.tile_size, "from 0 to tile_size - 1"),
+            "tile_size": (self.tile_size >= _SMALLEST_TILE, f"{_SMALLEST_TILE} or more pixels"),
+            "scale": (self.scale is None or 0 < self.scale <= 64, "above 0, 64 at most, or None"),
+        }
+        for name, (is_valid, range_) in checks.items():
+            if not is_valid:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be {range_}.")
+
+
+class Predictor:
+    """Finds the objects in microscopy images; see :meth:`from_checkpoint`.
+
+    Images up to ``tile_size`` are seen as a whole and, where several of them are of one size,
+    in batches. Larger ones are cut into overlapping tiles, of which a few are in memory at a time.
+    The intensities of an image are scaled as a whole before it is cut. When a GPU's memory
+    doesn't suffice, batches and then tiles are halved.
+
+    Example::
+
+        predict = Predictor.from_checkpoint("output/model_best.pth")
+        objects = predict("cells.tif")        # SparseInstances: boxes, masks, scores
+        labels = objects.label_map()          # int32 (H, W)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        resize: T.Augmentation,
+        *,
+        image_format: str = "RGB",
+        stretch_contrast: bool = False,
+        class_names: Sequence[str] = ("object",),
+        options: PredictionOptions | None = None,
+    ):
+        """
+        Args:
+            model: a ``GeneralizedRCNN`` or ``PanopticFPN`` with masks, or a ``SemanticSegmentor``
+                with ``UNetSharpHead``. It stays as it is: a copy in eval mode is used.
+            resize: what images go through in testing, e.g. ``ScaleBy``.
+            image_format: ``INPUT.FORMAT`` of the training.
+            stretch_contrast: ``INPUT.STRETCH_CONTRAST`` of the training.
+            class_names: of the classes 0, 1, ...
+            options: see :class:`PredictionOptions`.
+
+        Raises:
+            ConfigError: the model finds no objects, or an option is out of its range.
+        """
+        self.options = options or PredictionOptions()
+        self.image_format = image_format
+        self.stretch_contrast = stretch_contrast
+        self.class_names = tuple(class_names)
+        if self.options.scale is not None:
+            resize = ScaleBy([self.options.scale], _NO_LIMIT)
+        model = accelerate(model.eval(), precision=self.options.precision)
+        self._finder = _finder(model, resize, self.options.score_threshold)
+        self._alignment = _alignment(resize, model.backbone.size_divisibility)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, options: PredictionOptions | None = None, **loading):
+        """Build the model that ``cfg`` describes and load ``MODEL.WEIGHTS``.
+
+        Args:
+            loading: of :class:`SkipCheckpointer`, e.g. ``trust_pickle``.
+
+        Raises:
+            ConfigError, CheckpointError: the config or the weights are unusable.
+        """
+        cfg = cfg.clone()
+        fall_back_to_cpu(cfg)
+        model = build_model(cfg)
+        SkipCheckpointer(model, **loading).load(cfg.MODEL.WEIGHTS)
+        return cls(
+            model,
+            _resize(cfg),
+            image_format=cfg.INPUT.FORMAT,
+            stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
+            class_names=_class_names(cfg),
+            options=options,
+        )
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path,
+        *,
+        config_file=None,
+        config_opts: Sequence[str] = (),
+        device: str | None = None,
+        trust_pickle: bool = False,
+        options: PredictionOptions | None = None,
+    ) -> "Predictor":
+        """Load a trained model.
+
+        Args:
+            path: a checkpoint, .pth or .safetensors.
+            config_file: YAML of its training. None: the one inside of a .safetensors file, else
+                ``config.yaml`` beside the checkpoint.
+            config_opts: keys and values in turn that change the config.
+            device: e.g. ``cpu`` or ``cuda:1``. None: the config's, or the CPU without a GPU.
+            trust_pickle: whether to load a file that can run code; only for files of your own.
+            options: see :class:`PredictionOptions`.
+
+        Raises:
+            ConfigError, CheckpointError: the config or the weights are missing or unusable.
+        """
+        cfg = config_of(path, config_file, config_opts)
+        cfg.MODEL.WEIGHTS = str(path)
+        if device is not None:
+            cfg.MODEL.DEVICE = device
+        return cls.from_config(cfg, options, trust_pickle=trust_pickle)
+
+    def __call__(self, image: Image) -> SparseInstances:
+        """Find the objects of one image.
+
+        Args:
+            image: an array (H, W), (H, W, 1) or (H, W, 3) in RGB of any numeric type, the path of
+                a file of one plane, or an opened image.
+
+        Returns:
+            sorted by score, without overlaps.
+
+        Raises:
+            UserError: the image cannot be read or used.
+        """
+        (found,) = self.predict_many([image])
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def label_map(self, image: Image) -> np.ndarray:
+        """Return int32 (H, W): 0 is the background, 1, 2, ... the objects by descending score."""
+        return self(image).label_map()
+
+    def predict_many(
+        self, images: Sequence[Image], progress: Callable[[int], None] = lambda pixels: None
+    ) -> list[SparseInstances | UserError]:
+        """Find the objects of several images; those of one size go through the network together.
+
+        Args:
+            images: as :meth:`__call__` takes them.
+            progress: called with the number of pixels that were done since the last call.
+
+        Returns:
+            of each image what :meth:`__call__` returns or, of a bad one, the error.
+        """
+        results: list = [None] * len(images)
+        whole: dict[tuple, list[tuple[int, np.ndarray]]] = {}
+        for index, image in enumerate(images):
+            try:
+                prepared = self._prepare(image)
+                if max(prepared.shape) <= self.options.tile_size:
+                    window = prepared.window(*(slice(0, side) for side in prepared.shape))
+                    whole.setdefault(window.shape, []).append((index, window))
+                else:
+                    results[index] = self._find_in_tiles(prepared, self.options, progress)
+            except UserError as error:
+                results[index] = error
+        for (height, width, _), members in whole.items():
+            for batch in _chunks(members, self.options.batch_size):
+                found = self._find_whole([window for _, window in batch])
+                for (index, _), instances in zip(batch, found, strict=True):
+                    results[index] = instances
+                    progress(height * width)
+        return [
+            each if isinstance(each, UserError) else each.without_overlaps(self.options.min_area)
+            for each in results
+        ]
+
+    def _prepare(self, image: Image) -> PreparedImage:
+        if isinstance(image, np.ndarray):
+            image = from_array(image)
+        elif not isinstance(image, ImageSource):
+            planes = open_image(image)
+            if len(planes) != 1:
+                raise UserError(
+                    f"{image}: has {len(planes)} planes. Open them by open_image, or "
+                    "choose one by ReadOptions(planes=...)."
+                )
+            image = planes[0]
+        return prepare(image, self.image_format, self.stretch_contrast)
+
+    def _find_whole(self, windows: list[np.ndarray]) -> list[SparseInstances]:
+        """Find the objects of images of one size, each of them a tile of its own."""
+        shape = windows[0].shape[:2]
+        (tile,) = tile_grid(shape, max(shape), 0)
+        try:
+            return self._finder.find(windows, [tile] * len(windows), shape)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+        if len(windows) > 1:
+            half = len(windows) // 2
+            return self._find_whole(windows[:half]) + self._find_whole(windows[half:])
+        smaller = _halved(self.options, max(shape))
+        return [self._find_in_tiles(_Decoded(windows[0]), smaller, lambda pixels: None)]
+
+    def _find_in_tiles(
+        self, image: PreparedImage, options: PredictionOptions, progress: Callable[[int], None]
+    ) -> SparseInstances:
+        grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, self._alignment)
+        tiles, parts = [], []
+        try:
+            for batch in _batches_of_one_shape(grid, options.batch_size):
+                windows = [image.window(tile.rows, tile.columns) for tile in batch]
+                tiles += batch
+                parts += self._finder.find(windows, batch, image.shape)
+                progress(sum(tile.core_area for tile in batch))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+        else:
+            return self._finder.join(tiles, parts, image.shape)
+        progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
+        return self._find_in_tiles(image, _halved(options, options.tile_size), progress)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A window as an image of its own."""
+
+    pixels: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pixels.shape[:2]
+
+    def window(self, rows: slice, columns: slice) -> np.ndarray:
+        return self.pixels[rows, columns]
+
+
+def _finder(model: nn.Module, resize: T.Augmentation, score_threshold: float):
+    if hasattr(model, "roi_heads"):
+        return Detector(model, resize, score_threshold)
+    return Segmenter(model, resize)
+
+
+def _resize(cfg: CfgNode) -> T.Augmentation:
+    """What ``cfg`` resizes test images by, but for ``MAX_SIZE_TEST`` of a resize by a factor."""
+    config = cfg.INPUT
+    if config.SCALE_TEST:
+        return ScaleBy([config.SCALE_TEST], _NO_LIMIT)
+    return T.ResizeShortestEdge(config.MIN_SIZE_TEST, config.MAX_SIZE_TEST, "choice")
+
+
+def _alignment(resize: T.Augmentation, divisibility: int) -> int:
+    if isinstance(resize, ScaleBy):
+        return alignment_of(resize.factors[0], max(1, divisibility))
+    return 1
+
+
+def _class_names(cfg: CfgNode) -> list[str]:
+    """The names of the objects' classes: of the training data, or numbers."""
+    if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+        head = cfg.MODEL.SEM_SEG_HEAD
+        count = head.NUM_CLASSES - (head.ACTIVATION == "softmax")
+    else:
+        count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        names = MetadataCatalog.get(name).get("thing_classes") or []
+        if len(names) == count:
+            return list(names)
+    return [f"class_{number}" for number in range(1, count + 1)] if count > 1 else ["object"]
+
+
+def _batches_of_one_shape(tiles: Sequence[Tile], batch_size: int) -> Iterator[list[Tile]]:
+    by_shape: dict[tuple[int, int], list[Tile]] = {}
+    for tile in tiles:
+        by_shape.setdefault(tile.shape, []).append(tile)
+    for of_shape in by_shape.values():
+        yield from _chunks(of_shape, batch_size)
+
+
+def _chunks(items: list, size: int) -> Iterator[list]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _halved(options: PredictionOptions, side: int) -> PredictionOptions:
+    """Options for less memory: batches of 1, then tiles of half the side.
+
+    Raises:
+        UserError: tiles are as small as is useful.
+    """
+    if options.batch_size > 1 and side == options.tile_size:
+        logger.warning("Out of GPU memory: trying tiles one by one.")
+        return replace(options, batch_size=1)
+    smaller = side // 2
+    if smaller < max(_SMALLEST_TILE, 2 * options.tile_overlap):
+        raise UserError(
+            f"The device's memory doesn't suffice for a window of {side} pixels. Close other "
+            "programs that use it, give a smaller tile_overlap or scale, or device='cpu'."
+        )
+    logger.warning(f"Out of GPU memory: trying tiles of {smaller} pixels.")
+    return replace(options, tile_size=smaller, batch_size=1)

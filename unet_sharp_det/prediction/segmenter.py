@@ -1,0 +1,94 @@
+"""Instances of a batch of windows from a semantic model: its connected components."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from scipy import ndimage
+from torch import nn
+
+from unet_sharp_det.errors import ConfigError
+from unet_sharp_det.modeling.sem_seg_head import UNetSharpHead
+
+from .detector import to_input
+from .instances import SparseInstances
+from .merging import sew_components
+from .tile_grid import Tile
+
+
+class Segmenter:
+    """Runs a detectron2 ``SemanticSegmentor`` with :class:`UNetSharpHead` on windows of images.
+
+    The 4-connected components of every foreground channel are the objects, the mean probability of
+    their pixels is the score, the channel's place among the foreground channels the class.
+    """
+
+    def __init__(self, model: nn.Module, resize: T.Augmentation):
+        """
+        Args:
+            model: in eval mode.
+            resize: what windows go through before the network.
+
+        Raises:
+            ConfigError: the model's head doesn't say what its channels mean.
+        """
+        head = getattr(model, "sem_seg_head", None)
+        if not isinstance(head, UNetSharpHead):
+            raise ConfigError(
+                f"The semantic head {type(head).__name__} doesn't say which channels are objects: "
+                "use UNetSharpHead."
+            )
+        self.model = model
+        self.labels = head.labels
+        self.resize = resize
+
+    def find(
+        self, windows: Sequence[np.ndarray], tiles: Sequence[Tile], shape: tuple[int, int]
+    ) -> list[SparseInstances]:
+        """Find the objects, or parts of objects, in the core of each window.
+
+        Args:
+            windows: uint8 (h, w, C), all of one size.
+            tiles: where they lie in an image of (height, width) ``shape``.
+
+        Returns:
+            of each core, in the image's coordinates.
+        """
+        inputs = [
+            {
+                "image": to_input(window, self.resize),
+                "height": tile.shape[0],
+                "width": tile.shape[1],
+            }
+            for window, tile in zip(windows, tiles, strict=True)
+        ]
+        with torch.inference_mode():
+            outputs = self.model(inputs)
+        return [
+            self._components(output["sem_seg"], tile, shape)
+            for output, tile in zip(outputs, tiles, strict=True)
+        ]
+
+    def join(
+        self, tiles: Sequence[Tile], parts: Sequence[SparseInstances], shape: tuple[int, int]
+    ) -> SparseInstances:
+        """Sew what was found in the tiles of an image together."""
+        return parts[0] if len(tiles) == 1 else sew_components(shape, parts)
+
+    def _components(self, probabilities, tile: Tile, shape: tuple[int, int]) -> SparseInstances:
+        top, left = tile.core_rows.start, tile.core_columns.start
+        rows = slice(top - tile.rows.start, tile.core_rows.stop - tile.rows.start)
+        columns = slice(left - tile.columns.start, tile.core_columns.stop - tile.columns.start)
+        probabilities = probabilities.float()[:, rows, columns]
+        decided = self.labels.decide(probabilities[None])[0].cpu().numpy()
+        probabilities = probabilities.cpu().numpy()
+        found = []
+        for number, channel in enumerate(self.labels.foreground_channels):
+            labels, count = ndimage.label(decided[channel])
+            scores = ndimage.mean(probabilities[channel], labels, np.arange(1, count + 1))
+            of_channel = SparseInstances.from_label_map(labels, scores)
+            of_channel.classes[:] = number
+            found.append(of_channel)
+        core = decided.shape[1:]
+        return SparseInstances.concatenate(core, found).moved(top, left, shape)

@@ -1,0 +1,106 @@
+"""Which windows of a large image a network sees, and which pixels each of them answers for."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from unet_sharp_det.errors import ConfigError
+
+_LARGEST_ALIGNMENT = 256
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A window of an image.
+
+    Attributes:
+        rows, columns: what the network sees.
+        core_rows, core_columns: what it answers for; the cores of a grid part the image.
+        inner_edges: (top, left, bottom, right): does the image go on beyond?
+    """
+
+    rows: slice
+    columns: slice
+    core_rows: slice
+    core_columns: slice
+    inner_edges: tuple[bool, bool, bool, bool]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of what the network sees."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    @property
+    def core_area(self) -> int:
+        """In pixels."""
+        height = self.core_rows.stop - self.core_rows.start
+        return height * (self.core_columns.stop - self.core_columns.start)
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of what the network sees."""
+        return self.columns.start, self.rows.start, self.columns.stop, self.rows.stop
+
+
+def tile_grid(shape: tuple[int, int], size: int, overlap: int, alignment: int = 1) -> list[Tile]:
+    """Cover an image with overlapping tiles.
+
+    Args:
+        shape: (height, width) of the image in pixels; along a side up to ``size`` it is not cut.
+        size: largest side of a tile in pixels.
+        overlap: pixels that neighbours share at least; a core ends in their middle.
+        alignment: tiles begin at multiples of this many pixels, so that a network's strides meet
+            the same pixels as in the whole image.
+
+    Returns:
+        the tiles row by row.
+
+    Raises:
+        ConfigError: the tiles would not advance.
+    """
+    step = (size - overlap) // alignment * alignment
+    if overlap < 0 or step < 1:
+        raise ConfigError(
+            f"Tiles of {size} pixels that overlap by {overlap} do not advance (in steps of "
+            f"{alignment}). Give a tile_size of at least {max(overlap, 0) + alignment}, or a "
+            "smaller tile_overlap from 0 on."
+        )
+    rows, columns = (_spans(length, size, step) for length in shape)
+    return [_tile(*pair, shape) for pair in itertools.product(rows, columns)]
+
+
+def alignment_of(scale: float, divisibility: int) -> int:
+    """Return the image pixels that ``scale`` enlarges to a multiple of ``divisibility`` pixels.
+
+    Where that takes more than 256, tiles meet other pixels than the whole image does, and objects
+    may differ a little: 1.
+    """
+    factor = Fraction(scale).limit_denominator(64)
+    period = divisibility * factor.denominator
+    needed = period // math.gcd(period, factor.numerator)
+    is_exact = abs(float(factor) - scale) < 1e-9
+    return needed if is_exact and needed <= _LARGEST_ALIGNMENT else 1
+
+
+def _spans(length: int, size: int, step: int) -> list[tuple[slice, slice]]:
+    """Return (window, core) of each tile along one side."""
+    starts = [0]
+    while starts[-1] + size < length:
+        starts.append(starts[-1] + step)
+    stops = [min(start + size, length) for start in starts]
+    seams = [(stop + start) // 2 for stop, start in zip(stops, starts[1:], strict=False)]
+    cores = itertools.pairwise([0, *seams, length])
+    windows = (slice(*ends) for ends in zip(starts, stops, strict=True))
+    return [(window, slice(*core)) for window, core in zip(windows, cores, strict=True)]
+
+
+def _tile(rows: tuple[slice, slice], columns: tuple[slice, slice], shape: tuple[int, int]) -> Tile:
+    (window_rows, core_rows), (window_columns, core_columns) = rows, columns
+    inner = (
+        window_rows.start > 0,
+        window_columns.start > 0,
+        window_rows.stop < shape[0],
+        window_columns.stop < shape[1],
+    )
+    return Tile(window_rows, window_columns, core_rows, core_columns, inner)
