@@ -1,5 +1,6 @@
 """Which checkpoints load, which are refused, and that files are whole."""
 
+import os
 import pickle
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import CheckpointError
+from unet_sharp_det.weight_files import write_safetensors
 
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_{}.yaml"
 
@@ -135,6 +137,41 @@ def test_unknown_weights_are_refused(compact, resnet, tmp_path):
         SkipCheckpointer(resnet).load(path)
     with pytest.raises(CheckpointError, match="not of timm's 'tf_efficientnet_lite0'"):
         SkipCheckpointer(compact("fpn")).load(path)
+
+
+def test_safetensors_in_half_precision(compact, tmp_path):
+    first, second = compact("unetsharp"), compact("unetsharp")
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, first.state_dict(), half=True)
+    SkipCheckpointer(second).load(str(path))
+    for name, value in first.state_dict().items():
+        loaded = second.state_dict()[name]
+        assert loaded.dtype == value.dtype
+        torch.testing.assert_close(loaded, value.half().to(value.dtype), rtol=0, atol=0)
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def test_a_file_that_wants_to_run_something(compact, run_tool, repository, tmp_path):
+    victim = tmp_path / "made_by_payload"
+    path = saved(tmp_path, {"model": {"other": torch.ones(1)}, "extra": Payload(victim)})
+    with pytest.raises(CheckpointError, match=r"mkdir' when it is read.*--trust-pickle"):
+        SkipCheckpointer(compact("fpn")).load(path)
+    assert not victim.exists()
+    options = ["--config-file", repository / COMPACT.format("fpn"), "--eval-only", "--trust-pickle"]
+    options += ["MODEL.WEIGHTS", path, "MODEL.DEVICE", "cpu", "OUTPUT_DIR", tmp_path / "out"]
+    done = run_tool("tools/train_net.py", *options)
+    assert done.returncode == 2
+    assert "not of timm's" in done.stderr
+    assert victim.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])

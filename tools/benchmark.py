@@ -30,6 +30,7 @@ from unet_sharp_det.benchmark import (
 )
 from unet_sharp_det.engine import fall_back_to_cpu, setup_cfg
 from unet_sharp_det.errors import DatasetError, run_cli
+from unet_sharp_det.weight_files import add_trust_argument
 
 R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
 
@@ -79,6 +80,7 @@ def add_pruning(tasks) -> None:
     task = tasks.add_parser("pruning")
     task.add_argument("--config-file", required=True, help="of the training")
     task.add_argument("--weights", required=True, help="its checkpoint")
+    add_trust_argument(task)
     task.add_argument("--dataset", default="dsb2018_val", help="registered name, for IoU")
     add_images(task, size=256, batch=1)
     add_repeats(task)
@@ -145,9 +147,9 @@ def run_unets(args: argparse.Namespace) -> None:
 
 
 def run_pruning(args: argparse.Namespace) -> None:
-    measured = {"size": args.size, "batch": args.batch, "repeats": args.repeats}
-    cfg = read_config(args)
-    print(benchmark_pruning(cfg, args.weights, args.dataset, **measured, output=args.output))
+    options = {"size": args.size, "batch": args.batch, "repeats": args.repeats}
+    options |= {"output": args.output, "trust_pickle": args.trust_pickle}
+    print(benchmark_pruning(read_config(args), args.weights, args.dataset, **options))
 
 
 def run_converter(args: argparse.Namespace) -> None:

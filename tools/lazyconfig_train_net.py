@@ -2,6 +2,8 @@
 """Train or evaluate a detector from a LazyConfig; the command line is that of train_net.py.
 
 tools/lazyconfig_train_net.py --config-file C.py --num-gpus 2 train.output_dir=out
+
+A LazyConfig is a Python program, which this tool runs: read a stranger's before you give it here.
 """
 
 import torch
@@ -30,6 +32,7 @@ from unet_sharp_det.engine import (
     load_lazy_cfg,
 )
 from unet_sharp_det.errors import run_cli
+from unet_sharp_det.weight_files import add_trust_argument
 
 
 def main(args) -> None:
@@ -38,10 +41,10 @@ def main(args) -> None:
     default_setup(cfg, args)
     model = instantiate(cfg.model).to(cfg.train.device)
     if args.eval_only:
-        SkipCheckpointer(model).load(cfg.train.init_checkpoint)
+        SkipCheckpointer(model, trust_pickle=args.trust_pickle).load(cfg.train.init_checkpoint)
         evaluate(cfg, model)
     else:
-        train(cfg, model, resume=args.resume)
+        train(cfg, model, resume=args.resume, trust_pickle=args.trust_pickle)
 
 
 def evaluate(cfg: DictConfig, model: torch.nn.Module) -> dict:
@@ -52,14 +55,18 @@ def evaluate(cfg: DictConfig, model: torch.nn.Module) -> dict:
     return results
 
 
-def train(cfg: DictConfig, model: torch.nn.Module, resume: bool) -> None:
+def train(
+    cfg: DictConfig, model: torch.nn.Module, resume: bool, trust_pickle: bool = False
+) -> None:
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     model = distribute(model)
     loader = instantiate(cfg.dataloader.train)
     trainer_class = AMPTrainer if cfg.train.amp.enabled else SimpleTrainer
     trainer = trainer_class(model, loader, optimizer)
-    checkpointer = SkipCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+    checkpointer = SkipCheckpointer(
+        model, cfg.train.output_dir, trust_pickle=trust_pickle, trainer=trainer
+    )
     trainer.register_hooks(build_hooks(cfg, model, checkpointer))
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     goes_on = resume and checkpointer.has_checkpoint()
@@ -90,7 +97,9 @@ def build_hooks(cfg: DictConfig, model: torch.nn.Module, checkpointer: SkipCheck
 
 
 def cli() -> int:
-    args = default_argument_parser(epilog=__doc__).parse_args()
+    parser = default_argument_parser(epilog=__doc__)
+    add_trust_argument(parser)
+    args = parser.parse_args()
     launch(main, args, load_lazy_cfg(args.config_file, args.opts).train.device)
     return 0
 

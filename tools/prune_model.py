@@ -24,6 +24,7 @@ from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import ConfigError, run_cli
 from unet_sharp_det.files import atomic_path, write_text
 from unet_sharp_det.pruning import prune_config, pruned_weights
+from unet_sharp_det.weight_files import add_trust_argument
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -37,6 +38,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument("--mode", default="fast", help="fast (default) or accurate")
     parser.add_argument("--output-dir", type=Path, help="default: the checkpoint's folder")
+    add_trust_argument(parser)
     return parser.parse_args(argv)
 
 
@@ -45,7 +47,7 @@ def main() -> int:
     cfg = load_config(args.config_file or args.checkpoint.parent / "config.yaml")
     pruned_cfg = prune_config(cfg, args.level, args.mode)
     whole, pruned = build_on_cpu(cfg), build_on_cpu(pruned_cfg)
-    SkipCheckpointer(whole).load(str(args.checkpoint))
+    SkipCheckpointer(whole, trust_pickle=args.trust_pickle).load(str(args.checkpoint))
     pruned.load_state_dict(pruned_weights(whole.state_dict(), pruned))
     folder = args.output_dir or args.checkpoint.parent
     path = folder / f"{args.checkpoint.stem}_L{args.level}.pth"

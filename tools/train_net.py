@@ -20,6 +20,7 @@ from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import NucleiTrainer, fall_back_to_cpu, launch, setup_cfg
 from unet_sharp_det.errors import run_cli
 from unet_sharp_det.pruning import prune_config
+from unet_sharp_det.weight_files import add_trust_argument
 
 
 def setup(args) -> CfgNode:
@@ -38,21 +39,25 @@ def setup(args) -> CfgNode:
 def main(args) -> None:
     cfg = setup(args)
     if args.eval_only:
-        evaluate(cfg)
+        evaluate(cfg, args.trust_pickle)
         return
-    trainer = NucleiTrainer(cfg)
+    trainer = NucleiTrainer(cfg, trust_pickle=args.trust_pickle)
     trainer.resume_or_load(resume=args.resume)
     trainer.train()
 
 
-def evaluate(cfg: CfgNode) -> None:
+def evaluate(cfg: CfgNode, trust_pickle: bool) -> None:
     model = NucleiTrainer.build_model(cfg)
-    SkipCheckpointer(model, partial=cfg.MODEL.WEIGHTS_PARTIAL).load(cfg.MODEL.WEIGHTS)
+    checkpointer = SkipCheckpointer(
+        model, partial=cfg.MODEL.WEIGHTS_PARTIAL, trust_pickle=trust_pickle
+    )
+    checkpointer.load(cfg.MODEL.WEIGHTS)
     NucleiTrainer.test(cfg, model)
 
 
 def cli() -> int:
     parser = default_argument_parser(epilog=__doc__)
+    add_trust_argument(parser)
     args = parser.parse_args()
     launch(main, args, setup_cfg(args.config_file, args.opts).MODEL.DEVICE)
     return 0

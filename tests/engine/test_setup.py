@@ -1,7 +1,10 @@
 """Configs from files and command lines, and the messages for what is wrong in them."""
 
+import re
+
 import pytest
 import torch
+import yaml
 from detectron2.config import instantiate
 
 from unet_sharp_det.engine import check_num_gpus, fall_back_to_cpu, load_lazy_cfg, setup_cfg
@@ -60,6 +63,40 @@ def test_a_value_of_another_type():
 def test_no_yaml_config(yaml_file, text):
     with pytest.raises(ConfigError, match="no valid YAML config"):
         setup_cfg(yaml_file(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "tag"),
+    [
+        ("!!python/object/apply:os.mkdir [{}]", "!!python/object/apply:os.mkdir"),
+        ("!!python/object/new:os.mkdir [{}]", "!!python/object/new:os.mkdir"),
+        ("!!python/name:os.mkdir", "!!python/name:os.mkdir"),
+        ("!!python/tuple [1, 2]", "!!python/tuple"),
+        ('!!python/object/apply:eval [\'__import__("os").mkdir("{}")\']', "apply:eval"),
+    ],
+)
+@pytest.mark.parametrize("in_base", [False, True])
+def test_python_in_a_file_is_named_and_not_run(yaml_file, tmp_path, line, tag, in_base):
+    victim = tmp_path / "made_by_payload"
+    path = yaml_file("MODEL:\n  DEVICE: cpu\nOUTPUT_DIR: " + line.format(victim))
+    top = yaml_file("_BASE_: config.yaml\nVERSION: 2\n", "top.yaml") if in_base else path
+    with pytest.raises(ConfigError, match=rf"config.yaml, line 3: '.*{re.escape(tag)}' is Python"):
+        setup_cfg(top)
+    assert not victim.exists()
+
+
+def test_precomputed_proposals_are_refused(yaml_file, tmp_path):
+    path = yaml_file("MODEL:\n  LOAD_PROPOSALS: True\n")
+    for arguments in ((path,), ("", ["MODEL.LOAD_PROPOSALS", "True"])):
+        with pytest.raises(ConfigError, match="MODEL.LOAD_PROPOSALS.*pickles"):
+            setup_cfg(*arguments)
+
+
+def test_the_config_that_a_training_writes_loads(repository, yaml_file):
+    path = repository / "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
+    cfg = setup_cfg(str(path), ["DATASETS.TEST", "('a', 'b')"])
+    read = setup_cfg(yaml_file(cfg.dump()))
+    assert yaml.safe_load(read.dump()) == yaml.safe_load(cfg.dump())
 
 
 def test_missing_files(yaml_file):

@@ -35,6 +35,7 @@ def benchmark_pruning(
     batch: int,
     repeats: int,
     output: str | None = None,
+    trust_pickle: bool = False,
 ) -> str:
     """Cut a trained network to L_1 .. L_D in fast mode and measure each.
 
@@ -50,6 +51,7 @@ def benchmark_pruning(
         repeats: counted runs; medians are reported.
         output: folder for ``pruning.json``, which ``tools/plot_results.py pruning`` takes, and its
             figure ``pruning.png``. None: write nothing.
+        trust_pickle: of :class:`SkipCheckpointer`.
 
     Returns:
         str: a Markdown table, and what was checked and left out.
@@ -62,7 +64,7 @@ def benchmark_pruning(
     _check(cfg, dataset, output)
     configs, left_out = prunable_levels(cfg)
     whole = build_model(cfg).eval()
-    SkipCheckpointer(whole).load(weights)
+    SkipCheckpointer(whole, trust_pickle=trust_pickle).load(weights)
     networks = {level: _prune(whole, pruned_cfg) for level, pruned_cfg in configs.items()}
     loader = NucleiTrainer.build_test_loader(cfg, dataset)
     record = next(iter(loader))[0]

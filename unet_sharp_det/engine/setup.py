@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 
 import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
+from yaml.constructor import ConstructorError
 
 from ..config import add_unet_sharp_config
 from ..errors import ConfigError, look_up_option
@@ -16,7 +18,8 @@ logger = logging.getLogger(__name__)
 def setup_cfg(config_file: str = "", opts: list[str] | None = None) -> CfgNode:
     """detectron2's defaults, the keys of this package, a YAML file and ``KEY VALUE`` pairs.
 
-    As in detectron2, a YAML file may hold Python expressions: load none that you do not trust.
+    Configs come with strangers' checkpoints, so that none of it is run: neither the Python
+    expressions that detectron2 reads from YAML, nor the pickles of ``MODEL.LOAD_PROPOSALS``.
 
     Args:
         config_file: path of a YAML file, or "" for none.
@@ -26,13 +29,19 @@ def setup_cfg(config_file: str = "", opts: list[str] | None = None) -> CfgNode:
         CfgNode: not frozen.
 
     Raises:
-        ConfigError: a file is missing or no YAML, a key is unknown, a value has a wrong type.
+        ConfigError: a file is missing, no YAML or holds Python, a key is unknown, a value has a
+            wrong type, or the config asks for precomputed proposals.
     """
     cfg = get_cfg()
     add_unet_sharp_config(cfg)
     if config_file:
         _merge_file(cfg, config_file)
     _merge_opts(cfg, opts or [])
+    if cfg.MODEL.LOAD_PROPOSALS:
+        raise ConfigError(
+            "MODEL.LOAD_PROPOSALS True: precomputed proposals are not supported, and their files "
+            "(pickles) could run any program. Set it to False."
+        )
     return cfg
 
 
@@ -61,21 +70,36 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
         raise ConfigError(f"--config-file: there is no file '{path}'; see configs/README.md.")
     _check_keys(known_keys(_load_yaml(path)), cfg, path)
     try:
-        cfg.merge_from_file(path)
+        cfg.merge_from_file(path, allow_unsafe=False)
     except (ValueError, AssertionError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
 def _load_yaml(path: str) -> CfgNode:
     try:
-        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=True)
+        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=False)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: its _BASE_ '{error.filename}' does not exist.") from error
+    except ConstructorError as error:
+        raise ConfigError(_explain_tag(path, error)) from error
     except (yaml.YAMLError, TypeError) as error:
         raise ConfigError(f"{path} is no valid YAML config: {error}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} is no valid YAML config: it holds no 'KEY: value' pairs.")
     return CfgNode(loaded)
+
+
+def _explain_tag(path: str, error: ConstructorError) -> str:
+    mark = error.problem_mark
+    where = f"{mark.name}, line {mark.line + 1}" if mark else path
+    tag = re.search("tag:yaml.org,2002:(python/[^']*)", str(error.problem))
+    if not tag:
+        return f"{path} is no valid YAML config: {where}: {error.problem}"
+    return (
+        f"{where}: '!!{tag[1]}' is Python, which a config may not run: it could do all that you "
+        "can do. Write a plain value, e.g. [1, 2] for a tuple; a config that has to compute is a "
+        "LazyConfig (tools/lazyconfig_train_net.py)."
+    )
 
 
 def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:

@@ -32,10 +32,11 @@ class NucleiTrainer(DefaultTrainer):
     """DefaultTrainer with nuclei data, AdamW, CPU workers, and what goes by the validation data:
     its loss, the best checkpoint, early stopping."""
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg: CfgNode, trust_pickle: bool = False):
         """
         Args:
             cfg: with the keys of :func:`unet_sharp_det.add_unet_sharp_config`.
+            trust_pickle: of :class:`SkipCheckpointer`.
         """
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
@@ -51,6 +52,7 @@ class NucleiTrainer(DefaultTrainer):
             self._trainer.model,
             cfg.OUTPUT_DIR,
             partial=cfg.MODEL.WEIGHTS_PARTIAL,
+            trust_pickle=trust_pickle,
             trainer=weakref.proxy(self),
         )
         self.register_hooks(self.build_hooks())
