@@ -1,0 +1,127 @@
+"""What the model sees of an image: the training's uint8, from windows of any image."""
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from unet_sharp_det.data.augmentation import StretchContrast
+from unet_sharp_det.data.image_io import PERCENTILES, read_image
+from unet_sharp_det.errors import ConfigError, DatasetError
+from unet_sharp_det.prediction import percentiles
+from unet_sharp_det.prediction.image_source import from_array, open_image
+from unet_sharp_det.prediction.intensity import prepare
+
+ALL = slice(None)
+
+
+def dim(shape, dtype, seed=0):
+    """Values as of a fluorescence image: a dark ground and few bright spots."""
+    values = np.random.default_rng(seed).gamma(0.7, size=shape)
+    values = values / values.max()
+    if np.dtype(dtype).kind == "f":
+        return (values - 0.1).astype(dtype)
+    info = np.iinfo(dtype)
+    return (values * (info.max // 2) + info.min // 3).astype(dtype)
+
+
+def training(path, image_format, stretch):
+    image = read_image(path, image_format)
+    return StretchContrast().get_transform(image).apply_image(image) if stretch else image
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Passes over several windows, and no collection of values."""
+    monkeypatch.setattr(percentiles, "_WINDOW_VALUES", 300)
+    monkeypatch.setattr(percentiles, "IN_MEMORY_VALUES", 100)
+
+
+SIZES = {"gray": (61, 83), "colour": (61, 83, 3), "a pixel": (1, 1)}
+
+
+@pytest.mark.parametrize("stretch", [False, True])
+@pytest.mark.parametrize("image_format", ["RGB", "BGR", "L"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("suffix", ["u1.png", "u2.png", "u1.tif", "u2.tif", "i2.tif", "f4.tif"])
+def test_equal_to_the_training_bit_for_bit(
+    tmp_path, small_windows, suffix, size, image_format, stretch
+):
+    path = tmp_path / suffix
+    assert cv2.imwrite(str(path), dim(SIZES[size], suffix[:2]))
+    prepared = prepare(open_image(path)[0], image_format, stretch)
+    expected = training(path, image_format, stretch)
+    assert prepared.shape == expected.shape[:2]
+    window = prepared.window(ALL, ALL)
+    assert window.dtype == np.uint8
+    np.testing.assert_array_equal(window, expected)
+    part = (slice(20, 40), slice(11, 70))
+    np.testing.assert_array_equal(prepared.window(*part), expected[part])
+    assert prepared.window(slice(0, 0), ALL).shape == (0, *expected.shape[1:])
+
+
+@pytest.mark.parametrize("kind", ["constant", "flat with spots"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_percentiles_that_coincide(tmp_path, small_windows, kind, dtype):
+    pixels = np.full((60, 70), 7, dtype)
+    if kind != "constant":
+        pixels[0, :3], pixels[3, 3] = 107, 3
+    path = tmp_path / "a.tif"
+    assert cv2.imwrite(str(path), pixels)
+    for stretch in (False, True):
+        window = prepare(open_image(path)[0], "RGB", stretch).window(ALL, ALL)
+        np.testing.assert_array_equal(window, training(path, "RGB", stretch))
+
+
+TYPES = ["u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 101, 4097])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_percentiles_are_those_of_numpy(small_windows, dtype, count):
+    dtype, random = np.dtype(dtype), np.random.default_rng(count)
+    if dtype.kind == "f":
+        values = random.normal(scale=100, size=count).astype(dtype)
+    else:
+        info = np.iinfo(dtype)
+        values = random.integers(info.min // 3, info.max // 3, count, dtype=dtype)
+    windows = np.array_split(values, 3)
+    wanted = (0, *PERCENTILES, 50, 100)
+    expected = np.percentile(values, wanted)
+    if dtype.kind != "f" and dtype.itemsize <= 2:
+        counts = percentiles.small_histogram(windows, dtype)
+        found = percentiles.percentiles_of_counts(counts, dtype, wanted)
+        np.testing.assert_array_equal(found, expected)
+    if dtype.itemsize > 1:
+        found = percentiles.percentiles_of_windows(lambda: windows, count, dtype, wanted)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_bright_and_a_dark_half_have_one_scale(tmp_path):
+    pixels = dim((128, 256), "uint16") // 8
+    pixels[:, 128:] += 40_000
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(64, 64), compression="zlib")
+    prepared = prepare(open_image(tmp_path / "a.tif")[0], "L", False)
+    dark = prepared.window(ALL, slice(0, 128))
+    bright = prepared.window(ALL, slice(128, 256))
+    assert dark.max() < 60
+    assert bright.min() > 180
+    both = np.concatenate([dark, bright], axis=1)
+    assert (both == read_image(tmp_path / "a.tif", "L")).all()
+
+
+def test_uint8_without_stretching_is_not_read():
+    source = from_array(dim((20, 30), "uint8"))
+    object.__setattr__(source, "read", None)
+    assert prepare(source, "RGB", False).shape == (20, 30)
+    with pytest.raises(TypeError):
+        prepare(source, "RGB", True)
+
+
+def test_nan_and_unknown_formats_are_refused():
+    pixels = dim((20, 30), "float32")
+    pixels[7, 8] = np.nan
+    with pytest.raises(DatasetError, match=r"x: holds NaN"):
+        prepare(from_array(pixels, "x"), "RGB", False)
+    with pytest.raises(ConfigError, match="Did you mean 'RGB'"):
+        prepare(from_array(pixels), "RGBA", False)

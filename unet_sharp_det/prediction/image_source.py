@@ -1,0 +1,284 @@
+"""Images of any kind and size as planes that are read window by window."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from unet_sharp_det.data.image_io import decode
+from unet_sharp_det.errors import DatasetError, UserError
+
+from .image_axes import ImageAxes, assign_axes, select_planes
+from .plane_reader import PixelArray, PlaneReader
+from .tiff_source import is_tiff, open_tiff
+
+MAX_PIXELS = 2**28
+
+_limit_lock = Lock()
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read that hold more than one gray or RGB image.
+
+    Attributes:
+        channels: which channels, from 0: one, or three that become red, green and blue. An index
+            may repeat. None: all, of which there must be one or three besides alpha.
+        channel_axis, plane_axis: a letter of the file's axes, or an index into those longer than 1
+            (and Y and X), i.e. into the shape that ``tifffile.imread`` gives. None: by the rules of
+            :func:`~unet_sharp_det.prediction.image_axes.assign_axes`.
+        planes: ``"all"``, ``"max"`` (the maximum over the axis), or indices from 0, all along
+            ``plane_axis``; see :func:`~unet_sharp_det.prediction.image_axes.select_planes`.
+        series: which series of a TIFF file, from 0.
+        max_pixels: of an image that must be decoded as a whole, or of a strip or tile.
+    """
+
+    channels: tuple[int, ...] | None = None
+    channel_axis: int | str | None = None
+    plane_axis: int | str | None = None
+    planes: str | tuple[int, ...] = "all"
+    series: int = 0
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self):
+        if self.channels is not None and len(self.channels) not in (1, 3):
+            raise UserError(
+                f"--channels {','.join(map(str, self.channels))}: choose one channel, or three "
+                "that become red, green and blue."
+            )
+        if isinstance(self.planes, str) and self.planes not in ("all", "max"):
+            raise UserError(f"--planes {self.planes}: write all, max, or numbers from 0.")
+        if self.max_pixels < 1:
+            raise UserError(f"--max-pixels {self.max_pixels}: must be at least 1.")
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """One plane of an image, with its channels, read lazily.
+
+    Attributes:
+        name: what errors and progress call it, e.g. ``"a.tif"`` or ``"a.tif[z=3]"``.
+        suffix: what results of this plane append to the file's stem: ``""`` or like ``"_z003"``.
+        shape: (height, width).
+        channels: 1, or 3 in RGB order.
+        dtype: of the values.
+        pixel_size: (y, x) in micrometres, or None.
+        where: the file and plane, for errors.
+        read: (rows, columns), slices inside of the image, to an array (h, w, channels).
+    """
+
+    name: str
+    suffix: str
+    shape: tuple[int, int]
+    channels: int
+    dtype: np.dtype
+    pixel_size: tuple[float, float] | None
+    where: str
+    read: Callable[[slice, slice], np.ndarray] = field(repr=False)
+
+    def window(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return the file's own values of a window, (h, w, channels), RGB order.
+
+        Args:
+            rows, columns: slices with a step of 1, clipped to the image as NumPy does.
+
+        Raises:
+            DatasetError: the part of the file is corrupt, or holds NaN or infinite pixels.
+        """
+        ranges = [
+            part.indices(size) for part, size in zip((rows, columns), self.shape, strict=True)
+        ]
+        if any(step != 1 for _, _, step in ranges):
+            raise ValueError(f"A window needs steps of 1, not {rows} and {columns}.")
+        pixels = self.read(*(slice(start, max(start, stop)) for start, stop, _ in ranges))
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise DatasetError(
+                f"{self.where}: holds NaN or infinite pixels. Replace them, then retry."
+            )
+        return pixels
+
+
+def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
+    """Open an image file; TIFF is read window by window, other formats as a whole.
+
+    Other formats than TIFF are read as :func:`unet_sharp_det.data.image_io.read_image` does: EXIF
+    orientation is applied, alpha dropped, and of an animation the first frame taken.
+
+    Args:
+        path: a local file.
+        options: of TIFF files with several axes; the default takes every plane.
+
+    Returns:
+        a source for every plane.
+
+    Raises:
+        DatasetError: the file is missing, no image, truncated, corrupt, or larger than
+            ``options.max_pixels`` where it must be decoded as a whole.
+        UserError: the options do not fit the file; the message says what axes there are.
+    """
+    options = options or ReadOptions()
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise DatasetError(f"{path}: is a folder, not an image file.")
+        if not path.exists():
+            raise DatasetError(f"{path}: does not exist.")
+        if is_tiff(path):
+            return _tiff_sources(path, options)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    check_file(path, options.max_pixels)
+    pixels = decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    if pixels.ndim == 3:
+        pixels = pixels[:, :, ::-1]
+    return _array_sources(pixels, path.name, str(path), options)
+
+
+def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
+    """Return an array as a source.
+
+    Args:
+        array: (H, W), or (H, W, C) with one channel, RGB, or RGBA, whose alpha is dropped; bool or
+            real numbers. Bools become 0 and 255.
+        name: what errors call it.
+
+    Raises:
+        DatasetError: the array is empty, of another type, or has other axes or channels.
+    """
+    array = np.asarray(array)
+    if array.ndim not in (2, 3) or not array.size:
+        raise DatasetError(f"{name}: is an array of shape {array.shape}, not (H, W) or (H, W, C).")
+    if array.dtype.kind not in "buif":
+        raise DatasetError(f"{name}: values of type {array.dtype} cannot be read; use real ones.")
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4):
+        raise DatasetError(
+            f"{name}: has {array.shape[2]} channels in its last axis, of shape {array.shape}. "
+            "Choose one or three: array[:, :, [0]]."
+        )
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * np.uint8(255)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return _array_sources(array[:, :, :3] if array.ndim == 3 else array, name, name, ReadOptions())[
+        0
+    ]
+
+
+def check_file(path, limit: int) -> None:
+    """Raise :class:`DatasetError` if an image has more pixels than ``limit``, or is half a JPEG.
+
+    The size is the header's; nothing is decoded for it. Formats that PIL does not know pass;
+    OpenCV, which reads them, has a limit of its own, 2**30 pixels. Of a truncated JPEG, which it
+    fills up with gray, a small version is decoded to find out.
+    """
+    try:
+        image = _open_header(path)
+    except (OSError, SyntaxError, ValueError):  # a broken header; the decoder says what is wrong
+        return
+    with image:
+        width, height = image.size
+        if width * height > limit:
+            raise DatasetError(
+                f"{path}: has {height} x {width} = {height * width} pixels, more than "
+                f"--max-pixels {limit}, and its format is decoded as a whole. Save it as tiled "
+                "TIFF, which is read by parts, or raise --max-pixels."
+            )
+        if image.format == "JPEG":
+            try:
+                image.draft("L", (max(1, width // 8), max(1, height // 8)))
+                image.load()
+            except OSError as error:
+                raise DatasetError(f"{path}: the JPEG file is truncated or corrupt.") from error
+
+
+def _open_header(path) -> Image.Image:
+    """Open an image as PIL does, but of any size."""
+    with _limit_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        allowed, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = allowed
+
+
+def _array_sources(pixels, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
+    image = PixelArray(
+        pixels=pixels,
+        letters="YXS"[: pixels.ndim],
+        shape=pixels.shape,
+        dtype=pixels.dtype,
+        colours=pixels.shape[2] if pixels.ndim == 3 else 1,
+        palette=None,
+        orientation=1,
+        pixel_size=None,
+        to_values=lambda pixels: pixels,
+    )
+    return _sources(image, name, where, options)
+
+
+def _tiff_sources(path: Path, options: ReadOptions) -> list[ImageSource]:
+    image = open_tiff(path, options.series, options.max_pixels)
+    return _sources(image, path.name, str(path), options)
+
+
+def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
+    axes = assign_axes(image.letters, image.shape, options, where)
+    picks, channels = _choose_channels(image, axes, options, where)
+    swapped, _, _ = image.turns
+    shape = (image.shape[axes.rows], image.shape[axes.columns])
+    pixel_size = image.pixel_size
+    if swapped:
+        shape, pixel_size = shape[::-1], pixel_size and pixel_size[::-1]
+    palette = image.palette if axes.channel is None else None
+    return [
+        ImageSource(
+            name=name + plane.name,
+            suffix=plane.suffix,
+            shape=shape,
+            channels=channels,
+            dtype=image.dtype if palette is None else palette.dtype,
+            pixel_size=pixel_size,
+            where=where + plane.name,
+            read=PlaneReader(image, axes, plane, picks, shape),
+        )
+        for plane in select_planes(axes, options, where)
+    ]
+
+
+def _choose_channels(
+    image: PixelArray, axes: ImageAxes, options: ReadOptions, where: str
+) -> tuple[tuple[int, ...], int]:
+    """Return which indices of the channel axis are read, and how many channels result."""
+    if axes.channel is None:
+        count = 1 if image.palette is None else 3
+        if options.channels is not None:
+            _check_channels(options.channels, count, where)
+            return options.channels, len(options.channels)
+        return tuple(range(count)), count
+    total = image.shape[axes.channel]
+    if options.channels is not None:
+        _check_channels(options.channels, total, where)
+        return options.channels, len(options.channels)
+    is_samples = image.letters[axes.channel] == "S"
+    count = image.colours if is_samples else total
+    if count not in (1, 3):
+        raise UserError(
+            f"{where}: has {count} channels, and a model sees one or three. Choose with "
+            f"--channels, from 0 to {total - 1}: --channels 0, or for red, green and blue "
+            "--channels 0,1,1. If they are planes of a stack, say --plane-axis "
+            f"{image.letters[axes.channel]}."
+        )
+    return tuple(range(count)), count
+
+
+def _check_channels(wanted: tuple[int, ...], total: int, where: str) -> None:
+    if any(not 0 <= index < total for index in wanted):
+        raise UserError(
+            f"{where}: --channels {','.join(map(str, wanted))}: it has {total} "
+            f"channel{'s' if total > 1 else ''}, from 0 to {total - 1}."
+        )
