@@ -1,0 +1,114 @@
+"""Files that are missing, broken or of an unknown kind are errors that name them."""
+
+import numpy as np
+import pytest
+from image_files import ALL, GRAY, TILED, contents, noise, read, refusal, whole, write
+from PIL import Image
+
+from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.prediction.image_source import ReadOptions, open_image
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_nan_and_infinity_are_found_in_the_window_that_holds_them(tmp_path, compression):
+    for value in (np.nan, np.inf):
+        array = noise(3, *GRAY, dtype="float32")
+        array[1, 40, 60] = value
+        sources = open_image(
+            write(tmp_path / "a.tif", array, photometric="minisblack", compression=compression)
+        )
+        whole(sources[0])
+        sources[1].window(slice(0, 30), ALL)
+        with pytest.raises(DatasetError, match=r"a\.tif\[page=1\]: holds NaN"):
+            whole(sources[1])
+    with pytest.raises(DatasetError, match="holds NaN"):
+        whole(open_image(tmp_path / "a.tif", ReadOptions(planes="max"))[0])
+
+
+def _no_page(path):
+    path.write_bytes(b"II*\0\0\0\0\0")
+
+
+def _cmyk(path):
+    write(path, noise(*GRAY, 4), photometric="separated")
+
+
+def _later_file_is_missing(path):
+    write(path, noise(2, *GRAY), ome=True, metadata={"axes": "TYX"}, compression="zlib")
+    path.write_bytes(path.read_bytes().replace(b'SizeT="2"', b'SizeT="3"'))
+
+
+def _noise_for_data(path):
+    write(path, noise(*GRAY), compression="zlib")
+    data = bytearray(path.read_bytes())
+    data[-900:-600] = bytes(300)
+    path.write_bytes(data)
+
+
+BAD_FILES = {
+    "missing": (lambda path: None, "does not exist"),
+    "folder": (lambda path: path.mkdir(), "is a folder"),
+    "empty": (lambda path: path.write_bytes(b""), "no image"),
+    "text": (lambda path: path.write_text("label,area\n1,2\n"), "no image"),
+    "PNG signature": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "no image"),
+    "TIFF signature": (lambda path: path.write_bytes(b"II*\0"), "as TIFF"),
+    "no page": (_no_page, "TIFF"),
+    "complex": (lambda path: write(path, np.zeros(GRAY, complex)), "complex128 cannot be read"),
+    "CMYK": (_cmyk, "SEPARATED is not read"),
+    "corrupt tile": (_noise_for_data, "strip or tile 0 of page 0 cannot be decoded"),
+    "missing pages": (_later_file_is_missing, "lack"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files_are_named(tmp_path, name):
+    make, message = BAD_FILES[name]
+    make(tmp_path / "bad.tif")
+    with pytest.raises(DatasetError, match=rf"bad\.tif.*{message}"):
+        read(tmp_path / "bad.tif")
+
+
+TRUNCATED = {
+    "raw.tif": {},
+    "pages.tif": {"compression": "zlib", "metadata": None},
+    "tiles.tif": {"compression": "lzw", **TILED},
+    "stack.ome.tif": {"ome": True, "compression": "zlib", "metadata": {"axes": "ZYX"}},
+    "imagej.tif": {"imagej": True},
+    "jpeg.tif": {"compression": "jpeg"},
+    "a.png": None,
+    "a.jpg": None,
+}
+
+
+@pytest.mark.parametrize("name", TRUNCATED)
+def test_a_truncated_file_never_gives_half_an_image(tmp_path, name):
+    path = tmp_path / name
+    array = noise(3, 64, 64)
+    if TRUNCATED[name] is None:
+        Image.fromarray(array[0]).save(path)
+    else:
+        write(path, array, photometric="minisblack", **TRUNCATED[name])
+    content, expected = path.read_bytes(), contents(path)
+    refused = 0
+    for length in np.linspace(0, len(content) - 10, 10).astype(int):
+        path.write_bytes(content[:length])
+        if message := refusal(path):
+            assert name in message
+            refused += 1
+        else:  # a tag that nothing is read from
+            assert contents(path) == expected
+    assert refused >= 9
+
+
+def test_random_bytes_give_an_image_or_a_named_error(tmp_path):
+    path = write(tmp_path / "a.tif", noise(2, 64, 64, dtype="uint16"), compression="zlib", **TILED)
+    content, random = path.read_bytes(), np.random.default_rng(0)
+    messages = []
+    for _ in range(60):
+        broken = bytearray(content)
+        for place in random.integers(0, 600, 4):
+            broken[place] = random.integers(256)
+        path.write_bytes(broken)
+        messages.append(refusal(path, max_pixels=2**20))
+    assert 0 < sum(map(bool, messages)) < 60
+    assert all("a.tif" in message for message in messages if message)
