@@ -8,10 +8,15 @@ from detectron2.utils.file_io import PathManager
 
 from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
 
+from .image_header import ImageHeader, read_header
+
 IMAGE_FORMATS = ("BGR", "RGB", "L")
 
 # StarDist's usual normalisation: robust to hot pixels and to a few very bright nuclei.
 PERCENTILES = (1.0, 99.8)
+
+#: Pixels that are decoded at once: 16384 x 16384. A file of some KB can claim to hold far more.
+MAX_PIXELS = 2**28
 
 
 def decode(path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
@@ -25,8 +30,11 @@ def decode(path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
         an array of shape (H, W), or (H, W, 3 or 4) with the channels in BGR(A) order.
 
     Raises:
-        DatasetError: the file is missing, is not an image, or is truncated or corrupt.
+        DatasetError: the file is missing, is not an image, is truncated or corrupt, or has more
+            than :data:`MAX_PIXELS`.
     """
+    if check_pixels(path).is_cut_short:
+        raise DatasetError(f"{path}: cannot be decoded, the file is truncated: its end is missing.")
     try:
         pixels = cv2.imread(os.fspath(path), flags)
     except cv2.error:
@@ -35,6 +43,35 @@ def decode(path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
         reason = "is corrupt, truncated or no image" if os.path.exists(path) else "does not exist"
         raise DatasetError(f"{path}: cannot be decoded, the file {reason}.")
     return pixels
+
+
+def check_pixels(path, limit: int = MAX_PIXELS) -> ImageHeader:
+    """Check the size that an image file claims, before memory is taken for it.
+
+    Of formats that :func:`read_header` does not know, OpenCV limits the size itself, to 2**30.
+
+    Args:
+        path: a local file; one that is missing or no image passes, for the decoder to name it.
+        limit: the largest number of pixels.
+
+    Returns:
+        the header.
+
+    Raises:
+        DatasetError: the image is larger.
+    """
+    try:
+        header = read_header(path)
+    except OSError:
+        return ImageHeader(None)
+    height, width = header.shape or (0, 0)
+    if height * width > limit:
+        raise DatasetError(
+            f"{path}: has {height} x {width} pixels (height x width), {height * width:,} in all, "
+            f"but at most {limit:,} are decoded at once. Cut it into parts, or, if it should be "
+            "small, do not use it: its header may be made to fill the memory."
+        )
+    return header
 
 
 def read_image(path, format: str) -> np.ndarray:
