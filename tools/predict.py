@@ -1,0 +1,239 @@
+#!/usr/bin/env python
+"""Find the nuclei, or other objects, in microscopy images with a trained model.
+
+  tools/predict.py --weights output/model_best.pth images/ --output results
+  tools/predict.py --weights model.safetensors 'plate*/**/*.tif' --output results --outputs all
+  tools/predict.py --weights output/model_best.pth stack.tif --output results --planes max \\
+      --channels 0 --pixel-size 0.325
+
+INPUT is an image, a folder of images, or a pattern in quotes, in which * stands for any part of a
+name and ** for any folders. Images of 8, 16 and 32 bits, gray or RGB, are read; of stacks and time
+series each plane is an image of its own unless --planes says otherwise.
+
+DIR gets, for an image a.tif, those of these files that --outputs names:
+{outputs}
+and of all images together summary.csv (objects and areas per image), coco.json with the output
+coco, predict.json (settings and versions) and predict.log.
+
+A bad image does not stop the others; it is named at the end, and the exit status is 1. After
+Ctrl-C or a crash, give the same command again: it goes on with the images that are not done.
+"""
+
+import argparse
+import logging
+import signal
+import sys
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from unet_sharp_det.errors import UserError, look_up_option, run_cli
+from unet_sharp_det.prediction.identity import identify_model
+from unet_sharp_det.prediction.image_source import ReadOptions
+from unet_sharp_det.prediction.outputs import OUTPUTS
+from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
+from unet_sharp_det.prediction.progress import progress_for
+from unet_sharp_det.prediction.run import DEFAULT_OUTPUTS, RunSummary, predict_files
+
+INTERRUPTED = 130
+_MOST_NAMED = 50
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    lines = [
+        f"  {name:<8} a{output.ending:<18} {output.meaning}" for name, output in OUTPUTS.items()
+    ]
+    parser = argparse.ArgumentParser(
+        description=__doc__.format(outputs="\n".join(lines)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s --weights FILE INPUT [INPUT ...] --output DIR [options]",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder or 'pattern'")
+    add = parser.add_argument
+    add("--weights", required=True, metavar="FILE", help="trained model, .pth or .safetensors")
+    add("--output", required=True, metavar="DIR", help="folder for the results")
+    _add_what(parser.add_argument_group("what is written"))
+    _add_found(parser.add_argument_group("what is found"))
+    _add_reading(parser.add_argument_group("how images are read"))
+    _add_running(parser.add_argument_group("model and speed"))
+    return parser.parse_args(argv)
+
+
+def _add_what(group) -> None:
+    add = group.add_argument
+    add(
+        *("--outputs", "-o"),
+        nargs="+",
+        default=list(DEFAULT_OUTPUTS),
+        metavar="NAME",
+        help=f"of {', '.join(OUTPUTS)}; or all (default: {' '.join(DEFAULT_OUTPUTS)})",
+    )
+    add(
+        "--pixel-size",
+        nargs="+",
+        metavar="UM",
+        help="width and height of a pixel in micrometres, one number if they are equal, for sizes "
+        "in micrometres (default: what the file says)",
+    )
+    help_ = "predict all anew; results of another model or of other options in DIR are deleted"
+    add("--overwrite", action="store_true", help=help_)
+
+
+def _add_found(group) -> None:
+    add, defaults = group.add_argument, PredictionOptions()
+    help_ = "least score of an object, from 0 to 1 (default: %(default)s)"
+    add("--score-threshold", type=float, default=defaults.score_threshold, metavar="S", help=help_)
+    help_ = "least pixels of an object (default: %(default)s)"
+    add("--min-area", type=int, default=defaults.min_area, metavar="N", help=help_)
+    help_ = "resize images by this factor first, if their objects are larger or smaller than those "
+    help_ += "of the training: 0.5 for objects of twice the size (default: as in the training)"
+    add("--scale", type=float, metavar="F", help=help_)
+
+
+def _add_reading(group) -> None:
+    add, defaults = group.add_argument, ReadOptions()
+    add("--recursive", "-r", action="store_true", help="search the folders below a folder too")
+    help_ = "which channels, from 0: one, or three as red, green and blue"
+    add("--channels", nargs="+", metavar="C", help=help_)
+    help_ = "which planes, from 0; all, each as an image; or max, their maximum (default: all)"
+    add("--planes", nargs="+", default=["all"], metavar="Z", help=help_)
+    help_ = "the axis that planes are along: a letter such as Z or T, or its number"
+    add("--plane-axis", metavar="AXIS", help=help_)
+    add("--channel-axis", metavar="AXIS", help="the same for channels")
+    help_ = "which image of a file that has several, from 0 (default: %(default)s)"
+    add("--series", type=int, default=defaults.series, metavar="N", help=help_)
+    help_ = "refuse larger images that cannot be read by parts (default: %(default)s)"
+    add("--max-pixels", type=int, default=defaults.max_pixels, metavar="N", help=help_)
+
+
+def _add_running(group) -> None:
+    add, defaults = group.add_argument, PredictionOptions()
+    help_ = "config of the training (default: that in FILE, or config.yaml beside it)"
+    add("--config-file", metavar="YAML", help=help_)
+    help_ = "change the config; stands last"
+    add("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help=help_)
+    add("--trust-pickle", action="store_true", help="load a FILE that can run any code")
+    help_ = "cpu, cuda, cuda:1, ... (default: the config's, or the CPU without a GPU)"
+    add("--device", help=help_)
+    add("--precision", default=defaults.precision, help="of arithmetic (default: %(default)s)")
+    help_ = "images or tiles at once; fewer need less memory (default: %(default)s)"
+    add("--batch-size", type=int, default=defaults.batch_size, metavar="N", help=help_)
+    help_ = "larger images are cut into tiles of this side in pixels (default: %(default)s)"
+    add("--tile-size", type=int, default=defaults.tile_size, metavar="N", help=help_)
+    help_ = "pixels that tiles share; no less than an object's size (default: %(default)s)"
+    add("--tile-overlap", type=int, default=defaults.tile_overlap, metavar="N", help=help_)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        with logging_redirect_tqdm():
+            return predict(args)
+    except KeyboardInterrupt:
+        print("Stopped. Give the same command again to go on: what is done stays.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def predict(args: argparse.Namespace) -> int:
+    options = {
+        "outputs": _outputs(args.outputs),
+        "read_options": _read_options(args),
+        "pixel_size": _pixel_size(args.pixel_size),
+        "weights": identify_model(args.weights, args.config_file, args.opts),
+    }
+    predictor = Predictor.from_checkpoint(
+        args.weights,
+        config_file=args.config_file,
+        config_opts=args.opts,
+        device=args.device,
+        trust_pickle=args.trust_pickle,
+        options=PredictionOptions(
+            score_threshold=args.score_threshold,
+            min_area=args.min_area,
+            batch_size=args.batch_size,
+            tile_size=args.tile_size,
+            tile_overlap=args.tile_overlap,
+            scale=args.scale,
+            precision=args.precision,
+        ),
+    )
+    result = predict_files(
+        predictor,
+        args.inputs,
+        args.output,
+        recursive=args.recursive,
+        overwrite=args.overwrite,
+        progress=progress_for(sys.stderr),
+        **options,
+    )
+    _report(result)
+    return 1 if result.failed else 0
+
+
+def _report(result: RunSummary) -> None:
+    skipped = f", {result.skipped} files were done before" if result.skipped else ""
+    print(
+        f"{result.predicted} images with {result.objects} objects in {result.seconds:.0f} s"
+        f"{skipped}: {result.output}"
+    )
+    if result.failed:
+        print(f"{len(result.failed)} images failed:", file=sys.stderr)
+        for record in result.failed[:_MOST_NAMED]:
+            print(f"  {record.source}{record.plane}: {record.error}", file=sys.stderr)
+        if len(result.failed) > _MOST_NAMED:
+            print(f"  and others, see {result.output / 'summary.csv'}", file=sys.stderr)
+
+
+def _words(texts: list[str]) -> list[str]:
+    """Take 0,1,2 and 0 1 2 for the same."""
+    return [word for text in texts for word in text.split(",") if word]
+
+
+def _outputs(texts: list[str]) -> list[str]:
+    names = _words(texts)
+    if "all" in names:
+        return list(OUTPUTS)
+    what = "--outputs (INPUTs stand before it)"
+    return list(dict.fromkeys(look_up_option(name, [*OUTPUTS, "all"], what) for name in names))
+
+
+def _read_options(args: argparse.Namespace) -> ReadOptions:
+    planes = _words(args.planes)
+    channels = None if args.channels is None else _numbers("--channels", args.channels, int)
+    return ReadOptions(
+        channels=channels,
+        channel_axis=_axis(args.channel_axis),
+        plane_axis=_axis(args.plane_axis),
+        planes=planes[0] if planes in (["all"], ["max"]) else _numbers("--planes", planes, int),
+        series=args.series,
+        max_pixels=args.max_pixels,
+    )
+
+
+def _pixel_size(texts: list[str] | None) -> tuple[float, float] | None:
+    """Return (y, x)."""
+    if texts is None:
+        return None
+    sizes = _numbers("--pixel-size", texts, float)
+    if len(sizes) not in (1, 2):
+        raise UserError(f"--pixel-size takes one or two numbers, width and height, not {sizes}.")
+    return sizes[-1], sizes[0]
+
+
+def _axis(text: str | None) -> int | str | None:
+    return int(text) if text and text.lstrip("-").isdecimal() else text
+
+
+def _numbers(option: str, texts: list[str], kind: type) -> tuple:
+    try:
+        return tuple(kind(word) for word in _words(texts))
+    except ValueError:
+        raise UserError(
+            f"{option} takes numbers, not '{' '.join(texts)}'. INPUTs stand before it."
+        ) from None
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,277 @@
+"""What was predicted into a folder: a line per image, so that a stopped run can go on."""
+
+import contextlib
+import json
+import os
+import re
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePath
+
+from unet_sharp_det.errors import ConfigError, DatasetError, UserError
+from unet_sharp_det.files import write_text
+from unet_sharp_det.prediction.inputs import RECORDS, InputFile
+
+# What atomic_path leaves of a file when the process is killed: .a_labels.tif.k3j_x8p2.tif
+_LEFTOVER = re.compile(r"\..+(\.\w+)\.[a-z0-9_]{8}\1")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image, a plane of a file, that was predicted or failed.
+
+    Attributes:
+        source: the file's path without links.
+        size, changed: of the file, in bytes and nanoseconds, when it was read.
+        stem: what outputs of the file begin with, below the output folder.
+        plane: what the plane appends to it, "" for files of one.
+        planes: how many the file has with the options of the run.
+        height, width, objects, mean_area, median_area, coverage: in pixels; coverage is the
+            fraction of the image that lies in objects. None where there are no objects or it
+            failed.
+        seconds: of prediction and writing; the images of a batch share its time equally.
+        outputs: paths of the files below the output folder, by name of the output.
+        error: why it failed, "" if it did not.
+        is_forgotten: there is no such image any more.
+    """
+
+    source: str
+    size: int
+    changed: int
+    stem: str
+    plane: str = ""
+    planes: int = 1
+    height: int | None = None
+    width: int | None = None
+    objects: int | None = None
+    mean_area: float | None = None
+    median_area: float | None = None
+    coverage: float | None = None
+    seconds: float = 0.0
+    outputs: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+    is_forgotten: bool = False
+
+
+class Records:
+    """The records of an output folder, in ``predict_records.jsonl`` there.
+
+    Its first line holds the settings, with which every image of the folder was predicted. A line
+    is added once an image's outputs are complete, so that after a crash each line stands for whole
+    files; a line that was cut short is passed over. While it is open another process cannot open
+    it, where the system has locks.
+
+    Attributes:
+        folder: for outputs.
+        settings: of all records.
+        is_new: whether no earlier run used the folder.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]):
+        """Use :meth:`open`."""
+        self.folder = folder
+        self.settings = dict(settings)
+        self._by_source: dict[str, dict[str, ImageRecord]] = {}
+        self.is_new = True
+        self._file = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, folder, settings: Mapping[str, object], overwrite: bool) -> Iterator["Records"]:
+        """Read what earlier runs recorded, and lock the folder for the block.
+
+        Args:
+            folder: for outputs; it is made.
+            settings: all that outputs depend on, as JSON values.
+            overwrite: forget the records of a run with other settings instead of raising.
+
+        Raises:
+            ConfigError: the folder has outputs of other settings, which the error names.
+            UserError: the folder cannot be written to, or another process writes to it.
+        """
+        records = cls(Path(folder), settings)
+        with _lock(records.folder):
+            records._read(overwrite)
+            try:
+                yield records
+            finally:
+                if records._file:
+                    records._file.close()
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        for planes in self._by_source.values():
+            yield from planes.values()
+
+    def stems(self) -> dict[str, str]:
+        """Return the stem of each source."""
+        return {record.source: record.stem for record in self}
+
+    def get(self, source: str, plane: str) -> ImageRecord | None:
+        """Return the record of a plane."""
+        return self._by_source.get(source, {}).get(plane)
+
+    def of(self, source: str) -> list[ImageRecord]:
+        """Return the records of a file."""
+        return list(self._by_source.get(source, {}).values())
+
+    def is_done(self, record: ImageRecord, file: InputFile, outputs: Collection[str]) -> bool:
+        """Return whether a record has these outputs, of the file as it is now."""
+        return (
+            not record.error
+            and (record.size, record.changed) == file.stamp()
+            and set(outputs) <= set(record.outputs)
+            and self.has_outputs(record)
+        )
+
+    def all_done(self, file: InputFile, outputs: Collection[str]) -> bool:
+        """Return whether all planes of a file are done."""
+        planes = self.of(file.key)
+        done = all(self.is_done(record, file, outputs) for record in planes)
+        return done and bool(planes) and len(planes) == planes[0].planes
+
+    def has_outputs(self, record: ImageRecord) -> bool:
+        """Return whether the output files of a record exist."""
+        return all((self.folder / path).is_file() for path in record.outputs.values())
+
+    def add(self, record: ImageRecord) -> None:
+        """Add a record, or replace that of the same plane; it is on disk when this returns."""
+        with self._lock:
+            self._append(asdict(record))
+            self._by_source.setdefault(record.source, {})[record.plane] = record
+
+    def forget(self, record: ImageRecord) -> None:
+        """Delete the outputs of an image, and its record."""
+        with self._lock:
+            self._delete_outputs(record)
+            self._append(asdict(replace(record, is_forgotten=True)))
+            self._by_source[record.source].pop(record.plane)
+
+    def _append(self, line: dict) -> None:
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UserError(f"{self._file.name}: cannot be written ({error.strerror}).") from error
+
+    def _delete_outputs(self, record: ImageRecord) -> None:
+        for path in record.outputs.values():
+            try:
+                (self.folder / path).unlink(missing_ok=True)
+            except OSError as error:
+                message = f"{self.folder / path}: cannot be deleted ({error.strerror})."
+                raise UserError(message) from error
+
+    def _read(self, overwrite: bool) -> None:
+        path = self.folder / RECORDS
+        self.is_new = not path.exists()
+        header, *lines = _read_lines(path) or [{"settings": {}}]
+        for line in lines:
+            record = _record(line, path)
+            planes = self._by_source.setdefault(record.source, {})
+            if record.is_forgotten:
+                planes.pop(record.plane, None)
+            else:
+                planes[record.plane] = record
+        differences = _differences(header["settings"], self.settings)
+        if any(self) and differences:
+            if not overwrite:
+                raise ConfigError(
+                    f"--output {self.folder}: has results of other settings: "
+                    f"{'; '.join(differences)}. Name another folder, or delete those results with "
+                    "--overwrite."
+                )
+            for record in self:
+                self._delete_outputs(record)
+            self._by_source = {}
+        _remove_leftovers(self.folder)
+        current = [{"settings": self.settings}, *map(asdict, self)]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in current))
+        self._file = open(path, "a", encoding="utf-8")
+
+
+def _read_lines(path: Path) -> list[dict]:
+    """Return the objects of a file of JSON lines; what is no JSON was cut short."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    lines = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(line))
+    header = lines[0] if lines else None
+    if not isinstance(header, dict) or not isinstance(header.get("settings"), dict):
+        raise DatasetError(
+            f"{path}: is no file of this tool, or is damaged: it does not begin with settings. "
+            "Remove it, and all images are predicted anew."
+        )
+    return lines
+
+
+def _record(line: object, path: Path) -> ImageRecord:
+    try:
+        record = ImageRecord(**line)
+        inside = all(map(_is_inside, [record.stem, *record.outputs.values()]))
+    except (TypeError, AttributeError):
+        inside = False
+    if not inside:
+        raise DatasetError(
+            f"{path}: has a line that is no record of this tool. Remove the file, and all images "
+            "are predicted anew."
+        )
+    return record
+
+
+def _is_inside(path: str) -> bool:
+    """Return whether a relative path stays below its folder."""
+    return not PurePath(path).is_absolute() and ".." not in PurePath(path).parts
+
+
+def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Return "name: was X, is Y" for the settings that differ."""
+    new = json.loads(json.dumps(new))
+    return [
+        f"{name} was {old.get(name)}, is {new.get(name)}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which ends with the process whatever ends it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".predict.lock", "w")
+    except OSError as error:
+        raise UserError(
+            f"--output {folder}: cannot be written to ({error.strerror}). Choose another place."
+        ) from error
+    with file:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"--output {folder}: another process is writing its predictions there. Wait for "
+                "its end, or choose another folder."
+            ) from None
+        except OSError:  # A file system without locks.
+            pass
+        yield
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of a run that was killed."""
+    for parent, _, names in os.walk(folder):
+        for name in filter(_LEFTOVER.fullmatch, names):
+            Path(parent, name).unlink(missing_ok=True)
