@@ -1,5 +1,6 @@
 """The config that a checkpoint was trained with: given, inside of the file, or beside it."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from detectron2.config import CfgNode
 
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import CheckpointError, ConfigError
+from unet_sharp_det.weight_files import read_safetensors_config
 
 
 def config_of(path, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
@@ -24,11 +26,25 @@ def config_of(path, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint.")
-    if config_file is None:
-        config_file = path.parent / "config.yaml"
-        if not config_file.is_file():
-            raise ConfigError(
-                f"{path}: there is no config.yaml beside it. Name the config of its training by "
-                "config_file (--config-file)."
-            )
-    return setup_cfg(str(config_file), list(opts))
+    if config_file is not None:
+        return setup_cfg(str(config_file), list(opts))
+    inside = read_safetensors_config(path) if path.suffix == ".safetensors" else None
+    if inside is not None:
+        return _setup_text(inside, f"the config in {path}", opts)
+    beside = path.parent / "config.yaml"
+    if not beside.is_file():
+        raise ConfigError(
+            f"{path}: there is no config.yaml beside it. Name the config of its training by "
+            "config_file (--config-file)."
+        )
+    return setup_cfg(str(beside), list(opts))
+
+
+def _setup_text(text: str, where: str, opts: Sequence[str]) -> CfgNode:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        try:
+            return setup_cfg(file.name, list(opts))
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(file.name, where)) from error

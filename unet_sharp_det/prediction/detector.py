@@ -1,11 +1,13 @@
 """Instances of a batch of windows from a Mask R-CNN."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.data import transforms as T
+from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Instances
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ from .instances import SparseInstances
 from .merging import merge_detections
 from .tile_grid import Tile
 
+#: Pixels of the network's input up to which the config's limits of proposals and detections hold.
+#: They grow with the area beyond, so that objects are found wherever an image is cut.
+_LIMITS_AREA = 1024 * 1024
 #: Pixels of the network's input by which a mask may end before its object's cut edge.
 _REACH = 4
 
@@ -48,6 +53,7 @@ class Detector:
                 module.test_score_thresh = score_threshold
         self.model = model
         self.resize = resize
+        self._limits = _Limits(model)
 
     def find(
         self, windows: Sequence[np.ndarray], tiles: Sequence[Tile], shape: tuple[int, int]
@@ -62,6 +68,7 @@ class Detector:
             of each window, in the image's coordinates.
         """
         inputs = [{"image": to_input(window, self.resize)} for window in windows]
+        self._limits.adapt(inputs[0]["image"].shape[1:].numel())
         with torch.inference_mode():
             results = self.model.inference(inputs, do_postprocess=False)
         if isinstance(results, tuple):  # of PanopticFPN: detections and semantic maps
@@ -81,6 +88,25 @@ class Detector:
         transform = self.resize.get_transform(np.zeros((height, width, 1), np.uint8))
         scale = transform.apply_coords(np.array([[width, height]], float))[0, 0] / width
         return merge_detections(shape, tiles, parts, reach=max(1, round(_REACH / scale)))
+
+
+class _Limits:
+    """The numbers of proposals and detections that a model keeps per image."""
+
+    def __init__(self, model: nn.Module):
+        self._proposals = [m for m in model.modules() if isinstance(m, RPN)]
+        self._heads = [m for m in model.modules() if isinstance(m, FastRCNNOutputLayers)]
+        self._topk = [(m.pre_nms_topk[False], m.post_nms_topk[False]) for m in self._proposals]
+        self._detections = [m.test_topk_per_image for m in self._heads]
+
+    def adapt(self, area: int) -> None:
+        """Set them for inputs of ``area`` pixels."""
+        factor = max(1.0, area / _LIMITS_AREA)
+        for module, (before, after) in zip(self._proposals, self._topk, strict=True):
+            module.pre_nms_topk = {**module.pre_nms_topk, False: math.ceil(factor * before)}
+            module.post_nms_topk = {**module.post_nms_topk, False: math.ceil(factor * after)}
+        for module, detections in zip(self._heads, self._detections, strict=True):
+            module.test_topk_per_image = math.ceil(factor * detections)
 
 
 def to_input(window: np.ndarray, resize: T.Augmentation) -> Tensor:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 #: Windows of images without any bound, for the resize by a factor: tiles bound them.
 _NO_LIMIT = 1 << 30
-_SMALLEST_TILE = 128
+_SMALLEST_TILE = 64
 
 Image = np.ndarray | str | Path | ImageSource
 
@@ -117,7 +117,7 @@ class Predictor:
         self.class_names = tuple(class_names)
         if self.options.scale is not None:
             resize = ScaleBy([self.options.scale], _NO_LIMIT)
-        model = accelerate(model.eval(), precision=self.options.precision)
+        model = accelerate(model, precision=self.options.precision)
         self._finder = _finder(model, resize, self.options.score_threshold)
         self._alignment = _alignment(resize, model.backbone.size_divisibility)
 
@@ -132,6 +132,7 @@ class Predictor:
             ConfigError, CheckpointError: the config or the weights are unusable.
         """
         cfg = cfg.clone()
+        cfg.SOLVER.AMP.ENABLED = False
         fall_back_to_cpu(cfg)
         model = build_model(cfg)
         SkipCheckpointer(model, **loading).load(cfg.MODEL.WEIGHTS)

@@ -1,0 +1,233 @@
+"""Predictor: batches, tiles, memory that does not suffice, checkpoints, and bad images."""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+from prediction_models import BrightBlobs, compact_detector_cfg, semantic_cfg
+from scipy import ndimage
+
+from unet_sharp_det.checkpoint import SkipCheckpointer
+from unet_sharp_det.data.scale import ScaleBy
+from unet_sharp_det.errors import CheckpointError, ConfigError, UserError
+from unet_sharp_det.files import write_text
+from unet_sharp_det.prediction import PredictionOptions, Predictor
+from unet_sharp_det.prediction.tile_grid import tile_grid
+from unet_sharp_det.weight_files import write_safetensors
+
+
+def predictor_of(finder, **options):
+    """A predictor whose model is never run: ``finder`` takes its place."""
+    model = build_model(semantic_cfg())
+    predictor = Predictor(model, T.NoOpTransform(), options=PredictionOptions(**options))
+    predictor._finder = finder
+    return predictor
+
+
+def blobs(shape, seed=0, sigma=3):
+    """An image (H, W, 3) of bright spots, and their label map."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), sigma)
+    mask = noise > noise.std()
+    image = np.where(mask, 200, 10).astype(np.uint8)
+    return np.repeat(image[:, :, None], 3, axis=2), ndimage.label(mask)[0]
+
+
+def assert_same_objects(found, labels):
+    masks = {mask.tobytes() for mask in found.full_masks()}
+    assert masks == {(labels == number).tobytes() for number in range(1, labels.max() + 1)}
+
+
+class TestBatches:
+    def test_images_of_one_size_go_together(self):
+        finder = BrightBlobs()
+        sizes = [(40, 50), (30, 30), (40, 50), (40, 50), (30, 30)]
+        images, labels = zip(*(blobs(size, seed) for seed, size in enumerate(sizes)), strict=True)
+        done = []
+        results = predictor_of(finder, batch_size=2).predict_many(images, done.append)
+        for found, wanted in zip(results, labels, strict=True):
+            assert_same_objects(found, wanted)
+        assert sorted(finder.batches) == [1, 2, 2]
+        assert sum(done) == sum(height * width for height, width in sizes)
+
+    def test_a_bad_image_is_a_result_among_the_others(self, tmp_path):
+        write_text(tmp_path / "broken.png", "no image")
+        image, labels = blobs((40, 40))
+        results = predictor_of(BrightBlobs()).predict_many([image, tmp_path / "broken.png", image])
+        assert isinstance(results[1], UserError)
+        assert "broken.png" in str(results[1])
+        assert_same_objects(results[0], labels)
+        assert_same_objects(results[2], labels)
+
+    def test_one_bad_image_is_raised(self, tmp_path):
+        with pytest.raises(UserError, match="nowhere.png"):
+            predictor_of(BrightBlobs())(tmp_path / "nowhere.png")
+
+    def test_small_objects_are_left_out(self):
+        image, labels = blobs((60, 60))
+        areas = np.bincount(labels.ravel())[1:]
+        least = int(np.median(areas)) + 1
+        found = predictor_of(BrightBlobs(), min_area=least)(image)
+        assert sorted(found.areas) == sorted(areas[areas >= least])
+        assert 0 < len(found) < len(areas)
+
+
+class TestTiles:
+    def test_a_large_image_is_cut_and_joined(self):
+        image, labels = blobs((500, 430))
+        finder = BrightBlobs()
+        done = []
+        predictor = predictor_of(finder, tile_size=160, tile_overlap=40)
+        (found,) = predictor.predict_many([image], done.append)
+        assert_same_objects(found, labels)
+        assert max(finder.largest) <= 160
+        assert sum(done) == labels.size
+
+    @pytest.mark.parametrize("side", [1000, 400, 130])
+    def test_too_little_memory(self, side):
+        """Batches, then tiles are halved until they fit; nothing is lost, nothing doubled."""
+        image, labels = blobs((500, 430))
+        finder = BrightBlobs(memory=2 * side * side)
+        done = []
+        predictor = predictor_of(finder, tile_size=512, tile_overlap=32)
+        results = predictor.predict_many([image, image], done.append)
+        for found in results:
+            assert_same_objects(found, labels)
+        assert sum(done) == 2 * labels.size
+
+    def test_far_too_little_memory(self):
+        image, _ = blobs((500, 430))
+        predictor = predictor_of(BrightBlobs(memory=100), tile_size=512, tile_overlap=32)
+        with pytest.raises(UserError, match="memory"):
+            predictor(image)
+
+    def test_intensities_are_scaled_before_the_cut(self):
+        """A 16-bit image, dark but for one end: tiles scaled one by one would be stretched."""
+        image = np.random.default_rng(0).integers(100, 120, (200, 600)).astype(np.uint16)
+        image[:, 500:] = 60000
+        image[50:60, 550:560] = 100
+        found = predictor_of(BrightBlobs(), tile_size=200, tile_overlap=20)(image)
+        assert found.boxes.tolist() == [[500, 0, 600, 200]]
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "options, name",
+        [
+            ({"score_threshold": 1.5}, "score_threshold is 1.5"),
+            ({"batch_size": 0}, "batch_size is 0"),
+            ({"tile_size": 32, "tile_overlap": 0}, "tile_size is 32"),
+            ({"tile_overlap": 1024}, "tile_overlap is 1024"),
+            ({"scale": 0.0}, "scale is 0.0"),
+            ({"min_area": -1}, "min_area is -1"),
+        ],
+    )
+    def test_out_of_range(self, options, name):
+        with pytest.raises(ConfigError, match=name):
+            PredictionOptions(**options)
+
+
+class TestModels:
+    """The real finders on networks with random weights."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def detector():
+        torch.manual_seed(0)
+        return build_model(compact_detector_cfg())
+
+    def test_a_batch_finds_what_single_images_find(self, detector):
+        options = PredictionOptions(score_threshold=0.0, batch_size=3)
+        predictor = Predictor(detector, ScaleBy([2.0], 4096), options=options)
+        images = [blobs((64, 64), seed)[0] for seed in range(3)]
+        together = predictor.predict_many(images)
+        for found, image in zip(together, images, strict=True):
+            alone = predictor(image)
+            assert len(found) == len(alone) > 3
+            np.testing.assert_allclose(found.scores, alone.scores, atol=1e-4)
+
+    def test_the_score_threshold_is_a_prefix(self, detector):
+        image, _ = blobs((64, 64))
+        resize = ScaleBy([2.0], 4096)
+        low = Predictor(detector, resize, options=PredictionOptions(score_threshold=0.0))
+        threshold = float(np.median(low(image).scores))
+        high = Predictor(detector, resize, options=PredictionOptions(score_threshold=threshold))
+        whole = tile_grid(image.shape[:2], max(image.shape), 0)
+        (raw,) = low._finder.find([image], whole, image.shape[:2])
+        filtered = raw.select(raw.scores > threshold).without_overlaps()
+        np.testing.assert_array_equal(filtered.label_map(), high(image).label_map())
+
+    def test_the_model_given_stays_as_it_is(self, detector):
+        before = detector.roi_heads.box_predictor.test_score_thresh
+        detector.train()
+        Predictor(detector, ScaleBy([2.0], 4096), options=PredictionOptions(score_threshold=0.9))
+        assert detector.roi_heads.box_predictor.test_score_thresh == before
+        assert detector.training
+
+    def test_semantic_components_in_tiles_are_those_of_the_whole(self):
+        image, _ = blobs((300, 260), sigma=5)
+        model = _half_of_the_pixels_foreground(image)
+        resize = ScaleBy([1.0], 4096)
+        whole = Predictor(model, resize, options=PredictionOptions(tile_size=512))(image)
+        options = PredictionOptions(tile_size=160, tile_overlap=96)
+        cut = Predictor(model, resize, options=options)(image)
+        assert len(whole) > 3
+        same = (whole.label_map() > 0) == (cut.label_map() > 0)
+        assert same.mean() > 0.999
+
+
+def _half_of_the_pixels_foreground(image):
+    """A semantic model with random weights, whose bias is set for that."""
+    torch.manual_seed(1)
+    model = build_model(semantic_cfg()).eval()
+    (branch,) = model.sem_seg_head.decoder.heads.values()
+    with torch.no_grad():
+        pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        (output,) = model([{"image": pixels}])
+        branch.bias -= output["sem_seg"].logit().median()
+    return model
+
+
+class TestCheckpoints:
+    @pytest.fixture
+    def trained(self, tmp_path):
+        """A checkpoint as tools/train_net.py leaves it, and its model."""
+        cfg = semantic_cfg()
+        torch.manual_seed(2)
+        model = build_model(cfg)
+        SkipCheckpointer(model, str(tmp_path)).save("model_best")
+        write_text(tmp_path / "config.yaml", cfg.dump())
+        return tmp_path / "model_best.pth", model, cfg
+
+    def test_with_the_config_beside_it(self, trained):
+        path, model, _ = trained
+        image, _ = blobs((64, 64))
+        resize = T.ResizeShortestEdge([64, 64], 64, "choice")
+        wanted = Predictor(model, resize, stretch_contrast=True)(image)
+        found = Predictor.from_checkpoint(path, config_opts=["INPUT.MIN_SIZE_TEST", "64"])(image)
+        np.testing.assert_array_equal(found.label_map(), wanted.label_map())
+
+    def test_one_file_with_all(self, trained, tmp_path):
+        path, model, cfg = trained
+        (tmp_path / "alone").mkdir()
+        single = tmp_path / "alone" / "model.safetensors"
+        write_safetensors(single, model.state_dict(), cfg.dump())
+        image, _ = blobs((64, 64))
+        found, wanted = (Predictor.from_checkpoint(each)(image) for each in (single, path))
+        np.testing.assert_array_equal(found.label_map(), wanted.label_map())
+
+    def test_names_of_classes_come_from_the_data(self, trained):
+        assert Predictor.from_checkpoint(trained[0]).class_names == ("nucleus",)
+
+    def test_what_is_missing_is_named(self, trained, tmp_path):
+        with pytest.raises(CheckpointError, match="no such checkpoint"):
+            Predictor.from_checkpoint(tmp_path / "other.pth")
+        (tmp_path / "config.yaml").unlink()
+        with pytest.raises(ConfigError, match="no config.yaml beside it"):
+            Predictor.from_checkpoint(trained[0])
+
+    def test_a_wrong_config_in_the_file_is_named(self, trained, tmp_path):
+        single = tmp_path / "model.safetensors"
+        write_safetensors(single, trained[1].state_dict(), "MODEL: {FPM: 1}")
+        with pytest.raises(ConfigError, match="the config in .*model.safetensors"):
+            Predictor.from_checkpoint(single)
