@@ -23,7 +23,7 @@ from detectron2.data.detection_utils import convert_image_to_rgb
 from unet_sharp_det.data import NucleiDatasetMapper, read_image
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import DatasetError, UserError, look_up_option, run_cli
-from unet_sharp_det.files import atomic_path
+from unet_sharp_det.files import atomic_path, safe_join
 from unet_sharp_det.visualization import comparison, montage, overlay
 
 MONTAGE_WIDTH = 1440
@@ -70,7 +70,8 @@ def main(argv=None) -> int:
     drawn = []
     for record, picture in zip(records, pictures, strict=True):
         stem = Path(record["file_name"]).stem
-        save(args.output_dir / f"{record['image_id']}_{stem}.png", picture)
+        path = safe_join(args.output_dir, f"{record['image_id']}_{stem}.png", name)
+        save(path, picture)
         if args.montage:
             drawn.append(picture)
     if args.montage:

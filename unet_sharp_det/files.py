@@ -1,13 +1,17 @@
-"""Atomic writing: a file is either the old one or the complete new one, never half of it."""
+"""Atomic writing: a file is either the old one or the complete new one, never half of it.
+
+And paths out of files, which must not lead out of their folder.
+"""
 
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from unet_sharp_det.errors import UserError
+from unet_sharp_det.errors import DatasetError, UserError
 
 
 @contextlib.contextmanager
@@ -42,6 +46,36 @@ def write_text(path, text: str) -> None:
 def write_json(path, content, indent=None) -> None:
     """Write ``content`` as JSON to ``path`` atomically."""
     write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+def safe_join(root, name, where: str) -> Path:
+    """Return ``root / name`` for a name that stands in a file, perhaps a stranger's.
+
+    Sub-folders are allowed, and links that lie below ``root``; the path need not exist. Paths that
+    the user himself gives do not come here, they may lead anywhere.
+
+    Args:
+        root: the folder that the name must not leave.
+        name: a relative path, with "/" between its parts.
+        where: the file that it stands in, for the error.
+
+    Raises:
+        DatasetError: the name is no text, empty, absolute, of a drive, holds "\\" or a NUL, or
+            goes up by "..".
+    """
+    if not leads_inside(name):
+        raise DatasetError(
+            f"{where}: the file name {name!r} could lead out of {root}. Write it relative to that "
+            "folder, as 'a.png' or 'sub/a.png', without '..', '\\' or a drive."
+        )
+    return Path(root) / name
+
+
+def leads_inside(name) -> bool:
+    """Whether a relative path, of any system, stays below the folder that it starts from."""
+    if not isinstance(name, str) or not name or re.search(r"[\\\0]|^/|^[A-Za-z]:", name):
+        return False
+    return ".." not in name.split("/")
 
 
 @contextlib.contextmanager

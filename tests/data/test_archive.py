@@ -1,13 +1,16 @@
 """Archives: what they give, and that none can write outside of its folder."""
 
+import gzip
 import io
 import os
 import stat
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
+import unet_sharp_det.data.archive as archive_module
 from unet_sharp_det.data.archive import unpacked
 from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
 from unet_sharp_det.errors import DatasetError
@@ -74,6 +77,55 @@ def check_refused(archive, name, tmp_path, scratch):
     assert f"'{name}'" in str(refusal.value)
     assert sorted(os.listdir(tmp_path)) == sorted([archive.name, "scratch"])
     assert os.listdir(scratch) == []
+
+
+def bomb(path, size, number=1):
+    """An archive of ``number`` members of ``size`` zeros."""
+    names = [f"part{index}" for index in range(number)]
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as package:
+            for name in names:
+                package.writestr(name, bytes(size))
+    else:
+        with tarfile.open(path, f"w:{path.suffix[1:]}") as tar:
+            for name in names:
+                tar.addfile(tar_member(name, size=size), io.BytesIO(bytes(size)))
+    return path
+
+
+@pytest.mark.parametrize("name", ["bomb.zip", "bomb.gz", "bomb.xz"])
+@pytest.mark.parametrize(
+    ("limits", "free"),
+    [
+        ({"_SMALL": 2**20}, 2**40),
+        ({}, 2**20),
+        ({"_MOST_MEMBERS": 3}, 2**40),
+    ],
+    ids=["ratio", "free space", "members"],
+)
+def test_archives_made_to_fill_the_disk(tmp_path, scratch, monkeypatch, name, limits, free):
+    for limit, value in limits.items():
+        monkeypatch.setattr(archive_module, limit, value)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    path = bomb(tmp_path / name, 2**20, number=4)
+    with pytest.raises(DatasetError, match=r"bomb.*unpacks to more than .* MiB or .* files"):
+        with unpacked(path):
+            pass
+    assert os.listdir(scratch) == []
+
+
+@pytest.mark.parametrize("name", ["small.zip", "small.gz"])
+def test_small_archives_may_be_compressed_well(tmp_path, scratch, name):
+    with unpacked(bomb(tmp_path / name, 2**22)) as folder:
+        assert (folder / "part0").stat().st_size == 2**22
+
+
+def test_zeros_after_the_end_of_a_tar_count(tmp_path, scratch, monkeypatch):
+    monkeypatch.setattr(archive_module, "_SMALL", 2**21)
+    path = bomb(tmp_path / "trailing.gz", 10)
+    path.write_bytes(path.read_bytes() + gzip.compress(bytes(2**23)))
+    with pytest.raises(DatasetError, match="unpacks to more than 2 MiB"), unpacked(path):
+        pass
 
 
 @pytest.fixture

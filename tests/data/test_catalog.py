@@ -271,3 +271,23 @@ def test_metadata_names_the_labels_with_and_without_files(load, coco, tmp_path, 
         assert metadata.stuff_classes == ["background", "nucleus", "mitosis"]
         assert metadata.ignore_label == 255
         assert metadata.sem_seg_root == (root and str(root))
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "x/../../secret.png", "{root}/secret.png", "..\\secret.png", 3, None]
+)
+def test_a_file_name_that_leads_out_of_the_image_root(coco, load, tmp_path, write_png, rgba, name):
+    write_png(tmp_path / "secret.png", rgba())
+    name = name.format(root=tmp_path) if isinstance(name, str) else name
+    coco["images"][1]["file_name"] = name
+    with pytest.raises(DatasetError, match=rf"{NAME}.*nuclei\.json.*could lead out of.*images"):
+        load(coco)
+
+
+def test_sub_folders_and_links_of_the_image_root(coco, load, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "images" / "a.png").rename(outside / "a.png")
+    (tmp_path / "images" / "link").symlink_to(outside)
+    coco["images"][0]["file_name"] = "link/a.png"
+    assert load(coco)[0]["file_name"].endswith("link/a.png")

@@ -107,6 +107,15 @@ class TestPairing:
         assert records["1"].find_picture(tmp_path) == tmp_path / "1.jpg"
         assert records["2"].find_picture(tmp_path) is None
 
+    @pytest.mark.parametrize("name", ["../1.jpg", "{root}/1.jpg", "..\\1.jpg"])
+    def test_pictures_elsewhere_are_not_looked_for(self, tmp_path, name):
+        dataset = coco_dataset(BOXES)
+        dataset["images"][0]["file_name"] = name.format(root=tmp_path)
+        (tmp_path / "1.jpg").touch()
+        record = next(iter(open_truth(write(tmp_path / "truth.json", dataset)).records.values()))
+        with pytest.raises(DatasetError, match="could lead out of"):
+            record.find_picture(tmp_path / "images")
+
 
 class TestTruth:
     def test_folder_and_json_are_alike(self, coco, folder):

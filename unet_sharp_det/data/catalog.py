@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.files import safe_join
 
 from .dsb2018_convert import CATEGORIES, SPLITS, default_root
 from .label_maps import IGNORED
@@ -69,7 +70,8 @@ def register_coco_nuclei(
     Args:
         name: what ``DATASETS.TRAIN`` or ``DATASETS.TEST`` refer to.
         json_file: the annotations.
-        image_root: the folder that the json file's ``file_name`` entries are relative to.
+        image_root: the folder that the json file's ``file_name`` entries are relative to, and must
+            not leave.
         thing_classes: the names of the json file's categories in the order of their ids.
         sem_seg_root: the folder of the label maps (0 background, 255 ignored), each a .png named
             as its image is. None: they are painted from the annotations where a model needs them.
@@ -125,8 +127,9 @@ def load_coco_nuclei(
 
     Raises:
         DatasetError: the json file is missing or malformed, holds no images, repeats an id,
-            declares other categories, has annotations of unknown images or categories, or images
-            or label maps are missing, or several images would share a label map.
+            declares other categories, has annotations of unknown images or categories, a file name
+            that leads out of ``image_root``, or images or label maps are missing, or several images
+            would share a label map.
     """
     content = _read_json(name, Path(json_file), remedy)
     where = f"{name} ({json_file})"
@@ -205,7 +208,7 @@ def _add_label_maps(where: str, records: list[dict], root: Path, remedy: str) ->
 
 
 def _check_files(where: str, what: str, names: list[str], root: Path, remedy: str) -> None:
-    missing = [name for name in names if not (root / name).is_file()]
+    missing = [name for name in names if not safe_join(root, name, where).is_file()]
     if missing:
         raise DatasetError(
             f"{where}: {len(missing)} of {len(names)} {what} are missing below {root}: "

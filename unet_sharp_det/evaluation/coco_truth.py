@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.coco_checks import MEANINGS, is_box, is_finite, is_id
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
+from unet_sharp_det.files import safe_join
 
 _KEYS = {"images": ("id", "file_name", "height", "width"), "annotations": ("id", "image_id")}
 _ID = "but an id is a whole number or a text"
@@ -39,8 +40,12 @@ class ImageRecord:
     look: str | None = None
 
     def find_picture(self, folder) -> Path | None:
-        """Return the file of the image in a folder, or one that differs in format; None: none."""
-        path = Path(folder) / self.file_name
+        """Return the file of the image in a folder, or one that differs in format; None: none.
+
+        Raises:
+            DatasetError: the file name leads out of the folder.
+        """
+        path = safe_join(folder, self.file_name, f"The image {self.image_id} of the ground truth")
         if path.is_file():
             return path
         others = path.parent.glob(f"{glob.escape(path.stem)}.*")

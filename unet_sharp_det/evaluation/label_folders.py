@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 from pycocotools.coco import COCO
 
-from unet_sharp_det.data.image_io import decode
+from unet_sharp_det.data.image_io import check_pixels, decode
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.coco_truth import ImageRecord, Truth, index_coco
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
@@ -135,6 +135,7 @@ def read_labels(path) -> np.ndarray:
     """
     path = Path(path)
     with _named_errors(path):
+        check_pixels(path)
         if path.suffix.lower() == ".npy":
             labels = _load_array(path)
         elif path.suffix.lower() == ".png":
