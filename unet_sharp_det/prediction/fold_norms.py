@@ -115,7 +115,7 @@ def _fold_as_run(backbone: TimmBackbone, shared: set[int]) -> int:
 
 @torch.no_grad()
 def _conv_before_norm(network: nn.Module, image: Tensor) -> list[tuple[nn.Module, nn.Module]]:
-    """Run the network: the pairs of which the norm takes the convolution's result, each run once."""
+    """Run the network: each convolution that runs once, with the norm that takes its result."""
     made_by: dict[int, nn.Module] = {}
     kept, pairs, runs = [], [], Counter()
 

@@ -19,6 +19,7 @@ _BF16_PARTS = (
     ("roi_heads.box_head", "forward"),
     ("roi_heads.mask_head", "layers"),
     ("sem_seg_head", "layers"),
+    ("sem_seg_head.decoder.grid", "forward"),
     ("head", "forward"),
 )
 
@@ -28,10 +29,11 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
 
     With ``fp32`` the results are the same but for rounding (about 1e-5 of a score). On any device
     norms of fixed statistics are folded into convolutions (:func:`.fold_norms.fold_norms`). On a
-    CPU, where a map's channels next to each other suit the convolutions better, models with a
-    ``backbone`` run in the channels-last format, and ROIAlign in that format
-    (:class:`.roi_pooling.PixelROIPooler`). What is not known to be the same is left as it is, so
-    any detectron2 model may be passed.
+    CPU, where convolutions are faster if the channels of a pixel lie next to each other, models
+    with a ``backbone`` run in the channels-last format, ROIAlign too
+    (:class:`.roi_pooling.PixelROIPooler`); not those with group norms in the backbone, for torch's
+    are inexact in that format (relative errors of 0.01). What is not known to be the same is left
+    as it is, so any detectron2 model may be passed.
 
     The number of threads is torch's (``OMP_NUM_THREADS`` or ``torch.set_num_threads``); run the
     result under ``torch.inference_mode()``.
@@ -54,12 +56,18 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
         _check_bfloat16(device)
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     fold_norms(fast)
-    if device.type == "cpu" and isinstance(getattr(fast, "backbone", None), nn.Module):
+    if device.type == "cpu" and _suits_channels_last(getattr(fast, "backbone", None)):
         _use_channels_last(fast)
     if precision == "bf16":
         for name, method in _BF16_PARTS:
             _use_bfloat16(fast, name, method, device.type)
     return fast
+
+
+def _suits_channels_last(backbone: nn.Module | None) -> bool:
+    return isinstance(backbone, nn.Module) and not any(
+        isinstance(module, nn.GroupNorm) for module in backbone.modules()
+    )
 
 
 def _use_channels_last(model: nn.Module) -> None:
@@ -69,6 +77,8 @@ def _use_channels_last(model: nn.Module) -> None:
         for name, module in list(parent.named_children()):
             if PixelROIPooler.computes(module):
                 setattr(parent, name, PixelROIPooler(module))
+            elif isinstance(module, nn.GroupNorm):
+                module.register_forward_pre_hook(_input_to_contiguous)
     for module in list(model.modules()):
         if isinstance(getattr(module, "box_pooler", None), PixelROIPooler):
             box_head = module.box_head
@@ -81,6 +91,10 @@ def _use_channels_last(model: nn.Module) -> None:
 def _input_to_channels_last(_, inputs: tuple) -> tuple:
     images, *others = inputs
     return images.contiguous(memory_format=torch.channels_last), *others
+
+
+def _input_to_contiguous(_, inputs: tuple) -> tuple:
+    return (inputs[0].contiguous(),)
 
 
 class _FlattenPixels(nn.Module):

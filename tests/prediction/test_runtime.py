@@ -1,0 +1,312 @@
+"""The accelerated model against the model: values, what is folded, and what stays as it was."""
+
+import copy
+
+import pytest
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling import build_model
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes, Instances
+from timm.layers import FrozenBatchNormAct2d
+from torch import nn
+
+from unet_sharp_det.engine import setup_cfg
+from unet_sharp_det.errors import ConfigError
+from unet_sharp_det.modeling import TimmBackbone
+from unet_sharp_det.prediction import runtime
+from unet_sharp_det.prediction.fold_norms import fold_norms
+from unet_sharp_det.prediction.roi_pooling import PixelROIPooler
+from unet_sharp_det.prediction.runtime import accelerate
+
+LITE0 = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
+R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
+CASCADE = "configs/DSB2018-InstanceSegmentation/cascade_mask_rcnn_R_50_unetsharp.yaml"
+PANOPTIC = "configs/DSB2018-PanopticSegmentation/panoptic_fpn_R_50_unetsharp.yaml"
+RETINANET = "configs/DSB2018-Detection/retinanet_R_50_unetsharp.yaml"
+SEMANTIC = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
+NARROW = [
+    *("MODEL.RESNETS.WIDTH_PER_GROUP", 4, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16),
+    *("MODEL.RESNETS.STEM_OUT_CHANNELS", 16, "MODEL.FPN.OUT_CHANNELS", 16),
+    *("MODEL.FPN.NODE_CHANNELS", 16, "MODEL.FPN.EDGE_CHANNELS", 16),
+    *("MODEL.ROI_BOX_HEAD.FC_DIM", 32, "MODEL.ROI_MASK_HEAD.CONV_DIM", 16),
+]
+VGG_BN = ["MODEL.FPN.BOTTOM_UP", "build_timm_backbone", "MODEL.TIMM.NAME", "vgg11_bn"]
+MODELS = {
+    "lite0": (LITE0, ["MODEL.FPN.OUT_CHANNELS", 16, "MODEL.TIMM.NORM", "FrozenBN"]),
+    "lite0, BN": (LITE0, ["MODEL.FPN.OUT_CHANNELS", 16, "MODEL.TIMM.NORM", "BN"]),
+    "resnet": (R_50, NARROW),
+    "resnet, BN everywhere": (
+        R_50,
+        [
+            *NARROW,
+            "MODEL.RESNETS.NORM",
+            "BN",
+            "MODEL.FPN.NORM",
+            "BN",
+            "MODEL.ROI_MASK_HEAD.NORM",
+            "BN",
+        ],
+    ),
+    "resnet, group norms in neck and heads": (
+        R_50,
+        [
+            *NARROW,
+            "MODEL.FPN.NORM",
+            "GN",
+            "MODEL.FPN.OUT_CHANNELS",
+            32,
+            "MODEL.FPN.NODE_CHANNELS",
+            32,
+            "MODEL.FPN.EDGE_CHANNELS",
+            32,
+        ],
+    ),
+    "vgg": (R_50, [*NARROW, *VGG_BN]),
+    "cascade": (CASCADE, NARROW),
+    "panoptic": (PANOPTIC, [*NARROW, "MODEL.SEM_SEG_HEAD.CONVS_DIM", 32]),
+    "retinanet": (RETINANET, NARROW),
+    "semantic": (SEMANTIC, ["MODEL.SEM_SEG_HEAD.NORM", "BN", "MODEL.UNET.NORM", "BN"]),
+    "semantic, group norms": (SEMANTIC, ["MODEL.SEM_SEG_HEAD.NORM", "GN", "MODEL.UNET.NORM", "GN"]),
+}
+FOLDED = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def build(name: str) -> nn.Module:
+    """A model in eval mode whose norms do something."""
+    config, options = MODELS[name]
+    torch.manual_seed(0)
+    cfg = setup_cfg(config, [*map(str, options), "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
+    model = build_model(cfg).eval()
+    for module in model.modules():
+        if isinstance(module, FOLDED):
+            with torch.no_grad():
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 2)
+                module.weight.uniform_(0.7, 1.3)
+                module.bias.normal_(0, 0.2)
+    return model
+
+
+def inputs(count=2, size=(96, 128)) -> list[dict]:
+    generator = torch.Generator().manual_seed(1)
+    shape = (3, *size)
+    return [
+        {"image": torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)}
+        for _ in range(count)
+    ]
+
+
+def known_objects(count=40, size=(96, 128)) -> list[Instances]:
+    generator = torch.Generator().manual_seed(2)
+    found = []
+    for _ in range(2):
+        instances = Instances(size)
+        instances.pred_boxes = random_boxes(count, size, generator)
+        instances.pred_classes = torch.zeros(count, dtype=torch.int64)
+        found.append(instances)
+    return found
+
+
+def random_boxes(count, size, generator) -> Boxes:
+    """Boxes of all sizes and shapes, some beyond the image."""
+    height, width = size
+    corners = torch.rand(count, 2, generator=generator) * torch.tensor([width, height]) * 1.1 - 6
+    sides = torch.rand(count, 2, generator=generator) ** 3 * 1.5 * max(size)
+    return Boxes(torch.cat([corners, corners + sides], dim=1))
+
+
+def stages(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What each part of the model computes, without the choices between near ties of an NMS."""
+    with torch.inference_mode():
+        images = model.preprocess_image(inputs()) if hasattr(model, "preprocess_image") else None
+        if images is None:
+            return {f"sem_seg {i}": out["sem_seg"] for i, out in enumerate(model(inputs()))}
+        features = model.backbone(images.tensor)
+        values = {f"features {name}": value for name, value in features.items()}
+        if hasattr(model, "proposal_generator"):
+            maps = [features[name] for name in model.proposal_generator.in_features]
+            for part, name in zip(
+                model.proposal_generator.rpn_head(maps), ("scores", "deltas"), strict=True
+            ):
+                values.update({f"rpn {name} {i}": value for i, value in enumerate(part)})
+            values.update(heads(model.roi_heads, features))
+        else:
+            maps = [features[name] for name in model.head_in_features]
+            for part, name in zip(model.head(maps), ("scores", "deltas"), strict=True):
+                values.update({f"head {name} {i}": value for i, value in enumerate(part)})
+        if hasattr(model, "sem_seg_head"):
+            values["sem_seg"] = model.sem_seg_head(features, None)[0]
+    return values
+
+
+def heads(roi_heads: nn.Module, features: dict) -> dict[str, torch.Tensor]:
+    boxes = [instances.pred_boxes for instances in known_objects()]
+    pooled = roi_heads.box_pooler([features[name] for name in roi_heads.box_in_features], boxes)
+    box_heads = roi_heads.box_head
+    box_heads = box_heads if isinstance(box_heads, nn.ModuleList) else [box_heads]
+    values = {f"box head {i}": head(pooled) for i, head in enumerate(box_heads)}
+    found = roi_heads.forward_with_given_boxes(features, known_objects())
+    return {**values, "masks": torch.cat([instances.pred_masks for instances in found])}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_part_computes_the_same(name):
+    model = build(name)
+    state = copy.deepcopy(model.state_dict())
+    wanted = stages(model)
+    fast = accelerate(model)
+    found = stages(fast)
+    assert type(fast) is type(model)
+    assert found.keys() == wanted.keys()
+    for part, value in wanted.items():
+        assert value.std() > 0, part
+        error = (found[part] - value).abs().max() / value.abs().max()
+        assert error < 1e-4, (part, error)
+    assert not any(isinstance(module, FOLDED) for module in fast.modules())
+    assert not any(parameter.requires_grad for parameter in fast.parameters())
+    assert not any(parameter.is_inference() for parameter in fast.parameters())
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    for part, value in stages(model).items():
+        assert torch.equal(value, wanted[part]), part
+
+
+def test_what_a_detector_runs_in():
+    fast = accelerate(build("lite0"))
+    assert isinstance(fast.roi_heads.box_pooler, PixelROIPooler)
+    assert isinstance(fast.roi_heads.mask_pooler, PixelROIPooler)
+    seen = []
+    fast.roi_heads.box_head.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.inference_mode():
+        (found, _) = fast(inputs())
+    assert len(found["instances"]) > 0
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+class TestPooler:
+    SIZE = (200, 300)
+
+    @pytest.mark.parametrize("kind", ["ROIAlign", "ROIAlignV2"])
+    @pytest.mark.parametrize("strides", [(4, 8, 16, 32), (8,)])
+    @pytest.mark.parametrize("bins", [7, (5, 5), 14])
+    def test_values_are_those_of_the_pooler(self, kind, strides, bins):
+        generator = torch.Generator().manual_seed(3)
+        pooler = ROIPooler(bins, [1 / stride for stride in strides], 0, kind)
+        boxes = [random_boxes(count, self.SIZE, generator) for count in (80, 0, 33)]
+        boxes[0].tensor[0] = torch.tensor([10.0, 10, 10, 40])  # without width
+        boxes[0].tensor[1] = torch.tensor([-500.0, -300, 900, 800])
+        boxes[0].tensor[2] = torch.tensor([1000.0, 1000, 1100, 1100])
+        maps = [
+            torch.randn(3, 6, -(-self.SIZE[0] // s), -(-self.SIZE[1] // s), generator=generator)
+            for s in strides
+        ]
+        assert PixelROIPooler.computes(pooler)
+        wanted = pooler(maps, boxes)
+        for format_ in (torch.contiguous_format, torch.channels_last):
+            given = [x.contiguous(memory_format=format_) for x in maps]
+            assert torch.allclose(PixelROIPooler(pooler)(given, boxes), wanted, atol=1e-4)
+
+    def test_in_parts(self, monkeypatch):
+        generator = torch.Generator().manual_seed(4)
+        pooler = ROIPooler(7, [1 / 4], 0, "ROIAlignV2")
+        boxes = [random_boxes(60, self.SIZE, generator)]
+        maps = [torch.randn(1, 6, 50, 75, generator=generator)]
+        monkeypatch.setattr("unet_sharp_det.prediction.roi_pooling._MOST_TAPS", 1000)
+        assert torch.allclose(PixelROIPooler(pooler)(maps, boxes), pooler(maps, boxes), atol=1e-4)
+
+    def test_without_boxes(self):
+        pooler = PixelROIPooler(ROIPooler(7, [1 / 4, 1 / 8], 0, "ROIAlignV2"))
+        maps = [torch.randn(1, 6, 8, 8), torch.randn(1, 6, 4, 4)]
+        assert pooler(maps, [Boxes(torch.zeros(0, 4))]).shape == (0, 6, 7, 7)
+
+    def test_what_it_does_not_compute(self):
+        assert not PixelROIPooler.computes(ROIPooler(7, [1 / 4], 2, "ROIAlignV2"))
+        assert not PixelROIPooler.computes(ROIPooler(7, [1 / 4], 0, "ROIPool"))
+        assert not PixelROIPooler.computes(nn.Identity())
+
+
+class TestFolding:
+    def test_norms_that_cannot_be_folded_stay(self):
+        shared = nn.Conv2d(4, 4, 1)
+        model = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)),
+                nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)),
+                nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)),
+                nn.Sequential(shared, nn.BatchNorm2d(4)),
+                nn.Sequential(shared, nn.BatchNorm2d(4)),
+                nn.Sequential(Conv2d(3, 4, 1, activation=nn.ReLU()), nn.BatchNorm2d(4)),
+            ]
+        ).eval()
+        state = copy.deepcopy(model.state_dict())
+        assert fold_norms(model) == 0
+        assert model.state_dict().keys() == state.keys()
+        assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+    def test_a_norm_without_factors(self):
+        layers = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4, affine=False))
+        layers[1].running_mean.normal_()
+        layers[1].running_var.uniform_(0.5, 2)
+        x = torch.randn(2, 3, 5, 5)
+        with torch.no_grad():
+            wanted = layers.eval()(x)
+            assert fold_norms(layers) == 1
+            assert torch.allclose(layers(x), wanted, atol=1e-5)
+
+    def test_a_network_of_timm_whose_folding_changes_it_stays(self):
+        """A convolution whose result is taken twice, which the watched run does not see."""
+
+        class Twice(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = nn.Conv2d(3, 4, 1)
+                self.norm = nn.BatchNorm2d(4)
+
+            def forward(self, x):
+                x = self.conv(x)
+                return [x + self.norm(x)]
+
+        backbone = TimmBackbone("tf_efficientnet_lite0", ("res2",)).eval()
+        backbone.model = Twice().eval()
+        backbone.model.norm.running_mean.fill_(1)
+        original = backbone.model
+        assert fold_norms(backbone) == 0
+        assert backbone.model is original
+
+
+class TestPrecision:
+    def test_unknown(self):
+        with pytest.raises(ConfigError, match="precision: 'fp16' is not known.*fp32, bf16"):
+            accelerate(nn.Linear(1, 1), precision="fp16")
+
+    def test_a_cpu_without_bfloat16(self, monkeypatch):
+        monkeypatch.setattr(runtime, "_cpu_has_bfloat16", lambda: False)
+        with pytest.raises(ConfigError, match="cpu device does not compute in bfloat16.*fp32"):
+            accelerate(nn.Linear(1, 1), precision="bf16")
+
+    @pytest.mark.parametrize("name", ["lite0", "retinanet", "semantic"])
+    def test_bfloat16_is_near_but_not_the_same(self, name, monkeypatch):
+        monkeypatch.setattr(runtime, "_cpu_has_bfloat16", lambda: True)
+        model = build(name)
+        wanted, found = stages(model), stages(accelerate(model, precision="bf16"))
+        for part, value in wanted.items():
+            assert found[part].dtype == torch.float32, part
+            error = (found[part] - value).abs().max() / value.abs().max()
+            assert 1e-5 < error < 0.2, (part, error)
+
+
+def test_any_module_is_copied():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    fast = accelerate(model.train())
+    assert model.training
+    assert not fast.training
+    assert fast[0].weight is not model[0].weight
