@@ -100,6 +100,17 @@ def test_a_truncated_file_never_gives_half_an_image(tmp_path, name):
     assert refused >= 9
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({}, "ends before its pixels do"), (TILED, "page 0 is truncated")],
+)
+def test_lost_pixels_are_found_when_the_file_is_opened(tmp_path, settings, message):
+    path = write(tmp_path / "a.tif", noise(256, 256), compression=None, **settings)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DatasetError, match=rf"a\.tif.*{message}"):
+        open_image(path)
+
+
 def test_random_bytes_give_an_image_or_a_named_error(tmp_path):
     path = write(tmp_path / "a.tif", noise(2, 64, 64, dtype="uint16"), compression="zlib", **TILED)
     content, random = path.read_bytes(), np.random.default_rng(0)

@@ -1,25 +1,19 @@
 """Images of any kind and size as planes that are read window by window."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from unet_sharp_det.data.image_io import decode
+from unet_sharp_det.data.image_header import read_header
+from unet_sharp_det.data.image_io import MAX_PIXELS, decode
 from unet_sharp_det.errors import DatasetError, UserError
 
 from .image_axes import ImageAxes, assign_axes, select_planes
 from .plane_reader import PixelArray, PlaneReader
 from .tiff_source import is_tiff, open_tiff
-
-MAX_PIXELS = 2**28
-
-_limit_lock = Lock()
 
 
 @dataclass(frozen=True)
@@ -130,9 +124,9 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
             raise DatasetError(f"{path}: does not exist.")
         if is_tiff(path):
             return _tiff_sources(path, options)
+        _check_size(path, options.max_pixels)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    check_file(path, options.max_pixels)
     pixels = decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if pixels.ndim == 3:
         pixels = pixels[:, :, ::-1]
@@ -168,42 +162,15 @@ def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
     ]
 
 
-def check_file(path, limit: int) -> None:
-    """Raise :class:`DatasetError` if an image has more pixels than ``limit``, or is half a JPEG.
-
-    The size is the header's; nothing is decoded for it. Formats that PIL does not know pass;
-    OpenCV, which reads them, has a limit of its own, 2**30 pixels. Of a truncated JPEG, which it
-    fills up with gray, a small version is decoded to find out.
-    """
-    try:
-        image = _open_header(path)
-    except (OSError, SyntaxError, ValueError):  # a broken header; the decoder says what is wrong
-        return
-    with image:
-        width, height = image.size
-        if width * height > limit:
-            raise DatasetError(
-                f"{path}: has {height} x {width} = {height * width} pixels, more than "
-                f"--max-pixels {limit}, and its format is decoded as a whole. Save it as tiled "
-                "TIFF, which is read by parts, or raise --max-pixels."
-            )
-        if image.format == "JPEG":
-            try:
-                image.draft("L", (max(1, width // 8), max(1, height // 8)))
-                image.load()
-            except OSError as error:
-                raise DatasetError(f"{path}: the JPEG file is truncated or corrupt.") from error
-
-
-def _open_header(path) -> Image.Image:
-    """Open an image as PIL does, but of any size."""
-    with _limit_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        allowed, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = allowed
+def _check_size(path: Path, limit: int) -> None:
+    """Refuse a file whose header claims more pixels; the decoder names one without a header."""
+    height, width = read_header(path).shape or (0, 0)
+    if height * width > limit:
+        raise DatasetError(
+            f"{path}: has {height} x {width} = {height * width} pixels, more than --max-pixels "
+            f"{limit}, and its format is decoded as a whole. Save it as tiled TIFF, which is read "
+            "by parts, or raise --max-pixels."
+        )
 
 
 def _array_sources(pixels, name: str, where: str, options: ReadOptions) -> list[ImageSource]:

@@ -65,11 +65,12 @@ def _order_statistics(windows, ranks: set[int], dtype: np.dtype) -> dict[int, np
         counts = {digits: np.zeros(2**_DIGIT_BITS, np.int64) for digits, _ in known.values()}
         for window in windows():
             keys = _unsigned(window).reshape(-1)
+            integer = keys.dtype.type
             for digits, histogram in counts.items():
                 alike = keys
                 if shift + _DIGIT_BITS < bits:
-                    alike = keys[keys >> np.uint64(shift + _DIGIT_BITS) == digits]
-                low = (alike >> np.uint64(shift)) & np.uint64(2**_DIGIT_BITS - 1)
+                    alike = keys[keys >> integer(shift + _DIGIT_BITS) == integer(digits)]
+                low = (alike >> integer(shift)) & integer(2**_DIGIT_BITS - 1)
                 histogram += np.bincount(low.astype(np.int64), minlength=2**_DIGIT_BITS)
         for rank, (digits, inner) in known.items():
             ends = np.cumsum(counts[digits])
@@ -80,10 +81,9 @@ def _order_statistics(windows, ranks: set[int], dtype: np.dtype) -> dict[int, np
 
 
 def _unsigned(values: np.ndarray) -> np.ndarray:
-    """Return unsigned integers in the order of the values; uint64 if they have more than 16 bit."""
+    """Return unsigned integers in the order of the values, and of their size."""
     bits = 8 * values.dtype.itemsize
     raw = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
-    raw = raw if bits <= 16 else raw.astype(np.uint64)
     top = raw.dtype.type(1 << (bits - 1))
     if values.dtype.kind == "i":
         return raw ^ top
