@@ -297,6 +297,13 @@ class TestFiles:
         with pytest.raises(DatasetError, match=r"a\.png: has \(height, width\) \(21, 30\)"):
             dataset.cut(tmp_path / "out")
 
+    def test_a_name_that_leads_out_of_the_image_root(self, dataset, tmp_path):
+        dataset.images[0]["file_name"] = "../secret.png"
+        cv2.imwrite(str(tmp_path / "secret.png"), np.zeros((20, 30, 3), np.uint8))
+        with pytest.raises(DatasetError, match=r"secret\.png' could lead out of"):
+            dataset.cut(tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
     def test_missing_file(self, tmp_path):
         with pytest.raises(DatasetError, match=r"none\.json does not exist"):
             make_tiles(tmp_path / "none.json", tmp_path, tmp_path / "out")

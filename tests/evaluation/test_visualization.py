@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from evaluation_helpers import coco_dataset, encode, rectangle_mask
 
 from unet_sharp_det.data import register_coco_nuclei
-from unet_sharp_det.errors import UserError
+from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.visualization import (
     CAPTION_HEIGHT,
     add_caption,
@@ -161,6 +161,19 @@ def contour_pixels(path, panel):
     """The marked pixels below the caption of one of the panels, at the scale of 8."""
     picture = cv2.imread(str(path))
     return picture[CAPTION_HEIGHT:, panel * 516 : panel * 516 + 512].any(axis=2)
+
+
+def test_an_id_of_the_data_set_cannot_name_a_file_elsewhere(tool, nuclei, tmp_path):
+    content = json.loads((tmp_path / "gt.json").read_text())
+    old, new = content["images"][0]["id"], "../../evil"
+    for entry in (content["images"][0], *content["annotations"]):
+        key = "image_id" if "image_id" in entry else "id"
+        entry[key] = new if entry[key] == old else entry[key]
+    content["images"] = content["images"][:1]
+    (tmp_path / "gt.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="evil_1.png' could lead out of"):
+        tool.main(["--dataset", nuclei, "--output-dir", str(tmp_path / "a" / "out")])
+    assert not list(tmp_path.glob("evil*"))
 
 
 def test_tool_draws_annotations(tool, nuclei, tmp_path, capsys):
