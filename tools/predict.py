@@ -84,9 +84,9 @@ def _add_found(group) -> None:
     add("--score-threshold", type=float, default=defaults.score_threshold, metavar="S", help=help_)
     help_ = "least pixels of an object (default: %(default)s)"
     add("--min-area", type=int, default=defaults.min_area, metavar="N", help=help_)
-    help_ = "resize images by this factor first, if their objects are larger or smaller than those "
-    help_ += "of the training: 0.5 for objects of twice the size (default: as in the training)"
-    add("--scale", type=float, metavar="F", help=help_)
+    help_ = "resize images by this factor, if their objects are larger or smaller than those of the "
+    help_ += "training: 0.5 for objects of twice the size (default: 1)"
+    add("--scale", type=float, default=defaults.scale, metavar="F", help=help_)
 
 
 def _add_reading(group) -> None:

@@ -127,6 +127,32 @@ class TestOptions:
             PredictionOptions(**options)
 
 
+class TestScale:
+    """A scale of the user's comes on top of the training's."""
+
+    @pytest.mark.parametrize(
+        "resize, wanted",
+        [
+            (ScaleBy([2.0], 4096), (120, 180)),
+            (T.ResizeShortestEdge([80], 1000, "choice"), (120, 180)),
+            (T.ResizeShortestEdge([80], 100, "choice"), (100, 150)),
+        ],
+    )
+    def test_factor(self, resize, wanted):
+        seen = []
+        options = PredictionOptions(scale=1.5)
+        predictor = Predictor(build_model(semantic_cfg()), resize, options=options)
+        hook = lambda module, inputs: seen.append(inputs[0].shape[2:])  # noqa: E731
+        predictor._finder.model.backbone.register_forward_pre_hook(hook)
+        predictor(np.zeros((40, 60, 3), np.uint8))
+        assert tuple(seen[0]) == wanted
+
+    def test_a_resize_that_has_no_scale(self):
+        options = PredictionOptions(scale=2.0)
+        with pytest.raises(ConfigError, match="scale is 2.0, but NoOp"):
+            Predictor(build_model(semantic_cfg()), T.NoOpTransform(), options=options)
+
+
 class TestModels:
     """The real finders on networks with random weights."""
 

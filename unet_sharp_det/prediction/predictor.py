@@ -47,7 +47,8 @@ class PredictionOptions:
         tile_size: side in pixels of the tiles that larger images are cut into.
         tile_overlap: pixels that neighbouring tiles share; objects up to this size, and the context
             that the network needs, should fit.
-        scale: factor to resize images by before the network. None: as the model was trained.
+        scale: factor to resize images by beside what the model was trained with: 0.5 for objects
+            that are twice as large as those of the training.
         precision: of the network's arithmetic, see :func:`runtime.accelerate`.
     """
 
@@ -56,7 +57,7 @@ class PredictionOptions:
     batch_size: int = 4
     tile_size: int = 1024
     tile_overlap: int = 128
-    scale: float | None = None
+    scale: float = 1.0
     precision: str = "fp32"
 
     def __post_init__(self):
@@ -66,7 +67,7 @@ class PredictionOptions:
             "batch_size": (self.batch_size >= 1, "1 or more"),
             "tile_overlap": (0 <= self.tile_overlap < self.tile_size, "from 0 to tile_size - 1"),
             "tile_size": (self.tile_size >= _SMALLEST_TILE, f"{_SMALLEST_TILE} or more pixels"),
-            "scale": (self.scale is None or 0 < self.scale <= 64, "above 0, 64 at most, or None"),
+            "scale": (0 < self.scale <= 64, "above 0, and 64 at most"),
         }
         for name, (is_valid, range_) in checks.items():
             if not is_valid:
@@ -115,8 +116,7 @@ class Predictor:
         self.image_format = image_format
         self.stretch_contrast = stretch_contrast
         self.class_names = tuple(class_names)
-        if self.options.scale is not None:
-            resize = ScaleBy([self.options.scale], _NO_LIMIT)
+        resize = _rescaled(resize, self.options.scale)
         model = accelerate(model, precision=self.options.precision)
         self._finder = _finder(model, resize, self.options.score_threshold)
         self._alignment = _alignment(resize, model.backbone.size_divisibility)
@@ -305,6 +305,17 @@ def _resize(cfg: CfgNode) -> T.Augmentation:
     if config.SCALE_TEST:
         return ScaleBy([config.SCALE_TEST], _NO_LIMIT)
     return T.ResizeShortestEdge(config.MIN_SIZE_TEST, config.MAX_SIZE_TEST, "choice")
+
+
+def _rescaled(resize: T.Augmentation, factor: float) -> T.Augmentation:
+    if factor == 1:
+        return resize
+    if isinstance(resize, ScaleBy):
+        return ScaleBy([factor * each for each in resize.factors], resize.max_size)
+    if isinstance(resize, T.ResizeShortestEdge):
+        sides = [round(factor * side) for side in resize.short_edge_length]  # one, in testing
+        return T.ResizeShortestEdge(sides, round(factor * resize.max_size), "choice")
+    raise ConfigError(f"scale is {factor}, but {type(resize).__name__} cannot be scaled: give 1.")
 
 
 def _alignment(resize: T.Augmentation, divisibility: int) -> int:
