@@ -84,8 +84,8 @@ def _add_found(group) -> None:
     add("--score-threshold", type=float, default=defaults.score_threshold, metavar="S", help=help_)
     help_ = "least pixels of an object (default: %(default)s)"
     add("--min-area", type=int, default=defaults.min_area, metavar="N", help=help_)
-    help_ = "resize images by this factor, if their objects are larger or smaller than those of the "
-    help_ += "training: 0.5 for objects of twice the size (default: 1)"
+    help_ = "resize images by this factor, if their objects are larger or smaller than those of "
+    help_ += "the training: 0.5 for objects of twice the size (default: 1)"
     add("--scale", type=float, default=defaults.scale, metavar="F", help=help_)
 
 

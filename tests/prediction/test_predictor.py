@@ -242,6 +242,9 @@ class TestCheckpoints:
         found, wanted = (Predictor.from_checkpoint(each)(image) for each in (single, path))
         np.testing.assert_array_equal(found.label_map(), wanted.label_map())
 
+    def test_device(self, trained):
+        assert Predictor.from_checkpoint(trained[0], device="cpu").device.type == "cpu"
+
     def test_names_of_classes_come_from_the_data(self, trained):
         assert Predictor.from_checkpoint(trained[0]).class_names == ("nucleus",)
 

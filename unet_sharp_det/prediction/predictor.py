@@ -176,6 +176,11 @@ class Predictor:
             cfg.MODEL.DEVICE = device
         return cls.from_config(cfg, options, trust_pickle=trust_pickle)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self._finder.model.device
+
     def __call__(self, image: Image) -> SparseInstances:
         """Find the objects of one image.
 
