@@ -1,4 +1,4 @@
-"""A headless Chromium without network, for tests of the HTML pages that the package writes.
+"""A headless Chromium without network, for tests of HTML pages that the package writes or serves.
 
 The browser is the machine's own. Without one such tests are skipped, or fail where the environment
 variable REQUIRE_BROWSER is set, as .ci/run does.
@@ -28,6 +28,7 @@ class OpenedPage:
     """A page and what went wrong on it since it was opened; `page` is playwright's."""
 
     page: object
+    server: str | None = None  # the only address that requests may go to beside files
     console_errors: list[str] = field(default_factory=list)
     page_errors: list[str] = field(default_factory=list)  # exceptions that no script caught
     outside_requests: list[str] = field(default_factory=list)  # refused; a page must need none
@@ -41,14 +42,15 @@ class OpenedPage:
             self.console_errors.append(message.text)
 
     def _answer_request(self, route):
-        if route.request.url.startswith("file:"):
+        url = route.request.url
+        if url.startswith("file:") or self.server and url.startswith(self.server):
             route.continue_()
         else:
-            self.outside_requests.append(route.request.url)
+            self.outside_requests.append(url)
             route.abort()
 
     def watch(self, context):
-        context.set_offline(True)
+        context.set_offline(self.server is None)
         context.route("**/*", self._answer_request)
         # A socket that is routed and not connected stays without a server.
         context.route_web_socket("**", lambda socket: self.outside_requests.append(socket.url))
@@ -93,6 +95,7 @@ def launch_chromium():
 def page_opener(browser):
     """A function (path, width=1280, height=800, **options) -> OpenedPage, of a loaded HTML file.
 
+    Instead of a path it takes the address of a server, http://...:PORT/, which may then be reached.
     The options are those of playwright's `Browser.new_context`, e.g. color_scheme="dark". The
     pages are closed with the context.
     """
@@ -101,9 +104,10 @@ def page_opener(browser):
     def open_page(path, width=1280, height=800, **options) -> OpenedPage:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
-        opened = OpenedPage(context.new_page())
+        server = path if str(path).startswith("http://") else None
+        opened = OpenedPage(context.new_page(), server)
         opened.watch(context)
-        opened.page.goto(Path(path).resolve().as_uri(), wait_until="load")
+        opened.page.goto(server or Path(path).resolve().as_uri(), wait_until="load")
         return opened
 
     yield open_page

@@ -1,0 +1,224 @@
+"""What the app does without its page: images opened, objects filtered, numbers, files, sessions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from app_helpers import SHAPE, SIDES, StubPredictor, squares, write_image
+
+from unet_sharp_det.app.analysis import Analyser, View, measure
+from unet_sharp_det.app.presentation import (
+    LONGEST_SIDE,
+    draw_objects,
+    histogram,
+    message,
+    summary,
+)
+from unet_sharp_det.app.sessions import Sessions, safe_name
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.prediction.instances import SparseInstances
+
+AREAS = [side**2 for side in SIDES]
+
+
+@pytest.fixture
+def analyser():
+    return Analyser(StubPredictor())
+
+
+@pytest.fixture
+def found(analyser, tmp_path):
+    return analyser.find(View(write_image(tmp_path / "a.png"), 0, (0,)))
+
+
+@pytest.fixture
+def session(tmp_path):
+    (tmp_path / "sessions").mkdir()
+    return Sessions(tmp_path / "sessions")["key"]
+
+
+class TestImages:
+    def test_planes_and_channels_of_a_stack(self, analyser, tmp_path):
+        values = np.arange(3 * 2 * SHAPE[0] * SHAPE[1]) % 251
+        stack = values.reshape(3, 2, *SHAPE).astype(np.uint16)
+        tifffile.imwrite(tmp_path / "s.tif", stack, imagej=True, metadata={"axes": "ZCYX"})
+        file = analyser.inspect(tmp_path / "s.tif")
+        assert (file.planes, file.channels) == (("z=0", "z=1", "z=2"), 2)
+        assert file.default_channels == (0,)
+        analyser.find(View(file.path, 2, (1,)))
+        (source,) = analyser.predictor.calls
+        assert np.array_equal(source.window(slice(0, 96), slice(0, 128))[..., 0], stack[2, 1])
+
+    def test_a_gray_and_a_colour_image(self, analyser, tmp_path):
+        assert analyser.inspect(write_image(tmp_path / "a.png")).channels == 1
+        tifffile.imwrite(tmp_path / "b.tif", np.zeros((9, 9, 3), np.uint8), photometric="rgb")
+        file = analyser.inspect(tmp_path / "b.tif")
+        assert (file.planes, file.channels, file.default_channels) == (("",), 3, (0, 1, 2))
+
+    def test_a_large_image_is_shown_reduced_and_its_objects_too(self, analyser, tmp_path):
+        shape = (2 * LONGEST_SIDE + 5, 40)
+        tifffile.imwrite(tmp_path / "l.tif", np.full(shape, 7, np.uint8))
+        display = analyser.display(View(tmp_path / "l.tif", 0, (0,)))
+        assert display.shape == (-(-shape[0] // 3), -(-shape[1] // 3), 3)
+        mask = np.ones((9, 9), bool)
+        objects = SparseInstances.from_windows(shape, [(3000, 12)], [mask], [1.0], [0])
+        rows, columns = np.nonzero((draw_objects(display, objects) != display).any(axis=2))
+        assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1000, 1002, 4, 6)
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"no image", b"", b"II*\0\xff\xff\xff\xff"],
+        ids=["text", "empty", "broken TIFF"],
+    )
+    def test_a_bad_file_is_named_without_its_folder(self, analyser, tmp_path, content):
+        path = tmp_path / "bad.tif"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"bad\.tif") as caught:
+            analyser.inspect(path)
+        assert str(tmp_path) not in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["a.png", "a.tif"])
+    def test_too_many_pixels_are_refused_however_they_are_read(self, tmp_path, name):
+        path = write_image(tmp_path / name)
+        pixels = SHAPE[0] * SHAPE[1]
+        Analyser(StubPredictor(), pixels).inspect(path)
+        with pytest.raises(UserError, match="--max-pixels"):
+            Analyser(StubPredictor(), pixels - 1).inspect(path)
+
+    def test_errors_of_the_predictor_and_of_memory_are_told(self, tmp_path, monkeypatch):
+        tifffile.imwrite(tmp_path / "o.tif", np.zeros((9, 9), np.uint8))
+        analyser, view = Analyser(StubPredictor()), View(tmp_path / "o.tif", 0, (0,))
+        with pytest.raises(UserError, match=r"^o\.tif: is not of the size"):
+            analyser.find(view)
+
+        def fail(*args, **kwargs):
+            raise MemoryError
+
+        monkeypatch.setattr(analyser.predictor, "predict_many", fail)
+        with pytest.raises(UserError, match="memory doesn't suffice"):
+            analyser.find(view)
+
+
+class TestObjects:
+    @pytest.mark.parametrize(
+        "score, min_area, count",
+        [(0.05, 0, 5), (0.3, 0, 4), (0.31, 0, 3), (0.05, 65, 3), (1, 0, 0)],
+    )
+    def test_thresholds_need_no_second_look(self, analyser, found, score, min_area, count):
+        assert len(found.objects(score, min_area)) == count
+        assert len(analyser.predictor.calls) == 1
+
+    def test_sizes(self, found):
+        objects = found.objects(0.5, 0)
+        sizes = measure(objects, None)
+        assert (sizes.areas.tolist(), sizes.unit) == (AREAS[:3], "px")
+        assert sizes.coverage == sum(AREAS[:3]) / (SHAPE[0] * SHAPE[1])
+        sizes = measure(objects, (0.5, 0.25))
+        assert (sizes.areas.tolist(), sizes.unit) == ([area / 8 for area in AREAS[:3]], "µm²")
+
+    def test_files_hold_the_objects_that_are_seen(self, analyser, found, tmp_path):
+        objects = found.objects(0.5, 0)
+        labels, table = analyser.write(found, objects, (1, 1), tmp_path, ["labels", "table"])
+        assert labels.name == "a_labels.tif"
+        shown = np.where(squares() <= 3, squares(), 0)
+        assert np.array_equal(tifffile.imread(labels), shown)
+        header, *rows = table.read_text().splitlines()
+        assert len(rows) == 3
+        assert "area_um2" in header
+
+    def test_progress_ends_with_all(self, analyser, tmp_path):
+        fractions = []
+        analyser.find(View(write_image(tmp_path / "a.png"), 0, (0,)), fractions.append)
+        assert fractions[-1] == 1
+
+
+class TestPresentation:
+    def test_outlines_lie_in_the_objects(self, found):
+        picture = draw_objects(found.display, found.objects(0.5, 0))
+        factor = picture.shape[0] // SHAPE[0]
+        assert factor > 1
+        plain = draw_objects(found.display, SparseInstances.empty(SHAPE))
+        changed = (picture != plain).any(axis=2)
+        numbers = squares().repeat(factor, axis=0).repeat(factor, axis=1)[changed]
+        assert set(numbers.tolist()) == {1, 2, 3}
+
+    def test_the_histogram_counts_every_object(self, found):
+        (bars,) = histogram(measure(found.objects(0, 0), None)).data
+        assert sum(bars.y) == len(SIDES)
+        assert histogram(measure(SparseInstances.empty(SHAPE), None)).data == ()
+
+    def test_the_histogram_has_few_bars_for_outliers(self, found):
+        sizes = measure(found.objects(0, 0), None)
+        areas = np.append(np.arange(1000) / 1000, 1e6)
+        (bars,) = histogram(type(sizes)(areas, "px", 0)).data
+        assert (len(bars.y) <= 50, sum(bars.y)) == (True, 1001)
+
+    def test_the_numbers(self, found):
+        objects = found.objects(0.5, 0)
+        text = summary(measure(objects, None), objects, ("nucleus",))
+        for part in ("<dd>3</dd>", "<dd>267 px</dd>", "<dd>256 px</dd>", "<dd>6.5%</dd>"):
+            assert part in text
+        text = summary(measure(objects, None), objects, ("<b>", "cell"))
+        assert "<dt>&lt;b&gt;</dt><dd>3</dd>" in text
+        assert "<dt>cell</dt><dd>0</dd>" in text
+        none = SparseInstances.empty(SHAPE)
+        assert text.count("–") == 0
+        assert summary(measure(none, None), none, ("nucleus",)).count("–") == 2
+
+    def test_a_message_is_text(self):
+        assert "&lt;img src=x&gt;" in message("<img src=x>", error=True)
+        assert message("") == ""
+
+
+class TestSessions:
+    @pytest.mark.parametrize(
+        "name, safe",
+        [
+            ("../../etc/passwd", "passwd"),
+            ("C:\\data\\my cells (1).tif", "my_cells_1.tif"),
+            ("<script>.png", "script.png"),
+            ("..", "image"),
+            (".png", "png"),
+            ("x" * 300 + ".tif", "x" * 80 + ".tif"),
+            ("Zellkerne_äöü.ome.tif", "Zellkerne_äöü.ome.tif"),
+        ],
+    )
+    def test_names_are_plain(self, name, safe):
+        assert safe_name(name) == safe
+
+    def test_an_image_replaces_the_former_one_and_its_files(self, session, tmp_path, found):
+        first = session.take_image(write_image(tmp_path / "a.png"), "a.png")
+        session.found = found
+        session.write_picture(found.display)
+        second = session.take_image(tmp_path / "a.png", "../b.png")
+        assert not first.parent.exists()
+        assert second.parent.parent == session.folder
+        assert second.read_bytes() == (tmp_path / "a.png").read_bytes()
+        with pytest.raises(UserError, match="Press Find objects"):
+            session.current_found()
+
+    def test_only_the_last_pictures_are_kept(self, session, tmp_path):
+        session.take_image(write_image(tmp_path / "a.png"), "a.png")
+        pictures = [session.write_picture(np.zeros((2, 2, 3), np.uint8)) for _ in range(5)]
+        assert [path.exists() for path in pictures] == [False, False, True, True, True]
+
+    def test_too_many_sessions_close_the_one_unused_longest(self, tmp_path):
+        sessions = Sessions(tmp_path, limit=2)
+        first, second = sessions["1"], sessions["2"]
+        assert sessions["1"] is first
+        sessions["3"]
+        assert (len(sessions), second.closed, first.closed) == (2, True, False)
+        assert not second.folder.exists()
+        with pytest.raises(UserError, match="Open it again"):
+            second.current_image()
+
+    def test_a_closed_session_leaves_nothing(self, tmp_path):
+        image = write_image(tmp_path / "a.png")
+        (tmp_path / "s").mkdir()
+        sessions = Sessions(tmp_path / "s")
+        sessions["1"].take_image(image, "a.png")
+        sessions.close("1")
+        sessions.close("never opened")
+        assert list(Path(tmp_path / "s").iterdir()) == []
+        assert image.exists()

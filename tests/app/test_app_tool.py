@@ -1,0 +1,108 @@
+"""tools/app.py and the start of the server: what is wrong is told in one line, before any work."""
+
+import importlib.util
+import socket
+import sys
+
+import pytest
+from app_helpers import StubPredictor
+
+from unet_sharp_det.app import server
+from unet_sharp_det.app.analysis import LOWEST_SCORE, Analyser
+from unet_sharp_det.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def tool(repository):
+    spec = importlib.util.spec_from_file_location("app_tool", repository / "tools" / "app.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def quiet_environment(monkeypatch):
+    """Undo what the import of gradio sets."""
+    for name in server.QUIET:
+        monkeypatch.setenv(name, "as it was")
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--port", "70000"], "--port is 70000"),
+        (["--max-upload-mb", "0"], "--max-upload-mb is 0"),
+        (["--max-pixels", "-1"], "--max-pixels is -1"),
+        (["--pixel-size", "-0.5"], "--pixel-size is -0.5"),
+        (["--tile-size", "4"], "--tile-size is 4"),
+        (["--scale", "0"], "scale is 0"),
+        ([], "no such file.pth"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.usefixtures("quiet_environment")
+def test_bad_arguments(tool, tmp_path, arguments, words):
+    with pytest.raises(UserError, match=words):
+        tool.main(["--weights", str(tmp_path / "no such file.pth"), *arguments])
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_options_reach_the_predictor_and_the_page(tool, monkeypatch):
+    given = {}
+
+    class Stop(Exception):
+        pass
+
+    def from_checkpoint(path, **options):
+        given.update(options, path=path)
+        return StubPredictor()
+
+    def serve(analyser, **options):
+        given.update(options)
+        raise Stop
+
+    monkeypatch.setattr(tool.Predictor, "from_checkpoint", from_checkpoint)
+    monkeypatch.setattr(tool, "serving", serve)
+    arguments = "--weights w.pth --device cpu --scale 2 --tile-size 512 --pixel-size .5 --port 0"
+    with pytest.raises(Stop):
+        tool.main([*arguments.split(), "--trust-pickle"])
+    options = given["options"]
+    assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, 0)
+    assert (options.scale, options.tile_size) == (2, 512)
+    assert (given["path"], given["device"], given["trust_pickle"]) == ("w.pth", "cpu", True)
+    assert (given["host"], given["port"], given["pixel_size"]) == ("127.0.0.1", None, 0.5)
+    assert given["example"].is_file()
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_without_gradio_the_command_that_installs_it_is_told(tool, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[app\]'"):
+        tool.main(["--weights", "w.pth"])
+
+
+@pytest.mark.parametrize(
+    "host, is_loopback",
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("192.168.0.7", False),
+        ("my-computer", False),
+    ],
+)
+def test_which_addresses_only_this_computer_reaches(host, is_loopback):
+    assert server.is_loopback(host) == is_loopback
+
+
+@pytest.mark.usefixtures("quiet_environment")
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_is_taken_or_not_ours_is_refused(host):
+    pytest.importorskip("gradio")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"--host {host} --port {port}: cannot be used"):
+            with server.serving(Analyser(StubPredictor()), host=host, port=port):
+                pass

@@ -1,0 +1,101 @@
+#!/usr/bin/env python
+"""Open a web page on which a trained model finds and measures the objects of an image.
+
+tools/app.py --weights output/model_best.pth
+
+The page is served on this computer only, and nothing leaves it. Ctrl+C ends it.
+"""
+
+import argparse
+import logging
+import signal
+import threading
+from pathlib import Path
+
+from unet_sharp_det.app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
+from unet_sharp_det.app.server import import_gradio, serving
+from unet_sharp_det.errors import UserError, run_cli
+from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
+
+_EXAMPLE = Path(__file__).resolve().parents[
+    1
+] / "datasets/sample/stage1_train/{0}/images/{0}.png".format(
+    "a022908f1b7880838dbc0411e50828e64b4f5e0263afdf04295e30bb2ff58005"
+)
+
+_OVERLAP = PredictionOptions.tile_overlap
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--weights", required=True, metavar="F", help="trained model, .pth or .safetensors")
+    add("--config-file", metavar="F.yaml", help="of its training; default: beside the weights")
+    add("--device", help="e.g. cpu or cuda:0; default: the config's")
+    add("--host", default="127.0.0.1", help="address to serve at (default: this computer only)")
+    add("--port", type=int, default=7860, help="default: 7860")
+    add("--max-upload-mb", type=float, default=200, help="size of a file (default: 200)")
+    add(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        help=f"height x width of an image (default: {MAX_PIXELS})",
+    )
+    add("--scale", type=float, default=1.0, help="0.5 for objects twice as large as in training")
+    add("--tile-size", type=int, default=1024, help="of larger images, in pixels (default: 1024)")
+    add(
+        "--pixel-size", type=float, default=0, metavar="UM", help="micrometres; 0: as the file says"
+    )
+    add("--trust-pickle", action="store_true", help="load weights that can run code: your own only")
+    return parser.parse_args(argv)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    checks = {
+        "--port": (0 <= args.port <= 65535, "from 0 (any that is free) to 65535"),
+        "--tile-size": (args.tile_size > _OVERLAP, f"above {_OVERLAP}, which tiles share"),
+        "--max-upload-mb": (args.max_upload_mb > 0, "above 0"),
+        "--max-pixels": (args.max_pixels > 0, "above 0"),
+        "--pixel-size": (args.pixel_size >= 0, "0 or more"),
+    }
+    for name, (is_valid, range_) in checks.items():
+        if not is_valid:
+            value = getattr(args, name.strip("-").replace("-", "_"))
+            raise UserError(f"{name} is {value}, but it must be {range_}.")
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    check_args(args)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    import_gradio()
+    predictor = Predictor.from_checkpoint(
+        args.weights,
+        config_file=args.config_file,
+        device=args.device,
+        trust_pickle=args.trust_pickle,
+        options=PredictionOptions(
+            score_threshold=LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
+        ),
+    )
+    with serving(
+        Analyser(predictor, args.max_pixels),
+        host=args.host,
+        port=args.port or None,
+        max_upload_mb=args.max_upload_mb,
+        pixel_size=args.pixel_size,
+        example=_EXAMPLE if _EXAMPLE.exists() else None,
+    ) as address:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its files vanish too
+        print(f"Open {address} in a browser. Ctrl+C ends the app.", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,233 @@
+"""What the app finds out about an image: its planes, its objects above a score, their sizes."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.prediction.image_source import ImageSource, ReadOptions, open_image
+from unet_sharp_det.prediction.instances import SparseInstances
+from unet_sharp_det.prediction.outputs import OutputContext, write_outputs
+
+from .presentation import to_display
+
+#: The network looks for objects from this score on, so that other thresholds need no second look.
+LOWEST_SCORE = 0.05
+MAX_PIXELS = 100_000_000
+
+_MOST_CHANNELS = 64
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file and what there is to choose in it.
+
+    Attributes:
+        path: of the file.
+        planes: what each plane is called, e.g. ``"z=3"``, or ``""`` for the only one.
+        channels: how many there are to choose from.
+    """
+
+    path: Path
+    planes: tuple[str, ...]
+    channels: int
+
+    @property
+    def default_channels(self) -> tuple[int, ...]:
+        """Red, green and blue of a colour image, else the first channel."""
+        return (0, 1, 2) if self.channels == 3 else (0,)
+
+
+@dataclass(frozen=True)
+class View:
+    """One plane of an image file: its number from 0, and one or three channels."""
+
+    path: Path
+    plane: int
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of N objects.
+
+    Attributes:
+        areas: (N,), in ``unit``.
+        unit: ``"px"`` or ``"µm²"``.
+        coverage: the fraction of the image that lies in objects.
+    """
+
+    areas: np.ndarray
+    unit: str
+    coverage: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the network found in a view.
+
+    Attributes:
+        view: the image.
+        candidates: of score ``LOWEST_SCORE`` and more.
+        display: uint8 (h, w, 3), the image as the page shows it, which may be reduced.
+        class_names: by class, from 0.
+        pixel_size: (y, x) in micrometres as the file says, or None.
+    """
+
+    view: View
+    candidates: SparseInstances
+    display: np.ndarray
+    class_names: tuple[str, ...]
+    pixel_size: tuple[float, float] | None
+
+    def objects(self, score: float, min_area: int) -> SparseInstances:
+        """Return the objects from a score and a visible area in pixels on, without overlaps."""
+        return self.candidates.at_least(score).without_overlaps(min_area)
+
+
+def measure(objects: SparseInstances, pixel_size: tuple[float, float] | None) -> Sizes:
+    """Measure objects without overlaps.
+
+    Args:
+        objects: of an image.
+        pixel_size: (y, x) in micrometres. None: unknown, areas are in pixels.
+    """
+    areas = objects.areas
+    coverage = areas.sum() / (objects.shape[0] * objects.shape[1])
+    if pixel_size is None:
+        return Sizes(areas.astype(float), "px", coverage)
+    return Sizes(areas * (pixel_size[0] * pixel_size[1]), "µm²", coverage)
+
+
+class Analyser:
+    """Opens images and finds their objects; keeps nothing of them.
+
+    Args:
+        predictor: a :class:`~unet_sharp_det.prediction.predictor.Predictor` that finds objects
+            from ``LOWEST_SCORE`` on.
+        max_pixels: of an image, however it is read.
+    """
+
+    def __init__(self, predictor, max_pixels: int = MAX_PIXELS):
+        self.predictor = predictor
+        self._options = ReadOptions(max_pixels=max_pixels)
+
+    def inspect(self, path: Path) -> ImageFile:
+        """Say what there is to choose in a file.
+
+        Raises:
+            UserError: it is no image, or too large; the message has the file's name but not its
+                folder. So for the other methods.
+        """
+        with _without_folder(path):
+            channels = _count_channels(path, self._options)
+            planes = open_image(path, replace(self._options, channels=(0,)))
+            self._check_size(planes[0])
+        names = tuple(plane.name.removeprefix(path.name).strip("[]") for plane in planes)
+        return ImageFile(path, names, channels)
+
+    def display(self, view: View) -> np.ndarray:
+        """Return a plane with stretched contrast as uint8 (h, w, 3), reduced if it is large."""
+        with _without_folder(view.path):
+            return to_display(self._open(view))
+
+    def find(self, view: View, progress: Callable[[float], None] = lambda fraction: None) -> Found:
+        """Find the objects of a plane.
+
+        Args:
+            view: the plane.
+            progress: called now and then with the fraction that is done.
+        """
+        with _without_folder(view.path):
+            source = self._open(view)
+            total, done = source.shape[0] * source.shape[1], 0
+
+            def count(pixels: int) -> None:
+                nonlocal done
+                done += pixels
+                progress(done / total)
+
+            (candidates,) = self.predictor.predict_many([source], progress=count)
+            if isinstance(candidates, UserError):
+                raise candidates
+            return Found(
+                view=view,
+                candidates=candidates,
+                display=to_display(source),
+                class_names=self.predictor.class_names,
+                pixel_size=source.pixel_size,
+            )
+
+    def write(
+        self,
+        found: Found,
+        objects: SparseInstances,
+        pixel_size: tuple[float, float] | None,
+        folder: Path,
+        names: list[str],
+    ) -> list[Path]:
+        """Write files of some of the objects that were found.
+
+        Args:
+            found: the image.
+            objects: from :meth:`Found.objects`.
+            pixel_size: (y, x) in micrometres, or None.
+            folder: for the files, which are named after the image.
+            names: of outputs, see :data:`unet_sharp_det.prediction.outputs.OUTPUTS`.
+        """
+        path = found.view.path
+        with _without_folder(path):
+            source = self._open(found.view)
+            context = OutputContext(source, found.class_names, pixel_size)
+            return write_outputs(objects, context, folder / (path.stem + source.suffix), names)
+
+    def _open(self, view: View) -> ImageSource:
+        planes = open_image(view.path, replace(self._options, channels=view.channels))
+        if not 0 <= view.plane < len(planes):
+            raise UserError(f"{view.path}: has no plane {view.plane + 1}, only {len(planes)}.")
+        source = planes[view.plane]
+        self._check_size(source)
+        return source
+
+    def _check_size(self, source: ImageSource) -> None:
+        height, width = source.shape
+        if height * width > self._options.max_pixels:
+            raise DatasetError(
+                f"{source.name}: has {height} x {width} pixels, more than the "
+                f"{self._options.max_pixels} that this page accepts. Start it with a larger "
+                "--max-pixels, or use tools/predict.py."
+            )
+
+
+def _count_channels(path: Path, options: ReadOptions) -> int:
+    """Return how many channels there are to choose from."""
+    try:
+        return open_image(path, options)[0].channels
+    except DatasetError:
+        raise
+    except UserError:  # neither one nor three
+        for channel in range(_MOST_CHANNELS):
+            try:
+                open_image(path, replace(options, channels=(channel,)))
+            except UserError:
+                if not channel:
+                    raise
+                return channel
+        return _MOST_CHANNELS
+
+
+@contextlib.contextmanager
+def _without_folder(path: Path) -> Iterator[None]:
+    """Name a file in errors as the user knows it, and say what too little memory means."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(str(error).replace(str(path), path.name)) from error
+    except MemoryError as error:
+        raise UserError(
+            f"{path.name}: the computer's memory doesn't suffice for this image. Use "
+            "tools/predict.py with the image as a tiled TIFF."
+        ) from error

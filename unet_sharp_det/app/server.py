@@ -1,0 +1,184 @@
+"""Starting the app, and keeping it to itself: nothing leaves the computer, little comes in."""
+
+import contextlib
+import ipaddress
+import logging
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from unet_sharp_det.errors import UserError
+
+from .analysis import Analyser
+from .sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+_QUEUE_LENGTH = 32
+#: Environment variables that keep gradio and what it uses from making requests of their own.
+QUIET = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+# What the page needs. gradio has more: its documentation, proxies, recordings, monitoring.
+_ADDRESSES = re.compile(
+    r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static|svelte)/.*"
+    r"|/gradio_api/(startup-events|theme\.css|app_id|cancel|upload|upload_progress"
+    r"|heartbeat/[^/]*|queue/(join|data)|file=/.*)"
+)
+
+
+class _OnlyThePage:
+    """ASGI middleware that answers 404 to every address that the page does not need."""
+
+    def __init__(self, app):
+        self._app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan" or (
+            scope["type"] == "http" and _ADDRESSES.fullmatch(scope["path"])
+        ):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b"Not found"})
+
+
+def import_gradio() -> None:
+    """Import gradio, which then makes no requests of its own.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ.update(QUIET)
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"The app needs gradio, which cannot be imported ({error}). "
+            "Run in the repository: pip install -e '.[app]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def serving(
+    analyser: Analyser,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = 7860,
+    max_upload_mb: float = 200,
+    pixel_size: float = 0,
+    example: Path | None = None,
+) -> Iterator[str]:
+    """Serve the page until the block ends.
+
+    Args:
+        analyser: opens images and finds objects.
+        host: the address to listen at. Without a password: any but this computer's own is warned
+            about.
+        port: to listen at. None: any that is free.
+        max_upload_mb: size of a file in 10^6 bytes.
+        pixel_size: in micrometres, that the page has at first; 0: as the file says.
+        example: an image that the page offers, or None.
+
+    Yields:
+        str: the page's address.
+
+    Raises:
+        UserError: gradio is missing, or the address cannot be used.
+    """
+    import_gradio()
+    _check_address(host, port)
+    is_local = is_loopback(host)
+    if not is_local:
+        logger.warning(
+            f"--host {host}: whoever reaches this computer can use the page; it has no password."
+        )
+    with _temporary_folder() as folder:
+        from .page import CSS, THEME, Page
+
+        (folder / "sessions").mkdir()
+        page = Page(analyser, Sessions(folder / "sessions"), pixel_size=pixel_size, example=example)
+        blocks = page.blocks.queue(max_size=_QUEUE_LENGTH, api_open=False)
+        _, address, _ = blocks.launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            inbrowser=False,
+            show_error=False,
+            max_file_size=int(max_upload_mb * 1e6),
+            allowed_paths=[str(folder)],
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            mcp_server=False,
+            pwa=False,
+            ssr_mode=False,
+            state_session_capacity=64,
+            app_kwargs={"middleware": _middleware(is_local), "docs_url": None},
+            theme=THEME,
+            css=CSS,
+        )
+        try:
+            yield address
+        finally:
+            blocks.close(verbose=False)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address is one that only this computer itself can reach."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_address(host: str, port: int | None) -> None:
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        where = f"--host {host}" + (f" --port {port}" if port else "")
+        raise UserError(
+            f"{where}: cannot be used ({error.strerror or error}). Choose another --port, or "
+            "leave --host away."
+        ) from error
+
+
+def _middleware(is_local: bool) -> list:
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    chain = [Middleware(_OnlyThePage)]
+    if is_local:  # A foreign site whose name is made to lead here has another name.
+        names = ["localhost", "127.0.0.1", "[::1]"]
+        chain.append(Middleware(TrustedHostMiddleware, allowed_hosts=names))
+    return chain
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Yield a folder for all files of the app, which gradio uses as well."""
+    name = "GRADIO_TEMP_DIR"
+    former = os.environ.get(name)
+    with tempfile.TemporaryDirectory(prefix="unet_sharp_det_app_") as folder:
+        os.environ[name] = folder
+        try:
+            yield Path(folder).resolve()
+        finally:
+            if former is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = former

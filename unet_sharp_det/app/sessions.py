@@ -1,0 +1,166 @@
+"""What the app keeps of each open page: one image, what was found in it, and a folder of files."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from unet_sharp_det.errors import DatasetError, UserError
+
+if TYPE_CHECKING:
+    from .analysis import Found
+
+_LONGEST_STEM = 80
+_KEPT_PICTURES = 3
+
+
+def safe_name(name: str) -> str:
+    """Return a file name of letters, digits, ``_``, ``-`` and ``.`` without folders.
+
+    Args:
+        name: as a browser gave it; it may be anything.
+    """
+    stem, suffix = os.path.splitext(name.replace("\\", "/").rsplit("/", 1)[-1])
+    stem = re.sub(r"[^\w.-]+", "_", stem).strip("._-")[:_LONGEST_STEM]
+    return (stem or "image") + re.sub(r"[^\w.]", "", suffix)[:10]
+
+
+class Session:
+    """An open page.
+
+    Attributes:
+        folder: its files; it vanishes with :meth:`close`.
+        path: of the image in it, or None.
+        found: what the network found in that image, or None.
+        closed: whether the page is gone.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.path: Path | None = None
+        self.found: Found | None = None
+        self.closed = False
+        self._pictures: list[Path] = []
+
+    def take_image(self, path, name: str) -> Path:
+        """Keep a file as the image of the session, in the place of a former one.
+
+        Args:
+            path: of the file, which stays as it is.
+            name: what the user calls it.
+
+        Raises:
+            DatasetError: the file is gone.
+        """
+        self.forget_image()
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        kept = folder / safe_name(name)
+        try:
+            try:
+                os.link(path, kept)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(path, kept)
+        except OSError as error:
+            raise DatasetError(f"{name}: cannot be read ({error.strerror}).") from error
+        self.path = kept
+        return kept
+
+    def forget_image(self) -> None:
+        """Remove the image, what was found in it, and every file of it."""
+        self.path = self.found = None
+        self._pictures = []
+        for each in self.folder.iterdir():
+            shutil.rmtree(each, ignore_errors=True)
+
+    def current_image(self) -> Path:
+        """Return the path of the image.
+
+        Raises:
+            UserError: there is none, because none was opened or the session was closed.
+        """
+        if self.path is None or self.closed:
+            raise UserError("No image is open, or it was removed in the meantime. Open it again.")
+        return self.path
+
+    def current_found(self) -> Found:
+        """Return what was found in the image.
+
+        Raises:
+            UserError: nothing was looked for yet.
+        """
+        self.current_image()
+        if self.found is None:
+            raise UserError("Nothing has been looked for in this image yet. Press Find objects.")
+        return self.found
+
+    def results_folder(self) -> Path:
+        """Return a new folder for files to download; those of a former call vanish."""
+        folder = self.current_image().parent / "results"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def write_picture(self, picture: np.ndarray) -> Path:
+        """Write uint8 (H, W, 3) RGB as PNG under a new name; only the last few are kept."""
+        folder = self.current_image().parent / "pictures"
+        folder.mkdir(exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".png")
+        _, png = cv2.imencode(".png", picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        with os.fdopen(handle, "wb") as file:
+            file.write(png.tobytes())
+        self._pictures.append(Path(name))
+        for old in self._pictures[:-_KEPT_PICTURES]:
+            old.unlink(missing_ok=True)
+        del self._pictures[:-_KEPT_PICTURES]
+        return Path(name)
+
+    def close(self) -> None:
+        """Remove everything."""
+        self.closed = True
+        self.path = self.found = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Sessions:
+    """The open pages by key; when there are too many the one that was unused longest is closed."""
+
+    def __init__(self, folder: Path, limit: int = 16):
+        """
+        Args:
+            folder: exists; each session has a folder in it.
+            limit: of sessions, 1 or more.
+        """
+        self._folder = folder
+        self._limit = limit
+        self._open: OrderedDict[str, Session] = OrderedDict()
+        self._lock = RLock()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __getitem__(self, key: str) -> Session:
+        """Return the session of a key, a new one if there is none."""
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = Session(Path(tempfile.mkdtemp(dir=self._folder)))
+            self._open.move_to_end(key)
+            while len(self._open) > self._limit:
+                _, oldest = self._open.popitem(last=False)
+                oldest.close()
+            return self._open[key]
+
+    def close(self, key: str) -> None:
+        """Close a session, if there is one of that key."""
+        with self._lock:
+            session = self._open.pop(key, None)
+        if session is not None:
+            session.close()
