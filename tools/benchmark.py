@@ -10,11 +10,13 @@ tools/benchmark.py converter SOURCE                       images/s against plain
 tools/benchmark.py evaluation                             mask AP against pycocotools
 tools/benchmark.py measures                               measures of instances, by each program
 tools/benchmark.py anchors   [--config-file C]            anchor shapes against the nuclei
+tools/benchmark.py predict --weights W [--images DIR]     the Predictor against detectron2's
 """
 
 import argparse
 import os
 
+import torch
 from detectron2.config import CfgNode
 
 from unet_sharp_det.benchmark import (
@@ -25,11 +27,14 @@ from unet_sharp_det.benchmark import (
     benchmark_evaluation,
     benchmark_measures,
     benchmark_necks,
+    benchmark_prediction,
     benchmark_pruning,
     benchmark_unets,
 )
+from unet_sharp_det.benchmark.prediction import read_images
 from unet_sharp_det.engine import fall_back_to_cpu, setup_cfg
 from unet_sharp_det.errors import DatasetError, run_cli
+from unet_sharp_det.prediction.checkpoint_config import config_of
 from unet_sharp_det.weight_files import add_trust_argument
 
 R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
@@ -47,6 +52,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add_unets(tasks)
     add_counts(tasks)
     add_pruning(tasks)
+    add_predict(tasks)
     add_converter(tasks)
     add_evaluation(tasks)
     args = parser.parse_args(argv)
@@ -87,6 +93,23 @@ def add_pruning(tasks) -> None:
     task.add_argument("--output", help="folder for pruning.json and pruning.png")
     add_options(task)
     task.set_defaults(run=run_pruning)
+
+
+def add_predict(tasks) -> None:
+    task = tasks.add_parser("predict")
+    task.add_argument("--weights", required=True, help="checkpoint of a trained model")
+    task.add_argument("--config-file", help="of its training (default: beside the checkpoint)")
+    task.add_argument("--images", default="datasets/dsb2018/images", help="folder of images")
+    task.add_argument("--variants", nargs="+", help="some of the table's rows (default: all)")
+    task.add_argument("--count", type=positive, default=8, help="images to predict at most")
+    add_images(task, size=256, batch=4)
+    task.add_argument(
+        "--threads", type=positive, nargs="+", help="numbers of CPU threads, a table each"
+    )
+    add_repeats(task)
+    add_trust_argument(task)
+    add_options(task)
+    task.set_defaults(run=run_predict)
 
 
 def add_converter(tasks) -> None:
@@ -150,6 +173,21 @@ def run_pruning(args: argparse.Namespace) -> None:
     options = {"size": args.size, "batch": args.batch, "repeats": args.repeats}
     options |= {"output": args.output, "trust_pickle": args.trust_pickle}
     print(benchmark_pruning(read_config(args), args.weights, args.dataset, **options))
+
+
+def run_predict(args: argparse.Namespace) -> None:
+    images = read_images(args.images, args.size, args.count)
+    cfg = config_of(args.weights, args.config_file, args.opts)
+    cfg.MODEL.WEIGHTS = args.weights
+    fall_back_to_cpu(cfg)
+    for threads in args.threads or [torch.get_num_threads()]:
+        torch.set_num_threads(threads)
+        print(
+            benchmark_prediction(
+                cfg, images, args.batch, args.repeats, args.trust_pickle, args.variants
+            ),
+            flush=True,
+        )
 
 
 def run_converter(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from .data import benchmark_anchors, benchmark_converter, benchmark_evaluation
 from .measures import benchmark_measures
 from .models import benchmark_detectors, benchmark_necks
+from .prediction import benchmark_prediction
 from .pruning import benchmark_pruning
 from .unets import benchmark_counts, benchmark_unets
 
@@ -14,6 +15,7 @@ __all__ = [
     "benchmark_evaluation",
     "benchmark_measures",
     "benchmark_necks",
+    "benchmark_prediction",
     "benchmark_pruning",
     "benchmark_unets",
 ]
