@@ -7,6 +7,7 @@ The page is served on this computer only, and nothing leaves it. Ctrl+C ends it.
 """
 
 import argparse
+import contextlib
 import logging
 import signal
 import threading
@@ -90,10 +91,11 @@ def main(argv=None) -> int:
     ) as address:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its files vanish too
         print(f"Open {address} in a browser. Ctrl+C ends the app.", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            print()
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one would interrupt the end
+            signal.signal(number, signal.SIG_IGN)
+        print("Ending.", flush=True)
     return 0
 
 

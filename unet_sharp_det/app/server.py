@@ -83,7 +83,7 @@ def serving(
         host: the address to listen at. Without a password: any but this computer's own is warned
             about.
         port: to listen at. None: any that is free.
-        max_upload_mb: size of a file in 10^6 bytes.
+        max_upload_mb: size of a file in MiB.
         pixel_size: in micrometres, that the page has at first; 0: as the file says.
         example: an image that the page offers, or None.
 
@@ -114,7 +114,7 @@ def serving(
             quiet=True,
             inbrowser=False,
             show_error=False,
-            max_file_size=int(max_upload_mb * 1e6),
+            max_file_size=int(max_upload_mb * 2**20),
             allowed_paths=[str(folder)],
             footer_links=[],
             run_history=False,
