@@ -27,6 +27,8 @@ from ..evaluation.instance_maps import InstanceMap
 from ..evaluation.matching import InstanceOverlap
 from ..prediction import predictor as predictor_module
 from ..prediction.fold_norms import fold_norms
+from ..prediction.image_source import from_array
+from ..prediction.intensity import prepare
 from ..prediction.predictor import PredictionOptions, Predictor
 from ..prediction.runtime import accelerate
 from .measure import peak_memory, table, take_turns
@@ -206,7 +208,7 @@ def _in_fresh_process(name: str, work: Workload) -> tuple[float, float]:
 
 
 def _default_predictor(work: Workload) -> Find:
-    """DefaultPredictor, with the resize of the model's test images, and then a label map."""
+    """DefaultPredictor on images as the model was trained on, and then a label map."""
     cfg = work.cfg.clone()
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = _SCORE
     weights, cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS, ""
@@ -215,9 +217,16 @@ def _default_predictor(work: Workload) -> Find:
     predict.aug = _resize(cfg)
 
     def find(images):
-        return [_to_map(predict.model, predict(image[:, :, ::-1])) for image in images]
+        images = [_contrast_of(cfg, image)[:, :, ::-1] for image in images]
+        return [_to_map(predict.model, predict(image)) for image in images]
 
     return find
+
+
+def _contrast_of(cfg: CfgNode, image: np.ndarray) -> np.ndarray:
+    """The image with the contrast that the model was trained on."""
+    prepared = prepare(from_array(image), "RGB", cfg.INPUT.STRETCH_CONTRAST)
+    return prepared.window(*(slice(0, side) for side in prepared.shape))
 
 
 def _resize(cfg: CfgNode) -> T.Augmentation:
