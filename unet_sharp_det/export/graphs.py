@@ -1,0 +1,163 @@
+"""Writers of graphs: each takes a module and the place, and returns the function that the file is.
+
+All hold for any batch and size from the module's ``smallest_side`` on.
+"""
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from detectron2.export import TracingAdapter
+from detectron2.modeling import GeneralizedRCNN
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from ..errors import UserError
+from .checks import blobs
+from .formats import need
+from .metadata import METADATA_FILE
+from .probability_model import ProbabilityModel
+
+#: The version of ONNX's operators in the files.
+OPSET = 18
+LARGEST_BATCH, LARGEST_SIDE = 1024, 16384
+INPUT, OUTPUT = "images", "probabilities"
+_AXES = ("batch", "height", "width")
+
+
+def export_program(module: ProbabilityModel) -> ExportedProgram:
+    """Capture the module as a graph for any batch, height and width.
+
+    Raises:
+        UserError: the encoder computes something that depends on the size.
+    """
+    smallest = module.smallest_side
+    batch, height, width = (
+        Dim(name, min=1 if name == "batch" else smallest, max=largest)
+        for name, largest in zip(_AXES, (LARGEST_BATCH, LARGEST_SIDE, LARGEST_SIDE), strict=True)
+    )
+    axes = {0: batch, 2: height, 3: width}
+    # Neither square nor a multiple of a stride, so that nothing is equal by chance.
+    example = torch.zeros(2, len(module.mean), 3 * smallest + 7, 2 * smallest + 5)
+    try:
+        with _quiet():
+            return torch.export.export(module, (example,), dynamic_shapes=(axes,))
+    except torch._dynamo.exc.UserError as error:
+        raise UserError(
+            "the encoder has no graph for all image sizes (torch.export: "
+            f"{str(error).partition(chr(10))[0][:200]}). Use --format safetensors."
+        ) from error
+
+
+def write_torch_export(
+    module: ProbabilityModel, path: Path, metadata: dict[str, str]
+) -> Callable[[Tensor], Tensor]:
+    """Write ``path`` (.pt2) for ``torch.export.load``, and return what was read back."""
+    files = {METADATA_FILE: json.dumps(metadata)}
+    with _quiet():
+        torch.export.save(export_program(module), path, extra_files=files)
+        return torch.export.load(path).module()
+
+
+def write_torchscript(
+    module: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]
+) -> Callable:
+    """Trace a module, write ``path`` for ``torch.jit.load``, and return what was read back."""
+    with _quiet(), torch.no_grad():
+        traced = torch.jit.trace(module, (example,), check_trace=False)
+        torch.jit.save(traced, path, _extra_files={METADATA_FILE: json.dumps(metadata)})
+        return torch.jit.load(path)
+
+
+def traceable_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> tuple[nn.Module, Tensor]:
+    """Wrap Mask R-CNN for tracing; with the example image (channels, height, width).
+
+    The result gives boxes (N, 4), classes (N,), masks (N, 1, 28, 28) of the boxes, scores (N,) and
+    the image's (height, width). Pasting the masks into the image stays outside.
+    """
+
+    def infer(model: GeneralizedRCNN, inputs: list[dict]) -> list[dict]:
+        return [{"instances": model.inference(inputs, do_postprocess=False)[0]}]
+
+    image = blobs(len(model.pixel_mean), *size, seed=0)
+    return TracingAdapter(model, [{"image": image}], infer), image
+
+
+def write_onnx(
+    module: ProbabilityModel, path: Path, metadata: dict[str, str]
+) -> Callable[[Tensor], Tensor]:
+    """Write ``path`` (.onnx, opset :data:`OPSET`), check it, and return ONNX Runtime's function.
+
+    Raises:
+        UserError: onnx, onnxscript or onnxruntime is missing.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        need(package)
+    with _quiet():
+        program = torch.onnx.export(
+            export_program(module),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    proto = program.model_proto
+    _name_axes(proto)
+    save_onnx(proto, path, metadata)
+    return onnx_function(path)
+
+
+def save_onnx(proto, path: Path, metadata: dict[str, str]) -> None:
+    """Check a ModelProto with onnx's own checker, and write it with its metadata."""
+    onnx = need("onnx")
+    onnx.helper.set_model_props(proto, metadata)
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save_model(proto, str(path))
+
+
+def onnx_function(path: Path) -> Callable[[Tensor], Tensor]:
+    """Images -> probabilities by ONNX Runtime on the CPU."""
+    runtime = need("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
+
+    return run
+
+
+def _name_axes(proto) -> None:
+    """Call the symbols of the sizes batch, height and width, everywhere in the graph."""
+    graph = proto.graph
+    dims = graph.input[0].type.tensor_type.shape.dim
+    names = dict(zip((dims[axis].dim_param for axis in (0, 2, 3)), _AXES, strict=True))
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = pattern.sub(lambda match: names[match[1]], dim.dim_param)
+
+
+@contextmanager
+def _quiet():
+    """Exporters warn of their own internals, of which a user can change nothing."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

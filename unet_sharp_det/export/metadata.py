@@ -1,0 +1,64 @@
+"""What a file must say about itself, so that another program feeds it rightly."""
+
+import json
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from .. import __version__
+from ..semantic_labels import SemanticLabels
+from .formats import is_semantic
+
+#: Name of the JSON beside the graph in .pt2 and .ts files.
+METADATA_FILE = "metadata.json"
+
+
+def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
+    """The metadata of an exported model, as texts.
+
+    Args:
+        cfg: of the model that is exported.
+        precision: of its layers.
+        level: k if it was cut to L_k, else None.
+    """
+    common = {
+        "producer": f"unet_sharp_det {__version__}",
+        "input_order": cfg.INPUT.FORMAT,
+        "input_range": "0..255",
+        "contrast_stretch_expected": str(cfg.INPUT.STRETCH_CONTRAST).lower(),
+        "scale_expected": str(cfg.INPUT.SCALE_TEST or f"shorter side {cfg.INPUT.MIN_SIZE_TEST}"),
+        "normalisation": "inside",
+        "pixel_mean": json.dumps(list(cfg.MODEL.PIXEL_MEAN)),
+        "pixel_std": json.dumps(list(cfg.MODEL.PIXEL_STD)),
+        "precision": precision,
+    }
+    if not is_semantic(cfg):
+        scheme = cfg.MODEL.FPN.SKIP_SCHEME
+        return {**common, "scheme": scheme, "class_names": json.dumps(_thing_names(cfg))}
+    head = cfg.MODEL.SEM_SEG_HEAD
+    return {
+        **common,
+        "output": f"probabilities, {head.ACTIVATION}",
+        "class_names": json.dumps(_channel_names(cfg)),
+        "scheme": head.SKIP_SCHEME,
+        "level": "whole" if level is None else str(level),
+        "inference": head.INFERENCE,
+    }
+
+
+def _channel_names(cfg: CfgNode) -> list[str]:
+    names = _of_data_set(cfg, "stuff_classes") or ["background", "nucleus"]
+    return SemanticLabels.from_config(cfg).names(names)
+
+
+def _thing_names(cfg: CfgNode) -> list[str]:
+    return _of_data_set(cfg, "thing_classes") or [
+        str(number) for number in range(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    ]
+
+
+def _of_data_set(cfg: CfgNode, key: str) -> list[str]:
+    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        if name in MetadataCatalog.list():
+            return list(MetadataCatalog.get(name).get(key) or [])
+    return []

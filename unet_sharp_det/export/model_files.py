@@ -1,0 +1,150 @@
+"""From a checkpoint to a checked file."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+
+from ..errors import UserError
+from ..files import atomic_path
+from ..prediction.checkpoint_config import config_of
+from ..weight_files import write_safetensors
+from .checks import Check, blobs, check_detections, check_probabilities
+from .formats import FORMATS, check_combination, is_semantic
+from .graphs import traceable_detector, write_onnx, write_torch_export, write_torchscript
+from .loading import cut_to_level, load_on_cpu
+from .metadata import describe
+from .probability_model import ProbabilityModel
+
+#: (height, width) of the image that Mask R-CNN is traced with; the trace holds for others too.
+TRACED_SIZE = (256, 224)
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to write.
+
+    Attributes:
+        checkpoint: of the training.
+        file_format: of :data:`FORMATS`.
+        precision: of ``PRECISIONS[file_format]``.
+        level: k, to cut a semantic network to L_k. None: the whole.
+        mode: with ``level``, ``fast`` or ``accurate``.
+        config_file: None: the one in or beside the checkpoint.
+        output: None: beside the checkpoint, named by it, the level, the precision and the format.
+        calibration: folder of images for int8.
+        trust_pickle: see :func:`unet_sharp_det.weight_files.read_weights`.
+    """
+
+    checkpoint: Path
+    file_format: str
+    precision: str = "fp32"
+    level: int | None = None
+    mode: str = "fast"
+    config_file: Path | None = None
+    output: Path | None = None
+    calibration: Path | None = None
+    trust_pickle: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file to write."""
+        if self.output is not None:
+            return Path(self.output)
+        level = "" if self.level is None else f"_L{self.level}"
+        precision = "" if self.precision == "fp32" else f"_{self.precision}"
+        name = f"{Path(self.checkpoint).stem}{level}{precision}{FORMATS[self.file_format]}"
+        return Path(self.checkpoint).parent / name
+
+
+def export_model(request: ExportRequest) -> list[Check]:
+    """Write a trained model to ``request.path``, atomically and only if it passes its checks.
+
+    Returns:
+        list[Check]: the differences to the model that were found; none for safetensors.
+
+    Raises:
+        UserError: config, checkpoint, level, format, precision or place is unusable, or the file
+            computes something else than the model.
+    """
+    cfg = config_of(request.checkpoint, request.config_file)
+    check_combination(cfg, request.file_format, request.precision, request.level)
+    _check_paths(request)
+    model = load_on_cpu(cfg, request.checkpoint, request.trust_pickle)
+    if request.level is not None:
+        model, cfg = cut_to_level(model, cfg, request.level, request.mode)
+    if request.file_format == "safetensors":
+        half = request.precision == "fp16"
+        write_safetensors(request.path, model.state_dict(), portable_config(cfg).dump(), half)
+        return []
+    metadata = describe(cfg, request.precision, request.level)
+    with atomic_path(request.path) as temporary:
+        if is_semantic(cfg):
+            return _write_semantic(model, cfg, request, temporary, metadata)
+        module, example = traceable_detector(model, TRACED_SIZE)
+        found = write_torchscript(module, example, temporary, metadata)
+        return check_detections(found, model, TRACED_SIZE)
+
+
+def portable_config(cfg: CfgNode) -> CfgNode:
+    """A copy that names no place of the machine that trained, and runs where it is."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = "./output"
+    cfg.MODEL.WEIGHTS = ""
+    cfg.DATASETS.PROPOSAL_FILES_TRAIN = ()
+    cfg.DATASETS.PROPOSAL_FILES_TEST = ()
+    return cfg
+
+
+def _write_semantic(
+    model: nn.Module, cfg: CfgNode, request: ExportRequest, path: Path, metadata: dict[str, str]
+) -> list[Check]:
+    precision = "bf16" if request.precision == "bf16" else "fp32"
+    module = ProbabilityModel(model, precision)
+    channels, smallest = len(module.mean), module.smallest_side
+    if request.precision == "int8":
+        return _write_int8(module, cfg, request, path, metadata)
+    if request.file_format == "torchscript":
+        example = blobs(channels, 3 * smallest + 7, 2 * smallest + 5, seed=0)[None]
+        found = write_torchscript(module, example, path, metadata)
+    else:
+        write = {"torch_export": write_torch_export, "onnx": write_onnx}[request.file_format]
+        found = write(module, path, metadata)
+    return check_probabilities(
+        found, model, channels=channels, smallest=smallest, precision=precision
+    )
+
+
+def _write_int8(
+    module: ProbabilityModel,
+    cfg: CfgNode,
+    request: ExportRequest,
+    path: Path,
+    metadata: dict[str, str],
+) -> list[Check]:
+    from .quantize import calibration_images, quantize
+
+    images = calibration_images(request.calibration, cfg, module.smallest_side)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        exact = Path(folder) / "fp32.onnx"
+        write_onnx(module, exact, metadata)
+        return [quantize(exact, path, images, metadata)[1]]
+
+
+def _check_paths(request: ExportRequest) -> None:
+    if (request.calibration is None) == (request.precision == "int8"):
+        raise UserError(
+            "--calibration names a folder of images for --precision int8, which needs it, and has "
+            "no meaning for other precisions."
+        )
+    ending = FORMATS[request.file_format]
+    if request.path.suffix != ending:
+        raise UserError(
+            f"--output {request.path}: files of --format {request.file_format} end in {ending}."
+        )
+    if request.path.resolve() == Path(request.checkpoint).resolve():
+        raise UserError(f"--output {request.path}: is the checkpoint itself. Name another file.")

@@ -1,0 +1,142 @@
+"""A semantic model as a plain module: pixel values in, probabilities out, for any image size."""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
+
+from ..modeling.cgm import SingleRowBatchNorm1d
+from ..modeling.skip_grid import SkipGrid
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class ProbabilityModel(nn.Module):
+    """What ``SemanticSegmentor`` with :class:`UNetSharpHead` computes, without dicts and lists.
+
+    Inside are the normalisation, the padding to a multiple of :attr:`divisor` that timm's encoders
+    need (the U-Nets' own takes any size), CGM's gate, the mean over branches, and the cut back to
+    the image's size. The values are those of the model: what is replaced here (poolings that round
+    up, "same" convolutions) gives the same numbers, but by a way that has no case for each size,
+    so that one graph holds for all.
+    """
+
+    def __init__(self, model: nn.Module, precision: str = "fp32"):
+        """
+        Args:
+            model: ``SemanticSegmentor`` with :class:`UNetSharpHead`; it is not changed.
+            precision: of the layers, ``fp32`` or ``bf16``. Normalisation and result are float32.
+        """
+        super().__init__()
+        self.dtype = PRECISIONS[precision]
+        self.divisor = max(model.backbone.size_divisibility, 1)
+        parts = nn.ModuleDict({"encoder": model.backbone, "head": model.sem_seg_head})
+        # Not channels-last: torch.export then asks how strides divide, for which no size is general.
+        parts = copy.deepcopy(parts).eval().to(self.dtype)
+        _replace_fixed_sizes(parts)
+        self.encoder, self.head = parts["encoder"], parts["head"]
+        self.register_buffer("mean", model.pixel_mean.detach().clone())
+        self.register_buffer("std", model.pixel_std.detach().clone())
+        self.eval().requires_grad_(False)
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels that every exported graph takes: the coarsest map must have more than one."""
+        if self.divisor > 1:
+            return 3 * self.divisor + 1
+        return 2 ** (len(self.head.in_features) - 1) + 1
+
+    def forward(self, images: Tensor) -> Tensor:
+        """
+        Args:
+            images: (N, channels, H, W), values 0..255, in the order of ``INPUT.FORMAT``.
+
+        Returns:
+            Tensor: float32 probabilities (N, classes, H, W).
+        """
+        height, width = images.shape[2:]
+        x = (images - self.mean) / self.std
+        if self.divisor > 1:
+            rows, columns = (-(-n // self.divisor) * self.divisor for n in (height, width))
+            x = F.pad(x, (0, columns - width, 0, rows - height))
+        features = self.encoder(x.to(self.dtype))
+        result = self.head.probabilities([features[name] for name in self.head.in_features])
+        if self.divisor > 1:
+            # A negative padding: a slice would ask whether the image is smaller than its padding.
+            result = F.pad(result, (0, width - result.shape[3], 0, height - result.shape[2]))
+        return result.float()
+
+
+def pool_to_size(x: Tensor, factor: int, size: Sequence[int]) -> Tensor:
+    """Max-pool (N, C, H, W) in blocks of ``factor`` to ``size``, rounded up or down.
+
+    A block that the image does not fill has the maximum of what there is; rows beyond the last
+    block are left out.
+    """
+    pads = [n for s, t in zip(x.shape[:1:-1], size[::-1], strict=True) for n in (0, t * factor - s)]
+    return F.max_pool2d(F.pad(x, pads, value=-torch.inf), factor)
+
+
+class _PoolUp(nn.Module):
+    """``MaxPool2d(2, ceil_mode=True)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pool_to_size(x, 2, [(n + 1) // 2 for n in x.shape[2:]])
+
+
+class _GlobalMax(nn.Module):
+    """``AdaptiveMaxPool2d(1)``, which ONNX does not have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax((2, 3), keepdim=True)
+
+
+class _SameConv(nn.Module):
+    """``Conv2dSame`` of maps whose sides are multiples of its stride."""
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.conv = conv
+        kernels = zip(conv.kernel_size, conv.stride, conv.dilation, strict=True)
+        rows, columns = (max((k - 1) * d + 1 - s, 0) for k, s, d in kernels)
+        self.pads = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv._conv_forward(F.pad(x, self.pads), self.conv.weight, self.conv.bias)
+
+
+def _plain_batch_norm(norm: SingleRowBatchNorm1d) -> nn.BatchNorm1d:
+    plain = nn.BatchNorm1d(norm.num_features, eps=norm.eps).eval().to(norm.weight.dtype)
+    plain.load_state_dict(norm.state_dict())
+    return plain
+
+
+def _replacement(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, nn.MaxPool2d) and module.ceil_mode and module.kernel_size == 2:
+        return _PoolUp()
+    for kind, replace in _REPLACE.items():
+        if isinstance(module, kind):
+            return replace(module)
+    return None
+
+
+_REPLACE: dict[type, Callable] = {
+    nn.AdaptiveMaxPool2d: lambda module: _GlobalMax(),
+    Conv2dSame: _SameConv,
+    SingleRowBatchNorm1d: _plain_batch_norm,
+}
+
+
+def _replace_fixed_sizes(module: nn.Module) -> None:
+    """Replace, in place, what chooses its way by the size of the image or batch."""
+    if isinstance(module, SkipGrid):
+        module._pool = pool_to_size
+    for name, child in module.named_children():
+        replacement = _replacement(child)
+        if replacement is None:
+            _replace_fixed_sizes(child)
+        else:
+            setattr(module, name, replacement)
