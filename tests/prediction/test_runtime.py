@@ -81,12 +81,14 @@ def one_thread():
 
 
 def build(name: str) -> nn.Module:
-    """A model in eval mode whose norms do something."""
+    """A model in eval mode whose norms and biases do something."""
     config, options = MODELS[name]
     torch.manual_seed(0)
     cfg = setup_cfg(config, [*map(str, options), "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
     model = build_model(cfg).eval()
     for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.normal_(module.bias, 0, 0.2)
         if isinstance(module, FOLDED):
             with torch.no_grad():
                 module.running_mean.normal_(0, 0.2)
@@ -190,6 +192,21 @@ def test_what_a_detector_runs_in():
         (found, _) = fast(inputs())
     assert len(found["instances"]) > 0
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet, group norms in neck and heads", "panoptic", "semantic, group norms"]
+)
+def test_group_norms_see_plain_maps(name):
+    """torch computes them from sums of squares in the channels-last format, which is inexact."""
+    fast = accelerate(build(name))
+    seen = []
+    for module in fast.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    stages(fast)
+    assert len(seen) > 0
+    assert all(x.is_contiguous() for x in seen)
 
 
 class TestPooler:
