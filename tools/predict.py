@@ -84,6 +84,9 @@ def _add_found(group) -> None:
     add("--score-threshold", type=float, default=defaults.score_threshold, metavar="S", help=help_)
     help_ = "least pixels of an object (default: %(default)s)"
     add("--min-area", type=int, default=defaults.min_area, metavar="N", help=help_)
+    help_ = "largest share of an object that better ones may cover; above it, it is left out as a "
+    help_ += "second detection (default: %(default)s)"
+    add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=help_)
     help_ = "resize images by this factor, if their objects are larger or smaller than those of "
     help_ += "the training: 0.5 for objects of twice the size (default: 1)"
     add("--scale", type=float, default=defaults.scale, metavar="F", help=help_)
@@ -156,6 +159,7 @@ def predict(args: argparse.Namespace) -> int:
         options=PredictionOptions(
             score_threshold=args.score_threshold,
             min_area=args.min_area,
+            max_covered=args.max_covered,
             batch_size=args.batch_size,
             tile_size=args.tile_size,
             tile_overlap=args.tile_overlap,

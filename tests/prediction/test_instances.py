@@ -75,6 +75,38 @@ def test_a_lower_threshold_filtered_is_the_higher_threshold():
     )
 
 
+class TestCoveredObjects:
+    """Four objects in a row of 10 pixels, each with a lower score and over a part of the former."""
+
+    ROWS = ["1111111...", "....2222..", ".....33333", "........44"]
+
+    @pytest.fixture
+    def found(self):
+        masks = np.array([[[pixel != "." for pixel in row]] for row in self.ROWS])
+        return sparse(masks, np.array([0.9, 0.8, 0.7, 0.6]))
+
+    @pytest.mark.parametrize(
+        "max_covered, wanted",
+        [(1.0, "1111111233"), (0.75, "1111111233"), (0.6, "1111111222"), (0.0, "1111111.22")],
+    )
+    def test_what_is_mostly_covered_vanishes(self, found, max_covered, wanted):
+        (row,) = found.without_overlaps(max_covered=max_covered).label_map()
+        assert "".join(str(number) if number else "." for number in row) == wanted
+
+    def test_it_covers_nothing_itself(self, found):
+        """3 lies half under 2, but 2 is gone."""
+        kept = found.without_overlaps(max_covered=0.6)
+        assert kept.scores.tolist() == [0.9, 0.7]
+
+    @pytest.mark.parametrize("seed", range(10))
+    @pytest.mark.parametrize("threshold", [0.25, 0.5])
+    def test_a_threshold_may_come_before_or_after(self, seed, threshold):
+        found = sparse(*random_masks(seed))
+        before = found.at_least(threshold).without_overlaps(max_covered=0.5)
+        after = found.without_overlaps(max_covered=0.5).at_least(threshold)
+        np.testing.assert_array_equal(before.label_map(), after.label_map())
+
+
 def test_no_instances():
     found = SparseInstances.empty((4, 6))
     assert len(found.without_overlaps()) == 0

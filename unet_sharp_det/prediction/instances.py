@@ -131,31 +131,50 @@ class SparseInstances:
 
     def shared(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the masks i and j, bool views, in the rectangle that both boxes cover."""
+        region = self._common_box(i, j)
+        return tuple(_part(self.masks[index], self.boxes[index], region) for index in (i, j))
+
+    def _common_box(self, i: int, j: int) -> tuple[int, int, int, int]:
         x0, y0 = np.maximum(self.boxes[i, :2], self.boxes[j, :2])
         x1, y1 = np.maximum(np.minimum(self.boxes[i, 2:], self.boxes[j, 2:]), (x0, y0))
-        windows = []
-        for index in (i, j):
-            left, top = self.boxes[index, :2]
-            windows.append(self.masks[index][y0 - top : y1 - top, x0 - left : x1 - left])
-        return windows[0], windows[1]
+        return x0, y0, x1, y1
 
-    def without_overlaps(self, min_area: int = 0) -> "SparseInstances":
+    def without_overlaps(self, min_area: int = 0, max_covered: float = 1.0) -> "SparseInstances":
         """Sort by score, and give pixels that several objects cover to the highest score.
 
-        Of equal scores the first one has them. Objects of which no pixel is left vanish, and those
-        with fewer than ``min_area`` pixels left. Afterwards object k is number k + 1 of
+        Of equal scores the first one has them. Afterwards object k is number k + 1 of
         :meth:`label_map`.
+
+        Args:
+            min_area: objects that keep fewer pixels than this, or none, vanish; what they covered
+                stays with them, so that the others do not depend on it.
+            max_covered: objects that lose more than this share of their pixels vanish as if they
+                had not been found (Panoptic FPN's overlap threshold, Kirillov et al. 2019, Sec. 4).
         """
         ranked = self.select(np.argsort(-self.scores, kind="stable"))
-        visible = replace(ranked, masks=[mask.copy() for mask in ranked.masks])
-        for above, below in overlapping_pairs(ranked.boxes):
-            covering, _ = ranked.shared(above, below)
-            _, covered = visible.shared(above, below)
-            covered &= ~covering
-        large = visible.areas >= max(1, min_area)
-        corners = visible.boxes[:, [1, 0]]
-        cut = self.from_windows(self.shape, corners, visible.masks, visible.scores, visible.classes)
-        return cut.select(large[visible.areas > 0])
+        rivals: dict[int, list[int]] = {}
+        for above, below in overlapping_pairs(ranked.boxes).tolist():
+            rivals.setdefault(below, []).append(above)
+        areas = ranked.areas
+        is_seen = np.ones(len(ranked), bool)
+        visible = list(ranked.masks)
+        for below, all_above in sorted(rivals.items()):
+            visible[below] = ranked._uncovered(below, [each for each in all_above if is_seen[each]])
+            left = np.count_nonzero(visible[below])
+            is_seen[below] = left >= (1 - max_covered) * areas[below]
+        left = np.array([np.count_nonzero(mask) for mask in visible], np.int64)
+        shown = replace(ranked, masks=visible).select(is_seen & (left >= max(1, min_area)))
+        corners = shown.boxes[:, [1, 0]]
+        return self.from_windows(self.shape, corners, shown.masks, shown.scores, shown.classes)
+
+    def _uncovered(self, index: int, covering: Sequence[int]) -> np.ndarray:
+        """Return the mask ``index`` without the pixels of others."""
+        rest = self.masks[index].copy()
+        for other in covering:
+            region = self._common_box(index, other)
+            covered = _part(rest, self.boxes[index], region)
+            covered &= ~_part(self.masks[other], self.boxes[other], region)
+        return rest
 
     def paint(self, rows: slice, columns: slice) -> np.ndarray:
         """Return a window of the label map: int32 (h, w), object k as k + 1.
@@ -173,14 +192,12 @@ class SparseInstances:
             left, top, right, bottom = self.boxes[index]
             ys = slice(max(top, rows.start), min(bottom, rows.stop))
             xs = slice(max(left, columns.start), min(right, columns.stop))
-            mask = self.masks[index][
-                ys.start - top : ys.stop - top, xs.start - left : xs.stop - left
-            ]
+            region = (xs.start, ys.start, xs.stop, ys.stop)
             part = window[
                 ys.start - rows.start : ys.stop - rows.start,
                 xs.start - columns.start : xs.stop - columns.start,
             ]
-            part[mask] = index + 1
+            part[_part(self.masks[index], self.boxes[index], region)] = index + 1
         return window
 
     def label_map(self) -> np.ndarray:
@@ -210,6 +227,13 @@ class SparseInstances:
         instances.scores = torch.from_numpy(self.scores.astype(np.float32))
         instances.pred_classes = torch.from_numpy(self.classes.copy())
         return instances
+
+
+def _part(mask: np.ndarray, box: np.ndarray, region: Sequence[int]) -> np.ndarray:
+    """Return the view of a mask, whose box is given, in a rectangle inside of the box."""
+    left, top = box[:2]
+    x0, y0, x1, y1 = region
+    return mask[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
 def overlapping_pairs(boxes: np.ndarray) -> np.ndarray:

@@ -43,6 +43,8 @@ class PredictionOptions:
     Attributes:
         score_threshold: objects of a higher score are found, from 0 to 1.
         min_area: objects of at least this many pixels, those of higher scores taken off.
+        max_covered: objects vanish of which those of higher scores cover more than this share: most
+            are second detections of the same object.
         batch_size: windows of equal size that the network sees at once.
         tile_size: side in pixels of the tiles that larger images are cut into.
         tile_overlap: pixels that neighbouring tiles share; objects up to this size, and the context
@@ -54,6 +56,7 @@ class PredictionOptions:
 
     score_threshold: float = 0.5
     min_area: int = 0
+    max_covered: float = 0.5
     batch_size: int = 4
     tile_size: int = 1024
     tile_overlap: int = 128
@@ -64,9 +67,10 @@ class PredictionOptions:
         checks = {
             "score_threshold": (0 <= self.score_threshold <= 1, "from 0 to 1"),
             "min_area": (self.min_area >= 0, "0 or more pixels"),
+            "max_covered": (0 <= self.max_covered <= 1, "from 0 to 1"),
             "batch_size": (self.batch_size >= 1, "1 or more"),
-            "tile_overlap": (0 <= self.tile_overlap < self.tile_size, "from 0 to tile_size - 1"),
             "tile_size": (self.tile_size >= _SMALLEST_TILE, f"{_SMALLEST_TILE} or more pixels"),
+            "tile_overlap": (0 <= self.tile_overlap < self.tile_size, "from 0 to tile_size - 1"),
             "scale": (0 < self.scale <= 64, "above 0, and 64 at most"),
         }
         for name, (is_valid, range_) in checks.items():
@@ -233,10 +237,10 @@ class Predictor:
                 for (index, _), instances in zip(batch, found, strict=True):
                     results[index] = instances
                     progress(height * width)
-        return [
-            each if isinstance(each, UserError) else each.without_overlaps(self.options.min_area)
-            for each in results
-        ]
+        return [each if isinstance(each, UserError) else self._shown(each) for each in results]
+
+    def _shown(self, found: SparseInstances) -> SparseInstances:
+        return found.without_overlaps(self.options.min_area, self.options.max_covered)
 
     def _prepare(self, image: Image) -> PreparedImage:
         if isinstance(image, np.ndarray):
