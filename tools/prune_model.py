@@ -16,14 +16,12 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import nn
 
-from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import ConfigError, run_cli
+from unet_sharp_det.export.loading import cut_to_level, load_on_cpu
 from unet_sharp_det.files import atomic_path, write_text
-from unet_sharp_det.pruning import prune_config, pruned_weights
 from unet_sharp_det.weight_files import add_trust_argument
 
 
@@ -45,10 +43,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     cfg = load_config(args.config_file or args.checkpoint.parent / "config.yaml")
-    pruned_cfg = prune_config(cfg, args.level, args.mode)
-    whole, pruned = build_on_cpu(cfg), build_on_cpu(pruned_cfg)
-    SkipCheckpointer(whole, trust_pickle=args.trust_pickle).load(str(args.checkpoint))
-    pruned.load_state_dict(pruned_weights(whole.state_dict(), pruned))
+    whole = load_on_cpu(cfg, args.checkpoint, args.trust_pickle)
+    pruned, pruned_cfg = cut_to_level(whole, cfg, args.level, args.mode)
     folder = args.output_dir or args.checkpoint.parent
     path = folder / f"{args.checkpoint.stem}_L{args.level}.pth"
     with atomic_path(path) as temporary:
@@ -65,12 +61,6 @@ def load_config(path: Path) -> CfgNode:
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: give the training's config by --config-file.")
     return setup_cfg(str(path))
-
-
-def build_on_cpu(cfg: CfgNode) -> nn.Module:
-    cfg = cfg.clone()
-    cfg.MODEL.DEVICE = "cpu"
-    return build_model(cfg)
 
 
 def count(model: nn.Module) -> str:

@@ -34,7 +34,7 @@ class ProbabilityModel(nn.Module):
         self.dtype = PRECISIONS[precision]
         self.divisor = max(model.backbone.size_divisibility, 1)
         parts = nn.ModuleDict({"encoder": model.backbone, "head": model.sem_seg_head})
-        # Not channels-last: torch.export then asks how strides divide, for which no size is general.
+        # Not channels-last: torch.export would then ask how strides divide, which sizes decide.
         parts = copy.deepcopy(parts).eval().to(self.dtype)
         _replace_fixed_sizes(parts)
         self.encoder, self.head = parts["encoder"], parts["head"]
@@ -44,9 +44,12 @@ class ProbabilityModel(nn.Module):
 
     @property
     def smallest_side(self) -> int:
-        """Pixels that every exported graph takes: the coarsest map must have more than one."""
+        """Pixels that every exported graph takes: the coarsest map must have more than one.
+
+        timm's encoders have maps of stride 32 even where no more than finer ones are used.
+        """
         if self.divisor > 1:
-            return 3 * self.divisor + 1
+            return 3 * max(self.divisor, 32) + 1
         return 2 ** (len(self.head.in_features) - 1) + 1
 
     def forward(self, images: Tensor) -> Tensor:
@@ -95,17 +98,29 @@ class _GlobalMax(nn.Module):
 
 
 class _SameConv(nn.Module):
-    """``Conv2dSame`` of maps whose sides are multiples of its stride."""
+    """``Conv2dSame`` whose kernel is no smaller than its stride, so that it never pads below 0."""
 
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
         self.conv = conv
-        kernels = zip(conv.kernel_size, conv.stride, conv.dilation, strict=True)
-        rows, columns = (max((k - 1) * d + 1 - s, 0) for k, s, d in kernels)
-        self.pads = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+        self.reach = _reach(conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv._conv_forward(F.pad(x, self.pads), self.conv.weight, self.conv.bias)
+        pads = []
+        for size, stride, reach in zip(x.shape[2:], self.conv.stride, self.reach, strict=True):
+            total = -(-size // stride) * stride - size + reach - stride
+            pads = [total // 2, total - total // 2, *pads]
+        return self.conv._conv_forward(F.pad(x, pads), self.conv.weight, self.conv.bias)
+
+
+def _reach(conv: nn.Conv2d) -> list[int]:
+    """Pixels that the kernel spans, by axis."""
+    return [(k - 1) * d + 1 for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
+
+
+def _same_conv(conv: Conv2dSame) -> nn.Module | None:
+    spans = all(r >= s for r, s in zip(_reach(conv), conv.stride, strict=True))
+    return _SameConv(conv) if spans else None
 
 
 def _plain_batch_norm(norm: SingleRowBatchNorm1d) -> nn.BatchNorm1d:
@@ -125,7 +140,7 @@ def _replacement(module: nn.Module) -> nn.Module | None:
 
 _REPLACE: dict[type, Callable] = {
     nn.AdaptiveMaxPool2d: lambda module: _GlobalMax(),
-    Conv2dSame: _SameConv,
+    Conv2dSame: _same_conv,
     SingleRowBatchNorm1d: _plain_batch_norm,
 }
 

@@ -1,0 +1,188 @@
+"""The files: what is in them, that they are checked, and what is refused."""
+
+import json
+import sys
+
+import pytest
+import torch
+from test_probability_model import assert_same, images, of_model
+
+from unet_sharp_det.checkpoint import SkipCheckpointer
+from unet_sharp_det.engine import setup_cfg
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.export import ExportRequest, checks, export_model, formats, model_files
+from unet_sharp_det.export.graphs import onnx_function
+from unet_sharp_det.export.loading import build_on_cpu, cut_to_level
+from unet_sharp_det.export.metadata import METADATA_FILE
+from unet_sharp_det.prediction.checkpoint_config import config_of
+
+RCNN = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
+
+
+@pytest.fixture
+def saved(semantic_config, trained, checkpoint):
+    """(checkpoint, config, model) of a tiny network of two levels."""
+    cfg = semantic_config("INPUT.FORMAT", "BGR", "OUTPUT_DIR", "/home/somebody/run", levels=2)
+    model = trained(cfg)
+    return checkpoint(model, cfg), cfg, model
+
+
+class TestFormats:
+    def test_torch_export(self, saved):
+        path, _, model = saved
+        done = export_model(ExportRequest(path, "torch_export"))
+        files = {METADATA_FILE: ""}
+        loaded = torch.export.load(path.with_suffix(".pt2"), extra_files=files)
+        assert_same(loaded.module(), model)
+        assert json.loads(files[METADATA_FILE])["input_order"] == "BGR"
+        assert len(done) == 3
+        assert all(0 <= check.difference < 1e-3 for check in done)
+
+    def test_torchscript(self, saved):
+        path, _, model = saved
+        export_model(ExportRequest(path, "torchscript"))
+        assert_same(torch.jit.load(path.with_suffix(".ts")), model)
+
+    def test_onnx(self, saved):
+        runtime = pytest.importorskip("onnxruntime")
+        onnx = pytest.importorskip("onnx")
+        path, cfg, model = saved
+        export_model(ExportRequest(path, "onnx", level=1))
+        small, _ = cut_to_level(model, cfg, 1)
+        session = runtime.InferenceSession(str(path.with_name("model_final_L1.onnx")))
+        assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
+
+        def run(batch):
+            return torch.from_numpy(session.run(None, {"images": batch.numpy()})[0])
+
+        assert_same(run, small, tolerance=1e-4)
+        says = session.get_modelmeta().custom_metadata_map
+        assert says["scheme"] == "unetsharp"
+        assert says["level"] == "1"
+        assert says["input_order"] == "BGR"
+        assert says["input_range"] == "0..255"
+        assert says["contrast_stretch_expected"] == "true"
+        assert json.loads(says["class_names"]) == ["nucleus"]
+        assert json.loads(says["pixel_mean"]) == list(cfg.MODEL.PIXEL_MEAN)
+        assert says["producer"].startswith("unet_sharp_det ")
+        proto = onnx.load(path.with_name("model_final_L1.onnx"))
+        assert {entry.domain: entry.version for entry in proto.opset_import}[""] == 18
+
+    @pytest.mark.parametrize("precision", ["fp32", "fp16"])
+    def test_safetensors_needs_nothing_else(self, saved, precision, tmp_path):
+        path, _, model = saved
+        alone = tmp_path / "elsewhere" / "model.safetensors"
+        export_model(ExportRequest(path, "safetensors", precision, output=alone))
+        cfg = config_of(alone)
+        loaded = build_on_cpu(cfg).eval()
+        SkipCheckpointer(loaded).load(str(alone))
+        for name, value in model.state_dict().items():
+            expected = value.half().float() if precision == "fp16" else value
+            if value.is_floating_point():
+                assert torch.equal(loaded.state_dict()[name], expected), name
+        assert b"somebody" not in alone.read_bytes()
+        assert cfg.INPUT.FORMAT == "BGR"
+
+    def test_int8(self, saved, converted_sample):
+        pytest.importorskip("onnxruntime")
+        path, _, model = saved
+        request = ExportRequest(path, "onnx", "int8", calibration=converted_sample / "images")
+        (done,) = export_model(request)
+        assert 0 < done.difference < done.bound
+        found = onnx_function(request.path)(images(2, 40, 33))
+        assert (found - of_model(model, images(2, 40, 33))).abs().mean() < 0.1
+        assert b"QuantizeLinear" in request.path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def traced(repository, tmp_path_factory):
+    """(checkpoint, model) of a Mask R-CNN that was written as TorchScript."""
+    torch.manual_seed(0)
+    cfg = setup_cfg(str(repository / RCNN), ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
+    folder = tmp_path_factory.mktemp("rcnn")
+    model = build_on_cpu(cfg).eval()
+    SkipCheckpointer(model, str(folder)).save("model_final")
+    (folder / "config.yaml").write_text(cfg.dump())
+    export_model(ExportRequest(folder / "model_final.pth", "torchscript"))
+    return folder / "model_final.pth", model
+
+
+class TestMaskRCNN:
+    @torch.no_grad()
+    def test_another_image_of_another_size(self, traced):
+        path, model = traced
+        image = checks.blobs(3, 180, 300, seed=5)
+        boxes, classes, masks, scores, size = torch.jit.load(path.with_suffix(".ts"))(image)
+        expected = model.inference([{"image": image}], do_postprocess=False)[0]
+        assert len(expected) > 0
+        assert torch.allclose(boxes, expected.pred_boxes.tensor, atol=1e-2)
+        assert torch.equal(classes, expected.pred_classes)
+        assert torch.allclose(masks, expected.pred_masks, atol=1e-4)
+        assert torch.allclose(scores, expected.scores, atol=1e-4)
+        assert size.tolist() == [180, 300]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"file_format": "onnx"}, "cannot be written as onnx.*torchscript, safetensors"),
+            ({"file_format": "torch_export"}, "number of its boxes depends"),
+            ({"file_format": "torchscript", "precision": "bf16"}, "traced in fp32 only"),
+            ({"file_format": "safetensors", "level": 1}, "only a semantic network has levels"),
+        ],
+    )
+    def test_refused(self, traced, options, message):
+        with pytest.raises(UserError, match=message):
+            export_model(ExportRequest(traced[0], **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"file_format": "onx"}, "Did you mean 'onnx'"),
+        ({"file_format": "onnx", "precision": "fp8"}, "fp32, bf16, fp16, int8"),
+        ({"file_format": "onnx", "precision": "fp16"}, "onnx has fp32, int8"),
+        ({"file_format": "onnx", "precision": "int8"}, "--calibration names a folder"),
+        ({"file_format": "onnx", "level": 2}, r"there are L_1 \.\. L_1"),
+        ({"file_format": "onnx", "level": 1, "mode": "quick"}, "accurate, fast"),
+        ({"file_format": "onnx", "output": "a.pt2"}, "end in .onnx"),
+    ],
+)
+def test_refused(saved, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        export_model(ExportRequest(saved[0], **options))
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        *("model_final.pth", "config.yaml", "last_checkpoint")
+    }
+
+
+def test_the_checkpoint_itself_is_not_overwritten(saved, tmp_path):
+    first = ExportRequest(saved[0], "safetensors", output=tmp_path / "a.safetensors")
+    export_model(first)
+    with pytest.raises(UserError, match="is the checkpoint itself"):
+        export_model(ExportRequest(first.output, "safetensors"))
+
+
+def test_an_int8_calibration_without_images(saved, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="no images in this folder"):
+        export_model(ExportRequest(saved[0], "onnx", "int8", calibration=tmp_path / "none"))
+
+
+def test_a_file_that_differs_is_not_written(saved, monkeypatch):
+    def wrong(module, example, path, metadata):
+        path.write_bytes(b"graph")
+        return lambda batch: module(batch) + 0.01
+
+    monkeypatch.setattr(model_files, "write_torchscript", wrong)
+    target = saved[0].with_suffix(".ts")
+    target.write_bytes(b"the old one")
+    with pytest.raises(UserError, match="differs from the model.*nothing was written"):
+        export_model(ExportRequest(saved[0], "torchscript"))
+    assert target.read_bytes() == b"the old one"
+    assert not list(target.parent.glob(".model_final*"))
+
+
+def test_without_onnx(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match=r"pip install 'unet_sharp_det\[export\]'"):
+        formats.need("onnx")
