@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import cv2
 import pytest
-from run_files import OF_ALL, contents, files, rows, run, write_images
+from run_files import OF_ALL, contents, files, rows, run, write_images, write_stack
 from stub_predictor import StubPredictor, spots
 
 from unet_sharp_det.errors import ConfigError, UserError
@@ -201,13 +201,46 @@ def test_files_of_others_stay(tmp_path, images):
     with pytest.raises(UserError, match="i2_labels.tif, which is not of this tool"):
         run(images, tmp_path / "out")
     assert (tmp_path / "out" / "i2_labels.tif").read_text() == "the work of weeks"
+    with pytest.raises(UserError, match="i2_labels.tif, which is not of this tool"):
+        run(images, tmp_path / "out")  # the first try must not have made it the tool's own
+    assert (tmp_path / "out" / "i2_labels.tif").read_text() == "the work of weeks"
     assert run(images, tmp_path / "out", overwrite=True).predicted == 6
+
+
+def test_files_of_others_beside_results(tmp_path, images):
+    """A new image in a folder with records, and one whose planes are known once it is open."""
+    output = tmp_path / "out"
+    run(images / "i1.png", output)
+    (output / "i2_labels.tif").write_text("the work of weeks")
+    with pytest.raises(UserError, match="i2_labels.tif, which is not of this tool"):
+        run(images, output)
+    (output / "i2_labels.tif").unlink()
+    write_stack(images / "stack.tif", [spots(1), spots(2)])
+    (output / "stack_z001_labels.tif").write_text("the work of years")
+    result = run(images, output)
+    assert [os.path.basename(each.source) for each in result.failed] == ["stack.tif"]
+    assert "stack_z001_labels.tif, which is not of this tool" in result.failed[0].error
+    assert (output / "stack_z001_labels.tif").read_text() == "the work of years"
+    assert result.predicted == 5
+    (output / "stack_z001_labels.tif").unlink()
+    assert run(images, output).predicted == 2
+    assert "stack.tif" not in rows(output)
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "coco.json", "predict.json"])
+def test_files_of_others_named_as_those_of_the_folder(tmp_path, images, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"{name}, which is not of this tool"):
+            run(images, tmp_path / "out")
+    assert (tmp_path / "out" / name).read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "does not begin with settings"),
+        ("", "does not begin with settings.*Remove it and use --overwrite"),
         ('{"a": 1}\n', "does not begin with settings"),
         ('{"settings": {}}\n{"source": "a", "nonsense": 1}\n', "no record"),
         (

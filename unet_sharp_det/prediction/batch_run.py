@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from unet_sharp_det.errors import UserError
 from unet_sharp_det.prediction.image_source import ImageSource, ReadOptions, open_image
 from unet_sharp_det.prediction.inputs import InputFile, output_stems
 from unet_sharp_det.prediction.instances import SparseInstances
-from unet_sharp_det.prediction.outputs import OutputContext, write_outputs
+from unet_sharp_det.prediction.outputs import OutputContext, output_paths, write_outputs
 from unet_sharp_det.prediction.progress import Progress
 from unet_sharp_det.prediction.records import ImageRecord, Records
 
@@ -143,8 +144,10 @@ class BatchRun:
             self.progress.work_on(file.name)
             stamp = file.stamp()
             try:
-                sources = open_image(file.path, self.read_options)
+                sources = self._planes_of(file)
                 stem = self.stems.of(file, [source.suffix for source in sources])
+                if not overwrite:
+                    self._refuse_foreign_files(stem, sources)
             except Exception as error:
                 self._forget(file, stamp, None)
                 self._fail(ImageRecord(file.key, *stamp, stem=self.stems.of(file, [])), file, error)
@@ -153,6 +156,9 @@ class BatchRun:
                 continue
             self._forget(file, stamp, {source.suffix for source in sources})
             todo = [each for each in sources if overwrite or not self._is_done(file, each)]
+            if not todo:
+                self._advance(_weight(file))
+                self.progress.finish_file()
             for number, source in enumerate(todo, 1):
                 yield _Plane(
                     file=file,
@@ -164,6 +170,17 @@ class BatchRun:
                     weight=_weight(file) / len(todo),
                     is_last=number == len(todo),
                 )
+
+    def _planes_of(self, file: InputFile) -> list[ImageSource]:
+        """Return each plane once, however often ``planes`` names it."""
+        sources = open_image(file.path, self.read_options)
+        count = max(getattr(source, "series_count", 1) for source in sources)
+        if count > 1 and self.read_options.series == 0:
+            logger.warning(
+                f"{file.name}: has {count} series, of which only the first is predicted. Choose "
+                f"another with --series, from 0 to {count - 1}."
+            )
+        return list({source.suffix: source for source in sources}.values())
 
     def _forget(self, file: InputFile, stamp: tuple[int, int], suffixes: set[str] | None) -> None:
         """Delete results of a file as it was before, and of planes that it no longer has."""
@@ -181,6 +198,13 @@ class BatchRun:
         record = self.records.get(file.key, source.suffix)
         former = record.outputs if record else ()
         return *self.outputs, *(name for name in former if name not in self.outputs)
+
+    def _refuse_foreign_files(self, stem: str, sources: Sequence[ImageSource]) -> None:
+        folder = self.records.folder
+        for source in sources:
+            paths = output_paths(folder / f"{stem}{source.suffix}", self.outputs)
+            if foreign := self.records.find_foreign(paths):
+                raise foreign_file_error(folder, foreign)
 
     def _chunks(self, planes: Iterator[_Plane]) -> Iterator[list[_Plane]]:
         chunk: list[_Plane] = []
@@ -218,6 +242,9 @@ class BatchRun:
         return found, [seconds * plane.pixels / pixels for plane in chunk]
 
     def _write(self, chunk: list[_Plane], found: list, seconds: list[float]) -> None:
+        self.records.begin(
+            path for plane in chunk for path in output_paths(self._stem(plane), plane.outputs)
+        )
         for plane, instances, taken in zip(chunk, found, seconds, strict=True):
             if self._stopped.is_set():
                 return
@@ -245,8 +272,7 @@ class BatchRun:
         began = time.monotonic()
         try:
             folder = self.records.folder
-            stem = folder / f"{plane.stem}{plane.source.suffix}"
-            paths = write_outputs(found, context, stem, plane.outputs)
+            paths = write_outputs(found, context, self._stem(plane), plane.outputs)
             areas = found.areas
             self._add(
                 replace(
@@ -265,6 +291,9 @@ class BatchRun:
         except Exception as error:
             _raise_if_hopeless(error, folder)
             self._fail(record, plane.file, error)
+
+    def _stem(self, plane: _Plane) -> Path:
+        return self.records.folder / f"{plane.stem}{plane.source.suffix}"
 
     def _fail(self, record: ImageRecord, file: InputFile, error: Exception) -> None:
         """Record an image that could not be predicted; what it had of an earlier run stays."""
@@ -287,6 +316,14 @@ class BatchRun:
 
 def _weight(file: InputFile) -> int:
     return max(1, file.stamp()[0])
+
+
+def foreign_file_error(folder: Path, path: Path) -> UserError:
+    """Return the error of an output folder that has another's file where an output belongs."""
+    return UserError(
+        f"--output {folder}: has {path}, which is not of this tool and would be replaced. Name "
+        "another folder, or replace it with --overwrite."
+    )
 
 
 def _raise_if_hopeless(error: BaseException, folder) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePath
 
@@ -22,7 +22,7 @@ class ImageRecord:
     """An image, a plane of a file, that was predicted or failed.
 
     Attributes:
-        source: the file's path without links.
+        source: the file's absolute path; symbolic links are kept.
         size, changed: of the file, in bytes and nanoseconds, when it was read.
         stem: what outputs of the file begin with, below the output folder.
         plane: what the plane appends to it, "" for files of one.
@@ -59,8 +59,9 @@ class Records:
 
     Its first line holds the settings, with which every image of the folder was predicted. A line
     is added once an image's outputs are complete, so that after a crash each line stands for whole
-    files; a line that was cut short is passed over. While it is open another process cannot open
-    it, where the system has locks.
+    files; a line that was cut short is passed over. Other lines hold the files that were about to
+    be written, so that those of a run that was killed are known as its own. While it is open
+    another process cannot open it, where the system has locks.
 
     Attributes:
         folder: for outputs.
@@ -73,6 +74,7 @@ class Records:
         self.folder = folder
         self.settings = dict(settings)
         self._by_source: dict[str, dict[str, ImageRecord]] = {}
+        self._begun: set[str] = set()
         self.is_new = True
         self._file = None
         self._lock = threading.Lock()
@@ -81,6 +83,8 @@ class Records:
     @contextlib.contextmanager
     def open(cls, folder, settings: Mapping[str, object], overwrite: bool) -> Iterator["Records"]:
         """Read what earlier runs recorded, and lock the folder for the block.
+
+        Nothing is written before :meth:`start`.
 
         Args:
             folder: for outputs; it is made.
@@ -99,6 +103,20 @@ class Records:
             finally:
                 if records._file:
                     records._file.close()
+
+    def start(self) -> None:
+        """Write the file anew, with the settings and what is known; lines are added from then on.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        _remove_leftovers(self.folder)
+        path = self.folder / RECORDS
+        recorded = {name for record in self for name in record.outputs.values()}
+        begun = [name for name in self._begun - recorded if os.path.lexists(self.folder / name)]
+        current = [{"settings": self.settings}, {"begun": sorted(begun)}, *map(asdict, self)]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in current))
+        self._file = open(path, "a", encoding="utf-8")
 
     def __iter__(self) -> Iterator[ImageRecord]:
         for planes in self._by_source.values():
@@ -135,6 +153,21 @@ class Records:
         """Return whether the output files of a record exist."""
         return all((self.folder / path).is_file() for path in record.outputs.values())
 
+    def find_foreign(self, paths: Iterable[Path]) -> Path | None:
+        """Return the first of some paths that exists, but was not written by a run."""
+        for path in filter(os.path.lexists, paths):
+            name = path.relative_to(self.folder).as_posix()
+            if name not in self._begun:
+                return path
+        return None
+
+    def begin(self, paths: Iterable[Path]) -> None:
+        """Note that these files are about to be written; that is on disk when this returns."""
+        names = {path.relative_to(self.folder).as_posix() for path in paths}
+        with self._lock:
+            self._append({"begun": sorted(names)})
+            self._begun |= names
+
     def add(self, record: ImageRecord) -> None:
         """Add a record, or replace that of the same plane; it is on disk when this returns."""
         with self._lock:
@@ -169,7 +202,11 @@ class Records:
         self.is_new = not path.exists()
         header, *lines = _read_lines(path) or [{"settings": {}}]
         for line in lines:
+            if isinstance(line, dict) and isinstance(line.get("begun"), list):
+                self._begun.update(name for name in line["begun"] if isinstance(name, str))
+                continue
             record = _record(line, path)
+            self._begun.update(record.outputs.values())
             planes = self._by_source.setdefault(record.source, {})
             if record.is_forgotten:
                 planes.pop(record.plane, None)
@@ -186,10 +223,6 @@ class Records:
             for record in self:
                 self._delete_outputs(record)
             self._by_source = {}
-        _remove_leftovers(self.folder)
-        current = [{"settings": self.settings}, *map(asdict, self)]
-        write_text(path, "".join(json.dumps(line) + "\n" for line in current))
-        self._file = open(path, "a", encoding="utf-8")
 
 
 def _read_lines(path: Path) -> list[dict]:
@@ -208,7 +241,7 @@ def _read_lines(path: Path) -> list[dict]:
     if not isinstance(header, dict) or not isinstance(header.get("settings"), dict):
         raise DatasetError(
             f"{path}: is no file of this tool, or is damaged: it does not begin with settings. "
-            "Remove it, and all images are predicted anew."
+            "Remove it and use --overwrite, by which all images are predicted anew."
         )
     return lines
 
@@ -221,8 +254,8 @@ def _record(line: object, path: Path) -> ImageRecord:
         inside = False
     if not inside:
         raise DatasetError(
-            f"{path}: has a line that is no record of this tool. Remove the file, and all images "
-            "are predicted anew."
+            f"{path}: has a line that is no record of this tool. Remove the file and use "
+            "--overwrite, by which all images are predicted anew."
         )
     return record
 

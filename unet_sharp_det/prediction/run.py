@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.prediction import summary
-from unet_sharp_det.prediction.batch_run import BatchRun, Stems
+from unet_sharp_det.prediction.batch_run import BatchRun, Stems, foreign_file_error
 from unet_sharp_det.prediction.image_source import ReadOptions
 from unet_sharp_det.prediction.inputs import InputFile, find_files
 from unet_sharp_det.prediction.outputs import output_paths
@@ -83,18 +83,22 @@ def predict_files(
 
     Raises:
         UserError: there are no images, the folder has results of other settings, other files of
-            the same names, or cannot be written, the disk is full, or an option is unusable.
+            the same names (an image that turns out to have several planes fails by itself then),
+            or cannot be written, the disk is full, or an option is unusable.
     """
     began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     output, read_options = Path(output), read_options or ReadOptions()
     _check(output, outputs, pixel_size)
     files = find_files(inputs, recursive=recursive, output=output)
     settings = _settings(predictor, read_options, pixel_size, weights)
-    with Records.open(output, settings, overwrite) as records, _log_file(output) as log:
+    with contextlib.ExitStack() as open_files:
+        records = open_files.enter_context(Records.open(output, settings, overwrite))
         stems = Stems(files, records)
-        if records.is_new and not overwrite:
-            _refuse_foreign_files(files, stems, output, outputs)
         todo = [file for file in files if overwrite or not records.all_done(file, outputs)]
+        if not overwrite:
+            _refuse_foreign_files(todo, stems, records, outputs)
+        records.start()
+        log = open_files.enter_context(_log_file(output))
         skipped = len(files) - len(todo)
         log.info(f"{len(files)} files, {skipped} done before. Settings: {settings}")
         run = BatchRun(
@@ -155,15 +159,18 @@ def _settings(predictor, read_options: ReadOptions, pixel_size, weights) -> dict
 
 
 def _refuse_foreign_files(
-    files: Sequence[InputFile], stems: Stems, output: Path, outputs: Sequence[str]
+    files: Sequence[InputFile], stems: Stems, records: Records, outputs: Sequence[str]
 ) -> None:
+    """Raise before anything is written if it would replace a file of the user.
+
+    Of a file with several planes the outputs' names are not known yet, see :class:`BatchRun`.
+    """
+    paths = [records.folder / name for name in summary.FILES] if records.is_new else []
     for file in files:
-        for path in output_paths(output / stems.of(file, [""]), outputs):
-            if path.exists():
-                raise UserError(
-                    f"--output {output}: has {path}, which is not of this tool and would be "
-                    "replaced. Name another folder, or replace it with --overwrite."
-                )
+        if not records.of(file.key):
+            paths += output_paths(records.folder / stems.of(file, [""]), outputs)
+    if foreign := records.find_foreign(paths):
+        raise foreign_file_error(records.folder, foreign)
 
 
 def _result(output: Path, run: BatchRun, skipped: int, seconds: float) -> RunSummary:

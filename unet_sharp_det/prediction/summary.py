@@ -31,6 +31,9 @@ COLUMNS = (
     "error",
 )
 
+#: What a folder gets beside the files of each image.
+FILES = ("summary.csv", "coco.json", "predict.json")
+
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "tifffile")
 
 
