@@ -1,11 +1,14 @@
 """Images of every depth and number of channels, read as uint8."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 from detectron2.data import detection_utils
-from PIL import Image
+from PIL import Image, ImageOps
 
+from unet_sharp_det.data import image_io
 from unet_sharp_det.data.image_io import decode, read_image, rescale_to_uint8
 from unet_sharp_det.errors import ConfigError, DatasetError
 
@@ -102,3 +105,58 @@ def test_a_missing_file_is_named(tmp_path):
 def test_another_format_names_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match=r"INPUT\.FORMAT: 'RGBA'.*Did you mean 'RGB'"):
         read_image(tmp_path / "a.png", "RGBA")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such names")
+def test_names_that_are_no_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"10\xb5m.png")
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    assert (decode(path) == pixels).all()
+    assert (read_image(path, "L")[:, :, 0] == pixels).all()
+    path.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="corrupt"):
+        decode(path)
+
+
+def test_a_buffer_too_large_for_opencv_is_read_from_the_file(tmp_path, monkeypatch):
+    path = tmp_path / os.fsdecode(b"10\xb5m.png" if os.name == "posix" else b"10um.png")
+    path.write_bytes(cv2.imencode(".png", np.eye(4, dtype=np.uint8))[1].tobytes())
+    monkeypatch.setattr(image_io, "_OPENCV_BYTES", 20)
+    monkeypatch.setattr(cv2, "imdecode", None)
+    assert (decode(path) == np.eye(4)).all()
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, tag):
+    exif = Image.Exif()
+    exif[274] = tag
+    pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    turned = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
+    assert (read_image(tmp_path / "a.png", "L")[:, :, 0] == turned).all()
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={274: tag})
+    assert (read_image(tmp_path / "a.tif", "L")[:, :, 0] == turned).all()
+
+
+def test_the_limit_of_pixels_can_be_moved(tmp_path, write_png, monkeypatch):
+    path = write_png(tmp_path / "a.png", np.zeros((3, 4), np.uint8))
+    with pytest.raises(DatasetError, match=r"3 x 4 pixels.*at most 11 are"):
+        decode(path, limit=11)
+    monkeypatch.setattr(image_io, "MAX_PIXELS", 11)
+    assert decode(path, limit=12).shape == (3, 4)
+    monkeypatch.setattr(image_io, "_OPENCV_PIXELS", 11)
+    with pytest.raises(DatasetError, match="at most 11 are"):
+        decode(path, limit=2**40)
+
+
+def test_opencv_says_nothing_beside_the_error(tmp_path, capfd):
+    level = cv2.utils.logging.getLogLevel()
+    for content in (b"\x89PNG\r\n\x1a\n", b"II*\0\xff\xff\xff\xff"):
+        (tmp_path / "rotten").write_bytes(content)
+        assert cv2.imdecode(np.frombuffer(content, np.uint8), -1) is None
+        assert capfd.readouterr().err
+        with pytest.raises(DatasetError):
+            decode(tmp_path / "rotten")
+        assert capfd.readouterr().err == ""
+    assert cv2.utils.logging.getLogLevel() == level

@@ -1,6 +1,8 @@
 """Reading microscopy images as the 8-bit, HWC arrays that detectron2's models expect."""
 
 import os
+from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -18,31 +20,73 @@ PERCENTILES = (1.0, 99.8)
 #: Pixels that are decoded at once: 16384 x 16384. A file of some KB can claim to hold far more.
 MAX_PIXELS = 2**28
 
+_OPENCV_PIXELS = 2**30  # OpenCV's own limits: of an image, and of the bytes of a buffer
+_OPENCV_BYTES = 2**31 - 1
 
-def decode(path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+
+class _QuietOpenCV:
+    """Keeps OpenCV from logging of a broken file what our error says; for any number of threads."""
+
+    def __init__(self):
+        self._lock = Lock()
+        self._inside = 0
+        self._level = None
+
+    def __enter__(self):
+        with self._lock:
+            if not self._inside:
+                self._level = cv2.utils.logging.getLogLevel()
+                cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._inside += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_quiet_opencv = _QuietOpenCV()
+
+
+def decode(path, flags: int = cv2.IMREAD_UNCHANGED, limit: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image file completely; half a file is an error, never half an image.
 
     Args:
         path: a local image file of a format that OpenCV reads (PNG, TIFF, JPEG, ...).
         flags: ``cv2.IMREAD_*``; the default keeps the bit depth and every channel.
+        limit: the largest number of pixels; OpenCV decodes at most 2**30.
 
     Returns:
         an array of shape (H, W), or (H, W, 3 or 4) with the channels in BGR(A) order.
 
     Raises:
-        DatasetError: the file is missing, is not an image, is truncated or corrupt, or has more
-            than :data:`MAX_PIXELS`.
+        DatasetError: the file is missing or cannot be read, is not an image, is truncated or
+            corrupt, or has more pixels than ``limit``.
     """
-    if check_pixels(path).is_cut_short:
+    if check_pixels(path, min(limit, _OPENCV_PIXELS)).is_cut_short:
         raise DatasetError(f"{path}: cannot be decoded, the file is truncated: its end is missing.")
     try:
-        pixels = cv2.imread(os.fspath(path), flags)
+        with _quiet_opencv:
+            pixels = _decode_file(path, flags)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: cannot be decoded, the file does not exist.") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except cv2.error:
         pixels = None
     if pixels is None:
-        reason = "is corrupt, truncated or no image" if os.path.exists(path) else "does not exist"
-        raise DatasetError(f"{path}: cannot be decoded, the file {reason}.")
+        raise DatasetError(
+            f"{path}: cannot be decoded, the file is corrupt, truncated or no image."
+        )
     return pixels
+
+
+def _decode_file(path, flags: int) -> np.ndarray | None:
+    # OpenCV crashes on a name that is no UTF-8, as of an archive from Windows, if given as str.
+    if os.path.getsize(path) > _OPENCV_BYTES:
+        return cv2.imread(os.fsencode(path), flags)
+    return cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), flags)
 
 
 def check_pixels(path, limit: int = MAX_PIXELS) -> ImageHeader:
@@ -68,7 +112,8 @@ def check_pixels(path, limit: int = MAX_PIXELS) -> ImageHeader:
     if height * width > limit:
         raise DatasetError(
             f"{path}: has {height} x {width} pixels (height x width), {height * width:,} in all, "
-            f"but at most {limit:,} are decoded at once. Cut it into parts, or, if it should be "
+            f"but at most {limit:,} are decoded at once. Cut it into parts; for predictions, save "
+            "it as tiled TIFF, which is read by parts, or raise --max-pixels. If it should be "
             "small, do not use it: its header may be made to fill the memory."
         )
     return header
@@ -133,10 +178,28 @@ def rescale_to_uint8(pixels: np.ndarray) -> np.ndarray:
     Returns:
         a uint8 array of the same shape.
     """
+    return map_to_uint8(pixels, *percentile_range(pixels))
+
+
+def percentile_range(pixels: np.ndarray) -> tuple[float, float]:
+    """Return the values that :func:`rescale_to_uint8` maps to 0 and 255; equal: all are one."""
     low, high = np.percentile(pixels, PERCENTILES)
     if high <= low:
         low, high = float(pixels.min()), float(pixels.max())
+    return low, high
+
+
+def map_to_uint8(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map ``low`` to 0 and ``high`` to 255, linearly, and clip beyond them.
+
+    Args:
+        values: an array of any shape and numeric type, with finite values.
+        low, high: where they are equal, everything becomes 0.
+
+    Returns:
+        a uint8 array of the same shape.
+    """
     if high <= low:
-        return np.zeros(pixels.shape, np.uint8)
-    scaled = (pixels.astype(np.float32) - low) * (255.0 / (high - low))
+        return np.zeros(values.shape, np.uint8)
+    scaled = (values.astype(np.float32) - low) * (255.0 / (high - low))
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

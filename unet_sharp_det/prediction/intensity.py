@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from unet_sharp_det.data.image_io import PERCENTILES, check_image_format
+from unet_sharp_det.data.image_io import PERCENTILES, check_image_format, map_to_uint8
 
 from .image_source import ImageSource
 from .percentiles import (
@@ -31,10 +31,7 @@ class Scale:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return uint8 of the shape of the values."""
-        if self.high <= self.low:
-            return np.zeros(values.shape, np.uint8)
-        scaled = (values.astype(np.float32) - self.low) * (255.0 / (self.high - self.low))
-        return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+        return map_to_uint8(values, self.low, self.high)
 
     @classmethod
     def of_counts(cls, counts: np.ndarray, dtype: np.dtype) -> "Scale":
