@@ -25,9 +25,9 @@ def pixels() -> np.ndarray:
     return (waves[..., None] + noise).clip(0, 255).astype(np.uint8)
 
 
-def pil(name, **options) -> bytes:
+def pil(name, mode="RGB", **options) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels()).save(buffer, name, **options)
+    Image.fromarray(pixels()).convert(mode).save(buffer, name, **options)
     return buffer.getvalue()
 
 
@@ -59,6 +59,10 @@ FILES = {
     "tiff_strips": tiff(rowsperstrip=8, compression="zlib"),
     "tiff_tiles": tiff(tile=(32, 32), compression="zlib"),
     "tiff_16": tiff(pixels()[..., 0].astype(np.uint16)),
+    "png_bits": pil("PNG", mode="1"),
+    "tiff_bits": pil("TIFF", mode="1"),
+    "tiff_bits_big_endian": tiff(pixels()[..., 0] > 99, byteorder=">"),
+    "bmp_bits": pil("BMP", mode="1"),
     "bmp": pil("BMP"),
     "bmp_os2": bmp_of_os2(),
     "gif": pil("GIF"),
@@ -75,6 +79,7 @@ def test_headers(tmp_path, name):
     header = read_header(path)
     assert header.shape == SHAPE == decode(path).shape[:2]
     assert not header.is_cut_short
+    assert header.is_one_bit == ("bits" in name)
 
 
 @pytest.mark.parametrize("name", FILES)

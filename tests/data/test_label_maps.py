@@ -57,8 +57,9 @@ def test_32_bit_labels_are_read_too(from_file):
     assert (from_file(labels, "labels.tif") == labels).all()
 
 
-@pytest.mark.parametrize("name", ["labels.png", "labels.tif"])
-def test_one_bit_is_the_labels_0_and_1(tmp_path, name):
+@pytest.mark.parametrize("name", ["labels.png", "labels.tif", "labels.bmp"])
+def test_one_bit_is_the_labels_0_and_1(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # pillow's own limit is none of ours
     mask = rectangle((2, 5), (3, 9)) > 0
     Image.fromarray(np.ascontiguousarray(mask)).save(tmp_path / name)
     found = read_label_map({**SIZE, "sem_seg_file_name": str(tmp_path / name)})

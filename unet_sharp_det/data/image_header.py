@@ -1,4 +1,4 @@
-"""The size of an image from the beginning of its file, before anything is decoded."""
+"""Size and bits of an image from the beginning of its file, before anything is decoded."""
 
 import re
 import struct
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _HEAD = 32
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS = 256, 257, 258
 _JPEG_END = 0xD9
 #: Frame headers SOF0..SOF15, without DHT, JPG and DAC, which have numbers among them.
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -23,10 +24,13 @@ class ImageHeader:
         shape: (height, width) in pixels; None: the format is not known, or it does not say.
         is_cut_short: the end of a JPEG is missing, which OpenCV fills up with gray. Of other
             formats False: OpenCV itself refuses half a file.
+        is_one_bit: a pixel has one bit, of which OpenCV makes 0 and 255, or the two colours of a
+            palette. Only PNG, TIFF and BMP can have it.
     """
 
     shape: tuple[int, int] | None
     is_cut_short: bool = False
+    is_one_bit: bool = False
 
 
 def read_header(path) -> ImageHeader:
@@ -40,26 +44,27 @@ def read_header(path) -> ImageHeader:
         if head[:2] == b"\xff\xd8":
             return _jpeg_header(head + file.read())
         try:
-            return ImageHeader(_shape(file, head))
+            return _header(file, head)
         except struct.error:  # The file ends within its header.
             return ImageHeader(None)
 
 
-def _shape(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
+def _header(file: BinaryIO, head: bytes) -> ImageHeader:
+    bits = 8
     if head[:4] == b"\x89PNG":
-        width, height = struct.unpack_from(">II", head, 16)
+        width, height, bits = struct.unpack_from(">IIB", head, 16)
     elif head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return _tiff_shape(file, head)
+        return _tiff_header(file, head)
     elif head[:4] == b"GIF8":
         width, height = struct.unpack_from("<HH", head, 6)
     elif head[:2] == b"BM":
         is_old = struct.unpack_from("<I", head, 14)[0] == 12
-        width, height = struct.unpack_from("<HH" if is_old else "<ii", head, 18)
+        width, height, _, bits = struct.unpack_from("<HHHH" if is_old else "<iiHH", head, 18)
     elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         width, height = _webp_size(head)
     else:
-        return None
-    return abs(height), abs(width)
+        return ImageHeader(None)
+    return ImageHeader((abs(height), abs(width)), is_one_bit=bits == 1)
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
@@ -74,20 +79,24 @@ def _webp_size(head: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _tiff_shape(file: BinaryIO, head: bytes) -> tuple[int, int] | None:
+def _tiff_header(file: BinaryIO, head: bytes) -> ImageHeader:
     order = "<" if head[:2] == b"II" else ">"
     is_big = b"+" in head[2:4]
     offset, count, size = ("Q", "Q", 20) if is_big else ("I", "H", 12)
     file.seek(struct.unpack_from(order + offset, head, 8 if is_big else 4)[0])
     count = struct.unpack(order + count, file.read(struct.calcsize(order + count)))[0]
     entries = file.read(min(count, 1 << 16) * size)
-    sides = {}
+    values = {_TIFF_BITS: 1}
     for start in range(0, len(entries), size):
-        tag, kind = struct.unpack_from(order + "HH", entries, start)
-        if tag in (256, 257):
+        tag, kind, number = struct.unpack_from(order + "HH" + offset, entries, start)
+        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS):
             form = {3: "H", 16: "Q"}.get(kind, "I")
-            sides[tag] = struct.unpack_from(order + form, entries, start + (12 if is_big else 8))
-    return (sides[257][0], sides[256][0]) if len(sides) == 2 else None
+            (value,) = struct.unpack_from(order + form, entries, start + (12 if is_big else 8))
+            values[tag] = value if number == 1 or tag != _TIFF_BITS else None  # of all samples
+    if _TIFF_WIDTH not in values or _TIFF_HEIGHT not in values:
+        return ImageHeader(None)
+    shape = (values[_TIFF_HEIGHT], values[_TIFF_WIDTH])
+    return ImageHeader(shape, is_one_bit=values[_TIFF_BITS] == 1)
 
 
 def _jpeg_header(data: bytes) -> ImageHeader:

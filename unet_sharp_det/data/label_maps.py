@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.utils.file_io import PathManager
-from PIL import Image, UnidentifiedImageError
 
 from unet_sharp_det.errors import DatasetError
 
+from .image_header import read_header
 from .image_io import decode
 
 IGNORED = 255
@@ -84,16 +84,7 @@ def _read(path, shape: tuple[int, int]) -> np.ndarray:
         raise DatasetError(
             f"{path}: has (height, width) {labels.shape}, but its image has {shape}."
         )
-    return labels & 1 if _is_one_bit(local) else labels
-
-
-def _is_one_bit(path: str) -> bool:
-    """Whether the file has one bit per pixel, of which OpenCV makes 0 and 255."""
-    try:
-        with Image.open(path) as image:
-            return image.mode == "1"
-    except UnidentifiedImageError:
-        return False
+    return labels & 1 if read_header(local).is_one_bit else labels
 
 
 def _paint(annotations: list[dict], shape: tuple[int, int], where: str) -> np.ndarray:
