@@ -40,7 +40,6 @@ def test_folder(root):
 
 def test_each_file_once(root):
     touch("d/a.png", "d/b.png")
-    os.symlink("a.png", "d/link.png")
     assert found("d/b.png", "d", "d/*.png", str(root / "d" / "b.png")) == ["d/a.png", "d/b.png"]
 
 
@@ -73,6 +72,32 @@ def test_a_name_with_wildcards_is_a_name(root):
     assert found("a[1].png") == ["a[1].png"]
 
 
+def test_a_folder_with_wildcards_is_a_folder(root):
+    touch("in[1]/a.png", "in[1]/s/b.png", "in1/c.png")
+    assert found("in[1]/*.png") == ["in[1]/a.png"]
+    assert found("in[1]/*/b.png") == ["in[1]/s/b.png"]
+    with pytest.raises(DatasetError, match="no such file or folder.*has 'a.png'"):
+        find_files(["in[1]/none.png"])
+    with pytest.raises(DatasetError, match="no image matches the pattern") as error:
+        find_files(["in[1]/*.tif"])
+    assert "--recursive" not in str(error.value)  # which does nothing for patterns
+
+
+def test_links_are_images_of_their_own(root):
+    """By the name of the link, as outputs are."""
+    touch("store/1.png", "store/2.png")
+    os.mkdir("d")
+    for name in ("a", "b"):
+        os.symlink("../store/1.png", f"d/{name}.png")
+    assert found("d") == ["d/a.png", "d/b.png"]
+    assert stems("d") == {"d/a.png": "a", "d/b.png": "b"}
+    os.symlink("store", "linked")
+    (first, _) = find_files(["linked"])
+    assert first.key == str(root / "linked" / "1.png")
+    with pytest.raises(DatasetError, match="is the folder of a.png"):
+        find_files(["d/a.png"], output="store")
+
+
 def test_links_in_a_circle(root):
     touch("d/e/a.png")
     os.symlink("..", "d/e/up")
@@ -101,6 +126,9 @@ def test_a_link_to_nowhere_is_an_input(root):
         (["images"], {"output": "images"}, "is the folder of the images.*images/predictions"),
         (["images/a1.tif"], {"output": "images"}, "is the folder of a1.tif"),
         (["pipe"], {}, "pipe: is neither a file nor a folder"),
+        ([], {}, "INPUT: name at least one image"),
+        (["images", ""], {}, "INPUT: is empty"),
+        (["n" * 300], {}, "n: there is no such file or folder"),
     ],
 )
 def test_mistakes(root, inputs, options, message):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.coco_truth import CocoTruth
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.prediction import batch_run
+from unet_sharp_det.prediction.image_source import ReadOptions
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OUTPUTS
 from unet_sharp_det.prediction.progress import Progress
@@ -67,6 +69,8 @@ def test_coco_of_all(tmp_path, images):
     coco = json.loads((tmp_path / "out" / "coco.json").read_text())
     names = [f"i{number}.png" for number in range(6)] + ["sub/z_z000.tif", "sub/z_z001.tif"]
     assert [image["file_name"] for image in coco["images"]] == names
+    own = json.loads((tmp_path / "out" / "sub" / "z_z001_coco.json").read_text())
+    assert own["images"][0]["file_name"] == "z_z001.tif"
     assert [image["id"] for image in coco["images"]] == list(range(1, 9))
     annotations = coco["annotations"]
     assert [each["id"] for each in annotations] == list(range(1, len(annotations) + 1))
@@ -92,6 +96,69 @@ def test_only_the_image_that_raises_fails(tmp_path, images):
     log = (tmp_path / "out" / "predict.log").read_text()
     assert "in before" in log  # the traceback
     assert rows(tmp_path / "out")["i3.png"]["error"].startswith("RuntimeError: strange things")
+
+
+def test_coco_of_all_without_images_that_fail_now(tmp_path, images):
+    """Such a record keeps its former outputs, of which one may be gone."""
+    output = tmp_path / "out"
+    run(images, output, outputs=("coco", "labels"))
+    (output / "i2_coco.json").unlink()
+
+    def before(source):
+        raise MemoryError
+
+    result = run(images, output, StubPredictor(before), outputs=("coco", "labels"))
+    assert len(result.failed) == 1
+    coco = json.loads((output / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == [
+        f"i{n}.png" for n in (0, 1, 3, 4, 5)
+    ]
+
+
+def test_links(tmp_path, images):
+    """Everything has the links' names, though both are of one file."""
+    (tmp_path / "in").mkdir()
+    os.symlink(images / "i0.png", tmp_path / "in" / "first.png")
+    os.symlink(images / "i0.png", tmp_path / "in" / "second.png")
+    run(tmp_path / "in", tmp_path / "out", outputs=("coco",))
+    assert list(rows(tmp_path / "out")) == ["first.png", "second.png"]
+    coco = json.loads((tmp_path / "out" / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == ["first.png", "second.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names must be text")
+def test_a_name_that_is_no_text(tmp_path, images):
+    name = os.fsdecode(b"caf\xe9.png")
+    (images / "i0.png").rename(images / name)
+    (images / "i1.png").write_text("broken")
+    (images / "i1.png").rename(images / os.fsdecode(b"bad\xe9.png"))
+    result = run(images, tmp_path / "out", outputs=tuple(OUTPUTS))
+    assert (result.predicted, len(result.failed)) == (5, 1)
+    assert rows(tmp_path / "out")["caf\\udce9.png"]["status"] == "done"
+    assert run(images, tmp_path / "out", outputs=tuple(OUTPUTS)).skipped == 5
+
+
+def test_a_plane_that_is_named_twice(tmp_path, images):
+    write_stack(images / "stack.tif", [spots(1), spots(2)])
+    options = {"read_options": ReadOptions(planes=(1, 1))}
+    assert run(images / "stack.tif", tmp_path / "out", **options).predicted == 1
+    assert run(images / "stack.tif", tmp_path / "out", **options).skipped == 1
+
+
+def test_several_series(tmp_path, images, caplog, monkeypatch):
+    real = batch_run.open_image
+
+    def open_image(path, options):
+        sources = real(path, options)
+        for source in sources if path.name == "i2.png" else ():
+            object.__setattr__(source, "series_count", 3)
+        return sources
+
+    monkeypatch.setattr(batch_run, "open_image", open_image)
+    run(images, tmp_path / "out")
+    (warning,) = (record.message for record in caplog.records if "series" in record.message)
+    assert warning.startswith("i2.png: has 3 series")
+    assert "--series" in warning
 
 
 def test_a_writer_that_raises(tmp_path, images, monkeypatch):
@@ -181,7 +248,19 @@ def test_progress(tmp_path, images):
     assert max(np.diff(progress.parts)) > 0.8  # the large image is most of the work
     again = Recorded()
     run(images, tmp_path / "out", progress=again)
-    assert again.images == 1  # the bad one
+    assert (again.images, again.done) == (1, 1)  # the bad one
+
+
+def test_progress_of_a_file_that_turns_out_to_be_done(tmp_path, images, monkeypatch):
+    """A stack whose planes are done, after a run that could not open it."""
+    write_stack(images / "stack.tif", [spots(1), spots(2)])
+    run(images / "stack.tif", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_run, "open_image", lambda *_: 1 / 0)
+        assert run(images / "stack.tif", tmp_path / "out", overwrite=True).failed
+    progress = Recorded()
+    assert run(images / "stack.tif", tmp_path / "out", progress=progress).predicted == 0
+    assert (progress.images, progress.done, progress.part) == (1, 1, 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
@@ -231,3 +310,10 @@ def test_evaluates_what_was_written(tmp_path, converted_sample):
     assert found["instances"]["PQ_image_mean"] == pytest.approx(100)
     ap = json.loads((tmp_path / "metrics.json").read_text())["results"]["segm"]
     assert ap["AP"] == pytest.approx(100)
+
+
+def test_no_output_and_no_inputs(images, tmp_path):
+    with pytest.raises(UserError, match="--output: is empty"):
+        run(images, "")
+    with pytest.raises(UserError, match="name at least one image"):
+        predict_files(StubPredictor(), [], tmp_path / "out")

@@ -39,8 +39,8 @@ class InputFile:
 
     @property
     def key(self) -> str:
-        """What makes it the same file: its path without links."""
-        return os.path.realpath(self.path)
+        """What makes it the same file: its path, so that two links to a file are two images."""
+        return str(self.path)
 
     @property
     def name(self) -> str:
@@ -62,7 +62,8 @@ def find_files(inputs: Iterable, *, recursive: bool = False, output=None) -> lis
     Args:
         inputs: of each image once, whatever names it: a file; a folder, for the files with one of
             ``SUFFIXES`` in it; or a pattern with ``*``, ``?``, ``[...]`` and, for any folders,
-            ``**``. Hidden files and folders are passed over, and so are outputs of predictions.
+            ``**``, after folders that exist as written. Hidden files and folders are passed over,
+            and so are outputs of predictions. Symbolic links go by their own path.
         recursive: take the folders below a folder too; links that lead in a circle do no harm.
         output: the folder for outputs, which is not searched.
 
@@ -70,16 +71,21 @@ def find_files(inputs: Iterable, *, recursive: bool = False, output=None) -> lis
         list: sorted by path, with numbers in names by value.
 
     Raises:
-        DatasetError: an input is of no image, a folder cannot be read, or an image lies in the
-            output folder itself, where outputs could replace it.
+        DatasetError: there is no input, one is empty or of no image, a folder cannot be read, or
+            an image lies in the output folder itself, where outputs could replace it.
     """
     search = _Search(recursive, os.path.realpath(output) if output is not None else None)
     found: dict[str, InputFile] = {}
     for text in inputs:
+        if not os.fspath(text):
+            raise DatasetError("INPUT: is empty (a variable that is not set?). Name an image.")
         for file in search.find(os.path.expanduser(os.fspath(text))):
             found.setdefault(file.key, file)
+    if not found:
+        raise DatasetError("INPUT: name at least one image, folder or pattern.")
     for file in found.values():
-        if search.output == os.path.dirname(file.key):
+        real = os.path.dirname(os.path.realpath(file.path))
+        if search.output in (real, os.path.realpath(file.path.parent)):
             raise DatasetError(
                 f"--output {output}: is the folder of {file.path.name}, which outputs could "
                 f"replace. Name another, e.g. {Path(output) / 'predictions'}."
@@ -168,14 +174,17 @@ class _Search:
 
     def find(self, text: str) -> list[InputFile]:
         path = Path(os.path.abspath(text))
-        if path.is_dir():
+        if os.path.isdir(path):
             return self._in_folder(path, text)
-        if path.exists():
+        if os.path.exists(path):  # pathlib's raises for names that are too long
             if not path.is_file():
                 raise DatasetError(f"{text}: is neither a file nor a folder.")
             return [InputFile(path, path.parent)]
-        if _WILDCARDS.search(text):
-            return self._of_pattern(path, text)
+        ends = range(1, len(path.parts) + 1)
+        missing = next(end for end in ends if not os.path.exists(Path(*path.parts[:end])))
+        for fixed in range(missing - 1, len(path.parts)):
+            if _WILDCARDS.search(path.parts[fixed]):
+                return self._of_pattern(path, fixed, text)
         raise DatasetError(f"{text}: there is no such file or folder. {_nearest(path)}")
 
     def _in_folder(self, folder: Path, text: str) -> list[InputFile]:
@@ -190,10 +199,9 @@ class _Search:
             raise DatasetError(f"{text}: has no image. {self._explain(folder)}")
         return found
 
-    def _of_pattern(self, path: Path, text: str) -> list[InputFile]:
-        parts = path.parts
-        fixed = next(i for i, part in enumerate(parts) if _WILDCARDS.search(part))
-        folder, pattern = Path(*parts[:fixed]), list(parts[fixed:])
+    def _of_pattern(self, path: Path, fixed: int, text: str) -> list[InputFile]:
+        """Return the files of a pattern, of which so many parts are taken as they are."""
+        folder, pattern = Path(*path.parts[:fixed]), list(path.parts[fixed:])
         if not folder.is_dir():
             raise DatasetError(f"{text}: there is no folder {folder}. {_nearest(folder)}")
         any_suffix = not pattern[-1].endswith("*")
@@ -204,8 +212,8 @@ class _Search:
         }
         if not matches:
             raise DatasetError(
-                f"{text}: no image matches the pattern. {self._explain(folder)} Within a pattern "
-                "** stands for any folders."
+                f"{text}: no image matches the pattern. {_describe(folder)} Within a pattern ** "
+                "stands for any folders."
             )
         return list(matches.values())
 
@@ -248,14 +256,18 @@ class _Search:
 
     def _explain(self, folder: Path) -> str:
         """Say what a folder has instead of images, and where images are."""
-        suffixes = Counter(Path(name).suffix.lower() or "no suffix" for name in _names(folder))
-        has = ", ".join(f"{count} with {suffix}" for suffix, count in suffixes.most_common(5))
-        text = f"Known are {', '.join(SUFFIXES)}; the folder {folder} has {has or 'nothing'}."
+        text = _describe(folder)
         if not self.recursive:
             below = sum(len(_images(each)) for each in self._walk(folder) if each != folder)
             if below:
                 text += f" The folders below it have {below} images: take them with --recursive."
         return text
+
+
+def _describe(folder: Path) -> str:
+    suffixes = Counter(Path(name).suffix.lower() or "no suffix" for name in _names(folder))
+    has = ", ".join(f"{count} with {suffix}" for suffix, count in suffixes.most_common(5))
+    return f"Known are {', '.join(SUFFIXES)}; the folder {folder} has {has or 'nothing'}."
 
 
 def _images(folder: Path) -> list[Path]:
@@ -277,7 +289,7 @@ def _names(folder: Path) -> list[str]:
 
 def _nearest(path: Path) -> str:
     """Name what exists near a missing path."""
-    while not path.parent.is_dir():
+    while not os.path.isdir(path.parent):
         path = path.parent
     names = [name for name in _names(path.parent) if not name.startswith(".")]
     close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -87,6 +88,8 @@ def predict_files(
             or cannot be written, the disk is full, or an option is unusable.
     """
     began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    if not os.fspath(output):
+        raise ConfigError("--output: is empty (a variable that is not set?). Name a folder.")
     output, read_options = Path(output), read_options or ReadOptions()
     _check(output, outputs, pixel_size)
     files = find_files(inputs, recursive=recursive, output=output)
@@ -195,7 +198,7 @@ def _write_of_all(records: Records, about: Mapping[str, object]) -> None:
 @contextlib.contextmanager
 def _log_file(output: Path) -> Iterator[logging.Logger]:
     """Append the package's messages to the log for the block; return a logger to it alone."""
-    handler = logging.FileHandler(output / LOG, encoding="utf-8")
+    handler = logging.FileHandler(output / LOG, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
     package = logging.getLogger("unet_sharp_det")
     log = logging.Logger("predict")

@@ -41,7 +41,8 @@ def write_summary(folder: Path, records: Sequence[ImageRecord]) -> None:
     """Write ``summary.csv``, a row per image; ``image`` is its path below the common folder."""
     names = image_names(records)
     with atomic_path(folder / "summary.csv") as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
+        # Names of files may hold bytes that are no text.
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for record in records:
@@ -51,19 +52,18 @@ def write_summary(folder: Path, records: Sequence[ImageRecord]) -> None:
 def write_coco(folder: Path, records: Sequence[ImageRecord]) -> None:
     """Join the COCO files of all images in ``coco.json``, one in memory at a time.
 
-    The name of an image is its path below the common folder, with the plane before the suffix.
+    The name of an image is as in its own file, after its folders below the common folder.
     """
     names, images, count, head = image_names(records), [], 0, {}
     with atomic_path(folder / "coco.json") as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write('{"annotations": [')
-            for record in (record for record in records if "coco" in record.outputs):
+            for record in (record for record in records if _has_coco(record, folder)):
                 data = merge_coco([folder / record.outputs["coco"]])
                 annotations = data.pop("annotations")
                 (image,) = data.pop("images")
                 head = head or data
-                name = PurePath(names[record.source])
-                name = name.with_name(f"{name.stem}{record.plane}{name.suffix}").as_posix()
+                name = PurePath(names[record.source]).with_name(image["file_name"]).as_posix()
                 images.append({**image, "id": len(images) + 1, "file_name": name})
                 for annotation in annotations:
                     ids = {"id": count + 1, "image_id": len(images)}
@@ -108,6 +108,11 @@ def common_folder(records: Sequence[ImageRecord]) -> str:
         return os.path.commonpath([os.path.dirname(record.source) for record in records])
     except ValueError:  # No record, or several drives.
         return ""
+
+
+def _has_coco(record: ImageRecord, folder: Path) -> bool:
+    """Return whether a COCO file is there, and of the last prediction."""
+    return not record.error and (folder / record.outputs.get("coco", "")).is_file()
 
 
 def _row(record: ImageRecord, name: str) -> list:

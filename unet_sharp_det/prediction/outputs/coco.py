@@ -1,8 +1,9 @@
 """COCO data sets: the objects of an image with their scores, and of several images joined."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -21,11 +22,13 @@ def write_coco(instances: SparseInstances, context: OutputContext, path: Path) -
 
     Args:
         instances: object k becomes the annotation with the id k + 1.
-        context: of it the name of the image, and the classes: class c is the category c + 1.
+        context: of it the image's name, with the plane before the suffix as in ``a_z003.tif``, and
+            the classes: class c is the category c + 1.
         path: of the file.
     """
     height, width = instances.shape
-    image = {"id": 1, "file_name": context.source.name, "height": height, "width": width}
+    name = _file_name(context.source.name, context.source.suffix)
+    image = {"id": 1, "file_name": name, "height": height, "width": width}
     categories = [{"id": c, "name": name} for c, name in enumerate(context.class_names, 1)]
     head = {"info": _INFO, "images": [image], "categories": categories}
     with open(path, "w", encoding="utf-8") as file:
@@ -72,6 +75,14 @@ def merge_coco(paths: Sequence) -> dict:
             }
             merged["annotations"].append({**annotation, **ids})
     return merged
+
+
+def _file_name(name: str, suffix: str) -> str:
+    """Return ``a_z003.tif`` of the plane ``a.tif[z=3]``."""
+    if not suffix:
+        return name
+    path = PurePath(re.sub(r"\[[^\[\]]*\]$", "", name))
+    return f"{path.stem}{suffix}{path.suffix}"
 
 
 def _annotations(instances: SparseInstances) -> Iterator[dict]:
