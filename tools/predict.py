@@ -21,8 +21,10 @@ Ctrl-C or a crash, give the same command again: it goes on with the images that 
 
 import argparse
 import logging
+import re
 import signal
 import sys
+import warnings
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -32,6 +34,7 @@ from unet_sharp_det.prediction.image_source import ReadOptions
 from unet_sharp_det.prediction.outputs import OUTPUTS
 from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
 from unet_sharp_det.prediction.progress import progress_for
+from unet_sharp_det.prediction.records import ImageRecord
 from unet_sharp_det.prediction.run import DEFAULT_OUTPUTS, RunSummary, predict_files
 
 INTERRUPTED = 130
@@ -61,7 +64,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def _add_what(group) -> None:
     add = group.add_argument
     add(
-        *("--outputs", "-o"),
+        "--outputs",
         nargs="+",
         default=list(DEFAULT_OUTPUTS),
         metavar="NAME",
@@ -130,6 +133,7 @@ def _add_running(group) -> None:
 def main(argv=None) -> int:
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
     logging.captureWarnings(True)
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -189,9 +193,16 @@ def _report(result: RunSummary) -> None:
     if result.failed:
         print(f"{len(result.failed)} images failed:", file=sys.stderr)
         for record in result.failed[:_MOST_NAMED]:
-            print(f"  {record.source}{record.plane}: {record.error}", file=sys.stderr)
+            print(f"  {_describe_failure(record)}", file=sys.stderr)
         if len(result.failed) > _MOST_NAMED:
             print(f"  and others, see {result.output / 'summary.csv'}", file=sys.stderr)
+
+
+def _describe_failure(record: ImageRecord) -> str:
+    """Return the image and its error, most of which begin with the path."""
+    if re.match(re.escape(record.source) + r"(\[[^\]]*\])?: ", record.error):
+        return record.error
+    return f"{record.source}{record.plane}: {record.error}"
 
 
 def _words(texts: list[str]) -> list[str]:
@@ -214,10 +225,15 @@ def _read_options(args: argparse.Namespace) -> ReadOptions:
         channels=channels,
         channel_axis=_axis(args.channel_axis),
         plane_axis=_axis(args.plane_axis),
-        planes=planes[0] if planes in (["all"], ["max"]) else _numbers("--planes", planes, int),
+        planes=planes[0] if planes in (["all"], ["max"]) else _indices("--planes", planes),
         series=args.series,
         max_pixels=args.max_pixels,
     )
+
+
+def _indices(option: str, texts: list[str]) -> tuple[int, ...]:
+    """Return each number once."""
+    return tuple(dict.fromkeys(_numbers(option, texts, int)))
 
 
 def _pixel_size(texts: list[str] | None) -> tuple[float, float] | None:
