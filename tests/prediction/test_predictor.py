@@ -21,7 +21,7 @@ def predictor_of(finder, **options):
     """A predictor whose model is never run: ``finder`` takes its place."""
     model = build_model(semantic_cfg())
     predictor = Predictor(model, T.NoOpTransform(), options=PredictionOptions(**options))
-    predictor._finder = finder
+    predictor._whole = predictor._tiled = finder
     return predictor
 
 
@@ -36,6 +36,18 @@ def blobs(shape, seed=0, sigma=3):
 def assert_same_objects(found, labels):
     masks = {mask.tobytes() for mask in found.full_masks()}
     assert masks == {(labels == number).tobytes() for number in range(1, labels.max() + 1)}
+
+
+def share_of_same_objects(wanted, found, iou=0.9):
+    """The share of wanted objects that a found one matches at this IoU."""
+    labels, matched = found.label_map(), 0
+    for mask in wanted.full_masks():
+        overlap = np.bincount(labels[mask], minlength=len(found) + 1)
+        overlap[0] = 0
+        best = overlap.argmax()
+        union = mask.sum() + np.count_nonzero(labels == best) - overlap[best]
+        matched += overlap[best] > 0 and overlap[best] >= iou * union
+    return matched / len(wanted)
 
 
 class TestBatches:
@@ -101,6 +113,18 @@ class TestTiles:
         with pytest.raises(UserError, match="memory"):
             predictor(image)
 
+    def test_tiles_are_resized_by_one_factor(self):
+        """To sizes, each of these tiles would be enlarged by another factor."""
+        resize = T.ResizeShortestEdge([128], 1000, "choice")
+        options = PredictionOptions(tile_size=128, tile_overlap=32)
+        predictor = Predictor(build_model(semantic_cfg()), resize, options=options)
+        seen = []
+        hook = lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))  # noqa: E731
+        predictor._tiled.model.backbone.register_forward_pre_hook(hook)
+        predictor(np.zeros((160, 300, 3), np.uint8))
+        assert set(seen) == {tile.shape for tile in tile_grid((160, 300), 128, 32)}
+        assert len(set(seen)) > 1
+
     def test_intensities_are_scaled_before_the_cut(self):
         """A 16-bit image, dark but for one end: tiles scaled one by one would be stretched."""
         image = np.random.default_rng(0).integers(100, 120, (200, 600)).astype(np.uint16)
@@ -116,8 +140,10 @@ class TestOptions:
         [
             ({"score_threshold": 1.5}, "score_threshold is 1.5"),
             ({"batch_size": 0}, "batch_size is 0"),
-            ({"tile_size": 32, "tile_overlap": 0}, "tile_size is 32"),
-            ({"tile_overlap": 1024}, "tile_overlap is 1024"),
+            ({"tile_size": 32, "tile_overlap": 8}, "tile_size is 32"),
+            ({"tile_overlap": 0}, "tile_overlap is 0"),
+            ({"tile_overlap": 600}, "tile_overlap is 600, but it must be from 8 to 512"),
+            ({"max_covered": 2.0}, "max_covered is 2.0"),
             ({"scale": 0.0}, "scale is 0.0"),
             ({"min_area": -1}, "min_area is -1"),
         ],
@@ -143,7 +169,7 @@ class TestScale:
         options = PredictionOptions(scale=1.5)
         predictor = Predictor(build_model(semantic_cfg()), resize, options=options)
         hook = lambda module, inputs: seen.append(inputs[0].shape[2:])  # noqa: E731
-        predictor._finder.model.backbone.register_forward_pre_hook(hook)
+        predictor._whole.model.backbone.register_forward_pre_hook(hook)
         predictor(np.zeros((40, 60, 3), np.uint8))
         assert tuple(seen[0]) == wanted
 
@@ -179,7 +205,7 @@ class TestModels:
         threshold = float(np.median(low(image).scores))
         high = Predictor(detector, resize, options=PredictionOptions(score_threshold=threshold))
         whole = tile_grid(image.shape[:2], max(image.shape), 0)
-        (raw,) = low._finder.find([image], whole, image.shape[:2])
+        (raw,) = low._whole.find([image], whole, image.shape[:2])
         filtered = raw.select(raw.scores > threshold).without_overlaps(max_covered=0.5)
         np.testing.assert_array_equal(filtered.label_map(), high(image).label_map())
 
@@ -195,11 +221,21 @@ class TestModels:
         model = _half_of_the_pixels_foreground(image)
         resize = ScaleBy([1.0], 4096)
         whole = Predictor(model, resize, options=PredictionOptions(tile_size=512))(image)
-        options = PredictionOptions(tile_size=160, tile_overlap=96)
+        options = PredictionOptions(tile_size=176, tile_overlap=88)
         cut = Predictor(model, resize, options=options)(image)
-        assert len(whole) > 3
-        same = (whole.label_map() > 0) == (cut.label_map() > 0)
-        assert same.mean() > 0.999
+        assert len(whole) > 20
+        assert share_of_same_objects(whole, cut) >= 0.99
+        assert share_of_same_objects(cut, whole) >= 0.99
+
+    def test_a_semantic_threshold_is_of_objects(self):
+        image, _ = blobs((300, 260), sigma=5)
+        model = _half_of_the_pixels_foreground(image)
+        resize = ScaleBy([1.0], 4096)
+        everything = Predictor(model, resize)(image)
+        threshold = float(np.median(everything.scores))
+        options = PredictionOptions(score_threshold=threshold)
+        found = Predictor(model, resize, options=options)(image)
+        assert 0 < len(found) == np.count_nonzero(everything.scores > threshold) < len(everything)
 
 
 def _half_of_the_pixels_foreground(image):

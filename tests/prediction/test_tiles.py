@@ -114,6 +114,34 @@ class TestMergedDetections:
         labels = scene((168, 168), [(84, 74, 30, 20), (84, 94, 30, 20)])
         assert_same_objects(self.merge(labels), labels)
 
+    def test_classes_do_not_rival(self):
+        """A cell and its nucleus, with the seam between their centres."""
+        for x in range(60, 110, 3):
+            cell = scene((100, 168), [(50, x, 40, 30)])
+            nucleus = scene((100, 168), [(50, x + 9, 9, 9)])
+            tiles = tile_grid(cell.shape, self.SIZE, self.OVERLAP, 4)
+            parts = []
+            for cells, nuclei in zip(detect(cell, tiles), detect(nucleus, tiles), strict=True):
+                nuclei.classes[:] = 1
+                parts.append(SparseInstances.concatenate(cell.shape, [cells, nuclei]))
+            found = merge_detections(cell.shape, tiles, parts)
+            assert sorted(found.classes) == [0, 1]
+
+    def test_overlapping_objects_of_one_class_stay_two(self):
+        for x in range(50, 100, 2):
+            left, right = np.zeros((2, 100, 168), np.int32)
+            left[40:66, x : x + 26] = right[40:66, x + 10 : x + 36] = 1
+            tiles = tile_grid(left.shape, self.SIZE, self.OVERLAP, 4)
+            pairs = zip(detect(left, tiles), detect(right, tiles), strict=True)
+            parts = [SparseInstances.concatenate(left.shape, pair) for pair in pairs]
+            assert len(merge_detections(left.shape, tiles, parts)) == 2
+
+    def test_arms_that_meet_in_another_tile(self):
+        labels = np.zeros((168, 168), np.int32)
+        labels[20:150, 20:130] = 1
+        labels[20:120, 30:40] = labels[20:120, 60:90] = 0
+        assert_same_objects(self.merge(labels), labels)
+
     def test_nothing_found(self):
         assert len(self.merge(np.zeros((168, 168), np.int32))) == 0
 

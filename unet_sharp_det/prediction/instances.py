@@ -16,7 +16,9 @@ from unet_sharp_det.errors import UserError
 
 @dataclass(frozen=True)
 class SparseInstances:
-    """Instances whose memory grows with their own pixels, not with those of the image.
+    """Instances whose memory grows with their boxes, not with the image.
+
+    A long diagonal or netlike object takes as much as a full one of the same box.
 
     Attributes:
         shape: (height, width) of the image.

@@ -19,8 +19,8 @@ from .tile_grid import Tile
 #: Masks of two tiles that share this much of their union, or of the smaller one, are one object.
 SAME_IOU = 0.4
 SAME_SHARE = 0.7
-#: Pieces that share this much of their union in what both tiles see are of one object.
-SAME_PIECE_IOU = 0.5
+#: Cut detections of which whole ones cover less than this share are pieces of other objects.
+COVERED_SHARE = 0.5
 #: Pixels by which the centres of an object's boxes in two tiles may differ.
 SLACK = 8
 
@@ -60,7 +60,7 @@ def merge_detections(
     """
     pool = _gather(shape, tiles, parts, reach)
     pairs = overlapping_pairs(pool.found.boxes)
-    pairs = pairs[pool.owners[pairs[:, 0]] != pool.owners[pairs[:, 1]]]
+    pairs = pairs[_differ(pool.owners, pairs) & ~_differ(pool.found.classes, pairs)]
     shared = np.array([_shared_area(pool.found, i, j) for i, j in pairs], np.int64)
     whole = _choose_whole(pool, pairs, shared)
     pieces = _choose_pieces(pool, pairs, shared, whole)
@@ -86,8 +86,8 @@ def sew_components(shape: tuple[int, int], parts: Sequence[SparseInstances]) -> 
     pairs = overlapping_pairs(found.boxes + np.array([-1, -1, 1, 1]))
     touching = [
         (i, j)
-        for i, j in pairs[owners[pairs[:, 0]] != owners[pairs[:, 1]]]
-        if found.classes[i] == found.classes[j] and _touch(found, i, j)
+        for i, j in pairs[_differ(owners, pairs) & ~_differ(found.classes, pairs)]
+        if _touch(found, i, j)
     ]
     groups = _groups(np.arange(len(found)), touching)
     return unite(found, groups, lambda scores, areas: np.average(scores, weights=areas))
@@ -133,9 +133,9 @@ def _gather(shape, tiles: Sequence[Tile], parts: Sequence[SparseInstances], reac
 def _choose_whole(pool: _Pool, pairs: np.ndarray, shared: np.ndarray) -> np.ndarray:
     """Return the indices of the detections to keep as they are."""
     areas = pool.found.areas
-    smaller = areas[pairs].min(axis=1)
-    same = shared >= SAME_SHARE * smaller
-    same |= shared >= SAME_IOU * (areas[pairs].sum(axis=1) - shared)
+    iou = shared / (areas[pairs].sum(axis=1) - shared)
+    same = (iou >= SAME_IOU) | (shared >= SAME_SHARE * areas[pairs].min(axis=1))
+    same &= _are_nearest(pool, pairs, iou)
     near = ~pool.is_cut & (pool.off_core <= SLACK)
     # Where the tile that answers for an object cuts it, one that sees it whole steps in.
     cut_own = pool.is_cut & (pool.off_core == 0)
@@ -154,6 +154,18 @@ def _choose_whole(pool: _Pool, pairs: np.ndarray, shared: np.ndarray) -> np.ndar
     return np.flatnonzero(kept)
 
 
+def _are_nearest(pool: _Pool, pairs: np.ndarray, iou: np.ndarray) -> np.ndarray:
+    """Of two tiles' views of overlapping objects, which pairs are each other's most alike?"""
+    is_nearest = np.ones(len(pairs), bool)
+    for one, other in ((0, 1), (1, 0)):
+        keys = pairs[:, one] * len(pool.tiles) + pool.owners[pairs[:, other]]
+        _, groups = np.unique(keys, return_inverse=True)
+        best = np.zeros(len(pairs))
+        np.maximum.at(best, groups, iou)
+        is_nearest &= iou >= best[groups]
+    return is_nearest
+
+
 def _choose_pieces(
     pool: _Pool, pairs: np.ndarray, shared: np.ndarray, whole: np.ndarray
 ) -> np.ndarray:
@@ -164,15 +176,21 @@ def _choose_pieces(
     for first, second in (pairs.T, pairs[:, ::-1].T):
         covers = is_whole[second]
         np.add.at(covered, first[covers], shared[covers])
-    return np.flatnonzero(pool.is_cut & (covered < SAME_PIECE_IOU * pool.found.areas))
+    return np.flatnonzero(pool.is_cut & (covered < COVERED_SHARE * pool.found.areas))
 
 
 def _is_same_piece(pool: _Pool, i: int, j: int) -> bool:
     both = np.array([pool.tiles[pool.owners[index]].bounds for index in (i, j)])
     region = np.concatenate([both[:, :2].max(axis=0), both[:, 2:].min(axis=0)])
     first, second = (_in_region(pool.found, index, region) for index in (i, j))
-    union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) >= SAME_PIECE_IOU * union > 0
+    shared = np.count_nonzero(first & second)
+    smaller = min(np.count_nonzero(first), np.count_nonzero(second))
+    # A tile may see apart what meets beyond its edge: then one piece lies within the other.
+    return shared >= SAME_SHARE * smaller > 0
+
+
+def _differ(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    return values[pairs[:, 0]] != values[pairs[:, 1]]
 
 
 def _touch(found: SparseInstances, i: int, j: int) -> bool:

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 #: Windows of images without any bound, for the resize by a factor: tiles bound them.
 _NO_LIMIT = 1 << 30
 _SMALLEST_TILE = 64
+#: With less, pieces of an object in two tiles could not be told to be of one.
+_SMALLEST_OVERLAP = 8
 
 Image = np.ndarray | str | Path | ImageSource
 
@@ -70,7 +72,10 @@ class PredictionOptions:
             "max_covered": (0 <= self.max_covered <= 1, "from 0 to 1"),
             "batch_size": (self.batch_size >= 1, "1 or more"),
             "tile_size": (self.tile_size >= _SMALLEST_TILE, f"{_SMALLEST_TILE} or more pixels"),
-            "tile_overlap": (0 <= self.tile_overlap < self.tile_size, "from 0 to tile_size - 1"),
+            "tile_overlap": (
+                _SMALLEST_OVERLAP <= self.tile_overlap <= self.tile_size // 2,
+                f"from {_SMALLEST_OVERLAP} to {self.tile_size // 2}, half of tile_size",
+            ),
             "scale": (0 < self.scale <= 64, "above 0, and 64 at most"),
         }
         for name, (is_valid, range_) in checks.items():
@@ -122,7 +127,9 @@ class Predictor:
         self.class_names = tuple(class_names)
         resize = _rescaled(resize, self.options.scale)
         model = accelerate(model, precision=self.options.precision)
-        self._finder = _finder(model, resize, self.options.score_threshold)
+        self._whole = _finder(model, resize, self.options.score_threshold)
+        resize = _resize_of_tiles(resize, self.options.tile_size)
+        self._tiled = _finder(model, resize, self.options.score_threshold)
         self._alignment = _alignment(resize, model.backbone.size_divisibility)
 
     @classmethod
@@ -183,7 +190,7 @@ class Predictor:
     @property
     def device(self) -> torch.device:
         """Where the network runs."""
-        return self._finder.model.device
+        return self._whole.model.device
 
     def __call__(self, image: Image) -> SparseInstances:
         """Find the objects of one image.
@@ -220,26 +227,34 @@ class Predictor:
             of each image what :meth:`__call__` returns or, of a bad one, the error.
         """
         results: list = [None] * len(images)
-        whole: dict[tuple, list[tuple[int, np.ndarray]]] = {}
+        waiting: dict[tuple, list[tuple[int, np.ndarray]]] = {}
+
+        def run(batch: list[tuple[int, np.ndarray]]) -> None:
+            found = self._find_whole([window for _, window in batch])
+            for (index, window), instances in zip(batch, found, strict=True):
+                results[index] = instances
+                progress(window.shape[0] * window.shape[1])
+
         for index, image in enumerate(images):
             try:
                 prepared = self._prepare(image)
-                if max(prepared.shape) <= self.options.tile_size:
-                    window = prepared.window(*(slice(0, side) for side in prepared.shape))
-                    whole.setdefault(window.shape, []).append((index, window))
-                else:
+                if max(prepared.shape) > self.options.tile_size:
                     results[index] = self._find_in_tiles(prepared, self.options, progress)
+                    continue
+                window = prepared.window(*(slice(0, side) for side in prepared.shape))
             except UserError as error:
                 results[index] = error
-        for (height, width, _), members in whole.items():
-            for batch in _chunks(members, self.options.batch_size):
-                found = self._find_whole([window for _, window in batch])
-                for (index, _), instances in zip(batch, found, strict=True):
-                    results[index] = instances
-                    progress(height * width)
+                continue
+            batch = waiting.setdefault(window.shape, [])
+            batch.append((index, window))
+            if len(batch) == self.options.batch_size:
+                run(waiting.pop(window.shape))
+        for batch in waiting.values():
+            run(batch)
         return [each if isinstance(each, UserError) else self._shown(each) for each in results]
 
     def _shown(self, found: SparseInstances) -> SparseInstances:
+        found = found.select(found.scores > self.options.score_threshold)
         return found.without_overlaps(self.options.min_area, self.options.max_covered)
 
     def _prepare(self, image: Image) -> PreparedImage:
@@ -260,13 +275,13 @@ class Predictor:
         shape = windows[0].shape[:2]
         (tile,) = tile_grid(shape, max(shape), 0)
         try:
-            return self._finder.find(windows, [tile] * len(windows), shape)
+            return self._whole.find(windows, [tile] * len(windows), shape)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
         if len(windows) > 1:
             half = len(windows) // 2
             return self._find_whole(windows[:half]) + self._find_whole(windows[half:])
-        smaller = _halved(self.options, max(shape))
+        smaller = _halved(self.options, max(shape), self._alignment)
         return [self._find_in_tiles(_Decoded(windows[0]), smaller, lambda pixels: None)]
 
     def _find_in_tiles(
@@ -278,14 +293,15 @@ class Predictor:
             for batch in _batches_of_one_shape(grid, options.batch_size):
                 windows = [image.window(tile.rows, tile.columns) for tile in batch]
                 tiles += batch
-                parts += self._finder.find(windows, batch, image.shape)
+                parts += self._tiled.find(windows, batch, image.shape)
                 progress(sum(tile.core_area for tile in batch))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
         else:
-            return self._finder.join(tiles, parts, image.shape)
+            return self._tiled.join(tiles, parts, image.shape)
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
-        return self._find_in_tiles(image, _halved(options, options.tile_size), progress)
+        smaller = _halved(options, options.tile_size, self._alignment)
+        return self._find_in_tiles(image, smaller, progress)
 
 
 @dataclass(frozen=True)
@@ -327,6 +343,14 @@ def _rescaled(resize: T.Augmentation, factor: float) -> T.Augmentation:
     raise ConfigError(f"scale is {factor}, but {type(resize).__name__} cannot be scaled: give 1.")
 
 
+def _resize_of_tiles(resize: T.Augmentation, tile_size: int) -> T.Augmentation:
+    """What tiles are resized by: all by one factor, that of a whole tile."""
+    if not isinstance(resize, T.ResizeShortestEdge):
+        return resize
+    side = min(*resize.short_edge_length, resize.max_size)
+    return ScaleBy([side / tile_size], _NO_LIMIT)
+
+
 def _alignment(resize: T.Augmentation, divisibility: int) -> int:
     if isinstance(resize, ScaleBy):
         return alignment_of(resize.factors[0], max(1, divisibility))
@@ -360,7 +384,7 @@ def _chunks(items: list, size: int) -> Iterator[list]:
         yield items[start : start + size]
 
 
-def _halved(options: PredictionOptions, side: int) -> PredictionOptions:
+def _halved(options: PredictionOptions, side: int, alignment: int) -> PredictionOptions:
     """Options for less memory: batches of 1, then tiles of half the side.
 
     Raises:
@@ -370,7 +394,8 @@ def _halved(options: PredictionOptions, side: int) -> PredictionOptions:
         logger.warning("Out of GPU memory: trying tiles one by one.")
         return replace(options, batch_size=1)
     smaller = side // 2
-    if smaller < max(_SMALLEST_TILE, 2 * options.tile_overlap):
+    overlap = options.tile_overlap
+    if smaller < max(_SMALLEST_TILE, 2 * overlap, overlap + alignment):
         raise UserError(
             f"The device's memory doesn't suffice for a window of {side} pixels. Close other "
             "programs that use it, give a smaller tile_overlap or scale, or device='cpu'."
