@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from image_files import ALL, GRAY, TILED, contents, noise, read, refusal, whole, write
 from PIL import Image
 
@@ -123,3 +124,17 @@ def test_random_bytes_give_an_image_or_a_named_error(tmp_path):
         messages.append(refusal(path, max_pixels=2**20))
     assert 0 < sum(map(bool, messages)) < 60
     assert all("a.tif" in message for message in messages if message)
+
+
+def test_tifffile_logs_nothing_beside_the_error(tmp_path, caplog):
+    path = tmp_path / "a.tif"
+    _later_file_is_missing(path)
+    with tifffile.TiffFile(path) as tiff:
+        len(tiff.series)
+    assert "tifffile" in {record.name for record in caplog.records}
+    caplog.clear()
+    refusal(path)
+    assert caplog.records == []
+    with tifffile.TiffFile(path) as tiff:  # others are not silenced
+        len(tiff.series)
+    assert caplog.records

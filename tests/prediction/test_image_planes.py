@@ -1,11 +1,12 @@
 """Planes, channels, series and pixel sizes of files that hold more than one image."""
 
+import numpy as np
 import pytest
 import tifffile
 from image_files import GRAY, noise, whole, write
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.prediction.image_source import ReadOptions, open_image
+from unet_sharp_det.prediction.image_source import ReadOptions, from_array, open_image
 
 
 def stack(*shape):
@@ -103,8 +104,10 @@ def test_other_series_and_the_full_resolution_of_a_pyramid(tmp_path):
         writer.write(noise(20, 30))
     (source,) = open_image(path)
     assert (whole(source) == array).all()
+    assert source.series_count == 2
     (source,) = open_image(path, ReadOptions(series=1))
     assert (whole(source)[:, :, 0] == noise(20, 30)).all()
+    assert source.series_count == 2
     with pytest.raises(UserError, match=r"no --series 2.*0 to 1"):
         open_image(path, ReadOptions(series=2))
 
@@ -150,6 +153,41 @@ def test_two_axes_of_planes_need_a_name(tmp_path):
     assert first.suffix == "_pagemax_page000"
 
 
+def test_how_many_series_there_are(tmp_path):
+    assert open_image(write(tmp_path / "a.tif", Z5, **PAGES))[0].series_count == 1
+    assert from_array(noise(*GRAY)).series_count == 1
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
+        for number in range(3):
+            writer.write(noise(*GRAY), metadata={"axes": "YX", "Name": f"image {number}"})
+    assert open_image(tmp_path / "a.ome.tif")[0].series_count == 3
+    with tifffile.TiffWriter(tmp_path / "sizes.tif") as writer:
+        for height in (40, 33):
+            writer.write(noise(height, 50), metadata=None)
+    assert open_image(tmp_path / "sizes.tif")[0].series_count == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "total"),
+    [
+        ((40, 60), {}, 1),
+        ((40, 60, 3), {"photometric": "rgb"}, 3),
+        ((40, 60, 4), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, 3),
+        ((40, 60, 2), {"photometric": "minisblack", "extrasamples": ["unassalpha"]}, 1),
+        ((40, 60, 5), {"photometric": "minisblack", "planarconfig": "contig"}, 5),
+        ((2, 40, 60), {"ome": True, "metadata": {"axes": "CYX"}}, 2),
+        ((3, 5, 40, 60), {"ome": True, "metadata": {"axes": "ZCYX"}}, 5),
+        ((40, 60), {"photometric": "palette", "colormap": noise(3, 256, dtype="uint16")}, 3),
+    ],
+)
+def test_all_channels_are_counted_whichever_are_read(tmp_path, shape, settings, total):
+    path = write(tmp_path / "a.tif", noise(*shape), **settings)
+    source = open_image(path, ReadOptions(channels=(0,)))[0]
+    assert (source.channels, source.total_channels) == (1, total)
+    if total in (1, 3):
+        source = open_image(path)[0]
+        assert (source.channels, source.total_channels) == (total, total)
+
+
 UM = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}
 PIXEL_SIZES = {
     "OME um": ({"ome": True, "metadata": UM}, (0.5, 0.25)),
@@ -173,6 +211,14 @@ PIXEL_SIZES = {
     "ImageJ inch": ({"imagej": True, "resolution": (72, 72), "metadata": {"unit": "inch"}}, None),
     "inch": ({"resolution": (72, 72), "resolutionunit": "inch"}, None),
     "cm": ({"resolution": (40000, 20000), "resolutionunit": "centimeter"}, None),
+    "NDPI": (
+        {
+            "resolution": (40000, 20000),
+            "resolutionunit": "centimeter",
+            "extratags": [(65420, "I", 1, 1, True), (271, "s", 0, "Hamamatsu", True)],
+        },
+        (0.5, 0.25),
+    ),
     "nothing": ({}, None),
 }
 
@@ -182,3 +228,21 @@ def test_pixel_size(tmp_path, name):
     settings, expected = PIXEL_SIZES[name]
     (source,) = open_image(write(tmp_path / "a.tif", noise(*GRAY), **settings))
     assert source.pixel_size == (expected and pytest.approx(expected))
+
+
+def test_pixel_size_of_lsm(tmp_path):
+    info = np.zeros((), [(name, f"<{kind}") for name, kind in tifffile.TIFF.CZ_LSMINFO])
+    values = {"MagicNumber": 67127628, "StructureSize": info.nbytes}
+    values |= {"DimensionY": GRAY[0], "DimensionX": GRAY[1]}
+    values |= {"VoxelSizeY": 0.5e-6, "VoxelSizeX": 0.25e-6}  # metres
+    values |= {f"Dimension{name}": 1 for name in ("Z", "Channels", "Time")}
+    for name, value in values.items():
+        info[name] = value
+    tag = (34412, "B", info.nbytes, info.tobytes(), True)
+    with tifffile.TiffWriter(tmp_path / "a.lsm") as writer:
+        writer.write(noise(*GRAY), extratags=[tag], metadata=None)
+        writer.write(noise(9, 9), subfiletype=1, metadata=None)  # its thumbnail
+    (source,) = open_image(tmp_path / "a.lsm")
+    assert source.pixel_size == pytest.approx((0.5, 0.25))
+    assert source.series_count == 1
+    assert (whole(source)[:, :, 0] == noise(*GRAY)).all()

@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unet_sharp_det.data.image_header import read_header
 from unet_sharp_det.data.image_io import MAX_PIXELS, decode
 from unet_sharp_det.errors import DatasetError, UserError
 
@@ -29,7 +28,8 @@ class ReadOptions:
         planes: ``"all"``, ``"max"`` (the maximum over the axis), or indices from 0, all along
             ``plane_axis``; see :func:`~unet_sharp_det.prediction.image_axes.select_planes`.
         series: which series of a TIFF file, from 0.
-        max_pixels: of an image that must be decoded as a whole, or of a strip or tile.
+        max_pixels: of an image that must be decoded as a whole (at most 2**30 then, OpenCV's own
+            limit), or of a strip or tile.
     """
 
     channels: tuple[int, ...] | None = None
@@ -60,8 +60,13 @@ class ImageSource:
         suffix: what results of this plane append to the file's stem: ``""`` or like ``"_z003"``.
         shape: (height, width).
         channels: 1, or 3 in RGB order.
+        total_channels: of the file, alpha not counted, whichever are chosen: what
+            ``ReadOptions(channels=(0,))``, which fits every file, leaves to choose from.
         dtype: of the values.
         pixel_size: (y, x) in micrometres, or None.
+        series_count: how many images of their own a TIFF holds, of which ``ReadOptions.series``
+            takes one: levels of a pyramid and other reduced copies are none. 1 for other formats
+            and arrays.
         where: the file and plane, for errors.
         read: (rows, columns), slices inside of the image, to an array (h, w, channels).
     """
@@ -70,8 +75,10 @@ class ImageSource:
     suffix: str
     shape: tuple[int, int]
     channels: int
+    total_channels: int
     dtype: np.dtype
     pixel_size: tuple[float, float] | None
+    series_count: int
     where: str
     read: Callable[[slice, slice], np.ndarray] = field(repr=False)
 
@@ -124,10 +131,9 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
             raise DatasetError(f"{path}: does not exist.")
         if is_tiff(path):
             return _tiff_sources(path, options)
-        _check_size(path, options.max_pixels)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    pixels = decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    pixels = decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH, options.max_pixels)
     if pixels.ndim == 3:
         pixels = pixels[:, :, ::-1]
     return _array_sources(pixels, path.name, str(path), options)
@@ -162,17 +168,6 @@ def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
     ]
 
 
-def _check_size(path: Path, limit: int) -> None:
-    """Refuse a file whose header claims more pixels; the decoder names one without a header."""
-    height, width = read_header(path).shape or (0, 0)
-    if height * width > limit:
-        raise DatasetError(
-            f"{path}: has {height} x {width} = {height * width} pixels, more than --max-pixels "
-            f"{limit}, and its format is decoded as a whole. Save it as tiled TIFF, which is read "
-            "by parts, or raise --max-pixels."
-        )
-
-
 def _array_sources(pixels, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
     image = PixelArray(
         pixels=pixels,
@@ -183,6 +178,7 @@ def _array_sources(pixels, name: str, where: str, options: ReadOptions) -> list[
         palette=None,
         orientation=1,
         pixel_size=None,
+        series_count=1,
         to_values=lambda pixels: pixels,
     )
     return _sources(image, name, where, options)
@@ -195,7 +191,8 @@ def _tiff_sources(path: Path, options: ReadOptions) -> list[ImageSource]:
 
 def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
     axes = assign_axes(image.letters, image.shape, options, where)
-    picks, channels = _choose_channels(image, axes, options, where)
+    total = _count_channels(image, axes)
+    picks = _choose_channels(image, axes, total, options, where)
     swapped, _, _ = image.turns
     shape = (image.shape[axes.rows], image.shape[axes.columns])
     pixel_size = image.pixel_size
@@ -207,9 +204,11 @@ def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> 
             name=name + plane.name,
             suffix=plane.suffix,
             shape=shape,
-            channels=channels,
+            channels=len(picks),
+            total_channels=total,
             dtype=image.dtype if palette is None else palette.dtype,
             pixel_size=pixel_size,
+            series_count=image.series_count,
             where=where + plane.name,
             read=PlaneReader(image, axes, plane, picks, shape),
         )
@@ -217,30 +216,30 @@ def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> 
     ]
 
 
-def _choose_channels(
-    image: PixelArray, axes: ImageAxes, options: ReadOptions, where: str
-) -> tuple[tuple[int, ...], int]:
-    """Return which indices of the channel axis are read, and how many channels result."""
+def _count_channels(image: PixelArray, axes: ImageAxes) -> int:
+    """Return how many channels there are, without alpha."""
     if axes.channel is None:
-        count = 1 if image.palette is None else 3
-        if options.channels is not None:
-            _check_channels(options.channels, count, where)
-            return options.channels, len(options.channels)
-        return tuple(range(count)), count
-    total = image.shape[axes.channel]
-    if options.channels is not None:
-        _check_channels(options.channels, total, where)
-        return options.channels, len(options.channels)
+        return 1 if image.palette is None else 3
     is_samples = image.letters[axes.channel] == "S"
-    count = image.colours if is_samples else total
-    if count not in (1, 3):
+    return image.colours if is_samples else image.shape[axes.channel]
+
+
+def _choose_channels(
+    image: PixelArray, axes: ImageAxes, total: int, options: ReadOptions, where: str
+) -> tuple[int, ...]:
+    """Return which indices of the channel axis are read."""
+    stored = total if axes.channel is None else image.shape[axes.channel]
+    if options.channels is not None:
+        _check_channels(options.channels, stored, where)
+        return options.channels
+    if total not in (1, 3):
         raise UserError(
-            f"{where}: has {count} channels, and a model sees one or three. Choose with "
-            f"--channels, from 0 to {total - 1}: --channels 0, or for red, green and blue "
+            f"{where}: has {total} channels, and a model sees one or three. Choose with "
+            f"--channels, from 0 to {stored - 1}: --channels 0, or for red, green and blue "
             "--channels 0,1,1. If they are planes of a stack, say --plane-axis "
             f"{image.letters[axes.channel]}."
         )
-    return tuple(range(count)), count
+    return tuple(range(total))
 
 
 def _check_channels(wanted: tuple[int, ...], total: int, where: str) -> None:

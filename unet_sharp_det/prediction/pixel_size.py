@@ -9,15 +9,17 @@ MICROMETRES = {
     **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre"), 1.0),
     **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
 }
-_X_RESOLUTION, _Y_RESOLUTION = 282, 283
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+_CENTIMETRE = 3
 
 
 def tiff_pixel_size(tiff, page, series: int) -> tuple[float, float] | None:
     """Return (y, x) in micrometres, or None.
 
-    It comes from OME's PhysicalSizeX and PhysicalSizeY, ImageJ's unit with the resolution, or
-    Aperio's MPP. The resolution alone, in inches or centimetres, is no size: programs write 72
-    or 96 dots per inch, those of a screen, into whatever they save.
+    It comes from OME's PhysicalSizeX and PhysicalSizeY, ImageJ's unit with the resolution, Zeiss
+    LSM's VoxelSizeX and VoxelSizeY, Aperio's MPP, or the resolution of a Hamamatsu NDPI. Elsewhere
+    the resolution alone, in inches or centimetres, is no size: programs write 72 or 96 dots per
+    inch, those of a screen, into whatever they save.
 
     Args:
         tiff: an open tifffile.TiffFile.
@@ -32,6 +34,11 @@ def tiff_pixel_size(tiff, page, series: int) -> tuple[float, float] | None:
     if tiff.is_svs:
         found = re.search(r"\|\s*MPP\s*=\s*([\d.]+)", page.description)
         return _sizes(float(found.group(1)), "um", (1, 1)) if found else None
+    if tiff.is_lsm:
+        metadata = tiff.lsm_metadata or {}
+        return _plausible(*(float(metadata.get(f"VoxelSize{axis}", 0)) * 1e6 for axis in "YX"))
+    if tiff.is_ndpi and page.tags.valueof(_RESOLUTION_UNIT) == _CENTIMETRE:
+        return _sizes(10, "mm", _pixels_per_unit(page, _Y_RESOLUTION, _X_RESOLUTION))
     return None
 
 

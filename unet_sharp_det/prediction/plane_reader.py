@@ -34,6 +34,7 @@ class PixelArray:
         palette: uint8 (N, 3), RGB of each value, or None.
         orientation: the tag of that name, 1 to 8.
         pixel_size: (y, x) in micrometres, or None.
+        series_count: how many images the file holds, reduced copies not counted.
         to_values: turns what was read into the values that are meant: 0 and 255 for bits, and
             the inverse where 0 is white.
     """
@@ -46,6 +47,7 @@ class PixelArray:
     palette: np.ndarray | None
     orientation: int
     pixel_size: tuple[float, float] | None
+    series_count: int
     to_values: Callable[[np.ndarray], np.ndarray]
 
     @property

@@ -1,8 +1,10 @@
 """TIFF files of any kind as arrays that are read lazily, with the meaning of their values."""
 
+import logging
 import os
 import struct
 from collections.abc import Callable
+from contextvars import ContextVar
 from math import prod
 from pathlib import Path
 
@@ -21,6 +23,10 @@ _LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # in which YCbCr stays YCbCr
 _TAGS_READ = (270, 273, 279, 282, 283, 320, 324, 325, 347, 50838, 50839)
 _TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _ALPHA = (1, 2)  # kinds of extra samples
+
+# While a file is opened tifffile logs nothing: what is wrong with it our errors say.
+_is_opening: ContextVar[bool] = ContextVar("is_opening", default=False)
+logging.getLogger("tifffile").addFilter(lambda record: not _is_opening.get())
 
 
 def is_tiff(path) -> bool:
@@ -47,6 +53,7 @@ def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
     from tifffile import TiffFile
 
     path = Path(path)
+    was_opening = _is_opening.set(True)
     try:
         with TiffFile(path) as tiff:
             return _describe(tiff, path, series, max_pixels)
@@ -54,6 +61,8 @@ def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
         raise
     except Exception as error:  # any kind may come out of a corrupt file
         raise DatasetError(f"{path}: cannot be read as TIFF: {one_line(error)}") from error
+    finally:
+        _is_opening.reset(was_opening)
 
 
 def _describe(tiff, path: Path, number: int, max_pixels: int) -> PixelArray:
@@ -86,6 +95,7 @@ def _describe(tiff, path: Path, number: int, max_pixels: int) -> PixelArray:
         palette=palette,
         orientation=int(page.tags.valueof(274, 1)),
         pixel_size=tiff_pixel_size(tiff, page, number),
+        series_count=max(1, sum(not each.keyframe.is_reduced for each in tiff.series)),
         to_values=to_values,
     )
 
