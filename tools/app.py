@@ -11,6 +11,7 @@ import contextlib
 import logging
 import signal
 import threading
+import warnings
 from pathlib import Path
 
 from unet_sharp_det.app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
@@ -71,6 +72,7 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     check_args(args)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
     import_gradio()
     predictor = Predictor.from_checkpoint(
         args.weights,

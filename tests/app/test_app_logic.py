@@ -1,5 +1,6 @@
 """What the app does without its page: images opened, objects filtered, numbers, files, sessions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from unet_sharp_det.app.presentation import (
 )
 from unet_sharp_det.app.sessions import Sessions, safe_name
 from unet_sharp_det.errors import UserError
+from unet_sharp_det.prediction.image_source import open_image
 from unet_sharp_det.prediction.instances import SparseInstances
 
 AREAS = [side**2 for side in SIDES]
@@ -55,6 +57,17 @@ class TestImages:
         tifffile.imwrite(tmp_path / "b.tif", np.zeros((9, 9, 3), np.uint8), photometric="rgb")
         file = analyser.inspect(tmp_path / "b.tif")
         assert (file.planes, file.channels, file.default_channels) == (("",), 3, (0, 1, 2))
+
+    @pytest.mark.parametrize("count", [2, 5, 100])
+    def test_many_channels_are_counted_at_once(self, analyser, tmp_path, monkeypatch, count):
+        pixels = np.zeros((count, 9, 9), np.uint8)
+        path, opened = tmp_path / "c.ome.tif", []
+        tifffile.imwrite(path, pixels, metadata={"axes": "CYX"})
+        monkeypatch.setattr(
+            "unet_sharp_det.app.analysis.open_image",
+            lambda *given: opened.append(given) or open_image(*given),
+        )
+        assert (analyser.inspect(path).channels, len(opened)) == (count, 1)
 
     def test_a_large_image_is_shown_reduced_and_its_objects_too(self, analyser, tmp_path):
         shape = (2 * LONGEST_SIDE + 5, 40)
@@ -108,6 +121,19 @@ class TestObjects:
     def test_thresholds_need_no_second_look(self, analyser, found, score, min_area, count):
         assert len(found.objects(score, min_area)) == count
         assert len(analyser.predictor.calls) == 1
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_they_are_those_of_a_prediction_with_these_thresholds(self, found, seed):
+        random = np.random.default_rng(seed)
+        corners, sides = random.integers(0, 60, (30, 2)), random.integers(3, 25, 30)
+        masks = [np.ones((side, side), bool) for side in sides]
+        raw = SparseInstances.from_windows(SHAPE, corners, masks, random.random(30), [0] * 30)
+        candidates = raw.at_least(0.05).without_overlaps(max_covered=0.5)
+        shown = replace(found, candidates=candidates).objects(0.4, 20)
+        expected = raw.at_least(0.4).without_overlaps(20, max_covered=0.5)
+        assert 0 < len(shown) < len(candidates)
+        assert shown.scores.tolist() == expected.scores.tolist()
+        assert (shown.label_map() == expected.label_map()).all()
 
     def test_sizes(self, found):
         objects = found.objects(0.5, 0)

@@ -3,6 +3,7 @@
 import importlib.util
 import socket
 import sys
+import warnings
 
 import pytest
 from app_helpers import StubPredictor
@@ -47,7 +48,7 @@ def test_bad_arguments(tool, tmp_path, arguments, words):
 
 
 @pytest.mark.usefixtures("quiet_environment")
-def test_options_reach_the_predictor_and_the_page(tool, monkeypatch):
+def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     given = {}
 
     class Stop(Exception):
@@ -55,6 +56,7 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch):
 
     def from_checkpoint(path, **options):
         given.update(options, path=path)
+        warnings.warn("torch.meshgrid: in an upcoming release, ...", UserWarning, stacklevel=1)
         return StubPredictor()
 
     def serve(analyser, **options):
@@ -72,6 +74,7 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch):
     assert (given["path"], given["device"], given["trust_pickle"]) == ("w.pth", "cpu", True)
     assert (given["host"], given["port"], given["pixel_size"]) == ("127.0.0.1", None, 0.5)
     assert given["example"].is_file()
+    assert not [each for each in recwarn if "meshgrid" in str(each.message)]
 
 
 @pytest.mark.usefixtures("quiet_environment")

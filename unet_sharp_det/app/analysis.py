@@ -18,8 +18,6 @@ from .presentation import to_display
 LOWEST_SCORE = 0.05
 MAX_PIXELS = 100_000_000
 
-_MOST_CHANNELS = 64
-
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -28,7 +26,7 @@ class ImageFile:
     Attributes:
         path: of the file.
         planes: what each plane is called, e.g. ``"z=3"``, or ``""`` for the only one.
-        channels: how many there are to choose from.
+        channels: how many there are to choose from, without alpha.
     """
 
     path: Path
@@ -71,7 +69,9 @@ class Found:
 
     Attributes:
         view: the image.
-        candidates: of score ``LOWEST_SCORE`` and more.
+        candidates: of score ``LOWEST_SCORE`` and more, as the predictor gives them: by score, and
+            without overlaps and the objects that its ``max_covered`` leaves out. Objects hide only
+            what has a lower score, so that a higher threshold changes none that it leaves.
         display: uint8 (h, w, 3), the image as the page shows it, which may be reduced.
         class_names: by class, from 0.
         pixel_size: (y, x) in micrometres as the file says, or None.
@@ -85,7 +85,8 @@ class Found:
 
     def objects(self, score: float, min_area: int) -> SparseInstances:
         """Return the objects from a score and a visible area in pixels on, without overlaps."""
-        return self.candidates.at_least(score).without_overlaps(min_area)
+        objects = self.candidates.at_least(score)
+        return objects.select(objects.areas >= min_area)
 
 
 def measure(objects: SparseInstances, pixel_size: tuple[float, float] | None) -> Sizes:
@@ -123,11 +124,11 @@ class Analyser:
                 folder. So for the other methods.
         """
         with _without_folder(path):
-            channels = _count_channels(path, self._options)
+            # The first channel is there in every file, however many there are.
             planes = open_image(path, replace(self._options, channels=(0,)))
             self._check_size(planes[0])
         names = tuple(plane.name.removeprefix(path.name).strip("[]") for plane in planes)
-        return ImageFile(path, names, channels)
+        return ImageFile(path, names, planes[0].total_channels)
 
     def display(self, view: View) -> np.ndarray:
         """Return a plane with stretched contrast as uint8 (h, w, 3), reduced if it is large."""
@@ -200,23 +201,6 @@ class Analyser:
                 f"{self._options.max_pixels} that this page accepts. Start it with a larger "
                 "--max-pixels, or use tools/predict.py."
             )
-
-
-def _count_channels(path: Path, options: ReadOptions) -> int:
-    """Return how many channels there are to choose from."""
-    try:
-        return open_image(path, options)[0].channels
-    except DatasetError:
-        raise
-    except UserError:  # neither one nor three
-        for channel in range(_MOST_CHANNELS):
-            try:
-                open_image(path, replace(options, channels=(channel,)))
-            except UserError:
-                if not channel:
-                    raise
-                return channel
-        return _MOST_CHANNELS
 
 
 @contextlib.contextmanager
