@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from detectron2.modeling import build_model
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.prediction.outputs import OUTPUTS
+from unet_sharp_det.prediction.records import ImageRecord
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 
@@ -79,7 +81,6 @@ def test_real_run_and_again(run_tool, tool, weights, images, tmp_path, capsys):
     assert summary.count(f"{images}/broken.tif: ") == 1
     assert summary.count(f"{images}/empty.png: ") == 1
     assert "Traceback" not in done.stderr
-    assert "Warning" not in done.stderr
     good = sorted(path for path in images.iterdir() if path.stem not in ("broken", "empty"))
     coco = json.loads((output / "coco.json").read_text())
     assert [image["file_name"] for image in coco["images"]] == [path.name for path in good]
@@ -174,6 +175,27 @@ def test_no_short_form_that_could_be_either_output_or_outputs(tool, called, caps
     with pytest.raises(SystemExit):
         tool.main("a --weights w --output o -o results".split())
     assert "unrecognized arguments: -o" in capsys.readouterr().err
+
+
+def test_warnings_that_no_user_can_mend_are_not_shown(tool, called, monkeypatch, caplog):
+    def predict_files(*_, **__):
+        warnings.warn("torch.meshgrid: in an upcoming release, it will be", stacklevel=2)
+        warnings.warn("another", stacklevel=2)
+        return tool.RunSummary(Path("o"), 1, 0, (), 3, 4.0)
+
+    monkeypatch.setattr(tool, "predict_files", predict_files)
+    tool.main("a --weights w --output o".split())
+    assert "another" in caplog.text
+    assert "meshgrid" not in caplog.text
+
+
+def test_failures_name_the_path_once(tool):
+    def line(error):
+        return tool._describe_failure(ImageRecord("/p/a.tif", 1, 1, "a", "_z1", error=error))
+
+    assert line("/p/a.tif: has 2 channels") == "/p/a.tif: has 2 channels"
+    assert line("/p/a.tif[z=1]: is corrupt") == "/p/a.tif[z=1]: is corrupt"
+    assert line("MemoryError: ") == "/p/a.tif_z1: MemoryError: "
 
 
 def test_no_such_checkpoint(tool, tmp_path):
