@@ -227,6 +227,17 @@ def test_files_of_others_beside_results(tmp_path, images):
     assert "stack.tif" not in rows(output)
 
 
+def test_a_failed_image_has_no_claim_to_its_names(tmp_path, images):
+    def before(source):
+        if source.name == "i2.png":
+            raise MemoryError
+
+    run(images, tmp_path / "out", StubPredictor(before))
+    (tmp_path / "out" / "i2_labels.tif").write_text("corrected by hand")
+    result = run(images, tmp_path / "out")
+    assert "i2_labels.tif, which is not of this tool" in result.failed[0].error
+
+
 @pytest.mark.parametrize("name", ["summary.csv", "coco.json", "predict.json"])
 def test_files_of_others_named_as_those_of_the_folder(tmp_path, images, name):
     (tmp_path / "out").mkdir()

@@ -243,7 +243,10 @@ class BatchRun:
 
     def _write(self, chunk: list[_Plane], found: list, seconds: list[float]) -> None:
         self.records.begin(
-            path for plane in chunk for path in output_paths(self._stem(plane), plane.outputs)
+            path
+            for plane, instances in zip(chunk, found, strict=True)
+            if not isinstance(instances, Exception)
+            for path in output_paths(self._stem(plane), plane.outputs)
         )
         for plane, instances, taken in zip(chunk, found, seconds, strict=True):
             if self._stopped.is_set():
