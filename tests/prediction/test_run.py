@@ -145,19 +145,13 @@ def test_a_plane_that_is_named_twice(tmp_path, images):
     assert run(images / "stack.tif", tmp_path / "out", **options).skipped == 1
 
 
-def test_several_series(tmp_path, images, caplog, monkeypatch):
-    real = batch_run.open_image
-
-    def open_image(path, options):
-        sources = real(path, options)
-        for source in sources if path.name == "i2.png" else ():
-            object.__setattr__(source, "series_count", 3)
-        return sources
-
-    monkeypatch.setattr(batch_run, "open_image", open_image)
+def test_several_series(tmp_path, images, caplog):
+    with tifffile.TiffWriter(images / "three.ome.tif", ome=True) as file:
+        for seed in range(3):
+            file.write(spots(seed), photometric="minisblack")
     run(images, tmp_path / "out")
     (warning,) = (record.message for record in caplog.records if "series" in record.message)
-    assert warning.startswith("i2.png: has 3 series")
+    assert warning.startswith("three.ome.tif: has 3 series")
     assert "--series" in warning
 
 

@@ -174,7 +174,7 @@ class BatchRun:
     def _planes_of(self, file: InputFile) -> list[ImageSource]:
         """Return each plane once, however often ``planes`` names it."""
         sources = open_image(file.path, self.read_options)
-        count = max(getattr(source, "series_count", 1) for source in sources)
+        count = max(source.series_count for source in sources)
         if count > 1 and self.read_options.series == 0:
             logger.warning(
                 f"{file.name}: has {count} series, of which only the first is predicted. Choose "
