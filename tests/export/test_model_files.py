@@ -5,13 +5,12 @@ import sys
 
 import pytest
 import torch
-from test_probability_model import assert_same, images, of_model
+from test_probability_model import assert_same
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.export import ExportRequest, checks, export_model, formats, model_files
-from unet_sharp_det.export.graphs import onnx_function
 from unet_sharp_det.export.loading import build_on_cpu, cut_to_level
 from unet_sharp_det.export.metadata import METADATA_FILE
 from unet_sharp_det.prediction.checkpoint_config import config_of
@@ -83,16 +82,6 @@ class TestFormats:
         assert b"somebody" not in alone.read_bytes()
         assert cfg.INPUT.FORMAT == "BGR"
 
-    def test_int8(self, saved, converted_sample):
-        pytest.importorskip("onnxruntime")
-        path, _, model = saved
-        request = ExportRequest(path, "onnx", "int8", calibration=converted_sample / "images")
-        (done,) = export_model(request)
-        assert 0 < done.difference < done.bound
-        found = onnx_function(request.path)(images(2, 40, 33))
-        assert (found - of_model(model, images(2, 40, 33))).abs().mean() < 0.1
-        assert b"QuantizeLinear" in request.path.read_bytes()
-
 
 @pytest.fixture(scope="module")
 def traced(repository, tmp_path_factory):
@@ -140,8 +129,8 @@ class TestMaskRCNN:
     [
         ({"file_format": "onx"}, "Did you mean 'onnx'"),
         ({"file_format": "onnx", "precision": "fp8"}, "fp32, bf16, fp16, int8"),
-        ({"file_format": "onnx", "precision": "fp16"}, "onnx has fp32, int8"),
-        ({"file_format": "onnx", "precision": "int8"}, "--calibration names a folder"),
+        ({"file_format": "onnx", "precision": "fp16"}, "onnx has fp32"),
+        ({"file_format": "onnx", "precision": "int8"}, "does not pay"),
         ({"file_format": "onnx", "level": 2}, r"there are L_1 \.\. L_1"),
         ({"file_format": "onnx", "level": 1, "mode": "quick"}, "accurate, fast"),
         ({"file_format": "onnx", "output": "a.pt2"}, "end in .onnx"),
@@ -160,12 +149,6 @@ def test_the_checkpoint_itself_is_not_overwritten(saved, tmp_path):
     export_model(first)
     with pytest.raises(UserError, match="is the checkpoint itself"):
         export_model(ExportRequest(first.output, "safetensors"))
-
-
-def test_an_int8_calibration_without_images(saved, tmp_path):
-    (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="no images in this folder"):
-        export_model(ExportRequest(saved[0], "onnx", "int8", calibration=tmp_path / "none"))
 
 
 def test_a_file_that_differs_is_not_written(saved, monkeypatch):

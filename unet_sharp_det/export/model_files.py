@@ -1,10 +1,8 @@
 """From a checkpoint to a checked file."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 from torch import nn
 
@@ -35,7 +33,6 @@ class ExportRequest:
         mode: with ``level``, ``fast`` or ``accurate``.
         config_file: None: the one in or beside the checkpoint.
         output: None: beside the checkpoint, named by it, the level, the precision and the format.
-        calibration: folder of images for int8.
         trust_pickle: see :func:`unet_sharp_det.weight_files.read_weights`.
     """
 
@@ -46,7 +43,6 @@ class ExportRequest:
     mode: str = "fast"
     config_file: Path | None = None
     output: Path | None = None
-    calibration: Path | None = None
     trust_pickle: bool = False
 
     @property
@@ -83,7 +79,7 @@ def export_model(request: ExportRequest) -> list[Check]:
     metadata = describe(cfg, request.precision, request.level)
     with atomic_path(request.path) as temporary:
         if is_semantic(cfg):
-            return _write_semantic(model, cfg, request, temporary, metadata)
+            return _write_semantic(model, request, temporary, metadata)
         module, example = traceable_detector(model, TRACED_SIZE)
         found = write_torchscript(module, example, temporary, metadata)
         return check_detections(found, model, TRACED_SIZE)
@@ -101,13 +97,10 @@ def portable_config(cfg: CfgNode) -> CfgNode:
 
 
 def _write_semantic(
-    model: nn.Module, cfg: CfgNode, request: ExportRequest, path: Path, metadata: dict[str, str]
+    model: nn.Module, request: ExportRequest, path: Path, metadata: dict[str, str]
 ) -> list[Check]:
-    precision = "bf16" if request.precision == "bf16" else "fp32"
-    module = ProbabilityModel(model, precision)
+    module = ProbabilityModel(model, request.precision)
     channels, smallest = len(module.mean), module.smallest_side
-    if request.precision == "int8":
-        return _write_int8(module, cfg, request, path, metadata)
     if request.file_format == "torchscript":
         example = blobs(channels, 3 * smallest + 7, 2 * smallest + 5, seed=0)[None]
         found = write_torchscript(module, example, path, metadata)
@@ -115,32 +108,11 @@ def _write_semantic(
         write = {"torch_export": write_torch_export, "onnx": write_onnx}[request.file_format]
         found = write(module, path, metadata)
     return check_probabilities(
-        found, model, channels=channels, smallest=smallest, precision=precision
+        found, model, channels=channels, smallest=smallest, precision=request.precision
     )
 
 
-def _write_int8(
-    module: ProbabilityModel,
-    cfg: CfgNode,
-    request: ExportRequest,
-    path: Path,
-    metadata: dict[str, str],
-) -> list[Check]:
-    from .quantize import calibration_images, quantize
-
-    images = calibration_images(request.calibration, cfg, module.smallest_side)
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        exact = Path(folder) / "fp32.onnx"
-        write_onnx(module, exact, metadata)
-        return [quantize(exact, path, images, metadata)[1]]
-
-
 def _check_paths(request: ExportRequest) -> None:
-    if (request.calibration is None) == (request.precision == "int8"):
-        raise UserError(
-            "--calibration names a folder of images for --precision int8, which needs it, and has "
-            "no meaning for other precisions."
-        )
     ending = FORMATS[request.file_format]
     if request.path.suffix != ending:
         raise UserError(
