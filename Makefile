@@ -19,7 +19,7 @@ setup: ## make or update the virtual environment; at once if nothing is to do
 	@PYTHON="$(PYTHON)" bash tools/setup_env.sh "$(VENV)"
 
 test: setup ## run the tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadgroup
 
 demo: setup ## convert the sample data, train a small model, print its AP, draw what it finds, write a report
 	@if [ -e "$(DEMO)" ] && [ ! -e "$(DEMO)/.demo" ]; then \

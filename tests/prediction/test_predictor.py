@@ -5,6 +5,7 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
+from object_shares import share_of_same_objects
 from prediction_models import BrightBlobs, compact_detector_cfg, semantic_cfg
 from scipy import ndimage
 
@@ -36,18 +37,6 @@ def blobs(shape, seed=0, sigma=3):
 def assert_same_objects(found, labels):
     masks = {mask.tobytes() for mask in found.full_masks()}
     assert masks == {(labels == number).tobytes() for number in range(1, labels.max() + 1)}
-
-
-def share_of_same_objects(wanted, found, iou=0.9):
-    """The share of wanted objects that a found one matches at this IoU."""
-    labels, matched = found.label_map(), 0
-    for mask in wanted.full_masks():
-        overlap = np.bincount(labels[mask], minlength=len(found) + 1)
-        overlap[0] = 0
-        best = overlap.argmax()
-        union = mask.sum() + np.count_nonzero(labels == best) - overlap[best]
-        matched += overlap[best] > 0 and overlap[best] >= iou * union
-    return matched / len(wanted)
 
 
 class TestBatches:

@@ -1,0 +1,15 @@
+"""How many objects two predictions have in common."""
+
+import numpy as np
+
+
+def share_of_same_objects(wanted, found, iou=0.9):
+    """The share of wanted objects that a found one matches at this IoU."""
+    labels, matched = found.label_map(), 0
+    for mask in wanted.full_masks():
+        overlap = np.bincount(labels[mask], minlength=len(found) + 1)
+        overlap[0] = 0
+        best = overlap.argmax()
+        union = mask.sum() + np.count_nonzero(labels == best) - overlap[best]
+        matched += overlap[best] > 0 and overlap[best] >= iou * union
+    return matched / len(wanted)
