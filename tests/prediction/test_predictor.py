@@ -51,6 +51,12 @@ class TestBatches:
         assert sorted(finder.batches) == [1, 2, 2]
         assert sum(done) == sum(height * width for height, width in sizes)
 
+    @pytest.mark.parametrize(
+        "shape, count", [((256, 256), 4), ((512, 512), 4), ((512, 1024), 2), ((2048, 2048), 1)]
+    )
+    def test_large_windows_fill_a_batch_sooner(self, shape, count):
+        assert PredictionOptions(batch_size=4).batch_of(shape) == count
+
     def test_a_bad_image_is_a_result_among_the_others(self, tmp_path):
         write_text(tmp_path / "broken.png", "no image")
         image, labels = blobs((40, 40))

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 #: Windows of images without any bound, for the resize by a factor: tiles bound them.
 _NO_LIMIT = 1 << 30
+_BATCH_AREA = 512 * 512
 _SMALLEST_TILE = 64
 #: With less, pieces of an object in two tiles could not be told to be of one.
 _SMALLEST_OVERLAP = 8
@@ -47,7 +48,8 @@ class PredictionOptions:
         min_area: objects of at least this many pixels, those of higher scores taken off.
         max_covered: objects vanish of which those of higher scores cover more than this share: most
             are second detections of the same object.
-        batch_size: windows of equal size that the network sees at once.
+        batch_size: windows of equal size that the network sees at once, if they are of up to 512 x
+            512 pixels; of larger ones as many as have that area together.
         tile_size: side in pixels of the tiles that larger images are cut into.
         tile_overlap: pixels that neighbouring tiles share; objects up to this size, and the context
             that the network needs, should fit.
@@ -64,6 +66,10 @@ class PredictionOptions:
     tile_overlap: int = 128
     scale: float = 1.0
     precision: str = "fp32"
+
+    def batch_of(self, shape: tuple[int, ...]) -> int:
+        """Return how many windows (height, width, ...) the network sees at once."""
+        return max(1, self.batch_size * _BATCH_AREA // max(_BATCH_AREA, shape[0] * shape[1]))
 
     def __post_init__(self):
         checks = {
@@ -247,7 +253,7 @@ class Predictor:
                 continue
             batch = waiting.setdefault(window.shape, [])
             batch.append((index, window))
-            if len(batch) == self.options.batch_size:
+            if len(batch) == self.options.batch_of(window.shape):
                 run(waiting.pop(window.shape))
         for batch in waiting.values():
             run(batch)
@@ -290,7 +296,7 @@ class Predictor:
         grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, self._alignment)
         tiles, parts = [], []
         try:
-            for batch in _batches_of_one_shape(grid, options.batch_size):
+            for batch in _batches_of_one_shape(grid, options):
                 windows = [image.window(tile.rows, tile.columns) for tile in batch]
                 tiles += batch
                 parts += self._tiled.find(windows, batch, image.shape)
@@ -371,17 +377,16 @@ def _class_names(cfg: CfgNode) -> list[str]:
     return [f"class_{number}" for number in range(1, count + 1)] if count > 1 else ["object"]
 
 
-def _batches_of_one_shape(tiles: Sequence[Tile], batch_size: int) -> Iterator[list[Tile]]:
+def _batches_of_one_shape(
+    tiles: Sequence[Tile], options: PredictionOptions
+) -> Iterator[list[Tile]]:
     by_shape: dict[tuple[int, int], list[Tile]] = {}
     for tile in tiles:
         by_shape.setdefault(tile.shape, []).append(tile)
-    for of_shape in by_shape.values():
-        yield from _chunks(of_shape, batch_size)
-
-
-def _chunks(items: list, size: int) -> Iterator[list]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    for shape, of_shape in by_shape.items():
+        size = options.batch_of(shape)
+        for start in range(0, len(of_shape), size):
+            yield of_shape[start : start + size]
 
 
 def _halved(options: PredictionOptions, side: int, alignment: int) -> PredictionOptions:
