@@ -10,23 +10,25 @@ from unet_sharp_det.prediction import PredictionOptions, Predictor
 
 @pytest.fixture(scope="module")
 def mosaic(overfitted_run):
-    """The two images that the network knows, twice: 512 high, 500 wide."""
+    """The two images that the network knows, twice: 512 x 512."""
     first, second = (read_image(path, "RGB") for path in overfitted_run.images)
-    rows = np.hstack([first, second]), np.hstack([second, first])
-    return np.ascontiguousarray(np.vstack(rows)[:, :500])
+    return np.vstack([np.hstack([first, second]), np.hstack([second, first])])
 
 
 @pytest.mark.xdist_group("overfitted_run")
 def test_tiled_equals_untiled(overfitted_run, mosaic):
-    """Of the objects that it is sure of, 99 % agree at an IoU of .9, both ways."""
+    """Of the objects that it is sure of, 99 % agree at an IoU of .9, both ways.
+
+    Sure is a score of .7; scores differ a little between tiles, so that the other one may have .3.
+    """
 
     def predict(**options):
-        options = PredictionOptions(score_threshold=0.7, batch_size=1, **options)
+        options = PredictionOptions(score_threshold=0.3, batch_size=1, **options)
         path = overfitted_run.folder / "model_final.pth"
         return Predictor.from_checkpoint(path, device="cpu", options=options)(mosaic)
 
     whole = predict(tile_size=512)
     tiled = predict(tile_size=288, tile_overlap=128)
-    assert len(whole) > 30
-    assert share_of_same_objects(whole, tiled) >= 0.99
-    assert share_of_same_objects(tiled, whole) >= 0.99
+    assert len(whole.at_least(0.7)) > 30
+    assert share_of_same_objects(whole.at_least(0.7), tiled) >= 0.99
+    assert share_of_same_objects(tiled.at_least(0.7), whole) >= 0.99

@@ -2,7 +2,8 @@
 
 from .image_source import ImageSource, ReadOptions, from_array, open_image
 from .instances import SparseInstances
-from .predictor import PredictionOptions, Predictor
+from .options import PredictionOptions
+from .predictor import Predictor
 
 __all__ = [
     "ImageSource",

@@ -1,8 +1,7 @@
 """From images of any size to their objects, by a trained model."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,70 +22,15 @@ from .detector import Detector
 from .image_source import ImageSource, from_array, open_image
 from .instances import SparseInstances
 from .intensity import PreparedImage, prepare
+from .options import PredictionOptions
 from .runtime import accelerate
 from .segmenter import Segmenter
 from .tile_grid import Tile, alignment_of, tile_grid
 
-logger = logging.getLogger(__name__)
-
 #: Windows of images without any bound, for the resize by a factor: tiles bound them.
 _NO_LIMIT = 1 << 30
-_BATCH_AREA = 512 * 512
-_SMALLEST_TILE = 64
-#: With less, pieces of an object in two tiles could not be told to be of one.
-_SMALLEST_OVERLAP = 8
 
 Image = np.ndarray | str | Path | ImageSource
-
-
-@dataclass(frozen=True)
-class PredictionOptions:
-    """How a :class:`Predictor` looks at images.
-
-    Attributes:
-        score_threshold: objects of a higher score are found, from 0 to 1.
-        min_area: objects of at least this many pixels, those of higher scores taken off.
-        max_covered: objects vanish of which those of higher scores cover more than this share: most
-            are second detections of the same object.
-        batch_size: windows of equal size that the network sees at once, if they are of up to 512 x
-            512 pixels; of larger ones as many as have that area together.
-        tile_size: side in pixels of the tiles that larger images are cut into.
-        tile_overlap: pixels that neighbouring tiles share; objects up to this size, and the context
-            that the network needs, should fit.
-        scale: factor to resize images by beside what the model was trained with: 0.5 for objects
-            that are twice as large as those of the training.
-        precision: of the network's arithmetic, see :func:`runtime.accelerate`.
-    """
-
-    score_threshold: float = 0.5
-    min_area: int = 0
-    max_covered: float = 0.5
-    batch_size: int = 4
-    tile_size: int = 1024
-    tile_overlap: int = 128
-    scale: float = 1.0
-    precision: str = "fp32"
-
-    def batch_of(self, shape: tuple[int, ...]) -> int:
-        """Return how many windows (height, width, ...) the network sees at once."""
-        return max(1, self.batch_size * _BATCH_AREA // max(_BATCH_AREA, shape[0] * shape[1]))
-
-    def __post_init__(self):
-        checks = {
-            "score_threshold": (0 <= self.score_threshold <= 1, "from 0 to 1"),
-            "min_area": (self.min_area >= 0, "0 or more pixels"),
-            "max_covered": (0 <= self.max_covered <= 1, "from 0 to 1"),
-            "batch_size": (self.batch_size >= 1, "1 or more"),
-            "tile_size": (self.tile_size >= _SMALLEST_TILE, f"{_SMALLEST_TILE} or more pixels"),
-            "tile_overlap": (
-                _SMALLEST_OVERLAP <= self.tile_overlap <= self.tile_size // 2,
-                f"from {_SMALLEST_OVERLAP} to {self.tile_size // 2}, half of tile_size",
-            ),
-            "scale": (0 < self.scale <= 64, "above 0, and 64 at most"),
-        }
-        for name, (is_valid, range_) in checks.items():
-            if not is_valid:
-                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be {range_}.")
 
 
 class Predictor:
@@ -287,7 +231,7 @@ class Predictor:
         if len(windows) > 1:
             half = len(windows) // 2
             return self._find_whole(windows[:half]) + self._find_whole(windows[half:])
-        smaller = _halved(self.options, max(shape), self._alignment)
+        smaller = self.options.halved(max(shape), self._alignment)
         return [self._find_in_tiles(_Decoded(windows[0]), smaller, lambda pixels: None)]
 
     def _find_in_tiles(
@@ -306,7 +250,7 @@ class Predictor:
         else:
             return self._tiled.join(tiles, parts, image.shape)
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
-        smaller = _halved(options, options.tile_size, self._alignment)
+        smaller = options.halved(options.tile_size, self._alignment)
         return self._find_in_tiles(image, smaller, progress)
 
 
@@ -387,23 +331,3 @@ def _batches_of_one_shape(
         size = options.batch_of(shape)
         for start in range(0, len(of_shape), size):
             yield of_shape[start : start + size]
-
-
-def _halved(options: PredictionOptions, side: int, alignment: int) -> PredictionOptions:
-    """Options for less memory: batches of 1, then tiles of half the side.
-
-    Raises:
-        UserError: tiles are as small as is useful.
-    """
-    if options.batch_size > 1 and side == options.tile_size:
-        logger.warning("Out of GPU memory: trying tiles one by one.")
-        return replace(options, batch_size=1)
-    smaller = side // 2
-    overlap = options.tile_overlap
-    if smaller < max(_SMALLEST_TILE, 2 * overlap, overlap + alignment):
-        raise UserError(
-            f"The device's memory doesn't suffice for a window of {side} pixels. Close other "
-            "programs that use it, give a smaller tile_overlap or scale, or device='cpu'."
-        )
-    logger.warning(f"Out of GPU memory: trying tiles of {smaller} pixels.")
-    return replace(options, tile_size=smaller, batch_size=1)

@@ -1,21 +1,18 @@
 """What stands in an output folder as a whole: a table, one COCO data set, and how it was made."""
 
 import csv
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-
-import detectron2
 
 import unet_sharp_det
 from unet_sharp_det.files import atomic_path, write_json
 from unet_sharp_det.prediction.inputs import natural_key
 from unet_sharp_det.prediction.outputs import merge_coco
 from unet_sharp_det.prediction.records import ImageRecord, Records
+from unet_sharp_det.versions import versions
 
 COLUMNS = (
     "image",
@@ -74,7 +71,7 @@ def write_coco(folder: Path, records: Sequence[ImageRecord]) -> None:
 
 def write_run(folder: Path, about: Mapping[str, object]) -> None:
     """Write ``predict.json``: ``about``, and the versions of what ran."""
-    content = {**about, "git_revision": _git_revision(), "versions": _versions()}
+    content = {**about, "git_revision": _git_revision(), "versions": versions(_PACKAGES)}
     write_json(folder / "predict.json", content, indent=2)
 
 
@@ -156,18 +153,3 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip()
-
-
-def _versions() -> dict[str, str]:
-    found = {
-        "unet_sharp_det": unet_sharp_det.__version__,
-        "detectron2": detectron2.__version__,
-        "Python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.release()}, {platform.machine()}",
-    }
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -1,15 +1,12 @@
 """What a report was made with, and what its runs were configured with."""
 
 import hashlib
-import importlib.metadata
 import os
-import platform
 from pathlib import Path
 
-import detectron2
 import yaml
 
-from unet_sharp_det import __version__
+from unet_sharp_det.versions import versions
 
 _PACKAGES = (
     "torch",
@@ -37,19 +34,7 @@ _UNREADABLE = (
 
 def report_environment() -> dict[str, str]:
     """Return ``{what: version}`` of this machine, without its name."""
-    found = {
-        "unet_sharp_det": __version__,
-        "detectron2": detectron2.__version__,
-        "Python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.release()}, {platform.machine()}",
-        "CPU cores": str(os.cpu_count()),
-    }
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {**versions(_PACKAGES), "CPU cores": str(os.cpu_count())}
 
 
 def config_differences(configs: list[str]) -> list[tuple[str, list[str]]]:
