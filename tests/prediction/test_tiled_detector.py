@@ -10,16 +10,17 @@ from unet_sharp_det.prediction import PredictionOptions, Predictor
 
 @pytest.fixture(scope="module")
 def mosaic(overfitted_run):
-    """The two images that the network knows, twice: 512 x 512."""
+    """The two images that the network knows, twice: 512 high, 500 wide."""
     first, second = (read_image(path, "RGB") for path in overfitted_run.images)
-    return np.vstack([np.hstack([first, second]), np.hstack([second, first])])
+    rows = np.hstack([first, second]), np.hstack([second, first])
+    return np.ascontiguousarray(np.vstack(rows)[:, :500])
 
 
 @pytest.mark.xdist_group("overfitted_run")
 def test_tiled_equals_untiled(overfitted_run, mosaic):
-    """Of the objects that it is sure of, 99 % agree at an IoU of .9, both ways.
+    """99 % of the objects agree at an IoU of .9, both ways.
 
-    Sure is a score of .7; scores differ a little between tiles, so that the other one may have .3.
+    Scores differ a little between tiles, so that what has .5 in one may have .3 in the other.
     """
 
     def predict(**options):
@@ -29,6 +30,6 @@ def test_tiled_equals_untiled(overfitted_run, mosaic):
 
     whole = predict(tile_size=512)
     tiled = predict(tile_size=288, tile_overlap=128)
-    assert len(whole.at_least(0.7)) > 30
-    assert share_of_same_objects(whole.at_least(0.7), tiled) >= 0.99
-    assert share_of_same_objects(tiled.at_least(0.7), whole) >= 0.99
+    assert len(whole.at_least(0.5)) > 30
+    assert share_of_same_objects(whole.at_least(0.5), tiled) >= 0.99
+    assert share_of_same_objects(tiled.at_least(0.5), whole) >= 0.99
