@@ -18,8 +18,8 @@ from .instances import SparseInstances
 from .merging import merge_detections
 from .tile_grid import Tile
 
-#: Pixels of the network's input for which the config's limits of proposals and detections hold. They
-#: grow with the area beyond: else a large window gets fewer proposals for an object than a tile.
+#: Pixels of the network's input for which the config's limits of proposals and detections hold.
+#: They grow with the area: else a large window gets fewer proposals for an object than a tile.
 _LIMITS_AREA = 512 * 512
 #: Pixels of the network's input by which a mask may end before its object's cut edge.
 _REACH = 4
