@@ -17,15 +17,14 @@ from pathlib import Path
 from unet_sharp_det.app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
 from unet_sharp_det.app.server import import_gradio, serving
 from unet_sharp_det.errors import UserError, run_cli
-from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
+from unet_sharp_det.prediction.options import SMALLEST_TILE, PredictionOptions
+from unet_sharp_det.prediction.predictor import Predictor
 
 _EXAMPLE = Path(__file__).resolve().parents[
     1
 ] / "datasets/sample/stage1_train/{0}/images/{0}.png".format(
     "a022908f1b7880838dbc0411e50828e64b4f5e0263afdf04295e30bb2ff58005"
 )
-
-_OVERLAP = PredictionOptions.tile_overlap
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -57,7 +56,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def check_args(args: argparse.Namespace) -> None:
     checks = {
         "--port": (0 <= args.port <= 65535, "from 0 (any that is free) to 65535"),
-        "--tile-size": (args.tile_size > _OVERLAP, f"above {_OVERLAP}, which tiles share"),
+        "--tile-size": (args.tile_size >= SMALLEST_TILE, f"{SMALLEST_TILE} or more pixels"),
         "--max-upload-mb": (args.max_upload_mb > 0, "above 0"),
         "--max-pixels": (args.max_pixels > 0, "above 0"),
         "--pixel-size": (args.pixel_size >= 0, "0 or more"),

@@ -126,8 +126,8 @@ def _add_running(group) -> None:
     add("--batch-size", type=int, default=defaults.batch_size, metavar="N", help=help_)
     help_ = "larger images are cut into tiles of this side in pixels (default: %(default)s)"
     add("--tile-size", type=int, default=defaults.tile_size, metavar="N", help=help_)
-    help_ = "pixels that tiles share; no less than an object's size (default: %(default)s)"
-    add("--tile-overlap", type=int, default=defaults.tile_overlap, metavar="N", help=help_)
+    help_ = "pixels that tiles share; no less than an object's size (default: 256, or half a tile)"
+    add("--tile-overlap", type=int, metavar="N", help=help_)
 
 
 def main(argv=None) -> int:

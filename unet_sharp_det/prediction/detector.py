@@ -21,6 +21,9 @@ from .tile_grid import Tile
 #: Pixels of the network's input for which the config's limits of proposals and detections hold.
 #: They grow with the area: else a large window gets fewer proposals for an object than a tile.
 _LIMITS_AREA = 512 * 512
+#: In larger inputs so many times more proposals pass non-maximum suppression, because nuclei are
+#: dense in one place and few in another: a crowd gets as many in a large window as in a tile.
+_SPARE_PROPOSALS = 4
 #: Pixels of the network's input by which a mask may end before its object's cut edge.
 _REACH = 4
 
@@ -102,9 +105,13 @@ class _Limits:
     def adapt(self, area: int) -> None:
         """Set them for inputs of ``area`` pixels."""
         factor = max(1.0, area / _LIMITS_AREA)
+        spare = _SPARE_PROPOSALS if factor > 1 else 1
         for module, (before, after) in zip(self._proposals, self._topk, strict=True):
             module.pre_nms_topk = {**module.pre_nms_topk, False: math.ceil(factor * before)}
-            module.post_nms_topk = {**module.post_nms_topk, False: math.ceil(factor * after)}
+            module.post_nms_topk = {
+                **module.post_nms_topk,
+                False: math.ceil(spare * factor * after),
+            }
         for module, detections in zip(self._heads, self._detections, strict=True):
             module.test_topk_per_image = math.ceil(factor * detections)
 
