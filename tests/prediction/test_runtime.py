@@ -14,7 +14,7 @@ from torch import nn
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.modeling import TimmBackbone
-from unet_sharp_det.prediction import runtime
+from unet_sharp_det.prediction import box_chunks, runtime
 from unet_sharp_det.prediction.fold_norms import fold_norms
 from unet_sharp_det.prediction.roi_pooling import PixelROIPooler
 from unet_sharp_det.prediction.runtime import accelerate
@@ -182,12 +182,22 @@ def test_every_part_computes_the_same(name):
         assert torch.equal(value, wanted[part]), part
 
 
+def test_boxes_in_chunks_of_two_or_all_at_once(monkeypatch):
+    model = build("lite0")
+    whole = stages(accelerate(model))["box head 0"]
+    monkeypatch.setattr(box_chunks, "_CHUNK", 2)
+    assert len(whole) > 4
+    torch.testing.assert_close(stages(accelerate(model))["box head 0"], whole)
+
+
 def test_what_a_detector_runs_in():
     fast = accelerate(build("lite0"))
-    assert isinstance(fast.roi_heads.box_pooler, PixelROIPooler)
+    assert isinstance(fast.roi_heads.box_head.pooler, PixelROIPooler)
     assert isinstance(fast.roi_heads.mask_pooler, PixelROIPooler)
     seen = []
-    fast.roi_heads.box_head.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    fast.roi_heads.box_head.head.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0])
+    )
     with torch.inference_mode():
         (found, _) = fast(inputs())
     assert len(found["instances"]) > 0

@@ -118,8 +118,8 @@ def available_variants() -> tuple[dict[str, Callable[[Workload], Find]], list[st
         DEFAULT: _default_predictor,
         "the network as it is": _arranged(lambda model, **_: copy.deepcopy(model).eval()),
         "norms folded": _arranged(_with_folded_norms),
-        "Predictor, one by one": lambda work: _predictor(work._replace(batch=1)),
-        "Predictor": _predictor,
+        "Predictor": lambda work: _predictor(work._replace(batch=1)),
+        "Predictor, in batches": _predictor,
         "Predictor, traced and frozen": _arranged(_replacing(TracedParts)),
     }
     missing = []
@@ -253,7 +253,11 @@ def _to_map(model: nn.Module, output: dict) -> InstanceMap:
 
 def _predictor(work: Workload, precision: str = "fp32") -> Find:
     options = PredictionOptions(
-        score_threshold=_SCORE, batch_size=work.batch, tile_size=1 << 14, precision=precision
+        score_threshold=_SCORE,
+        max_covered=1.0,  # DefaultPredictor keeps all.
+        batch_size=work.batch,
+        tile_size=1 << 14,
+        precision=precision,
     )
     predictor = Predictor.from_config(work.cfg, options, trust_pickle=work.trust_pickle)
 

@@ -8,6 +8,7 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from torch import Tensor, nn
 
 from ..errors import ConfigError, look_up_option
+from .box_chunks import split_box_head
 from .fold_norms import fold_norms
 from .roi_pooling import PixelROIPooler
 
@@ -32,7 +33,8 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     CPU, where convolutions are faster if the channels of a pixel lie next to each other, models
     with a ``backbone`` run in the channels-last format, ROIAlign too
     (:class:`.roi_pooling.PixelROIPooler`); not those with group norms in the backbone, for torch's
-    are inexact in that format (relative errors of 0.01). What is not known to be the same is left
+    are inexact in that format (relative errors of 0.01). Boxes are pooled and classified in chunks,
+    for less memory (:func:`.box_chunks.split_box_head`). What is not known to be the same is left
     as it is, so any detectron2 model may be passed.
 
     The number of threads is torch's (``OMP_NUM_THREADS`` or ``torch.set_num_threads``); run the
@@ -61,6 +63,7 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     if precision == "bf16":
         for name, method in _BF16_PARTS:
             _use_bfloat16(fast, name, method, device.type)
+    split_box_head(fast)
     return fast
 
 
