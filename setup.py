@@ -30,7 +30,10 @@ setup(
     long_description=read_readme(),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["unet_sharp_det", "unet_sharp_det.*"]),
-    package_data={"unet_sharp_det.report": ["templates/*"]},
+    package_data={
+        "unet_sharp_det.model_zoo": ["*.safetensors", "*.md"],
+        "unet_sharp_det.report": ["templates/*"],
+    },
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.0",

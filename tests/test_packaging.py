@@ -277,7 +277,7 @@ def test_the_demo_runs_files_that_exist():
     done = make("--dry-run", "demo", "VENV=.venv")
     assert done.returncode == 0, done.stderr
     commands = [line for line in done.stdout.splitlines() if ".venv/bin/python" in line]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         files = re.findall(r"(?<=\s)(?:datasets|tools|configs)/\S+", command)
         assert any(name.endswith(".py") for name in files), command

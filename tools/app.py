@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Open a web page on which a trained model finds and measures the objects of an image.
 
+tools/app.py
 tools/app.py --weights output/model_best.pth
 
 The page is served on this computer only, and nothing leaves it. Ctrl+C ends it.
@@ -17,6 +18,7 @@ from pathlib import Path
 from unet_sharp_det.app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
 from unet_sharp_det.app.server import import_gradio, serving
 from unet_sharp_det.errors import UserError, run_cli
+from unet_sharp_det.model_zoo import find_checkpoint
 from unet_sharp_det.prediction.options import SMALLEST_TILE, PredictionOptions
 from unet_sharp_det.prediction.predictor import Predictor
 
@@ -32,7 +34,8 @@ def parse_args(argv=None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--weights", required=True, metavar="F", help="trained model, .pth or .safetensors")
+    help_ = "trained model, .pth or .safetensors, or a name of the model zoo (default: nuclei)"
+    add("--weights", default="nuclei", metavar="F", help=help_)
     add("--config-file", metavar="F.yaml", help="of its training; default: beside the weights")
     add("--device", help="e.g. cpu or cuda:0; default: the config's")
     add("--host", default="127.0.0.1", help="address to serve at (default: this computer only)")
@@ -73,14 +76,15 @@ def main(argv=None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
     import_gradio()
+    options = PredictionOptions(
+        score_threshold=LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
+    )
     predictor = Predictor.from_checkpoint(
-        args.weights,
+        find_checkpoint(args.weights),
         config_file=args.config_file,
         device=args.device,
         trust_pickle=args.trust_pickle,
-        options=PredictionOptions(
-            score_threshold=LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
-        ),
+        options=options,
     )
     with serving(
         Analyser(predictor, args.max_pixels),

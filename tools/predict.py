@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Find the nuclei, or other objects, in microscopy images with a trained model.
 
-  tools/predict.py --weights output/model_best.pth images/ --output results
+  tools/predict.py images/ --output results
   tools/predict.py --weights model.safetensors 'plate*/**/*.tif' --output results --outputs all
   tools/predict.py --weights output/model_best.pth stack.tif --output results --planes max \\
       --channels 0 --pixel-size 0.325
@@ -29,6 +29,7 @@ import warnings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_sharp_det.errors import UserError, look_up_option, run_cli
+from unet_sharp_det.model_zoo import find_checkpoint
 from unet_sharp_det.prediction.identity import identify_model
 from unet_sharp_det.prediction.image_source import ReadOptions
 from unet_sharp_det.prediction.outputs import OUTPUTS
@@ -48,11 +49,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.format(outputs="\n".join(lines)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s --weights FILE INPUT [INPUT ...] --output DIR [options]",
+        usage="%(prog)s [--weights FILE] INPUT [INPUT ...] --output DIR [options]",
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder or 'pattern'")
     add = parser.add_argument
-    add("--weights", required=True, metavar="FILE", help="trained model, .pth or .safetensors")
+    help_ = "trained model, .pth or .safetensors, or a name of the model zoo (default: nuclei)"
+    add("--weights", default="nuclei", metavar="FILE", help=help_)
     add("--output", required=True, metavar="DIR", help="folder for the results")
     _add_what(parser.add_argument_group("what is written"))
     _add_found(parser.add_argument_group("what is found"))
@@ -122,7 +124,7 @@ def _add_running(group) -> None:
     add("--device", help=help_)
     help_ = "fp32; or bf16, faster on some devices, with slightly other results (default: fp32)"
     add("--precision", default=defaults.precision, metavar="P", help=help_)
-    help_ = "images or tiles at once; fewer need less memory (default: %(default)s)"
+    help_ = "images or tiles at once; more pay on a GPU only (default: %(default)s)"
     add("--batch-size", type=int, default=defaults.batch_size, metavar="N", help=help_)
     help_ = "larger images are cut into tiles of this side in pixels (default: %(default)s)"
     add("--tile-size", type=int, default=defaults.tile_size, metavar="N", help=help_)
@@ -148,14 +150,15 @@ def main(argv=None) -> int:
 
 
 def predict(args: argparse.Namespace) -> int:
+    weights = find_checkpoint(args.weights)
     options = {
         "outputs": _outputs(args.outputs),
         "read_options": _read_options(args),
         "pixel_size": _pixel_size(args.pixel_size),
-        "weights": identify_model(args.weights, args.config_file, args.opts),
+        "weights": identify_model(weights, args.config_file, args.opts),
     }
     predictor = Predictor.from_checkpoint(
-        args.weights,
+        weights,
         config_file=args.config_file,
         config_opts=args.opts,
         device=args.device,

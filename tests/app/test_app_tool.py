@@ -63,6 +63,7 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
         given.update(options)
         raise Stop
 
+    monkeypatch.setattr(tool, "find_checkpoint", str)
     monkeypatch.setattr(tool.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool, "serving", serve)
     arguments = "--weights w.pth --device cpu --scale 2 --tile-size 512 --pixel-size .5 --port 0"

@@ -67,6 +67,7 @@ def called(tool, monkeypatch):
 
     monkeypatch.setattr(tool.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool, "predict_files", predict_files)
+    monkeypatch.setattr(tool, "find_checkpoint", str)
     monkeypatch.setattr(tool, "identify_model", lambda *arguments: {"weights": "ab"})
     return found
 

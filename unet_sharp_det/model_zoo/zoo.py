@@ -1,0 +1,76 @@
+"""Access to the models of this folder by their names."""
+
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+from unet_sharp_det.checkpoint import SkipCheckpointer
+from unet_sharp_det.engine import fall_back_to_cpu
+from unet_sharp_det.errors import CheckpointError, ConfigError, look_up_option
+from unet_sharp_det.prediction.checkpoint_config import config_of
+
+_FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Return the names of the models."""
+    return sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
+
+
+def get_checkpoint_file(name: str) -> Path:
+    """Return the file of a model, e.g. for :meth:`Predictor.from_checkpoint`.
+
+    Raises:
+        ConfigError: there is no model of that name.
+    """
+    return _FOLDER / f"{look_up_option(name, names(), 'model_zoo', ConfigError)}.safetensors"
+
+
+def get_config(name: str) -> CfgNode:
+    """Return the config of a model, its file as ``MODEL.WEIGHTS``.
+
+    Raises:
+        ConfigError: there is no model of that name.
+    """
+    path = get_checkpoint_file(name)
+    cfg = config_of(path)
+    cfg.MODEL.WEIGHTS = str(path)
+    return cfg
+
+
+def get(name: str, device: str | None = None) -> nn.Module:
+    """Return a model with its weights, in eval mode.
+
+    Args:
+        device: e.g. ``cpu`` or ``cuda:1``. None: the first GPU, or the CPU without one.
+
+    Raises:
+        ConfigError: there is no model of that name.
+    """
+    cfg = get_config(name)
+    if device is not None:
+        cfg.MODEL.DEVICE = device
+    fall_back_to_cpu(cfg)
+    model = build_model(cfg)
+    SkipCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model.eval()
+
+
+def find_checkpoint(weights) -> Path:
+    """Return the file that a user means: a path, or the name of a model that comes with us.
+
+    Raises:
+        CheckpointError: it is neither.
+    """
+    path = Path(weights)
+    if path.is_file():
+        return path
+    try:
+        return get_checkpoint_file(str(weights))
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{weights}: there is no such checkpoint, nor a model of that name in the package "
+            f"({', '.join(names()) or 'none'})."
+        ) from error
