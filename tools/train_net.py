@@ -4,6 +4,7 @@
 One machine:        tools/train_net.py --config-file C.yaml --num-gpus 2 OUTPUT_DIR out
 torchrun:           torchrun --nproc-per-node 2 tools/train_net.py --config-file C.yaml
 Go on after a stop: tools/train_net.py --config-file C.yaml --resume
+Stop at once:       kill PID (SIGTERM) saves a checkpoint after the iteration and exits with 75
 Evaluate only:      tools/train_net.py --config-file C.yaml --eval-only MODEL.WEIGHTS model.pth
 ... pruned to L_2:  the same with TEST.PRUNE_TO_LEVEL 2 MODEL.SEM_SEG_HEAD.INFERENCE fast; its
                     results go to OUTPUT_DIR/L2
@@ -17,7 +18,15 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
-from unet_sharp_det.engine import NucleiTrainer, fall_back_to_cpu, launch, setup_cfg
+from unet_sharp_det.engine import (
+    NucleiTrainer,
+    StopOnSignal,
+    exit_on_sigterm,
+    fall_back_to_cpu,
+    launch,
+    setup_cfg,
+    write_device_memory,
+)
 from unet_sharp_det.errors import run_cli
 from unet_sharp_det.pruning import prune_config
 from unet_sharp_det.weight_files import add_trust_argument
@@ -37,13 +46,19 @@ def setup(args) -> CfgNode:
 
 
 def main(args) -> None:
+    exit_on_sigterm()
     cfg = setup(args)
     if args.eval_only:
         evaluate(cfg, args.trust_pickle)
         return
     trainer = NucleiTrainer(cfg, trust_pickle=args.trust_pickle)
+    trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
     trainer.resume_or_load(resume=args.resume)
-    trainer.train()
+    try:
+        trainer.train()
+    finally:
+        if comm.is_main_process():
+            write_device_memory(cfg.OUTPUT_DIR)
 
 
 def evaluate(cfg: CfgNode, trust_pickle: bool) -> None:

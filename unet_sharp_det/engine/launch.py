@@ -1,6 +1,7 @@
 """Starting workers: one process, detectron2's launcher, or torchrun's environment."""
 
 import os
+import signal
 import sys
 import time
 
@@ -34,6 +35,7 @@ def launch(main, args, device: str) -> None:
     if args.num_gpus * args.num_machines == 1:
         main(args)
         return
+    signal.signal(signal.SIGTERM, _forward_to_workers)
     try:
         detectron2_launch(
             _run_worker,
@@ -45,6 +47,11 @@ def launch(main, args, device: str) -> None:
         )
     except ProcessExitedException as error:
         sys.exit(error.exit_code)
+
+
+def _forward_to_workers(signum, frame) -> None:
+    for worker in torch.multiprocessing.active_children():
+        worker.terminate()
 
 
 def check_num_gpus(num_gpus: int, device: str) -> None:

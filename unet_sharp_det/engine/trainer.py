@@ -1,6 +1,7 @@
 """Training and evaluation of detectors on nuclei, as detectron2's DefaultTrainer does it."""
 
 import logging
+import os
 import weakref
 
 import torch
@@ -21,6 +22,7 @@ from ..evaluation import build_nuclei_evaluators
 from .early_stopping import end_at_early_stop
 from .hooks import build_validation_hooks, explain_divergence
 from .launch import distribute
+from .resources import InferenceSpeed
 from .validation_loss import ValidationLoss
 
 logger = logging.getLogger(__name__)
@@ -99,6 +101,16 @@ class NucleiTrainer(DefaultTrainer):
             patience=cfg.TEST.EARLY_STOPPING.PATIENCE,
             min_delta=cfg.TEST.EARLY_STOPPING.MIN_DELTA,
         )
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
+        """As in DefaultTrainer; the speed goes to ``OUTPUT_DIR/inference/speed.json``."""
+        speed = InferenceSpeed()
+        with speed.measure(model):
+            results = super().test(cfg, model, evaluators)
+        if comm.is_main_process():
+            speed.write(os.path.join(cfg.OUTPUT_DIR, "inference"))
+        return results
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:

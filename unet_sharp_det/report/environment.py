@@ -44,7 +44,7 @@ def config_differences(configs: list[str]) -> list[tuple[str, list[str]]]:
         configs: YAML texts; one that is empty, cannot be read, or holds Python objects as
             LazyConfigs do, has "?" for every value.
     """
-    flat = [_flatten(config) for config in configs]
+    flat = [flatten_config(config) for config in configs]
     if sum(found is not None for found in flat) < 2:
         return []
     keys = dict.fromkeys(key for found in flat for key in found or ())
@@ -60,7 +60,8 @@ def fingerprint(path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def _flatten(config: str) -> dict[str, str] | None:
+def flatten_config(config: str) -> dict[str, str] | None:
+    """Return ``{dotted key: value as text}`` of a YAML text; None if it cannot be read."""
     try:
         content = yaml.safe_load(config)
         return dict(_leaves(content, "")) if isinstance(content, dict) else None

@@ -1,0 +1,69 @@
+"""Stopping a training when it is asked to, at a checkpoint that it goes on from."""
+
+import logging
+import signal
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from fvcore.common.checkpoint import Checkpointer
+
+STOPPED_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again, with --resume
+
+logger = logging.getLogger(__name__)
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this process with ``STOPPED_STATUS`` instead of without a trace.
+
+    For programs, in their main thread: signals belong to a program and not to a library, so that
+    ``NucleiTrainer`` in somebody's own program leaves them as they are.
+    """
+    signal.signal(signal.SIGTERM, _exit)
+
+
+class StopOnSignal(HookBase):
+    """On SIGTERM, finish the iteration, save a checkpoint, and exit with ``STOPPED_STATUS``.
+
+    The checkpoint is ``model_<iteration>.pth`` with all that ``--resume`` needs, as the periodic
+    ones. All workers stop after the same iteration, whichever was asked. After the last iteration
+    there is ``model_final.pth`` and nothing to save: SIGTERM then ends the process at once, and a
+    resumed run repeats the evaluation only. To be registered on every worker, after all others.
+    """
+
+    def __init__(self, checkpointer: Checkpointer):
+        """
+        Args:
+            checkpointer: writes the checkpoint, on the main process.
+        """
+        self._checkpointer = checkpointer
+        self._requested = False
+        self._previous = None
+
+    def before_train(self) -> None:
+        self._previous = signal.signal(signal.SIGTERM, self._note)
+
+    def after_step(self) -> None:
+        iteration = self.trainer.iter
+        if iteration + 1 >= self.trainer.max_iter:
+            self._give_back()
+        elif any(comm.all_gather(self._requested)):
+            if comm.is_main_process():
+                self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+            comm.synchronize()
+            logger.info(f"Stopped by SIGTERM after iteration {iteration}; --resume goes on.")
+            raise SystemExit(STOPPED_STATUS)
+
+    def after_train(self) -> None:
+        self._give_back()
+
+    def _note(self, signum, frame) -> None:
+        self._requested = True
+
+    def _give_back(self) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+            self._previous = None
+
+
+def _exit(signum, frame) -> None:
+    raise SystemExit(STOPPED_STATUS)

@@ -1,0 +1,29 @@
+"""Which state of the code a run was made with."""
+
+import subprocess
+from pathlib import Path
+
+_REPOSITORY = Path(__file__).parents[2]
+
+
+def git_state(folder=_REPOSITORY) -> dict:
+    """The commit of a checkout, and whether tracked files differ from it.
+
+    Args:
+        folder: of the checkout; default: this package's.
+
+    Returns:
+        dict: ``{"revision": 40 digits, "dirty": bool}``; both None where there is no git checkout.
+    """
+    revision = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"revision": revision, "dirty": None if changes is None else bool(changes)}
+
+
+def _git(folder, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

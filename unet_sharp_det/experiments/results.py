@@ -1,0 +1,108 @@
+"""What a finished run gave and cost, from its folder, or from the small file kept of it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..engine.resources import DEVICE_MEMORY_FILE, SPEED_FILE
+from ..evaluation.run_results import read_json
+from ..files import write_json
+from ..report.training import CURVES_FILE, read_curves
+from .experiment import Experiment, Run
+from .metrics import read_metrics
+from .run_folder import RunFolder
+
+_REMEDY = "Delete the file and run the experiment again."
+
+
+def is_evaluated(folder) -> bool:
+    """Whether an evaluation wrote its metrics into ``folder``."""
+    return bool(read_metrics(folder))
+
+
+def read_result(run: Run, folder: RunFolder) -> dict:
+    """Read a finished run.
+
+    Returns:
+        dict: ``{"run", "seed", "opts", "git", "environment", "metrics": {<task>/<name>: value},
+        "cost": {...}}``. Of the costs are there, as far as they were measured: ``iterations``,
+        ``train_images_per_second`` (median over the log), ``inference_images_per_second``,
+        ``cpu_s``, ``wall_s`` (sums over the sessions: start, training, evaluation), ``sessions``,
+        ``peak_memory_mib`` (resident set) and ``peak_device_memory_mib`` (of the GPU, by torch).
+
+    Raises:
+        UserError: a file is malformed.
+    """
+    record, results = folder.record, folder.path / run.results_folder
+    return {
+        **{key: record[key] for key in ("run", "seed", "git", "environment")},
+        "opts": list(run.opts),
+        "metrics": read_metrics(results),
+        "cost": {**_training(run, folder), **_inference(results), **_sessions(record, folder)},
+    }
+
+
+def read_results(experiment: Experiment, folder, kept) -> dict[tuple[str, int], dict]:
+    """Read all finished runs of an experiment, by (run, seed).
+
+    Args:
+        folder: of the runs.
+        kept: the folder of :func:`keep_results`, for runs that are not there.
+    """
+    found = {}
+    for run, seed in experiment.select(None, None):
+        run_folder, file = run_folder_of(folder, run, seed), _kept_file(kept, run, seed)
+        if run_folder.status == "finished":
+            found[run.name, seed] = read_result(run, run_folder)
+        elif file.is_file():
+            found[run.name, seed] = read_json(file, dict, _REMEDY)
+    return found
+
+
+def keep_results(results: dict[tuple[str, int], dict], experiment: Experiment, kept) -> None:
+    """Write each result to ``<kept>/<run>/seed<k>.json``, a few kB, to be committed."""
+    for run, seed in experiment.select(None, None):
+        if (run.name, seed) in results:
+            write_json(_kept_file(kept, run, seed), results[run.name, seed], indent=1)
+
+
+def run_folder_of(folder, run: Run, seed: int) -> RunFolder:
+    """The folder of a run and seed below that of the experiment."""
+    return RunFolder(Path(folder) / run.name / f"seed{seed}")
+
+
+def _kept_file(kept, run: Run, seed: int) -> Path:
+    return Path(kept) / run.name / f"seed{seed}.json"
+
+
+def _training(run: Run, folder: RunFolder) -> dict:
+    if run.evaluates is not None:
+        return {}
+    curves = read_curves(folder.path / CURVES_FILE)
+    cost = {"iterations": run.cfg.SOLVER.MAX_ITER}
+    if "time" in curves:
+        seconds = float(np.median(curves["time"][1]))
+        cost["train_images_per_second"] = run.cfg.SOLVER.IMS_PER_BATCH / seconds
+    return cost
+
+
+def _inference(results: Path) -> dict:
+    path = results / SPEED_FILE
+    if not path.is_file():
+        return {}
+    return {"inference_images_per_second": read_json(path, dict, _REMEDY)["images_per_second"]}
+
+
+def _sessions(record: dict, folder: RunFolder) -> dict:
+    sessions = record["sessions"]
+    measured = [session for session in sessions if "cpu_s" in session]
+    cost = {"sessions": len(sessions)}
+    if len(measured) == len(sessions):  # A session that was killed with its runner has no costs.
+        cost["cpu_s"] = sum(session["cpu_s"] for session in sessions)
+        cost["wall_s"] = sum(session["wall_s"] for session in sessions)
+    if measured:
+        cost["peak_memory_mib"] = max(session["peak_memory_mib"] for session in measured)
+    path = folder.path / DEVICE_MEMORY_FILE
+    if path.is_file():
+        cost["peak_device_memory_mib"] = read_json(path, dict, _REMEDY)["peak_mib"]
+    return cost

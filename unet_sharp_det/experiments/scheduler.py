@@ -1,0 +1,207 @@
+"""Running an experiment: what is not finished, several processes at once, until the time is up."""
+
+import logging
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from .experiment import Experiment, Run
+from .job import Job, build_command
+from .results import run_folder_of
+from .run_folder import STATUSES, RunFolder
+
+logger = logging.getLogger(__name__)
+
+_UNKNOWN_STARTUP_S = 30.0  # before any run of the experiment has told
+_POLL_S = 0.1
+
+
+class Scheduler:
+    """Runs what an experiment lacks: finished runs are skipped, stopped and failed ones go on.
+
+    Runs whose config is not the one that they were started with are an error before the first
+    start. A run that fails is noted in its ``run.json`` and the others go on; each is tried once.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder,
+        train_script,
+        *,
+        runs: list[str] | None = None,
+        seeds: list[int] | None = None,
+        jobs: int | None = None,
+        minutes: float | None = None,
+        margin_s: float = 10.0,
+        grace_s: float = 60.0,
+    ):
+        """
+        Args:
+            experiment: what to run.
+            folder: where to; ``<run>/seed<k>`` below it.
+            train_script: ``tools/train_net.py``, or what takes the same arguments.
+            runs, seeds: some of the experiment's; None: all.
+            jobs: processes at a time; None: the number of GPUs, 1 without.
+            minutes: after which everything is over; None: no limit.
+            margin_s: seconds before that to stop, beside those of three iterations.
+            grace_s: seconds that a stop may take when the user asks for it; then the process is
+                killed, and goes on from its last checkpoint the next time.
+
+        Raises:
+            ConfigError: a run or seed is unknown, or a started run's config has changed.
+        """
+        self._folder, self._train_script = Path(folder), train_script
+        self._gpus = _visible_gpus()
+        self._jobs = jobs or max(1, len(self._gpus))
+        self._begin = time.monotonic()
+        self._deadline = float("inf") if minutes is None else self._begin + 60 * minutes
+        self._margin_s, self._grace_s = margin_s, grace_s
+        self._pairs = experiment.select(runs, seeds)
+        self._by_name = {run.name: run for run in experiment.runs}
+        for run, seed in self._pairs:
+            self._folder_of(run, seed).check_config(run.cfg)
+        self._waiting = list(self._pairs)
+        self._running: dict[int, Job] = {}
+        self._stop_requested: float | None = None
+        self._signals = 0
+
+    def run(self) -> Counter:
+        """Run until all is done, the time is up, or SIGINT or SIGTERM asks for the end.
+
+        A second signal kills the processes at once.
+
+        Returns:
+            Counter: how many of the runs have each status.
+        """
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, self._on_signal) for number in numbers}
+        try:
+            while self._step():
+                time.sleep(_POLL_S)
+        finally:
+            for job in self._running.values():
+                job.ask_to_stop()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return Counter(self._folder_of(run, seed).status for run, seed in self._pairs)
+
+    def _step(self) -> bool:
+        """Look after the processes; return whether there is anything left to wait for."""
+        for slot, job in list(self._running.items()):
+            status = job.poll()
+            if status is not None:
+                logger.info(f"{job.name}: {status}, {job.folder.path}")
+                del self._running[slot]
+            elif self._must_stop(job):
+                job.ask_to_stop(at_once=self._must_be_gone())
+        if self._stop_requested is None:
+            self._start_waiting()
+        return bool(self._running)
+
+    def _must_stop(self, job: Job) -> bool:
+        if self._stop_requested is not None or job.stop_asked is not None:
+            return True
+        left = self._deadline - time.monotonic()
+        if left > 100 * self._margin_s:
+            return False
+        return left < self._margin_s + 3 * job.folder.seconds_per_iteration()
+
+    def _must_be_gone(self) -> bool:
+        now = time.monotonic()
+        if self._signals > 1 or now > self._deadline:
+            return True
+        return self._stop_requested is not None and now > self._stop_requested + self._grace_s
+
+    def _start_waiting(self) -> None:
+        for pair in list(self._waiting):
+            slots = [slot for slot in range(self._jobs) if slot not in self._running]
+            if not slots:
+                return
+            if not self._is_ready(*pair):
+                continue
+            self._waiting.remove(pair)
+            self._start(*pair, slots[0])
+
+    def _is_ready(self, run: Run, seed: int) -> bool:
+        """Whether it could begin now: what it evaluates is trained, and there is time for it."""
+        trained = self._trained(run, seed)
+        if trained is not None and trained.status != "finished":
+            return False
+        return self._deadline - time.monotonic() >= self._needed_s(self._folder_of(run, seed))
+
+    def _needed_s(self, folder: RunFolder) -> float:
+        """Seconds that a process needs at least in order to get anywhere."""
+        if self._deadline == float("inf"):
+            return 0.0
+        startup = max(self._measured("startup_s"), default=_UNKNOWN_STARTUP_S)
+        evaluation = 0.0
+        if folder.final_weights.is_file():
+            evaluation = max(self._measured("evaluation_s"), default=0.0)
+        return startup + evaluation + self._margin_s
+
+    def _measured(self, cost: str) -> list[float]:
+        """A cost of all sessions whose process was not stopped meanwhile."""
+        return [
+            session[cost]
+            for run, seed in self._pairs
+            for session in self._folder_of(run, seed).record["sessions"]
+            if cost in session and (cost == "startup_s" or session["end"] == "finished")
+        ]
+
+    def _start(self, run: Run, seed: int, slot: int) -> None:
+        folder = self._folder_of(run, seed)
+        lock = folder.lock()
+        if lock is None:
+            logger.info(f"{run.name}, seed {seed}: another process runs it, {folder.path}")
+            return
+        if folder.status == "finished":
+            lock.close()
+            return
+        trained = self._trained(run, seed)
+        weights = trained.final_weights if trained is not None else None
+        command = build_command(run, seed, folder, weights, self._train_script)
+        self._running[slot] = Job(run, seed, folder, lock, command, self._environment(slot))
+        logger.info(f"{run.name}, seed {seed}: started, {folder.path}")
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        if self._gpus:
+            return {**os.environ, "CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]}
+        threads = max(1, len(os.sched_getaffinity(0)) // self._jobs)
+        return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+    def _trained(self, run: Run, seed: int) -> RunFolder | None:
+        if run.evaluates is None:
+            return None
+        return self._folder_of(self._by_name[run.evaluates], seed)
+
+    def _folder_of(self, run: Run, seed: int) -> RunFolder:
+        return run_folder_of(self._folder, run, seed)
+
+    def _on_signal(self, signum, frame) -> None:
+        self._signals += 1
+        if self._stop_requested is None:
+            self._stop_requested = time.monotonic()
+
+
+def exit_status(counts: Counter) -> int:
+    """0: all finished; 1: some failed; 75 (try again): some are left."""
+    if counts["failed"]:
+        return 1
+    return 0 if set(counts) <= {"finished"} else 75
+
+
+def summary(counts: Counter) -> str:
+    """A line such as "1 failed, 3 finished"."""
+    return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+
+
+def _visible_gpus() -> list[str]:
+    """The GPUs as CUDA_VISIBLE_DEVICES names them."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[:count] if named else [str(index) for index in range(count)]
