@@ -14,7 +14,7 @@ from unet_sharp_det.engine import setup_cfg
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml"))
-READY = [file for file in FILES if "Base" not in file]
+READY = [file for file in FILES if "Base" not in file and not file.startswith("experiments/")]
 
 
 SEMANTIC = [file for file in READY if "Semantic" in file or "unetsharp_cgm_instant" in file]

@@ -7,8 +7,9 @@ tools/run_experiments.py EXPERIMENT.yaml --table          print what is finished
 tools/run_experiments.py EXPERIMENT.yaml --table --output MODEL_ZOO.md
 
 Experiments are in configs/experiments. Each run has its folder, OUTPUT_DIR of tools/train_net.py
-and run.json: output/experiments/<experiment>/<run>/seed<k>. Call again to go on: finished runs are skipped, stopped and killed
-ones resumed, failed ones tried again. Exit status: 0 all finished, 1 some failed, 75 some are left.
+and run.json: output/experiments/<experiment>/<run>/seed<k>. Call again to go on: finished runs are
+skipped, stopped and killed ones resumed, failed ones tried again. Exit status: 0 all finished, 1
+some failed, 75 some are left.
 
 --table --output also keeps each run's numbers in configs/experiments/results, which is enough to
 write the table again.

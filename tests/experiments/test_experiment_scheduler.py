@@ -152,7 +152,7 @@ def test_minutes_end_with_a_checkpoint_before_the_time_is_up(load_experiment, st
     assert checkpoints == [(tmp_path / "unet" / "seed0" / "last_checkpoint").read_text()]
 
 
-def test_two_runners_share_the_runs(start_runner, tmp_path):
+def test_two_runners_share_the_runs(load_experiment, start_runner, tmp_path):
     experiment = load_experiment(opts={"SOLVER.MAX_ITER": 50})
     runners = [start_runner(experiment) for _ in range(2)]
     assert {status_of(runner) for runner in runners} <= {0, 75}

@@ -143,7 +143,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that stands twice, of which YAML silently takes the last."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in own]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
             problem = f"'{twice[0]}' stands twice"

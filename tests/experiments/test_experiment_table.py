@@ -1,0 +1,136 @@
+"""The table, its file, and what the YAML of an experiment may say."""
+
+import json
+import statistics
+
+import pytest
+
+from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.experiments import Experiment, Scheduler, format_tables, write_zoo
+from unet_sharp_det.experiments.cost import NetworkCost
+from unet_sharp_det.experiments.results import keep_results, read_results
+from unet_sharp_det.experiments.table import mean_and_deviation
+
+UNET = "DSB2018-SemanticSegmentation/compact/unet.yaml"
+METRIC = "sem_seg/IoU_image_mean"
+COSTS = dict.fromkeys(("unet", "unetpp"), NetworkCost(1_234_000, 1.5, 2.5))
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    path = tmp_path_factory.mktemp("experiment") / "small.yaml"
+    unetpp = UNET.replace("unet.", "unetpp.")
+    path.write_text(
+        f"seeds: [0, 1, 2]\nruns:\n  unet: {{config: {UNET}}}\n  unetpp: {{config: {unetpp}}}\n"
+    )
+    return Experiment.load(path)
+
+
+def result(run, seed, value, **cost):
+    return {
+        **{"run": run, "seed": seed, "git": {"revision": "a" * 40, "dirty": seed == 1}},
+        **{"environment": {"machine": "M"}, "opts": [], "metrics": {METRIC: value}, "cost": cost},
+    }
+
+
+def cells(text, first):
+    """Of all rows that begin with ``first``, from the table's top on."""
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows if row[0].strip() == first]
+
+
+def test_statistics_over_seeds_and_paired_differences(experiment):
+    unet, unetpp = {0: 70.0, 1: 72.0, 2: 77.0}, {0: 71.0, 1: 72.5, 2: 79.0}
+    results = {("unet", s): result("unet", s, v, cpu_s=10.0 * s) for s, v in unet.items()}
+    results |= {("unetpp", s): result("unetpp", s, v) for s, v in unetpp.items()}
+    text = format_tables(experiment, results, COSTS, "COMMAND")
+    deviation = statistics.stdev(unet.values())
+    assert cells(text, "unet")[0][1:3] == ["0, 1, 2", f"73.00 ± {deviation:.2f}"]
+    difference = f"+1.17 ± {statistics.stdev([1.0, 0.5, 2.0]):.2f}"
+    assert cells(text, "unetpp")[1][1:3] == ["0, 1, 2", difference]
+    assert cells(text, "unet")[1] == ["unet", "1.234", "1.500", "2.500", "10"]
+    assert "commit aaaaaaaaaa; commit aaaaaaaaaa with changes" in text
+    assert "`COMMAND`" in text
+
+
+def test_single_seeds_are_marked_and_differences_are_of_common_seeds(experiment):
+    results = {("unet", 0): result("unet", 0, 70.0), ("unetpp", 1): result("unetpp", 1, 75.0)}
+    text = format_tables(experiment, results, COSTS, "")
+    assert cells(text, "unet")[0][1:4] == ["0", "70.00 (1 seed)", "-"]
+    assert "Difference" not in text
+    results["unetpp", 0] = result("unetpp", 0, 69.5)
+    text = format_tables(experiment, results, COSTS, "")
+    assert cells(text, "unetpp")[1][1:3] == ["0", "-0.50 (1 seed)"]
+
+
+def test_mean_and_deviation():
+    assert mean_and_deviation([]) == "-"
+    assert mean_and_deviation([1.0, 3.0], signed=True) == "+2.00 ± 1.41"
+
+
+def test_no_finished_run(experiment):
+    with pytest.raises(UserError, match="no run is finished"):
+        format_tables(experiment, {}, COSTS, "")
+
+
+def test_the_table_can_be_made_again_from_what_is_kept(experiment, stand_in, tmp_path):
+    runs, kept = tmp_path / "runs", tmp_path / "kept"
+    Scheduler(experiment, runs, stand_in, seeds=[0], jobs=2).run()
+    results = read_results(experiment, runs, kept)
+    keep_results(results, experiment, kept)
+    again = read_results(experiment, tmp_path / "nothing", kept)
+    assert format_tables(experiment, again, COSTS, "") == format_tables(
+        experiment, results, COSTS, ""
+    )
+    assert again["unet", 0]["cost"]["inference_images_per_second"] == 8.0
+    assert again["unet", 0]["cost"]["train_images_per_second"] == pytest.approx(8 / 0.02)
+    assert all(path.stat().st_size < 10_000 for path in kept.rglob("*.json"))
+    assert json.loads((kept / "unet" / "seed0.json").read_text())["metrics"][METRIC] == sum(
+        range(120)
+    )
+
+
+def test_zoo_replaces_only_its_own_part(tmp_path):
+    path = tmp_path / "MODEL_ZOO.md"
+    write_zoo(path, "a", "one")
+    path.write_text("Before.\n\n" + path.read_text() + "\nAfter.\n")
+    write_zoo(path, "b", "two")
+    write_zoo(path, "a", "three")
+    block = "<!-- begin {0} -->\n{1}\n<!-- end {0} -->\n"
+    assert (
+        path.read_text()
+        == f"Before.\n\n{block.format('a', 'three')}\nAfter.\n\n{block.format('b', 'two')}"
+    )
+    path.write_text("<!-- begin a -->")
+    with pytest.raises(UserError, match="must each stand there once"):
+        write_zoo(path, "a", "four")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"seed": [0]}, "Did you mean 'seeds'"),
+        ({"seeds": [0, 0]}, "different whole numbers"),
+        ({"opts": {"SOLVER.MAX_ITR": 3}}, "Did you mean 'SOLVER.MAX_ITER'"),
+        ({"opts": {"OUTPUT_DIR": "x"}}, "set by the runner"),
+        ({"metrics": ["sem_seg/IoU_image_men"]}, "Did you mean 'sem_seg/IoU_image_mean'"),
+        ({"runs": {"a": {"config": "nowhere.yaml"}}}, "config 'nowhere.yaml' is neither in"),
+        ({"runs": {"a": {"confg": UNET}}}, "Did you mean 'config'"),
+        ({"runs": {"../a": {"config": UNET}}}, "names a folder"),
+        ({"runs": {"a": {"config": UNET, "evaluates": "b"}}}, "evaluates: 'b' is not known"),
+        (
+            {"runs": {"a": {"config": UNET, "opts": {"MODEL.SEM_SEG_HEAD.SKIP_SCHEME": "unetp"}}}},
+            "Did you mean 'unetpp'",
+        ),
+    ],
+)
+def test_mistakes_in_the_file(load_experiment, content, message):
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(**content)
+
+
+def test_a_run_that_stands_twice(write_experiment):
+    path = write_experiment()
+    path.write_text(path.read_text() + f"  unet: {{config: {UNET}}}\n")
+    with pytest.raises(ConfigError, match="'unet' stands twice"):
+        Experiment.load(path)
