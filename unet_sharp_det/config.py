@@ -121,6 +121,10 @@ def _add_input(cfg: CfgNode) -> None:
 
 
 def _add_training(cfg: CfgNode) -> None:
+    # With SEED >= 0: order and augmentations of the images, and what the model draws at random,
+    # depend on the seed and the iteration alone. A resumed training then goes on as if it had not
+    # been stopped, where detectron2 begins with the first images of the seed again.
+    cfg.DATALOADER.REPLAYABLE = False
     # Optimizer: SGD | AdamW | Adam (WEIGHT_DECAY is part of its gradient).
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Whether each evaluation during training also takes the training losses on DATASETS.TEST:

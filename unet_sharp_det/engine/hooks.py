@@ -1,8 +1,11 @@
 """What accompanies a training beyond detectron2's hooks."""
 
 import contextlib
+import random
 from collections.abc import Callable
 
+import numpy as np
+import torch
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
@@ -53,6 +56,22 @@ def build_validation_hooks(
     return built
 
 
+class SeedIterations(HookBase):
+    """Seed the random numbers that the model draws by the iteration, so that a resumed training
+    draws what it would have drawn. The images' are not its own: :class:`TrainingStream`."""
+
+    def __init__(self, seed: int):
+        """
+        Args:
+            seed: of the training; workers draw differently.
+        """
+        self._seed = seed
+
+    def before_step(self) -> None:
+        sequence = np.random.SeedSequence((self._seed, comm.get_rank(), self.trainer.iter))
+        _seed_all(int(sequence.generate_state(1)[0]))
+
+
 @contextlib.contextmanager
 def explain_divergence(key: str, learning_rate: float, output_dir: str):
     """Turn detectron2's FloatingPointError of a diverged training into a TrainingError.
@@ -69,3 +88,9 @@ def explain_divergence(key: str, learning_rate: float, output_dir: str):
             f"{error}\nTraining diverged. Lower {key} (now {learning_rate}), lengthen the warm-up, "
             f"or clip gradients. The checkpoints written before, if any, are in {output_dir}."
         ) from error
+
+
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

@@ -17,10 +17,11 @@ from torch import nn
 
 from ..checkpoint import SkipCheckpointer
 from ..data import NucleiDatasetMapper
+from ..data.training_stream import build_replayable_loader
 from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
 from .early_stopping import end_at_early_stop
-from .hooks import build_validation_hooks, explain_divergence
+from .hooks import SeedIterations, build_validation_hooks, explain_divergence
 from .launch import distribute
 from .resources import InferenceSpeed
 from .validation_loss import ValidationLoss
@@ -48,7 +49,8 @@ class NucleiTrainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = trainer_class(distribute(model), self.build_train_loader(cfg), optimizer)
+        loader, self._stream = self._build_loader_and_stream(cfg)
+        self._trainer = trainer_class(distribute(model), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = SkipCheckpointer(
             self._trainer.model,
@@ -58,6 +60,12 @@ class NucleiTrainer(DefaultTrainer):
             trainer=weakref.proxy(self),
         )
         self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True):
+        """As in DefaultTrainer; a replayable loader goes on after the batches that were trained."""
+        super().resume_or_load(resume=resume)
+        if self._stream is not None:
+            self._stream.skip_batches(self.start_iter)
 
     def train(self):
         """As in DefaultTrainer, but it returns None at an early stop.
@@ -78,6 +86,8 @@ class NucleiTrainer(DefaultTrainer):
         does, it would make a resumed run forget that evaluation.
         """
         built = super().build_hooks()
+        if self._stream is not None:
+            built.insert(0, SeedIterations(self.cfg.SEED))
         last = (hooks.PeriodicCheckpointer, hooks.PeriodicWriter)
         at_end = [hook for hook in built if isinstance(hook, last)]
         built = [hook for hook in built if not isinstance(hook, last)]
@@ -136,6 +146,12 @@ class NucleiTrainer(DefaultTrainer):
         )
         optimizer = maybe_add_gradient_clipping(cfg, _ADAPTIVE[cfg.SOLVER.OPTIMIZER])
         return optimizer(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+
+    @classmethod
+    def _build_loader_and_stream(cls, cfg: CfgNode):
+        if not cfg.DATALOADER.REPLAYABLE:
+            return cls.build_train_loader(cfg), None
+        return build_replayable_loader(cfg, NucleiDatasetMapper(cfg, is_train=True))
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):

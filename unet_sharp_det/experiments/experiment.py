@@ -18,7 +18,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 _KEYS = ("name", "description", "opts", "seeds", "runs", "metrics")
 _RUN_KEYS = ("config", "opts", "evaluates")
-_OWN_KEYS = ("OUTPUT_DIR", "SEED")  # The runner's.
+_OWN_KEYS = ("OUTPUT_DIR", "SEED", "DATALOADER.REPLAYABLE")  # The runner's.
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 

@@ -32,7 +32,8 @@ def build_command(run: Run, seed: int, folder: RunFolder, weights, train_script)
     """
     command = [sys.executable, str(train_script), "--config-file", str(run.config_file)]
     command.append("--resume" if run.evaluates is None else "--eval-only")
-    command += ["OUTPUT_DIR", str(folder.path), "SEED", str(seed), *run.opts]
+    command += ["OUTPUT_DIR", str(folder.path), "SEED", str(seed), "DATALOADER.REPLAYABLE", "True"]
+    command += run.opts
     if weights is not None:
         command += ["MODEL.WEIGHTS", str(weights)]
     return command

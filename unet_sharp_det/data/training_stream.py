@@ -1,0 +1,122 @@
+"""Training images in an order, and with augmentations, that a resumed training goes on with."""
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetFromList, get_detection_dataset_dicts
+from detectron2.data.build import build_batch_data_loader
+from detectron2.data.samplers import TrainingSampler
+from detectron2.utils import comm
+from torch.utils.data import IterableDataset, get_worker_info
+
+from ..errors import ConfigError
+
+
+class TrainingStream(IterableDataset):
+    """An endless stream of mapped images; the one at a position depends on seed and position only.
+
+    detectron2's loader starts anew when a training is resumed: the same first images come again,
+    with other augmentations. This one leaves out what the batches of the iterations before have
+    used. Its order does not depend on the number of loading processes.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[dict],
+        mapper: Callable[[dict], dict],
+        seed: int,
+        *,
+        batch_size: int,
+        grouped: bool,
+    ):
+        """
+        Args:
+            records: dataset dicts with "width" and "height".
+            mapper: maps one, drawing from the generators of Python, numpy and torch (CPU).
+            seed: of the order and of the augmentations.
+            batch_size: images of a batch of this worker.
+            grouped: whether wide and tall images get into batches of their own, see
+                ``detectron2.data.common.AspectRatioGroupedDataset``.
+        """
+        self._groups = [bool(r["width"] > r["height"]) if grouped else False for r in records]
+        self._records = DatasetFromList(list(records), copy=False)
+        self._mapper = mapper
+        self._sampler = TrainingSampler(len(records), seed=seed)
+        self._seed = (seed, comm.get_rank())
+        self._batch_size = batch_size
+        self._chunk = 1 if grouped else batch_size
+        self._used: set[int] = set()
+
+    def skip_batches(self, count: int) -> None:
+        """Begin after ``count`` batches, with those images first that had none of them yet."""
+        self._used = set()
+        waiting: tuple[list[int], list[int]] = ([], [])
+        stream = enumerate(self._sampler)
+        while count:
+            position, index = next(stream)
+            batch = waiting[self._groups[index]]
+            batch.append(position)
+            if len(batch) == self._batch_size:
+                self._used.update(batch)
+                batch.clear()
+                count -= 1
+
+    def __iter__(self) -> Iterator[dict]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        unused = (item for item in enumerate(self._sampler) if item[0] not in self._used)
+        for turn, (position, index) in enumerate(unused):
+            if turn // self._chunk % workers == number:
+                with seeded(*self._seed, position):
+                    mapped = self._mapper(self._records[index])
+                yield mapped
+
+
+@contextlib.contextmanager
+def seeded(*seed: int) -> Iterator[None]:
+    """Seed the generators of Python, numpy and torch (CPU), and put them back afterwards."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    first, second, third = np.random.SeedSequence(seed).generate_state(3).tolist()
+    random.seed(first)
+    np.random.seed(second)
+    torch.default_generator.manual_seed(third)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def build_replayable_loader(cfg: CfgNode, mapper: Callable[[dict], dict]):
+    """Build the training loader of ``DATALOADER.REPLAYABLE``.
+
+    Returns:
+        (loader, stream): what detectron2's loader gives, and the :class:`TrainingStream` in it.
+
+    Raises:
+        ConfigError: there is no seed, or the sampler is another than TrainingSampler.
+    """
+    if cfg.SEED < 0 or cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        raise ConfigError(
+            f"DATALOADER.REPLAYABLE needs SEED >= 0, now {cfg.SEED}, and SAMPLER_TRAIN "
+            f"TrainingSampler, now {cfg.DATALOADER.SAMPLER_TRAIN}. Set them, or it to False."
+        )
+    records = get_detection_dataset_dicts(
+        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    )
+    grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
+    batch_size = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    stream = TrainingStream(records, mapper, cfg.SEED, batch_size=batch_size, grouped=grouped)
+    loader = build_batch_data_loader(
+        stream,
+        None,
+        cfg.SOLVER.IMS_PER_BATCH,
+        aspect_ratio_grouping=grouped,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+    return loader, stream
