@@ -8,70 +8,124 @@ import time
 
 import pytest
 import torch
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 
-from unet_sharp_det.engine import STOPPED_STATUS
+from unet_sharp_det.engine import (
+    STOPPED_STATUS,
+    NucleiTrainer,
+    StopOnSignal,
+    exit_on_sigterm,
+    setup_cfg,
+)
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_fpn_instant_test.yaml"
-OPTIONS = ["SEED", "3", "DATALOADER.REPLAYABLE", "True", "TEST.VALIDATION_LOSS", "False"]
-OPTIONS += ["SOLVER.MAX_ITER", "8", "SOLVER.CHECKPOINT_PERIOD", "100", "MODEL.DEVICE", "cpu"]
+OPTIONS = ["TEST.VALIDATION_LOSS", "False", "MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False"]
+
+
+class SigtermAt(HookBase):
+    """Sends itself SIGTERM in the middle of an iteration."""
+
+    def __init__(self, iteration):
+        self._iteration = iteration
+
+    def before_step(self):
+        if self.trainer.iter == self._iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture
-def start_training(environment, repository):
-    """A function (folder, *flags) that starts tools/train_net.py; its output is in folder / log."""
-    started = []
+def train(repository, register_part):
+    """A function (folder, *hooks, resume=False) that trains 4 iterations; returns the weights."""
+    name = register_part("four", lambda counts: sorted(counts, key=counts.get)[:4])
 
-    def start(folder, *flags):
+    def run(folder, *hooks, resume=False):
         folder.mkdir(exist_ok=True)
-        command = [sys.executable, repository / "tools" / "train_net.py", *flags]
-        command += ["--config-file", repository / INSTANT, "OUTPUT_DIR", folder, *OPTIONS]
-        with open(folder / "log", "w") as log:
-            command = list(map(str, command))
-            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-        return started[-1]
+        options = ["SEED", "3", "DATALOADER.REPLAYABLE", "True", "OUTPUT_DIR", str(folder)]
+        options += ["DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()"]
+        options += ["SOLVER.CHECKPOINT_PERIOD", "100", *OPTIONS]
+        seed_all_rng(3)
+        trainer = NucleiTrainer(setup_cfg(str(repository / INSTANT), options))
+        trainer.register_hooks([*hooks, StopOnSignal(trainer.checkpointer)])
+        trainer.resume_or_load(resume=resume)
+        trainer.train()
+        return torch.load(folder / "model_final.pth")
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def wait_for(text, path, process):
-    end = time.monotonic() + 120
-    while text not in path.read_text():
-        assert process.poll() is None, path.read_text()[-3000:]
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    return run
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_stopped_training_ends_as_one_that_was_not(start_training, tmp_path, workers):
-    flags = ["--resume"] if workers == 1 else ["--resume", "--num-gpus", "2", "--dist-url", "auto"]
-    run = start_training(tmp_path / "stopped", *flags)
-    wait_for("Starting training", tmp_path / "stopped" / "log", run)
-    os.kill(run.pid, signal.SIGTERM)
-    assert run.wait(120) == STOPPED_STATUS, (tmp_path / "stopped" / "log").read_text()[-3000:]
-    assert not (tmp_path / "stopped" / "model_final.pth").exists()
-    stopped_at = int((tmp_path / "stopped" / "last_checkpoint").read_text()[6:-4])
-    assert stopped_at < 7
-
-    run = start_training(tmp_path / "stopped", *flags)
-    assert run.wait(240) == 0, (tmp_path / "stopped" / "log").read_text()[-3000:]
-    assert f"iteration {stopped_at + 1}" in (tmp_path / "stopped" / "log").read_text()
-    if workers == 2:
-        return
-    assert start_training(tmp_path / "whole").wait(240) == 0
-    stopped, whole = (torch.load(tmp_path / n / "model_final.pth") for n in ("stopped", "whole"))
-    assert stopped["iteration"] == whole["iteration"] == 7
+def test_a_stopped_training_ends_as_one_that_was_not_bit_for_bit(train, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        train(tmp_path / "stopped", SigtermAt(1))
+    assert stop.value.code == STOPPED_STATUS
+    assert signal.getsignal(signal.SIGTERM) == before
+    names = [path.name for path in (tmp_path / "stopped").glob("*.pth")]
+    assert names == ["model_0000001.pth"]
+    resumed = train(tmp_path / "stopped", resume=True)
+    whole = train(tmp_path / "whole")
+    assert resumed["iteration"] == whole["iteration"] == 3
     for name, value in whole["model"].items():
-        assert torch.equal(value, stopped["model"][name]), name
-    for name in ("stopped", "whole"):
-        assert (tmp_path / name / "inference" / "speed.json").is_file()
+        assert torch.equal(value, resumed["model"][name]), name
 
 
-def test_sigterm_before_the_training_and_in_the_evaluation_at_once(start_training, tmp_path):
-    run = start_training(tmp_path)
-    wait_for("Environment info", tmp_path / "log", run)
-    run.send_signal(signal.SIGTERM)
-    assert run.wait(60) == STOPPED_STATUS
-    assert not list(tmp_path.glob("*.pth"))
+class StandIn:
+    def __init__(self, iteration, max_iter=9):
+        self.iter, self.max_iter, self.saved = iteration, max_iter, []
+
+    def save(self, name, iteration):
+        self.saved.append((name, iteration))
+
+
+def hook_of(trainer):
+    hook = StopOnSignal(trainer)
+    hook.trainer = trainer
+    hook.before_train()
+    return hook
+
+
+def test_workers_stop_when_any_of_them_was_asked(monkeypatch):
+    monkeypatch.setattr(comm, "all_gather", lambda own: [own, True])
+    trainer = StandIn(4)
+    hook = hook_of(trainer)
+    with pytest.raises(SystemExit):
+        hook.after_step()
+    hook.after_train()
+    assert trainer.saved == [("model_0000004", 4)]
+
+
+def test_after_the_last_iteration_the_process_ends_at_once():
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        exit_on_sigterm()
+        trainer = StandIn(8)
+        hook_of(trainer).after_step()
+        with pytest.raises(SystemExit) as stop:
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.value.code == STOPPED_STATUS
+        assert not trainer.saved
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_train_net_stops(environment, repository, tmp_path):
+    command = [sys.executable, str(repository / "tools" / "train_net.py")]
+    command += ["--config-file", str(repository / INSTANT), "OUTPUT_DIR", str(tmp_path), *OPTIONS]
+    command += ["SOLVER.MAX_ITER", "1000", "SOLVER.CHECKPOINT_PERIOD", "1000"]
+    log = tmp_path / "log"
+    with open(log, "w") as file:
+        run = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    try:
+        end = time.monotonic() + 240
+        while "Starting training" not in log.read_text():
+            assert run.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(120) == STOPPED_STATUS, log.read_text()[-3000:]
+    finally:
+        run.kill()
+        run.wait()
+    assert (tmp_path / (tmp_path / "last_checkpoint").read_text()).is_file()
+    assert "Traceback" not in log.read_text()

@@ -21,7 +21,8 @@ def experiment(tmp_path_factory):
     path = tmp_path_factory.mktemp("experiment") / "small.yaml"
     unetpp = UNET.replace("unet.", "unetpp.")
     path.write_text(
-        f"seeds: [0, 1, 2]\nopts: {{SOLVER.MAX_ITER: 10}}\nruns:\n  unet: {{config: {UNET}}}\n  unetpp: {{config: {unetpp}}}\n"
+        "seeds: [0, 1, 2]\nopts: {SOLVER.MAX_ITER: 10}\n"
+        f"runs:\n  unet: {{config: {UNET}}}\n  unetpp: {{config: {unetpp}}}\n"
     )
     return Experiment.load(path)
 

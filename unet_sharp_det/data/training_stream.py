@@ -118,5 +118,6 @@ def build_replayable_loader(cfg: CfgNode, mapper: Callable[[dict], dict]):
         cfg.SOLVER.IMS_PER_BATCH,
         aspect_ratio_grouping=grouped,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        seed=cfg.SEED,  # Without one it would draw from the model's random numbers when it starts.
     )
     return loader, stream
