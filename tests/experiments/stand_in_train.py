@@ -6,6 +6,7 @@ a one, ends with the metric of one that was not stopped.
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -23,6 +24,7 @@ def main() -> int:
     args = parser.parse_args()
     opts = dict(zip(args.opts[0::2], args.opts[1::2], strict=True))
     folder = Path(opts["OUTPUT_DIR"])
+    print({name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")})
     if opts.get("SOLVER.OPTIMIZER") == "Adam":
         print("ValueError: no such data")
         return 1

@@ -1,5 +1,7 @@
 """Running experiments with a stand-in for the training: resuming, failures, time, two runners."""
 
+import ast
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -9,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.experiments import Scheduler
@@ -83,7 +86,9 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(load_experiment, stand_in, t
     counts = Scheduler(experiment, tmp_path, stand_in).run()
     assert counts == {"failed": 1, "finished": 1}
     assert exit_status(counts) == 1
-    assert "exit status 1\nValueError: no such data" in record(tmp_path, "bad")["error"]
+    error = record(tmp_path, "bad")["error"]
+    assert error.startswith("exit status 1\n")
+    assert error.endswith("ValueError: no such data")
     Scheduler(experiment, tmp_path, stand_in).run()
     assert len(record(tmp_path, "bad")["sessions"]) == 2
     assert len(record(tmp_path, "good")["sessions"]) == 1
@@ -187,3 +192,42 @@ def test_a_changed_config_of_a_started_run_is_an_error(load_experiment, stand_in
     with pytest.raises(ConfigError, match=r"SOLVER\.BASE_LR: was 0\.01, now 0\.5"):
         Scheduler(changed, tmp_path / "runs", stand_in)
     assert not (tmp_path / "runs" / "unet" / "seed1").exists()
+
+
+class TestDevices:
+    def used(self, folder, name):
+        logs = folder.rglob("process.log")
+        return {ast.literal_eval(log.read_text().splitlines()[0])[name] for log in logs}
+
+    def test_each_process_has_a_gpu_of_those_that_are_visible(
+        self, load_experiment, stand_in, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+        Scheduler(load_experiment(), tmp_path, stand_in).run()
+        assert self.used(tmp_path, "CUDA_VISIBLE_DEVICES") == {"3", "5"}
+
+    def test_processes_share_the_cores(self, load_experiment, stand_in, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8))
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        Scheduler(load_experiment(), tmp_path, stand_in, jobs=2).run()
+        assert self.used(tmp_path, "OMP_NUM_THREADS") == {"4"}
+
+
+def test_the_command_line(write_experiment, stand_in, repository, tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location(
+        "run_experiments", repository / "tools" / "run_experiments.py"
+    )
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setattr(tool, "TRAIN_SCRIPT", stand_in)
+    path, zoo = str(write_experiment()), tmp_path / "MODEL_ZOO.md"
+    folder = ["--folder", str(tmp_path / "runs")]
+    assert tool.main([path, *folder, "--runs", "unet", "--seeds", "1"]) == 0
+    assert "small: 1 finished" in capsys.readouterr().out
+    assert tool.main([path, *folder, "--table", "--output", str(zoo)]) == 0
+    assert "90.00 (1 seed)" in zoo.read_text()
+    assert (tmp_path / "results" / "small" / "unet" / "seed1.json").is_file()
+    with pytest.raises(ConfigError, match="Did you mean 'unetpp'"):
+        tool.main([path, *folder, "--runs", "unetp"])

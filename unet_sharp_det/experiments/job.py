@@ -144,7 +144,8 @@ class Job:
         return costs
 
     def _note_startup(self) -> None:
-        if self._startup_s is None and _STARTED in self._log_head():
+        is_training = self.run.evaluates is None
+        if is_training and self._startup_s is None and _STARTED in self._log_head():
             self._startup_s = time.monotonic() - self._start
 
     def _log_head(self) -> bytes:

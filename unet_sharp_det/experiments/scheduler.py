@@ -69,6 +69,7 @@ class Scheduler:
         self._running: dict[int, Job] = {}
         self._stop_requested: float | None = None
         self._signals = 0
+        self._has_begun = False
 
     def run(self) -> Counter:
         """Run until all is done, the time is up, or SIGINT or SIGTERM asks for the end.
@@ -92,14 +93,18 @@ class Scheduler:
 
     def _step(self) -> bool:
         """Look after the processes; return whether there is anything left to wait for."""
+        # A run that is not ready now is so at the end of another one, if ever: time only passes.
+        has_news = not self._has_begun
+        self._has_begun = True
         for slot, job in list(self._running.items()):
             status = job.poll()
             if status is not None:
+                has_news = True
                 logger.info(f"{job.name}: {status}, {job.folder.path}")
                 del self._running[slot]
             elif self._must_stop(job):
                 job.ask_to_stop(at_once=self._must_be_gone())
-        if self._stop_requested is None:
+        if has_news and self._stop_requested is None:
             self._start_waiting()
         return bool(self._running)
 
@@ -122,10 +127,9 @@ class Scheduler:
             slots = [slot for slot in range(self._jobs) if slot not in self._running]
             if not slots:
                 return
-            if not self._is_ready(*pair):
-                continue
-            self._waiting.remove(pair)
-            self._start(*pair, slots[0])
+            if self._is_ready(*pair):
+                self._waiting.remove(pair)
+                self._start(*pair, slots[0])
 
     def _is_ready(self, run: Run, seed: int) -> bool:
         """Whether it could begin now: what it evaluates is trained, and there is time for it."""
