@@ -16,7 +16,6 @@ write the table again.
 """
 
 import argparse
-import logging
 import shlex
 import sys
 from pathlib import Path
@@ -85,7 +84,6 @@ def main(argv=None) -> int:
 
 
 def print_table(args: argparse.Namespace, experiment: Experiment, folder: Path) -> None:
-    logging.getLogger("unet_sharp_det").setLevel(logging.WARNING)
     kept = Path(args.results or Path(args.experiment).parent / "results") / experiment.name
     results = read_results(experiment, folder, kept)
     costs = {run.name: network_cost(run.evaluated_cfg) for run in experiment.runs}

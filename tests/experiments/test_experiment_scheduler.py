@@ -222,6 +222,7 @@ def test_the_command_line(write_experiment, stand_in, repository, tmp_path, monk
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     monkeypatch.setattr(tool, "TRAIN_SCRIPT", stand_in)
+    monkeypatch.setattr(tool, "setup_logger", lambda **_: None)  # It would blind later tests.
     path, zoo = str(write_experiment()), tmp_path / "MODEL_ZOO.md"
     folder = ["--folder", str(tmp_path / "runs")]
     assert tool.main([path, *folder, "--runs", "unet", "--seeds", "1"]) == 0
