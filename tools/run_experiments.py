@@ -18,6 +18,7 @@ write the table again.
 import argparse
 import shlex
 import sys
+import time
 from pathlib import Path
 
 from detectron2.utils.logger import setup_logger
@@ -62,6 +63,7 @@ def positive(kind):
 
 
 def main(argv=None) -> int:
+    begin = time.monotonic()
     args = parse_args(argv)
     setup_logger(name="unet_sharp_det")
     experiment = Experiment.load(args.experiment)
@@ -76,7 +78,7 @@ def main(argv=None) -> int:
         runs=args.runs,
         seeds=args.seeds,
         jobs=args.jobs,
-        minutes=args.minutes,
+        minutes=args.minutes and args.minutes - (time.monotonic() - begin) / 60,
     )
     counts = scheduler.run()
     print(f"{experiment.name}: {summary(counts)}. {folder}")
