@@ -7,6 +7,7 @@ DEMO ?= output/demo
 
 PY := $(VENV)/bin/python
 CONFIG := configs/DSB2018-InstanceSegmentation/compact/demo.yaml
+ZOO_MODEL := unet_sharp_det/model_zoo/nuclei.safetensors
 
 .PHONY: help setup test demo lint lock clean
 .DEFAULT_GOAL := help
@@ -21,20 +22,21 @@ setup: ## make or update the virtual environment; at once if nothing is to do
 test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadgroup
 
-demo: setup ## predict with the model in the package; convert the sample data, train a small model, print its AP, draw what it finds, write a report
+demo: setup ## convert the sample data, show what the model in the package finds, train a small model, print its AP, draw what it finds, write a report
 	@if [ -e "$(DEMO)" ] && [ ! -e "$(DEMO)/.demo" ]; then \
 		echo "error: $(DEMO) was not made by 'make demo'. Name another folder: make demo DEMO=..." >&2; exit 1; fi
 	@rm -rf "$(DEMO)" && mkdir -p "$(DEMO)" && touch "$(DEMO)/.demo"
-	$(PY) tools/predict.py 'datasets/sample/stage1_train/*/images/*.png' --output $(DEMO)/found --outputs labels table overlay --device cpu
-	@echo "Found by the model in the package: $(DEMO)/found. Now a training of your own."
 	$(PY) datasets/prepare_dsb2018.py datasets/sample --output $(DEMO)/data/dsb2018
+	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/train_net.py --config-file $(CONFIG) --eval-only MODEL.WEIGHTS $(ZOO_MODEL) OUTPUT_DIR $(DEMO)/model_zoo
+	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/visualize_data.py --config-file $(CONFIG) --dataset dsb2018_val --predictions $(DEMO)/model_zoo/inference/coco_instances_results.json --output-dir $(DEMO)/model_zoo/overlays --montage $(DEMO)/model_zoo/montage.png
+	@echo "What the model in the package finds in 8 unseen images: $(DEMO)/model_zoo/montage.png. Now a training of your own."
 	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/train_net.py --config-file $(CONFIG) OUTPUT_DIR $(DEMO)/run
 	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/visualize_data.py --config-file $(CONFIG) --dataset dsb2018_val --predictions $(DEMO)/run/inference/coco_instances_results.json --output-dir $(DEMO)/overlays --montage $(DEMO)/overlays/montage.png
-	$(PY) tools/report.py $(DEMO)/run --output $(DEMO)/report.html
+	$(PY) tools/report.py $(DEMO)/model_zoo $(DEMO)/run --output $(DEMO)/report.html
 	cat $(DEMO)/run/inference/ap_table.md
 	@echo
 	@echo "The results are in $(DEMO):"
-	@echo "  found/                      what the model in the package finds: overlays, label maps, tables"
+	@echo "  model_zoo/montage.png       what the model in the package finds, and model_zoo/inference its measures"
 	@echo "  run/inference/ap_table.md   average precision"
 	@echo "  run/                        weights, log and predictions"
 	@echo "  report.html                 all measures, curves and the worst images, for a browser"
