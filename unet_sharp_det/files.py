@@ -1,4 +1,4 @@
-"""Atomic writing: a file is either the old one or the complete new one, never half of it.
+"""Atomic writing: a file or folder is either the old one or the complete new one, never half.
 
 And paths out of files, which must not lead out of their folder.
 """
@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,29 @@ def atomic_path(path):
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path``; it replaces ``path`` only if the block succeeds.
+
+    Raises:
+        UserError: the folder cannot be made, or ``path`` cannot be replaced.
+    """
+    path = Path(path)
+    with _named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    new, old = holder / "new", holder / "old"
+    try:
+        new.mkdir()
+        yield new
+        with _named_errors(path):
+            if path.exists():
+                os.rename(path, old)
+            os.rename(new, path)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def write_text(path, text: str) -> None:

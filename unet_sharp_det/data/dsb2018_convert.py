@@ -129,6 +129,18 @@ def to_coco(samples: list[Sample]) -> dict:
     return {"info": info, "categories": CATEGORIES, "images": images, "annotations": annotations}
 
 
+def encode_label_map(nuclei: list[dict], shape: tuple[int, int], where: str) -> bytes:
+    """Return an image's label map as a PNG file: 8 bit, 1 where any nucleus is, else 0.
+
+    Args:
+        nuclei: with COCO's ``segmentation``.
+        shape: (height, width) of the image.
+        where: what errors name.
+    """
+    labels = union_mask([nucleus["segmentation"] for nucleus in nuclei], shape, where)
+    return cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
+
+
 @contextlib.contextmanager
 def _opened(source: Path):
     """Yield the folder of the image folders, unpacked if ``source`` is an archive."""
@@ -164,9 +176,7 @@ def _read(folder: Path) -> tuple[Sample, bytes]:
     sample = read_sample(folder)
     if not sample.readable:
         return sample, b""
-    segmentations = [nucleus["segmentation"] for nucleus in sample.nuclei]
-    labels = union_mask(segmentations, (sample.height, sample.width), sample.dsb_id)
-    return sample, cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
+    return sample, encode_label_map(sample.nuclei, (sample.height, sample.width), sample.dsb_id)
 
 
 def _silence_opencv() -> None:

@@ -1,0 +1,1 @@
+"""A folder that runs trainings on a machine without network: what it lacks, and the data."""
