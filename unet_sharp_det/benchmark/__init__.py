@@ -1,21 +1,28 @@
-"""What ``tools/benchmark.py`` measures: ratios between alternatives that take turns in one run."""
+"""What ``tools/benchmark.py`` measures: ratios between alternatives that take turns in one run.
 
-from .data import benchmark_anchors, benchmark_converter, benchmark_evaluation
-from .measures import benchmark_measures
-from .models import benchmark_detectors, benchmark_necks
-from .prediction import benchmark_prediction
-from .pruning import benchmark_pruning
-from .unets import benchmark_counts, benchmark_unets
+A benchmark is imported when it is asked for: what needs one module of this package need not have
+the packages that all of them import.
+"""
 
-__all__ = [
-    "benchmark_anchors",
-    "benchmark_converter",
-    "benchmark_counts",
-    "benchmark_detectors",
-    "benchmark_evaluation",
-    "benchmark_measures",
-    "benchmark_necks",
-    "benchmark_prediction",
-    "benchmark_pruning",
-    "benchmark_unets",
-]
+from importlib import import_module
+
+_MODULES = {
+    "benchmark_anchors": "data",
+    "benchmark_converter": "data",
+    "benchmark_counts": "unets",
+    "benchmark_detectors": "models",
+    "benchmark_evaluation": "data",
+    "benchmark_measures": "measures",
+    "benchmark_necks": "models",
+    "benchmark_prediction": "prediction",
+    "benchmark_pruning": "pruning",
+    "benchmark_unets": "unets",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

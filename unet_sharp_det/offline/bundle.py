@@ -163,8 +163,12 @@ def find_data(data) -> Path:
     data = Path(data)
     if data.is_file():
         return data
-    for folder in (data, data / "dsb2018"):
-        if _is_converted(folder) or any(folder.glob("*/images")):
+    folders = (data, data / "dsb2018")
+    for folder in folders:
+        if _is_converted(folder):
+            return folder
+    for folder in folders:
+        if any(folder.glob("*/masks")):
             return folder
         for name in ("stage1_train", *_ARCHIVES):
             if (folder / name).exists():

@@ -39,13 +39,16 @@ def pack_dsb2018(root, path) -> int:
         the number of images.
 
     Raises:
-        DatasetError: ``root`` lacks one of the converter's files, or an image cannot be decoded.
+        DatasetError: ``root`` lacks one of the converter's files or holds no image, or an image
+            cannot be decoded.
     """
     root = Path(root)
     documents = {name: _read_bytes(root / name) for name in [*_ANNOTATIONS, _REPORT]}
-    index = []
+    images, index = _images(documents), []
+    if not images:
+        raise DatasetError(f"{root}: its json files have no image. Convert DSB2018 to it again.")
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for image in _images(documents):
+        for image in images:
             name = image["file_name"]
             entry, content = _pack_image(safe_join(root, name, str(root)))
             index.append({"file_name": name, **entry})

@@ -74,30 +74,34 @@ def fetch_detectron2(requirement_file, folder) -> None:
 
 
 def repack_pure(source, target) -> None:
-    """Write a wheel anew without compiled parts of detectron2 and strays, tagged for any Python 3.
+    """Write detectron2's wheel anew, for any Python 3.
+
+    Its compiled part and its strays are left out, and its dependencies, which exclude numpy 2:
+    setup.py states what it needs.
 
     Args:
-        source: detectron2's wheel.
+        source: the wheel.
         target: the wheel to write; the same source gives the same bytes.
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in sorted(old.namelist()):
-            if _STRAY.match(name) or name.endswith("/"):
-                continue
-            content = old.read(name)
-            if name.endswith(".dist-info/WHEEL"):
-                content = re.sub(rb"(?m)^Tag: .*$", b"Tag: py3-none-any", content)
-            if name.endswith(".dist-info/RECORD"):
-                lines = content.decode().splitlines(keepends=True)
-                # WHEEL was changed, and a RECORD may leave a file's hash and size open.
-                kept = [
-                    re.sub(r"(\.dist-info/WHEEL),.*", r"\1,,", line)
-                    for line in lines
-                    if not _STRAY.match(line.split(",")[0])
-                ]
-                content = "".join(kept).encode()
-            member = zipfile.ZipInfo(name, _EPOCH)
-            new.writestr(member, content, zipfile.ZIP_DEFLATED, compresslevel=9)
+            if not _STRAY.match(name) and not name.endswith("/"):
+                member = zipfile.ZipInfo(name, _EPOCH)
+                content = _mended(name, old.read(name))
+                new.writestr(member, content, zipfile.ZIP_DEFLATED, compresslevel=9)
+
+
+def _mended(name: str, content: bytes) -> bytes:
+    if name.endswith(".dist-info/WHEEL"):
+        return re.sub(rb"(?m)^Tag: .*$", b"Tag: py3-none-any", content)
+    if name.endswith(".dist-info/METADATA"):
+        return re.sub(rb"(?m)^Requires-Dist: .*\r?\n", b"", content)
+    if name.endswith(".dist-info/RECORD"):
+        lines = content.decode().splitlines(keepends=True)
+        kept = "".join(line for line in lines if not _STRAY.match(line.split(",")[0]))
+        # A RECORD may leave hash and size open, as it must for the two files changed above.
+        return re.sub(r"(\.dist-info/(?:WHEEL|METADATA)),[^\r\n]*", r"\1,,", kept).encode()
+    return content
 
 
 def wheel_requirements(wheel, environment: dict[str, str]) -> list[Requirement]:

@@ -1,5 +1,14 @@
-"""One HTML file about the results of one or several runs, see :func:`write_report`."""
+"""One HTML file about the results of one or several runs, see :func:`page.write_report`.
 
-from unet_sharp_det.report.page import write_report
+It is imported when it is asked for: reading runs needs neither jinja2 nor plotly.
+"""
 
 __all__ = ["write_report"]
+
+
+def __getattr__(name: str):
+    if name == "write_report":
+        from unet_sharp_det.report.page import write_report
+
+        return write_report
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
