@@ -83,6 +83,29 @@ def test_replaces_only_bundles_and_only_when_told_to(repository, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+def test_trainings_and_what_experiments_read_import_nothing_optional(repository):
+    # importlib's table of distributions has the modules of those that are installed.
+    code = """
+import sys; sys.path.insert(0, "tools")
+import train_net
+from importlib.metadata import packages_distributions
+from unet_sharp_det.benchmark import measure
+from unet_sharp_det.offline.bundle import OPTIONAL
+from unet_sharp_det.report import environment, training
+optional = {name for names in OPTIONAL.values() for name in names}
+owners = packages_distributions().items()
+modules = {m for m, names in owners if optional & {n.lower().replace("_", "-") for n in names}}
+assert {"matplotlib", "shapely", "skimage", "plotly", "grpc"} <= modules, modules
+print(sorted(modules.intersection(sys.modules)))
+"""
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    result = subprocess.run(
+        command, cwd=repository, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert result.stdout.splitlines()[-1:] == ["[]"], result.stdout + result.stderr
+
+
 def test_finds_data_of_every_layout(converted_sample, sample_folder, tmp_path):
     assert find_data(converted_sample) == converted_sample
     assert find_data(converted_sample.parent) == converted_sample

@@ -101,6 +101,8 @@ def test_unpacks_once_and_again_for_another_bundle(host):
     assert "another.whl: is damaged" in host.refusal("own.yaml", **elsewhere)
     host.wheel.with_name("another.whl").write_bytes(wheel)
     assert host.run("own.yaml", **elsewhere).stdout == first.stdout
+    shutil.rmtree(host.folder / "state" / "site")
+    assert host.run("own.yaml", **elsewhere).stdout == first.stdout
 
 
 def test_refuses_another_python(host):

@@ -56,12 +56,13 @@ def prepare(bundle: Path, state: Path) -> None:
     versions = installed_versions(manifest["have"])
     state.mkdir(parents=True, exist_ok=True)
     with _locked(state / "lock"):
-        _once(state / "site", manifest["wheels"], lambda: unpack_wheels(bundle, manifest, state))
-        sys.path[:0] = [str(bundle / "project"), str(state / "site")]
+        site, data = state / "site", state / "data"
+        _once("site", site, manifest["wheels"], lambda: unpack_wheels(bundle, manifest, state))
+        sys.path[:0] = [str(bundle / "project"), str(site)]
         check_versions(manifest["have"], versions)
-        _once(state / "imports", [manifest, sys.executable, versions], lambda: _import(versions))
+        _once("imports", site, [manifest, sys.executable, versions], lambda: _import(versions))
         if manifest["data"]:
-            _once(state / "data", manifest["data"], lambda: _unpack_data(bundle, manifest, state))
+            _once("data", data, manifest["data"], lambda: _unpack_data(bundle, manifest, state))
 
 
 def check_python(wanted: str) -> None:
@@ -172,11 +173,11 @@ def _check_file(path: Path, digest: str) -> None:
         raise HostError(f"{path}: is {state}. Copy the bundle again, or make it anew.")
 
 
-def _once(target: Path, content, work) -> None:
-    """Do ``work`` unless the mark beside ``target`` says that it was done for this content."""
-    mark = target.with_name(f".{target.name}.done")
+def _once(name: str, product: Path, content, work) -> None:
+    """Do ``work`` unless a mark beside ``product`` says that it was done for this content."""
+    mark = product.with_name(f".{name}.done")
     wanted = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    if mark.exists() and mark.read_text() == wanted:
+    if product.exists() and mark.exists() and mark.read_text() == wanted:
         return
     mark.unlink(missing_ok=True)
     work()
