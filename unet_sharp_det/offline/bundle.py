@@ -180,8 +180,8 @@ def find_data(data) -> Path:
 
 
 def copy_project(root: Path, target: Path) -> None:
-    """Copy what running needs of the checkout: the package, tools and configs."""
-    skipped = shutil.ignore_patterns("__pycache__", ".*")
+    """Copy what training needs of the checkout: the package without its models, tools, configs."""
+    skipped = shutil.ignore_patterns("__pycache__", ".*", "*.safetensors")
     for pattern in _PROJECT:
         for path in root.glob(pattern):
             destination = target / path.relative_to(root)
