@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -206,7 +207,11 @@ def test_no_such_checkpoint(tool, tmp_path):
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_stopped(tool, called, capsys, monkeypatch, stop):
-    monkeypatch.setattr(tool, "predict_files", lambda *_, **__: os.kill(os.getpid(), stop))
+    def be_stopped(*_, **__):
+        os.kill(os.getpid(), stop)
+        time.sleep(60)  # The signal may arrive in another thread first.
+
+    monkeypatch.setattr(tool, "predict_files", be_stopped)
     before = signal.getsignal(signal.SIGTERM)
     assert tool.main("a --weights w --output o".split()) == 130
     assert "Give the same command again" in capsys.readouterr().err

@@ -86,7 +86,7 @@ class NucleiTrainer(DefaultTrainer):
         does, it would make a resumed run forget that evaluation.
         """
         built = super().build_hooks()
-        if self._stream is not None:
+        if self.cfg.DATALOADER.REPLAYABLE:
             built.insert(0, SeedIterations(self.cfg.SEED))
         last = (hooks.PeriodicCheckpointer, hooks.PeriodicWriter)
         at_end = [hook for hook in built if isinstance(hook, last)]
