@@ -20,7 +20,7 @@ setup: ## make or update the virtual environment; at once if nothing is to do
 	@PYTHON="$(PYTHON)" bash tools/setup_env.sh "$(VENV)"
 
 test: setup ## run the tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
 
 demo: setup ## convert the sample data, show what the model in the package finds, train a small model, print its AP, draw what it finds, write a report
 	@if [ -e "$(DEMO)" ] && [ ! -e "$(DEMO)/.demo" ]; then \

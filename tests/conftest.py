@@ -76,7 +76,7 @@ class OverfittedRun:
 
 @pytest.fixture(scope="session")
 def overfitted_run(converted_sample, tmp_path_factory) -> OverfittedRun:
-    """Trained once, a minute: mark the tests that use it ``xdist_group("overfitted_run")``."""
+    """Trained once, a minute."""
     folder = tmp_path_factory.mktemp("overfitted")
 
     def fewest_nuclei(counts):

@@ -15,7 +15,6 @@ INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
 
 
-@pytest.mark.xdist_group("overfitted_run")
 def test_overfits_two_images(overfitted_run):
     assert overfitted_run.results["segm"]["AP50"] > 80
     assert (overfitted_run.folder / "model_best.pth").is_file()
