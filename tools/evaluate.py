@@ -39,6 +39,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     defaults = EvaluationOptions()
     add("--score-threshold", type=float, default=defaults.score_threshold, help="least score")
     add("--min-area", type=int, default=defaults.min_area, help="least pixels of an object")
+    covered = "largest share of an object that objects of higher scores may cover"
+    add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=covered)
     tolerance = defaults.boundary_tolerance
     add("--boundary-tolerance", type=float, default=tolerance, help="of boundary_F1, in pixels")
     add("--max-dets", type=int, default=defaults.max_dets, help="detections per image, for AP")
@@ -55,6 +57,7 @@ def main(argv=None) -> int:
     options = EvaluationOptions(
         score_threshold=args.pop("score_threshold"),
         min_area=args.pop("min_area"),
+        max_covered=args.pop("max_covered"),
         boundary_tolerance=args.pop("boundary_tolerance"),
         max_dets=args.pop("max_dets"),
         area_sides=tuple(args.pop("area_sides")),

@@ -127,6 +127,9 @@ def _add_training(cfg: CfgNode) -> None:
     cfg.DATALOADER.REPLAYABLE = False
     # Optimizer: SGD | AdamW | Adam (WEIGHT_DECAY is part of its gradient).
     cfg.SOLVER.OPTIMIZER = "SGD"
+    # With SOLVER.AMP.ENABLED: fp16 (detectron2's, GPUs only) | bf16 (GPUs, and CPUs with
+    # AVX512-BF16 or AMX). A device without it trains in float32.
+    cfg.SOLVER.AMP.PRECISION = "fp16"
     # Whether each evaluation during training also takes the training losses on DATASETS.TEST:
     # validation/total_loss, validation/<loss>; of several data sets validation/<data set>/<loss>.
     cfg.TEST.VALIDATION_LOSS = True
@@ -155,5 +158,8 @@ def _add_evaluation(cfg: CfgNode) -> None:
     cfg.TEST.INSTANCES.SCORE_THRESHOLD = 0.5
     # Objects of at least this many pixels, those of objects with a higher score taken off, count.
     cfg.TEST.INSTANCES.MIN_AREA = 0
+    # Objects of which those with higher scores cover more than this share do not count: most are
+    # found twice. 1: all count.
+    cfg.TEST.INSTANCES.MAX_COVERED = 0.5
     # Pixels between two boundaries that boundary_F1 takes as one.
     cfg.TEST.INSTANCES.BOUNDARY_TOLERANCE = 2.0

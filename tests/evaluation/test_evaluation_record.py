@@ -17,6 +17,7 @@ RECORD = {"dataset": "a", "truth": "t.json", "predictions": "p.json"}
     [
         ("score_threshold", [math.nan, -math.inf, "0.5", None]),
         ("min_area", [-1, 1.5, "3", None]),
+        ("max_covered", [-0.1, 1.1, math.nan, "1", None]),
         ("boundary_tolerance", [-1, 100.5, math.inf, math.nan, "2"]),
         ("max_dets", [0, 1.5, "9", 2**31]),
         ("area_sides", [(96, 32), (32,), (0, 32), (32, 32), (1, math.inf), ("a", "b"), "ab"]),
@@ -30,12 +31,14 @@ def test_options_out_of_range(name, bad):
 
 def test_the_ends_of_the_ranges():
     for tolerance in (0, 100):
-        options = EvaluationOptions(-7.5, 0, tolerance, 1, (0.5, 99_999))
+        options = EvaluationOptions(-7.5, 0, tolerance / 100, tolerance, 1, (0.5, 99_999))
         assert options.score_threshold == -7.5
 
 
 def test_the_error_of_a_config_names_its_keys():
-    instances = SimpleNamespace(SCORE_THRESHOLD=0.5, MIN_AREA=0, BOUNDARY_TOLERANCE=2.0)
+    instances = SimpleNamespace(
+        SCORE_THRESHOLD=0.5, MIN_AREA=0, MAX_COVERED=1.0, BOUNDARY_TOLERANCE=2.0
+    )
     test = SimpleNamespace(INSTANCES=instances, DETECTIONS_PER_IMAGE=0, AREA_SIDES=[32, 96])
     with pytest.raises(ConfigError, match="max_dets.* not 0.*TEST.DETECTIONS_PER_IMAGE"):
         EvaluationOptions.from_config(SimpleNamespace(TEST=test))
@@ -60,8 +63,14 @@ def test_records_with_values_of_other_types(changes, options, tmp_path):
         content = {**RECORD, "options": {"area_sides": [32, 96], **options}, **changes}
         (tmp_path / "evaluation.json").write_text(json.dumps(content))
 
-    write({}, {})
-    assert EvaluationRecord.read(tmp_path).options == EvaluationOptions()
+    write({}, {"max_covered": 0.25})
+    assert EvaluationRecord.read(tmp_path).options == EvaluationOptions(max_covered=0.25)
     write(changes, options)
     with pytest.raises(UserError, match="evaluation.json: is no record of an evaluation"):
         EvaluationRecord.read(tmp_path)
+
+
+def test_records_of_before_an_option_keep_their_results(tmp_path):
+    content = {**RECORD, "options": {"area_sides": [32, 96]}}
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    assert EvaluationRecord.read(tmp_path).options == EvaluationOptions(max_covered=1.0)

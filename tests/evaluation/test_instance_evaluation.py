@@ -56,7 +56,10 @@ def test_hand_made_values(register):
 def test_overlapping_instances_count_once(register):
     name = register(coco_dataset({1: [(0, 0, 8, 8), (0, 0, 8, 4)]}))
     found = {1: instances([(0, 0, 8, 6), (0, 2, 8, 8)])}
-    assert set(process(InstanceEvaluator(name), found)["foreground"].values()) == {100.0}
+    evaluator = InstanceEvaluator(name, options=EvaluationOptions(max_covered=1))
+    assert set(process(evaluator, found)["foreground"].values()) == {100.0}
+    # Two thirds of the second are covered.
+    assert process(InstanceEvaluator(name), found)["foreground"]["IoU_pooled"] == 75
 
 
 def test_score_threshold_counts_equal_scores(register):
@@ -87,7 +90,7 @@ def test_brute_force(register):
         dices.append(2 * both / (gt.sum() + predicted.sum()))
         pixels += [both, either, gt.sum() + predicted.sum()]
     evaluator = InstanceEvaluator(
-        register(coco_dataset(truth)), options=EvaluationOptions(score_threshold=0.3)
+        register(coco_dataset(truth)), options=EvaluationOptions(score_threshold=0.3, max_covered=1)
     )
     expected = [np.mean(ious), np.mean(dices), pixels[0] / pixels[1], 2 * pixels[0] / pixels[2]]
     results = process(evaluator, found)["foreground"]
@@ -232,7 +235,9 @@ def config(mask_on, test_sets, folder):
         TEST=SimpleNamespace(
             DETECTIONS_PER_IMAGE=300,
             AREA_SIDES=[4, 40],
-            INSTANCES=SimpleNamespace(SCORE_THRESHOLD=0.5, MIN_AREA=3, BOUNDARY_TOLERANCE=1.0),
+            INSTANCES=SimpleNamespace(
+                SCORE_THRESHOLD=0.5, MIN_AREA=3, MAX_COVERED=0.5, BOUNDARY_TOLERANCE=1.0
+            ),
         ),
         OUTPUT_DIR=str(folder),
     )

@@ -89,6 +89,19 @@ def test_threshold_area_and_hidden_objects():
     assert len(paint(np.zeros((0, *SIZE), bool), [])) == 0
 
 
+def test_objects_found_twice_hide_nothing():
+    masks = boxes((0, 0, 4, 4), (1, 0, 5, 4), (4, 0, 6, 4), (5, 0, 7, 4))
+    scores = [0.9, 0.8, 0.7, 0.6]
+    assert paint(masks, scores).areas.tolist() == [16, 4, 4, 4]
+    # Three quarters of the second are covered; without it all of the third is seen.
+    found = paint(masks, scores, max_covered=0.5)
+    assert found.scores.tolist() == [0.9, 0.7, 0.6]
+    assert found.areas.tolist() == [16, 8, 4]
+    assert found.labels.max() == 3
+    assert paint(masks, scores, max_covered=0.75).areas.tolist() == [16, 4, 4, 4]
+    assert paint(masks, scores, max_covered=0).scores.tolist() == [0.9, 0.7]
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_must_be_numbers(bad):
     with pytest.raises(DatasetError, match="image 7: the score of mask 1 is (nan|inf)"):

@@ -316,13 +316,13 @@ class TestPrecision:
             accelerate(nn.Linear(1, 1), precision="fp16")
 
     def test_a_cpu_without_bfloat16(self, monkeypatch):
-        monkeypatch.setattr(runtime, "_cpu_has_bfloat16", lambda: False)
+        monkeypatch.setattr(runtime, "has_bfloat16", lambda device: False)
         with pytest.raises(ConfigError, match="cpu device does not compute in bfloat16.*fp32"):
             accelerate(nn.Linear(1, 1), precision="bf16")
 
     @pytest.mark.parametrize("name", ["lite0", "retinanet", "semantic"])
     def test_bfloat16_is_near_but_not_the_same(self, name, monkeypatch):
-        monkeypatch.setattr(runtime, "_cpu_has_bfloat16", lambda: True)
+        monkeypatch.setattr(runtime, "has_bfloat16", lambda device: True)
         model = build(name)
         wanted, found = stages(model), stages(accelerate(model, precision="bf16"))
         for part, value in wanted.items():

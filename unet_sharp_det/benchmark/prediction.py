@@ -19,6 +19,7 @@ from detectron2.engine import DefaultPredictor
 from scipy import ndimage
 from torch import nn
 
+from ..bfloat16 import has_bfloat16
 from ..checkpoint import SkipCheckpointer
 from ..data.image_io import read_image
 from ..data.scale import ScaleBy
@@ -131,7 +132,7 @@ def available_variants() -> tuple[dict[str, Callable[[Workload], Find]], list[st
         variants["Predictor, ONNX Runtime"] = _arranged(_replacing(OnnxRuntimeParts))
     else:
         missing.append("ONNX Runtime, for the packages of the extra 'export' are not installed")
-    if getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or torch.cuda.is_available():
+    if has_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu")):
         variants["Predictor, bf16"] = lambda work: _predictor(work, precision="bf16")
     else:
         missing.append("bf16, which this CPU does not have")

@@ -13,6 +13,7 @@ from yaml.constructor import ConstructorError
 
 from ..config import add_unet_sharp_config
 from ..errors import ConfigError, look_up_option
+from .mixed_precision import unavailable_precision
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,10 @@ def fall_back_to_cpu(cfg: CfgNode) -> None:
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
         logger.warning(f"No CUDA device: running on the CPU, {torch.get_num_threads()} threads.")
-    if cfg.MODEL.DEVICE == "cpu" and cfg.SOLVER.AMP.ENABLED:
+    reason = unavailable_precision(cfg)
+    if reason is not None:
         cfg.SOLVER.AMP.ENABLED = False
-        logger.warning("SOLVER.AMP.ENABLED needs a CUDA device: training in float32.")
+        logger.warning(f"SOLVER.AMP: {reason}: training in float32.")
 
 
 def known_keys(cfg: CfgNode, prefix: str = "") -> list[str]:

@@ -7,7 +7,7 @@ import weakref
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
+from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.modeling import build_model
 from detectron2.solver import build_optimizer
@@ -20,9 +20,11 @@ from ..data import NucleiDatasetMapper
 from ..data.training_stream import build_replayable_loader
 from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
+from ..prediction.runtime import accelerate
 from .early_stopping import end_at_early_stop
 from .hooks import SeedIterations, build_validation_hooks, explain_divergence
 from .launch import distribute
+from .mixed_precision import choose_trainer
 from .resources import InferenceSpeed
 from .validation_loss import ValidationLoss
 
@@ -48,7 +50,7 @@ class NucleiTrainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        trainer_class = choose_trainer(cfg, model)
         loader, self._stream = self._build_loader_and_stream(cfg)
         self._trainer = trainer_class(distribute(model), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -114,8 +116,11 @@ class NucleiTrainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
-        """As in DefaultTrainer; the speed goes to ``OUTPUT_DIR/inference/speed.json``."""
+        """As in DefaultTrainer, with a CPU's model arranged as for prediction
+        (:func:`.prediction.runtime.accelerate`); the speed goes to ``inference/speed.json``."""
         speed = InferenceSpeed()
+        if torch.device(cfg.MODEL.DEVICE).type == "cpu":
+            model = accelerate(getattr(model, "module", model))
         with speed.measure(model):
             results = super().test(cfg, model, evaluators)
         if comm.is_main_process():

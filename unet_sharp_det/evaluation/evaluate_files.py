@@ -122,6 +122,7 @@ def evaluate_files(
         "dataset": dataset,
         "score_threshold": options.score_threshold,
         "min_area": options.min_area,
+        "max_covered": options.max_covered,
         "boundary_tolerance": options.boundary_tolerance,
         "intervals": {task: _nulled(intervals[task]) for task in results.tables},
         "interval_samples": samples,

@@ -35,6 +35,8 @@ class EvaluationOptions:
             of other tools may lie outside of [0, 1].
         min_area: predicted objects of at least this many pixels that no other one covers count,
             but for AP and AR.
+        max_covered: predicted objects of which those of higher scores cover more than this share,
+            0 to 1, vanish, but for AP and AR.
         boundary_tolerance: 0 to 100 pixels, see :class:`BoundaryCounts`.
         max_dets: only that many detections of an image, by highest score, count for AP and AR.
         area_sides: two sides (a, b) in pixels that part small | medium | large objects.
@@ -45,6 +47,7 @@ class EvaluationOptions:
 
     score_threshold: float = 0.5
     min_area: int = 0
+    max_covered: float = 0.5
     boundary_tolerance: float = 2.0
     max_dets: int = 500
     area_sides: tuple[float, float] = (32, 96)
@@ -58,6 +61,8 @@ class EvaluationOptions:
             raise ConfigError(
                 f"min_area must be a whole number of pixels, 0 or more, not {self.min_area}."
             )
+        if not is_finite(self.max_covered) or not 0 <= self.max_covered <= 1:
+            raise ConfigError(f"max_covered must lie in 0 to 1, not {self.max_covered}.")
         tolerance = self.boundary_tolerance
         if not is_finite(tolerance) or not 0 <= tolerance <= _LARGEST_TOLERANCE:
             raise ConfigError(
@@ -74,6 +79,7 @@ class EvaluationOptions:
             return cls(
                 score_threshold=cfg.TEST.INSTANCES.SCORE_THRESHOLD,
                 min_area=cfg.TEST.INSTANCES.MIN_AREA,
+                max_covered=cfg.TEST.INSTANCES.MAX_COVERED,
                 boundary_tolerance=cfg.TEST.INSTANCES.BOUNDARY_TOLERANCE,
                 max_dets=cfg.TEST.DETECTIONS_PER_IMAGE,
                 area_sides=tuple(cfg.TEST.AREA_SIDES),
@@ -131,6 +137,7 @@ class EvaluationRecord:
             content = json.loads(path.read_text(encoding="utf-8"))
             options = content.pop("options")
             options["area_sides"] = tuple(options["area_sides"])
+            options.setdefault("max_covered", 1.0)  # Records of before the option.
             content["predictions"] = str(Path(folder) / content["predictions"])
             record = cls(**content, options=EvaluationOptions(**options))
             for name, kind in _TYPES.items():

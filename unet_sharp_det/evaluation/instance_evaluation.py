@@ -129,6 +129,7 @@ class InstanceEvaluator(DatasetEvaluator):
             instances.scores.cpu().numpy().astype(np.float64),
             score_threshold=self._options.score_threshold,
             min_area=self._options.min_area,
+            max_covered=self._options.max_covered,
             where=where,
         )
 
@@ -140,6 +141,7 @@ class InstanceEvaluator(DatasetEvaluator):
                 "dataset": self._dataset_name,
                 "score_threshold": options.score_threshold,
                 "min_area": options.min_area,
+                "max_covered": options.max_covered,
                 "boundary_tolerance": options.boundary_tolerance,
             },
         )

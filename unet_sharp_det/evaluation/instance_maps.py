@@ -38,6 +38,7 @@ class InstanceMap:
         *,
         score_threshold: float = 0.0,
         min_area: int = 0,
+        max_covered: float = 1.0,
     ) -> "InstanceMap":
         """Paint COCO segmentations; of those that overlap, the highest score has the pixels.
 
@@ -51,6 +52,8 @@ class InstanceMap:
             scores: one per segmentation.
             score_threshold: objects of at least this score count.
             min_area: objects of at least this many pixels that no other one covers count.
+            max_covered: objects of which others cover more than this share vanish as if they had
+                not been found (Panoptic FPN's overlap threshold, Kirillov et al. 2019, Sec. 4).
 
         Raises:
             DatasetError: a segmentation is missing or of another size, a score is no number.
@@ -58,10 +61,10 @@ class InstanceMap:
         rles = [to_rle(segmentation, shape, where) for segmentation in segmentations]
         order, kept_scores = _painting_order(len(rles), scores, score_threshold, where)
         pixels, owners = mask_pixels([rles[index] for index in order], shape, where)
-        labels = np.zeros(shape[0] * shape[1], np.int32)
-        labels[pixels] = len(order) - owners  # NumPy assigns in order: the last one stays.
+        masks = np.split(pixels, np.searchsorted(owners, np.arange(1, len(order))))
+        labels = _paint(masks, shape[0] * shape[1], max_covered)
         labels = np.ascontiguousarray(labels.reshape(shape[1], shape[0]).T)
-        return _drop_small(cls(labels, kept_scores[::-1]), max(1, min_area))
+        return _drop_small(cls(labels, kept_scores), max(1, min_area))
 
     @classmethod
     def from_masks(
@@ -71,14 +74,15 @@ class InstanceMap:
         *,
         score_threshold: float = 0.0,
         min_area: int = 0,
+        max_covered: float = 1.0,
         where: str = "the masks",
     ) -> "InstanceMap":
         """Paint bool masks (N, H, W), as :meth:`from_segmentations` does."""
         order, kept_scores = _painting_order(len(masks), scores, score_threshold, where)
-        labels = np.zeros(masks.shape[1:], np.int32)
-        for below, index in enumerate(order):
-            labels[masks[index]] = len(order) - below
-        return _drop_small(cls(labels, kept_scores[::-1]), max(1, min_area))
+        shape = masks.shape[1:]
+        pixels = [np.flatnonzero(masks[index]) for index in order]
+        labels = _paint(pixels, shape[0] * shape[1], max_covered).reshape(shape)
+        return _drop_small(cls(labels, kept_scores), max(1, min_area))
 
     @classmethod
     def from_labels(cls, labels: np.ndarray, where: str, *, min_area: int = 0) -> "InstanceMap":
@@ -126,9 +130,9 @@ class InstanceMap:
 def _painting_order(
     count: int, scores: Sequence[float] | None, score_threshold: float, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of what is kept, to be painted in that order, and their scores."""
+    """Return the indices of what is kept, the topmost one first, and their scores."""
     if scores is None:
-        return np.arange(count), np.ones(count)
+        return np.arange(count)[::-1], np.ones(count)
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (count,):
         raise DatasetError(f"{where}: {count} masks have {values.size} scores, give one for each.")
@@ -137,9 +141,23 @@ def _painting_order(
             f"{where}: the score of mask {int(np.isfinite(values).argmin())} is "
             f"{values[~np.isfinite(values)][0]}: scores must be finite numbers."
         )
-    order = np.argsort(-values, kind="stable")[::-1]
+    order = np.argsort(-values, kind="stable")
     order = order[values[order] >= score_threshold]
     return order, values[order]
+
+
+def _paint(masks: Sequence[np.ndarray], size: int, max_covered: float) -> np.ndarray:
+    """Number the pixels of masks 1..N, the topmost one first; 0 is left.
+
+    Args:
+        masks: the indices of each one's pixels in an image of ``size`` pixels.
+    """
+    labels = np.zeros(size, np.int32)
+    for number, pixels in enumerate(masks, 1):
+        visible = pixels[labels[pixels] == 0]
+        if len(visible) >= (1 - max_covered) * len(pixels):
+            labels[visible] = number
+    return labels
 
 
 def _drop_small(found: InstanceMap, min_area: int) -> InstanceMap:

@@ -126,7 +126,7 @@ class CocoPredictions(Predictions):
             by_image: lists of (name, entry) by image id: COCO results or annotations, and what the
                 errors call each.
             truth: of the images.
-            options: of them ``score_threshold`` and ``min_area``.
+            options: of them ``score_threshold``, ``min_area`` and ``max_covered``.
             where: see above.
             has_scores: whether each has a score, a finite number.
         """
@@ -146,6 +146,7 @@ class CocoPredictions(Predictions):
             [entry["score"] for _, entry in entries] if self.has_scores else None,
             score_threshold=self._options.score_threshold,
             min_area=self._options.min_area,
+            max_covered=self._options.max_covered,
         )
 
     def coco_results(self) -> list[dict]:

@@ -7,6 +7,7 @@ import torch
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from torch import Tensor, nn
 
+from ..bfloat16 import has_bfloat16
 from ..errors import ConfigError, look_up_option
 from .box_chunks import split_box_head
 from .fold_norms import fold_norms
@@ -121,20 +122,10 @@ def _flatten_pixel_by_pixel(head: FastRCNNConvFCHead, size: tuple[int, int]) -> 
 
 
 def _check_bfloat16(device: torch.device) -> None:
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
-    else:
-        native = device.type == "cpu" and _cpu_has_bfloat16()
-    if not native:
+    if not has_bfloat16(device):
         raise ConfigError(
             f"precision: this {device.type} device does not compute in bfloat16. Available: fp32."
         )
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the CPU has instructions for it (AVX512-BF16 or AMX); without them it is slow."""
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return supported is not None and bool(supported())
 
 
 def _use_bfloat16(model: nn.Module, name: str, method: str, device: str) -> None:
