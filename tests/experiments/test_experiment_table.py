@@ -91,6 +91,15 @@ def test_the_table_can_be_made_again_from_what_is_kept(experiment, stand_in, tmp
     )
 
 
+def test_what_is_kept_of_other_options_does_not_count(experiment, tmp_path, caplog):
+    opts = list(experiment.runs[0].opts)
+    kept = {("unet", 0): result("unet", 0, 1.0), ("unet", 1): result("unet", 1, 2.0)}
+    kept["unet", 0]["opts"], kept["unet", 1]["opts"] = opts, [*opts, "SOLVER.BASE_LR", "1"]
+    keep_results(kept, experiment, tmp_path / "kept")
+    assert list(read_results(experiment, tmp_path / "nothing", tmp_path / "kept")) == [("unet", 0)]
+    assert "seed1.json is left out" in caplog.text
+
+
 def test_zoo_replaces_only_its_own_part(tmp_path):
     path = tmp_path / "MODEL_ZOO.md"
     write_zoo(path, "a", "one")

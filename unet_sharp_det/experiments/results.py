@@ -1,5 +1,6 @@
 """What a finished run gave and cost, from its folder, or from the small file kept of it."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from ..report.training import CURVES_FILE, read_curves
 from .experiment import Experiment, Run
 from .metrics import read_metrics
 from .run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 _REMEDY = "Delete the file and run the experiment again."
 
@@ -47,7 +50,8 @@ def read_results(experiment: Experiment, folder, kept) -> dict[tuple[str, int], 
 
     Args:
         folder: of the runs.
-        kept: the folder of :func:`keep_results`, for runs that are not there.
+        kept: the folder of :func:`keep_results`, for runs that are not there; those with other
+            opts than the experiment's are left out, with a warning.
     """
     found = {}
     for run, seed in experiment.select(None, None):
@@ -55,7 +59,11 @@ def read_results(experiment: Experiment, folder, kept) -> dict[tuple[str, int], 
         if run_folder.status == "finished":
             found[run.name, seed] = read_result(run, run_folder)
         elif file.is_file():
-            found[run.name, seed] = read_json(file, dict, _REMEDY)
+            result = read_json(file, dict, _REMEDY)
+            if result.get("opts") == list(run.opts):
+                found[run.name, seed] = result
+            else:
+                logger.warning(f"{file} is left out: it was kept of a run with other opts.")
     return found
 
 
