@@ -19,7 +19,6 @@ from detectron2.engine import DefaultPredictor
 from scipy import ndimage
 from torch import nn
 
-from ..bfloat16 import has_bfloat16
 from ..checkpoint import SkipCheckpointer
 from ..data.image_io import read_image
 from ..data.scale import ScaleBy
@@ -27,11 +26,11 @@ from ..errors import DatasetError, look_up_option
 from ..evaluation.instance_maps import InstanceMap
 from ..evaluation.matching import InstanceOverlap
 from ..prediction import predictor as predictor_module
-from ..prediction.fold_norms import fold_norms
 from ..prediction.image_source import from_array
 from ..prediction.intensity import prepare
 from ..prediction.predictor import PredictionOptions, Predictor
-from ..prediction.runtime import accelerate
+from ..runtime import accelerate, has_bfloat16
+from ..runtime.fold_norms import fold_norms
 from .measure import peak_memory, table, take_turns
 from .network_runtimes import CompiledParts, OnnxRuntimeParts, TracedParts
 

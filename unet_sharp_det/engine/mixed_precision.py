@@ -5,8 +5,8 @@ from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import nn
 
-from ..bfloat16 import has_bfloat16
 from ..errors import ConfigError, look_up_option
+from ..runtime import has_bfloat16
 
 PRECISIONS = ("fp16", "bf16")
 

@@ -20,7 +20,7 @@ from ..data import NucleiDatasetMapper
 from ..data.training_stream import build_replayable_loader
 from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
-from ..prediction.runtime import accelerate
+from ..runtime import accelerate
 from .early_stopping import end_at_early_stop
 from .hooks import SeedIterations, build_validation_hooks, explain_divergence
 from .launch import distribute
@@ -116,8 +116,8 @@ class NucleiTrainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
-        """As in DefaultTrainer, with a CPU's model arranged as for prediction
-        (:func:`.prediction.runtime.accelerate`); the speed goes to ``inference/speed.json``."""
+        """As in DefaultTrainer, but on a CPU with the model arranged to run faster, as for
+        prediction (:func:`.runtime.accelerate`); the speed goes to ``inference/speed.json``."""
         speed = InferenceSpeed()
         if torch.device(cfg.MODEL.DEVICE).type == "cpu":
             model = accelerate(getattr(model, "module", model))

@@ -16,6 +16,7 @@ from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.data.scale import ScaleBy
 from unet_sharp_det.engine.setup import fall_back_to_cpu
 from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.runtime import accelerate
 
 from .checkpoint_config import config_of
 from .detector import Detector
@@ -23,7 +24,6 @@ from .image_source import ImageSource, from_array, open_image
 from .instances import SparseInstances
 from .intensity import PreparedImage, prepare
 from .options import PredictionOptions
-from .runtime import accelerate
 from .segmenter import Segmenter
 from .tile_grid import Tile, alignment_of, tile_grid
 

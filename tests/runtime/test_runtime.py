@@ -14,10 +14,9 @@ from torch import nn
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.modeling import TimmBackbone
-from unet_sharp_det.prediction import box_chunks, runtime
-from unet_sharp_det.prediction.fold_norms import fold_norms
-from unet_sharp_det.prediction.roi_pooling import PixelROIPooler
-from unet_sharp_det.prediction.runtime import accelerate
+from unet_sharp_det.runtime import accelerate, accelerated, box_chunks
+from unet_sharp_det.runtime.fold_norms import fold_norms
+from unet_sharp_det.runtime.roi_pooling import PixelROIPooler
 
 LITE0 = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
@@ -247,7 +246,7 @@ class TestPooler:
         pooler = ROIPooler(7, [1 / 4], 0, "ROIAlignV2")
         boxes = [random_boxes(60, self.SIZE, generator)]
         maps = [torch.randn(1, 6, 50, 75, generator=generator)]
-        monkeypatch.setattr("unet_sharp_det.prediction.roi_pooling._MOST_TAPS", 1000)
+        monkeypatch.setattr("unet_sharp_det.runtime.roi_pooling._MOST_TAPS", 1000)
         assert torch.allclose(PixelROIPooler(pooler)(maps, boxes), pooler(maps, boxes), atol=1e-4)
 
     def test_without_boxes(self):
@@ -316,13 +315,13 @@ class TestPrecision:
             accelerate(nn.Linear(1, 1), precision="fp16")
 
     def test_a_cpu_without_bfloat16(self, monkeypatch):
-        monkeypatch.setattr(runtime, "has_bfloat16", lambda device: False)
+        monkeypatch.setattr(accelerated, "has_bfloat16", lambda device: False)
         with pytest.raises(ConfigError, match="cpu device does not compute in bfloat16.*fp32"):
             accelerate(nn.Linear(1, 1), precision="bf16")
 
     @pytest.mark.parametrize("name", ["lite0", "retinanet", "semantic"])
     def test_bfloat16_is_near_but_not_the_same(self, name, monkeypatch):
-        monkeypatch.setattr(runtime, "has_bfloat16", lambda device: True)
+        monkeypatch.setattr(accelerated, "has_bfloat16", lambda device: True)
         model = build(name)
         wanted, found = stages(model), stages(accelerate(model, precision="bf16"))
         for part, value in wanted.items():
