@@ -14,6 +14,7 @@ from unet_sharp_det.offline import bundle
 from unet_sharp_det.offline.bundle import BundleRequest, find_data, make_bundle
 from unet_sharp_det.offline.requirements_graph import marker_environment
 from unet_sharp_det.offline.wheelhouse import repack_pure, wheel_requirements
+from unet_sharp_det.provenance import git_state
 
 PYTHON = "{}.{}".format(*sys.version_info)
 STAND_IN = """\
@@ -51,6 +52,7 @@ def test_a_bundle_has_what_running_needs_and_hashes_of_it(repository, one_of_eac
     sizes = make_bundle(repository, BundleRequest(output, "3.12", data=one_of_each_kind))
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["have"]["numpy"] == [">=1.22", ">=2"]
+    assert git_state(output / "project") == manifest["git"] == git_state(repository)
     for folder, name, digest in [
         ("wheels", "small-1-py3-none-any.whl", manifest["wheels"]["small-1-py3-none-any.whl"]),
         ("data", manifest["data"]["file"], manifest["data"]["sha256"]),

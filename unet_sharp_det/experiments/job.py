@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from ..benchmark.measure import machine
 from ..engine import STOPPED_STATUS
+from ..provenance import git_state
 from ..report.environment import report_environment
 from .experiment import Run
-from .provenance import git_state
 from .results import is_evaluated
 from .run_folder import LOG_FILE, RunFolder
 

@@ -1,7 +1,7 @@
 """The folder that is carried to a machine without network, and its size.
 
 run.sh           runs an experiment there
-manifest.json    for which Python, what the machine must have, hashes of what follows
+manifest.json    the commit, for which Python, what the machine must have, hashes of what follows
 project/         the package, tools and configs
 wheels/          what the machine lacks
 data/            DSB2018, packed
@@ -9,7 +9,6 @@ data/            DSB2018, packed
 
 import hashlib
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Collection
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from packaging.utils import canonicalize_name
 from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
 from unet_sharp_det.errors import DatasetError, UserError, look_up_option
 from unet_sharp_det.files import atomic_folder, write_json
+from unet_sharp_det.provenance import MANIFEST_FILE, git_state
 
 from . import requirements_graph as graph
 from .packed_data import pack_dsb2018
@@ -116,7 +116,7 @@ def make_bundle(
             with _converted(source) as converted:
                 pack_dsb2018(converted, folder / "data" / "dsb2018.zip")
         manifest = _manifest(root, folder, request.python, selection, environment)
-        write_json(folder / "manifest.json", manifest, indent=1)
+        write_json(folder / MANIFEST_FILE, manifest, indent=1)
         sizes = _sizes(folder)
         _check_size(sizes, request.max_mib)
     return sizes
@@ -197,7 +197,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError(f"{output}: exists. Give --overwrite, or another --output.")
-    if not (output / "manifest.json").is_file():
+    if not (output / MANIFEST_FILE).is_file():
         raise UserError(f"{output}: is no bundle, so it is not overwritten. Give another --output.")
 
 
@@ -224,7 +224,7 @@ def _manifest(
         asked += wheel_requirements(wheel, environment)
     packed = folder / "data" / "dsb2018.zip"
     return {
-        "revision": _revision(root),
+        "git": git_state(root),
         "python": python,
         "have": {name: _specifiers(name, asked) for name in selection.have},
         "wheels": {wheel.name: _sha256(wheel) for wheel in wheels},
@@ -235,15 +235,6 @@ def _manifest(
 def _specifiers(name: str, asked: Collection[Requirement]) -> list[str]:
     found = {str(r.specifier) for r in asked if canonicalize_name(r.name) == name}
     return sorted(found - {""})
-
-
-def _revision(root: Path) -> str | None:
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True)
-    except OSError:
-        return None
-    return result.stdout.strip() or None
 
 
 def _sha256(path: Path) -> str:
