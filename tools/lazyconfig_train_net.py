@@ -9,8 +9,6 @@ A LazyConfig is a Python program, which this tool runs: read a stranger's before
 import torch
 from detectron2.config import instantiate
 from detectron2.engine import (
-    AMPTrainer,
-    SimpleTrainer,
     default_argument_parser,
     default_setup,
     default_writers,
@@ -24,7 +22,9 @@ from omegaconf import DictConfig
 from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import (
     ValidationLoss,
+    amp_precision,
     build_validation_hooks,
+    choose_trainer,
     distribute,
     end_at_early_stop,
     explain_divergence,
@@ -60,10 +60,9 @@ def train(
 ) -> None:
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
+    trainer_class = choose_trainer(amp_precision(cfg.train.amp), model, cfg.train.device)
     model = distribute(model)
-    loader = instantiate(cfg.dataloader.train)
-    trainer_class = AMPTrainer if cfg.train.amp.enabled else SimpleTrainer
-    trainer = trainer_class(model, loader, optimizer)
+    trainer = trainer_class(model, instantiate(cfg.dataloader.train), optimizer)
     checkpointer = SkipCheckpointer(
         model, cfg.train.output_dir, trust_pickle=trust_pickle, trainer=trainer
     )

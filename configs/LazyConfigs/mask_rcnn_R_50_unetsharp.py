@@ -96,6 +96,7 @@ train.max_iter = 6000
 train.eval_period = 1000
 train.checkpointer.period = 1000
 train.best_metric = "segm/AP"
+train.amp.precision = "fp16"  # or bf16, with train.amp.enabled
 train.validation_loss = True
 train.early_stopping = dict(patience=0, min_delta=0.0)
 

@@ -2,7 +2,8 @@ from .best_metric import BestCheckpointer
 from .early_stopping import EarlyStopping, end_at_early_stop
 from .hooks import build_validation_hooks, explain_divergence
 from .launch import check_num_gpus, distribute, launch
-from .lazy import load_lazy_cfg
+from .lazy import amp_precision, load_lazy_cfg
+from .mixed_precision import choose_trainer
 from .resources import write_device_memory
 from .setup import fall_back_to_cpu, setup_cfg
 from .stopping import STOPPED_STATUS, StopOnSignal, exit_on_sigterm
@@ -16,8 +17,10 @@ __all__ = [
     "NucleiTrainer",
     "StopOnSignal",
     "ValidationLoss",
+    "amp_precision",
     "build_validation_hooks",
     "check_num_gpus",
+    "choose_trainer",
     "distribute",
     "end_at_early_stop",
     "exit_on_sigterm",

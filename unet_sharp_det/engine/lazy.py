@@ -10,6 +10,7 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig
 
 from ..errors import ConfigError, look_up_option
+from .mixed_precision import lacks_precision
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +32,19 @@ def load_lazy_cfg(config_file: str, opts: list[str]) -> DictConfig:
     except Exception as error:  # hydra and omegaconf raise kinds of their own
         raise ConfigError(f"the command line: {error}") from error
     if cfg.train.device == "cuda" and not torch.cuda.is_available():
-        logger.warning("No CUDA device: running on the CPU, without AMP.")
+        logger.warning("No CUDA device: running on the CPU.")
         cfg.train.device = "cpu"
+    precision, option = amp_precision(cfg.train.amp), "train.amp.precision"
+    reason = precision and lacks_precision(precision, cfg.train.device, option)
+    if reason:
+        logger.warning(f"train.amp: {reason}: training in float32.")
         cfg.train.amp.enabled = False
     return cfg
+
+
+def amp_precision(amp: DictConfig) -> str | None:
+    """What ``train.amp`` asks for; None: float32. detectron2's own has no ``precision``: fp16."""
+    return amp.get("precision", "fp16") if amp.enabled else None
 
 
 def _check_option(cfg: DictConfig, option: str) -> None:

@@ -1,7 +1,6 @@
 """Training in half precision: detectron2's AMP, and bfloat16, which CPUs compute too."""
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import nn
 
@@ -11,32 +10,40 @@ from ..runtime import has_bfloat16
 PRECISIONS = ("fp16", "bf16")
 
 
-def unavailable_precision(cfg: CfgNode) -> str | None:
-    """Say why ``SOLVER.AMP`` cannot be had on ``MODEL.DEVICE``; None: it can, or is off.
+def lacks_precision(precision: str, device: str, option: str = "SOLVER.AMP.PRECISION") -> str:
+    """Say why a device cannot train in a precision; "" if it can.
+
+    Args:
+        precision: one of ``PRECISIONS``.
+        device: e.g. ``cpu`` or ``cuda:1``.
+        option: what the error names.
 
     Raises:
-        ConfigError: ``SOLVER.AMP.PRECISION`` is unknown.
+        ConfigError: the precision is unknown.
     """
-    precision, device = cfg.SOLVER.AMP.PRECISION, torch.device(cfg.MODEL.DEVICE)
-    look_up_option(precision, PRECISIONS, "SOLVER.AMP.PRECISION", ConfigError)
-    if not cfg.SOLVER.AMP.ENABLED:
-        return None
+    look_up_option(precision, PRECISIONS, option, ConfigError)
+    kind = torch.device(device).type
     if precision == "fp16":
-        return None if device.type == "cuda" else "fp16 needs a CUDA device"
-    return None if has_bfloat16(device) else f"this {device.type} device does not compute in bf16"
+        return "" if kind == "cuda" else "fp16 needs a CUDA device"
+    return "" if has_bfloat16(torch.device(device)) else f"this {kind} device does not compute bf16"
 
 
-def choose_trainer(cfg: CfgNode, model: nn.Module) -> type[SimpleTrainer]:
-    """Return detectron2's trainer for ``SOLVER.AMP``, and prepare the model for it.
+def choose_trainer(precision: str | None, model: nn.Module, device: str) -> type[SimpleTrainer]:
+    """Return detectron2's trainer for a precision, and prepare the model for it.
 
     bfloat16 has the exponents of float32, so that its losses need no scaling: SimpleTrainer runs
     it, on CPUs too.
+
+    Args:
+        precision: one of ``PRECISIONS``; None: float32.
+        model: not yet wrapped for several processes.
+        device: that it is on.
     """
-    if not cfg.SOLVER.AMP.ENABLED:
+    if precision is None:
         return SimpleTrainer
-    if cfg.SOLVER.AMP.PRECISION == "fp16":
+    if precision == "fp16":
         return AMPTrainer
-    _TrainInBFloat16(cfg.MODEL.DEVICE).attach(model)
+    _TrainInBFloat16(device).attach(model)
     return SimpleTrainer
 
 

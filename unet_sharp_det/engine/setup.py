@@ -13,7 +13,7 @@ from yaml.constructor import ConstructorError
 
 from ..config import add_unet_sharp_config
 from ..errors import ConfigError, look_up_option
-from .mixed_precision import unavailable_precision
+from .mixed_precision import lacks_precision
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +50,17 @@ def setup_cfg(config_file: str = "", opts: list[str] | None = None) -> CfgNode:
 
 
 def fall_back_to_cpu(cfg: CfgNode) -> None:
-    """Where ``MODEL.DEVICE`` asks for a GPU and there is none, train on the CPU without AMP."""
+    """Where ``MODEL.DEVICE`` asks for a GPU and there is none, train on the CPU; without AMP if the
+    device does not compute in its precision.
+
+    Raises:
+        ConfigError: ``SOLVER.AMP.PRECISION`` is unknown.
+    """
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
         logger.warning(f"No CUDA device: running on the CPU, {torch.get_num_threads()} threads.")
-    reason = unavailable_precision(cfg)
-    if reason is not None:
+    reason = lacks_precision(cfg.SOLVER.AMP.PRECISION, cfg.MODEL.DEVICE)
+    if reason and cfg.SOLVER.AMP.ENABLED:
         cfg.SOLVER.AMP.ENABLED = False
         logger.warning(f"SOLVER.AMP: {reason}: training in float32.")
 

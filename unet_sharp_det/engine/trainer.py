@@ -50,7 +50,9 @@ class NucleiTrainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        trainer_class = choose_trainer(cfg, model)
+        amp = cfg.SOLVER.AMP
+        precision = amp.PRECISION if amp.ENABLED else None
+        trainer_class = choose_trainer(precision, model, cfg.MODEL.DEVICE)
         loader, self._stream = self._build_loader_and_stream(cfg)
         self._trainer = trainer_class(distribute(model), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
