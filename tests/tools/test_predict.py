@@ -205,6 +205,15 @@ def test_no_such_checkpoint(tool, tmp_path):
         tool.main(["a", "--weights", str(tmp_path / "w.pth"), "--output", str(tmp_path / "out")])
 
 
+@pytest.fixture
+def foreground():
+    """SIGINT as in a terminal: a shell's background processes ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_stopped(tool, called, capsys, monkeypatch, stop):
     def be_stopped(*_, **__):
