@@ -58,7 +58,7 @@ def main(args) -> None:
         trainer.train()
     finally:
         if comm.is_main_process():
-            write_device_memory(cfg.OUTPUT_DIR)
+            write_device_memory(cfg.OUTPUT_DIR, resumed=args.resume)
 
 
 def evaluate(cfg: CfgNode, trust_pickle: bool) -> None:

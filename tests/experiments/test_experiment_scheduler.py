@@ -157,6 +157,19 @@ def test_minutes_end_with_a_checkpoint_before_the_time_is_up(load_experiment, st
     assert checkpoints == [(tmp_path / "unet" / "seed0" / "last_checkpoint").read_text()]
 
 
+def test_minutes_leave_time_for_an_evaluation_on_the_way(load_experiment, stand_in, tmp_path):
+    experiment = load_experiment(opts={"SOLVER.MAX_ITER": 1000, "TEST.EVAL_PERIOD": 500}, seeds=[0])
+    session = {"startup_s": 0.1, "evaluation_s": 3.0, "end": "finished"}
+    (tmp_path / "unetpp" / "seed0").mkdir(parents=True)
+    RunFolder(tmp_path / "unetpp" / "seed0").write_record(
+        {"status": "finished", "sessions": [session]}
+    )
+    begin = time.monotonic()
+    counts = Scheduler(experiment, tmp_path, stand_in, minutes=0.1, margin_s=0.5).run()
+    assert counts == {"stopped": 1, "finished": 1}
+    assert 2.0 < time.monotonic() - begin < 5.0, "the margin alone would leave 5.4"
+
+
 def test_two_runners_share_the_runs(load_experiment, start_runner, tmp_path):
     experiment = load_experiment(opts={"SOLVER.MAX_ITER": 50})
     runners = [start_runner(experiment) for _ in range(2)]
@@ -213,6 +226,7 @@ class TestDevices:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         Scheduler(load_experiment(), tmp_path, stand_in, jobs=2).run()
         assert self.used(tmp_path, "OMP_NUM_THREADS") == {"4"}
+        assert " 4 threads" in record(tmp_path, "unet")["environment"]["machine"]
 
 
 def test_the_command_line(write_experiment, stand_in, repository, tmp_path, monkeypatch, capsys):
@@ -232,3 +246,5 @@ def test_the_command_line(write_experiment, stand_in, repository, tmp_path, monk
     assert (tmp_path / "results" / "small" / "unet" / "seed1.json").is_file()
     with pytest.raises(ConfigError, match="Did you mean 'unetpp'"):
         tool.main([path, *folder, "--runs", "unetp"])
+    with pytest.raises(ConfigError, match=r"seed: '7' is not known. Available: 0, 1"):
+        tool.main([path, *folder, "--seeds", "7"])

@@ -2,13 +2,19 @@
 
 import json
 import statistics
+from pathlib import Path
 
 import pytest
 
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.experiments import Experiment, Scheduler, format_tables, write_zoo
 from unet_sharp_det.experiments.cost import NetworkCost
-from unet_sharp_det.experiments.results import keep_results, read_results
+from unet_sharp_det.experiments.results import (
+    keep_results,
+    read_result,
+    read_results,
+    run_folder_of,
+)
 from unet_sharp_det.experiments.table import mean_and_deviation
 
 UNET = "DSB2018-SemanticSegmentation/compact/unet.yaml"
@@ -29,8 +35,8 @@ def experiment(tmp_path_factory):
 
 def result(run, seed, value, **cost):
     return {
-        **{"run": run, "seed": seed, "git": {"revision": "a" * 40, "dirty": seed == 1}},
-        **{"environment": {"machine": "M"}, "opts": [], "metrics": {METRIC: value}, "cost": cost},
+        **{"run": run, "seed": seed, "git": [{"revision": "a" * 40, "dirty": seed == 1}]},
+        **{"environment": {"machine": "M"}, "config": {}, "metrics": {METRIC: value}, "cost": cost},
     }
 
 
@@ -91,13 +97,72 @@ def test_the_table_can_be_made_again_from_what_is_kept(experiment, stand_in, tmp
     )
 
 
-def test_what_is_kept_of_other_options_does_not_count(experiment, tmp_path, caplog):
-    opts = list(experiment.runs[0].opts)
-    kept = {("unet", 0): result("unet", 0, 1.0), ("unet", 1): result("unet", 1, 2.0)}
-    kept["unet", 0]["opts"], kept["unet", 1]["opts"] = opts, [*opts, "SOLVER.BASE_LR", "1"]
-    keep_results(kept, experiment, tmp_path / "kept")
-    assert list(read_results(experiment, tmp_path / "nothing", tmp_path / "kept")) == [("unet", 0)]
-    assert "seed1.json is left out" in caplog.text
+def test_what_was_made_with_another_config_does_not_count(
+    load_experiment, stand_in, tmp_path, caplog
+):
+    experiment, runs, kept = load_experiment(), tmp_path / "runs", tmp_path / "kept"
+    Scheduler(experiment, runs, stand_in, seeds=[0], jobs=2).run()
+    keep_results(read_results(experiment, runs, kept), experiment, kept)
+    config = json.loads((kept / "unet" / "seed0.json").read_text())["config"]
+    assert config["SOLVER.MAX_ITER"] == "10"
+    changed = load_experiment(
+        {
+            "unet": {"config": UNET, "opts": {"SOLVER.BASE_LR": 0.5}},
+            "unetpp": {"config": UNET.replace("unet.", "unetpp.")},
+        }
+    )
+    caplog.clear()
+    assert list(read_results(changed, runs, kept)) == [("unetpp", 0)]
+    left_out = [message for message in caplog.messages if "is left out" in message]
+    assert [runs / "unet" / "seed0", kept / "unet" / "seed0.json"] == [
+        Path(message.split()[0]) for message in left_out
+    ]
+    assert all("SOLVER.BASE_LR: was 0.01, now 0.5" in message for message in left_out)
+
+
+class TestCostsOfResumedRuns:
+    """``sessions`` of run.json -> what counts."""
+
+    STATE = {"revision": "a" * 40, "dirty": False}
+    TRAINED = {"git": STATE, "end": "stopped", "cpu_s": 5.0, "wall_s": 5.0, "peak_memory_mib": 9.0}
+
+    @pytest.fixture
+    def cost(self, experiment, stand_in, tmp_path):
+        """A function (*earlier sessions) that returns the costs of a run which had them too."""
+
+        def read(*earlier):
+            Scheduler(experiment, tmp_path, stand_in, runs=["unet"], seeds=[0]).run()
+            folder = run_folder_of(tmp_path, experiment.runs[0], 0)
+            last = {**self.TRAINED, "end": "finished", "peak_memory_mib": 3.0}
+            folder.write_record({**folder.record, "sessions": [*earlier, last]})
+            return read_result(experiment.runs[0], folder)["cost"]
+
+        return read
+
+    def test_those_of_all_sessions(self, cost):
+        found = cost(self.TRAINED)
+        assert (found["cpu_s"], found["wall_s"], found["peak_memory_mib"]) == (10.0, 10.0, 9.0)
+
+    def test_none_of_a_killed_one(self, cost):
+        killed = {"git": self.STATE, "end": "killed"}
+        assert not {"cpu_s", "wall_s", "peak_memory_mib"} & set(cost(killed))
+
+    def test_no_time_of_an_evaluation_that_was_repeated(self, cost):
+        found = cost({**self.TRAINED, "evaluation_s": 2.0})
+        assert "cpu_s" not in found
+        assert found["peak_memory_mib"] == 9.0
+
+
+def test_the_code_of_all_sessions_is_named(experiment, stand_in, tmp_path):
+    Scheduler(experiment, tmp_path, stand_in, runs=["unet"], seeds=[0]).run()
+    folder = run_folder_of(tmp_path, experiment.runs[0], 0)
+    (session,) = folder.record["sessions"]
+    other = {**session, "git": {"revision": "b" * 40, "dirty": True}}
+    folder.write_record({**folder.record, "sessions": [other, session, other]})
+    result = read_result(experiment.runs[0], folder)
+    assert result["git"] == [other["git"], session["git"]]
+    text = format_tables(experiment, {("unet", 0): result}, COSTS, "")
+    assert "commit bbbbbbbbbb with changes" in text
 
 
 def test_zoo_replaces_only_its_own_part(tmp_path):

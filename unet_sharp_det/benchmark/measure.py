@@ -14,14 +14,19 @@ from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def machine() -> str:
-    """One line on what the figures were taken on."""
+def machine(threads: int | None = None) -> str:
+    """One line on what the figures were taken on.
+
+    Args:
+        threads: of the process that they are of, on a CPU; None: this one.
+    """
+    threads = threads or torch.get_num_threads()
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {versions}"
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     name = cpu[1] if cpu else platform.processor()
-    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}"
+    return f"{name}, {os.cpu_count()} cores, {threads} threads, {versions}"
 
 
 def take_turns(

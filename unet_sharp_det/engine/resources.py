@@ -1,9 +1,11 @@
 """What a training and its evaluation need: speed of prediction, memory of the GPU."""
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -65,11 +67,20 @@ class InferenceSpeed:
             write_json(os.path.join(folder, SPEED_FILE), summary, indent=2)
 
 
-def write_device_memory(output_dir) -> None:
-    """Write ``device_memory.json``, the peak of this process' GPU in MiB; without one nothing."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        content = {"peak_mib": torch.cuda.max_memory_allocated() / 2**20}
-        write_json(os.path.join(output_dir, DEVICE_MEMORY_FILE), content)
+def write_device_memory(output_dir, *, resumed: bool = False) -> None:
+    """Write ``device_memory.json``, the peak of this process' GPU in MiB; without one nothing.
+
+    Args:
+        output_dir: of the training.
+        resumed: whether it went on, so that a higher peak of its earlier processes stays.
+    """
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return
+    path = Path(output_dir, DEVICE_MEMORY_FILE)
+    peak = torch.cuda.max_memory_allocated() / 2**20
+    if resumed and path.is_file():
+        peak = max(peak, json.loads(path.read_text())["peak_mib"])
+    write_json(path, {"peak_mib": peak})
 
 
 def _synchronize() -> None:

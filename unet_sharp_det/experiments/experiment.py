@@ -121,7 +121,7 @@ class Experiment:
         for name in runs or ():
             look_up_option(name, names, f"{self.path}: run", ConfigError)
         for seed in seeds or ():
-            look_up_option(seed, self.seeds, f"{self.path}: seed", ConfigError)
+            look_up_option(str(seed), map(str, self.seeds), f"{self.path}: seed", ConfigError)
         return [
             (run, seed)
             for seed in self.seeds

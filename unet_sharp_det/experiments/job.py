@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..benchmark.measure import machine
 from ..engine import STOPPED_STATUS
@@ -39,8 +39,12 @@ def build_command(run: Run, seed: int, folder: RunFolder, weights, train_script)
     return command
 
 
-def _environment() -> dict[str, str]:
-    return {"machine": machine(), **report_environment()}
+def _environment(env: Mapping[str, str]) -> dict[str, str]:
+    threads = env.get("OMP_NUM_THREADS", "")
+    return {
+        "machine": machine(int(threads) if threads.isdecimal() else None),
+        **report_environment(),
+    }
 
 
 class Job:
@@ -70,7 +74,7 @@ class Job:
         self._session = {"start": start, "git": git_state(), "end": "killed"}
         self._record = {
             **{"run": run.name, "seed": seed, "status": "running", "command": list(command)},
-            **{"git": self._session["git"], "environment": _environment(), "error": None},
+            **{"git": self._session["git"], "environment": _environment(env), "error": None},
             "sessions": [*sessions, self._session],
         }
         folder.write_config(run.cfg)

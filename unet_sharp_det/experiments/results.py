@@ -12,6 +12,7 @@ from ..report.training import CURVES_FILE, read_curves
 from .experiment import Experiment, Run
 from .metrics import read_metrics
 from .run_folder import RunFolder
+from .settings import describe_changes, own_settings
 
 logger = logging.getLogger(__name__)
 
@@ -27,19 +28,23 @@ def read_result(run: Run, folder: RunFolder) -> dict:
     """Read a finished run.
 
     Returns:
-        dict: ``{"run", "seed", "opts", "git", "environment", "metrics": {<task>/<name>: value},
-        "cost": {...}}``. Of the costs are there, as far as they were measured: ``iterations``,
+        dict: ``{"run", "seed", "config", "git", "environment", "metrics": {<task>/<name>: value},
+        "cost": {...}}``. ``config`` has the keys that differ from the defaults, ``git`` a state
+        of the code for each that a session ran with, ``environment`` is that of the last one. Of
+        the costs are there, as far as they were measured: ``iterations``,
         ``train_images_per_second`` (median over the log), ``inference_images_per_second``,
-        ``cpu_s``, ``wall_s`` (sums over the sessions: start, training, evaluation), ``sessions``,
-        ``peak_memory_mib`` (resident set) and ``peak_device_memory_mib`` (of the GPU, by torch).
+        ``cpu_s``, ``wall_s`` (sums over the sessions: start, training, evaluation; of runs that
+        had to do none of it twice but the start), ``sessions``, ``peak_memory_mib`` (resident set)
+        and ``peak_device_memory_mib`` (of the GPU, by torch).
 
     Raises:
         UserError: a file is malformed.
     """
     record, results = folder.record, folder.path / run.results_folder
     return {
-        **{key: record[key] for key in ("run", "seed", "git", "environment")},
-        "opts": list(run.opts),
+        **{key: record[key] for key in ("run", "seed", "environment")},
+        "git": _states(record),
+        "config": own_settings(folder.config),
         "metrics": read_metrics(results),
         "cost": {**_training(run, folder), **_inference(results), **_sessions(record, folder)},
     }
@@ -48,22 +53,18 @@ def read_result(run: Run, folder: RunFolder) -> dict:
 def read_results(experiment: Experiment, folder, kept) -> dict[tuple[str, int], dict]:
     """Read all finished runs of an experiment, by (run, seed).
 
+    Those of another config than the experiment's are left out, with a warning.
+
     Args:
         folder: of the runs.
-        kept: the folder of :func:`keep_results`, for runs that are not there; those with other
-            opts than the experiment's are left out, with a warning.
+        kept: the folder of :func:`keep_results`, for runs that are not there.
     """
     found = {}
     for run, seed in experiment.select(None, None):
-        run_folder, file = run_folder_of(folder, run, seed), _kept_file(kept, run, seed)
-        if run_folder.status == "finished":
-            found[run.name, seed] = read_result(run, run_folder)
-        elif file.is_file():
-            result = read_json(file, dict, _REMEDY)
-            if result.get("opts") == list(run.opts):
-                found[run.name, seed] = result
-            else:
-                logger.warning(f"{file} is left out: it was kept of a run with other opts.")
+        result = _finished_result(run, run_folder_of(folder, run, seed))
+        result = result or _kept_result(run, _kept_file(kept, run, seed))
+        if result is not None:
+            found[run.name, seed] = result
     return found
 
 
@@ -81,6 +82,32 @@ def run_folder_of(folder, run: Run, seed: int) -> RunFolder:
 
 def _kept_file(kept, run: Run, seed: int) -> Path:
     return Path(kept) / run.name / f"seed{seed}.json"
+
+
+def _finished_result(run: Run, folder: RunFolder) -> dict | None:
+    if folder.status != "finished" or _has_changed(folder.path, folder.config_changes(run.cfg)):
+        return None
+    return read_result(run, folder)
+
+
+def _kept_result(run: Run, file: Path) -> dict | None:
+    if not file.is_file():
+        return None
+    result = read_json(file, dict, _REMEDY)
+    changes = describe_changes(result.get("config", {}), run.cfg)
+    return None if _has_changed(file, changes) else result
+
+
+def _has_changed(path: Path, changes: list[str]) -> bool:
+    if changes:
+        logger.warning(f"{path} is left out: it has another config ({'; '.join(changes)}).")
+    return bool(changes)
+
+
+def _states(record: dict) -> list[dict]:
+    """The states of the code that the sessions ran with, each once."""
+    states = [session["git"] for session in record["sessions"]]
+    return [state for index, state in enumerate(states) if state not in states[:index]]
 
 
 def _training(run: Run, folder: RunFolder) -> dict:
@@ -103,13 +130,13 @@ def _inference(results: Path) -> dict:
 
 def _sessions(record: dict, folder: RunFolder) -> dict:
     sessions = record["sessions"]
-    measured = [session for session in sessions if "cpu_s" in session]
     cost = {"sessions": len(sessions)}
-    if len(measured) == len(sessions):  # A session that was killed with its runner has no costs.
+    if not all("cpu_s" in session for session in sessions):
+        return cost  # One was killed with its runner: nobody measured it.
+    if not any("evaluation_s" in session for session in sessions[:-1]):
         cost["cpu_s"] = sum(session["cpu_s"] for session in sessions)
         cost["wall_s"] = sum(session["wall_s"] for session in sessions)
-    if measured:
-        cost["peak_memory_mib"] = max(session["peak_memory_mib"] for session in measured)
+    cost["peak_memory_mib"] = max(session["peak_memory_mib"] for session in sessions)
     path = folder.path / DEVICE_MEMORY_FILE
     if path.is_file():
         cost["peak_device_memory_mib"] = read_json(path, dict, _REMEDY)["peak_mib"]

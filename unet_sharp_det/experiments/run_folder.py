@@ -6,12 +6,12 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ..engine import setup_cfg
 from ..errors import ConfigError
 from ..evaluation.run_results import read_json
 from ..files import write_json, write_text
 from ..report.environment import flatten_config
 from ..report.training import CURVES_FILE, read_curves
+from .settings import describe_changes
 
 RECORD_FILE, CONFIG_FILE, LOG_FILE, LOCK_FILE = (
     *("run.json", "experiment_config.yaml"),
@@ -81,25 +81,23 @@ class RunFolder:
             return None
         return handle
 
+    @property
+    def config(self) -> str:
+        """The config of the first start, as YAML; "" before that."""
+        path = self.path / CONFIG_FILE
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    def config_changes(self, cfg: CfgNode) -> list[str]:
+        """How ``cfg`` differs from the config of the first start, a line for each key."""
+        return describe_changes(flatten_config(self.config) or {}, cfg) if self.config else []
+
     def check_config(self, cfg: CfgNode) -> None:
         """Check that a started run has the config that it was started with.
 
         Raises:
             ConfigError: it has another one; the message names the differences.
         """
-        path = self.path / CONFIG_FILE
-        if not path.is_file():
-            return
-        old = flatten_config(path.read_text(encoding="utf-8")) or {}
-        # Keys that were added since then had their defaults.
-        old = {**flatten_config(setup_cfg().dump()), **old}
-        new = flatten_config(cfg.dump())
-        changed = [
-            f"{key}: was {old.get(key)}, now {new.get(key)}"
-            for key in sorted({*old, *new})
-            if old.get(key) != new.get(key)
-        ]
-        if changed:
+        if changed := self.config_changes(cfg):
             raise ConfigError(
                 f"{self.path} was started with another config ({'; '.join(changed)}). Undo the "
                 "change, name the run anew, or delete that folder to run it again."

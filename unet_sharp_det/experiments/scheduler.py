@@ -50,7 +50,8 @@ class Scheduler:
             minutes: after which everything is over; None: no limit.
             margin_s: seconds before that to stop, beside those of three iterations.
             grace_s: seconds that a stop may take when the user asks for it; then the process is
-                killed, and goes on from its last checkpoint the next time.
+                killed, and goes on from its last checkpoint the next time. Both are longer by an
+                evaluation, as far as its time is known, where a training has some on its way.
 
         Raises:
             ConfigError: a run or seed is unknown, or a started run's config has changed.
@@ -70,6 +71,7 @@ class Scheduler:
         self._stop_requested: float | None = None
         self._signals = 0
         self._has_begun = False
+        self._evaluation_s = 0.0
 
     def run(self) -> Counter:
         """Run until all is done, the time is up, or SIGINT or SIGTERM asks for the end.
@@ -103,9 +105,11 @@ class Scheduler:
                 logger.info(f"{job.name}: {status}, {job.folder.path}")
                 del self._running[slot]
             elif self._must_stop(job):
-                job.ask_to_stop(at_once=self._must_be_gone())
-        if has_news and self._stop_requested is None:
-            self._start_waiting()
+                job.ask_to_stop(at_once=self._must_be_gone(job))
+        if has_news:
+            self._evaluation_s = max(self._measured("evaluation_s"), default=0.0)
+            if self._stop_requested is None:
+                self._start_waiting()
         return bool(self._running)
 
     def _must_stop(self, job: Job) -> bool:
@@ -114,13 +118,21 @@ class Scheduler:
         left = self._deadline - time.monotonic()
         if left > 100 * self._margin_s:
             return False
-        return left < self._margin_s + 3 * job.folder.seconds_per_iteration()
+        needed = 3 * job.folder.seconds_per_iteration() + self._evaluation_on_the_way_s(job)
+        return left < self._margin_s + needed
 
-    def _must_be_gone(self) -> bool:
+    def _must_be_gone(self, job: Job) -> bool:
         now = time.monotonic()
         if self._signals > 1 or now > self._deadline:
             return True
-        return self._stop_requested is not None and now > self._stop_requested + self._grace_s
+        grace_s = self._grace_s + self._evaluation_on_the_way_s(job)
+        return self._stop_requested is not None and now > self._stop_requested + grace_s
+
+    def _evaluation_on_the_way_s(self, job: Job) -> float:
+        """Seconds that a training may be busy evaluating before it hears that it is to stop."""
+        if not job.run.cfg.TEST.EVAL_PERIOD or job.folder.final_weights.is_file():
+            return 0.0
+        return self._evaluation_s
 
     def _start_waiting(self) -> None:
         for pair in list(self._waiting):
@@ -145,7 +157,7 @@ class Scheduler:
         startup = max(self._measured("startup_s"), default=_UNKNOWN_STARTUP_S)
         evaluation = 0.0
         if folder.final_weights.is_file():
-            evaluation = max(self._measured("evaluation_s"), default=0.0)
+            evaluation = self._evaluation_s
         return startup + evaluation + self._margin_s
 
     def _measured(self, cost: str) -> list[float]:

@@ -145,7 +145,7 @@ def _markdown(headers: list[str], rows: list[list[str]]) -> str:
 
 def _conditions(results: Results) -> str:
     """Which code and machines the runs were made with."""
-    revisions = {_revision(result["git"]) for result in results.values()}
+    revisions = {_revision(state) for result in results.values() for state in result["git"]}
     machines = {result["environment"]["machine"] for result in results.values()}
     return f"Code: {'; '.join(sorted(revisions))}. Run on: {'; '.join(sorted(machines))}."
 
