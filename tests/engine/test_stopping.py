@@ -8,7 +8,8 @@ import time
 
 import pytest
 import torch
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, TrainerBase
+from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
@@ -73,6 +74,7 @@ def test_a_stopped_training_ends_as_one_that_was_not_bit_for_bit(train, tmp_path
 class StandIn:
     def __init__(self, iteration, max_iter=9):
         self.iter, self.max_iter, self.saved = iteration, max_iter, []
+        self.start_iter = 0
 
     def save(self, name, iteration):
         self.saved.append((name, iteration))
@@ -107,6 +109,46 @@ def test_after_the_last_iteration_the_process_ends_at_once():
         assert not trainer.saved
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+class Training(TrainerBase):
+    """Iterations of nothing, with an evaluation at the end that notes that it was reached."""
+
+    def __init__(self, *hooks):
+        super().__init__()
+        self.saved, self.has_evaluated = [], False
+        self.register_hooks([*hooks, EvalHook(0, self.evaluate), StopOnSignal(self)])
+
+    def save(self, name, iteration):
+        self.saved.append(name)
+
+    def evaluate(self):
+        self.has_evaluated = True
+
+    def run_step(self):
+        pass
+
+
+class SigtermAtTheEnd(HookBase):
+    def after_train(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("hook", "start"), [(SigtermAt(2), 0), (SigtermAtTheEnd(), 0), (SigtermAtTheEnd(), 3)]
+)
+def test_a_stop_leaves_out_the_evaluation_at_the_end(hook, start):
+    previous = signal.getsignal(signal.SIGTERM)
+    trainer = Training(hook)
+    try:
+        exit_on_sigterm()
+        with pytest.raises(SystemExit) as stop:
+            trainer.train(start, 3)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert stop.value.code == STOPPED_STATUS
+    assert not trainer.has_evaluated
+    assert not trainer.saved
 
 
 def test_train_net_stops(environment, repository, tmp_path):

@@ -26,8 +26,9 @@ class StopOnSignal(HookBase):
 
     The checkpoint is ``model_<iteration>.pth`` with all that ``--resume`` needs, as the periodic
     ones. All workers stop after the same iteration, whichever was asked. After the last iteration
-    there is ``model_final.pth`` and nothing to save: SIGTERM then ends the process at once, and a
-    resumed run repeats the evaluation only. To be registered on every worker, after all others.
+    there is ``model_final.pth`` and nothing to save: SIGTERM then ends the process at once, without
+    the evaluation, which is all that a resumed run does. To be registered on every worker, after
+    all others.
     """
 
     def __init__(self, checkpointer: Checkpointer):
@@ -40,18 +41,23 @@ class StopOnSignal(HookBase):
         self._previous = None
 
     def before_train(self) -> None:
-        self._previous = signal.signal(signal.SIGTERM, self._note)
+        if self.trainer.start_iter < self.trainer.max_iter:
+            self._previous = signal.signal(signal.SIGTERM, self._note)
 
     def after_step(self) -> None:
         iteration = self.trainer.iter
-        if iteration + 1 >= self.trainer.max_iter:
+        is_last = iteration + 1 >= self.trainer.max_iter
+        if is_last:
             self._give_back()
-        elif any(comm.all_gather(self._requested)):
-            if comm.is_main_process():
-                self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-            comm.synchronize()
-            logger.info(f"Stopped by SIGTERM after iteration {iteration}; --resume goes on.")
-            raise SystemExit(STOPPED_STATUS)
+        if not any(comm.all_gather(self._requested)):
+            return
+        if is_last:
+            self.trainer.max_iter += 1  # EvalHook evaluates at the end of what is not cut off.
+        elif comm.is_main_process():
+            self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+        comm.synchronize()
+        logger.info(f"Stopped by SIGTERM after iteration {iteration}; --resume goes on.")
+        raise SystemExit(STOPPED_STATUS)
 
     def after_train(self) -> None:
         self._give_back()
