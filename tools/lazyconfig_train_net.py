@@ -78,15 +78,15 @@ def build_hooks(cfg: DictConfig, model: torch.nn.Module, checkpointer: SkipCheck
     built = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier))]
     built.append(hooks.EvalHook(cfg.train.eval_period, lambda: evaluate(cfg, model)))
     loss = None
-    if cfg.train.validation_loss:
+    if cfg.train.get("validation_loss", False):
         loader = instantiate(cfg.dataloader.validation)
         loss = ValidationLoss(model, {"dataloader.validation": loader})
     built += build_validation_hooks(
         cfg.train.eval_period,
         checkpointer,
-        cfg.train.best_metric,
+        cfg.train.get("best_metric", ""),
         validation_loss=loss,
-        **cfg.train.early_stopping,
+        **cfg.train.get("early_stopping", {}),
     )
     if comm.is_main_process():
         built.append(hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer))

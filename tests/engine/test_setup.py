@@ -7,7 +7,7 @@ import torch
 import yaml
 from detectron2.config import instantiate
 
-from unet_sharp_det.engine import check_num_gpus, fall_back_to_cpu, load_lazy_cfg, setup_cfg
+from unet_sharp_det.engine import fall_back_to_cpu, load_lazy_cfg, setup_cfg
 from unet_sharp_det.errors import ConfigError, SchemeError, run_cli
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.modeling import SkipFPN
@@ -142,17 +142,6 @@ def test_fallback_to_the_cpu_says_so(caplog):
     assert cfg.MODEL.DEVICE == "cpu"
     assert not cfg.SOLVER.AMP.ENABLED
     assert [r.message for r in caplog.records if "running on the CPU" in r.message]
-
-
-@pytest.mark.parametrize(("count", "device"), [(65, "cuda"), (4096, "cpu"), (0, "cpu")])
-def test_more_workers_than_there_are(count, device):
-    with pytest.raises(ConfigError, match=f"--num-gpus {count}"):
-        check_num_gpus(count, device)
-
-
-def test_one_worker_is_always_there():
-    check_num_gpus(1, "cuda")
-    check_num_gpus(1, "cpu")
 
 
 def test_cli_prints_one_line_and_exits_with_2(capsys):

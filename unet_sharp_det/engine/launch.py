@@ -23,18 +23,20 @@ def launch(main, args, device: str) -> None:
         main: a function of the module's top level, called as ``main(args)``.
         args: of :func:`detectron2.engine.default_argument_parser`.
         device: ``cuda`` or ``cpu``, what the config asks for. On ``cpu``, ``--num-gpus N`` starts
-            N processes that talk by gloo.
+            N processes that talk by gloo and see no GPU.
 
     Raises:
         ConfigError: more GPUs are asked for than there are.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        _run_under_torchrun(main, args)
+        _run_under_torchrun(main, args, device)
         return
     check_num_gpus(args.num_gpus, device)
     if args.num_gpus * args.num_machines == 1:
         main(args)
         return
+    if device.startswith("cpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Where it sees one, detectron2 takes NCCL.
     signal.signal(signal.SIGTERM, _forward_to_workers)
     try:
         detectron2_launch(
@@ -43,7 +45,7 @@ def launch(main, args, device: str) -> None:
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(main, args),
+            args=(main, args, device),
         )
     except ProcessExitedException as error:
         sys.exit(error.exit_code)
@@ -65,7 +67,8 @@ def check_num_gpus(num_gpus: int, device: str) -> None:
     if num_gpus > max(1, available):
         raise ConfigError(
             f"--num-gpus {num_gpus}, but this machine has {available} {kind}: ask for at most "
-            f"{max(1, available)}, or add 'MODEL.DEVICE cpu' to train in CPU processes."
+            f"{max(1, available)}, or add 'MODEL.DEVICE cpu' (LazyConfig: 'train.device=cpu') to "
+            "train in CPU processes."
         )
 
 
@@ -76,24 +79,27 @@ def distribute(model: nn.Module) -> nn.Module:
     return create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)
 
 
-def _run_under_torchrun(main, args) -> None:
-    local_rank = int(os.environ["LOCAL_RANK"])
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+def _uses_gpu(device: str) -> bool:
+    return torch.cuda.is_available() and not device.startswith("cpu")
+
+
+def _run_under_torchrun(main, args, device: str) -> None:
+    if _uses_gpu(device):
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if _uses_gpu(device) else "gloo")
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
     try:
-        _run_worker(main, args)
+        _run_worker(main, args, device)
     finally:
         dist.destroy_process_group()
 
 
-def _run_worker(main, args) -> None:
+def _run_worker(main, args, device: str) -> None:
     """Run ``main`` in one of several workers; they share the cores, and one of them tells errors.
 
     The first worker to exit has the others terminated, so they give rank 0 time to be it.
     """
-    if not torch.cuda.is_available():
+    if not _uses_gpu(device):
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // comm.get_local_size()))
     try:
         main(args)

@@ -20,8 +20,8 @@ if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
 fi
 EXPERIMENT=$1
 NAME=$(basename "$EXPERIMENT" .yaml)
-[[ -e $EXPERIMENT ]] || EXPERIMENT=$HERE/project/configs/experiments/$NAME.yaml
-[[ -e $EXPERIMENT ]] || {
+[[ -f $EXPERIMENT ]] || EXPERIMENT=$HERE/project/configs/experiments/$NAME.yaml
+[[ -f $EXPERIMENT ]] || {
     echo "error: there is no experiment '$1'. Give the path of a YAML file, or one of:" \
         "$(cd "$HERE/project/configs/experiments" 2>/dev/null && ls -- *.yaml | sed 's/\.yaml$//' | xargs)" >&2
     exit 2
