@@ -54,6 +54,7 @@ def overfit(name, folder) -> dict:
     cfg.SOLVER.IMS_PER_BATCH = 2
     cfg.SOLVER.MAX_ITER = 60
     cfg.SOLVER.AMP.ENABLED = False
+    cfg.TEST.VALIDATION_LOSS = True
     write_text(folder / "config.yaml", cfg.dump())
     torch.manual_seed(0)
     trainer = NucleiTrainer(cfg)

@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import unet_sharp_det.data
 from unet_sharp_det.data import register_coco_nuclei, register_dsb2018
+from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import DatasetError
 
@@ -104,6 +105,11 @@ def test_a_missing_set_says_the_path_the_command_and_the_variable(tmp_path):
     assert "DETECTRON2_DATASETS" in message
 
 
+def test_an_unregistered_name_is_told_with_the_nearest_and_how_to_register():
+    with pytest.raises(DatasetError, match="DATASETS.TEST: 'dsb2018_vall'.*'dsb2018_val'.*ENV_MOD"):
+        check_registered(["dsb2018_train", "dsb2018_vall"], "DATASETS.TEST")
+
+
 def test_an_empty_split_says_so(converted_sample):
     register_dsb2018(converted_sample)
     with pytest.raises(DatasetError, match="dsb2018_test.*holds no images.*prepare_dsb2018"):
@@ -166,6 +172,14 @@ def spoil_box(coco):
     del coco["annotations"][1]["bbox"]
 
 
+def spoil_polygon(coco):
+    coco["annotations"][1]["segmentation"] = [[1, 1, 5, 1, 5, 5], [2, 2, 3, 3]]
+
+
+def spoil_by_ignore(coco):
+    coco["annotations"][1]["ignore"] = 1
+
+
 def spoil_image_name(coco):
     coco["images"][1]["file_name"] = "c.png"
 
@@ -188,6 +202,8 @@ def spoil_section(coco):
         (spoil_annotation_id, "'annotations' repeats the id 1"),
         (spoil_image_id, "'images' repeats the id 1"),
         (spoil_box, "1 entries of 'annotations' lack 'bbox'"),
+        (spoil_polygon, "annotation with id 2 has a polygon of 4 numbers"),
+        (spoil_by_ignore, "annotation with id 2 has 'ignore'.*'iscrowd'"),
         (spoil_image_name, r"1 of 2 images are missing .*c\.png"),
         (spoil_images, "holds no images"),
         (spoil_section, r"lacks \['categories'\]"),

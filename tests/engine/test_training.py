@@ -10,6 +10,11 @@ import time
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from unet_sharp_det.data import register_coco_nuclei
+from unet_sharp_det.engine import NucleiTrainer, setup_cfg
+from unet_sharp_det.errors import DatasetError
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
@@ -20,6 +25,32 @@ def test_overfits_two_images(overfitted_run):
     assert (overfitted_run.folder / "model_best.pth").is_file()
     metrics = (overfitted_run.folder / "metrics.json").read_text().splitlines()
     assert json.loads(metrics[-1])["validation/loss_mask"] > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        ("TEST", "dsb2018_vall", "DATASETS.TEST: 'dsb2018_vall' is not known. Did you mean"),
+        ("TRAIN", "mine_train", "DATASETS.TRAIN: 'mine_train'.*DETECTRON2_ENV_MODULE"),
+        ("TEST", "unconverted_val", "unconverted.*val.json does not exist"),
+    ],
+)
+def test_unusable_data_are_told_before_anything_is_built(
+    repository, tmp_path, monkeypatch, key, name, message
+):
+    json_file = tmp_path / "unconverted" / "val.json"
+    register_coco_nuclei("unconverted_val", json_file, tmp_path, ["nucleus"])
+    cfg = setup_cfg(str(repository / INSTANT), ["TEST.VALIDATION_LOSS", "False"])
+    cfg.DATASETS[key] = (name,)
+    if key == "TRAIN":
+        cfg.DATASETS.TEST = ()
+    monkeypatch.setattr(NucleiTrainer, "build_model", lambda *_: pytest.fail("built the model"))
+    try:
+        with pytest.raises(DatasetError, match=message):
+            NucleiTrainer(cfg)
+    finally:
+        DatasetCatalog.remove("unconverted_val")
+        MetadataCatalog.remove("unconverted_val")
 
 
 def test_two_processes_end_with_equal_weights(environment, repository, tmp_path):

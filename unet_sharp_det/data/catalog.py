@@ -10,11 +10,11 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.errors import DatasetError, look_up_option
 from unet_sharp_det.files import safe_join
 
 from .dsb2018_convert import CATEGORIES, SPLITS, default_root
-from .label_maps import IGNORED
+from .label_maps import IGNORED, find_polygon_fault
 
 # What load_coco_json takes for granted, by section of the json file.
 _KEYS = {
@@ -107,6 +107,26 @@ def register_coco_nuclei(
     MetadataCatalog.get(name).set(**metadata)
 
 
+def check_registered(names: Sequence[str], option: str) -> None:
+    """Check that data sets are known to detectron2's ``DatasetCatalog``.
+
+    Args:
+        names: of the data sets.
+        option: that named them, for the error.
+
+    Raises:
+        DatasetError: one is not; the message has the nearest names.
+    """
+    for name in names:
+        try:
+            look_up_option(name, DatasetCatalog.list(), option, DatasetError)
+        except DatasetError as error:
+            raise DatasetError(
+                f"{error} Sets of your own are registered by a Python file that the environment "
+                "variable DETECTRON2_ENV_MODULE names."
+            ) from error
+
+
 def load_coco_nuclei(
     name: str,
     json_file,
@@ -127,9 +147,10 @@ def load_coco_nuclei(
 
     Raises:
         DatasetError: the json file is missing or malformed, holds no images, repeats an id,
-            declares other categories, has annotations of unknown images or categories, a file name
-            that leads out of ``image_root``, or images or label maps are missing, or several images
-            would share a label map.
+            declares other categories, has annotations of unknown images or categories, with
+            ``ignore`` or with a polygon of fewer than 3 points, a file name that leads out of
+            ``image_root``, or images or label maps are missing, or several images would share a
+            label map.
     """
     content = _read_json(name, Path(json_file), remedy)
     where = f"{name} ({json_file})"
@@ -138,6 +159,7 @@ def load_coco_nuclei(
     _check_entries(where, content)
     _check_categories(where, content, list(thing_classes))
     _check_references(where, content)
+    _check_annotations(where, content["annotations"])
     names = [image["file_name"] for image in content["images"]]
     _check_files(where, "images", names, Path(image_root), remedy)
     records = load_coco_json(os.fspath(json_file), os.fspath(image_root), name)
@@ -191,6 +213,19 @@ def _check_references(where: str, content: dict) -> None:
                 f"{where}: annotations have the {key} {_first(unknown)}, but '{section}' holds "
                 f"only {_first(sorted(known))}."
             )
+
+
+def _check_annotations(where: str, annotations: list[dict]) -> None:
+    """Check what detectron2 refuses without a reason, or drops in training only."""
+    for annotation in annotations:
+        name = f"{where}: the annotation with id {annotation['id']}"
+        if annotation.get("ignore", 0):
+            raise DatasetError(
+                f"{name} has 'ignore', which detectron2 does not know. Write 'iscrowd': 1 for a "
+                "region that does not count, or delete it."
+            )
+        if fault := find_polygon_fault(annotation.get("segmentation")):
+            raise DatasetError(f"{name} has {fault}. Delete the polygon, or the annotation.")
 
 
 def _add_label_maps(where: str, records: list[dict], root: Path, remedy: str) -> None:

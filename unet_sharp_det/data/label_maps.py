@@ -148,7 +148,17 @@ def to_rle(segmentation, shape: tuple[int, int], where: str) -> dict:
         ) from error
 
 
+def find_polygon_fault(segmentation) -> str:
+    """Say which polygon of a COCO segmentation encloses nothing; "" if none, or it is an RLE."""
+    for polygon in segmentation if isinstance(segmentation, list) else ():
+        if len(polygon) < 6 or len(polygon) % 2:
+            return f"a polygon of {len(polygon)} numbers: write x and y of 3 points or more"
+    return ""
+
+
 def _polygons_to_rle(polygons: list, shape: tuple[int, int]) -> dict:
+    if fault := find_polygon_fault(polygons):
+        raise ValueError(f"it has {fault}")
     for polygon in polygons:
         # On others pycocotools crashes the process.
         if not (np.abs(np.asarray(polygon, np.float64)) <= _LARGEST_COORDINATE).all():

@@ -6,7 +6,11 @@ import weakref
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    DatasetCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.modeling import build_model
@@ -17,6 +21,7 @@ from torch import nn
 
 from ..checkpoint import SkipCheckpointer
 from ..data import NucleiDatasetMapper
+from ..data.catalog import check_registered
 from ..data.training_stream import build_replayable_loader
 from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
@@ -42,8 +47,12 @@ class NucleiTrainer(DefaultTrainer):
         Args:
             cfg: with the keys of :func:`unet_sharp_det.add_unet_sharp_config`.
             trust_pickle: of :class:`SkipCheckpointer`.
+
+        Raises:
+            DatasetError: a data set, of the evaluation too, is unknown or unusable.
         """
         TrainerBase.__init__(self)
+        _check_datasets(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         self.start_iter = 0
@@ -120,6 +129,7 @@ class NucleiTrainer(DefaultTrainer):
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
         """As in DefaultTrainer, but on a CPU with the model arranged to run faster, as for
         prediction (:func:`.runtime.accelerate`); the speed goes to ``inference/speed.json``."""
+        check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
         speed = InferenceSpeed()
         if torch.device(cfg.MODEL.DEVICE).type == "cpu":
             model = accelerate(getattr(model, "module", model))
@@ -178,3 +188,11 @@ class NucleiTrainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
         return build_nuclei_evaluators(cfg, dataset_name)
+
+
+def _check_datasets(cfg: CfgNode) -> None:
+    """Load what the evaluation will need, lest a training end without it."""
+    check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+    check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
+    for name in cfg.DATASETS.TEST:
+        DatasetCatalog.get(name)
