@@ -102,6 +102,13 @@ def test_objects_found_twice_hide_nothing():
     assert paint(masks, scores, max_covered=0).scores.tolist() == [0.9, 0.7]
 
 
+@pytest.mark.parametrize("covered", range(1, 10))
+def test_an_object_of_which_just_the_allowed_share_is_covered_stays(covered):
+    masks = np.zeros((2, *SIZE), bool)
+    masks[0].flat[:covered] = masks[1].flat[:10] = True
+    assert len(paint(masks, [0.9, 0.8], max_covered=covered / 10)) == 2
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_must_be_numbers(bad):
     with pytest.raises(DatasetError, match="image 7: the score of mask 1 is (nan|inf)"):

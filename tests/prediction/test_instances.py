@@ -93,6 +93,13 @@ class TestCoveredObjects:
         (row,) = found.without_overlaps(max_covered=max_covered).label_map()
         assert "".join(str(number) if number else "." for number in row) == wanted
 
+    @pytest.mark.parametrize("covered", range(1, 10))
+    def test_what_loses_just_the_allowed_share_stays(self, covered):
+        masks = np.zeros((2, 1, 10), bool)
+        masks[0, :, :covered] = masks[1] = True
+        found = sparse(masks, np.array([0.9, 0.8]))
+        assert len(found.without_overlaps(max_covered=covered / 10)) == 2
+
     def test_it_covers_nothing_itself(self, found):
         """3 lies half under 2, but 2 is gone."""
         kept = found.without_overlaps(max_covered=0.6)

@@ -14,6 +14,7 @@ from unet_sharp_det.data.scale import ScaleBy
 from unet_sharp_det.errors import CheckpointError, ConfigError, UserError
 from unet_sharp_det.files import write_text
 from unet_sharp_det.prediction import PredictionOptions, Predictor
+from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.tile_grid import tile_grid
 from unet_sharp_det.weight_files import write_safetensors
 
@@ -119,6 +120,22 @@ class TestTiles:
         predictor(np.zeros((160, 300, 3), np.uint8))
         assert set(seen) == {tile.shape for tile in tile_grid((160, 300), 128, 32)}
         assert len(set(seen)) > 1
+
+    @pytest.mark.parametrize("overlap", [20, 37, 50])
+    def test_they_begin_at_multiples_of_the_network_s_stride(self, overlap):
+        """Of a U-Net too, which pads by itself and so has no divisibility."""
+        options = PredictionOptions(tile_size=128, tile_overlap=overlap)
+        predictor = Predictor(build_model(semantic_cfg()), ScaleBy([1.0], 4096), options=options)
+        starts = set()
+
+        def find(windows, tiles, shape):
+            starts.update(s for t in tiles for s in (t.rows.start, t.columns.start))
+            return [SparseInstances.empty(shape) for _ in tiles]
+
+        predictor._tiled.find = find
+        predictor(np.zeros((500, 430, 3), np.uint8))
+        assert len(starts) > 3
+        assert all(start % 4 == 0 for start in starts)
 
     def test_intensities_are_scaled_before_the_cut(self):
         """A 16-bit image, dark but for one end: tiles scaled one by one would be stretched."""
@@ -231,6 +248,18 @@ class TestModels:
         options = PredictionOptions(score_threshold=threshold)
         found = Predictor(model, resize, options=options)(image)
         assert 0 < len(found) == np.count_nonzero(everything.scores > threshold) < len(everything)
+
+    def test_the_most_probable_of_exclusive_classes_needs_no_half(self):
+        cfg = semantic_cfg()
+        cfg.MODEL.SEM_SEG_HEAD.ACTIVATION, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = "softmax", 4
+        torch.manual_seed(0)
+        model, image = build_model(cfg).eval(), blobs((64, 64))[0]
+        found = Predictor(model, ScaleBy([1.0], 4096))(image)
+        with torch.inference_mode():
+            pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
+            winners = model([{"image": pixels}])[0]["sem_seg"].argmax(dim=0).numpy()
+        assert (found.scores < 0.5).any()
+        np.testing.assert_array_equal(found.label_map() > 0, winners > 0)
 
 
 def _half_of_the_pixels_foreground(image):

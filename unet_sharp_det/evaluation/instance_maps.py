@@ -155,7 +155,7 @@ def _paint(masks: Sequence[np.ndarray], size: int, max_covered: float) -> np.nda
     labels = np.zeros(size, np.int32)
     for number, pixels in enumerate(masks, 1):
         visible = pixels[labels[pixels] == 0]
-        if len(visible) >= (1 - max_covered) * len(pixels):
+        if len(pixels) - len(visible) <= max_covered * len(pixels):
             labels[visible] = number
     return labels
 

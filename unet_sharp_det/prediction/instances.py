@@ -163,7 +163,7 @@ class SparseInstances:
         for below, all_above in sorted(rivals.items()):
             visible[below] = ranked._uncovered(below, [each for each in all_above if is_seen[each]])
             left = np.count_nonzero(visible[below])
-            is_seen[below] = left >= (1 - max_covered) * areas[below]
+            is_seen[below] = areas[below] - left <= max_covered * areas[below]
         left = np.array([np.count_nonzero(mask) for mask in visible], np.int64)
         shown = replace(ranked, masks=visible).select(is_seen & (left >= max(1, min_area)))
         corners = shown.boxes[:, [1, 0]]

@@ -21,7 +21,9 @@ class PredictionOptions:
     """How a :class:`Predictor` looks at images.
 
     Attributes:
-        score_threshold: objects of a higher score are found, from 0 to 1.
+        score_threshold: objects of a higher score are found, from 0 to 1. A semantic model's
+            objects have the mean probability of their pixels, and up to .5 all of them are found:
+            of several exclusive classes the most probable one may lie below it.
         min_area: objects of at least this many pixels, those of higher scores taken off.
         max_covered: objects vanish of which those of higher scores cover more than this share: most
             are second detections of the same object.

@@ -9,7 +9,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
-from detectron2.modeling import build_model
+from detectron2.modeling import Backbone, build_model
 from torch import nn
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
@@ -80,7 +80,8 @@ class Predictor:
         self._whole = _finder(model, resize, self.options.score_threshold)
         resize = _resize_of_tiles(resize, self.options.tile_size)
         self._tiled = _finder(model, resize, self.options.score_threshold)
-        self._alignment = _alignment(resize, model.backbone.size_divisibility)
+        self._least_score = _least_score(self._whole, self.options.score_threshold)
+        self._alignment = _alignment(resize, model.backbone)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, options: PredictionOptions | None = None, **loading):
@@ -204,7 +205,7 @@ class Predictor:
         return [each if isinstance(each, UserError) else self._shown(each) for each in results]
 
     def _shown(self, found: SparseInstances) -> SparseInstances:
-        found = found.select(found.scores > self.options.score_threshold)
+        found = found.select(found.scores > self._least_score)
         return found.without_overlaps(self.options.min_area, self.options.max_covered)
 
     def _prepare(self, image: Image) -> PreparedImage:
@@ -274,6 +275,11 @@ def _finder(model: nn.Module, resize: T.Augmentation, score_threshold: float):
     return Segmenter(model, resize)
 
 
+def _least_score(finder: Detector | Segmenter, threshold: float) -> float:
+    """The threshold for what was found; a semantic model has decided up to .5 by itself."""
+    return 0.0 if isinstance(finder, Segmenter) and threshold <= 0.5 else threshold
+
+
 def _resize(cfg: CfgNode) -> T.Augmentation:
     """What ``cfg`` resizes test images by, but for ``MAX_SIZE_TEST`` of a resize by a factor."""
     config = cfg.INPUT
@@ -301,10 +307,12 @@ def _resize_of_tiles(resize: T.Augmentation, tile_size: int) -> T.Augmentation:
     return ScaleBy([side / tile_size], _NO_LIMIT)
 
 
-def _alignment(resize: T.Augmentation, divisibility: int) -> int:
-    if isinstance(resize, ScaleBy):
-        return alignment_of(resize.factors[0], max(1, divisibility))
-    return 1
+def _alignment(resize: T.Augmentation, backbone: Backbone) -> int:
+    """Pixels of the image whose multiples tiles begin at, so that strides see what they would."""
+    if not isinstance(resize, ScaleBy):
+        return 1
+    strides = [shape.stride for shape in backbone.output_shape().values()]
+    return alignment_of(resize.factors[0], max(backbone.size_divisibility, *strides))
 
 
 def _class_names(cfg: CfgNode) -> list[str]:
