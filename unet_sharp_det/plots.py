@@ -16,7 +16,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from unet_sharp_det.data import read_image
-from unet_sharp_det.data.label_maps import union_mask
 from unet_sharp_det.errors import DatasetError, UserError, look_up_option
 from unet_sharp_det.evaluation.overlap import Overlap
 from unet_sharp_det.evaluation.run_results import (
@@ -137,8 +136,10 @@ def plot_grid(
     values = values_of_runs(found, "IoU", channel)
     _check_known(values[0], records, dataset)
     chosen = choose_images(images, values, records)
-    masks = [run.masks(channel) for run in found]
-    rows = [_grid_row(image_id, records[image_id], masks, judge, channel) for image_id in chosen]
+    predictions = [(run, run.predictions(channel)) for run in found]
+    rows = [
+        _grid_row(image_id, records[image_id], predictions, judge, channel) for image_id in chosen
+    ]
     figure = grid_figure(rows, [run.label for run in found])
     save_figure(figure, output)
     return figure
@@ -341,20 +342,16 @@ def _check_known(values: dict[str, float], records: dict[str, dict], dataset: st
 def _grid_row(
     image_id: str,
     record: dict,
-    masks: list[dict[str, list[dict]]],
-    run: RunResults,
+    predictions: list[tuple[RunResults, dict[str, list[dict]]]],
+    judge: RunResults,
     channel: str | None,
 ) -> GridRow:
     image = read_image(record["file_name"], "RGB")
-    shape = image.shape[:2]
-    truth, valid = run.truth(record, channel)
-    predictions = [
-        union_mask(of_run.get(image_id, []), shape, f"The prediction for {record['file_name']}")
-        for of_run in masks
-    ]
+    truth, valid = judge.truth(record, channel)
+    masks = [run.predicted(entries.get(image_id, []), record) for run, entries in predictions]
     stem = Path(record["file_name"]).stem
     title = stem if stem == image_id else f"{image_id}: {stem}"
-    return GridRow(title, image, truth, valid, predictions)
+    return GridRow(title, image, truth, valid, masks)
 
 
 def _show(ax: Axes, picture: np.ndarray) -> None:

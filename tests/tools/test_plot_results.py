@@ -3,6 +3,7 @@
 Three images of 20 x 30 pixels: image 1 has one nucleus of 100 pixels, 2 one of 200, 3 none.
 """
 
+import csv
 import importlib.util
 import json
 import re
@@ -233,6 +234,29 @@ class TestGrid:
         legend = figure.subfigs[1].legends[0]
         assert [text.get_text() for text in legend.get_texts()] == list(OUTCOME_COLORS)
         assert is_picture(output)
+
+    def test_it_shows_what_the_evaluator_of_instances_compared(self, instance_run, tmp_path):
+        """Without crowd regions, doubles and objects that lie in them; they are gray."""
+        crowd = (0, 10, 30, 20)
+        gt = json.loads((tmp_path / "gt.json").read_text())
+        gt["annotations"].append({**annotation_of(9, 1, crowd), "iscrowd": 1})
+        (tmp_path / "gt.json").write_text(json.dumps(gt))
+        boxes = [TRUTH[1], (0, 2, 10, 12), (20, 9, 30, 20)]
+        found = Instances(SIZE, scores=torch.tensor([0.9, 0.8, 0.7]))
+        found.pred_boxes = Boxes(torch.tensor(boxes).float())
+        found.pred_classes = torch.zeros(3, dtype=torch.int64)
+        found.pred_masks = torch.tensor(np.array([mask_of(box) for box in boxes]))
+        folder = tmp_path / "run" / "inference"
+        write_run([InstanceEvaluator(DATASET, output_dir=str(folder))], {1: {"instances": found}})
+        write_run([NucleiCOCOEvaluator(DATASET, output_dir=str(folder))], {1: {"instances": found}})
+        figure = plot_grid([tmp_path / "run"], DATASET, tmp_path / "f.png", images=["cell_1"])
+        (row,) = pictures(figure)
+        np.testing.assert_array_equal(pixels_of(row[2], TP), mask_of(TRUTH[1]))
+        assert not pixels_of(row[2], FP).any()
+        np.testing.assert_array_equal(pixels_of(row[2], IGNORED_COLOR), mask_of(crowd))
+        assert captions(figure) == ["1: cell_1", "IoU 100.0 %"]
+        with open(folder / "instances_per_image.csv", newline="") as file:
+            assert float(next(csv.DictReader(file))["IoU"]) == 100
 
     def test_largest_spread_first(self, semantic_run, tmp_path):
         """IoU of the runs differs by 90 on image 1, by 10 on image 2, by 0 on image 3."""

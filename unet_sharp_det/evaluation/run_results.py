@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import torch
 from unet_sharp_det.data.label_maps import read_label_map, union_mask
 from unet_sharp_det.errors import UserError, look_up_option
 from unet_sharp_det.evaluation import coco_evaluation, instance_results, semantic_evaluation
+from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
+from unet_sharp_det.evaluation.instance_maps import InstanceMap
+from unet_sharp_det.evaluation.matching import without_void
 from unet_sharp_det.semantic_labels import SemanticLabels
 
 METRICS = ("IoU", "Dice")
-SCORE_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -119,32 +122,66 @@ class RunResults:
                     f"{name}, in {other} it is {names[image_id]}; {remedy}"
                 )
 
-    def masks(self, channel: str | None = None) -> dict[str, list[dict]]:
-        """Read the predicted masks, as RLEs whose union is the foreground; images may lack.
+    def predictions(self, channel: str | None = None) -> dict[str, list[dict]]:
+        """Read the predicted masks: COCO results by image; images may lack.
 
         Args:
-            channel: name of a semantic channel. For instances, all of at least
-                ``SCORE_THRESHOLD`` count.
+            channel: name of a semantic channel.
 
         Raises:
             UserError: if the file is missing or malformed.
         """
         by_image = defaultdict(list)
+        needed = ("image_id", "segmentation", "channel" if self.is_semantic else "score")
         for entry in self._read_json(self.predictions_file, list):
             try:
-                image_id, rle = str(entry["image_id"]), entry["segmentation"]
-                if self.is_semantic:
-                    kept = entry["channel"] == channel
-                else:
-                    kept = entry["score"] >= SCORE_THRESHOLD
+                image_id, _, kind = (entry[key] for key in needed)
             except (KeyError, TypeError) as error:
                 raise UserError(
                     f"{self.predictions_file}: an entry is not a mask, it lacks {error}. "
                     f"{_remedy(self.run)}"
                 ) from error
-            if kept:
-                by_image[image_id].append(rle)
+            if not self.is_semantic or kind == channel:
+                by_image[str(image_id)].append(entry)
         return dict(by_image)
+
+    @cached_property
+    def options(self) -> EvaluationOptions:
+        """What the evaluator of instances went by.
+
+        Raises:
+            UserError: if the record of the evaluation is missing or malformed.
+        """
+        return EvaluationRecord.read(self.folder).options
+
+    def predicted(self, entries: list[dict], record: dict) -> np.ndarray:
+        """Return what the evaluator takes for the foreground of an image.
+
+        Args:
+            entries: of :meth:`predictions`.
+            record: a dataset dict.
+
+        Returns:
+            bool (H, W).
+
+        Raises:
+            UserError: a mask is malformed, or of another size than the image.
+        """
+        shape, where = (record["height"], record["width"]), f"{self.run}: {record['file_name']}"
+        segmentations = [entry["segmentation"] for entry in entries]
+        if self.is_semantic:
+            return union_mask(segmentations, shape, where)
+        objects = InstanceMap.from_segmentations(
+            segmentations,
+            shape,
+            where,
+            [entry["score"] for entry in entries],
+            score_threshold=self.options.score_threshold,
+            min_area=self.options.min_area,
+            max_covered=self.options.max_covered,
+        )
+        _, objects = without_void(InstanceMap.empty(shape), objects, _crowd(record))
+        return objects.labels > 0
 
     def labels(self) -> tuple[SemanticLabels, dict[str, int]]:
         """Read the labels of a semantic run, and its foreground channels' indices by name.
@@ -170,10 +207,7 @@ class RunResults:
             bool (H, W): the foreground, and the pixels that count.
         """
         if not self.is_semantic:
-            shape = (record["height"], record["width"])
-            segmentations = [each.get("segmentation") for each in record.get("annotations", [])]
-            foreground = union_mask(segmentations, shape, record["file_name"])
-            return foreground, np.ones_like(foreground)
+            return _annotated(record, crowd=0), ~_crowd(record)
         labels, channels = self.labels()
         label_map = torch.from_numpy(read_label_map(record).astype(np.int64))
         foreground, valid = labels.encode(label_map[None])
@@ -208,6 +242,20 @@ class RunResults:
 
     def _read_json(self, path: Path, kind: type):
         return read_json(path, kind, _remedy(self.run))
+
+
+def _annotated(record: dict, crowd: int) -> np.ndarray:
+    """bool (H, W): the objects of an image, or its crowd regions."""
+    segmentations = [
+        annotation.get("segmentation")
+        for annotation in record.get("annotations", [])
+        if annotation.get("iscrowd", 0) == crowd
+    ]
+    return union_mask(segmentations, (record["height"], record["width"]), record["file_name"])
+
+
+def _crowd(record: dict) -> np.ndarray:
+    return _annotated(record, crowd=1)
 
 
 def read_json(path, kind: type, remedy: str):
