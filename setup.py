@@ -37,8 +37,8 @@ setup(
     },
     python_requires=">=3.10",
     install_requires=[
-        "torch>=2.0",
-        "torchvision>=0.15",
+        "torch>=2.7",
+        "torchvision>=0.22",
         # detectron2's own needs, which its wheel is installed without.
         "cloudpickle",
         "fvcore>=0.1.5",

@@ -37,9 +37,8 @@ def parse_args() -> argparse.Namespace:
         "--output", metavar="ROOT", help="default: $DETECTRON2_DATASETS/dsb2018 (datasets/dsb2018)"
     )
     parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes")
-    parser.add_argument(
-        "--strict", action="store_true", help="write nothing if any file is odd in any way"
-    )
+    help_ = "write nothing if a file is odd, but for alpha channels and gray images"
+    parser.add_argument("--strict", action="store_true", help=help_)
     return parser.parse_args()
 
 

@@ -182,6 +182,12 @@ def test_damaged_file(resnet, tmp_path, content):
         SkipCheckpointer(resnet).load(str(path))
 
 
+def test_a_query_is_no_part_of_the_file_s_name(resnet, tmp_path):
+    torch.save({"model": resnet.state_dict()}, tmp_path / "w.pth")
+    path = f"{tmp_path / 'w.pth'}?matching_heuristics=True"
+    assert SkipCheckpointer(resnet).load(path)["matching_heuristics"]
+
+
 def test_missing_file(resnet):
     with pytest.raises(CheckpointError, match="there is no file 'nowhere.pth'"):
         SkipCheckpointer(resnet).load("nowhere.pth")

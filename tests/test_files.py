@@ -1,11 +1,12 @@
 """Atomic writing: the old file or the new one, and an error that names the path."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.files import atomic_path, safe_join, write_text
+from unet_sharp_det.files import atomic_folder, atomic_path, safe_join, write_text
 
 #: Names that a stranger's file may hold, and that lead out of the folder on some system.
 LEADING_OUT = [
@@ -39,6 +40,24 @@ def test_a_block_that_fails_leaves_the_old_file(tmp_path):
         fail()
     assert (tmp_path / "new" / "a.txt").read_text() == "old"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    write_text(tmp_path / "results" / "a.txt", "old")
+    rename = os.rename
+
+    def fail_for_the_new_one(source, target):
+        if Path(source).name == "new":
+            raise OSError(39, "Directory not empty")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_for_the_new_one)
+    with pytest.raises(UserError, match="results: cannot be written"):
+        with atomic_folder(tmp_path / "results") as folder:
+            write_text(folder / "a.txt", "new")
+    assert (tmp_path / "results" / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 @pytest.mark.parametrize("name", ["folder", "file/a.txt", "file/below/a.txt", "x" * 300])

@@ -81,7 +81,7 @@ class SkipCheckpointer(DetectionCheckpointer):
             CheckpointError: the file does not exist, is damaged, wants to run something and is not
                 trusted, or is not for this model.
         """
-        if path and "://" not in path and not os.path.isfile(path):
+        if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
             raise CheckpointError(f"MODEL.WEIGHTS: there is no file '{path}'.")
         try:
             return super().load(path, *args, **kwargs)

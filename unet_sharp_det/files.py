@@ -57,6 +57,10 @@ def atomic_folder(path) -> Iterator[Path]:
             if path.exists():
                 os.rename(path, old)
             os.rename(new, path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            os.rename(old, path)
+        raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """UNet# with all branches as a LazyConfig: detectron2's SemanticSegmentor, with our parts."""
 
+import torch
 from detectron2 import model_zoo
 from detectron2.config import LazyCall as L
 from detectron2.data import (
@@ -91,6 +92,7 @@ dataloader.evaluator = L(SemanticEvaluator)(
 )
 
 optimizer = model_zoo.get_config("common/optim.py").AdamW
+optimizer._target_ = torch.optim.Adam
 optimizer.lr = 0.001
 optimizer.weight_decay = 0.0001
 

@@ -102,3 +102,10 @@ def test_a_lazy_config_stops_and_stays_stopped(repository, register_part, tmp_pa
     record = EvaluationRecord.read(tmp_path / "inference")
     assert record.dataset == name
     assert record.options == EvaluationOptions()
+    for key in ("validation_loss", "best_metric", "early_stopping"):  # detectron2's has none.
+        del cfg.train[key]
+    model = torch.nn.Identity()
+    built = tool.build_hooks(cfg, model, tool.SkipCheckpointer(model, str(tmp_path)))
+    names = [type(hook).__name__ for hook in built]
+    assert "EvalHook" in names
+    assert "BestCheckpointer" not in names

@@ -68,6 +68,13 @@ BAD = {
 }
 
 
+def test_a_label_map_beyond_the_limit_is_told_what_can_be_done(tmp_path):
+    tifffile.memmap(tmp_path / "a.tif", shape=(20_000, 20_000), dtype=np.uint8)  # a sparse file
+    with pytest.raises(DatasetError, match="has 20000 x 20000.*--outputs coco") as error:
+        read_labels(tmp_path / "a.tif")
+    assert "--max-pixels" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_formats(name, tmp_path):
     WRITERS[name](tmp_path / name, label_map(BOXES))

@@ -58,6 +58,19 @@ class TestBranches:
 
 
 class TestLosses:
+    def test_images_that_are_no_multiple_of_the_stride(self):
+        """As of detectron2's ResNet, whose maps then reach beyond the image."""
+        cfg = setup_cfg(opts=["MODEL.DEVICE", "cpu"])
+        cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
+        cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+        cfg.MODEL.META_ARCHITECTURE = "SemanticSegmentor"
+        cfg.MODEL.SEM_SEG_HEAD.NAME = "UNetSharpHead"
+        cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+        cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 1
+        batch = [image(0, 61, 70), image(1, 61, 70)]
+        losses = build_model(cfg).train()(batch)
+        assert all(loss.isfinite() for loss in losses.values())
+
     def test_they_are_means_over_branches_at_their_size(self):
         net = tiny().double()
         images = torch.randn(2, 3, 64, 48, dtype=torch.float64)
@@ -207,9 +220,7 @@ class TestInDetectron2:
     def test_panoptic_fpn(self, repository, activation, classes):
         options = ["MODEL.SEM_SEG_HEAD.ACTIVATION", activation]
         options += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", classes]
-        model = self.build(
-            repository, "panoptic_fpn_lite0_unetsharp_instant_test.yaml", *options
-        )
+        model = self.build(repository, "panoptic_fpn_lite0_unetsharp_instant_test.yaml", *options)
         assert isinstance(model.sem_seg_head, UNetSharpHead)
         with EventStorage():
             losses = model([image(0, 96, 64), image(1, 64, 96)])

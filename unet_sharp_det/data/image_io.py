@@ -89,7 +89,13 @@ def _decode_file(path, flags: int) -> np.ndarray | None:
     return cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), flags)
 
 
-def check_pixels(path, limit: int = MAX_PIXELS) -> ImageHeader:
+_TOO_LARGE = (
+    "Cut it into parts; for predictions, save it as tiled TIFF, which is read by parts, or raise "
+    "--max-pixels."
+)
+
+
+def check_pixels(path, limit: int = MAX_PIXELS, remedy: str = _TOO_LARGE) -> ImageHeader:
     """Check the size that an image file claims, before memory is taken for it.
 
     Of formats that :func:`read_header` does not know, OpenCV limits the size itself, to 2**30.
@@ -97,6 +103,7 @@ def check_pixels(path, limit: int = MAX_PIXELS) -> ImageHeader:
     Args:
         path: a local file; one that is missing or no image passes, for the decoder to name it.
         limit: the largest number of pixels.
+        remedy: what the user can do about a larger one.
 
     Returns:
         the header.
@@ -112,9 +119,8 @@ def check_pixels(path, limit: int = MAX_PIXELS) -> ImageHeader:
     if height * width > limit:
         raise DatasetError(
             f"{path}: has {height} x {width} pixels (height x width), {height * width:,} in all, "
-            f"but at most {limit:,} are decoded at once. Cut it into parts; for predictions, save "
-            "it as tiled TIFF, which is read by parts, or raise --max-pixels. If it should be "
-            "small, do not use it: its header may be made to fill the memory."
+            f"but at most {limit:,} are decoded at once. {remedy} If it should be small, do not "
+            "use it: its header may be made to fill the memory."
         )
     return header
 

@@ -22,6 +22,10 @@ FORMATS = (".png", ".tif", ".tiff", ".npy")
 # What tools append to the stem of an image's name; the first that fits is taken off.
 ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_pred")
 
+_TOO_LARGE = (
+    "Cut it into parts, the truth and what was found alike, or give what was found as COCO "
+    "results, as tools/predict.py --outputs coco writes them."
+)
 _CELLPOSE = (
     "a _seg.npy of Cellpose is such a file: save its masks alone, by cellpose --save_tif, or by "
     "np.save(file, np.load(seg_file, allow_pickle=True).item()['masks']) if you trust the file"
@@ -135,7 +139,7 @@ def read_labels(path) -> np.ndarray:
     """
     path = Path(path)
     with _named_errors(path):
-        check_pixels(path)
+        check_pixels(path, remedy=_TOO_LARGE)
         if path.suffix.lower() == ".npy":
             labels = _load_array(path)
         elif path.suffix.lower() == ".png":

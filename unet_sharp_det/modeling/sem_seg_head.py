@@ -189,7 +189,8 @@ class UNetSharpHead(nn.Module):
             presence = classification_loss(branch.presence, targets, valid)
             losses["cgm"] = self.cgm_loss_weight * presence
         if node[0] == 0:
-            logits = self._enlarge(logits)
+            # An image that is no multiple of the stride has a map that reaches beyond it.
+            logits = self._enlarge(logits)[(..., *(slice(side) for side in targets.shape[2:]))]
         else:
             targets, valid = self.labels.shrink(targets, valid, logits.shape[2:])
         return {**self.loss(logits, targets, valid), **losses}
