@@ -16,7 +16,8 @@ and of all images together summary.csv (objects and areas per image), coco.json 
 coco, predict.json (settings and versions) and predict.log.
 
 A bad image does not stop the others; it is named at the end, and the exit status is 1. After
-Ctrl-C or a crash, give the same command again: it goes on with the images that are not done.
+Ctrl-C or a crash, give the same command again, without --overwrite: it goes on with the images that
+are not done.
 """
 
 import argparse
@@ -142,7 +143,11 @@ def main(argv=None) -> int:
         with logging_redirect_tqdm():
             return predict(args)
     except KeyboardInterrupt:
-        print("Stopped. Give the same command again to go on: what is done stays.", file=sys.stderr)
+        without = ", without --overwrite," if args.overwrite else ""
+        print(
+            f"Stopped. Give the same command again{without} to go on: what is done stays.",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, former)

@@ -195,6 +195,53 @@ def test_two_processes_at_once(tmp_path, images):
     assert message
 
 
+def test_what_cannot_be_reached_for_a_while_keeps_its_results(tmp_path, images):
+    """Links to a share that is not mounted."""
+    (tmp_path / "in").mkdir()
+    for image in images.iterdir():
+        (tmp_path / "in" / image.name).symlink_to(image)
+    run(tmp_path / "in", tmp_path / "out")
+    before = contents(tmp_path / "out")
+    images.rename(tmp_path / "away")
+    result = run(tmp_path / "in", tmp_path / "out")
+    assert (result.predicted, len(result.failed)) == (0, 6)
+    assert contents(tmp_path / "out") == before
+    (tmp_path / "away").rename(images)
+    assert run(tmp_path / "in", tmp_path / "out").skipped == 6
+
+
+@pytest.mark.parametrize("outputs", [("labels",), ("labels", "coco")])
+def test_the_joined_coco_is_of_the_results_that_there_are(tmp_path, images, outputs):
+    output = tmp_path / "out"
+    run(images, output, outputs=("labels", "coco"))
+    run(images / "i1.png", output, StubPredictor(score_threshold=0.3), outputs, overwrite=True)
+    assert (output / "coco.json").is_file() == ("coco" in outputs)
+    if "coco" in outputs:
+        coco = json.loads((output / "coco.json").read_text())
+        assert [image["file_name"] for image in coco["images"]] == ["i1.png"]
+
+
+def test_the_joined_coco_follows_an_image_that_changed(tmp_path, images):
+    output = tmp_path / "out"
+    run(images, output, outputs=("coco",))
+    cv2.imwrite(str(images / "i1.png"), spots(1, count=2))
+    run(images, output, outputs=("labels",))
+    coco = json.loads((output / "coco.json").read_text())
+    assert "i1.png" not in [image["file_name"] for image in coco["images"]]
+
+
+def test_half_written_files_go_if_they_are_of_a_run(tmp_path, images):
+    output = tmp_path / "out"
+    run(images, output)
+    own, other = output / ".i1_labels.tif.k3j_x8p2.tif", output / "a" / ".model.pth.k3j_x8p2.pth"
+    other.parent.mkdir()
+    for path in (own, other):
+        path.touch()
+    run(images, output)
+    assert other.exists()
+    assert not own.exists()
+
+
 def test_files_of_others_stay(tmp_path, images):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "i2_labels.tif").write_text("the work of weeks")

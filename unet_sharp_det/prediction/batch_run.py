@@ -15,7 +15,7 @@ import numpy as np
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.prediction.image_source import ImageSource, ReadOptions, open_image
-from unet_sharp_det.prediction.inputs import InputFile, output_stems
+from unet_sharp_det.prediction.inputs import GONE, InputFile, output_stems
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, output_paths, write_outputs
 from unet_sharp_det.prediction.progress import Progress
@@ -149,7 +149,8 @@ class BatchRun:
                 if not overwrite:
                     self._refuse_foreign_files(stem, sources)
             except Exception as error:
-                self._forget(file, stamp, None)
+                if stamp != GONE:
+                    self._forget(file, stamp, None)
                 self._fail(ImageRecord(file.key, *stamp, stem=self.stems.of(file, [])), file, error)
                 self._advance(_weight(file))
                 self.progress.finish_file()
@@ -306,7 +307,11 @@ class BatchRun:
             reason = f"{type(error).__name__}: {error} (details in predict.log)"
             self.log.error(f"{file.path}{record.plane}", exc_info=error)
         logger.warning(f"{file.name}{record.plane} failed: {reason}")
-        self._add(replace(record, error=reason, outputs=former.outputs if former else {}))
+        failed = replace(record, error=reason, outputs=former.outputs if former else {})
+        if (record.size, record.changed) == GONE and former:
+            self.added.append(failed)  # Of this run alone: the file may be there again.
+        else:
+            self._add(failed)
 
     def _add(self, record: ImageRecord) -> None:
         self.records.add(record)
@@ -336,6 +341,6 @@ def _raise_if_hopeless(error: BaseException, folder) -> None:
         if isinstance(cause, OSError) and cause.errno in _HOPELESS:
             raise UserError(
                 f"--output {folder}: cannot be written ({cause.strerror}). What is done stays; "
-                "make room, and the same command goes on."
+                "make room, and the same command goes on (without --overwrite)."
             ) from error
         cause = cause.__cause__ or cause.__context__

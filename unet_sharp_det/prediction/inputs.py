@@ -21,6 +21,9 @@ SUFFIXES = (
 #: Marks a folder as output of a prediction, whose pictures are no input.
 RECORDS = "predict_records.jsonl"
 
+#: The stamp of a file that cannot be reached, perhaps for a while, as on a share.
+GONE = (0, 0)
+
 _WILDCARDS = re.compile(r"[*?[]")
 
 
@@ -48,11 +51,11 @@ class InputFile:
         return self.path.relative_to(self.folder).as_posix()
 
     def stamp(self) -> tuple[int, int]:
-        """Return its size in bytes and its time of change in nanoseconds; 0 of no file."""
+        """Return its size in bytes and its time of change in nanoseconds; ``GONE`` of no file."""
         try:
             status = os.stat(self.path)
         except OSError:
-            return 0, 0
+            return GONE
         return status.st_size, status.st_mtime_ns
 
 

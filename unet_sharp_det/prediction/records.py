@@ -13,8 +13,11 @@ from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.files import write_text
 from unet_sharp_det.prediction.inputs import RECORDS, InputFile
 
-# What atomic_path leaves of a file when the process is killed: .a_labels.tif.k3j_x8p2.tif
-_LEFTOVER = re.compile(r"\..+(\.\w+)\.[a-z0-9_]{8}\1")
+#: Of all images together.
+FILES = ("summary.csv", "coco.json", "predict.json")
+
+# What atomic_path leaves of a_labels.tif when the process is killed: .a_labels.tif.k3j_x8p2.tif
+_LEFTOVER = re.compile(r"\.(.+(\.\w+))\.[a-z0-9_]{8}\2")
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Records:
         Raises:
             UserError: it cannot be written.
         """
-        _remove_leftovers(self.folder)
+        _remove_leftovers(self.folder, {*self._begun, *FILES, RECORDS})
         path = self.folder / RECORDS
         recorded = {name for record in self for name in record.outputs.values()}
         begun = [name for name in self._begun - recorded if os.path.lexists(self.folder / name)]
@@ -181,6 +184,11 @@ class Records:
             self._append(asdict(replace(record, is_forgotten=True)))
             self._by_source[record.source].pop(record.plane)
 
+    def delete_joined_coco(self) -> None:
+        """Delete ``coco.json``, unless it may be another's because no run used the folder yet."""
+        if not self.is_new:
+            (self.folder / "coco.json").unlink(missing_ok=True)
+
     def _append(self, line: dict) -> None:
         try:
             self._file.write(json.dumps(line) + "\n")
@@ -223,6 +231,7 @@ class Records:
             for record in self:
                 self._delete_outputs(record)
             self._by_source = {}
+            self.delete_joined_coco()
 
 
 def _read_lines(path: Path) -> list[dict]:
@@ -303,8 +312,14 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of a run that was killed."""
+def _remove_leftovers(folder: Path, written: Collection[str]) -> None:
+    """Delete the temporary files of a run that was killed.
+
+    Args:
+        written: paths below the folder that runs wrote. Other programs may write there too.
+    """
     for parent, _, names in os.walk(folder):
-        for name in filter(_LEFTOVER.fullmatch, names):
-            Path(parent, name).unlink(missing_ok=True)
+        for match in filter(None, map(_LEFTOVER.fullmatch, names)):
+            target = Path(parent, match[1]).relative_to(folder).as_posix()
+            if target in written:
+                Path(parent, match[0]).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from unet_sharp_det.prediction.image_source import ReadOptions
 from unet_sharp_det.prediction.inputs import InputFile, find_files
 from unet_sharp_det.prediction.outputs import output_paths
 from unet_sharp_det.prediction.progress import Progress
-from unet_sharp_det.prediction.records import ImageRecord, Records
+from unet_sharp_det.prediction.records import FILES, ImageRecord, Records
 
 DEFAULT_OUTPUTS = ("labels", "overlay", "table")
 LOG = "predict.log"
@@ -168,7 +168,7 @@ def _refuse_foreign_files(
 
     Of a file with several planes the outputs' names are not known yet, see :class:`BatchRun`.
     """
-    paths = [records.folder / name for name in summary.FILES] if records.is_new else []
+    paths = [records.folder / name for name in FILES] if records.is_new else []
     for file in files:
         if not records.of(file.key):
             paths += output_paths(records.folder / stems.of(file, [""]), outputs)
@@ -191,8 +191,16 @@ def _write_of_all(records: Records, about: Mapping[str, object]) -> None:
         summary.write_summary(records.folder, kept)
         folder = summary.common_folder(kept)
         summary.write_run(records.folder, {**about, "common_folder": folder})
-        if about["finished"] and "coco" in about["outputs"]:
-            summary.write_coco(records.folder, kept)
+        if about["finished"]:
+            _join_coco(records, kept, about["outputs"])
+
+
+def _join_coco(records: Records, kept: Sequence[ImageRecord], outputs: Sequence[str]) -> None:
+    """Write ``coco.json`` of all images that have the output, those of earlier runs too."""
+    if "coco" in outputs or any("coco" in record.outputs for record in kept):
+        summary.write_coco(records.folder, kept)
+    else:
+        records.delete_joined_coco()
 
 
 @contextlib.contextmanager

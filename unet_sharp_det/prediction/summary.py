@@ -29,8 +29,6 @@ COLUMNS = (
 )
 
 #: What a folder gets beside the files of each image.
-FILES = ("summary.csv", "coco.json", "predict.json")
-
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "tifffile")
 
 
