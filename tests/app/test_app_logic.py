@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 from app_helpers import SHAPE, SIDES, StubPredictor, squares, write_image
 
+from unet_sharp_det.app import server
 from unet_sharp_det.app.analysis import Analyser, View, measure
 from unet_sharp_det.app.presentation import (
     LONGEST_SIDE,
@@ -248,3 +250,54 @@ class TestSessions:
         sessions.close("never opened")
         assert list(Path(tmp_path / "s").iterdir()) == []
         assert image.exists()
+
+
+class TestPage:
+    """Its actions, without a browser."""
+
+    @pytest.fixture
+    def opened(self, tmp_path):
+        """A page with a stack of 3 planes, 2 channels each, open, its predictor and a request."""
+        server.import_gradio()
+        from unet_sharp_det.app.page import Page
+
+        stack = np.zeros((3, 2, *SHAPE), np.uint8)
+        tifffile.imwrite(tmp_path / "s.tif", stack, imagej=True, metadata={"axes": "ZCYX"})
+        (tmp_path / "sessions").mkdir()
+        predictor, request = StubPredictor(), SimpleNamespace(session_hash="a")
+        page = Page(Analyser(predictor), Sessions(tmp_path / "sessions"), pixel_size=0)
+        page.open_upload(str(tmp_path / "s.tif"), request)
+        return page, predictor, request
+
+    def find(self, page, request, plane=1, channels=(0,)):
+        rest = (0.5, 0, 0, True, request, lambda *_, **__: None)
+        return page.find(plane, list(channels), *rest)
+
+    def test_results_of_another_plane_are_not_shown(self, opened):
+        page, predictor, request = opened
+        predict_many = predictor.predict_many
+
+        def move_the_slider_meanwhile(*args, **kwargs):
+            page.show_view(3, [0], request)
+            return predict_many(*args, **kwargs)
+
+        predictor.predict_many = move_the_slider_meanwhile
+        shown = self.find(page, request)
+        assert page.results not in shown
+        assert "plane or channel was chosen" in shown[page.message].value
+        predictor.predict_many = predict_many
+        assert self.find(page, request, plane=3)[page.results].visible
+
+    def test_two_channels_are_on_the_way_to_three(self, opened):
+        page, _, request = opened
+        self.find(page, request)
+        shown = page.show_view(1, [0, 1], request)
+        assert not shown[page.results].visible
+        assert "Choose one channel, or three." in shown[page.message].value
+        assert "Choose one channel" in self.find(page, request, channels=(0, 1))[page.message].value
+
+
+@pytest.mark.parametrize("host", ["::1", "fe80::1"])
+def test_addresses_that_gradio_cannot_serve(host):
+    with pytest.raises(UserError, match=f"--host {host}: the page has no IPv6"):
+        server._check_address(host, None)

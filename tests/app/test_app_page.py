@@ -188,5 +188,10 @@ def test_an_open_address_is_warned_about(caplog):
     assert "it has no password" in caplog.text
 
 
+def test_another_address_of_this_computer():
+    with serving(Analyser(StubPredictor()), host="127.0.0.2", port=None) as address:
+        assert status_of(address, "/") == 200
+
+
 def test_another_host_name_is_refused(address):
     assert status_of(address, "/", Host="example.org") == 400

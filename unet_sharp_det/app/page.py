@@ -227,7 +227,7 @@ class Page:
         try:
             kept = session.take_image(path, name)
             file = self._analyser.inspect(kept)
-            view = View(kept, 0, file.default_channels)
+            view = session.view = View(kept, 0, file.default_channels)
             picture = session.write_picture(self._analyser.display(view))
         except UserError as error:
             return {**self.open_nothing(request), **self._say(str(error), error=True)}
@@ -262,8 +262,11 @@ class Page:
     @_shows_errors
     def show_view(self, plane: int, channels: list[int], request: gr.Request) -> dict:
         session = self._sessions[request.session_hash]
-        view = View(session.current_image(), int(plane) - 1, tuple(channels))
         session.found = None
+        try:
+            view = _choose_view(session, plane, channels)
+        except UserError as error:
+            return {**self._no_results(), **self._say(str(error), error=True)}
         picture = session.write_picture(self._analyser.display(view))
         return {**self._no_results(), **self._say(""), self.picture: str(picture)}
 
@@ -280,11 +283,11 @@ class Page:
         progress=gr.Progress(),  # noqa: B008 - how gradio is asked for it
     ) -> dict:
         session = self._sessions[request.session_hash]
-        view = View(session.current_image(), int(plane) - 1, tuple(channels))
+        view = _choose_view(session, plane, channels)
 
         def report(fraction: float) -> None:
-            if session.path != view.path:
-                raise UserError("Another image was opened in the meantime.")
+            if session.view != view:
+                raise UserError("Another image, plane or channel was chosen in the meantime.")
             progress(min(fraction, 1), desc="Looking for objects")
 
         found = self._analyser.find(view, report)
@@ -333,3 +336,11 @@ class Page:
 
 def _pixel_size(entered: float | None, found: Found) -> tuple[float, float] | None:
     return (entered, entered) if entered else found.pixel_size
+
+
+def _choose_view(session: Session, plane: int, channels: list[int]) -> View:
+    """Note in the session what the page's fields say: the plane from 1, and the channels."""
+    session.view = View(session.current_image(), int(plane) - 1, tuple(channels))
+    if len(channels) not in (1, 3):
+        raise UserError("Choose one channel, or three.")
+    return session.view

@@ -123,7 +123,7 @@ def serving(
             pwa=False,
             ssr_mode=False,
             state_session_capacity=64,
-            app_kwargs={"middleware": _middleware(is_local), "docs_url": None},
+            app_kwargs={"middleware": _middleware(host if is_local else None), "docs_url": None},
             theme=THEME,
             css=CSS,
         )
@@ -144,6 +144,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_address(host: str, port: int | None) -> None:
+    if ":" in host:
+        raise UserError(
+            f"--host {host}: the page has no IPv6 addresses. Use one like 127.0.0.1, or a name."
+        )
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -157,13 +161,18 @@ def _check_address(host: str, port: int | None) -> None:
         ) from error
 
 
-def _middleware(is_local: bool) -> list:
+def _middleware(local_host: str | None) -> list:
+    """What requests go through.
+
+    Args:
+        local_host: the address that the page listens at, if it is this computer's own; else None.
+    """
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     chain = [Middleware(_OnlyThePage)]
-    if is_local:  # A foreign site whose name is made to lead here has another name.
-        names = ["localhost", "127.0.0.1", "[::1]"]
+    if local_host:  # A foreign site whose name is made to lead here has another name.
+        names = ["localhost", "127.0.0.1", local_host]
         chain.append(Middleware(TrustedHostMiddleware, allowed_hosts=names))
     return chain
 

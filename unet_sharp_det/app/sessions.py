@@ -17,7 +17,7 @@ import numpy as np
 from unet_sharp_det.errors import DatasetError, UserError
 
 if TYPE_CHECKING:
-    from .analysis import Found
+    from .analysis import Found, View
 
 _LONGEST_STEM = 80
 _KEPT_PICTURES = 3
@@ -40,6 +40,7 @@ class Session:
     Attributes:
         folder: its files; it vanishes with :meth:`close`.
         path: of the image in it, or None.
+        view: what was last chosen of it to look at, or None.
         found: what the network found in that image, or None.
         closed: whether the page is gone.
     """
@@ -47,6 +48,7 @@ class Session:
     def __init__(self, folder: Path):
         self.folder = folder
         self.path: Path | None = None
+        self.view: View | None = None
         self.found: Found | None = None
         self.closed = False
         self._pictures: list[Path] = []
@@ -76,7 +78,7 @@ class Session:
 
     def forget_image(self) -> None:
         """Remove the image, what was found in it, and every file of it."""
-        self.path = self.found = None
+        self.path = self.view = self.found = None
         self._pictures = []
         for each in self.folder.iterdir():
             shutil.rmtree(each, ignore_errors=True)
@@ -126,7 +128,7 @@ class Session:
     def close(self) -> None:
         """Remove everything."""
         self.closed = True
-        self.path = self.found = None
+        self.path = self.view = self.found = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
