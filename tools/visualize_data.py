@@ -9,7 +9,6 @@ Examples:
 """
 
 import argparse
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -21,8 +20,10 @@ from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import convert_image_to_rgb
 
 from unet_sharp_det.data import NucleiDatasetMapper, read_image
+from unet_sharp_det.data.label_maps import to_rle
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import DatasetError, UserError, look_up_option, run_cli
+from unet_sharp_det.evaluation.run_results import read_json
 from unet_sharp_det.files import atomic_path, safe_join
 from unet_sharp_det.visualization import comparison, montage, overlay
 
@@ -124,11 +125,15 @@ def load_results(path: Path, threshold: float) -> dict[int, list[dict]]:
             f"--predictions: there is no file {path}. Evaluation writes it into "
             "OUTPUT_DIR/inference."
         )
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = read_json(path, list, "Give COCO results, as evaluation writes them.")
     by_image = defaultdict(list)
     for result in results:
-        if "segmentation" not in result:
-            raise UserError(f"--predictions: {path} has boxes without masks.")
+        for key in ("image_id", "score", "segmentation"):
+            if key not in result:
+                raise UserError(
+                    f"--predictions: an entry of {path} has no '{key}'. Give COCO results with "
+                    "masks: coco_instances_results.json."
+                )
         if result["score"] >= threshold:
             by_image[result["image_id"]].append(result)
     return by_image
@@ -139,10 +144,8 @@ def ground_truth_masks(record: dict, shape: tuple[int, int]) -> np.ndarray:
     annotations = record.get("annotations", [])
     masks = np.zeros((len(annotations), *shape), dtype=bool)
     for mask, annotation in zip(masks, annotations, strict=True):
-        segmentation = annotation["segmentation"]
-        if isinstance(segmentation, list):
-            segmentation = mask_util.merge(mask_util.frPyObjects(segmentation, *shape))
-        mask[:] = mask_util.decode(segmentation)
+        rle = to_rle(annotation.get("segmentation"), shape, record["file_name"])
+        mask[:] = mask_util.decode(rle)
     return masks
 
 

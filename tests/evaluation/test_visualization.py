@@ -222,6 +222,31 @@ def test_tool_draws_predictions_above_the_threshold(tool, nuclei, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "entry, message",
+    [
+        ({"image_id": 1, "channel": "a", "segmentation": {}}, "no 'score'.*coco_instances"),
+        ({"image_id": 1, "score": 0.9, "bbox": [0, 0, 9, 9]}, "no 'segmentation'"),
+    ],
+)
+def test_predictions_of_another_kind(tool, nuclei, tmp_path, entry, message):
+    (tmp_path / "results.json").write_text(json.dumps([entry]))
+    with pytest.raises(UserError, match=message):
+        tool.main(["--dataset", nuclei, "--predictions", str(tmp_path / "results.json")])
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(UserError, match="results.json: is not JSON"):
+        tool.main(["--dataset", nuclei, "--predictions", str(tmp_path / "results.json")])
+
+
+def test_annotations_without_masks(tool, nuclei, tmp_path):
+    content = json.loads((tmp_path / "gt.json").read_text())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"]
+    (tmp_path / "gt.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="1.png: has annotations without 'segmentation'"):
+        tool.main(["--dataset", nuclei, "--output-dir", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(
     "arguments, message",
     [
         (["--dataset", "test_visualise_data"], "Did you mean 'test_visualize_data'"),

@@ -205,8 +205,8 @@ def training_memory(variant: str, size: int, batch: int, options: dict) -> float
 
 def _peaks_in_fresh_processes(size: int, batch: int, options: dict) -> Iterator[tuple[str, float]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        for variant in VARIANTS:
+    for variant in VARIANTS:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
             yield variant, pool.submit(training_memory, variant, size, batch, options).result()
 
 

@@ -33,8 +33,9 @@ def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
         "precision": precision,
     }
     if not is_semantic(cfg):
-        scheme = cfg.MODEL.FPN.SKIP_SCHEME
-        return {**common, "scheme": scheme, "class_names": json.dumps(_thing_names(cfg))}
+        if cfg.MODEL.BACKBONE.NAME == "build_skip_fpn_backbone":
+            common["scheme"] = cfg.MODEL.FPN.SKIP_SCHEME
+        return {**common, "class_names": json.dumps(_thing_names(cfg))}
     head = cfg.MODEL.SEM_SEG_HEAD
     return {
         **common,
