@@ -89,7 +89,8 @@ class RunFolder:
 
     def config_changes(self, cfg: CfgNode) -> list[str]:
         """How ``cfg`` differs from the config of the first start, a line for each key."""
-        return describe_changes(flatten_config(self.config) or {}, cfg) if self.config else []
+        config = self.config
+        return describe_changes(flatten_config(config) or {}, cfg) if config else []
 
     def check_config(self, cfg: CfgNode) -> None:
         """Check that a started run has the config that it was started with.

@@ -155,9 +155,7 @@ class Scheduler:
         if self._deadline == float("inf"):
             return 0.0
         startup = max(self._measured("startup_s"), default=_UNKNOWN_STARTUP_S)
-        evaluation = 0.0
-        if folder.final_weights.is_file():
-            evaluation = self._evaluation_s
+        evaluation = self._evaluation_s if folder.final_weights.is_file() else 0.0
         return startup + evaluation + self._margin_s
 
     def _measured(self, cost: str) -> list[float]:

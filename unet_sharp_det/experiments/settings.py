@@ -1,5 +1,7 @@
 """What a run was configured with, and how that differs from what its experiment says now."""
 
+import functools
+
 from detectron2.config import CfgNode
 
 from ..engine import setup_cfg
@@ -28,5 +30,6 @@ def describe_changes(settings: dict[str, str], cfg: CfgNode) -> list[str]:
     ]
 
 
+@functools.cache
 def _defaults() -> dict[str, str]:
     return flatten_config(setup_cfg().dump())
