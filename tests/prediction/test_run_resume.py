@@ -221,6 +221,14 @@ def test_the_joined_coco_is_of_the_results_that_there_are(tmp_path, images, outp
         assert [image["file_name"] for image in coco["images"]] == ["i1.png"]
 
 
+def test_a_coco_json_of_others_stays(tmp_path, images):
+    run(images, tmp_path / "out")
+    (tmp_path / "out" / "coco.json").write_text("the work of weeks")
+    run(images, tmp_path / "out")
+    run(images, tmp_path / "out", StubPredictor(score_threshold=0.3), overwrite=True)
+    assert (tmp_path / "out" / "coco.json").read_text() == "the work of weeks"
+
+
 def test_the_joined_coco_follows_an_image_that_changed(tmp_path, images):
     output = tmp_path / "out"
     run(images, output, outputs=("coco",))

@@ -185,8 +185,8 @@ class Records:
             self._by_source[record.source].pop(record.plane)
 
     def delete_joined_coco(self) -> None:
-        """Delete ``coco.json``, unless it may be another's because no run used the folder yet."""
-        if not self.is_new:
+        """Delete ``coco.json`` if a run wrote it."""
+        if "coco.json" in self._begun:
             (self.folder / "coco.json").unlink(missing_ok=True)
 
     def _append(self, line: dict) -> None:

@@ -198,6 +198,7 @@ def _write_of_all(records: Records, about: Mapping[str, object]) -> None:
 def _join_coco(records: Records, kept: Sequence[ImageRecord], outputs: Sequence[str]) -> None:
     """Write ``coco.json`` of all images that have the output, those of earlier runs too."""
     if "coco" in outputs or any("coco" in record.outputs for record in kept):
+        records.begin([records.folder / "coco.json"])
         summary.write_coco(records.folder, kept)
     else:
         records.delete_joined_coco()
