@@ -20,9 +20,10 @@ from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import convert_image_to_rgb
 
 from unet_sharp_det.data import NucleiDatasetMapper, read_image
+from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.data.label_maps import to_rle
 from unet_sharp_det.engine import setup_cfg
-from unet_sharp_det.errors import DatasetError, UserError, look_up_option, run_cli
+from unet_sharp_det.errors import UserError, run_cli
 from unet_sharp_det.evaluation.run_results import read_json
 from unet_sharp_det.files import atomic_path, safe_join
 from unet_sharp_det.visualization import comparison, montage, overlay
@@ -60,7 +61,7 @@ def main(argv=None) -> int:
         raise UserError(f"--limit must be 1 or more, not {args.limit}.")
     cfg = setup_cfg(args.config_file, args.opts)
     name = args.dataset or default_dataset(cfg, for_predictions=bool(args.predictions))
-    look_up_option(name, DatasetCatalog.list(), "--dataset", DatasetError)
+    check_registered([name], "--dataset")
     records = DatasetCatalog.get(name)[: args.limit]
     if args.predictions:
         pictures = draw_predictions(records, load_results(args.predictions, args.threshold))

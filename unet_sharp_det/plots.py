@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from unet_sharp_det.data import read_image
+from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import DatasetError, UserError, look_up_option
 from unet_sharp_det.evaluation.overlap import Overlap
 from unet_sharp_det.evaluation.run_results import (
@@ -126,7 +127,7 @@ def plot_grid(
             evaluated on another data set.
     """
     check_format(output)
-    look_up_option(dataset, DatasetCatalog.list(), "--dataset", DatasetError)
+    check_registered([dataset], "--dataset")
     found = find_runs(runs, labels, dataset)
     judge = next((run for run in found if run.is_semantic), found[0])
     if judge.is_semantic and channel is None:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from ..checkpoint import SkipCheckpointer
+from ..data.catalog import check_registered
 from ..engine import NucleiTrainer
-from ..errors import ConfigError, DatasetError, UserError, look_up_option
+from ..errors import ConfigError, UserError
 from ..evaluation import SemanticEvaluator
 from ..files import write_json
 from ..plots import plot_pruning
@@ -140,7 +140,7 @@ def _check(cfg: CfgNode, dataset: str, output: str | None) -> None:
             f"MODEL.SEM_SEG_HEAD.NAME UNetSharpHead), but the config has {model.META_ARCHITECTURE} "
             f"with {model.SEM_SEG_HEAD.NAME}: give one of configs/DSB2018-SemanticSegmentation."
         )
-    look_up_option(dataset, DatasetCatalog.list(), "--dataset", DatasetError)
+    check_registered([dataset], "--dataset")
     if output is not None and Path(output).exists() and not Path(output).is_dir():
         raise UserError(f"--output {output}: is a file, but a folder is needed.")
 
