@@ -8,6 +8,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
 from unet_sharp_det.plots import plot_boxplots, plot_grid
 
 DATASET = "test_plots_same_images"
@@ -24,7 +25,9 @@ def evaluated_run(tmp_path):
         channel = ",a" if kind == "semantic" else ""
         rows = [f"{i},{file}{channel},{10 * i}" for i, file in enumerate(files, 1)]
         (folder / f"{kind}_per_image.csv").write_text("\n".join([HEADERS[kind], *rows]))
-        (folder / "coco_instances_results.json").write_text(json.dumps([]))
+        predictions = "coco_instances_results.json"
+        (folder / predictions).write_text(json.dumps([]))
+        EvaluationRecord(dataset=DATASET, truth="truth.json", predictions=predictions).write(folder)
         return tmp_path / name
 
     return write
