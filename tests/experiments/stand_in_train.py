@@ -1,18 +1,21 @@
 """Takes the arguments of tools/train_net.py and leaves its files behind, without torch.
 
 Its "weights" are a sum over the iterations, so that a run that was resumed rightly, and only such
-a one, ends with the metric of one that was not stopped.
+a one, ends with the metric of one that was not stopped. A child that dies of SIGTERM plays the
+loader's worker: the training fails without it.
 """
 
 import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-SECONDS = 0.02  # an iteration
+SECONDS = float(os.environ.get("STAND_IN_SECONDS", "0.02"))  # an iteration
+LOG_PERIOD = 20
 
 
 def main() -> int:
@@ -40,6 +43,15 @@ def main() -> int:
 def train(folder: Path, seed: int, max_iter: int) -> None:
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    worker = subprocess.Popen(["sleep", "20"])
+    try:
+        state = iterate(folder, seed, max_iter, stop, worker)
+    finally:
+        worker.kill()
+    evaluate(folder, state["sum"])
+
+
+def iterate(folder: Path, seed: int, max_iter: int, stop: list, worker: subprocess.Popen) -> dict:
     last = folder / "last_checkpoint"
     state = {"iteration": -1, "sum": 0}
     if last.is_file():
@@ -48,17 +60,20 @@ def train(folder: Path, seed: int, max_iter: int) -> None:
     print(f"Starting training from iteration {first}", flush=True)
     for iteration in range(first, max_iter):
         time.sleep(SECONDS)
+        if worker.poll() is not None:
+            sys.exit("RuntimeError: a worker was killed")
         state = {"iteration": iteration, "sum": state["sum"] + iteration * (seed + 1)}
-        with open(folder / "metrics.json", "a") as file:
-            file.write(json.dumps({"iteration": iteration, "time": SECONDS}) + "\n")
         is_last = iteration == max_iter - 1
+        if is_last or iteration % LOG_PERIOD == LOG_PERIOD - 1:
+            with open(folder / "metrics.json", "a") as file:
+                file.write(json.dumps({"iteration": iteration, "time": SECONDS}) + "\n")
         if stop or is_last or iteration % 5 == 4:
             name = "model_final.pth" if is_last else f"model_{iteration:07d}.pth"
             (folder / name).write_text(json.dumps(state))
             last.write_text(name)
         if stop and not is_last:
             sys.exit(75)
-    evaluate(folder, state["sum"])
+    return state
 
 
 def evaluate(folder: Path, value: float) -> None:

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from unet_sharp_det.experiments import Scheduler
 from unet_sharp_det.experiments.results import read_results
 from unet_sharp_det.experiments.run_folder import RunFolder
 from unet_sharp_det.experiments.scheduler import exit_status
+from unet_sharp_det.provenance import git_state
 
 LONG = {"SOLVER.MAX_ITER": 100}  # two seconds
 LONG_SUM = sum(range(100))
@@ -70,9 +72,10 @@ def test_all_runs_finish_and_are_skipped_the_next_time(load_experiment, stand_in
     assert Scheduler(experiment, tmp_path, stand_in, jobs=2).run() == {"finished": 4}
     assert value(experiment, tmp_path, "unetpp", seed=1) == 2 * sum(range(10))
     first = record(tmp_path, "unet")
-    assert len(first["git"]["revision"] or "0" * 40) == 40
+    assert first["git"] == git_state()
     assert first["sessions"][0]["cpu_s"] > 0
     assert first["sessions"][0]["peak_memory_mib"] > 1
+    assert first["sessions"][0]["exit_status"] == 0
     folder = tmp_path / "unet" / "seed0"
     assert [path.name for path in folder.glob("*.pth")] == ["model_final.pth"]
     assert Scheduler(experiment, tmp_path, stand_in).run() == {"finished": 4}
@@ -95,14 +98,48 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(load_experiment, stand_in, t
 
 
 def test_an_evaluation_follows_the_training_whose_weights_it_takes(
-    load_experiment, stand_in, tmp_path
+    load_experiment, stand_in, tmp_path, caplog
 ):
     config = "DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"
     options = {"TEST.PRUNE_TO_LEVEL": 2, "MODEL.SEM_SEG_HEAD.INFERENCE": "fast"}
     level = {"config": config, "opts": options, "evaluates": "whole"}
-    experiment = load_experiment({"L2": level, "whole": {"config": config}}, seeds=[0])
+    runs = {"L2": level, "whole": {"config": config}}
+    experiment = load_experiment(runs, seeds=[0])
     assert Scheduler(experiment, tmp_path, stand_in, jobs=2).run() == {"finished": 2}
     assert value(experiment, tmp_path, "L2") == pytest.approx(sum(range(10)) / 100)
+
+    shutil.rmtree(tmp_path / "whole")
+    experiment = load_experiment(runs, seeds=[0], opts={"SOLVER.MAX_ITER": 20})
+    RunFolder(tmp_path / "L2" / "seed0").path.joinpath("experiment_config.yaml").unlink()
+    assert Scheduler(experiment, tmp_path, stand_in, runs=["L2"]).run() == {"finished": 1}
+    assert Scheduler(experiment, tmp_path, stand_in, runs=["whole"]).run() == {"finished": 1}
+    assert list(read_results(experiment, tmp_path, "")) == [("whole", 0)]
+    assert "evaluated other weights of whole" in caplog.text
+    assert Scheduler(experiment, tmp_path, stand_in).run() == {"finished": 2}
+    assert value(experiment, tmp_path, "L2") == pytest.approx(sum(range(20)) / 100)
+
+
+def test_what_is_not_begun_is_explained(load_experiment, stand_in, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = "DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"
+    options = {"TEST.PRUNE_TO_LEVEL": 2, "MODEL.SEM_SEG_HEAD.INFERENCE": "fast"}
+    level = {"config": config, "opts": options, "evaluates": "whole"}
+    experiment = load_experiment({"L2": level, "whole": {"config": config}}, seeds=[0])
+    assert Scheduler(experiment, tmp_path, stand_in, runs=["L2"]).run() == {"waiting": 1}
+    assert "L2, seed 0: not begun, it evaluates whole, which is not trained." in caplog.text
+    Scheduler(experiment, tmp_path, stand_in, runs=["whole"], minutes=0.1).run()
+    assert "whole, seed 0: not begun, it needs 40 s to get anywhere." in caplog.text
+
+
+def test_metrics_that_were_deleted_or_damaged_are_made_again(load_experiment, stand_in, tmp_path):
+    experiment = load_experiment(seeds=[0])
+    Scheduler(experiment, tmp_path, stand_in).run()
+    metrics = tmp_path / "unet" / "seed0" / "inference" / "semantic_metrics.json"
+    metrics.write_text('{"metr')
+    (tmp_path / "unet" / "seed0" / "metrics.json").write_text("{\n{}\n{}\n")
+    assert Scheduler(experiment, tmp_path, stand_in, minutes=2).run() == {"finished": 2}
+    assert json.loads(metrics.read_text())["metrics"]["IoU_image_mean"] == sum(range(10))
+    assert len(record(tmp_path, "unetpp")["sessions"]) == 1
 
 
 def test_a_killed_process_goes_on_the_next_time(load_experiment, start_runner, tmp_path, stand_in):
@@ -157,10 +194,27 @@ def test_minutes_end_with_a_checkpoint_before_the_time_is_up(load_experiment, st
     assert checkpoints == [(tmp_path / "unet" / "seed0" / "last_checkpoint").read_text()]
 
 
+def test_minutes_end_with_a_checkpoint_before_the_first_line_of_the_log(
+    load_experiment, stand_in, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.8")
+    experiment = load_experiment(seeds=[0])
+    folder = tmp_path / "unet" / "seed0"
+    folder.mkdir(parents=True)
+    session = {"startup_s": 0.2, "end": "stopped"}
+    RunFolder(folder).write_record({"status": "stopped", "sessions": [session]})
+    limit = {"runs": ["unet"], "minutes": 5 / 60, "margin_s": 0.3}
+    assert Scheduler(experiment, tmp_path, stand_in, **limit).run() == {"stopped": 1}
+    assert not (folder / "metrics.json").exists()
+    assert (folder / "last_checkpoint").is_file()
+
+
 def test_minutes_leave_time_for_an_evaluation_on_the_way(load_experiment, stand_in, tmp_path):
     experiment = load_experiment(opts={"SOLVER.MAX_ITER": 1000, "TEST.EVAL_PERIOD": 500}, seeds=[0])
     session = {"startup_s": 0.1, "evaluation_s": 3.0, "end": "finished"}
-    (tmp_path / "unetpp" / "seed0").mkdir(parents=True)
+    results = tmp_path / "unetpp" / "seed0" / "inference"
+    results.mkdir(parents=True)
+    (results / "semantic_metrics.json").write_text('{"metrics": {"IoU_image_mean": 1.0}}')
     RunFolder(tmp_path / "unetpp" / "seed0").write_record(
         {"status": "finished", "sessions": [session]}
     )

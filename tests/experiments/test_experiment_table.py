@@ -147,6 +147,15 @@ class TestCostsOfResumedRuns:
         killed = {"git": self.STATE, "end": "killed"}
         assert not {"cpu_s", "wall_s", "peak_memory_mib"} & set(cost(killed))
 
+    @pytest.mark.parametrize(
+        "change", [{"end": "failed", "startup_s": 1.0}, {"exit_status": -9}, {"exit_status": -15}]
+    )
+    def test_no_time_of_iterations_that_were_repeated(self, cost, change):
+        assert "cpu_s" not in cost({**self.TRAINED, **change})
+
+    def test_what_failed_before_it_began_costs_nothing(self, cost):
+        assert cost({**self.TRAINED, "end": "failed"})["cpu_s"] == 5.0
+
     def test_no_time_of_an_evaluation_that_was_repeated(self, cost):
         found = cost({**self.TRAINED, "evaluation_s": 2.0})
         assert "cpu_s" not in found

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from ..benchmark.measure import machine
 from ..engine import STOPPED_STATUS
+from ..errors import UserError
 from ..provenance import git_state
 from ..report.environment import report_environment
 from .experiment import Run
@@ -54,7 +55,16 @@ class Job:
     before the process has ended.
     """
 
-    def __init__(self, run: Run, seed: int, folder: RunFolder, lock, command: Sequence[str], env):
+    def __init__(
+        self,
+        run: Run,
+        seed: int,
+        folder: RunFolder,
+        lock,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        evaluated: dict | None = None,
+    ):
         """Start the process and note it in ``run.json``.
 
         Args:
@@ -63,6 +73,7 @@ class Job:
             lock: of :meth:`RunFolder.lock`.
             command: of :func:`build_command`.
             env: its environment.
+            evaluated: of :func:`evaluated_weights`; None: it is a training.
         """
         self.run, self.seed, self.folder = run, seed, folder
         self._lock = lock
@@ -75,7 +86,7 @@ class Job:
         self._record = {
             **{"run": run.name, "seed": seed, "status": "running", "command": list(command)},
             **{"git": self._session["git"], "environment": _environment(env), "error": None},
-            "sessions": [*sessions, self._session],
+            **{"sessions": [*sessions, self._session], "evaluated": evaluated},
         }
         folder.write_config(run.cfg)
         folder.write_record(self._record)
@@ -98,13 +109,32 @@ class Job:
         return f"{self.run.name}, seed {self.seed}"
 
     def ask_to_stop(self, at_once: bool = False) -> None:
-        """Send SIGTERM, again after seconds if it is still there; or SIGKILL."""
+        """Send SIGTERM, again after seconds if it is still there; or SIGKILL.
+
+        SIGTERM is for the process alone: without those that load its data it could not finish the
+        iteration. SIGKILL is for them too.
+        """
         now = time.monotonic()
         if self.stop_asked is not None and not at_once and now - self.stop_asked < _AGAIN:
             return
         self.stop_asked = now
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+            if at_once:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                os.kill(self._process.pid, signal.SIGTERM)
+
+    def seconds_per_iteration(self) -> float:
+        """As the log says, which has a line for every 20 of them; before the first line a sixth of
+        the time since the training began, so that slow ones come to a checkpoint too; 0 before
+        that."""
+        try:
+            logged = self.folder.seconds_per_iteration()
+        except UserError:
+            logged = 0.0  # --table says so: a damaged log is no reason to stop a training.
+        if logged or self._startup_s is None:
+            return logged
+        return (time.monotonic() - self._start - self._startup_s) / 6
 
     def poll(self) -> str | None:
         """Note in ``run.json`` how the process ended.
@@ -139,11 +169,14 @@ class Job:
             "wall_s": round(time.monotonic() - self._start, 1),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
             "peak_memory_mib": round(usage.ru_maxrss / unit, 1),
+            "exit_status": self._process.returncode,
         }
         if self._startup_s is not None:
             costs["startup_s"] = round(self._startup_s, 1)
         weights = self.folder.final_weights
-        if weights.is_file() and weights.stat().st_mtime >= self._start_time:
+        if self.run.evaluates is not None:
+            costs["evaluation_s"] = costs["wall_s"]
+        elif weights.is_file() and weights.stat().st_mtime >= self._start_time:
             costs["evaluation_s"] = round(time.time() - weights.stat().st_mtime, 1)
         return costs
 

@@ -50,7 +50,7 @@ def read_metrics(folder) -> dict[str, float | None]:
         UserError: a file is malformed.
     """
     folder, found = Path(folder), {}
-    remedy = "Evaluate the run again: delete the file, and run the experiment."
+    remedy = "Delete the folder of the file and run the experiment again, which evaluates anew."
     for name in (ap_report.METRICS_FILE, instance_results.METRICS_FILE):
         if (folder / name).is_file():
             found.update(read_json(folder / name, dict, remedy)["results"])

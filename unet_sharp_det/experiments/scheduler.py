@@ -11,7 +11,7 @@ import torch
 
 from .experiment import Experiment, Run
 from .job import Job, build_command
-from .results import run_folder_of
+from .results import evaluated_weights, is_done, run_folder_of
 from .run_folder import STATUSES, RunFolder
 
 logger = logging.getLogger(__name__)
@@ -23,8 +23,10 @@ _POLL_S = 0.1
 class Scheduler:
     """Runs what an experiment lacks: finished runs are skipped, stopped and failed ones go on.
 
-    Runs whose config is not the one that they were started with are an error before the first
-    start. A run that fails is noted in its ``run.json`` and the others go on; each is tried once.
+    Finished evaluations are made again if their metrics were deleted or the training that they
+    belong to left other weights since then. Runs whose config is not the one that they were
+    started with are an error before the first start. A run that fails is noted in its ``run.json``
+    and the others go on; each is tried once.
     """
 
     def __init__(
@@ -46,7 +48,8 @@ class Scheduler:
             folder: where to; ``<run>/seed<k>`` below it.
             train_script: ``tools/train_net.py``, or what takes the same arguments.
             runs, seeds: some of the experiment's; None: all.
-            jobs: processes at a time; None: the number of GPUs, 1 without.
+            jobs: processes at a time; None: the number of GPUs, 1 without, or if all runs have the
+                ``MODEL.DEVICE`` cpu.
             minutes: after which everything is over; None: no limit.
             margin_s: seconds before that to stop, beside those of three iterations.
             grace_s: seconds that a stop may take when the user asks for it; then the process is
@@ -57,7 +60,8 @@ class Scheduler:
             ConfigError: a run or seed is unknown, or a started run's config has changed.
         """
         self._folder, self._train_script = Path(folder), train_script
-        self._gpus = _visible_gpus()
+        wants_gpu = any(run.cfg.MODEL.DEVICE.startswith("cuda") for run in experiment.runs)
+        self._gpus = _visible_gpus() if wants_gpu else []
         self._jobs = jobs or max(1, len(self._gpus))
         self._begin = time.monotonic()
         self._deadline = float("inf") if minutes is None else self._begin + 60 * minutes
@@ -91,7 +95,8 @@ class Scheduler:
                 job.ask_to_stop()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        return Counter(self._folder_of(run, seed).status for run, seed in self._pairs)
+        self._explain_waiting()
+        return Counter(self._status_of(run, seed) for run, seed in self._pairs)
 
     def _step(self) -> bool:
         """Look after the processes; return whether there is anything left to wait for."""
@@ -115,11 +120,11 @@ class Scheduler:
     def _must_stop(self, job: Job) -> bool:
         if self._stop_requested is not None or job.stop_asked is not None:
             return True
-        left = self._deadline - time.monotonic()
+        evaluation_s = self._evaluation_on_the_way_s(job)
+        left = self._deadline - time.monotonic() - evaluation_s
         if left > 100 * self._margin_s:
             return False
-        needed = 3 * job.folder.seconds_per_iteration() + self._evaluation_on_the_way_s(job)
-        return left < self._margin_s + needed
+        return left < self._margin_s + 3 * job.seconds_per_iteration()
 
     def _must_be_gone(self, job: Job) -> bool:
         now = time.monotonic()
@@ -139,32 +144,40 @@ class Scheduler:
             slots = [slot for slot in range(self._jobs) if slot not in self._running]
             if not slots:
                 return
-            if self._is_ready(*pair):
+            if not self._obstacle(*pair):
                 self._waiting.remove(pair)
                 self._start(*pair, slots[0])
 
-    def _is_ready(self, run: Run, seed: int) -> bool:
-        """Whether it could begin now: what it evaluates is trained, and there is time for it."""
+    def _obstacle(self, run: Run, seed: int) -> str:
+        """Why it could not begin now: what it evaluates is not trained, or the time is short."""
         trained = self._trained(run, seed)
         if trained is not None and trained.status != "finished":
-            return False
-        return self._deadline - time.monotonic() >= self._needed_s(self._folder_of(run, seed))
+            return f"it evaluates {run.evaluates}, which is not trained"
+        left = self._deadline - time.monotonic()
+        needed = self._needed_s(run, self._folder_of(run, seed))
+        return f"it needs {needed:.0f} s to get anywhere" if left < needed else ""
 
-    def _needed_s(self, folder: RunFolder) -> float:
-        """Seconds that a process needs at least in order to get anywhere."""
+    def _explain_waiting(self) -> None:
+        for run, seed in self._waiting:
+            obstacle = self._obstacle(run, seed)
+            if obstacle and self._status_of(run, seed) != "finished":
+                logger.info(f"{run.name}, seed {seed}: not begun, {obstacle}.")
+
+    def _needed_s(self, run: Run, folder: RunFolder) -> float:
         if self._deadline == float("inf"):
             return 0.0
         startup = max(self._measured("startup_s"), default=_UNKNOWN_STARTUP_S)
-        evaluation = self._evaluation_s if folder.final_weights.is_file() else 0.0
-        return startup + evaluation + self._margin_s
+        only_evaluates = run.evaluates is not None or folder.final_weights.is_file()
+        return startup + only_evaluates * self._evaluation_s + self._margin_s
 
     def _measured(self, cost: str) -> list[float]:
-        """A cost of all sessions whose process was not stopped meanwhile."""
+        """A cost of all sessions; that of an evaluation which was stopped counts as far as it went,
+        so that each try is given more time than the one before."""
         return [
             session[cost]
             for run, seed in self._pairs
             for session in self._folder_of(run, seed).record["sessions"]
-            if cost in session and (cost == "startup_s" or session["end"] == "finished")
+            if cost in session
         ]
 
     def _start(self, run: Run, seed: int, slot: int) -> None:
@@ -173,14 +186,24 @@ class Scheduler:
         if lock is None:
             logger.info(f"{run.name}, seed {seed}: another process runs it, {folder.path}")
             return
-        if folder.status == "finished":
+        trained = self._trained(run, seed)
+        evaluated = evaluated_weights(run, trained)
+        if is_done(run, folder, evaluated):
             lock.close()
             return
-        trained = self._trained(run, seed)
         weights = trained.final_weights if trained is not None else None
         command = build_command(run, seed, folder, weights, self._train_script)
-        self._running[slot] = Job(run, seed, folder, lock, command, self._environment(slot))
+        env = self._environment(slot)
+        self._running[slot] = Job(run, seed, folder, lock, command, env, evaluated)
         logger.info(f"{run.name}, seed {seed}: started, {folder.path}")
+
+    def _status_of(self, run: Run, seed: int) -> str:
+        """Of ``STATUSES``; a finished run that is to be evaluated again is waiting."""
+        folder = self._folder_of(run, seed)
+        evaluated = evaluated_weights(run, self._trained(run, seed))
+        if folder.status == "finished" and not is_done(run, folder, evaluated):
+            return "waiting"
+        return folder.status
 
     def _environment(self, slot: int) -> dict[str, str]:
         if self._gpus:
