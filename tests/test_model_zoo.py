@@ -11,6 +11,7 @@ from unet_sharp_det import model_zoo
 from unet_sharp_det.data.image_io import read_image
 from unet_sharp_det.errors import CheckpointError, ConfigError
 from unet_sharp_det.prediction import Predictor
+from unet_sharp_det.prediction.checkpoint_config import config_of
 
 
 @pytest.mark.parametrize("name", model_zoo.names())
@@ -35,6 +36,12 @@ def test_nuclei_of_an_unseen_image_are_found(converted_sample):
     overlaps = [[(a & b).sum() / (a | b).sum() for b in found.full_masks()] for a in masks]
     matched = np.count_nonzero(np.max(overlaps, axis=1) > 0.5)
     assert 2 * matched / (len(masks) + len(found)) > 0.8, "F1 at an IoU of .5"
+
+
+def test_a_gpu_is_asked_for_wherever_the_model_was_trained():
+    assert model_zoo.get_config("nuclei").MODEL.DEVICE == "cuda"
+    path = model_zoo.get_checkpoint_file("nuclei")
+    assert config_of(path, opts=["MODEL.DEVICE", "cpu"]).MODEL.DEVICE == "cpu"
 
 
 def test_get_gives_a_model_in_eval_mode(converted_sample):

@@ -37,7 +37,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     help_ = "trained model, .pth or .safetensors, or a name of the model zoo (default: nuclei)"
     add("--weights", default="nuclei", metavar="F", help=help_)
     add("--config-file", metavar="F.yaml", help="of its training; default: beside the weights")
-    add("--device", help="e.g. cpu or cuda:0; default: the config's")
+    add("--device", help="e.g. cpu or cuda:1; default: the first GPU, or the CPU")
     add("--host", default="127.0.0.1", help="address to serve at (default: this computer only)")
     add("--port", type=int, default=7860, help="default: 7860")
     add("--max-upload-mb", type=float, default=200, help="size of a file (default: 200)")

@@ -121,7 +121,7 @@ def _add_running(group) -> None:
     help_ = "KEY VALUE pairs that change the config; stand last"
     add("--opts", nargs=argparse.REMAINDER, default=[], help=help_)
     add("--trust-pickle", action="store_true", help="load a FILE that can run any code")
-    help_ = "cpu, cuda, cuda:1, ... (default: the config's, or the CPU without a GPU)"
+    help_ = "cpu, cuda, cuda:1, ... (default: the first GPU, or the CPU without one)"
     add("--device", help=help_)
     help_ = "fp32; or bf16, faster on some devices, with slightly other results (default: fp32)"
     add("--precision", default=defaults.precision, metavar="P", help=help_)

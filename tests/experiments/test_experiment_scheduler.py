@@ -274,6 +274,16 @@ class TestDevices:
         Scheduler(load_experiment(), tmp_path, stand_in).run()
         assert self.used(tmp_path, "CUDA_VISIBLE_DEVICES") == {"3", "5"}
 
+    def test_runs_on_the_cpu_take_no_gpu_and_turns(
+        self, load_experiment, stand_in, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8))
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        options = {"SOLVER.MAX_ITER": 10, "MODEL.DEVICE": "cpu"}
+        Scheduler(load_experiment(opts=options), tmp_path, stand_in).run()
+        assert self.used(tmp_path, "OMP_NUM_THREADS") == {"8"}
+
     def test_processes_share_the_cores(self, load_experiment, stand_in, tmp_path, monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8))

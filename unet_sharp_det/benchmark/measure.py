@@ -14,15 +14,16 @@ from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def machine(threads: int | None = None) -> str:
+def machine(threads: int | None = None, device: str = "cuda") -> str:
     """One line on what the figures were taken on.
 
     Args:
         threads: of the process that they are of, on a CPU; None: this one.
+        device: that they are of; "cuda" without a GPU is the CPU.
     """
     threads = threads or torch.get_num_threads()
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    if torch.cuda.is_available():
+    if device.startswith("cuda") and torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {versions}"
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     name = cpu[1] if cpu else platform.processor()

@@ -9,6 +9,7 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from ..data.catalog import check_registered
 from ..engine import setup_cfg
 from ..errors import ConfigError, UserError, look_up_option
 from ..pruning import prune_config
@@ -19,6 +20,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 _KEYS = ("name", "description", "opts", "seeds", "runs", "metrics")
 _RUN_KEYS = ("config", "opts", "evaluates")
 _OWN_KEYS = ("OUTPUT_DIR", "SEED", "DATALOADER.REPLAYABLE")  # The runner's.
+# What detectron2 and torch raise for a name or a size that is wrong.
+_BUILD_ERRORS = (KeyError, ValueError, TypeError, AttributeError, AssertionError, RuntimeError)
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 
@@ -101,7 +104,9 @@ class Experiment:
         known = list(dict.fromkeys(m for run in runs for m in known_metrics(run.cfg)))
         metrics = content.get("metrics")
         if metrics is None:
-            metrics = dict.fromkeys(m for run in runs for m in default_metrics(run.cfg))
+            metrics = list(dict.fromkeys(m for run in runs for m in default_metrics(run.cfg)))
+        if not isinstance(metrics, list):
+            raise ConfigError(f"{path}: metrics: write a list, as [{known[0]}], not {metrics!r}.")
         for metric in metrics:
             look_up_option(metric, known, f"{path}: metrics", ConfigError)
         description = str(content.get("description", ""))
@@ -196,10 +201,17 @@ def _run(name, content, common: dict[str, str], path: Path) -> Run:
     opts = tuple(part for pair in {**common, **own}.items() for part in pair)
     try:
         cfg = setup_cfg(str(config_file), list(opts))
+        for option in ("TRAIN", "TEST"):
+            check_registered(cfg.DATASETS[option], f"DATASETS.{option}")
         run = Run(str(name), config_file, opts, cfg, content.get("evaluates"))
         build_on_meta(run.evaluated_cfg)
     except UserError as error:
         raise ConfigError(f"{where}: {error}") from error
+    except _BUILD_ERRORS as error:
+        raise ConfigError(
+            f"{where}: its model cannot be built, a value of its config is not known or does not "
+            f"fit the others ({type(error).__name__}: {error})."
+        ) from error
     if len(cfg.DATASETS.TEST) != 1:
         raise ConfigError(f"{where}: DATASETS.TEST must name one data set, not {cfg.DATASETS.TEST}")
     cfg.freeze()

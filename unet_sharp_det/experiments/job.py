@@ -40,10 +40,10 @@ def build_command(run: Run, seed: int, folder: RunFolder, weights, train_script)
     return command
 
 
-def _environment(env: Mapping[str, str]) -> dict[str, str]:
+def _environment(env: Mapping[str, str], device: str) -> dict[str, str]:
     threads = env.get("OMP_NUM_THREADS", "")
     return {
-        "machine": machine(int(threads) if threads.isdecimal() else None),
+        "machine": machine(int(threads) if threads.isdecimal() else None, device),
         **report_environment(),
     }
 
@@ -85,7 +85,8 @@ class Job:
         self._session = {"start": start, "git": git_state(), "end": "killed"}
         self._record = {
             **{"run": run.name, "seed": seed, "status": "running", "command": list(command)},
-            **{"git": self._session["git"], "environment": _environment(env), "error": None},
+            **{"git": self._session["git"], "error": None},
+            "environment": _environment(env, run.cfg.MODEL.DEVICE),
             **{"sessions": [*sessions, self._session], "evaluated": evaluated},
         }
         folder.write_config(run.cfg)

@@ -14,6 +14,9 @@ from unet_sharp_det.weight_files import read_safetensors_config
 def config_of(path, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
     """Return the config of a checkpoint.
 
+    Where it was trained does not count: ``MODEL.DEVICE`` is the first GPU, unless ``config_file``
+    or ``opts`` say otherwise; without a GPU :func:`fall_back_to_cpu` makes it the CPU.
+
     Args:
         path: the checkpoint.
         config_file: None: the metadata of a .safetensors file, else ``config.yaml`` beside it.
@@ -28,6 +31,7 @@ def config_of(path, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
         raise CheckpointError(f"{path}: there is no such checkpoint.")
     if config_file is not None:
         return setup_cfg(str(config_file), list(opts))
+    opts = ["MODEL.DEVICE", "cuda", *opts]
     inside = read_safetensors_config(path) if path.suffix == ".safetensors" else None
     if inside is not None:
         return _setup_text(inside, f"the config in {path}", opts)
@@ -37,7 +41,7 @@ def config_of(path, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
             f"{path}: there is no config.yaml beside it. Name the config of its training by "
             "config_file (--config-file)."
         )
-    return setup_cfg(str(beside), list(opts))
+    return setup_cfg(str(beside), opts)
 
 
 def _setup_text(text: str, where: str, opts: Sequence[str]) -> CfgNode:

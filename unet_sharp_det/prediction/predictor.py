@@ -125,7 +125,8 @@ class Predictor:
             config_file: YAML of its training. None: the one inside of a .safetensors file, else
                 ``config.yaml`` beside the checkpoint.
             config_opts: keys and values in turn that change the config.
-            device: e.g. ``cpu`` or ``cuda:1``. None: the config's, or the CPU without a GPU.
+            device: e.g. ``cpu`` or ``cuda:1``. None: ``config_file``'s or ``config_opts``';
+                without them the first GPU, or the CPU without one.
             trust_pickle: whether to load a file that can run code; only for files of your own.
             options: see :class:`PredictionOptions`.
 
