@@ -76,13 +76,18 @@ def test_replaces_only_bundles_and_only_when_told_to(repository, tmp_path):
         make_bundle(repository, BundleRequest(tmp_path / "bundle", "3.12", overwrite=True))
     (tmp_path / "bundle").rmdir()
     make_bundle(repository, request)
-    (tmp_path / "bundle" / "old").touch()
+    old = tmp_path / "bundle" / "wheels" / "old"
+    old.touch()
     with pytest.raises(UserError, match=r"more than --max-mib 0.1.*project"):
         make_bundle(repository, BundleRequest(request.output, "3.12", overwrite=True, max_mib=0.1))
-    assert (tmp_path / "bundle" / "old").exists()
+    assert old.exists()
     make_bundle(repository, BundleRequest(request.output, "3.12", overwrite=True))
-    assert not (tmp_path / "bundle" / "old").exists()
+    assert not old.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    (tmp_path / "bundle" / "output").mkdir()
+    with pytest.raises(UserError, match="holds output beside the bundle"):
+        make_bundle(repository, BundleRequest(request.output, "3.12", overwrite=True))
+    assert (tmp_path / "bundle" / "output").exists()
 
 
 def test_trainings_and_what_experiments_read_import_nothing_optional(repository):

@@ -105,6 +105,25 @@ def test_unpacks_once_and_again_for_another_bundle(host):
     assert host.run("own.yaml", **elsewhere).stdout == first.stdout
 
 
+def test_a_path_is_not_taken_for_a_name(host):
+    assert "there is no experiment 'mine/known.yaml'" in host.refusal("mine/known.yaml")
+
+
+@pytest.mark.parametrize(("content", "state"), [(None, "missing"), ('{"pyth', "damaged")])
+def test_refuses_a_bundle_without_its_manifest(host, content, state):
+    manifest = host.bundle / "manifest.json"
+    if content is not None:
+        manifest.write_text(content)
+    script = host.bundle / "project" / "unet_sharp_det" / "offline" / "prepare_host.py"
+    result = subprocess.run(
+        [sys.executable, str(script), str(host.bundle), str(host.folder / "state")],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {manifest}: is {state}. Copy the bundle again")
+
+
 def test_refuses_another_python(host):
     host.manifest["python"] = "3.99"
     message = host.refusal()

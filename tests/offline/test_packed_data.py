@@ -1,5 +1,6 @@
 """Packed data are the data: the sample, and images of every kind."""
 
+import errno
 import json
 import zipfile
 
@@ -9,6 +10,7 @@ import pytest
 from image_kinds import KINDS
 
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.offline import packed_data
 from unet_sharp_det.offline.packed_data import pack_dsb2018, unpack_dsb2018
 
 
@@ -92,3 +94,13 @@ def test_refuses_half_a_file_and_a_folder_that_is_no_data_set(packed_sample, tmp
         unpack_dsb2018(half, tmp_path / "out")
     with pytest.raises(DatasetError, match="prepare_dsb2018"):
         pack_dsb2018(tmp_path, tmp_path / "packed.zip")
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_file(packed_sample, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(packed_data, "_write_bytes", fail)
+    with pytest.raises(DatasetError, match="there is no room for the images"):
+        unpack_dsb2018(packed_sample, tmp_path / "full")
+    assert not (tmp_path / "full").exists()

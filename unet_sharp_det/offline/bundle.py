@@ -36,6 +36,8 @@ OPTIONAL = {
 }
 _PROJECT = ("unet_sharp_det", "tools", "configs", "datasets/*.py", "setup.py", "pyproject.toml")
 _ARCHIVES = [f"stage1_train.{ending}" for ending in ("zip", "tar.xz", "tar.gz", "tar.bz2", "tar")]
+# Of a bundle, and what run.sh unpacks there.
+_ENTRIES = {"run.sh", MANIFEST_FILE, "project", "wheels", "data", "unpacked"}
 MIB = 2**20
 
 
@@ -49,7 +51,7 @@ class BundleRequest:
         have: what the target has: names separated by commas, ``@FILE`` for a list of pip.
         data: where DSB2018 is, see :func:`find_data`; None: no data.
         extras: of setup.py or ``OPTIONAL``.
-        overwrite: replace a bundle that exists.
+        overwrite: replace a bundle that exists and holds nothing else.
         max_mib: the largest size, in MiB; 0: any.
     """
 
@@ -199,6 +201,11 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise UserError(f"{output}: exists. Give --overwrite, or another --output.")
     if not (output / MANIFEST_FILE).is_file():
         raise UserError(f"{output}: is no bundle, so it is not overwritten. Give another --output.")
+    if others := sorted({path.name for path in output.iterdir()} - _ENTRIES):
+        raise UserError(
+            f"{output}: holds {', '.join(others)} beside the bundle, perhaps runs that were made "
+            "in it, so it is not overwritten. Move them away, or give another --output."
+        )
 
 
 def _is_converted(folder: Path) -> bool:

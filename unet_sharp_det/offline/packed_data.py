@@ -7,6 +7,7 @@ files, is packed in place of the masks; label maps are painted from it again.
 The file is a zip archive of ``index.json``, ``annotations/*.json`` and ``packed/images/*``.
 """
 
+import errno
 import hashlib
 import json
 import zipfile
@@ -70,13 +71,18 @@ def unpack_dsb2018(path, root) -> None:
         root: the folder to write; it appears when it is complete, in place of one that exists.
 
     Raises:
-        DatasetError: the file cannot be read, is damaged, or of another format, or an image
-            decodes to other pixels than those that were packed.
+        DatasetError: the file cannot be read, is damaged, or of another format, an image
+            decodes to other pixels than those that were packed, or the disk is full.
     """
     try:
         with zipfile.ZipFile(path) as archive, atomic_folder(root) as folder:
             _unpack(archive, folder, str(path))
     except (OSError, zipfile.BadZipFile, KeyError, EOFError) as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise DatasetError(
+                f"{root}: there is no room for the images of {path}. Make some, or let "
+                "BUNDLE_STATE name a folder that has room."
+            ) from error
         raise DatasetError(
             f"{path}: cannot be unpacked ({error}). Copy it again, or make the bundle anew."
         ) from error

@@ -51,18 +51,27 @@ def prepare(bundle: Path, state: Path) -> None:
         HostError: the wrong Python or platform, a package that should be there is not, is too old
             or cannot be imported, or a file of the bundle is damaged.
     """
-    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    manifest = read_manifest(bundle / "manifest.json")
     check_python(manifest["python"])
     versions = installed_versions(manifest["have"])
     state.mkdir(parents=True, exist_ok=True)
     with _locked(state / "lock"):
-        site, data = state / "site", state / "data"
+        site, data = state / "site", state / "data" / "dsb2018"
         _once("site", site, manifest["wheels"], lambda: unpack_wheels(bundle, manifest, state))
         sys.path[:0] = [str(bundle / "project"), str(site)]
         check_versions(manifest["have"], versions)
         _once("imports", site, [manifest, sys.executable, versions], lambda: _import(versions))
         if manifest["data"]:
-            _once("data", data, manifest["data"], lambda: _unpack_data(bundle, manifest, state))
+            _once("data", data, manifest["data"], lambda: _unpack_data(bundle, manifest, data))
+
+
+def read_manifest(path: Path) -> dict:
+    """Read ``manifest.json``, or raise if it is missing or cut off."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        state = "missing" if isinstance(error, FileNotFoundError) else "damaged"
+        raise HostError(f"{path}: is {state}. Copy the bundle again, or make it anew.") from error
 
 
 def check_python(wanted: str) -> None:
@@ -149,7 +158,7 @@ def _import_module(module: str, name: str) -> None:
         ) from error
 
 
-def _unpack_data(bundle: Path, manifest: dict, state: Path) -> None:
+def _unpack_data(bundle: Path, manifest: dict, folder: Path) -> None:
     packed = bundle / "data" / manifest["data"]["file"]
     _check_file(packed, manifest["data"]["sha256"])
     try:
@@ -162,7 +171,7 @@ def _unpack_data(bundle: Path, manifest: dict, state: Path) -> None:
         ) from error
     print(f"unpacking {packed.name}", flush=True)
     try:
-        unpack_dsb2018(packed, state / "data" / "dsb2018")
+        unpack_dsb2018(packed, folder)
     except UserError as error:
         raise HostError(str(error)) from error
 
@@ -176,6 +185,7 @@ def _check_file(path: Path, digest: str) -> None:
 def _once(name: str, product: Path, content, work) -> None:
     """Do ``work`` unless a mark beside ``product`` says that it was done for this content."""
     mark = product.with_name(f".{name}.done")
+    mark.parent.mkdir(exist_ok=True)
     wanted = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     if product.exists() and mark.exists() and mark.read_text() == wanted:
         return

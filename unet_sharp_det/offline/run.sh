@@ -20,7 +20,7 @@ if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
 fi
 EXPERIMENT=$1
 NAME=$(basename "$EXPERIMENT" .yaml)
-[[ -f $EXPERIMENT ]] || EXPERIMENT=$HERE/project/configs/experiments/$NAME.yaml
+[[ -f $EXPERIMENT || $EXPERIMENT == */* ]] || EXPERIMENT=$HERE/project/configs/experiments/$NAME.yaml
 [[ -f $EXPERIMENT ]] || {
     echo "error: there is no experiment '$1'. Give the path of a YAML file, or one of:" \
         "$(cd "$HERE/project/configs/experiments" 2>/dev/null && ls -- *.yaml | sed 's/\.yaml$//' | xargs)" >&2
