@@ -8,6 +8,7 @@ DEMO ?= output/demo
 PY := $(VENV)/bin/python
 CONFIG := configs/DSB2018-InstanceSegmentation/compact/demo.yaml
 ZOO_MODEL := unet_sharp_det/model_zoo/nuclei.safetensors
+ZOO_CONFIG := configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_fpn.yaml
 
 .PHONY: help setup test demo lint lock clean
 .DEFAULT_GOAL := help
@@ -27,8 +28,8 @@ demo: setup ## convert the sample data, show what the model in the package finds
 		echo "error: $(DEMO) was not made by 'make demo'. Name another folder: make demo DEMO=..." >&2; exit 1; fi
 	@rm -rf "$(DEMO)" && mkdir -p "$(DEMO)" && touch "$(DEMO)/.demo"
 	$(PY) datasets/prepare_dsb2018.py datasets/sample --output $(DEMO)/data/dsb2018
-	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/train_net.py --config-file $(CONFIG) --eval-only MODEL.WEIGHTS $(ZOO_MODEL) OUTPUT_DIR $(DEMO)/model_zoo
-	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/visualize_data.py --config-file $(CONFIG) --dataset dsb2018_val --predictions $(DEMO)/model_zoo/inference/coco_instances_results.json --output-dir $(DEMO)/model_zoo/overlays --montage $(DEMO)/model_zoo/montage.png
+	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/train_net.py --config-file $(ZOO_CONFIG) --eval-only MODEL.WEIGHTS $(ZOO_MODEL) OUTPUT_DIR $(DEMO)/model_zoo
+	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/visualize_data.py --config-file $(ZOO_CONFIG) --dataset dsb2018_val --predictions $(DEMO)/model_zoo/inference/coco_instances_results.json --output-dir $(DEMO)/model_zoo/overlays --montage $(DEMO)/model_zoo/montage.png
 	@echo "What the model in the package finds in 8 unseen images: $(DEMO)/model_zoo/montage.png. Now a training of your own."
 	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/train_net.py --config-file $(CONFIG) OUTPUT_DIR $(DEMO)/run
 	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/visualize_data.py --config-file $(CONFIG) --dataset dsb2018_val --predictions $(DEMO)/run/inference/coco_instances_results.json --output-dir $(DEMO)/overlays --montage $(DEMO)/overlays/montage.png
