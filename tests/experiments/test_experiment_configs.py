@@ -14,7 +14,7 @@ from unet_sharp_det.report.environment import config_differences
 
 EXPERIMENTS = Path(__file__).parents[2] / "configs" / "experiments"
 RUNS = {
-    "ablations_compact": 15,
+    "ablations_compact": 16,
     "compact_cpu": 4,
     "equal_cost": 4,
     "pruning": 5,
