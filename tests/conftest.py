@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from browser import launch_chromium, page_opener
 from sample_parts import overfit, registered_parts
@@ -24,6 +26,31 @@ def repository() -> Path:
 def sample_folder() -> Path:
     """The sample that the repository ships."""
     return REPOSITORY / "datasets" / "sample"
+
+
+@pytest.fixture
+def write_png():
+    """A function (path, array) that writes a PNG, making its folder."""
+
+    def write(path, pixels):
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), np.asarray(pixels))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def rgba():
+    """A function (height, width, seed) that returns an opaque BGRA noise image."""
+
+    def make(height=12, width=16, seed=0):
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
+        pixels[:, :, 3] = 255
+        return pixels
+
+    return make
 
 
 @pytest.fixture(scope="session")

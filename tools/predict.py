@@ -30,9 +30,9 @@ import warnings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_sharp_det.errors import UserError, look_up_option, run_cli
+from unet_sharp_det.images.source import ReadOptions
 from unet_sharp_det.model_zoo import find_checkpoint
 from unet_sharp_det.prediction.identity import identify_model
-from unet_sharp_det.prediction.image_source import ReadOptions
 from unet_sharp_det.prediction.outputs import OUTPUTS
 from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
 from unet_sharp_det.prediction.progress import progress_for

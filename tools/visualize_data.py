@@ -19,13 +19,14 @@ import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import convert_image_to_rgb
 
-from unet_sharp_det.data import NucleiDatasetMapper, read_image
+from unet_sharp_det.data import NucleiDatasetMapper
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.data.label_maps import to_rle
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import UserError, run_cli
 from unet_sharp_det.evaluation.run_results import read_json
 from unet_sharp_det.files import atomic_path, safe_join
+from unet_sharp_det.images import read_image
 from unet_sharp_det.visualization import comparison, montage, overlay
 
 MONTAGE_WIDTH = 1440

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from unet_sharp_det.data import read_image
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import DatasetError, UserError, look_up_option
 from unet_sharp_det.evaluation.overlap import Overlap
@@ -26,6 +25,7 @@ from unet_sharp_det.evaluation.run_results import (
     values_of_runs,
 )
 from unet_sharp_det.files import atomic_path
+from unet_sharp_det.images import read_image
 
 FORMATS = (".png", ".pdf", ".svg")
 

@@ -20,7 +20,7 @@ from unet_sharp_det.app.presentation import (
 )
 from unet_sharp_det.app.sessions import Sessions, safe_name
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.prediction.image_source import open_image
+from unet_sharp_det.images.source import open_image
 from unet_sharp_det.prediction.instances import SparseInstances
 
 AREAS = [side**2 for side in SIDES]

@@ -4,7 +4,6 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -12,31 +11,6 @@ from unet_sharp_det.errors import run_cli
 
 REPOSITORY = Path(__file__).parents[2]
 TRAIN_ID = "0000000a" + "1" * 56  # 10 % 10 = 0
-
-
-@pytest.fixture
-def write_png():
-    """A function (path, array) that writes a PNG, making its folder."""
-
-    def write(path, pixels):
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(path), np.asarray(pixels))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def rgba():
-    """A function (height, width, seed) that returns an opaque BGRA noise image."""
-
-    def make(height=12, width=16, seed=0):
-        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
-        pixels[:, :, 3] = 255
-        return pixels
-
-    return make
 
 
 @pytest.fixture

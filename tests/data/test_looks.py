@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from unet_sharp_det.data import read_image
 from unet_sharp_det.data.looks import LOOKS, guess_look
+from unet_sharp_det.images import read_image
 
 
 def test_looks_of_the_sample(sample_folder):

@@ -8,11 +8,12 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
-from unet_sharp_det.data import load_coco_nuclei, read_image
-from unet_sharp_det.data.image_io import rescale_to_uint8
+from unet_sharp_det.data import load_coco_nuclei
 from unet_sharp_det.data.label_maps import read_label_map, union_mask
 from unet_sharp_det.data.tiles import make_tiles
 from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.images import read_image
+from unet_sharp_det.images.decoding import rescale_to_uint8
 
 CATEGORIES = [{"id": 3, "name": "nucleus"}, {"id": 7, "name": "dividing"}]
 CLASSES = [category["name"] for category in CATEGORIES]

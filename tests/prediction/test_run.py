@@ -15,8 +15,8 @@ from stub_predictor import StubPredictor, spots, write_mixed_folder
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.coco_truth import CocoTruth
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
+from unet_sharp_det.images.source import ReadOptions
 from unet_sharp_det.prediction import batch_run
-from unet_sharp_det.prediction.image_source import ReadOptions
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OUTPUTS
 from unet_sharp_det.prediction.progress import Progress

@@ -14,8 +14,8 @@ from run_files import OF_ALL, contents, files, rows, run, write_images, write_st
 from stub_predictor import StubPredictor, spots
 
 from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.images.source import ReadOptions
 from unet_sharp_det.prediction import batch_run
-from unet_sharp_det.prediction.image_source import ReadOptions
 from unet_sharp_det.prediction.inputs import RECORDS
 from unet_sharp_det.prediction.outputs import OUTPUTS
 

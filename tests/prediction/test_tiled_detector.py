@@ -5,7 +5,7 @@ import pytest
 from object_shares import share_of_same_objects
 
 from unet_sharp_det import model_zoo
-from unet_sharp_det.data.image_io import read_image
+from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.prediction import PredictionOptions, Predictor
 
 

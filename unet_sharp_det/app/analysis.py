@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.prediction.image_source import ImageSource, ReadOptions, open_image
+from unet_sharp_det.images.source import ImageSource, ReadOptions, open_image
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, write_outputs
 

@@ -19,7 +19,7 @@ from unet_sharp_det.visualization import (
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from unet_sharp_det.prediction.image_source import ImageSource
+    from unet_sharp_det.images.source import ImageSource
 
     from .analysis import Sizes
 
@@ -33,7 +33,7 @@ _TEXT_COLOR = "#808791"  # legible on white and on black
 
 def to_display(source: ImageSource) -> np.ndarray:
     """Return an image with stretched contrast, uint8 (h, w, 3), at most ``LONGEST_SIDE`` long."""
-    from unet_sharp_det.prediction.intensity import prepare
+    from unet_sharp_det.images.intensity import prepare
     from unet_sharp_det.prediction.outputs.overlay import draw_overlay
 
     prepared = prepare(source, "RGB", stretch_contrast=True)

@@ -20,14 +20,14 @@ from scipy import ndimage
 from torch import nn
 
 from ..checkpoint import SkipCheckpointer
-from ..data.image_io import read_image
 from ..data.scale import ScaleBy
 from ..errors import DatasetError, look_up_option
 from ..evaluation.instance_maps import InstanceMap
 from ..evaluation.matching import InstanceOverlap
+from ..images.decoding import read_image
+from ..images.intensity import prepare
+from ..images.source import from_array
 from ..prediction import predictor as predictor_module
-from ..prediction.image_source import from_array
-from ..prediction.intensity import prepare
 from ..prediction.predictor import PredictionOptions, Predictor
 from ..runtime import accelerate, has_bfloat16
 from ..runtime.fold_norms import fold_norms

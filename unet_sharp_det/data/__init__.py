@@ -2,7 +2,6 @@
 
 from .augmentation import RandomColor, RandomRotate90, StretchContrast
 from .catalog import load_coco_nuclei, register_coco_nuclei, register_dsb2018
-from .image_io import read_image
 from .label_maps import read_label_map
 from .mapper import NucleiDatasetMapper, build_augmentations
 
@@ -13,7 +12,6 @@ __all__ = [
     "StretchContrast",
     "build_augmentations",
     "load_coco_nuclei",
-    "read_image",
     "read_label_map",
     "register_coco_nuclei",
     "register_dsb2018",

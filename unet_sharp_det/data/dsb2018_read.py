@@ -13,7 +13,7 @@ import pycocotools.mask as mask_util
 
 from unet_sharp_det.errors import DatasetError
 
-from .image_io import decode
+from ..images.decoding import decode
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from detectron2.utils.file_io import PathManager
 
 from unet_sharp_det.errors import DatasetError
 
-from .image_header import read_header
-from .image_io import decode
+from ..images.decoding import decode
+from ..images.header import read_header
 
 IGNORED = 255
 _LARGEST_COORDINATE = 1e6

@@ -12,10 +12,10 @@ import tifffile
 from PIL import Image
 from pycocotools.coco import COCO
 
-from unet_sharp_det.data.image_io import check_pixels, decode
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.coco_truth import ImageRecord, Truth, index_coco
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
+from unet_sharp_det.images.decoding import check_pixels, decode
 
 FORMATS = (".png", ".tif", ".tiff", ".npy")
 

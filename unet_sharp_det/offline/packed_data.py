@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 
 from unet_sharp_det.data.dsb2018_convert import SPLITS, encode_label_map
-from unet_sharp_det.data.image_io import decode
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.files import atomic_folder, atomic_path, safe_join
+from unet_sharp_det.images.decoding import decode
 
 _FORMAT = 1
 _WEBP_SIDE = 16383

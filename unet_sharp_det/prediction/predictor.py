@@ -18,11 +18,11 @@ from unet_sharp_det.engine.setup import fall_back_to_cpu
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.runtime import accelerate
 
+from ..images.intensity import PreparedImage, prepare
+from ..images.source import ImageSource, from_array, open_image
 from .checkpoint_config import config_of
 from .detector import Detector
-from .image_source import ImageSource, from_array, open_image
 from .instances import SparseInstances
-from .intensity import PreparedImage, prepare
 from .options import PredictionOptions
 from .segmenter import Segmenter
 from .tile_grid import Tile, alignment_of, tile_grid

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.images.source import ReadOptions
 from unet_sharp_det.prediction import summary
 from unet_sharp_det.prediction.batch_run import BatchRun, Stems, foreign_file_error
-from unet_sharp_det.prediction.image_source import ReadOptions
 from unet_sharp_det.prediction.inputs import InputFile, find_files
 from unet_sharp_det.prediction.outputs import output_paths
 from unet_sharp_det.prediction.progress import Progress

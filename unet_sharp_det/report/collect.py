@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_sharp_det.data import read_image
 from unet_sharp_det.data.looks import guess_look
 from unet_sharp_det.errors import DatasetError, UserError, look_up_option
 from unet_sharp_det.evaluation.coco_ap import CocoResult
@@ -27,6 +26,7 @@ from unet_sharp_det.evaluation.prediction_files import (
     open_truth,
 )
 from unet_sharp_det.evaluation.predictions import Predictions
+from unet_sharp_det.images import read_image
 from unet_sharp_det.report.training import Training
 
 _TOLERANCE = 1e-6

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_sharp_det.prediction.image_source import from_array
+from unet_sharp_det.images.source import from_array
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, write_outputs
 

@@ -4,7 +4,7 @@ import pytest
 import skimage.io
 import tifffile
 
-from unet_sharp_det.prediction.image_source import from_array
+from unet_sharp_det.images.source import from_array
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, label_map
 

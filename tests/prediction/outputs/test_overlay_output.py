@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from unet_sharp_det.prediction.image_source import from_array
+from unet_sharp_det.images.intensity import prepare
+from unet_sharp_det.images.source import from_array
 from unet_sharp_det.prediction.instances import SparseInstances
-from unet_sharp_det.prediction.intensity import prepare
 from unet_sharp_det.prediction.outputs import OutputContext, overlay
 from unet_sharp_det.prediction.outputs.overlay import draw_overlay
 from unet_sharp_det.visualization import distinct_colors, draw_label_contours

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unet_sharp_det.prediction.image_source import ImageSource
+    from unet_sharp_det.images.source import ImageSource
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def draw_overlay(
 
 
 def _open_display(context: OutputContext):
-    from unet_sharp_det.prediction.intensity import prepare
+    from unet_sharp_det.images.intensity import prepare
 
     return prepare(context.source, "RGB", stretch_contrast=True)
 

@@ -6,7 +6,7 @@ import tifffile
 from image_files import GRAY, noise, whole, write
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.prediction.image_source import ReadOptions, from_array, open_image
+from unet_sharp_det.images.source import ReadOptions, from_array, open_image
 
 
 def stack(*shape):

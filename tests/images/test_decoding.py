@@ -8,9 +8,9 @@ import pytest
 from detectron2.data import detection_utils
 from PIL import Image, ImageOps
 
-from unet_sharp_det.data import image_io
-from unet_sharp_det.data.image_io import decode, read_image, rescale_to_uint8
 from unet_sharp_det.errors import ConfigError, DatasetError
+from unet_sharp_det.images import decoding
+from unet_sharp_det.images.decoding import decode, read_image, rescale_to_uint8
 
 
 def test_real_images_read_as_detectron2_reads_them(sample_folder):
@@ -122,7 +122,7 @@ def test_names_that_are_no_utf_8(tmp_path):
 def test_a_buffer_too_large_for_opencv_is_read_from_the_file(tmp_path, monkeypatch):
     path = tmp_path / os.fsdecode(b"10\xb5m.png" if os.name == "posix" else b"10um.png")
     path.write_bytes(cv2.imencode(".png", np.eye(4, dtype=np.uint8))[1].tobytes())
-    monkeypatch.setattr(image_io, "_OPENCV_BYTES", 20)
+    monkeypatch.setattr(decoding, "_OPENCV_BYTES", 20)
     monkeypatch.setattr(cv2, "imdecode", None)
     assert (decode(path) == np.eye(4)).all()
 
@@ -143,9 +143,9 @@ def test_the_limit_of_pixels_can_be_moved(tmp_path, write_png, monkeypatch):
     path = write_png(tmp_path / "a.png", np.zeros((3, 4), np.uint8))
     with pytest.raises(DatasetError, match=r"3 x 4 pixels.*at most 11 are"):
         decode(path, limit=11)
-    monkeypatch.setattr(image_io, "MAX_PIXELS", 11)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 11)
     assert decode(path, limit=12).shape == (3, 4)
-    monkeypatch.setattr(image_io, "_OPENCV_PIXELS", 11)
+    monkeypatch.setattr(decoding, "_OPENCV_PIXELS", 11)
     with pytest.raises(DatasetError, match="at most 11 are"):
         decode(path, limit=2**40)
 

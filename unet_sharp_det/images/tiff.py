@@ -13,7 +13,7 @@ import numpy as np
 from unet_sharp_det.errors import DatasetError, UserError
 
 from .pixel_size import tiff_pixel_size
-from .plane_reader import PixelArray
+from .planes import PixelArray
 from .tiff_chunks import ChunkedPixels, one_line
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -141,7 +141,7 @@ def _count_colours(page) -> int:
 def _interpretation(page, dtype: np.dtype) -> tuple[Callable, np.dtype]:
     """Return what turns pixels as read into values, and their type.
 
-    As :func:`unet_sharp_det.data.image_io.read_image` has them: fewer than 8 bit fill 0 to 255,
+    As :func:`unet_sharp_det.images.decoding.read_image` has them: fewer than 8 bit fill 0 to 255,
     and 0 as white is inverted, at more than 8 bit however it is not.
     """
     dtype = dtype.newbyteorder("=")

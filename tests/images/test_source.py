@@ -9,11 +9,11 @@ import tifffile
 from image_files import ALL, COLOUR, GRAY, TILED, noise, whole, write
 from PIL import Image
 
-from unet_sharp_det.data import image_io
-from unet_sharp_det.data.image_io import read_image
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.prediction.image_source import ReadOptions, from_array, open_image
-from unet_sharp_det.prediction.tiff_chunks import ChunkedPixels
+from unet_sharp_det.images import decoding
+from unet_sharp_det.images.decoding import read_image
+from unet_sharp_det.images.source import ReadOptions, from_array, open_image
+from unet_sharp_det.images.tiff_chunks import ChunkedPixels
 
 FILES = {
     "uint8": (noise(*GRAY), {}),
@@ -190,7 +190,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypat
 def test_max_pixels_may_be_more_than_the_training_decodes(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     Image.fromarray(noise(*GRAY)).save(path)
-    monkeypatch.setattr(image_io, "MAX_PIXELS", 10)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 10)
     with pytest.raises(DatasetError, match="at most 10 are"):
         open_image(path, ReadOptions(max_pixels=10))
     assert (
@@ -243,7 +243,7 @@ def test_memory_is_that_of_some_windows(tmp_path, monkeypatch):
     settings = {"photometric": "rgb", "tile": (256, 256), "compression": "lzw"}
     tiles = (tile for _ in range((size // 256) ** 2))
     tifffile.imwrite(path, tiles, shape=(size, size, 3), dtype="uint8", **settings)
-    monkeypatch.setattr("unet_sharp_det.prediction.tiff_chunks.CACHE_BYTES", 2**20)
+    monkeypatch.setattr("unet_sharp_det.images.tiff_chunks.CACHE_BYTES", 2**20)
     tracemalloc.start()
     (source,) = open_image(path)
     for y in range(0, size, 256):

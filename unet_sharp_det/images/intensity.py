@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from unet_sharp_det.data.image_io import PERCENTILES, check_image_format, map_to_uint8
+from unet_sharp_det.images.decoding import PERCENTILES, check_image_format, map_to_uint8
 
-from .image_source import ImageSource
 from .percentiles import (
     percentiles_of_counts,
     percentiles_of_windows,
     row_bands,
     small_histogram,
 )
+from .source import ImageSource
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The linear map to 0 to 255 of :func:`unet_sharp_det.data.image_io.rescale_to_uint8`.
+    """The linear map to 0 to 255 of :func:`unet_sharp_det.images.decoding.rescale_to_uint8`.
 
     Attributes:
         low, high: the values that become 0 and 255; those beyond are clipped. Where they are
@@ -86,14 +86,14 @@ class PreparedImage:
 def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> PreparedImage:
     """Return an image as the mapper of the training shows it to the model, bit for bit.
 
-    That is :func:`~unet_sharp_det.data.image_io.read_image` and, if asked,
+    That is :func:`~unet_sharp_det.images.decoding.read_image` and, if asked,
     :class:`~unet_sharp_det.data.augmentation.StretchContrast`. The scale is that of the whole
     image, for any size: integers of 16 bits are counted in one pass over windows, wider types
     collected up to 2**26 values and beyond that ranked in two to four passes. The percentiles are
     exact in every case. An image of uint8 without stretching is not read at all.
 
     Args:
-        source: what :func:`~unet_sharp_det.prediction.image_source.open_image` returns.
+        source: what :func:`~unet_sharp_det.images.source.open_image` returns.
         image_format: the channels and their order, as in ``INPUT.FORMAT``.
         stretch_contrast: as in ``INPUT.STRETCH_CONTRAST``.
 

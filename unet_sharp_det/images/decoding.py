@@ -10,7 +10,7 @@ from detectron2.utils.file_io import PathManager
 
 from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
 
-from .image_header import ImageHeader, read_header
+from .header import ImageHeader, read_header
 
 IMAGE_FORMATS = ("BGR", "RGB", "L")
 

@@ -7,7 +7,7 @@ from image_files import ALL, GRAY, TILED, contents, noise, read, refusal, whole,
 from PIL import Image
 
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.prediction.image_source import ReadOptions, open_image
+from unet_sharp_det.images.source import ReadOptions, open_image
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])

@@ -6,11 +6,11 @@ import pytest
 import tifffile
 
 from unet_sharp_det.data.augmentation import StretchContrast
-from unet_sharp_det.data.image_io import PERCENTILES, read_image
 from unet_sharp_det.errors import ConfigError, DatasetError
-from unet_sharp_det.prediction import percentiles
-from unet_sharp_det.prediction.image_source import from_array, open_image
-from unet_sharp_det.prediction.intensity import prepare
+from unet_sharp_det.images import percentiles
+from unet_sharp_det.images.decoding import PERCENTILES, read_image
+from unet_sharp_det.images.intensity import prepare
+from unet_sharp_det.images.source import from_array, open_image
 
 ALL = slice(None)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unet_sharp_det.data.image_io import MAX_PIXELS, decode
 from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.images.decoding import MAX_PIXELS, decode
 
-from .image_axes import ImageAxes, assign_axes, select_planes
-from .plane_reader import PixelArray, PlaneReader
-from .tiff_source import is_tiff, open_tiff
+from .axes import ImageAxes, assign_axes, select_planes
+from .planes import PixelArray, PlaneReader
+from .tiff import is_tiff, open_tiff
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class ReadOptions:
             may repeat. None: all, of which there must be one or three besides alpha.
         channel_axis, plane_axis: a letter of the file's axes, or an index into those longer than 1
             (and Y and X), i.e. into the shape that ``tifffile.imread`` gives. None: by the rules of
-            :func:`~unet_sharp_det.prediction.image_axes.assign_axes`.
+            :func:`~unet_sharp_det.images.axes.assign_axes`.
         planes: ``"all"``, ``"max"`` (the maximum over the axis), or indices from 0, all along
-            ``plane_axis``; see :func:`~unet_sharp_det.prediction.image_axes.select_planes`.
+            ``plane_axis``; see :func:`~unet_sharp_det.images.axes.select_planes`.
         series: which series of a TIFF file, from 0.
         max_pixels: of an image that must be decoded as a whole (at most 2**30 then, OpenCV's own
             limit), or of a strip or tile.
@@ -107,7 +107,7 @@ class ImageSource:
 def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
     """Open an image file; TIFF is read window by window, other formats as a whole.
 
-    Other formats than TIFF are read as :func:`unet_sharp_det.data.image_io.read_image` does: EXIF
+    Other formats than TIFF are read as :func:`unet_sharp_det.images.decoding.read_image` does: EXIF
     orientation is applied, alpha dropped, and of an animation the first frame taken.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 
 from unet_sharp_det.errors import DatasetError
 
-from .image_axes import ImageAxes, Plane
+from .axes import ImageAxes, Plane
 
 _ORIENTATIONS = {
     1: (False, False, False),

@@ -64,7 +64,7 @@ def assign_axes(letters: str, shape: tuple[int, ...], options, where: str) -> Im
 
     Args:
         letters, shape: of the array, from tifffile.
-        options: a :class:`~unet_sharp_det.prediction.image_source.ReadOptions`.
+        options: a :class:`~unet_sharp_det.images.source.ReadOptions`.
         where: the file, for errors.
 
     Raises:

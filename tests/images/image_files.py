@@ -4,7 +4,7 @@ import numpy as np
 import tifffile
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.prediction.image_source import ReadOptions, open_image
+from unet_sharp_det.images.source import ReadOptions, open_image
 
 ALL = slice(None)
 GRAY, COLOUR = (45, 70), (45, 70, 3)

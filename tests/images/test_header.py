@@ -10,10 +10,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unet_sharp_det.data import read_image
-from unet_sharp_det.data.image_header import read_header
-from unet_sharp_det.data.image_io import MAX_PIXELS, check_pixels, decode
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.images import read_image
+from unet_sharp_det.images.decoding import MAX_PIXELS, check_pixels, decode
+from unet_sharp_det.images.header import read_header
 
 SHAPE = (48, 70)
 
