@@ -170,7 +170,7 @@ def test_a_file_that_wants_to_run_something(compact, run_tool, repository, tmp_p
     options += ["MODEL.WEIGHTS", path, "MODEL.DEVICE", "cpu", "OUTPUT_DIR", tmp_path / "out"]
     done = run_tool("tools/train_net.py", *options)
     assert done.returncode == 2
-    assert "not of timm's" in done.stderr
+    assert "does not hold the weights of this model" in done.stderr
     assert victim.exists()
 
 

@@ -41,7 +41,8 @@ def main(args) -> None:
     default_setup(cfg, args)
     model = instantiate(cfg.model).to(cfg.train.device)
     if args.eval_only:
-        SkipCheckpointer(model, trust_pickle=args.trust_pickle).load(cfg.train.init_checkpoint)
+        checkpointer = SkipCheckpointer(model, trained=True, trust_pickle=args.trust_pickle)
+        checkpointer.load(cfg.train.init_checkpoint)
         evaluate(cfg, model)
     else:
         train(cfg, model, resume=args.resume, trust_pickle=args.trust_pickle)

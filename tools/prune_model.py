@@ -4,7 +4,7 @@
 tools/prune_model.py output/model_best.pth --level 2
     writes output/model_best_L2.pth and output/model_best_L2.yaml, to be used as
     tools/train_net.py --eval-only --config-file output/model_best_L2.yaml
-    whose results go to output/model_best_L2/
+    whose results go to output/model_best_L2/; of a .safetensors file, one with its config inside
 
 In eval mode the output is, bit for bit, that of branch X[0,k] of the whole network (or with
 --mode accurate the mean of the branches up to it). The training needs a branch there:
@@ -15,14 +15,14 @@ import argparse
 from pathlib import Path
 
 import torch
-from detectron2.config import CfgNode
 from torch import nn
 
-from unet_sharp_det.engine import setup_cfg
-from unet_sharp_det.errors import ConfigError, run_cli
-from unet_sharp_det.export.loading import cut_to_level, load_on_cpu
+from unet_sharp_det.errors import run_cli
+from unet_sharp_det.export.model_files import portable_config
 from unet_sharp_det.files import atomic_path, write_text
-from unet_sharp_det.weight_files import add_trust_argument
+from unet_sharp_det.prediction.trained_model import open_trained_model
+from unet_sharp_det.pruning import cut_to_level
+from unet_sharp_det.weight_files import add_trust_argument, write_safetensors
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -32,7 +32,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path, help="of the whole network")
     parser.add_argument("--level", type=int, required=True, help="k of L_k, from 1")
     parser.add_argument(
-        "--config-file", type=Path, help="of the training (default: config.yaml beside it)"
+        "--config-file", type=Path, help="of the training (default: in or beside the checkpoint)"
     )
     parser.add_argument("--mode", default="fast", help="fast (default) or accurate")
     parser.add_argument("--output-dir", type=Path, help="default: the checkpoint's folder")
@@ -42,25 +42,24 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    cfg = load_config(args.config_file or args.checkpoint.parent / "config.yaml")
-    whole = load_on_cpu(cfg, args.checkpoint, args.trust_pickle)
-    pruned, pruned_cfg = cut_to_level(whole, cfg, args.level, args.mode)
+    trained = open_trained_model(
+        args.checkpoint, args.config_file, device="cpu", trust_pickle=args.trust_pickle
+    )
+    pruned, cfg = cut_to_level(trained.model, trained.cfg, args.level, args.mode)
     folder = args.output_dir or args.checkpoint.parent
-    path = folder / f"{args.checkpoint.stem}_L{args.level}.pth"
-    with atomic_path(path) as temporary:
-        torch.save({"model": pruned.state_dict()}, temporary)
-    pruned_cfg.MODEL.WEIGHTS = str(path)
+    path = folder / f"{args.checkpoint.stem}_L{args.level}{args.checkpoint.suffix}"
+    cfg.MODEL.WEIGHTS = str(path)
+    cfg.MODEL.DEVICE = "cuda"  # or, where there is none, the CPU
     # Not the training's, whose config and results an evaluation would overwrite.
-    pruned_cfg.OUTPUT_DIR = str(path.with_suffix(""))
-    write_text(path.with_suffix(".yaml"), pruned_cfg.dump())
-    print(f"{path} and {path.with_suffix('.yaml').name}: {count(pruned)} of {count(whole)}")
+    cfg.OUTPUT_DIR = str(path.with_suffix(""))
+    if path.suffix == ".safetensors":
+        write_safetensors(path, pruned.state_dict(), portable_config(cfg).dump())
+    else:
+        with atomic_path(path) as temporary:
+            torch.save({"model": pruned.state_dict()}, temporary)
+    write_text(path.with_suffix(".yaml"), cfg.dump())
+    print(f"{path} and {path.with_suffix('.yaml').name}: {count(pruned)} of {count(trained.model)}")
     return 0
-
-
-def load_config(path: Path) -> CfgNode:
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist: give the training's config by --config-file.")
-    return setup_cfg(str(path))
 
 
 def count(model: nn.Module) -> str:

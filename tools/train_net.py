@@ -17,7 +17,6 @@ from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import (
     NucleiTrainer,
     StopOnSignal,
@@ -28,6 +27,7 @@ from unet_sharp_det.engine import (
     write_device_memory,
 )
 from unet_sharp_det.errors import run_cli
+from unet_sharp_det.prediction.trained_model import load_trained_model
 from unet_sharp_det.pruning import prune_config
 from unet_sharp_det.weight_files import add_trust_argument
 
@@ -49,7 +49,7 @@ def main(args) -> None:
     exit_on_sigterm()
     cfg = setup(args)
     if args.eval_only:
-        evaluate(cfg, args.trust_pickle)
+        NucleiTrainer.test(cfg, load_trained_model(cfg, args.trust_pickle).model)
         return
     trainer = NucleiTrainer(cfg, trust_pickle=args.trust_pickle)
     trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
@@ -59,15 +59,6 @@ def main(args) -> None:
     finally:
         if comm.is_main_process():
             write_device_memory(cfg.OUTPUT_DIR, resumed=args.resume)
-
-
-def evaluate(cfg: CfgNode, trust_pickle: bool) -> None:
-    model = NucleiTrainer.build_model(cfg)
-    checkpointer = SkipCheckpointer(
-        model, partial=cfg.MODEL.WEIGHTS_PARTIAL, trust_pickle=trust_pickle
-    )
-    checkpointer.load(cfg.MODEL.WEIGHTS)
-    NucleiTrainer.test(cfg, model)
 
 
 def cli() -> int:

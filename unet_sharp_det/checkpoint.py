@@ -13,19 +13,20 @@ No file is run when it is read, see :mod:`.weight_files`.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from detectron2.utils.file_io import PathManager
-from fvcore.common.checkpoint import _IncompatibleKeys
+from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys, _strip_prefix_if_present
 from iopath.common.file_io import PathHandler
 from torch import Tensor, nn
 
-from .checkpoint_checks import check_sem_seg_heads, check_skip_schemes
-from .errors import CheckpointError, look_up_option
+from .checkpoint_checks import check_trained, check_transferable, find_scheme_difference
+from .errors import CheckpointError, first_line, look_up_option
 from .files import atomic_path, write_text
 from .modeling.timm_backbone import TimmBackbone
 from .weight_files import read_weights
@@ -43,25 +44,32 @@ class SkipCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         partial: bool = False,
+        trained: bool = False,
         trust_pickle: bool = False,
+        class_names: Sequence[str] = (),
         **kwargs,
     ):
         """
         Args:
             model, save_dir, kwargs: as in DetectionCheckpointer.
             partial: load what fits from a checkpoint of another skip scheme, instead of raising.
+            trained: load what a training of ``model`` left, all of it and nothing else; not what a
+                training may start from. Into a model on the meta device, check only.
             trust_pickle: run what a file asks for when it is read, see
                 :func:`~.weight_files.read_weights`.
+            class_names: of the objects, which saved checkpoints keep.
         """
         super().__init__(model, save_dir, **kwargs)
         self.partial = partial
+        self.trained = trained
         self.trust_pickle = trust_pickle
+        self.class_names = list(class_names)
 
     def save(self, name: str, **kwargs) -> None:
         """Write ``<save_dir>/<name>.pth`` atomically, and tag it as the one to resume from."""
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict()}
+        data = {"model": self.model.state_dict(), "class_names": self.class_names}
         data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
         data.update(kwargs)
         path = os.path.join(self.save_dir, f"{name}.pth")
@@ -81,6 +89,8 @@ class SkipCheckpointer(DetectionCheckpointer):
             CheckpointError: the file does not exist, is damaged, wants to run something and is not
                 trusted, or is not for this model.
         """
+        if self.trained and not path:
+            raise CheckpointError("MODEL.WEIGHTS is empty: name the checkpoint of a training.")
         if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
             raise CheckpointError(f"MODEL.WEIGHTS: there is no file '{path}'.")
         try:
@@ -94,26 +104,51 @@ class SkipCheckpointer(DetectionCheckpointer):
             checkpoint["matching_heuristics"] = True
         return checkpoint
 
-    def _load_model(self, checkpoint: dict) -> _IncompatibleKeys:
-        if not checkpoint.get("matching_heuristics", False):
-            checkpoint.update(_as_detector_weights(checkpoint["model"], self.model))
-        if not self.partial:
-            check_skip_schemes(checkpoint["model"], self.model)
-            check_sem_seg_heads(checkpoint["model"], self.model)
-        names = list(checkpoint["model"])
-        incompatible = super()._load_model(checkpoint)
-        if set(self.model.state_dict()) <= set(incompatible.missing_keys):
+    def _load_model(self, checkpoint: dict) -> _IncompatibleKeys | None:
+        where = f"MODEL.WEIGHTS '{self._parsed_url_during_load.geturl()}'"
+        weights = checkpoint["model"]
+        weights.update({name: torch.as_tensor(value) for name, value in weights.items()})
+        _strip_prefix_if_present(weights, "module.")
+        if not self.trained and not checkpoint.get("matching_heuristics"):
+            checkpoint |= _as_detector_weights(weights, self.model)
+        if checkpoint.get("matching_heuristics"):
+            checkpoint["model"] = _match_names(checkpoint, self.model, where)
+        if self.trained:
+            check_trained(checkpoint["model"], self.model, where)
+        else:
+            self._check_transfer(checkpoint["model"], where)
+        if next(self.model.parameters()).is_meta:
+            return None
+        return Checkpointer._load_model(self, checkpoint)
+
+    def _check_transfer(self, weights: dict[str, Tensor], where: str) -> None:
+        difference = None if self.partial else find_scheme_difference(weights, self.model)
+        if difference:
             raise CheckpointError(
-                f"MODEL.WEIGHTS: nothing in the file fits the model; it begins with {names[:3]}."
+                f"{where}: is of another network. {difference} Or set MODEL.WEIGHTS_PARTIAL True "
+                "to load only what fits."
             )
-        return incompatible
+        check_transferable(weights, self.model, where)
+
+
+def _match_names(checkpoint: dict, model: nn.Module, where: str) -> dict[str, Tensor]:
+    """The weights of a file by the names that ``model`` has for them, as detectron2 finds them."""
+    try:
+        return align_and_update_state_dicts(
+            model.state_dict(),
+            checkpoint["model"],
+            c2_conversion=checkpoint.get("__author__") == "Caffe2",
+        )
+    except Exception as error:  # of names and shapes that it takes for granted
+        raise CheckpointError(
+            f"{where}: its names cannot be matched with the model's ({first_line(error)}). Take "
+            "weights of the model's backbone, or of its kind."
+        ) from error
 
 
 def _as_detector_weights(weights: dict[str, Tensor], model: nn.Module) -> dict:
     """Rename the weights of a classification model to those of the bottom-up of ``model``."""
-    parts = tuple(f"{name}." for name, _ in model.named_children())
-    own = model.state_dict()
-    if any(name in own or name.removeprefix("module.").startswith(parts) for name in weights):
+    if model.state_dict().keys() & weights.keys():
         return {}
     for prefix, module in model.named_modules():
         if isinstance(module, TimmBackbone):

@@ -147,6 +147,9 @@ def _add_training(cfg: CfgNode) -> None:
     cfg.TEST.PRUNE_TO_LEVEL = 0
     # True: from MODEL.WEIGHTS of another skip scheme, load what fits (transfer); False: an error.
     cfg.MODEL.WEIGHTS_PARTIAL = False
+    # Names of the classes of objects in results. []: those that the checkpoint keeps, which are
+    # those of the data set it was trained on.
+    cfg.MODEL.CLASS_NAMES = []
 
 
 def _add_evaluation(cfg: CfgNode) -> None:

@@ -51,6 +51,11 @@ def look_up_option(name, options: Iterable[str], what: str, error=UserError):
     raise error(f"{what}: '{name}' is not known.{hint} Available: {', '.join(shown)}.")
 
 
+def first_line(error: Exception) -> str:
+    """What an error of another library says, as part of a sentence."""
+    return str(error).strip().partition("\n")[0][:200].rstrip(".")
+
+
 def run_cli(main: Callable[[], int]) -> None:
     """Run a tool's ``main`` and exit with its status; a :class:`UserError` becomes one line."""
     try:

@@ -6,6 +6,7 @@ is the network that the same config with fewer levels builds, with the same weig
 """
 
 from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from .errors import CheckpointError, ConfigError, look_up_option
@@ -45,6 +46,27 @@ def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
     )
     pruned.TEST.PRUNE_TO_LEVEL = 0
     return pruned
+
+
+def cut_to_level(
+    model: nn.Module, cfg: CfgNode, level: int, mode: str = "fast"
+) -> tuple[nn.Module, CfgNode]:
+    """L_k of a semantic network, in eval mode, and its config.
+
+    Args:
+        model, cfg: the whole network and its config; neither is changed.
+        level: k.
+        mode: ``fast`` or ``accurate``, see :func:`prune_config`.
+
+    Raises:
+        ConfigError: the network has no such level, or was not trained for it.
+    """
+    pruned_cfg = prune_config(cfg, level, mode)
+    running = pruned_cfg.clone()
+    running.MODEL.DEVICE = str(model.device)
+    pruned = build_model(running).eval()
+    pruned.load_state_dict(pruned_weights(model.state_dict(), pruned))
+    return pruned, pruned_cfg
 
 
 def pruned_weights(weights: dict[str, Tensor], pruned: nn.Module) -> dict[str, Tensor]:

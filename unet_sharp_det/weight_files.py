@@ -14,12 +14,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import CheckpointError
+from .errors import CheckpointError, first_line
 from .files import atomic_path
 from .zoo_pickle import RefusedGlobal, read_zoo_pickle
 
@@ -28,6 +29,7 @@ CONFIG_KEY = "config"
 #: An archive of torch.save is not compressed: what it unpacks to is hardly more than its size.
 _MOST_UNPACKED = 4
 _SAFETENSORS = ".safetensors"
+_MOST_TENSORS, _LONGEST_NAME = 20_000, 300
 
 
 def read_weights(path, trust_pickle: bool = False) -> dict:
@@ -53,7 +55,7 @@ def read_weights(path, trust_pickle: bool = False) -> dict:
         raise CheckpointError(f"MODEL.WEIGHTS: there is no file '{path}'.")
     with _explained(path):
         if path.suffix == _SAFETENSORS:
-            return {"model": _read_safetensors(path)}
+            return _checked({"model": _read_safetensors(path)}, path)
         if path.suffix == ".pkl":
             return _checked(_from_zoo(_read_pickle(path, trust_pickle)), path)
         content = _read_torch(path, trust_pickle)
@@ -133,7 +135,7 @@ def _explained(path: Path) -> Iterator[None]:
             raise CheckpointError(_refusal(path, name[1])) from error
         raise CheckpointError(
             f"MODEL.WEIGHTS: cannot read '{path}': it is damaged, cut short or no file of weights "
-            f"({type(error).__name__}: {_first_line(error)})."
+            f"({type(error).__name__}: {first_line(error)})."
         ) from error
 
 
@@ -148,10 +150,6 @@ def _refusal(path: Path, name: str) -> str:
         "a .safetensors file (tools/export_model.py writes one), which holds numbers only; or, if "
         "you made this file yourself, give --trust-pickle (in Python trust_pickle=True)."
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200].rstrip(".")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -234,13 +232,21 @@ def _checked(checkpoint: dict, path: Path) -> dict:
             f"{type(weights).__name__}{' without entries' if isinstance(weights, dict) else ''}. "
             "Save {'model': model.state_dict()}."
         )
+    if len(weights) > _MOST_TENSORS or not all(map(_is_name, weights)):
+        raise CheckpointError(
+            f"MODEL.WEIGHTS: '{path}' has names that no network has. Get the file again."
+        )
     for name, value in weights.items():
-        if not isinstance(name, str) or not hasattr(value, "shape"):
+        if not isinstance(value, Tensor | np.ndarray | np.generic):
             raise CheckpointError(
                 f"MODEL.WEIGHTS: the format of '{path}' is not known: its entry {name!r} is a "
                 f"{type(value).__name__}, no tensor. Save {{'model': model.state_dict()}}."
             )
     return checkpoint
+
+
+def _is_name(name) -> bool:
+    return isinstance(name, str) and name.isprintable() and len(name) <= _LONGEST_NAME
 
 
 def _half(tensor: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class _Dtype:
 
     def __init__(self, name: str, align: bool = False, copy: bool = False):
         dtype = np.dtype(str(name))
-        if dtype.kind not in "biuf":
+        if dtype.kind not in "biuf" or dtype.itemsize > 8:
             raise RefusedGlobal(f"numpy.dtype('{dtype}')")
         self.value = dtype
 

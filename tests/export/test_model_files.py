@@ -5,15 +5,16 @@ import sys
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 from test_probability_model import assert_same
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.export import ExportRequest, checks, export_model, formats, model_files
-from unet_sharp_det.export.loading import build_on_cpu, cut_to_level
 from unet_sharp_det.export.metadata import METADATA_FILE
-from unet_sharp_det.prediction.checkpoint_config import config_of
+from unet_sharp_det.prediction.trained_model import open_trained_model
+from unet_sharp_det.pruning import cut_to_level
 
 RCNN = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 
@@ -72,9 +73,8 @@ class TestFormats:
         path, _, model = saved
         alone = tmp_path / "elsewhere" / "model.safetensors"
         export_model(ExportRequest(path, "safetensors", precision, output=alone))
-        cfg = config_of(alone)
-        loaded = build_on_cpu(cfg).eval()
-        SkipCheckpointer(loaded).load(str(alone))
+        opened = open_trained_model(alone, device="cpu")
+        loaded, cfg = opened.model, opened.cfg
         for name, value in model.state_dict().items():
             expected = value.half().float() if precision == "fp16" else value
             if value.is_floating_point():
@@ -89,7 +89,7 @@ def traced(repository, tmp_path_factory):
     torch.manual_seed(0)
     cfg = setup_cfg(str(repository / RCNN), ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
     folder = tmp_path_factory.mktemp("rcnn")
-    model = build_on_cpu(cfg).eval()
+    model = build_model(cfg).eval()
     SkipCheckpointer(model, str(folder)).save("model_final")
     (folder / "config.yaml").write_text(cfg.dump())
     export_model(ExportRequest(folder / "model_final.pth", "torchscript"))

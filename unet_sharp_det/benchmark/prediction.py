@@ -213,7 +213,7 @@ def _default_predictor(work: Workload) -> Find:
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = _SCORE
     weights, cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS, ""
     predict = DefaultPredictor(cfg)
-    SkipCheckpointer(predict.model, trust_pickle=work.trust_pickle).load(weights)
+    SkipCheckpointer(predict.model, trained=True, trust_pickle=work.trust_pickle).load(weights)
     predict.aug = _resize(cfg)
 
     def find(images):

@@ -10,13 +10,13 @@ from detectron2.modeling import build_model
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from ..checkpoint import SkipCheckpointer
 from ..data.catalog import check_registered
 from ..engine import NucleiTrainer
 from ..errors import ConfigError, UserError
 from ..evaluation import SemanticEvaluator
 from ..files import write_json
 from ..plots import plot_pruning
+from ..prediction.trained_model import load_trained_model
 from ..pruning import prune_config, pruned_weights
 from ..semantic_labels import SemanticLabels
 from ..skip_schemes import build_table
@@ -51,7 +51,7 @@ def benchmark_pruning(
         repeats: counted runs; medians are reported.
         output: folder for ``pruning.json``, which ``tools/plot_results.py pruning`` takes, and its
             figure ``pruning.png``. None: write nothing.
-        trust_pickle: of :class:`SkipCheckpointer`.
+        trust_pickle: of :func:`load_trained_model`.
 
     Returns:
         str: a Markdown table, and what was checked and left out.
@@ -63,8 +63,9 @@ def benchmark_pruning(
     """
     _check(cfg, dataset, output)
     configs, left_out = prunable_levels(cfg)
-    whole = build_model(cfg).eval()
-    SkipCheckpointer(whole, trust_pickle=trust_pickle).load(weights)
+    cfg = cfg.clone()
+    cfg.MODEL.WEIGHTS = str(weights)
+    whole = load_trained_model(cfg, trust_pickle).model
     networks = {level: _prune(whole, pruned_cfg) for level, pruned_cfg in configs.items()}
     loader = NucleiTrainer.build_test_loader(cfg, dataset)
     record = next(iter(loader))[0]

@@ -12,21 +12,21 @@ from detectron2.config import CfgNode, get_cfg
 from yaml.constructor import ConstructorError
 
 from ..config import add_unet_sharp_config
-from ..errors import ConfigError, look_up_option
+from ..errors import ConfigError, UserError, first_line, look_up_option
 from .mixed_precision import lacks_precision
 
 logger = logging.getLogger(__name__)
 
 
-def setup_cfg(config_file: str = "", opts: list[str] | None = None) -> CfgNode:
+def setup_cfg(config_file: str | dict = "", opts: list[str] | None = None) -> CfgNode:
     """detectron2's defaults, the keys of this package, a YAML file and ``KEY VALUE`` pairs.
 
-    Configs come with strangers' checkpoints, so that none of it is run: neither the Python
-    expressions that detectron2 reads from YAML (but for those in its own model zoo), nor the
-    pickles of ``MODEL.LOAD_PROPOSALS``.
+    Configs may be strangers', so that none of it is run: neither the Python expressions that
+    detectron2 reads from YAML (but for those in its own model zoo), nor the pickles of
+    ``MODEL.LOAD_PROPOSALS``.
 
     Args:
-        config_file: path of a YAML file, or "" for none.
+        config_file: path of a YAML file, "" for none, or what stands in a file.
         opts: keys and values in turn, e.g. ``["SOLVER.BASE_LR", "0.01"]``.
 
     Returns:
@@ -38,7 +38,9 @@ def setup_cfg(config_file: str = "", opts: list[str] | None = None) -> CfgNode:
     """
     cfg = get_cfg()
     add_unet_sharp_config(cfg)
-    if config_file:
+    if isinstance(config_file, dict):
+        _merge_content(cfg, config_file)
+    elif config_file:
         _merge_file(cfg, config_file)
     _merge_opts(cfg, opts or [])
     if cfg.MODEL.LOAD_PROPOSALS:
@@ -97,6 +99,17 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
         cfg.merge_from_file(path, allow_unsafe=True)
     except (ValueError, AssertionError) as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _merge_content(cfg: CfgNode, content: dict) -> None:
+    try:
+        loaded = CfgNode(content)
+        _check_keys(known_keys(loaded), cfg, "its content")
+        cfg.merge_from_other_cfg(loaded)
+    except UserError:
+        raise
+    except Exception as error:  # of types, and of the literals that texts are read as
+        raise ConfigError(f"a value is of a wrong type: {first_line(error)}.") from error
 
 
 def _load_yaml(path: str) -> CfgNode:

@@ -20,6 +20,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..checkpoint import SkipCheckpointer
+from ..class_names import names_of_data
 from ..data import NucleiDatasetMapper
 from ..data.catalog import check_registered
 from ..data.training_stream import build_replayable_loader
@@ -70,6 +71,7 @@ class NucleiTrainer(DefaultTrainer):
             cfg.OUTPUT_DIR,
             partial=cfg.MODEL.WEIGHTS_PARTIAL,
             trust_pickle=trust_pickle,
+            class_names=cfg.MODEL.CLASS_NAMES or names_of_data(cfg),
             trainer=weakref.proxy(self),
         )
         self.register_hooks(self.build_hooks())

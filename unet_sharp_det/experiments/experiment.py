@@ -4,14 +4,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import yaml
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 
 from ..data.catalog import check_registered
 from ..engine import setup_cfg
 from ..errors import ConfigError, UserError, look_up_option
+from ..prediction.trained_model import build_on_meta
 from ..pruning import prune_config
 from .metrics import default_metrics, known_metrics
 
@@ -20,8 +19,6 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 _KEYS = ("name", "description", "opts", "seeds", "runs", "metrics")
 _RUN_KEYS = ("config", "opts", "evaluates")
 _OWN_KEYS = ("OUTPUT_DIR", "SEED", "DATALOADER.REPLAYABLE")  # The runner's.
-# What detectron2 and torch raise for a name or a size that is wrong.
-_BUILD_ERRORS = (KeyError, ValueError, TypeError, AttributeError, AssertionError, RuntimeError)
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 
@@ -135,15 +132,6 @@ class Experiment:
         ]
 
 
-def build_on_meta(cfg: CfgNode):
-    """Build the model of ``cfg`` without memory for its weights, in evaluation mode."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.DEVICE = "meta"
-    with torch.device("meta"):
-        return build_model(cfg).eval()
-
-
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that stands twice, of which YAML silently takes the last."""
 
@@ -207,11 +195,6 @@ def _run(name, content, common: dict[str, str], path: Path) -> Run:
         build_on_meta(run.evaluated_cfg)
     except UserError as error:
         raise ConfigError(f"{where}: {error}") from error
-    except _BUILD_ERRORS as error:
-        raise ConfigError(
-            f"{where}: its model cannot be built, a value of its config is not known or does not "
-            f"fit the others ({type(error).__name__}: {error})."
-        ) from error
     if len(cfg.DATASETS.TEST) != 1:
         raise ConfigError(f"{where}: DATASETS.TEST must name one data set, not {cfg.DATASETS.TEST}")
     cfg.freeze()

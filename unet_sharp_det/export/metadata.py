@@ -3,10 +3,9 @@
 import json
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 
 from .. import __version__
-from ..semantic_labels import SemanticLabels
+from ..class_names import class_names
 from .formats import is_semantic
 
 #: Name of the JSON beside the graph in .pt2 and .ts files.
@@ -35,7 +34,7 @@ def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
     if not is_semantic(cfg):
         if cfg.MODEL.BACKBONE.NAME == "build_skip_fpn_backbone":
             common["scheme"] = cfg.MODEL.FPN.SKIP_SCHEME
-        return {**common, "class_names": json.dumps(_thing_names(cfg))}
+        return {**common, "class_names": json.dumps(class_names(cfg))}
     head = cfg.MODEL.SEM_SEG_HEAD
     return {
         **common,
@@ -48,18 +47,5 @@ def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
 
 
 def _channel_names(cfg: CfgNode) -> list[str]:
-    names = _of_data_set(cfg, "stuff_classes") or ["background", "nucleus"]
-    return SemanticLabels.from_config(cfg).names(names)
-
-
-def _thing_names(cfg: CfgNode) -> list[str]:
-    return _of_data_set(cfg, "thing_classes") or [
-        str(number) for number in range(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
-    ]
-
-
-def _of_data_set(cfg: CfgNode, key: str) -> list[str]:
-    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        if name in MetadataCatalog.list():
-            return list(MetadataCatalog.get(name).get(key) or [])
-    return []
+    background = cfg.MODEL.SEM_SEG_HEAD.ACTIVATION == "softmax"
+    return ["background"] * background + class_names(cfg)

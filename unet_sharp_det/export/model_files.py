@@ -8,12 +8,12 @@ from torch import nn
 
 from ..errors import UserError
 from ..files import atomic_path
-from ..prediction.checkpoint_config import config_of
+from ..prediction.trained_model import open_trained_model
+from ..pruning import cut_to_level
 from ..weight_files import write_safetensors
 from .checks import Check, blobs, check_detections, check_probabilities
 from .formats import FORMATS, check_combination, is_semantic
 from .graphs import traceable_detector, write_onnx, write_torch_export, write_torchscript
-from .loading import cut_to_level, load_on_cpu
 from .metadata import describe
 from .probability_model import ProbabilityModel
 
@@ -66,10 +66,12 @@ def export_model(request: ExportRequest) -> list[Check]:
         UserError: config, checkpoint, level, format, precision or place is unusable, or the file
             computes something else than the model.
     """
-    cfg = config_of(request.checkpoint, request.config_file)
+    trained = open_trained_model(
+        request.checkpoint, request.config_file, device="cpu", trust_pickle=request.trust_pickle
+    )
+    model, cfg = trained.model, trained.cfg
     check_combination(cfg, request.file_format, request.precision, request.level)
     _check_paths(request)
-    model = load_on_cpu(cfg, request.checkpoint, request.trust_pickle)
     if request.level is not None:
         model, cfg = cut_to_level(model, cfg, request.level, request.mode)
     if request.file_format == "safetensors":
@@ -91,6 +93,7 @@ def portable_config(cfg: CfgNode) -> CfgNode:
     cfg.defrost()
     cfg.OUTPUT_DIR = "./output"
     cfg.MODEL.WEIGHTS = ""
+    cfg.MODEL.DEVICE = "cuda"
     cfg.DATASETS.PROPOSAL_FILES_TRAIN = ()
     cfg.DATASETS.PROPOSAL_FILES_TEST = ()
     return cfg

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import nn
 
-from unet_sharp_det.checkpoint import SkipCheckpointer
-from unet_sharp_det.engine import fall_back_to_cpu
 from unet_sharp_det.errors import CheckpointError, ConfigError, look_up_option
 from unet_sharp_det.prediction.checkpoint_config import config_of
+from unet_sharp_det.prediction.trained_model import open_trained_model
 
 _FOLDER = Path(__file__).parent
 
@@ -49,13 +47,7 @@ def get(name: str, device: str | None = None) -> nn.Module:
     Raises:
         ConfigError: there is no model of that name.
     """
-    cfg = get_config(name)
-    if device is not None:
-        cfg.MODEL.DEVICE = device
-    fall_back_to_cpu(cfg)
-    model = build_model(cfg)
-    SkipCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    return model.eval()
+    return open_trained_model(get_checkpoint_file(name), device=device).model
 
 
 def find_checkpoint(weights) -> Path:

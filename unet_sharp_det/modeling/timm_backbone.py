@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import timm
 import torch
@@ -46,25 +47,26 @@ class TimmBackbone(Backbone):
             size_divisibility: what images are padded to a multiple of; 0: the largest stride.
 
         Raises:
-            ConfigError: unknown model, feature or norm, or a model without feature maps.
+            ConfigError: unknown model, feature or norm, or a model without feature maps or with
+                several of one stride, as a ViT.
         """
         super().__init__()
         look_up_option(name, timm.list_models(), "MODEL.TIMM.NAME", ConfigError)
         look_up_option(norm, _NORMS, "MODEL.TIMM.NORM", ConfigError)
         self.timm_name = name
         self._size_divisibility = size_divisibility
-        self._strides, self._channels = _feature_info(name)
-        for feature in out_features:
-            look_up_option(feature, self._strides, "MODEL.TIMM.OUT_FEATURES", ConfigError)
-        self._out_features = sorted(out_features, key=self._strides.get)
-        indices = [list(self._strides).index(feature) for feature in self._out_features]
+        maps = _feature_maps(name)
+        self._strides = {each.name: each.stride for each in maps}
+        self._channels = {each.name: each.channels for each in maps}
+        indices = sorted(_index_of(feature, maps, name) for feature in out_features)
+        self._out_features = [maps[index].name for index in indices]
         self.model = _create(name, norm, in_chans=in_channels, out_indices=indices)
         if norm == "FrozenBN":
             self.model = freeze_batch_norm_2d(self.model)
         elif norm == "SyncBN":
             self.model = convert_sync_batchnorm(self.model)
         if freeze_at >= 1:
-            _freeze_up_to(name, self.model, self._strides, freeze_at)
+            _freeze_up_to(name, self.model, maps, freeze_at)
 
     @property
     def size_divisibility(self) -> int:
@@ -149,23 +151,37 @@ def _create(name: str, norm: str, **options) -> nn.Module:
         raise ConfigError(f"timm cannot build '{name}' as a bottom-up: {error}. {hint}") from error
 
 
-def _feature_info(name: str) -> tuple[dict[str, int], dict[str, int]]:
-    """Strides and channels of all feature maps of a model, by their names here."""
+class _Map(NamedTuple):
+    name: str
+    stride: int
+    channels: int
+
+
+def _feature_maps(model: str) -> list[_Map]:
+    """All feature maps of a model, in timm's order."""
     with torch.device("meta"):
-        info = _create(name, "BN").feature_info
-    names = [f"res{int(math.log2(stride))}" for stride in info.reduction()]
-    return (
-        dict(zip(names, info.reduction(), strict=True)),
-        dict(zip(names, info.channels(), strict=True)),
-    )
+        info = _create(model, "BN").feature_info
+    pairs = zip(info.reduction(), info.channels(), strict=True)
+    return [_Map(f"res{int(math.log2(stride))}", stride, channels) for stride, channels in pairs]
 
 
-def _freeze_up_to(name: str, model: nn.Module, strides: dict[str, int], freeze_at: int) -> None:
+def _index_of(feature: str, maps: Sequence[_Map], model: str, key="MODEL.TIMM.OUT_FEATURES") -> int:
+    names = [each.name for each in maps]
+    look_up_option(feature, names, key, ConfigError)
+    if names.count(feature) > 1:
+        raise ConfigError(
+            f"MODEL.TIMM.NAME: '{model}' has {names.count(feature)} maps of one stride, which "
+            f"'{feature}' cannot tell apart. Take a model with one map per stride, as ResNets have."
+        )
+    return names.index(feature)
+
+
+def _freeze_up_to(name: str, model: nn.Module, maps: Sequence[_Map], freeze_at: int) -> None:
     """Freeze what ``res<freeze_at>`` depends on: the parameters it has a gradient for."""
-    look_up_option(f"res{freeze_at}", strides, "MODEL.BACKBONE.FREEZE_AT (as res<n>)", ConfigError)
-    size = 2 * max(strides.values())
+    index = _index_of(f"res{freeze_at}", maps, name, "MODEL.BACKBONE.FREEZE_AT (as res<n>)")
+    size = 2 * max(each.stride for each in maps)
     with torch.device("meta"):
-        probe = _create(name, "BN", out_indices=[list(strides).index(f"res{freeze_at}")]).eval()
+        probe = _create(name, "BN", out_indices=[index]).eval()
         probe(torch.zeros(1, 3, size, size))[0].sum().backward()
     trained = [key for key, parameter in probe.named_parameters() if parameter.grad is not None]
     freeze(model, sorted({key.rpartition(".")[0] for key in trained}))

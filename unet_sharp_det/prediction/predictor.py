@@ -7,25 +7,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
-from detectron2.modeling import Backbone, build_model
+from detectron2.modeling import Backbone
 from torch import nn
 
-from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.data.scale import ScaleBy
-from unet_sharp_det.engine.setup import fall_back_to_cpu
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.runtime import accelerate
 
 from ..images.intensity import PreparedImage, prepare
 from ..images.source import ImageSource, from_array, open_image
-from .checkpoint_config import config_of
 from .detector import Detector
 from .instances import SparseInstances
 from .options import PredictionOptions
 from .segmenter import Segmenter
 from .tile_grid import Tile, alignment_of, tile_grid
+from .trained_model import TrainedModel, load_trained_model, open_trained_model
 
 #: Windows of images without any bound, for the resize by a factor: tiles bound them.
 _NO_LIMIT = 1 << 30
@@ -88,24 +85,12 @@ class Predictor:
         """Build the model that ``cfg`` describes and load ``MODEL.WEIGHTS``.
 
         Args:
-            loading: of :class:`SkipCheckpointer`, e.g. ``trust_pickle``.
+            loading: of :func:`load_trained_model`: ``trust_pickle``.
 
         Raises:
             ConfigError, CheckpointError: the config or the weights are unusable.
         """
-        cfg = cfg.clone()
-        cfg.SOLVER.AMP.ENABLED = False
-        fall_back_to_cpu(cfg)
-        model = build_model(cfg)
-        SkipCheckpointer(model, **loading).load(cfg.MODEL.WEIGHTS)
-        return cls(
-            model,
-            _resize(cfg),
-            image_format=cfg.INPUT.FORMAT,
-            stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
-            class_names=_class_names(cfg),
-            options=options,
-        )
+        return cls._of(load_trained_model(cfg, **loading), options)
 
     @classmethod
     def from_checkpoint(
@@ -133,11 +118,22 @@ class Predictor:
         Raises:
             ConfigError, CheckpointError: the config or the weights are missing or unusable.
         """
-        cfg = config_of(path, config_file, config_opts)
-        cfg.MODEL.WEIGHTS = str(path)
-        if device is not None:
-            cfg.MODEL.DEVICE = device
-        return cls.from_config(cfg, options, trust_pickle=trust_pickle)
+        trained = open_trained_model(
+            path, config_file, config_opts, device=device, trust_pickle=trust_pickle
+        )
+        return cls._of(trained, options)
+
+    @classmethod
+    def _of(cls, trained: TrainedModel, options: PredictionOptions | None) -> "Predictor":
+        cfg = trained.cfg
+        return cls(
+            trained.model,
+            _resize(cfg),
+            image_format=cfg.INPUT.FORMAT,
+            stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
+            class_names=cfg.MODEL.CLASS_NAMES,
+            options=options,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -314,20 +310,6 @@ def _alignment(resize: T.Augmentation, backbone: Backbone) -> int:
         return 1
     strides = [shape.stride for shape in backbone.output_shape().values()]
     return alignment_of(resize.factors[0], max(backbone.size_divisibility, *strides))
-
-
-def _class_names(cfg: CfgNode) -> list[str]:
-    """The names of the objects' classes: of the training data, or numbers."""
-    if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
-        head = cfg.MODEL.SEM_SEG_HEAD
-        count = head.NUM_CLASSES - (head.ACTIVATION == "softmax")
-    else:
-        count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        names = MetadataCatalog.get(name).get("thing_classes") or []
-        if len(names) == count:
-            return list(names)
-    return [f"class_{number}" for number in range(1, count + 1)] if count > 1 else ["object"]
 
 
 def _batches_of_one_shape(
