@@ -4,6 +4,7 @@ import os
 import pickle
 
 import pytest
+import timm
 import torch
 import torchvision
 from detectron2.modeling import FPN, build_model
@@ -148,6 +149,38 @@ def test_safetensors_in_half_precision(compact, tmp_path):
         loaded = second.state_dict()[name]
         assert loaded.dtype == value.dtype
         torch.testing.assert_close(loaded, value.half().to(value.dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1j, torch.int64])
+def test_a_training_starts_from_numbers_only(resnet, tmp_path, value):
+    weights = resnet.state_dict()
+    name = "backbone.bottom_up.res2.0.conv1.weight"
+    weights[name] = weights[name].to(value) if value is torch.int64 else weights[name] * value
+    with pytest.raises(CheckpointError, match=f"'{name}' (has NaN|is no tensor of numbers)"):
+        SkipCheckpointer(resnet).load(saved(tmp_path, {"model": weights}))
+
+
+def test_a_training_starts_from_a_model_of_other_classes(compact, tmp_path):
+    other = compact("unetsharp", "MODEL.ROI_HEADS.NUM_CLASSES", "80").state_dict()
+    del other["backbone.fpn_output3.bias"]
+    model = compact("unetsharp")
+    SkipCheckpointer(model).load(saved(tmp_path, {"model": other}))
+    name = "roi_heads.box_head.fc1.weight"
+    assert torch.equal(model.state_dict()[name], other[name])
+
+
+def test_a_classifier_with_a_head_starts_a_detector_with_a_head(repository, tmp_path):
+    """timm's ResNets call their classifier "fc", its RegNets "head", as RetinaNet its own."""
+    path = repository / "configs/quick_schedules/retinanet_R_50_unetsharp_instant_test.yaml"
+    options = ["MODEL.DEVICE", "cpu", "MODEL.FPN.BOTTOM_UP", "build_timm_backbone"]
+    options += ["MODEL.TIMM.NAME", "regnetx_002", "MODEL.TIMM.NORM", "BN"]
+    options += ["MODEL.TIMM.OUT_FEATURES", "['res3', 'res4', 'res5']"]
+    model = build_model(setup_cfg(str(path), options))
+    weights = timm.create_model("regnetx_002").state_dict()
+    assert any(name.startswith("head.") for name in weights)
+    SkipCheckpointer(model).load(saved(tmp_path, weights))
+    loaded = model.backbone.bottom_up.state_dict()["model.stem.conv.weight"]
+    assert torch.equal(loaded, weights["stem.conv.weight"])
 
 
 class Payload:

@@ -9,7 +9,9 @@ from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import CheckpointError, ConfigError
 from unet_sharp_det.modeling.skip_grid import node_key
+from unet_sharp_det.prediction.trained_model import open_trained_model
 from unet_sharp_det.pruning import prune_config, pruned_weights
+from unet_sharp_det.weight_files import write_safetensors
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 SCHEME = "MODEL.SEM_SEG_HEAD.SKIP_SCHEME"
@@ -183,6 +185,20 @@ class TestTool:
         with torch.no_grad():
             expected = pruned(whole, cfg, 2)([sample])[0]["sem_seg"]
             assert torch.equal(small.eval()([sample])[0]["sem_seg"], expected)
+
+    def test_one_file_stays_one_file(self, run_tool, config, tmp_path):
+        """And its classes keep their names, which no registered data set tells."""
+        cfg = config("MODEL.CLASS_NAMES", "['gland']", "DATASETS.TRAIN", "('elsewhere',)")
+        whole = trained(cfg)
+        write_safetensors(tmp_path / "model.safetensors", whole.state_dict(), cfg.dump())
+        done = run_tool("tools/prune_model.py", tmp_path / "model.safetensors", "--level", "1")
+        assert done.returncode == 0, done.stderr[-2000:]
+        opened = open_trained_model(tmp_path / "model_L1.safetensors", device="cpu")
+        assert opened.cfg.MODEL.CLASS_NAMES == ["gland"]
+        assert setup_cfg(str(tmp_path / "model_L1.yaml")).MODEL.CLASS_NAMES == ["gland"]
+        with torch.no_grad():
+            expected = pruned(whole, cfg, 1)([sample := record()])[0]["sem_seg"]
+            assert torch.equal(opened.model([sample])[0]["sem_seg"], expected)
 
     def test_untrained_level(self, run_tool, config, tmp_path):
         cfg = config(SUPERVISION, "none")

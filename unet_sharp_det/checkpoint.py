@@ -54,7 +54,7 @@ class SkipCheckpointer(DetectionCheckpointer):
             model, save_dir, kwargs: as in DetectionCheckpointer.
             partial: load what fits from a checkpoint of another skip scheme, instead of raising.
             trained: load what a training of ``model`` left, all of it and nothing else; not what a
-                training may start from. Into a model on the meta device, check only.
+                training may start from.
             trust_pickle: run what a file asks for when it is read, see
                 :func:`~.weight_files.read_weights`.
             class_names: of the objects, which saved checkpoints keep.
@@ -104,8 +104,17 @@ class SkipCheckpointer(DetectionCheckpointer):
             checkpoint["matching_heuristics"] = True
         return checkpoint
 
-    def _load_model(self, checkpoint: dict) -> _IncompatibleKeys | None:
-        where = f"MODEL.WEIGHTS '{self._parsed_url_during_load.geturl()}'"
+    def check(self, path) -> None:
+        """Raise what :meth:`load` would of a local file, without loading it: the model may be on
+        the meta device."""
+        self._fit(read_weights(path, self.trust_pickle), f"MODEL.WEIGHTS '{path}'")
+
+    def _load_model(self, checkpoint: dict) -> _IncompatibleKeys:
+        self._fit(checkpoint, f"MODEL.WEIGHTS '{self._parsed_url_during_load.geturl()}'")
+        return Checkpointer._load_model(self, checkpoint)
+
+    def _fit(self, checkpoint: dict, where: str) -> None:
+        """Name the weights as the model does, and check them."""
         weights = checkpoint["model"]
         weights.update({name: torch.as_tensor(value) for name, value in weights.items()})
         _strip_prefix_if_present(weights, "module.")
@@ -117,9 +126,6 @@ class SkipCheckpointer(DetectionCheckpointer):
             check_trained(checkpoint["model"], self.model, where)
         else:
             self._check_transfer(checkpoint["model"], where)
-        if next(self.model.parameters()).is_meta:
-            return None
-        return Checkpointer._load_model(self, checkpoint)
 
     def _check_transfer(self, weights: dict[str, Tensor], where: str) -> None:
         difference = None if self.partial else find_scheme_difference(weights, self.model)

@@ -145,7 +145,8 @@ def _add_training(cfg: CfgNode) -> None:
     # With --eval-only, prune a semantic network to this level, L_1, L_2, ... (UNet#, Sec. 2.4),
     # in the mode MODEL.SEM_SEG_HEAD.INFERENCE. 0: leave it whole.
     cfg.TEST.PRUNE_TO_LEVEL = 0
-    # True: from MODEL.WEIGHTS of another skip scheme, load what fits (transfer); False: an error.
+    # True: a training starts from what fits of MODEL.WEIGHTS of another skip scheme (transfer);
+    # False: an error. Evaluation and prediction always need all weights.
     cfg.MODEL.WEIGHTS_PARTIAL = False
     # Names of the classes of objects in results. []: those that the checkpoint keeps, which are
     # those of the data set it was trained on.

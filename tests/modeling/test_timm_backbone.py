@@ -144,6 +144,10 @@ def test_weights_of_another_model():
         ({"name": "vgg16", "norm": "LN"}, "NORM: 'LN'.*BN, FrozenBN, SyncBN, GN"),
         ({"name": "tf_efficientnet_lite0", "norm": "GN"}, "Take another MODEL.TIMM.NORM"),
         ({"name": "vgg16", "freeze_at": 9}, "FREEZE_AT"),
+        (
+            {"name": "vit_tiny_patch16_224", "out_features": ["res4"]},
+            "3 maps of one stride, which 'res4' cannot tell apart",
+        ),
     ],
 )
 def test_bad_options(options, message):

@@ -13,6 +13,7 @@ from unet_sharp_det.weight_files import read_safetensors_config
 
 #: A config of all keys has 25 kB of text and 1,000 values, at a depth of 4.
 _MOST_TEXT, _MOST_VALUES, _MOST_DEPTH, _LONGEST_VALUE = 1 << 18, 20_000, 20, 1000
+_LARGEST_NUMBER = 1e18
 #: Of keys that end so: bounds of values that cost memory and time whatever the weights are.
 _BOUNDS = {
     "INPUT.SCALE_TEST": (0, 8),
@@ -22,8 +23,8 @@ _BOUNDS = {
     "COMMON_STRIDE": (1, 64),
     "POOLER_RESOLUTION": (1, 64),
     "POOLER_SAMPLING_RATIO": (0, 16),
-    "DETECTIONS_PER_IMAGE": (1, 10_000),
-    "POST_NMS_TOPK_TEST": (1, 10_000),
+    "DETECTIONS_PER_IMAGE": (1, 20_000),
+    "POST_NMS_TOPK_TEST": (1, 50_000),
     "PRE_NMS_TOPK_TEST": (1, 100_000),
     "MODEL.PIXEL_MEAN": (-1e6, 1e6),
     "MODEL.PIXEL_STD": (1e-6, 1e6),
@@ -103,8 +104,8 @@ def _parse(text: str) -> dict:
             raise ConfigError("it has too many values, or they are too deep.")
         if isinstance(value, str) and not (value.isprintable() and len(value) <= _LONGEST_VALUE):
             raise ConfigError("a text is too long or not printable.")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError("a number is not finite.")
+        if isinstance(value, int | float) and not abs(value) < _LARGEST_NUMBER:
+            raise ConfigError("a number is too large or not finite.")
     if "_BASE_" in content:
         raise ConfigError("it names another one (_BASE_), which is not read.")
     return content
@@ -125,13 +126,28 @@ def _walk(content) -> Iterator[tuple[object, int]]:
 def _check_bounds(cfg: CfgNode) -> None:
     default = _values(setup_cfg())
     for key, value in _values(cfg).items():
-        if value is None and default[key] is not None:
-            raise ConfigError(f"{key} has no value.")
+        if not _is_like(value, default[key]):
+            raise ConfigError(f"{key} is {value}, of another type than {default[key]}.")
         bounds = next((bounds for end, bounds in _BOUNDS.items() if key.endswith(end)), None)
         for number in value if isinstance(value, list | tuple) else [value]:
             is_number = isinstance(number, int | float)
             if bounds and not (is_number and bounds[0] <= number <= bounds[1]):
                 raise ConfigError(f"{key} is {value}, but may be {bounds[0]} to {bounds[1]}.")
+
+
+def _is_like(value, default) -> bool:
+    """Whether a value is of the kind of a default, and its lists are nested no deeper."""
+    kinds, depth = _kinds(value)
+    expected, deepest = _kinds(default)
+    expected.discard("NoneType")
+    return not expected or (kinds <= expected and depth <= deepest)
+
+
+def _kinds(value) -> tuple[set[str], int]:
+    """Of what kinds a value is, or those in its lists are; and how deep they lie."""
+    leaves = [(each, depth) for each, depth in _walk(value) if not isinstance(each, list | tuple)]
+    kinds = {"number" if isinstance(v, int | float) else type(v).__name__ for v, _ in leaves}
+    return kinds, max((depth for _, depth in leaves), default=0)
 
 
 def _values(cfg: CfgNode, prefix: str = "") -> dict[str, object]:

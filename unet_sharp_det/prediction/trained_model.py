@@ -60,7 +60,7 @@ def open_trained_model(
     if device is not None:
         cfg.MODEL.DEVICE = device
     if config_file is None:  # Its network is compared with the file before it takes memory.
-        _load(build_on_meta(cfg), cfg, trust_pickle)
+        _checkpointer(build_on_meta(cfg), trust_pickle).check(path)
     return load_trained_model(cfg, trust_pickle)
 
 
@@ -76,7 +76,7 @@ def load_trained_model(cfg: CfgNode, trust_pickle: bool = False) -> TrainedModel
     running.SOLVER.AMP.ENABLED = False
     fall_back_to_cpu(running)
     model = _build(running)
-    rest = _load(model, cfg, trust_pickle)
+    rest = _checkpointer(model, trust_pickle).load(cfg.MODEL.WEIGHTS)
     names = list(cfg.MODEL.CLASS_NAMES) or rest.get("class_names") or class_names(cfg)
     check_class_names(names, cfg, cfg.MODEL.WEIGHTS)
     cfg.MODEL.CLASS_NAMES = list(names)
@@ -118,6 +118,5 @@ def _build(cfg: CfgNode) -> nn.Module:
         ) from error
 
 
-def _load(model: nn.Module, cfg: CfgNode, trust_pickle: bool) -> dict:
-    checkpointer = SkipCheckpointer(model, trained=True, trust_pickle=trust_pickle)
-    return checkpointer.load(cfg.MODEL.WEIGHTS)
+def _checkpointer(model: nn.Module, trust_pickle: bool) -> SkipCheckpointer:
+    return SkipCheckpointer(model, trained=True, trust_pickle=trust_pickle)
