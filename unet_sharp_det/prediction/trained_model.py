@@ -60,7 +60,11 @@ def open_trained_model(
     if device is not None:
         cfg.MODEL.DEVICE = device
     if config_file is None:  # Its network is compared with the file before it takes memory.
-        _checkpointer(build_on_meta(cfg), trust_pickle).check(path)
+        try:
+            network = build_on_meta(cfg)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error} Name its config by --config-file.") from error
+        _checkpointer(network, trust_pickle).check(path)
     return load_trained_model(cfg, trust_pickle)
 
 
