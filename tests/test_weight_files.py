@@ -178,6 +178,13 @@ def torch_script() -> bytes:
     return buffer.getvalue()
 
 
+def long_pickle() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("archive/data.pkl", bytes(2**24 + 1))
+    return buffer.getvalue()
+
+
 def saved(content) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -197,6 +204,7 @@ OUT_OF_FILE = b'{"w":{"dtype":"F32","shape":[1000000000],"data_offsets":[0,40000
         ("a.pth", tar_file(), "tar archive"),
         ("a.pth", torch_script(), "TorchScript program"),
         ("a.pth", compressed_zip(), "would unpack to 4 MiB"),
+        ("a.pth", long_pickle(), "describes its tensors in more than 16 MiB"),
         ("a.pth", saved([1, 2]), "no state dict.*a list"),
         ("a.pth", saved({}), "without entries"),
         ("a.pth", saved({"state_dict": {}}), "'state_dict' is a dict, no tensor"),

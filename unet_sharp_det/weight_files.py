@@ -28,6 +28,8 @@ from .zoo_pickle import RefusedGlobal, read_zoo_pickle
 CONFIG_KEY = "config"
 #: An archive of torch.save is not compressed: what it unpacks to is hardly more than its size.
 _MOST_UNPACKED = 4
+#: Of 1,000 tensors it has 150 kB; reading takes a second for each MiB of it.
+_LONGEST_PICKLE = 16 << 20
 _SAFETENSORS = ".safetensors"
 _MOST_TENSORS, _LONGEST_NAME = 20_000, 300
 
@@ -181,6 +183,12 @@ def _check_container(path: Path) -> None:
             raise CheckpointError(
                 f"MODEL.WEIGHTS: '{path}' is a TorchScript program, not weights: save the model's "
                 "state_dict() instead."
+            )
+        pickles = [member for member in members if Path(member.filename).suffix == ".pkl"]
+        if any(member.file_size > _LONGEST_PICKLE for member in pickles):
+            raise CheckpointError(
+                f"MODEL.WEIGHTS: '{path}' describes its tensors in more than "
+                f"{_LONGEST_PICKLE >> 20} MiB, which no network needs. Get the file again."
             )
         unpacked = sum(member.file_size for member in members)
         if unpacked > _MOST_UNPACKED * path.stat().st_size:
