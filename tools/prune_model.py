@@ -47,12 +47,13 @@ def main() -> int:
     )
     pruned, cfg = cut_to_level(trained.model, trained.cfg, args.level, args.mode)
     folder = args.output_dir or args.checkpoint.parent
-    path = folder / f"{args.checkpoint.stem}_L{args.level}{args.checkpoint.suffix}"
+    suffix = ".safetensors" if args.checkpoint.suffix == ".safetensors" else ".pth"
+    path = folder / f"{args.checkpoint.stem}_L{args.level}{suffix}"
     cfg.MODEL.WEIGHTS = str(path)
     cfg.MODEL.DEVICE = "cuda"  # or, where there is none, the CPU
     # Not the training's, whose config and results an evaluation would overwrite.
     cfg.OUTPUT_DIR = str(path.with_suffix(""))
-    if path.suffix == ".safetensors":
+    if suffix == ".safetensors":
         write_safetensors(path, pruned.state_dict(), portable_config(cfg).dump())
     else:
         with atomic_path(path) as temporary:
