@@ -1,6 +1,7 @@
 """The step from a dataset dict to what a model is trained on, for microscopy images."""
 
 import copy
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -136,6 +137,29 @@ class NucleiDatasetMapper(DatasetMapper):
             self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
 
+    def check_masks(self, records: Iterable[dict]) -> None:
+        """Check that all annotations have the masks that the model learns, or is judged by.
+
+        Args:
+            records: dataset dicts.
+
+        Raises:
+            DatasetError: one has none.
+        """
+        for record in records:
+            if self.use_instances and self.use_instance_mask:
+                needs_masks = True
+            else:
+                needs_masks = self.semantic is not None and not record.get("sem_seg_file_name")
+            for annotation in record.get("annotations", ()) if needs_masks else ():
+                if "segmentation" not in annotation:
+                    name = f" (id {annotation['id']!r})" if "id" in annotation else ""
+                    raise DatasetError(
+                        f"{record['file_name']}: has an annotation{name} without 'segmentation', "
+                        "but the model learns masks. Annotate its mask, or set MODEL.MASK_ON: "
+                        "False."
+                    )
+
     def _read_labels(self, dataset_dict: dict) -> np.ndarray | None:
         """Return the checked label map, uint8 (H, W), if the model is trained on one."""
         if self.semantic is None or not self.with_targets:
@@ -149,11 +173,7 @@ class NucleiDatasetMapper(DatasetMapper):
     def _transform_annotations(self, dataset_dict, transforms, image_shape) -> None:
         """Replace ``annotations`` by ``instances``, with masks even where there are none."""
         nuclei = [a for a in dataset_dict["annotations"] if a.get("iscrowd", 0) == 0]
-        if self.use_instance_mask and any("segmentation" not in nucleus for nucleus in nuclei):
-            raise DatasetError(
-                f"{dataset_dict['file_name']}: has annotations without 'segmentation', but the "
-                "model learns masks. Annotate masks, or set MODEL.MASK_ON: False."
-            )
+        self.check_masks([{**dataset_dict, "annotations": nuclei}])
         if nuclei:
             super()._transform_annotations(dataset_dict, transforms, image_shape)
         else:
