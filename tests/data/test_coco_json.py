@@ -1,14 +1,16 @@
 """COCO data sets: what is refused by training and evaluation alike, and what is derived."""
 
 import json
+import math
 
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
-from unet_sharp_det.data.coco_json import read_coco
+from unet_sharp_det.data.coco_json import check_coco, read_coco
 from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.masks import union_mask
 
 SQUARE = [[10, 10, 20, 10, 20, 20, 10, 20]]
 AREA = 10 * 10
@@ -60,8 +62,8 @@ FAULTS = {
     "annotations as object": (lambda c: c.update(annotations={"1": {}}), "no list 'annotations'"),
     "no categories": (lambda content: content.pop("categories"), "no list 'categories'"),
     "empty categories": (lambda content: content["categories"].clear(), "holds no categories"),
-    "no file name": (lambda content: content["images"][0].pop("file_name"), "lack 'file_name'"),
-    "no category id": (without("category_id"), "1 entries of 'annotations' lack 'category_id'"),
+    "no file name": (lambda content: content["images"][0].pop("file_name"), "lacks 'file_name'"),
+    "no category id": (without("category_id"), "entry 0 .* of 'annotations' lacks 'category_id'"),
     "image id of another type": (image(id="1"), "numbers and texts"),
     "image id as list": (image(id=[1]), r"has the id \[1\]"),
     "image id as float": (image(id=1.0), "has the id 1.0"),
@@ -170,3 +172,63 @@ def test_what_passes_can_be_painted(tmp_path):
     record = {"height": 64, "width": 80, "file_name": "1.png", "annotations": []}
     record["annotations"] = [{**each, "category_id": 0} for each in read["annotations"]]
     assert read_label_map(record).sum() > AREA
+
+
+HOSTILE = [
+    *(None, True, 0, -1, 1, 2.5, 1e10, NAN, INF, 2**31, 2**64, 10**400, "", "1", "\ud800"),
+    *("x" * 999, [], {}, [[]], [1], [None], [NAN] * 6, [[1e10] * 6], [0, 0, 0, 0]),
+    *(["1", "2", "3", "4"], [0, 2**63 - 1, 1, 2**63 - 1, 5121], [-5, 5125]),
+    {"size": [64, 80], "counts": "0"},
+    {"size": [10**6, 10**6], "counts": [10**12]},
+]
+
+
+def places(value, place=()):
+    """All places in nested lists and objects, as tuples of keys."""
+    pairs = enumerate(value) if isinstance(value, list) else []
+    for key, inner in value.items() if isinstance(value, dict) else pairs:
+        yield (*place, key)
+        yield from places(inner, (*place, key))
+
+
+def mutated(content, place, value=None, *, delete=False):
+    content = json.loads(json.dumps(content))
+    *parents, last = place
+    inner = content
+    for key in parents:
+        inner = inner[key]
+    if delete:
+        del inner[last]
+    else:
+        inner[last] = value
+    return content
+
+
+def test_every_value_replaced_by_every_hostile_one():
+    """It is refused by a short error, or can be painted."""
+    content = data_set()
+    mask = np.zeros((64, 80), np.uint8, order="F")
+    mask[5:9, 30:33] = 1
+    counts = mask_util.encode(mask)["counts"].decode()
+    content["annotations"][1]["segmentation"] = {"size": [64, 80], "counts": counts}
+    content["annotations"][2]["segmentation"] = {"size": [64, 80], "counts": [650, 10, 4460]}
+    errors = []
+    for place in places(content):
+        cases = [mutated(content, place, value) for value in HOSTILE]
+        for case in [*cases, mutated(content, place, delete=True)]:
+            try:
+                check_coco(case, "t.json")
+            except DatasetError as error:
+                errors.append(str(error))
+                continue
+            for image_entry in case["images"]:
+                shape = (image_entry["height"], image_entry["width"])
+                masks = [
+                    each["segmentation"]
+                    for each in case["annotations"]
+                    if each["image_id"] == image_entry["id"] and "segmentation" in each
+                ]
+                if math.prod(shape) < 1e5:
+                    union_mask(masks, shape, "t.json")
+    assert len(errors) > 1000
+    assert all(error.startswith("t.json: ") and len(error) < 500 for error in errors)

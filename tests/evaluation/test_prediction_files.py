@@ -137,7 +137,7 @@ class TestTruth:
             (lambda d: d["annotations"].append(d["annotations"][0]), "repeats the id 1"),
             (lambda d: d["annotations"][0].update(image_id=9), "id 1 has the image_id 9"),
             (lambda d: d["annotations"][0].pop("segmentation"), "id 1 has no 'segm"),
-            (lambda d: d["images"][0].pop("width"), "1 entries of 'images' lack 'width'"),
+            (lambda d: d["images"][0].pop("width"), "entry 0 .* of 'images' lacks 'width'"),
             (lambda d: d.pop("images"), "has no list 'images'"),
             (lambda d: d["annotations"][1].update(iscrowd=2), "with id 2 has the iscrowd 2"),
             (lambda d: d["annotations"][1].update(iscrowd="1"), "the iscrowd '1'. Write 0"),
@@ -147,7 +147,7 @@ class TestTruth:
             (lambda d: d["images"][0].update(height=64.0), "has the height 64.0"),
             (lambda d: d["images"][0].update(width=10**400), "the width 1000"),
             (lambda d: d["images"][0].update(look=[]), r"has the look \[\]"),
-            (lambda d: d["images"][0].update(id=1.5), "'images' has the id 1.5"),
+            (lambda d: d["images"][0].update(id=1.5), "of 'images' has the id 1.5"),
             (lambda d: d["images"][1].update(id="2"), "are numbers and texts"),
         ],
     )

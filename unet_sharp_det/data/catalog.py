@@ -2,6 +2,7 @@
 
 import functools
 import os
+import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,8 +153,9 @@ def load_coco_nuclei(
     if [category["name"] for category in classes] != list(thing_classes):
         found = {category["id"]: category["name"] for category in classes}
         raise DatasetError(
-            f"{where}: the categories of the json file are {found}, but the data set is registered "
-            f"with the classes {list(thing_classes)} (in the order of the ids). Change either."
+            f"{where}: the categories of the json file are {reprlib.repr(found)}, but the data set "
+            f"is registered with the classes {list(thing_classes)} (in the order of the ids). "
+            "Change either."
         )
     names = [image["file_name"] for image in content["images"]]
     _check_files(where, "images", names, Path(image_root), remedy)
@@ -236,5 +238,5 @@ def _check_files(where: str, what: str, names: list[str], root: Path, remedy: st
 
 
 def _first(values: list, limit: int = 3) -> str:
-    shown = ", ".join(str(value) for value in values[:limit])
+    shown = ", ".join(value[-200:] for value in values[:limit])
     return f"{shown} and {len(values) - limit} more" if len(values) > limit else shown

@@ -58,7 +58,7 @@ def check_coco(content: dict, where: str) -> None:
     for annotation in content["annotations"]:
         annotations[annotation["image_id"]].append(annotation)
     for image in content["images"]:
-        _check_image(image, f"{where}: the image with id {image['id']!r}")
+        _check_image(image, f"{where}: the image with id {reprlib.repr(image['id'])}")
         _complete(annotations[image["id"]], (image["height"], image["width"]), where)
     objects = content["annotations"]
     if objects and all(each["iscrowd"] for each in objects):
@@ -112,8 +112,10 @@ def is_finite(value) -> bool:
 
 
 def is_box(value) -> bool:
-    """Whether a value is a list of four finite numbers."""
-    return isinstance(value, list | tuple) and len(value) == 4 and all(map(is_finite, value))
+    """Whether a value is a list of four finite numbers, of which no side is negative."""
+    if not isinstance(value, list | tuple) or len(value) != 4 or not all(map(is_finite, value)):
+        return False
+    return value[2] >= 0 and value[3] >= 0
 
 
 def is_id(value) -> bool:
@@ -130,19 +132,18 @@ def _check_entries(content, section: str, keys: tuple, where: str) -> None:
     entries = content.get(section) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DatasetError(f"{where}: has no list '{section}' of JSON objects. {_FORM}")
-    for key in keys:
-        lacking = sum(key not in entry for entry in entries)
-        if lacking:
-            raise DatasetError(f"{where}: {lacking} entries of '{section}' lack '{key}'. Write it.")
-    for entry in entries:
+    for number, entry in enumerate(entries):
+        name = f"{where}: entry {number} (counted from 0) of '{section}'"
+        for key in keys:
+            if key not in entry:
+                raise DatasetError(f"{name} lacks '{key}'. Write it.")
         if not is_id(entry["id"]):
-            raise DatasetError(
-                f"{where}: '{section}' has the id {reprlib.repr(entry['id'])}. Write a whole "
-                "number or a text."
-            )
+            shown = reprlib.repr(entry["id"])
+            raise DatasetError(f"{name} has the id {shown}. Write a whole number or a text.")
     one, count = Counter(entry["id"] for entry in entries).most_common(1)[0] if entries else (0, 0)
     if count > 1:
-        raise DatasetError(f"{where}: '{section}' repeats the id {one!r}. Give each entry its own.")
+        shown = reprlib.repr(one)
+        raise DatasetError(f"{where}: '{section}' repeats the id {shown}. Give each entry its own.")
 
 
 def _check_image(image: dict, name: str) -> None:
@@ -223,9 +224,9 @@ def _check_box(annotation: dict, shape: tuple[int, int], where: str) -> None:
 
 
 def _name(annotation: dict, where: str) -> str:
-    return f"{where}: the annotation with id {annotation['id']!r}"
+    return f"{where}: the annotation with id {reprlib.repr(annotation['id'])}"
 
 
 def _some(ids: set, limit: int = 3) -> str:
-    shown = ", ".join(map(repr, sorted(ids)[:limit]))
+    shown = ", ".join(map(reprlib.repr, sorted(ids)[:limit]))
     return f"{shown} and {len(ids) - limit} more" if len(ids) > limit else shown

@@ -134,14 +134,16 @@ def _find_polygon_fault(polygon, shape: tuple[int, int]) -> str:
             "the polygon."
         )
     points = points.reshape(-1, 2)
-    sides = np.array(shape[::-1])
-    if not ((points >= -sides) & (points <= 2 * sides)).all():  # NaN is neither.
+    low, high, sides = points.min(axis=0), points.max(axis=0), np.array(shape[::-1])
+    if not ((low >= -sides) & (high <= 2 * sides)).all():  # NaN is neither.
         return (
             "has a polygon with a point that is no finite number, or lies far out of its image of "
             f"(height, width) {shape}. Write pixels of this image."
         )
-    if np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum() > _LONGEST_OUTLINE:
-        return f"has a polygon with an outline of more than {_LONGEST_OUTLINE:,} pixels. Split it."
+    if len(points) * 3 * max(shape) > _LONGEST_OUTLINE:
+        steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)
+        if steps.sum() > _LONGEST_OUTLINE:
+            return f"has an outline of more than {_LONGEST_OUTLINE:,} pixels. Split the polygon."
     return ""
 
 
@@ -151,8 +153,8 @@ def _find_rle_fault(rle: dict, shape: tuple[int, int]) -> str:
         return f"has an RLE of the size {reprlib.repr(size)}. Write its [height, width]."
     if tuple(size) != shape:
         return (
-            f"has a mask of (height, width) {tuple(size)}, but the image has {shape}. Resize the "
-            "mask, or give the image that it was made for."
+            f"has a mask of (height, width) {reprlib.repr(tuple(size))}, but the image has {shape}."
+            " Resize the mask, or give the image that it was made for."
         )
     if isinstance(counts, list):
         are_right = all(type(run) is int and 0 <= run <= shape[0] * shape[1] for run in counts)
