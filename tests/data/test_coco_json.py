@@ -126,7 +126,7 @@ def test_faults(tmp_path, fault):
 
 @pytest.mark.parametrize(
     "content, message",
-    [("[]", "no list 'images'.* Write"), ("null", "no list 'images'"), ("{", "is not JSON")]
+    [("[]", "no list 'images'.* Give"), ("null", "no list 'images'"), ("{", "is not JSON")]
     + [('{"a":' * 100_000, "nested too deeply"), ('{"a": ' + "1" * 5000 + "}", "is not JSON")],
 )
 def test_other_files(tmp_path, content, message):

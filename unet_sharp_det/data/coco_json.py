@@ -21,7 +21,7 @@ _KEYS = {
     "categories": ("id", "name"),
     "annotations": ("id", "image_id", "category_id"),
 }
-_FORM = "Write a JSON object with the lists 'images', 'annotations' and 'categories'."
+_FORM = "Give a JSON object with the lists 'images', 'annotations' and 'categories'."
 
 
 def read_coco(path, remedy: str = "") -> dict:
@@ -31,9 +31,10 @@ def read_coco(path, remedy: str = "") -> dict:
         path: of the JSON file.
         remedy: what to do if there is no file or no image in it; ends the messages that say so.
     """
+    remedy = remedy or _FORM
     content = read_json(path, remedy=remedy)
     if isinstance(content, dict) and content.get("images") == []:
-        raise DatasetError(f"{path}: holds no images. {remedy}".strip())
+        raise DatasetError(f"{path}: holds no images. {remedy}")
     check_coco(content, os.fspath(path))
     return content
 

@@ -106,7 +106,8 @@ def load_training_records(cfg: CfgNode, mapper: NucleiDatasetMapper) -> list[dic
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     mapper.check_masks(records)
     with_objects = filter_images_with_only_crowd_annotations(records)
-    if not with_objects and (mapper.use_instances or "sem_seg_file_name" not in records[0]):
+    has_label_maps = any("sem_seg_file_name" in record for record in records)
+    if not with_objects and (mapper.use_instances or not has_label_maps):
         raise DatasetError(
             f"DATASETS.TRAIN: {', '.join(cfg.DATASETS.TRAIN)} has no object in its {len(records)} "
             "images, so there is nothing to train on. Annotate some."

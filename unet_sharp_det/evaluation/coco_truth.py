@@ -15,6 +15,7 @@ from unet_sharp_det.data.coco_json import read_coco
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
 from unet_sharp_det.files import safe_join
+from unet_sharp_det.masks import union_mask
 
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
@@ -123,8 +124,7 @@ class CocoTruth(Truth):
         record, annotations = self.record(image_id), self._annotations(image_id, crowd=1)
         if not annotations:
             return None
-        where = self._name(record)
-        return InstanceMap.from_segmentations(annotations, record.shape, where).labels > 0
+        return union_mask(annotations, record.shape, self._name(record))
 
     def _annotations(self, image_id, crowd: int) -> list:
         return [

@@ -78,7 +78,7 @@ def open_predictions(
     if Path(path).is_dir():
         return _open_folder(path, truth, options, suffix, allow_missing)
     _refuse_pictures(path)
-    content, where = read_json(path), os.fspath(path)
+    content, where = read_json(path, remedy=f"Give {_KINDS}."), os.fspath(path)
     if isinstance(content, dict) and "annotations" in content:
         return _open_data_set(content, truth, options, where, allow_missing)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
