@@ -82,7 +82,7 @@ MALFORMED = {
     "infinite": ([[1, 1, 5, 1, 5, float("inf")]], "no finite number"),
     "far out": ([[1, 1, 5, 1, 5, 1e10]], "far out of its image"),
     "of a larger image": ([[1, 1, 5, 1, 5, 13]], "far out of its image"),
-    "long outline": ([[0, 0, 8, 6] * 300_000], "outline of more than 4,194,304"),
+    "long outline": ([[0, 0, 8, 6] * 300_000], "outline of more than 1,048,576"),
     "no size": ({"counts": WHOLE}, "RLE of the size None"),
     "size as a number": ({"size": 6, "counts": WHOLE}, "RLE of the size 6"),
     "size as texts": ({"size": ["6", "8"], "counts": WHOLE}, "RLE of the size"),

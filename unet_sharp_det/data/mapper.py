@@ -146,12 +146,11 @@ class NucleiDatasetMapper(DatasetMapper):
         Raises:
             DatasetError: one has none.
         """
+        learns_masks = self.use_instances and self.use_instance_mask
         for record in records:
-            if self.use_instances and self.use_instance_mask:
-                needs_masks = True
-            else:
-                needs_masks = self.semantic is not None and not record.get("sem_seg_file_name")
-            for annotation in record.get("annotations", ()) if needs_masks else ():
+            paints_labels = self.semantic is not None and not record.get("sem_seg_file_name")
+            annotations = record.get("annotations", ()) if learns_masks or paints_labels else ()
+            for annotation in annotations:
                 if "segmentation" not in annotation:
                     name = f" (id {annotation['id']!r})" if "id" in annotation else ""
                     raise DatasetError(

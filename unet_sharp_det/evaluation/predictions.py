@@ -168,9 +168,8 @@ class CocoPredictions(Predictions):
     def _category(self, name: str, entry: dict) -> int | str:
         if "category_id" not in entry:
             raise DatasetError(f"{name} has no category_id, which COCO's AP needs.")
-        coco = self._truth.coco
-        fault = find_category_fault(coco, entry["category_id"])
-        if fault and coco.cats:  # Without any it is the ground truth that lacks something.
+        fault = find_category_fault(self._truth.coco, entry["category_id"])
+        if fault:
             raise DatasetError(f"{name} {fault}")
         return entry["category_id"]
 

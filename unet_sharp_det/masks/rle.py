@@ -22,8 +22,8 @@ _MORE = 0x20
 _SIGN = 0x10
 #: Whole numbers of at most 7 codes, as many as 32 bits need; the last code of each lacks _MORE.
 _COUNTS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")
-#: pycocotools takes about 100 bytes per pixel of an outline.
-_LONGEST_OUTLINE = 1 << 22
+#: In pixels, of each of which pycocotools takes 130 bytes.
+_LONGEST_OUTLINE = 1 << 20
 
 
 def to_rles(
