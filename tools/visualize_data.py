@@ -21,12 +21,12 @@ from detectron2.data.detection_utils import convert_image_to_rgb
 
 from unet_sharp_det.data import NucleiDatasetMapper
 from unet_sharp_det.data.catalog import check_registered
-from unet_sharp_det.data.label_maps import to_rle
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import UserError, run_cli
-from unet_sharp_det.evaluation.run_results import read_json
-from unet_sharp_det.files import atomic_path, safe_join
+from unet_sharp_det.evaluation.prediction_files import check_entry
+from unet_sharp_det.files import atomic_path, read_json, safe_join
 from unet_sharp_det.images import read_image
+from unet_sharp_det.masks.rle import numbered, to_rles
 from unet_sharp_det.visualization import comparison, montage, overlay
 
 MONTAGE_WIDTH = 1440
@@ -94,7 +94,8 @@ def default_dataset(cfg, for_predictions: bool) -> str:
 def draw_annotations(records):
     for record in records:
         image = read_image(record["file_name"], "RGB")
-        yield overlay(image, ground_truth_masks(record, image.shape[:2]), title="ground truth")
+        masks = decode_masks(record.get("annotations", []), image.shape[:2], record["file_name"])
+        yield overlay(image, masks, title="ground truth")
 
 
 def draw_augmented(records, cfg):
@@ -114,39 +115,29 @@ def draw_augmented(records, cfg):
 def draw_predictions(records, results):
     for record in records:
         image = read_image(record["file_name"], "RGB")
-        rles = [result["segmentation"] for result in results[record["image_id"]]]
-        masks = np.array([mask_util.decode(rle) for rle in rles], dtype=bool)
-        truth = ground_truth_masks(record, image.shape[:2])
+        masks = decode_masks(results[record["image_id"]], image.shape[:2], record["file_name"])
+        truth = decode_masks(record.get("annotations", []), image.shape[:2], record["file_name"])
         yield comparison(image, truth, masks, title=Path(record["file_name"]).stem)
 
 
 def load_results(path: Path, threshold: float) -> dict[int, list[dict]]:
     """Read COCO results with masks; returns those of at least ``threshold`` by image id."""
-    if not path.is_file():
-        raise UserError(
-            f"--predictions: there is no file {path}. Evaluation writes it into "
-            "OUTPUT_DIR/inference."
-        )
-    results = read_json(path, list, "Give COCO results, as evaluation writes them.")
+    results = read_json(
+        path, list, "Give the coco_instances_results.json that evaluation writes into OUTPUT_DIR."
+    )
     by_image = defaultdict(list)
-    for result in results:
-        for key in ("image_id", "score", "segmentation"):
-            if key not in result:
-                raise UserError(
-                    f"--predictions: an entry of {path} has no '{key}'. Give COCO results with "
-                    "masks: coco_instances_results.json."
-                )
+    for number, result in enumerate(results):
+        check_entry(result, f"{path}: result {number} (counted from 0)", with_score=True)
         if result["score"] >= threshold:
             by_image[result["image_id"]].append(result)
     return by_image
 
 
-def ground_truth_masks(record: dict, shape: tuple[int, int]) -> np.ndarray:
-    """Decode the polygons or RLEs of a dataset dict to a bool array (N, H, W)."""
-    annotations = record.get("annotations", [])
-    masks = np.zeros((len(annotations), *shape), dtype=bool)
-    for mask, annotation in zip(masks, annotations, strict=True):
-        rle = to_rle(annotation.get("segmentation"), shape, record["file_name"])
+def decode_masks(entries: list[dict], shape: tuple[int, int], where: str) -> np.ndarray:
+    """Decode the polygons or RLEs of annotations or results to a bool array (N, H, W)."""
+    segmentations = [entry.get("segmentation") for entry in entries]
+    masks = np.zeros((len(entries), *shape), dtype=bool)
+    for mask, rle in zip(masks, to_rles(segmentations, shape, numbered(where)), strict=True):
         mask[:] = mask_util.decode(rle)
     return masks
 

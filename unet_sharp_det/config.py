@@ -133,9 +133,9 @@ def _add_training(cfg: CfgNode) -> None:
     # Whether each evaluation during training also takes the training losses on DATASETS.TEST:
     # validation/total_loss, validation/<loss>; of several data sets validation/<data set>/<loss>.
     cfg.TEST.VALIDATION_LOSS = True
-    # Metric whose best checkpoint is kept as model_best.pth, as <task>/<metric>, of several data
-    # sets <data set>/<task>/<metric>, or a validation loss; "" keeps none. Losses, errors, merges
-    # and splits are best when smallest, all else when largest.
+    # Metric whose best checkpoint is kept as model_best.pth, as <task>/<metric> (of several data
+    # sets the first one's) or <data set>/<task>/<metric>, or a validation loss; "" keeps none.
+    # Losses, errors, merges and splits are best when smallest, all else when largest.
     cfg.TEST.BEST_METRIC = "segm/AP"
     cfg.TEST.EARLY_STOPPING = CfgNode()
     # Stop after this many evaluations in a row that did not improve BEST_METRIC. 0: never.

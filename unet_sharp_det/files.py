@@ -76,6 +76,35 @@ def write_json(path, content, indent=None) -> None:
     write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
+def read_json(path, kind: type = object, remedy: str = ""):
+    """Return what a JSON file in UTF-8 holds, with or without a byte order mark.
+
+    Args:
+        path: of the file.
+        kind: of the content, dict or list.
+        remedy: what the user can do; ends the errors.
+
+    Raises:
+        DatasetError: there is no such plain file, it is not JSON, nested too deeply, or of another
+            kind.
+    """
+    remedy = f" {remedy}" if remedy else ""
+    if not os.path.isfile(path):  # A pipe would be waited for.
+        raise DatasetError(f"There is no file {path}.{remedy}")
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}).{remedy}") from error
+    except RecursionError as error:
+        raise DatasetError(f"{path}: is not JSON, it is nested too deeply.{remedy}") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: is not JSON in UTF-8 ({error}).{remedy}") from error
+    if not isinstance(content, kind):
+        found = type(content).__name__
+        raise DatasetError(f"{path}: is no {kind.__name__}, but {found}.{remedy}")
+    return content
+
+
 def safe_join(root, name, where: str) -> Path:
     """Return ``root / name`` for a name that stands in a file, perhaps a stranger's.
 

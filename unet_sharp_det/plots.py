@@ -18,13 +18,8 @@ from matplotlib.patches import Patch
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import DatasetError, UserError, look_up_option
 from unet_sharp_det.evaluation.overlap import Overlap
-from unet_sharp_det.evaluation.run_results import (
-    RunResults,
-    find_runs,
-    read_json,
-    values_of_runs,
-)
-from unet_sharp_det.files import atomic_path
+from unet_sharp_det.evaluation.run_results import RunResults, find_runs, values_of_runs
+from unet_sharp_det.files import atomic_path, read_json
 from unet_sharp_det.images import read_image
 
 FORMATS = (".png", ".pdf", ".svg")

@@ -91,7 +91,7 @@ def test_registering_again_changes_nothing_and_another_root_replaces(converted_s
     assert MetadataCatalog.get("dsb2018_val") is metadata
     register_dsb2018(tmp_path)
     assert MetadataCatalog.get("dsb2018_val").image_root == str(tmp_path)
-    with pytest.raises(DatasetError, match="does not exist"):
+    with pytest.raises(DatasetError, match="There is no file"):
         DatasetCatalog.get("dsb2018_val")
 
 
@@ -169,7 +169,7 @@ def spoil_image_id(coco):
 
 
 def spoil_box(coco):
-    del coco["annotations"][1]["bbox"]
+    del coco["annotations"][1]["bbox"], coco["annotations"][1]["segmentation"]
 
 
 def spoil_polygon(coco):
@@ -197,16 +197,16 @@ def spoil_section(coco):
     [
         (spoil_category_name, r"\{1: 'cell'\}.*\['nucleus'\]"),
         (spoil_category_count, r"2: 'debris'.*\['nucleus'\]"),
-        (spoil_annotation_category, "category_id 0, but 'categories' holds only 1"),
-        (spoil_annotation_image, "image_id 5, but 'images' holds only 1, 2"),
+        (spoil_annotation_category, "category_id 0, which is no id of 'categories'.* one of 1"),
+        (spoil_annotation_image, "the image_id 5, which is no id of 'images'. Write one of 1, 2"),
         (spoil_annotation_id, "'annotations' repeats the id 1"),
         (spoil_image_id, "'images' repeats the id 1"),
-        (spoil_box, "1 entries of 'annotations' lack 'bbox'"),
+        (spoil_box, "id 2 has neither 'segmentation' nor 'bbox'"),
         (spoil_polygon, "annotation with id 2 has a polygon of 4 numbers"),
         (spoil_by_ignore, "annotation with id 2 has 'ignore'.*'iscrowd'"),
         (spoil_image_name, r"1 of 2 images are missing .*c\.png"),
         (spoil_images, "holds no images"),
-        (spoil_section, r"lacks \['categories'\]"),
+        (spoil_section, "has no list 'categories'"),
     ],
 )
 def test_a_spoilt_file_is_refused(load, coco, spoil, message):
@@ -216,9 +216,9 @@ def test_a_spoilt_file_is_refused(load, coco, spoil, message):
     assert "nuclei.json" in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"images": []}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"images": [{}]}'])
 def test_a_file_that_is_not_coco_is_refused(load, content):
-    with pytest.raises(DatasetError, match=r"nuclei\.json is not"):
+    with pytest.raises(DatasetError, match=r"nuclei\.json: (is not JSON|has no list|entry 0)"):
         load(content)
 
 
@@ -290,12 +290,11 @@ def test_metadata_names_the_labels_with_and_without_files(load, coco, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret.png", "x/../../secret.png", "{root}/secret.png", "..\\secret.png", 3, None]
+    "name", ["../secret.png", "x/../../secret.png", "{root}/secret.png", "..\\secret.png"]
 )
 def test_a_file_name_that_leads_out_of_the_image_root(coco, load, tmp_path, write_png, rgba, name):
     write_png(tmp_path / "secret.png", rgba())
-    name = name.format(root=tmp_path) if isinstance(name, str) else name
-    coco["images"][1]["file_name"] = name
+    coco["images"][1]["file_name"] = name.format(root=tmp_path)
     with pytest.raises(DatasetError, match=rf"{NAME}.*nuclei\.json.*could lead out of.*images"):
         load(coco)
 

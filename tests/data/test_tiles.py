@@ -197,7 +197,8 @@ class TestEmpty:
         assert [len(tiles[key]["annotations"]) for key in sorted(tiles)] == [1, 1, 1, 0]
 
     def test_crowd_counts(self, dataset, tmp_path):
-        dataset.add("a.png", self.SHAPE, [rle(disk(self.SHAPE, 5, 5, 2))], iscrowd=1)
+        dataset.add("a.png", self.SHAPE, [rle(disk(self.SHAPE, 5, 5, 2))] * 2)
+        dataset.annotations[0]["iscrowd"] = 1
         assert self.empty(dataset, tmp_path / "out") == 3
         assert read_tiles(tmp_path / "out")[0, 0]["annotations"][0]["iscrowd"] == 1
 
@@ -290,12 +291,12 @@ class TestFiles:
 
     def test_boxes_alone(self, dataset, tmp_path):
         del dataset.annotations[0]["segmentation"]
-        with pytest.raises(DatasetError, match="without masks"):
+        with pytest.raises(DatasetError, match="has no 'segmentation'"):
             dataset.cut(tmp_path / "out")
 
     def test_an_image_of_another_size(self, dataset, tmp_path):
         cv2.imwrite(str(dataset.root / "images" / "a.png"), np.zeros((21, 30, 3), np.uint8))
-        with pytest.raises(DatasetError, match=r"a\.png: has \(height, width\) \(21, 30\)"):
+        with pytest.raises(DatasetError, match=r"a\.png has \(height, width\) \(21, 30\)"):
             dataset.cut(tmp_path / "out")
 
     def test_a_name_that_leads_out_of_the_image_root(self, dataset, tmp_path):
@@ -306,7 +307,7 @@ class TestFiles:
         assert not (tmp_path / "out").exists()
 
     def test_missing_file(self, tmp_path):
-        with pytest.raises(DatasetError, match=r"none\.json does not exist"):
+        with pytest.raises(DatasetError, match=r"There is no file .*none\.json"):
             make_tiles(tmp_path / "none.json", tmp_path, tmp_path / "out")
 
 

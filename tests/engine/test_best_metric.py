@@ -15,6 +15,7 @@ from unet_sharp_det.engine import (
     end_at_early_stop,
     setup_cfg,
 )
+from unet_sharp_det.engine.best_metric import full_name
 from unet_sharp_det.errors import ConfigError
 
 NAN, INF = math.nan, math.inf
@@ -200,6 +201,21 @@ def test_unusable_values_are_named(tmp_path, metric, period, options, message):
     checkpointer = SkipCheckpointer(nn.Linear(1, 1), str(tmp_path))
     with pytest.raises(ConfigError, match=message):
         build_validation_hooks(period, checkpointer, metric, **options)
+
+
+@pytest.mark.parametrize(
+    ("metric", "of_one", "of_two"),
+    [
+        ("segm/AP", "segm/AP", "a/segm/AP"),
+        ("b/segm/AP", "b/segm/AP", "b/segm/AP"),
+        ("validation/total_loss", "validation/total_loss", "validation/a/total_loss"),
+        ("validation/b/total_loss", "validation/b/total_loss", "validation/b/total_loss"),
+        ("", "", ""),
+    ],
+)
+def test_of_several_test_sets_the_first_one_counts(metric, of_one, of_two):
+    assert full_name(metric, ["a"]) == of_one
+    assert full_name(metric, ["a", "b"]) == of_two
 
 
 def test_early_stopping_needs_test_data(monkeypatch):

@@ -224,9 +224,9 @@ def test_the_arguments_are_left_unchanged(workload):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"score": math.nan}, "image 2 has the score nan.*finite"),
+        ({"score": math.nan}, "image 2 has the score nan.*write a number"),
         ({"score": math.inf}, "image 2 has the score inf"),
-        ({"score": "0.5"}, "has the score 0.5"),
+        ({"score": "0.5"}, "has the score '0.5'"),
         ({"image_id": 7}, "image 7 is of an image that the ground truth does not have"),
         ({"score": 10**400}, "has the score 1000"),
         ({"category_id": 0}, r"category 0; the ground truth has \[1\]"),
@@ -246,11 +246,11 @@ def test_a_result_that_cannot_be_ranked_or_placed(task, change, message):
     "task, change, message",
     [
         ("bbox", {"bbox": [0, 0, math.nan, 1]}, "bbox .*nan.*x, y, width and height"),
-        ("bbox", {"bbox": None}, "bbox None: write its x, y"),
-        ("segm", {"segmentation": {"counts": "a"}}, r"mask of \[\] .*image has \[64, 64\]"),
-        ("segm", {"segmentation": [[0, 0, 8, 0, 8, 8]]}, "no compressed RLE"),
-        ("segm", {"segmentation": {"size": [64, 64], "counts": [4096]}}, "no compressed RLE"),
-        ("segm", detection((0, 0, 8, 8), size=(64, 32)), r"\[64, 32\].*image has \[64, 64\]"),
+        ("bbox", {"bbox": None}, "bbox None. Write its x, y"),
+        ("segm", {"segmentation": {"counts": "a"}}, "RLE of the size None"),
+        ("segm", {"segmentation": [[0, 0, 8, 0]]}, "polygon of 4 numbers"),
+        ("segm", {"segmentation": {"size": [64, 64], "counts": [4095]}}, "does not fill"),
+        ("segm", detection((0, 0, 8, 8), size=(64, 32)), r"\(64, 32\).*image has \(64, 64\)"),
     ],
 )
 def test_a_result_without_a_shape(task, change, message):

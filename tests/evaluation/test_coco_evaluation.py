@@ -11,7 +11,7 @@ from detectron2.data import MetadataCatalog
 from evaluation_helpers import coco_dataset, instances, process
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
-from unet_sharp_det.evaluation import NucleiCOCOEvaluator
+from unet_sharp_det.evaluation import InstanceEvaluator, NucleiCOCOEvaluator
 from unet_sharp_det.evaluation.ap_report import METRICS_FILE, TABLE_FILE
 from unet_sharp_det.evaluation.coco_ap import fast_coco_eval
 from unet_sharp_det.evaluation.coco_evaluation import RESULTS_FILE
@@ -163,6 +163,24 @@ def test_no_ground_truth_at_all_is_nan(register, caplog, use_fast_impl):
     assert "no ground truth object" in caplog.text
 
 
+def test_text_ids_give_what_numbers_give(register):
+    images = {"b": [(0, 0, 8, 8), (20, 20, 30, 30)], "10": [(5, 5, 25, 25)], "9": []}
+    found = {"b": [(0, 0, 8, 8), (40, 40, 50, 50)], "10": [(5, 5, 25, 26)], "9": [(0, 0, 5, 5)]}
+    numbers = {key: number for number, key in enumerate(sorted(images), start=1)}
+    results = []
+    for rename in (lambda key: key, numbers.get):
+        name = register(coco_dataset({rename(key): boxes for key, boxes in images.items()}))
+        predictions = {rename(key): instances(boxes) for key, boxes in found.items()}
+        results.append(
+            {
+                **process(NucleiCOCOEvaluator(name), predictions),
+                **process(InstanceEvaluator(name), predictions),
+            }
+        )
+    assert 0 < results[0]["segm"]["AP"] < 100
+    assert_same_results(*results, atol=0)
+
+
 def test_annotation_id_zero_is_matched(register):
     box = (0, 0, 8, 8)
     name = register(coco_dataset({1: [box]}, first_id=0))
@@ -268,8 +286,8 @@ def test_user_errors(register):
         process(evaluator, {1: without_masks})
     boxes_only = NucleiCOCOEvaluator(name, tasks=("bbox",))
     assert list(process(boxes_only, {1: without_masks})) == ["bbox"]
-    del dataset["annotations"][0]["area"]
-    with pytest.raises(DatasetError, match="no 'area'"):
+    dataset["annotations"][0]["area"] = None
+    with pytest.raises(DatasetError, match="the area None"):
         NucleiCOCOEvaluator(register(dataset))
 
 

@@ -1,53 +1,17 @@
 """Instance maps: decoded as pycocotools does, painted by score, numbered anew."""
 
 import numpy as np
-import pycocotools.mask as mask_util
 import pytest
 from evaluation_helpers import encode, rectangle_mask
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
-from unet_sharp_det.evaluation.rle import mask_pixels
 
 SIZE = (6, 8)
 
 
 def boxes(*corners):
     return np.array([rectangle_mask(*SIZE, box) for box in corners])
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_pixels_of_random_masks(seed):
-    generator = np.random.default_rng(seed)
-    for _ in range(20):
-        height, width, count = generator.integers(1, 80, 2).tolist() + [generator.integers(0, 7)]
-        density = generator.random((count, 1, 1)) ** 3
-        masks = generator.random((count, height, width)) < density
-        rles = [encode(mask) for mask in masks]
-        pixels, owners = mask_pixels(rles, (height, width), "x")
-        decoded = np.zeros((count, height * width), bool)
-        decoded[owners, pixels] = True
-        expected = [mask_util.decode(rle).astype(bool).ravel(order="F") for rle in rles]
-        np.testing.assert_array_equal(decoded, np.reshape(expected, (count, height * width)))
-
-
-def test_runs_longer_than_a_digit():
-    """Counts up to 10 million, and differences of both signs, in bytes as in text."""
-    mask = np.zeros((4000, 2600), np.uint8, order="F")
-    mask[5:9, 3] = mask[0:3000, 7] = mask[10, 1000] = mask[2, 2599] = 1
-    rle = mask_util.encode(mask)
-    for counts in (rle["counts"], rle["counts"].decode()):
-        pixels, _ = mask_pixels([{"size": rle["size"], "counts": counts}], mask.shape, "x")
-        np.testing.assert_array_equal(pixels, np.flatnonzero(mask.ravel(order="F")))
-
-
-def test_malformed_runs_are_named():
-    whole, other = encode(boxes((0, 0, 3, 3))[0]), encode(np.ones((5, 5), bool))
-    cut = {**whole, "counts": whole["counts"][:-1]}
-    empty, odd = {**whole, "counts": ""}, {**whole, "counts": "é" + whole["counts"]}
-    for rles, index in (([whole, cut], 1), ([other, whole], 0), ([empty], 0), ([odd], 0)):
-        with pytest.raises(DatasetError, match=f"image 7: the RLE of mask {index} does not fill"):
-            mask_pixels(rles, SIZE, "image 7")
 
 
 def paint(masks, scores=None, **options):

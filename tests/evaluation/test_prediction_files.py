@@ -135,19 +135,19 @@ class TestTruth:
             (lambda d: d["images"].clear(), "holds no image"),
             (lambda d: d["images"].append(d["images"][0]), "'images' repeats the id 1"),
             (lambda d: d["annotations"].append(d["annotations"][0]), "repeats the id 1"),
-            (lambda d: d["annotations"][0].update(image_id=9), "images that are not .*e.g. 9"),
-            (lambda d: d["annotations"][0].pop("segmentation"), "without 'segmentation'"),
-            (lambda d: d["images"][0].pop("width"), "'images' lacks 'width'"),
-            (lambda d: d.pop("images"), "cannot be read as a COCO data set"),
+            (lambda d: d["annotations"][0].update(image_id=9), "id 1 has the image_id 9"),
+            (lambda d: d["annotations"][0].pop("segmentation"), "id 1 has no 'segm"),
+            (lambda d: d["images"][0].pop("width"), "entry 0 .* of 'images' lacks 'width'"),
+            (lambda d: d.pop("images"), "has no list 'images'"),
             (lambda d: d["annotations"][1].update(iscrowd=2), "with id 2 has the iscrowd 2"),
-            (lambda d: d["annotations"][1].update(iscrowd="1"), "the iscrowd '1', write 0 or 1"),
+            (lambda d: d["annotations"][1].update(iscrowd="1"), "the iscrowd '1'. Write 0"),
             (lambda d: d["annotations"][0].update(bbox=[0, 0, 1]), r"with id 1 has the bbox \[0"),
             (lambda d: d["annotations"][0].update(area="64"), "has the area '64'"),
             (lambda d: d["images"][0].update(file_name=1), "with id 1 has the file_name 1"),
             (lambda d: d["images"][0].update(height=64.0), "has the height 64.0"),
-            (lambda d: d["images"][0].update(width=10**400), "has the width 1000"),
+            (lambda d: d["images"][0].update(width=10**400), "the width 1000"),
             (lambda d: d["images"][0].update(look=[]), r"has the look \[\]"),
-            (lambda d: d["images"][0].update(id=1.5), "'images' has the id 1.5"),
+            (lambda d: d["images"][0].update(id=1.5), "of 'images' has the id 1.5"),
             (lambda d: d["images"][1].update(id="2"), "are numbers and texts"),
         ],
     )
@@ -166,17 +166,17 @@ class TestTruth:
         assert len(truth.instance_map(1)) == 3
         assert measures(truth, tmp_path / "truth.json")["DSB_score"] == 100
         dataset["annotations"][3]["segmentation"]["counts"] = ""
-        truth = open_truth(write(tmp_path / "truth.json", dataset))
-        with pytest.raises(DatasetError, match="1.png: the RLE of mask 0 .* cut off"):
-            truth.void(1)
+        write(tmp_path / "truth.json", dataset)
+        with pytest.raises(DatasetError, match="with id 4 has an RLE with .* cut off"):
+            open_truth(tmp_path / "truth.json")
 
     def test_other_paths(self, tmp_path, folder):
         (tmp_path / "cut.json").write_text('{"images": [')
         (tmp_path / "deep.json").write_text("[" * 100_000)
         for path, message in [
-            (tmp_path / "none.json", "cannot be read .No such file"),
+            (tmp_path / "none.json", "There is no file"),
             (tmp_path / "cut.json", "is not JSON"),
-            (tmp_path / "deep.json", "is nested too deeply"),
+            (tmp_path / "deep.json", "nested too deeply"),
             (folder / "1.png", "is one label map, give the folder"),
         ]:
             with pytest.raises(DatasetError, match=message):
@@ -211,7 +211,7 @@ class TestResults:
         ("entry", "message"),
         [
             (detection((0, 0, 8, 8), image_id=9), "images that .* not have: 9. It has 1, 2"),
-            (detection((0, 0, 8, 8), image_id=[1]), "a number or a text"),
+            (detection((0, 0, 8, 8), image_id=[1]), "a whole number or a text"),
             (detection((0, 0, 8, 8), score=float("nan")), "result 1 .* image 1 has the score nan"),
             (detection((0, 0, 8, 8), score=None), "has the score None"),
             (detection((0, 0, 8, 8), score=10**400), "has the score 1000"),
@@ -220,15 +220,15 @@ class TestResults:
             (detection((0, 0, 8, 8), category_id=[1]), r"result 1 .* has the category \[1\]"),
             (detection((0, 0, 8, 8), segmentation=None), "image 1 has no segmentation"),
             ({"image_id": 1, "segmentation": 3}, r"has no score. Give a list of COCO results"),
-            (detection((0, 0, 8, 8), segmentation={"size": [64, 64]}), "neither polygons nor"),
-            (detection((0, 0, 8, 8), segmentation=[[1, "a"]]), "neither polygons nor"),
+            (detection((0, 0, 8, 8), segmentation={"size": [64, 64]}), "1.png has an RLE with"),
+            (detection((0, 0, 8, 8), segmentation=[[1, "a"]]), "no list of numbers"),
             (
                 detection((0, 0, 1, 1), segmentation=encode(np.ones((9, 64), bool))),
-                r"1.png: has a mask of .*\(9, 64\), but the image has \(64, 64\)",
+                r"1.png has a mask of .*\(9, 64\), but the image has \(64, 64\)",
             ),
             (
                 detection((0, 0, 8, 8), segmentation={"size": [64, 64], "counts": "0l"}),
-                "1.png: the RLE of mask .* was cut off",
+                "result 1 .* of 1.png has an RLE .* cut off",
             ),
         ],
     )
@@ -303,7 +303,7 @@ class TestDataSets:
         ("change", "message"),
         [
             (lambda d: d["annotations"][0].update(score=1), "1 of 4 annotations have a 'score'"),
-            (lambda d: d["images"][0].update(height=60), r"\(60, 64\), but \(64, 64\)"),
+            (lambda d: d["images"][0].update(height=60), r"image has \(60, 64\)"),
             (lambda d: d["images"][0].update(file_name="2.tif"), "are the same one"),
             (lambda d: d["images"][1].update(file_name="b.png"), "does not have: 2"),
             (lambda d: d["annotations"][0].pop("segmentation"), "with id 1 .* no segmentation"),
@@ -352,7 +352,7 @@ class TestSemantic:
             ({"file_name": "other.png"}, "1 images that"),
             ({"image_id": 2, "file_name": "2.png"}, "repeats a channel of the image 2"),
             ({"segmentation": None}, "mask 0 .* no segmentation"),
-            ({"segmentation": {"size": [64, 64]}}, "1.png: .* neither polygons nor an RLE"),
+            ({"segmentation": {"size": [64, 64]}}, "1.png: .* no run lengths"),
             ({"channel": []}, r"mask 0 .* has the channel \[\]"),
             ({"file_name": 1}, "mask 0 .* has the file_name 1"),
             ({"segmentation": encode(np.ones((9, 9), bool))}, r"\(9, 9\), but the image"),

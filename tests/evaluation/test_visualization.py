@@ -224,8 +224,11 @@ def test_tool_draws_predictions_above_the_threshold(tool, nuclei, tmp_path):
 @pytest.mark.parametrize(
     "entry, message",
     [
-        ({"image_id": 1, "channel": "a", "segmentation": {}}, "no 'score'.*coco_instances"),
-        ({"image_id": 1, "score": 0.9, "bbox": [0, 0, 9, 9]}, "no 'segmentation'"),
+        (
+            {"image_id": 1, "channel": "a", "segmentation": {}},
+            "result 0 .* has no score. Give",
+        ),
+        ({"image_id": 1, "score": 0.9, "bbox": [0, 0, 9, 9]}, "result 0 .* no segmentation"),
     ],
 )
 def test_predictions_of_another_kind(tool, nuclei, tmp_path, entry, message):
@@ -242,7 +245,7 @@ def test_annotations_without_masks(tool, nuclei, tmp_path):
     for annotation in content["annotations"]:
         del annotation["segmentation"]
     (tmp_path / "gt.json").write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match="1.png: has annotations without 'segmentation'"):
+    with pytest.raises(DatasetError, match="1.png: mask 0 .* has no 'segmentation'"):
         tool.main(["--dataset", nuclei, "--output-dir", str(tmp_path / "out")])
 
 

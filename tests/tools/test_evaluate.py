@@ -153,7 +153,7 @@ def test_masks_are_no_label_maps(tool, truth, converted_sample, tmp_path, caplog
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"--predictions": "none.json"}, DatasetError, "none.json: cannot be read"),
+        ({"--predictions": "none.json"}, DatasetError, "There is no file none.json"),
         ({"--output": "truth.json"}, DatasetError, "is a file, give a folder"),
         ({"--output": "run"}, DatasetError, "not written by an evaluation"),
         ({"--images": "nowhere"}, DatasetError, "there is no folder nowhere"),
@@ -190,4 +190,4 @@ def test_command_line(tool, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         run_cli(lambda: tool.main(arguments))
     assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("error: b: cannot be read (No such file")
+    assert capsys.readouterr().err.startswith("error: There is no file b.")

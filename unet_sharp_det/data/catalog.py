@@ -1,27 +1,24 @@
 """Registration of nuclei data sets in COCO format, with checks that say what is wrong and where."""
 
 import functools
-import json
 import os
-from collections import Counter
+import reprlib
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_coco_json
+from detectron2.structures import BoxMode
 
 from unet_sharp_det.errors import DatasetError, look_up_option
 from unet_sharp_det.files import safe_join
 
+from ..images.decoding import check_pixels
+from .coco_json import read_coco
 from .dsb2018_convert import CATEGORIES, SPLITS, default_root
-from .label_maps import IGNORED, find_polygon_fault
+from .label_maps import IGNORED
 
-# What load_coco_json takes for granted, by section of the json file.
-_KEYS = {
-    "images": ("id", "file_name", "height", "width"),
-    "annotations": ("id", "image_id", "category_id", "bbox"),
-    "categories": ("id", "name"),
-}
+_ANNOTATION_KEYS = ("id", "iscrowd", "bbox", "segmentation")
 
 
 def register_dsb2018(root=None) -> None:
@@ -137,7 +134,7 @@ def load_coco_nuclei(
     sem_seg_optional: bool = False,
     remedy: str = "",
 ) -> list[dict]:
-    """Check a COCO json file and load it by detectron2's ``load_coco_json``.
+    """Load a COCO json file as detectron2's ``load_coco_json`` does, checked by :func:`check_coco`.
 
     Takes the arguments of :func:`register_coco_nuclei`.
 
@@ -146,86 +143,75 @@ def load_coco_nuclei(
         are label maps.
 
     Raises:
-        DatasetError: the json file is missing or malformed, holds no images, repeats an id,
-            declares other categories, has annotations of unknown images or categories, with
-            ``ignore`` or with a polygon of fewer than 3 points, a file name that leads out of
-            ``image_root``, or images or label maps are missing, or several images would share a
-            label map.
+        DatasetError: see :func:`check_coco`; or the json file declares other categories, a file
+            name leads out of ``image_root``, images or label maps are missing, an image has another
+            size, or several images would share a label map.
     """
-    content = _read_json(name, Path(json_file), remedy)
+    content = read_coco(json_file, remedy)
     where = f"{name} ({json_file})"
-    if not content["images"]:
-        raise DatasetError(f"{where}: holds no images. {remedy}".strip())
-    _check_entries(where, content)
-    _check_categories(where, content, list(thing_classes))
-    _check_references(where, content)
-    _check_annotations(where, content["annotations"])
+    classes = sorted(content["categories"], key=lambda category: category["id"])
+    if [category["name"] for category in classes] != list(thing_classes):
+        found = {category["id"]: category["name"] for category in classes}
+        raise DatasetError(
+            f"{where}: the categories of the json file are {reprlib.repr(found)}, but the data set "
+            f"is registered with the classes {list(thing_classes)} (in the order of the ids). "
+            "Change either."
+        )
     names = [image["file_name"] for image in content["images"]]
     _check_files(where, "images", names, Path(image_root), remedy)
-    records = load_coco_json(os.fspath(json_file), os.fspath(image_root), name)
+    indices = {category["id"]: index for index, category in enumerate(classes)}
+    records = _to_records(content, indices, image_root)
+    _check_sizes(where, records)
+    # What load_coco_json of detectron2 leaves there for its evaluation.
+    MetadataCatalog.get(name).set(
+        thing_classes=list(thing_classes), thing_dataset_id_to_contiguous_id=indices
+    )
     if sem_seg_root is not None and not (sem_seg_optional and not os.path.isdir(sem_seg_root)):
         _add_label_maps(where, records, Path(sem_seg_root), remedy)
     return records
 
 
-def _read_json(name: str, json_file: Path, remedy: str) -> dict:
-    if not json_file.is_file():
-        raise DatasetError(f"{name}: {json_file} does not exist. {remedy}".strip())
-    try:
-        content = json.loads(json_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DatasetError(f"{name}: {json_file} is not JSON ({error}).") from error
-    missing = [key for key in _KEYS if not (isinstance(content, dict) and key in content)]
-    if missing:
-        raise DatasetError(f"{name}: {json_file} is not in COCO format, it lacks {missing}.")
-    return content
+def _to_records(content: dict, indices: dict[int, int], image_root) -> list[dict]:
+    """Return detectron2's dataset dicts in the order of the image ids.
+
+    Args:
+        content: a data set of :func:`read_coco`.
+        indices: contiguous ones of the category ids.
+        image_root: the folder of the images.
+    """
+    annotations = defaultdict(list)
+    for annotation in content["annotations"]:
+        entry = {key: annotation[key] for key in _ANNOTATION_KEYS if key in annotation}
+        entry |= {"category_id": indices[annotation["category_id"]], "bbox_mode": BoxMode.XYWH_ABS}
+        annotations[annotation["image_id"]].append(entry)
+    return [
+        {
+            "file_name": os.path.join(image_root, image["file_name"]),
+            "height": image["height"],
+            "width": image["width"],
+            "image_id": image["id"],
+            "annotations": annotations[image["id"]],
+        }
+        for image in sorted(content["images"], key=lambda image: image["id"])
+    ]
 
 
-def _check_entries(where: str, content: dict) -> None:
-    """Check that entries have the keys that are needed, and ids of their own."""
-    for section, keys in _KEYS.items():
-        for key in keys:
-            lacking = sum(key not in entry for entry in content[section])
-            if lacking:
-                raise DatasetError(f"{where}: {lacking} entries of '{section}' lack '{key}'.")
-        ids = Counter(entry["id"] for entry in content[section])
-        repeated = [key for key, count in ids.items() if count > 1]
-        if repeated:
-            raise DatasetError(f"{where}: '{section}' repeats the id {_first(repeated)}.")
+def _check_sizes(where: str, records: list[dict]) -> None:
+    """Check the sizes that headers tell; an image may be turned when it is read (EXIF).
 
-
-def _check_categories(where: str, content: dict, thing_classes: list[str]) -> None:
-    found = {category["id"]: category["name"] for category in content["categories"]}
-    if [found[key] for key in sorted(found)] != thing_classes:
-        raise DatasetError(
-            f"{where}: the categories of the json file are {found}, but the data set is registered "
-            f"with the classes {thing_classes} (in the order of the ids). Change either of them."
-        )
-
-
-def _check_references(where: str, content: dict) -> None:
-    """Check that every annotation belongs to an image and to a category of the file."""
-    for key, section in (("image_id", "images"), ("category_id", "categories")):
-        known = {entry["id"] for entry in content[section]}
-        unknown = sorted({annotation[key] for annotation in content["annotations"]} - known)
-        if unknown:
+    Of a TIFF, whose axes may be in any order, the mapper checks the pixels.
+    """
+    for record in records:
+        path, shape = record["file_name"], (record["height"], record["width"])
+        if Path(path).suffix.lower() in (".tif", ".tiff"):
+            continue
+        found = check_pixels(path).shape
+        if found not in (None, shape, shape[::-1]):
             raise DatasetError(
-                f"{where}: annotations have the {key} {_first(unknown)}, but '{section}' holds "
-                f"only {_first(sorted(known))}."
+                f"{where}: {path} has (height, width) {found}, but the image with id "
+                f"{record['image_id']!r} has {shape}. Write the file's size, or give the file that "
+                "was annotated."
             )
-
-
-def _check_annotations(where: str, annotations: list[dict]) -> None:
-    """Check what detectron2 refuses without a reason, or drops in training only."""
-    for annotation in annotations:
-        name = f"{where}: the annotation with id {annotation['id']}"
-        if annotation.get("ignore", 0):
-            raise DatasetError(
-                f"{name} has 'ignore', which detectron2 does not know. Write 'iscrowd': 1 for a "
-                "region that does not count, or delete it."
-            )
-        if fault := find_polygon_fault(annotation.get("segmentation")):
-            raise DatasetError(f"{name} has {fault}. Delete the polygon, or the annotation.")
 
 
 def _add_label_maps(where: str, records: list[dict], root: Path, remedy: str) -> None:
@@ -243,7 +229,7 @@ def _add_label_maps(where: str, records: list[dict], root: Path, remedy: str) ->
 
 
 def _check_files(where: str, what: str, names: list[str], root: Path, remedy: str) -> None:
-    missing = [name for name in names if not safe_join(root, name, where).is_file()]
+    missing = [name for name in names if not os.path.isfile(safe_join(root, name, where))]
     if missing:
         raise DatasetError(
             f"{where}: {len(missing)} of {len(names)} {what} are missing below {root}: "
@@ -252,5 +238,5 @@ def _check_files(where: str, what: str, names: list[str], root: Path, remedy: st
 
 
 def _first(values: list, limit: int = 3) -> str:
-    shown = ", ".join(str(value) for value in values[:limit])
+    shown = ", ".join(repr(value)[1:-1][-200:] for value in values[:limit])
     return f"{shown} and {len(values) - limit} more" if len(values) > limit else shown

@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.files import atomic_path, write_json
+from unet_sharp_det.masks import union_mask
 
 from .archive import unpacked
 from .dsb2018_read import QUIRKS, Sample, read_sample
-from .label_maps import union_mask
 
 SPLITS = ("train", "val", "test")
 CATEGORIES = [{"id": 1, "name": "nucleus", "supercategory": "cell"}]

@@ -4,21 +4,18 @@
 """
 
 import itertools
-import numbers
 import os
-from collections.abc import Iterable
 
 import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.utils.file_io import PathManager
 
 from unet_sharp_det.errors import DatasetError
 
 from ..images.decoding import decode
 from ..images.header import read_header
+from ..masks import union_mask
 
 IGNORED = 255
-_LARGEST_COORDINATE = 1e6
 
 
 def read_label_map(record: dict) -> np.ndarray:
@@ -48,26 +45,6 @@ def read_label_map(record: dict) -> np.ndarray:
             "sem_seg_root), or 'annotations' to paint them from."
         )
     return _paint(record["annotations"], shape, where)
-
-
-def union_mask(segmentations: Iterable, shape: tuple[int, int], where: str) -> np.ndarray:
-    """Return the pixels that any of the segmentations covers.
-
-    Args:
-        segmentations: polygons or RLEs, as COCO has them.
-        shape: (height, width) of the image.
-        where: what the errors name.
-
-    Returns:
-        bool (H, W).
-
-    Raises:
-        DatasetError: a segmentation is missing or has another size.
-    """
-    rles = [to_rle(each, shape, where) for each in segmentations]
-    if not rles:
-        return np.zeros(shape, bool)
-    return mask_util.decode(mask_util.merge(rles)).view(bool)
 
 
 def _read(path, shape: tuple[int, int]) -> np.ndarray:
@@ -106,69 +83,3 @@ def _label_of(annotation: dict, where: str) -> int:
             f"{where}: has the category_id {label - 1}, but label maps hold 0 to {IGNORED - 2}."
         )
     return label
-
-
-def to_rle(segmentation, shape: tuple[int, int], where: str) -> dict:
-    """Return a COCO segmentation, polygons or RLE, as one compressed RLE.
-
-    Args:
-        segmentation: a list of polygons, or an RLE with compressed or plain counts.
-        shape: (height, width) of the image.
-        where: what the errors name.
-
-    Raises:
-        DatasetError: the segmentation is missing, malformed or of another size.
-    """
-    if not segmentation:
-        raise DatasetError(
-            f"{where}: has annotations without 'segmentation', which labels are painted from. "
-            "Annotate masks, or give 'sem_seg_file_name'."
-        )
-    try:
-        if isinstance(segmentation, list):
-            return _polygons_to_rle(segmentation, shape)
-        size, counts = tuple(segmentation["size"]), segmentation["counts"]
-        if not all(isinstance(side, numbers.Integral) for side in size):
-            raise TypeError(f"the size {size} is not of whole numbers")
-        if size != shape:
-            raise DatasetError(
-                f"{where}: has a mask of (height, width) {size}, but the image has {shape}."
-            )
-        if isinstance(counts, list):
-            return _counts_to_rle(segmentation, shape)
-        if not isinstance(counts, str | bytes):
-            raise TypeError(f"the counts {counts} are neither a text nor a list")
-        return segmentation
-    except DatasetError:
-        raise
-    except Exception as error:  # pycocotools raises what comes of it.
-        raise DatasetError(
-            f"{where}: has a segmentation that is neither polygons nor an RLE "
-            f"({type(error).__name__}: {error})."
-        ) from error
-
-
-def find_polygon_fault(segmentation) -> str:
-    """Say which polygon of a COCO segmentation encloses nothing; "" if none, or it is an RLE."""
-    for polygon in segmentation if isinstance(segmentation, list) else ():
-        if len(polygon) < 6 or len(polygon) % 2:
-            return f"a polygon of {len(polygon)} numbers: write x and y of 3 points or more"
-    return ""
-
-
-def _polygons_to_rle(polygons: list, shape: tuple[int, int]) -> dict:
-    if fault := find_polygon_fault(polygons):
-        raise ValueError(f"it has {fault}")
-    for polygon in polygons:
-        # On others pycocotools crashes the process.
-        if not (np.abs(np.asarray(polygon, np.float64)) <= _LARGEST_COORDINATE).all():
-            raise ValueError("a polygon has a coordinate that is no finite number of pixels")
-    rles = mask_util.frPyObjects(polygons, *shape)
-    return rles[0] if len(rles) == 1 else mask_util.merge(rles)
-
-
-def _counts_to_rle(segmentation: dict, shape: tuple[int, int]) -> dict:
-    counts = segmentation["counts"]
-    if not all(isinstance(count, numbers.Integral) and count >= 0 for count in counts):
-        raise ValueError("the counts must be whole numbers, 0 or more")
-    return mask_util.frPyObjects(segmentation, *shape)

@@ -1,6 +1,7 @@
 """The step from a dataset dict to what a model is trained on, for microscopy images."""
 
 import copy
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -136,6 +137,28 @@ class NucleiDatasetMapper(DatasetMapper):
             self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
 
+    def check_masks(self, records: Iterable[dict]) -> None:
+        """Check that all annotations have the masks that the model learns, or is judged by.
+
+        Args:
+            records: dataset dicts.
+
+        Raises:
+            DatasetError: one has none.
+        """
+        learns_masks = self.use_instances and self.use_instance_mask
+        for record in records:
+            paints_labels = self.semantic is not None and not record.get("sem_seg_file_name")
+            annotations = record.get("annotations", ()) if learns_masks or paints_labels else ()
+            for annotation in annotations:
+                if "segmentation" not in annotation:
+                    name = f" (id {annotation['id']!r})" if "id" in annotation else ""
+                    raise DatasetError(
+                        f"{record['file_name']}: has an annotation{name} without 'segmentation', "
+                        "but the model learns masks. Annotate its mask, or set MODEL.MASK_ON: "
+                        "False."
+                    )
+
     def _read_labels(self, dataset_dict: dict) -> np.ndarray | None:
         """Return the checked label map, uint8 (H, W), if the model is trained on one."""
         if self.semantic is None or not self.with_targets:
@@ -149,11 +172,7 @@ class NucleiDatasetMapper(DatasetMapper):
     def _transform_annotations(self, dataset_dict, transforms, image_shape) -> None:
         """Replace ``annotations`` by ``instances``, with masks even where there are none."""
         nuclei = [a for a in dataset_dict["annotations"] if a.get("iscrowd", 0) == 0]
-        if self.use_instance_mask and any("segmentation" not in nucleus for nucleus in nuclei):
-            raise DatasetError(
-                f"{dataset_dict['file_name']}: has annotations without 'segmentation', but the "
-                "model learns masks. Annotate masks, or set MODEL.MASK_ON: False."
-            )
+        self.check_masks([{**dataset_dict, "annotations": nuclei}])
         if nuclei:
             super()._transform_annotations(dataset_dict, transforms, image_shape)
         else:

@@ -1,7 +1,6 @@
 """Cutting the images of a COCO data set into square tiles, with their masks and label maps."""
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.files import atomic_path, write_json
 
 from ..images.decoding import read_image, rescale_to_uint8
+from ..masks.rle import mask_pixels, numbered, to_rles
 from .catalog import load_coco_nuclei
+from .coco_json import read_coco
 from .label_maps import read_label_map
 
 
@@ -137,12 +138,12 @@ def _check_output(output, *inputs) -> None:
 def _load(json_file, image_root, sem_seg_root) -> tuple[list[dict], list[dict]]:
     """Return the checked dataset dicts, with the json file's category ids, and its categories."""
     name = Path(json_file).name
-    categories = _read_categories(json_file)
+    categories = sorted(read_coco(json_file)["categories"], key=lambda category: category["id"])
     classes = [category["name"] for category in categories]
     try:
         records = load_coco_nuclei(name, json_file, image_root, classes, sem_seg_root=sem_seg_root)
     finally:
-        MetadataCatalog.pop(name, None)  # load_coco_json leaves the classes there.
+        MetadataCatalog.pop(name, None)
     stems = Counter(Path(record["file_name"]).stem for record in records)
     stem, count = stems.most_common(1)[0]
     if count > 1:
@@ -152,19 +153,10 @@ def _load(json_file, image_root, sem_seg_root) -> tuple[list[dict], list[dict]]:
     return records, categories
 
 
-def _read_categories(json_file) -> list[dict]:
-    """Return the categories by id; none of a file that :func:`load_coco_nuclei` will refuse."""
-    try:
-        content = json.loads(Path(json_file).read_text(encoding="utf-8"))
-        return sorted(content["categories"], key=lambda category: category["id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
 def _cut(record: dict, size: int, stride: int) -> Iterator[Tile]:
     """Yield the tiles of an image, row by row."""
     shape = (record["height"], record["width"])
-    objects = [_Object.read(annotation, shape, record) for annotation in record["annotations"]]
+    objects = _read_objects(record["annotations"], shape, record["file_name"])
     annotated = np.zeros(shape, bool)
     if "sem_seg_file_name" in record:
         annotated |= read_label_map(record) != 0
@@ -199,14 +191,6 @@ class _Object:
     columns: np.ndarray
     annotation: dict
 
-    @classmethod
-    def read(cls, annotation: dict, shape: tuple[int, int], record: dict) -> "_Object":
-        rle = _to_rle(annotation.get("segmentation"), shape, record["file_name"])
-        ends = np.cumsum(_run_lengths(rle["counts"]))
-        runs = [np.arange(*run) for run in zip(ends[0::2], ends[1::2], strict=False)]
-        pixels = np.concatenate(runs) if runs else np.zeros(0, int)
-        return cls(pixels % shape[0], pixels // shape[0], annotation)
-
     def touches(self, rows: slice) -> bool:
         return bool(((self.rows >= rows.start) & (self.rows < rows.stop)).any())
 
@@ -229,38 +213,13 @@ class _Object:
         }
 
 
-def _to_rle(segmentation, shape: tuple[int, int], where: str) -> dict:
-    """Return the compressed RLE of an annotation as ``load_coco_json`` gives it."""
-    if not segmentation:
-        raise DatasetError(f"{where}: has annotations without masks, of which none can be cut.")
-    if isinstance(segmentation, list):
-        return mask_util.merge(mask_util.frPyObjects(segmentation, *shape))
-    if tuple(segmentation["size"]) != shape:
-        raise DatasetError(
-            f"{where}: has a mask of (height, width) {tuple(segmentation['size'])}, but the image "
-            f"has {shape}."
-        )
-    return segmentation
-
-
-def _run_lengths(counts: str | bytes) -> list[int]:
-    """Decode COCO's compressed run lengths, background first, down the columns.
-
-    Each is written in groups of 5 bits, lowest first, with a sixth bit for "more follows", and
-    from the fourth on as the difference to the last but one.
-    """
-    lengths, value, shift = [], 0, 0
-    for code in counts.encode("ascii") if isinstance(counts, str) else counts:
-        bits = code - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-        value = shift = 0
-    return lengths
+def _read_objects(annotations: list[dict], shape: tuple[int, int], where: str) -> list[_Object]:
+    segmentations = [annotation.get("segmentation") for annotation in annotations]
+    masks = mask_pixels(to_rles(segmentations, shape, numbered(where)))
+    return [
+        _Object(pixels % shape[0], pixels // shape[0], annotation)
+        for pixels, annotation in zip(masks, annotations, strict=True)
+    ]
 
 
 def _draw(tiles: list[Tile], share: float, seed: int) -> list[Tile]:

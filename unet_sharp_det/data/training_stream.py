@@ -8,12 +8,16 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, get_detection_dataset_dicts
-from detectron2.data.build import build_batch_data_loader
+from detectron2.data.build import (
+    build_batch_data_loader,
+    filter_images_with_only_crowd_annotations,
+)
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DatasetError
+from .mapper import NucleiDatasetMapper
 
 
 class TrainingStream(IterableDataset):
@@ -92,7 +96,26 @@ def seeded(*seed: int) -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def build_replayable_loader(cfg: CfgNode, mapper: Callable[[dict], dict]):
+def load_training_records(cfg: CfgNode, mapper: NucleiDatasetMapper) -> list[dict]:
+    """Load the images of ``DATASETS.TRAIN``, and check that there is what to train on.
+
+    Raises:
+        DatasetError: a data set is unusable, there is no object, or one lacks the mask that the
+            model learns.
+    """
+    records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
+    mapper.check_masks(records)
+    with_objects = filter_images_with_only_crowd_annotations(records)
+    has_label_maps = any("sem_seg_file_name" in record for record in records)
+    if not with_objects and (mapper.use_instances or not has_label_maps):
+        raise DatasetError(
+            f"DATASETS.TRAIN: {', '.join(cfg.DATASETS.TRAIN)} has no object in its {len(records)} "
+            "images, so there is nothing to train on. Annotate some."
+        )
+    return with_objects if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else records
+
+
+def build_replayable_loader(cfg: CfgNode, mapper: NucleiDatasetMapper):
     """Build the training loader of ``DATALOADER.REPLAYABLE``.
 
     Returns:
@@ -106,9 +129,7 @@ def build_replayable_loader(cfg: CfgNode, mapper: Callable[[dict], dict]):
             f"DATALOADER.REPLAYABLE needs SEED >= 0, now {cfg.SEED}, and SAMPLER_TRAIN "
             f"TrainingSampler, now {cfg.DATALOADER.SAMPLER_TRAIN}. Set them, or it to False."
         )
-    records = get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    )
+    records = load_training_records(cfg, mapper)
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
     batch_size = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
     stream = TrainingStream(records, mapper, cfg.SEED, batch_size=batch_size, grouped=grouped)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 
 from detectron2.engine import hooks
 from detectron2.utils.events import EventStorage
@@ -32,6 +33,26 @@ def lower_is_better(metric: str) -> bool:
         )
     is_loss = "loss" in name.lower() or "error" in name.lower()
     return is_loss or goals.get(name) == "smallest"
+
+
+def full_name(metric: str, datasets: Sequence[str]) -> str:
+    """Return a metric's name among those of an evaluation on several data sets.
+
+    Args:
+        metric: ``<task>/<name>``, or "".
+        datasets: of the evaluation.
+
+    Returns:
+        the metric of the first data set, as :func:`latest_value` takes it; of a single data set, or
+        with a data set's name in it, the same.
+    """
+    parts = metric.split("/")
+    if len(datasets) < 2 or len(parts) != 2:
+        return metric
+    task, name = parts
+    named = [task, datasets[0], name] if task == "validation" else [datasets[0], task, name]
+    logger.info(f"{BEST_METRIC_KEY}: '{metric}' is that of {datasets[0]}, the first data set.")
+    return "/".join(named)
 
 
 def latest_value(storage: EventStorage, metric: str) -> tuple[float, int] | None:

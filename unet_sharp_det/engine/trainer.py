@@ -23,10 +23,11 @@ from ..checkpoint import SkipCheckpointer
 from ..class_names import names_of_data
 from ..data import NucleiDatasetMapper
 from ..data.catalog import check_registered
-from ..data.training_stream import build_replayable_loader
+from ..data.training_stream import build_replayable_loader, load_training_records
 from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
 from ..runtime import accelerate
+from .best_metric import full_name
 from .early_stopping import end_at_early_stop
 from .hooks import SeedIterations, build_validation_hooks, explain_divergence
 from .launch import distribute
@@ -121,7 +122,7 @@ class NucleiTrainer(DefaultTrainer):
         return build_validation_hooks(
             cfg.TEST.EVAL_PERIOD,
             self.checkpointer,
-            cfg.TEST.BEST_METRIC,
+            full_name(cfg.TEST.BEST_METRIC, cfg.DATASETS.TEST),
             validation_loss=loss,
             patience=cfg.TEST.EARLY_STOPPING.PATIENCE,
             min_delta=cfg.TEST.EARLY_STOPPING.MIN_DELTA,
@@ -174,7 +175,9 @@ class NucleiTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
-        return build_detection_train_loader(cfg, mapper=NucleiDatasetMapper(cfg, is_train=True))
+        mapper = NucleiDatasetMapper(cfg, is_train=True)
+        records = load_training_records(cfg, mapper)
+        return build_detection_train_loader(cfg, mapper=mapper, dataset=records)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
@@ -196,5 +199,6 @@ def _check_datasets(cfg: CfgNode) -> None:
     """Load what the evaluation will need, lest a training end without it."""
     check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
+    mapper = NucleiDatasetMapper(cfg, is_train=False)
     for name in cfg.DATASETS.TEST:
-        DatasetCatalog.get(name)
+        mapper.check_masks(DatasetCatalog.get(name))

@@ -22,9 +22,11 @@ import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from unet_sharp_det.data.coco_json import is_finite
 from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
 from unet_sharp_det.evaluation.ap_report import AREA_BINS, metric_definitions
-from unet_sharp_det.evaluation.coco_checks import MEANINGS, check_results, is_finite
+from unet_sharp_det.evaluation.coco_results import check_results
+from unet_sharp_det.evaluation.coco_truth import index_coco
 
 # What an annotation needs for each task.
 TASKS = {"bbox": "bbox", "segm": "segmentation"}
@@ -110,7 +112,7 @@ def coco_average_precision(
         truth: images, categories and annotations (area and iscrowd, with bbox or with RLE or
             polygons); left unchanged.
         results: in COCO's format: image_id, category_id, score, and bbox (XYWH in pixels) or
-            segmentation (compressed RLE). Their own ids do not matter, and there may be none.
+            segmentation (polygons or RLE). Their own ids do not matter, and there may be none.
         task: "bbox" or "segm". The area of a result, which the bins go by, is that of its box or
             of its mask.
         image_ids: ids of the images to evaluate on. None: all images of ``truth``.
@@ -133,16 +135,17 @@ def coco_average_precision(
     look_up_option(task, TASKS, "task", ConfigError)
     limits, ranges = max_dets_list(max_dets), area_ranges(area_sides)
     check_annotations(truth, ("area", TASKS[task]), truth_name)
-    check_results(truth, results, TASKS[task], results_name)
+    results = check_results(truth, results, TASKS[task], results_name)
     image_ids = list(truth.imgs if image_ids is None else dict.fromkeys(image_ids))
     unknown = set(image_ids) - set(truth.imgs)
     if unknown:
         raise DatasetError(f"image_ids: {truth_name} has no image {min(unknown)}.")
-    truth = _number_annotations(truth)
+    numbers = {image_id: number for number, image_id in enumerate(sorted(truth.imgs), start=1)}
+    truth = _number(truth, numbers)
     coco_eval_class = (fast_coco_eval() if use_fast_impl else None) or COCOeval
-    coco_eval = coco_eval_class(truth, _index_results(truth, results, task), task)
+    coco_eval = coco_eval_class(truth, _index_results(truth, results, task, numbers), task)
     params = coco_eval.params
-    params.imgIds, params.maxDets = image_ids, limits
+    params.imgIds, params.maxDets = [numbers[image_id] for image_id in image_ids], limits
     params.areaRng, params.areaRngLbl = ranges, ["all", *AREA_BINS]
     coco_eval.separate_eval = True  # faster-coco-eval then keeps the matches of each image.
     with _silence(coco_eval):
@@ -299,22 +302,21 @@ def check_annotations(truth: COCO, keys: Sequence[str], name: str) -> None:
         if key not in annotation:
             raise DatasetError(
                 f"{name}: the annotation with id {annotation.get('id')} has no '{key}', which "
-                f"COCO's evaluation needs. Write {MEANINGS[key]}."
+                "COCO's evaluation needs. Annotate it, or leave this task out."
             )
 
 
-def _number_annotations(truth: COCO) -> COCO:
-    """Copy a ground truth with annotations numbered from 1: COCOeval takes id 0 for "unmatched"."""
-    return _index(
-        truth,
-        [
-            {"iscrowd": 0, **annotation, "id": number}
-            for number, annotation in enumerate(truth.dataset["annotations"], start=1)
-        ],
-    )
+def _number(truth: COCO, numbers: dict) -> COCO:
+    """Copy a ground truth with other ids: COCOeval takes no texts, and 0 for "unmatched"."""
+    images = [{**image, "id": numbers[image["id"]]} for image in truth.dataset["images"]]
+    annotations = [
+        {"iscrowd": 0, **annotation, "id": number, "image_id": numbers[annotation["image_id"]]}
+        for number, annotation in enumerate(truth.dataset["annotations"], start=1)
+    ]
+    return index_coco({**truth.dataset, "images": images, "annotations": annotations})
 
 
-def _index_results(truth: COCO, results: list[dict], task: str) -> COCO:
+def _index_results(truth: COCO, results: list[dict], task: str, numbers: dict) -> COCO:
     """Index results as pycocotools' ``loadRes`` does, which fails on an empty list."""
     if task == "segm":
         # One by one: of a list longer than 255, pycocotools 2.0.11 fails with an OverflowError.
@@ -322,16 +324,13 @@ def _index_results(truth: COCO, results: list[dict], task: str) -> COCO:
     else:
         areas = [result["bbox"][2] * result["bbox"][3] for result in results]
     annotations = [
-        {**result, "id": number, "area": float(area), "iscrowd": 0}
+        {
+            **result,
+            "id": number,
+            "image_id": numbers[result["image_id"]],
+            "area": float(area),
+            "iscrowd": 0,
+        }
         for number, (result, area) in enumerate(zip(results, areas, strict=True), start=1)
     ]
-    return _index(truth, annotations)
-
-
-def _index(truth: COCO, annotations: list[dict]) -> COCO:
-    indexed = COCO()
-    indexed.dataset = {key: truth.dataset[key] for key in ("images", "categories")}
-    indexed.dataset["annotations"] = annotations
-    with contextlib.redirect_stdout(io.StringIO()):
-        indexed.createIndex()
-    return indexed
+    return index_coco({**truth.dataset, "annotations": annotations})

@@ -12,16 +12,17 @@ from collections import OrderedDict
 
 from detectron2.evaluation import COCOEvaluator
 
+from unet_sharp_det.data.coco_json import read_coco
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError, look_up_option
 from unet_sharp_det.evaluation.ap_report import explain_undefined, format_table, write_report
 from unet_sharp_det.evaluation.coco_ap import (
     TASKS,
     CocoResult,
     area_ranges,
-    check_annotations,
     coco_average_precision,
     max_dets_list,
 )
+from unet_sharp_det.evaluation.coco_truth import index_coco
 from unet_sharp_det.evaluation.ranks import gather_on_main
 from unet_sharp_det.files import write_json
 
@@ -74,7 +75,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
 
         Raises:
             ConfigError: if an argument is outside of its range.
-            DatasetError: if a ground truth annotation lacks its area.
+            DatasetError: see :func:`read_coco`.
         """
         for task in tasks:
             look_up_option(task, TASKS, "tasks", ConfigError)
@@ -98,7 +99,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         }
         if self._do_evaluation:
             self._arguments["truth_name"] = self._metadata.json_file
-            check_annotations(self._coco_api, ("area",), self._metadata.json_file)
+            self._coco_api = index_coco(read_coco(self._metadata.json_file))
 
     def evaluate(self, img_ids=None) -> dict:
         """Evaluate the processed images, on the main process.

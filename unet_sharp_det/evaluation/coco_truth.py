@@ -3,7 +3,6 @@
 import contextlib
 import glob
 import io
-import json
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,14 +11,12 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
+from unet_sharp_det.data.coco_json import read_coco
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.evaluation.coco_checks import MEANINGS, is_box, is_finite, is_id
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
 from unet_sharp_det.files import safe_join
+from unet_sharp_det.masks import union_mask
 
-_KEYS = {"images": ("id", "file_name", "height", "width"), "annotations": ("id", "image_id")}
-_ID = "but an id is a whole number or a text"
-_LARGEST_SIDE = 1_000_000
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 
@@ -101,11 +98,12 @@ class CocoTruth(Truth):
             json_file: the annotations. An image entry may have a "look", a group for reports.
 
         Raises:
-            DatasetError: the file is missing or in another format, repeats an id, has no image,
-                or annotations of images that it does not have.
+            DatasetError: see :func:`read_coco`; or an object has no mask.
         """
         self.where = os.fspath(json_file)
-        self.coco = index_coco(read_json(self.where), self.where)
+        content = read_coco(self.where)
+        _check_masks(content["annotations"], self.where)
+        self.coco = index_coco(content)
         self.records = {
             image["id"]: ImageRecord(
                 image["id"],
@@ -126,109 +124,32 @@ class CocoTruth(Truth):
         record, annotations = self.record(image_id), self._annotations(image_id, crowd=1)
         if not annotations:
             return None
-        where = self._name(record)
-        return InstanceMap.from_segmentations(annotations, record.shape, where).labels > 0
+        return union_mask(annotations, record.shape, self._name(record))
 
     def _annotations(self, image_id, crowd: int) -> list:
         return [
-            annotation.get("segmentation")
+            annotation["segmentation"]
             for annotation in self.coco.imgToAnns[image_id]
-            if annotation.get("iscrowd", 0) == crowd
+            if annotation["iscrowd"] == crowd
         ]
 
     def _name(self, record: ImageRecord) -> str:
         return f"{self.where}: {record.file_name}"
 
 
-def read_json(path):
-    """Return what a JSON file holds.
-
-    Raises:
-        DatasetError: there is no such file, it is not JSON, or nested too deeply.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
-    except RecursionError as error:
-        raise DatasetError(f"{path}: is nested too deeply for data in COCO's format.") from error
-    except ValueError as error:
-        raise DatasetError(f"{path}: is not JSON ({error}). Was it written completely?") from error
+def _check_masks(annotations: list[dict], where: str) -> None:
+    for annotation in annotations:
+        if "segmentation" not in annotation:
+            raise DatasetError(
+                f"{where}: the annotation with id {annotation['id']!r} has no 'segmentation'. "
+                "Annotate its mask: these measures compare masks, boxes alone do not do."
+            )
 
 
-def index_coco(content, where: str) -> COCO:
-    """Index a COCO data set.
-
-    Args:
-        content: the data set as JSON holds it.
-        where: what the errors name.
-
-    Raises:
-        DatasetError: a list or a key is missing, a value is of another type than COCO's, an id is
-            repeated, there is no image, or an annotation is of an image that there is not.
-    """
+def index_coco(content: dict) -> COCO:
+    """Return a data set that :func:`check_coco` passed, indexed by pycocotools."""
     coco = COCO()
     coco.dataset = content
-    try:
-        for section, keys in _KEYS.items():
-            _check_entries(where, section, content[section], keys)
-        _check_images(where, content["images"])
-        _check_annotations(where, content["annotations"])
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco.createIndex()
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"{where}: cannot be read as a COCO data set ({type(error).__name__}: {error}). It "
-            "must be a JSON object with the lists 'images', 'annotations' and 'categories'."
-        ) from error
-    if not coco.imgs:
-        raise DatasetError(f"{where}: holds no image.")
-    strays = set(coco.imgToAnns) - set(coco.imgs)
-    if strays:
-        raise DatasetError(
-            f"{where}: has annotations of {len(strays)} images that are not among its 'images', "
-            f"e.g. {min(strays, key=str)}."
-        )
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
     return coco
-
-
-def _check_entries(path: str, section: str, entries: list[dict], keys: tuple) -> None:
-    for key in keys:
-        if any(key not in entry for entry in entries):
-            raise DatasetError(f"{path}: an entry of '{section}' lacks '{key}'.")
-    ids = [entry["id"] for entry in entries]
-    for one in ids:
-        if not is_id(one):
-            raise DatasetError(f"{path}: '{section}' has the id {one!r}, {_ID}.")
-    if len(set(ids)) < len(ids):
-        repeated = next(one for one in ids if ids.count(one) > 1)
-        raise DatasetError(f"{path}: '{section}' repeats the id {repeated}.")
-
-
-def _check_images(path: str, images: list[dict]) -> None:
-    for image in images:
-        name = f"{path}: the image with id {image['id']}"
-        if not isinstance(image["file_name"], str):
-            raise DatasetError(f"{name} has the file_name {image['file_name']!r}, write a text.")
-        if not isinstance(image.get("look"), str | None):
-            raise DatasetError(f"{name} has the look {image['look']!r}, write a text or leave it.")
-        for side in ("height", "width"):
-            if not isinstance(image[side], int) or not 1 <= image[side] <= _LARGEST_SIDE:
-                raise DatasetError(
-                    f"{name} has the {side} {image[side]!r}, write a whole number of pixels, 1 to "
-                    f"{_LARGEST_SIDE:,}."
-                )
-    if len({isinstance(image["id"], str) for image in images}) > 1:
-        raise DatasetError(f"{path}: ids of its images are numbers and texts, write one of both.")
-
-
-def _check_annotations(path: str, annotations: list[dict]) -> None:
-    for annotation in annotations:
-        name = f"{path}: the annotation with id {annotation['id']}"
-        if annotation.get("iscrowd", 0) not in (0, 1):
-            raise DatasetError(f"{name} has the iscrowd {annotation['iscrowd']!r}, write 0 or 1.")
-        for key, is_right in (("bbox", is_box), ("area", is_finite)):
-            if key in annotation and not is_right(annotation[key]):
-                raise DatasetError(
-                    f"{name} has the {key} {annotation[key]!r}: write {MEANINGS[key]}."
-                )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pycocotools.coco import COCO
 from tqdm import tqdm
 
 from unet_sharp_det.errors import ConfigError, DatasetError
@@ -18,7 +17,7 @@ from unet_sharp_det.evaluation.coco_ap import (
     area_ranges,
     coco_average_precision,
 )
-from unet_sharp_det.evaluation.coco_truth import Truth, index_coco, read_json
+from unet_sharp_det.evaluation.coco_truth import Truth
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.evaluation.instance_results import InstanceResults
 from unet_sharp_det.evaluation.matching import InstanceOverlap
@@ -30,6 +29,7 @@ from unet_sharp_det.evaluation.prediction_files import (
     open_predictions,
     open_truth,
 )
+from unet_sharp_det.files import read_json
 
 AP_SAMPLES = 200
 
@@ -154,10 +154,10 @@ def average_precision(
         UserError: the predictions have no scores.
         DatasetError: ground truth or predictions lack something that COCO's evaluation needs.
     """
-    coco, results = _with_numbers(truth.coco, predictions.coco_results())
+    results = predictions.coco_results()
     return {
         task: coco_average_precision(
-            coco,
+            truth.coco,
             results,
             task,
             max_dets=options.max_dets,
@@ -167,23 +167,6 @@ def average_precision(
         )
         for task in TASKS
     }
-
-
-def _with_numbers(coco: COCO, results: list[dict]) -> tuple[COCO, list[dict]]:
-    """Number the images from 1 if their ids are texts, which faster-coco-eval does not take."""
-    if not any(isinstance(image_id, str) for image_id in coco.imgs):
-        return coco, results
-    numbers = {image["id"]: i for i, image in enumerate(coco.dataset["images"], start=1)}
-    content = {
-        **coco.dataset,
-        "images": [{**image, "id": numbers[image["id"]]} for image in coco.dataset["images"]],
-        "annotations": [
-            {**annotation, "image_id": numbers[annotation["image_id"]]}
-            for annotation in coco.dataset["annotations"]
-        ],
-    }
-    numbered = [{**result, "image_id": numbers[result["image_id"]]} for result in results]
-    return index_coco(content, "the ground truth"), numbered
 
 
 def _ap_intervals(result: CocoResult, weights: np.ndarray) -> dict[str, tuple[float, float]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from unet_sharp_det.data.coco_json import is_finite
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.evaluation.coco_ap import area_ranges, max_dets_list
-from unet_sharp_det.evaluation.coco_checks import is_finite
 from unet_sharp_det.files import write_json
 
 RECORD_FILE = "evaluation.json"

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from unet_sharp_det.data.label_maps import to_rle
+from unet_sharp_det.data.coco_json import is_finite
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.evaluation.rle import mask_pixels
+from unet_sharp_det.masks.rle import mask_pixels, numbered, to_rles
 
 _LARGEST_TABLE = 1 << 24
 
@@ -58,10 +58,9 @@ class InstanceMap:
         Raises:
             DatasetError: a segmentation is missing or of another size, a score is no number.
         """
-        rles = [to_rle(segmentation, shape, where) for segmentation in segmentations]
+        rles = to_rles(segmentations, shape, numbered(where))
         order, kept_scores = _painting_order(len(rles), scores, score_threshold, where)
-        pixels, owners = mask_pixels([rles[index] for index in order], shape, where)
-        masks = np.split(pixels, np.searchsorted(owners, np.arange(1, len(order))))
+        masks = mask_pixels([rles[index] for index in order])
         labels = _paint(masks, shape[0] * shape[1], max_covered)
         labels = np.ascontiguousarray(labels.reshape(shape[1], shape[0]).T)
         return _drop_small(cls(labels, kept_scores), max(1, min_area))
@@ -133,14 +132,14 @@ def _painting_order(
     """Return the indices of what is kept, the topmost one first, and their scores."""
     if scores is None:
         return np.arange(count)[::-1], np.ones(count)
+    for index, score in enumerate(scores):
+        if not is_finite(score):
+            raise DatasetError(
+                f"{where}: the score of mask {index} is {score}: scores must be finite numbers."
+            )
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (count,):
         raise DatasetError(f"{where}: {count} masks have {values.size} scores, give one for each.")
-    if not np.isfinite(values).all():
-        raise DatasetError(
-            f"{where}: the score of mask {int(np.isfinite(values).argmin())} is "
-            f"{values[~np.isfinite(values)][0]}: scores must be finite numbers."
-        )
     order = np.argsort(-values, kind="stable")
     order = order[values[order] >= score_threshold]
     return order, values[order]

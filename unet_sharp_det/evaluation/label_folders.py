@@ -83,7 +83,7 @@ class LabelFolderTruth(Truth):
                 )
         categories = [{"id": 1, "name": "object"}]
         content = {"images": images, "annotations": annotations, "categories": categories}
-        return index_coco(content, self.where)
+        return index_coco(content)
 
 
 def find_label_maps(

@@ -2,14 +2,15 @@
 
 import logging
 import os
+import reprlib
 from collections import defaultdict
 from pathlib import Path
 
 from tqdm import tqdm
 
+from unet_sharp_det.data.coco_json import check_coco, is_box, is_finite, is_id
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.evaluation.coco_checks import MEANINGS, is_box, is_finite, is_id
-from unet_sharp_det.evaluation.coco_truth import CocoTruth, Truth, index_coco, read_json
+from unet_sharp_det.evaluation.coco_truth import CocoTruth, Truth
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions
 from unet_sharp_det.evaluation.label_folders import FORMATS, LabelFolderTruth, find_label_maps
 from unet_sharp_det.evaluation.matching import InstanceOverlap
@@ -20,6 +21,7 @@ from unet_sharp_det.evaluation.predictions import (
     Predictions,
     SemanticPredictions,
 )
+from unet_sharp_det.files import read_json
 
 _KINDS = (
     "a list of COCO results (image_id, score, segmentation), a COCO data set, the "
@@ -76,7 +78,7 @@ def open_predictions(
     if Path(path).is_dir():
         return _open_folder(path, truth, options, suffix, allow_missing)
     _refuse_pictures(path)
-    content, where = read_json(path), os.fspath(path)
+    content, where = read_json(path, remedy=f"Give {_KINDS}."), os.fspath(path)
     if isinstance(content, dict) and "annotations" in content:
         return _open_data_set(content, truth, options, where, allow_missing)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
@@ -108,6 +110,35 @@ def match_images(
     ]
 
 
+def check_entry(entry: dict, name: str, *, with_score: bool) -> None:
+    """Check a COCO result, annotation or mask, but for what depends on its image.
+
+    Args:
+        entry: as JSON holds it.
+        name: what the errors call it.
+        with_score: whether it needs a score.
+
+    Raises:
+        DatasetError: a value is missing or of another type.
+    """
+    needed = {"image_id", *(["score"] if with_score else [])}
+    lacking = needed - set(entry) if isinstance(entry, dict) else needed
+    if lacking:
+        raise DatasetError(f"{name} has no {', '.join(sorted(lacking))}. Give {_KINDS}.")
+    name = f"{name} of image {reprlib.repr(entry['image_id'])}"
+    if not is_id(entry["image_id"]):
+        raise DatasetError(f"{name}: an image_id must be a whole number or a text.")
+    if not entry.get("segmentation"):
+        raise DatasetError(
+            f"{name} has no segmentation: these measures compare masks, boxes alone do not do."
+        )
+    if with_score and not is_finite(entry["score"]):
+        raise DatasetError(
+            f"{name} has the score {reprlib.repr(entry['score'])}, which has no rank. Write a "
+            "finite number."
+        )
+
+
 def _open_folder(path, truth, options, suffix, allow_missing) -> LabelMapPredictions:
     pairing = ImagePairing(truth, os.fspath(path))
     files = find_label_maps(path, suffix, known=pairing.stems)
@@ -121,9 +152,12 @@ def _open_results(content: list[dict], truth, options, where: str) -> CocoPredic
     named = []
     for number, entry in enumerate(content):
         name = f"{where}: result {number} (counted from 0)"
-        _check_entry(entry, name, with_score=True)
+        check_entry(entry, name, with_score=True)
         if "bbox" in entry and not is_box(entry["bbox"]):
-            raise DatasetError(f"{name} has the bbox {entry['bbox']}: write {MEANINGS['bbox']}.")
+            raise DatasetError(
+                f"{name} has the bbox {reprlib.repr(entry['bbox'])}. Write its x, y, width and "
+                "height in pixels."
+            )
         named.append((name, entry))
     if not content:
         logger.warning(f"{where}: holds no detection, so every object counts as missed.")
@@ -135,7 +169,7 @@ def _open_results(content: list[dict], truth, options, where: str) -> CocoPredic
 def _open_semantic(content, truth, options, where: str, allow_missing) -> SemanticPredictions:
     for number, entry in enumerate(content):
         name = f"{where}: mask {number} (counted from 0)"
-        _check_entry(entry, name, with_score=False)
+        check_entry(entry, name, with_score=False)
         for key in ("channel", "file_name"):
             if not isinstance(entry.get(key, ""), str):
                 raise DatasetError(f"{name} has the {key} {entry[key]!r}, write a text.")
@@ -155,8 +189,8 @@ def _open_semantic(content, truth, options, where: str, allow_missing) -> Semant
 
 
 def _open_data_set(content: dict, truth, options, where: str, allow_missing) -> CocoPredictions:
-    coco = index_coco(content, where)
-    annotations = [each for each in content["annotations"] if not each.get("iscrowd", 0)]
+    check_coco(content, where)
+    annotations = [each for each in content["annotations"] if not each["iscrowd"]]
     scored = sum("score" in annotation for annotation in annotations)
     if 0 < scored < len(annotations):
         raise DatasetError(
@@ -165,13 +199,13 @@ def _open_data_set(content: dict, truth, options, where: str, allow_missing) -> 
     named = []
     for each in annotations:
         name = f"{where}: the annotation with id {each['id']}"
-        _check_entry(each, name, with_score=scored > 0)
+        check_entry(each, name, with_score=scored > 0)
         named.append((name, each))
     pairing = ImagePairing(truth, where)
-    names = {image_id: image["file_name"] for image_id, image in coco.imgs.items()}
+    names = {image["id"]: image["file_name"] for image in content["images"]}
     ids = pairing.pair(names, lambda image_id: pairing.by_file(names[image_id], image_id))
     pairing.check_complete(ids.values(), allow_missing)
-    _check_sizes(coco.imgs, ids, truth, where)
+    _check_sizes(content["images"], ids, truth, where)
     return CocoPredictions(_group(named, ids), truth, options, where, has_scores=scored > 0)
 
 
@@ -183,27 +217,9 @@ def _group(named: list[tuple], ids: dict) -> dict:
     return dict(by_image)
 
 
-def _check_entry(entry: dict, name: str, *, with_score: bool) -> None:
-    """Check a COCO result, annotation or mask, but for what depends on its image."""
-    lacking = {"image_id", *(["score"] if with_score else [])} - set(entry)
-    if lacking:
-        raise DatasetError(f"{name} has no {', '.join(sorted(lacking))}. Give {_KINDS}.")
-    name = f"{name} of image {entry['image_id']}"
-    if not is_id(entry["image_id"]):
-        raise DatasetError(f"{name}: an image_id must be a number or a text.")
-    if not entry.get("segmentation"):
-        raise DatasetError(
-            f"{name} has no segmentation: these measures compare masks, boxes alone do not do."
-        )
-    if with_score and not is_finite(entry["score"]):
-        raise DatasetError(
-            f"{name} has the score {entry['score']}, which has no rank: write a finite number."
-        )
-
-
-def _check_sizes(images: dict, ids: dict, truth: Truth, where: str) -> None:
-    for image_id, image in images.items():
-        found, shape = (image["height"], image["width"]), truth.record(ids[image_id]).shape
+def _check_sizes(images: list[dict], ids: dict, truth: Truth, where: str) -> None:
+    for image in images:
+        found, shape = (image["height"], image["width"]), truth.record(ids[image["id"]]).shape
         if found != tuple(shape):
             raise DatasetError(
                 f"{where}: {image['file_name']} has (height, width) {found}, but {tuple(shape)} in "

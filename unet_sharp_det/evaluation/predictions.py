@@ -6,14 +6,13 @@ import numpy as np
 import pycocotools.mask as mask_util
 from scipy import ndimage
 
-from unet_sharp_det.data.label_maps import to_rle
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.evaluation.coco_checks import find_category_fault
+from unet_sharp_det.evaluation.coco_results import find_category_fault
 from unet_sharp_det.evaluation.coco_truth import Truth
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
 from unet_sharp_det.evaluation.label_folders import read_labels
-from unet_sharp_det.evaluation.rle import mask_pixels
+from unet_sharp_det.masks import to_rles
 
 
 class Predictions(ABC):
@@ -154,9 +153,8 @@ class CocoPredictions(Predictions):
         if not self.has_scores:
             return super().coco_results()
         results = []
-        for image_id, record in self._truth.records.items():
+        for image_id in self._truth.records:
             rles = self._rles(image_id)
-            mask_pixels(rles, record.shape, self._name(image_id))  # Only to raise.
             for (name, entry), rle in zip(self._by_image.get(image_id, []), rles, strict=True):
                 box = entry["bbox"] if "bbox" in entry else mask_util.toBbox(rle).tolist()
                 result = {"image_id": image_id, "score": entry["score"], "bbox": box}
@@ -170,16 +168,18 @@ class CocoPredictions(Predictions):
     def _category(self, name: str, entry: dict) -> int | str:
         if "category_id" not in entry:
             raise DatasetError(f"{name} has no category_id, which COCO's AP needs.")
-        coco = self._truth.coco
-        fault = find_category_fault(coco, entry["category_id"])
-        if fault and coco.cats:  # Without any it is the ground truth that lacks something.
+        fault = find_category_fault(self._truth.coco, entry["category_id"])
+        if fault:
             raise DatasetError(f"{name} {fault}")
         return entry["category_id"]
 
     def _rles(self, image_id) -> list[dict]:
-        shape, where = self._truth.record(image_id).shape, self._name(image_id)
-        entries = self._by_image.get(image_id, [])
-        return [to_rle(entry["segmentation"], shape, where) for _, entry in entries]
+        record, entries = self._truth.record(image_id), self._by_image.get(image_id, [])
+        return to_rles(
+            [entry["segmentation"] for _, entry in entries],
+            record.shape,
+            lambda index: f"{entries[index][0]} of {record.file_name}",
+        )
 
     def _name(self, image_id) -> str:
         return f"{self.where}: {self._truth.record(image_id).file_name}"

@@ -1,7 +1,6 @@
 """Reading back what the evaluators wrote for a run: values of each image, and predicted masks."""
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unet_sharp_det.data.label_maps import read_label_map, union_mask
+from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import UserError, look_up_option
 from unet_sharp_det.evaluation import coco_evaluation, instance_results, semantic_evaluation
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
 from unet_sharp_det.evaluation.matching import without_void
+from unet_sharp_det.files import read_json
+from unet_sharp_det.masks import union_mask
 from unet_sharp_det.semantic_labels import SemanticLabels
 
 METRICS = ("IoU", "Dice")
@@ -256,24 +257,6 @@ def _annotated(record: dict, crowd: int) -> np.ndarray:
 
 def _crowd(record: dict) -> np.ndarray:
     return _annotated(record, crowd=1)
-
-
-def read_json(path, kind: type, remedy: str):
-    """Read a JSON file whose content must be a ``kind``, list or dict.
-
-    Raises:
-        UserError: if it is missing or something else, ending with ``remedy``.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no file {path}. {remedy}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}). {remedy}") from error
-    if not isinstance(content, kind):
-        raise UserError(f"{path}: is no {kind.__name__}, but {type(content).__name__}. {remedy}")
-    return content
 
 
 def find_runs(

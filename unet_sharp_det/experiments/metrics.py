@@ -9,7 +9,7 @@ from ..evaluation.coco_ap import area_ranges, max_dets_list
 from ..evaluation.evaluation_record import EvaluationOptions
 from ..evaluation.instance_measures import FOREGROUND_MEASURES, INSTANCE_MEASURES
 from ..evaluation.overlap import DEFINITIONS
-from ..evaluation.run_results import read_json
+from ..files import read_json
 
 _BOXES = ("bbox/AP",)
 _INSTANCES = (

@@ -8,8 +8,7 @@ import numpy as np
 from ..engine import STOPPED_STATUS
 from ..engine.resources import DEVICE_MEMORY_FILE, SPEED_FILE
 from ..errors import UserError
-from ..evaluation.run_results import read_json
-from ..files import write_json
+from ..files import read_json, write_json
 from ..report.environment import fingerprint
 from ..report.training import CURVES_FILE, read_curves
 from .experiment import Experiment, Run

@@ -7,8 +7,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from ..errors import ConfigError
-from ..evaluation.run_results import read_json
-from ..files import write_json, write_text
+from ..files import read_json, write_json, write_text
 from ..report.environment import flatten_config
 from ..report.training import CURVES_FILE, read_curves
 from .settings import describe_changes

@@ -69,7 +69,7 @@ def test_merging_names_the_file_that_is_no_data_set(instances, write, tmp_path):
     content = json.loads(path.read_text())
     content["categories"] = [{"id": 7, "name": "cell"}]
     (tmp_path / "other.json").write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match=r"other.json: .* category 1, .* \(7\)"):
+    with pytest.raises(DatasetError, match=r"other.json: .* the category_id 1, .* one of 7"):
         merge_coco([path, tmp_path / "other.json"])
     with pytest.raises(DatasetError, match="missing.json"):
         merge_coco([path, tmp_path / "missing.json"])

@@ -7,8 +7,8 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.evaluation.coco_truth import index_coco, read_json
+from unet_sharp_det.data.coco_json import check_ids
+from unet_sharp_det.files import read_json
 from unet_sharp_det.prediction.instances import SparseInstances
 
 from .context import OutputContext
@@ -51,14 +51,9 @@ def merge_coco(paths: Sequence) -> dict:
     merged = {"info": _INFO, "images": [], "categories": [], "annotations": []}
     category_ids = {}
     for path in paths:
-        data = index_coco(read_json(path), str(path)).dataset
-        names = {category["id"]: category["name"] for category in data.get("categories", [])}
-        strays = {each.get("category_id") for each in data["annotations"]} - set(names)
-        if strays:
-            raise DatasetError(
-                f"{path}: has annotations of the category {min(strays, key=str)}, which is not "
-                f"among its 'categories' ({', '.join(map(str, names)) or 'none'})."
-            )
+        data = read_json(path)
+        check_ids(data, str(path))
+        names = {category["id"]: category["name"] for category in data["categories"]}
         for name in names.values():
             if name not in category_ids:
                 category_ids[name] = len(category_ids) + 1

@@ -1,0 +1,219 @@
+"""COCO's masks, checked, turned into compressed run lengths (RLE), and decoded.
+
+pycocotools trusts what it gets: a polygon with NaN takes all memory, and runs that do not fill the
+image read and write beyond it. So masks that come from a file pass :func:`to_rles` first.
+
+``pycocotools.mask.decode`` fills a whole image for every mask; with a hundred small objects per
+image that dominates an evaluation. :func:`mask_pixels` touches the pixels of the objects only.
+"""
+
+import re
+import reprlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pycocotools.mask as mask_util
+
+from ..errors import DatasetError
+
+_OFFSET = 48  # the code of 0
+_BITS = 5
+_MORE = 0x20
+_SIGN = 0x10
+#: Whole numbers of at most 7 codes, as many as 32 bits need; the last code of each lacks _MORE.
+_COUNTS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")
+#: In pixels, of each of which pycocotools takes 130 bytes.
+_LONGEST_OUTLINE = 1 << 20
+
+
+def to_rles(
+    segmentations: Sequence, shape: tuple[int, int], name: Callable[[int], str]
+) -> list[dict]:
+    """Check COCO segmentations of any origin, and return them as compressed RLEs.
+
+    Args:
+        segmentations: of each mask a list of polygons, or an RLE with compressed or plain counts.
+        shape: (height, width) of the image.
+        name: gives what the errors call the mask of an index, e.g. the file and the id.
+
+    Returns:
+        ``{"size": [H, W], "counts": str}`` of each; compressed ones as they are, maybe in bytes.
+
+    Raises:
+        DatasetError: a segmentation is missing, malformed or of another size, a polygon leads far
+            out of the image, or runs do not fill it.
+    """
+    for index, segmentation in enumerate(segmentations):
+        if fault := _find_fault(segmentation, shape):
+            raise DatasetError(f"{name(index)} {fault}")
+    rles = [_compress(segmentation, shape) for segmentation in segmentations]
+    runs, owners = _decode_counts(rles)
+    sums = np.bincount(owners, runs, len(rles))
+    is_wrong = sums != shape[0] * shape[1]
+    is_wrong[owners[(runs < 0) | (runs > shape[0] * shape[1])]] = True
+    if is_wrong.any():
+        raise DatasetError(
+            f"{name(int(is_wrong.argmax()))} has an RLE that does not fill the image of (height, "
+            f"width) {shape}. It was cut off or made for another size: export it again."
+        )
+    return rles
+
+
+def union_mask(segmentations: Sequence, shape: tuple[int, int], where: str) -> np.ndarray:
+    """Return the pixels that any of the segmentations covers.
+
+    Args:
+        segmentations, shape: as :func:`to_rles` takes them.
+        where: what the errors name.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        DatasetError: see :func:`to_rles`.
+    """
+    mask = np.zeros(shape[0] * shape[1], bool)
+    for pixels in mask_pixels(to_rles(segmentations, shape, numbered(where))):
+        mask[pixels] = True
+    return np.ascontiguousarray(mask.reshape(shape[::-1]).T)
+
+
+def numbered(where: str) -> Callable[[int], str]:
+    """Return the names of masks that have no id, for :func:`to_rles`."""
+    return lambda index: f"{where}: mask {index} (counted from 0)"
+
+
+def mask_areas(rles: Sequence[dict]) -> np.ndarray:
+    """Return float (N,): the numbers of pixels of masks that :func:`to_rles` gave."""
+    runs, owners = _decode_counts(rles)
+    return np.bincount(owners, runs * _is_object(owners), len(rles))
+
+
+def mask_pixels(rles: Sequence[dict]) -> list[np.ndarray]:
+    """Decode the pixels of masks of one size that :func:`to_rles` gave.
+
+    Returns:
+        of each mask the integers (P,) of its pixels, counted down the columns.
+    """
+    runs, owners = _decode_counts(rles)
+    first = np.searchsorted(owners, owners)
+    ends = np.cumsum(runs)
+    starts = ends - runs
+    is_object = _is_object(owners)
+    starts = (starts - starts[first])[is_object]
+    pixels = _expand(starts, runs[is_object])
+    areas = np.bincount(owners, runs * is_object, len(rles)).astype(int)
+    return np.split(pixels, np.cumsum(areas))[: len(rles)]
+
+
+def _find_fault(segmentation, shape: tuple[int, int]) -> str:
+    """Say what is wrong with a segmentation, but for compressed runs; "": nothing."""
+    if isinstance(segmentation, dict):
+        return _find_rle_fault(segmentation, shape)
+    if segmentation is None or segmentation == []:
+        return "has no 'segmentation'. Annotate its mask, by polygons or RLE."
+    if not isinstance(segmentation, list):
+        shown = reprlib.repr(segmentation)
+        return f"has the segmentation {shown}, which is no mask. Write polygons or an RLE."
+    return next(filter(None, (_find_polygon_fault(each, shape) for each in segmentation)), "")
+
+
+def _find_polygon_fault(polygon, shape: tuple[int, int]) -> str:
+    try:
+        points = np.asarray(polygon)
+    except ValueError:  # Lists of several lengths.
+        points = np.zeros(())
+    if points.ndim != 1 or points.dtype.kind not in "iuf":
+        return (
+            f"has the polygon {reprlib.repr(polygon)}, which is no list of numbers. Write a list "
+            "of polygons, [[x1, y1, x2, y2, x3, y3, ...], ...]."
+        )
+    if points.size < 6 or points.size % 2:
+        return (
+            f"has a polygon of {points.size} numbers. Write x and y of 3 points or more, or delete "
+            "the polygon."
+        )
+    points = points.reshape(-1, 2)
+    low, high, sides = points.min(axis=0), points.max(axis=0), np.array(shape[::-1])
+    if not ((low >= -sides) & (high <= 2 * sides)).all():  # NaN is neither.
+        return (
+            "has a polygon with a point that is no finite number, or lies far out of its image of "
+            f"(height, width) {shape}. Write pixels of this image."
+        )
+    if len(points) * 3 * max(shape) > _LONGEST_OUTLINE:
+        steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)
+        if steps.sum() > _LONGEST_OUTLINE:
+            return f"has an outline of more than {_LONGEST_OUTLINE:,} pixels. Split the polygon."
+    return ""
+
+
+def _find_rle_fault(rle: dict, shape: tuple[int, int]) -> str:
+    size, counts = rle.get("size"), rle.get("counts")
+    if not isinstance(size, list | tuple) or [type(side) for side in size] != [int, int]:
+        return f"has an RLE of the size {reprlib.repr(size)}. Write its [height, width]."
+    if tuple(size) != shape:
+        return (
+            f"has a mask of (height, width) {reprlib.repr(tuple(size))}, but the image has {shape}."
+            " Resize the mask, or give the image that it was made for."
+        )
+    if isinstance(counts, list):
+        are_right = all(type(run) is int and 0 <= run <= shape[0] * shape[1] for run in counts)
+    else:
+        data = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
+        are_right = isinstance(data, bytes) and _COUNTS.fullmatch(data)
+    if are_right and counts:
+        return ""
+    return (
+        f"has an RLE with the counts {reprlib.repr(counts)}, which are no run lengths. They were "
+        "cut off or changed: export it again."
+    )
+
+
+def _compress(segmentation: list | dict, shape: tuple[int, int]) -> dict:
+    if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):
+        return segmentation
+    rle = mask_util.frPyObjects(segmentation, *shape)
+    rle = mask_util.merge(rle) if isinstance(rle, list) else rle
+    return {**rle, "counts": rle["counts"].decode("ascii")}
+
+
+def _is_object(owners: np.ndarray) -> np.ndarray:
+    """bool (R,): whether each run is of object, as every second one of a mask is."""
+    return (np.arange(len(owners)) - np.searchsorted(owners, owners)) % 2 == 1
+
+
+def _decode_counts(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Return all run lengths, of background and object in turn, and the mask that each is of."""
+    texts = [
+        counts.encode("ascii") if isinstance(counts, str) else counts
+        for counts in (rle["counts"] for rle in rles)
+    ]
+    codes = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - _OFFSET
+    ends = np.flatnonzero((codes & _MORE) == 0)
+    begins = np.append(0, ends + 1)[:-1]
+    digits = ends - begins + 1
+    shifts = _BITS * (np.arange(len(codes)) - np.repeat(begins, digits))
+    numbers = np.add.reduceat((codes & (_MORE - 1)) << shifts, begins)
+    numbers -= ((codes[ends] & _SIGN) > 0) * (np.int64(1) << (_BITS * digits))
+    mask_of_code = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+    owners = mask_of_code[ends]
+    return _undo_differences(numbers, owners), owners
+
+
+def _undo_differences(numbers: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Add to each number from a mask's fourth on the one two places before it, in turn."""
+    first = np.searchsorted(owners, owners)
+    place = np.arange(len(numbers)) - first
+    chain = np.where(place == 0, 0, 1 + place % 2) + 3 * owners
+    order = np.argsort(chain, kind="stable")
+    sums = np.cumsum(numbers[order])
+    starts = np.searchsorted(chain[order], chain[order])
+    runs = np.empty_like(numbers)
+    runs[order] = sums - (sums - numbers[order])[starts]
+    return runs
+
+
+def _expand(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the concatenated ranges from ``starts``, as long as ``lengths``."""
+    offsets = starts - (np.cumsum(lengths) - lengths)
+    return np.repeat(offsets, lengths) + np.arange(lengths.sum())
