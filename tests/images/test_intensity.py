@@ -8,8 +8,8 @@ import tifffile
 from unet_sharp_det.data.augmentation import StretchContrast
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.images import percentiles
-from unet_sharp_det.images.decoding import PERCENTILES, read_image
-from unet_sharp_det.images.intensity import prepare
+from unet_sharp_det.images.decoding import read_image
+from unet_sharp_det.images.intensity import PERCENTILES, prepare
 from unet_sharp_det.images.source import from_array, open_image
 
 ALL = slice(None)

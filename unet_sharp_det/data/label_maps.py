@@ -5,17 +5,14 @@
 
 import itertools
 import numbers
-import os
 from collections.abc import Iterable
 
 import numpy as np
 import pycocotools.mask as mask_util
-from detectron2.utils.file_io import PathManager
 
 from unet_sharp_det.errors import DatasetError
 
-from ..images.decoding import decode
-from ..images.header import read_header
+from ..images.decoding import read_labels
 
 IGNORED = 255
 _LARGEST_COORDINATE = 1e6
@@ -71,20 +68,12 @@ def union_mask(segmentations: Iterable, shape: tuple[int, int], where: str) -> n
 
 
 def _read(path, shape: tuple[int, int]) -> np.ndarray:
-    local = PathManager.get_local_path(os.fspath(path))
-    labels = decode(local)  # Any flag would turn 16 bit into 8, and colours into gray.
-    if labels.ndim != 2:
-        raise DatasetError(
-            f"{path}: has {labels.shape[2]} channels, but a label map has one. Save the labels as "
-            "a grayscale image (a palette counts as colours)."
-        )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DatasetError(f"{path}: holds {labels.dtype}, but labels are whole numbers.")
+    labels = read_labels(path)
     if labels.shape != shape:
         raise DatasetError(
             f"{path}: has (height, width) {labels.shape}, but its image has {shape}."
         )
-    return labels & 1 if read_header(local).is_one_bit else labels
+    return labels
 
 
 def _paint(annotations: list[dict], shape: tuple[int, int], where: str) -> np.ndarray:

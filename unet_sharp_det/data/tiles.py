@@ -15,7 +15,8 @@ from detectron2.data import MetadataCatalog
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.files import atomic_path, write_json
 
-from ..images.decoding import read_image, rescale_to_uint8
+from ..images.decoding import read_image
+from ..images.intensity import rescale_to_uint8
 from .catalog import load_coco_nuclei
 from .label_maps import read_label_map
 
