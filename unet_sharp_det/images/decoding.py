@@ -9,11 +9,9 @@ from detectron2.utils.file_io import PathManager
 
 from unet_sharp_det.errors import DatasetError
 
-from .axes import assign_axes, select_planes
 from .formats import check_pixels, read_size
 from .intensity import check_image_format, prepare
-from .planes import PlaneReader
-from .source import ReadOptions, open_image, open_pixels
+from .source import ImageSource, ReadOptions, open_image, open_pixels, planes_of
 from .tiff import is_tiff
 
 _ALL = slice(None)
@@ -101,10 +99,10 @@ def read_stored(path) -> np.ndarray:
         check_pixels(read_shape(local), path)
         pixels = _load_array(local)
     else:
-        read, shape = _stored_plane(local)
-        check_pixels(shape, path)
-        pixels = read(*map(slice, (0, 0), shape))
-        pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+        planes = _stored_planes(local)
+        check_pixels(planes[0].shape, path)
+        pixels = np.concatenate([plane.window(_ALL, _ALL) for plane in planes], axis=2)
+        pixels = pixels[:, :, 0] if len(planes) == 1 else pixels
     return pixels.view(np.uint8) if pixels.dtype == bool else pixels
 
 
@@ -118,22 +116,23 @@ def read_shape(path) -> tuple[int, int]:
     if path.suffix.lower() == ".npy":
         return _load_array(path, mmap_mode="r").shape[:2]
     try:
-        return _stored_plane(path)[1] if is_tiff(path) else read_size(path)
+        return _stored_planes(path)[0].shape if is_tiff(path) else read_size(path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
-def _stored_plane(path: Path) -> tuple[PlaneReader, tuple[int, int]]:
-    """Return what reads the only plane of a file by slices, and its (height, width)."""
-    options, where = ReadOptions(), str(path)
-    image = replace(open_pixels(path, options), palette=None, to_values=lambda pixels: pixels)
-    axes = assign_axes(image.letters, image.shape, options, where)
-    plane, *others = select_planes(axes, options, where)
-    _check_single(1 + len(others), image.series_count, where)
-    shape = (image.shape[axes.rows], image.shape[axes.columns])
-    shape = shape[::-1] if image.turns[0] else shape
-    samples = 1 if axes.channel is None else image.shape[axes.channel]
-    return PlaneReader(image, axes, plane, tuple(range(samples)), shape), shape
+def _stored_planes(path: Path) -> list[ImageSource]:
+    """Return every channel of the only plane of a file, alpha among them, as it is stored."""
+    image = open_pixels(path, ReadOptions())
+    samples = image.shape[image.letters.index("S")] if "S" in image.letters else 1
+    image = replace(image, palette=None, colours=samples, to_values=lambda pixels: pixels)
+
+    def channel(index: int) -> list[ImageSource]:
+        return planes_of(image, path.name, str(path), ReadOptions(channels=(index,)))
+
+    first, *others = channel(0)
+    _check_single(1 + len(others), first.series_count, path)
+    return [first, *(channel(index)[0] for index in range(1, first.total_channels))]
 
 
 def _check_single(planes: int, series: int, where) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -20,8 +21,6 @@ from PIL import (
 )
 
 from unet_sharp_det.errors import DatasetError
-
-from .planes import PixelArray
 
 #: Pixels that are decoded at once: 16384 x 16384. A file of some KB can claim to hold far more.
 MAX_PIXELS = 2**28
@@ -52,7 +51,21 @@ _UNREAD = {
 }
 
 
-def open_other(path: Path, max_pixels: int) -> PixelArray:
+class Decoded(NamedTuple):
+    """What a file stores.
+
+    Attributes:
+        pixels: (H, W), or (H, W, channels) with alpha as the second or fourth one.
+        orientation: the EXIF tag of that name, 1 to 8.
+        step: by which the values are to be multiplied to fill 8 bits: 255 of 1 bit, 17 of 4.
+    """
+
+    pixels: np.ndarray
+    orientation: int
+    step: int
+
+
+def decode(path: Path, max_pixels: int) -> Decoded:
     """Decode an image of one of :data:`FORMATS`; half a file is an error, never half an image.
 
     Args:
@@ -60,8 +73,9 @@ def open_other(path: Path, max_pixels: int) -> PixelArray:
         max_pixels: what :func:`check_pixels` allows; it is checked before anything is decoded.
 
     Raises:
-        DatasetError: the file is missing, corrupt, truncated, too large, an animation, or of
-            another format.
+        DatasetError: the file is corrupt, truncated, too large, an animation, or of another
+            format.
+        OSError: it cannot be read.
     """
     data = path.read_bytes()
     with _named_errors(path):
@@ -75,23 +89,11 @@ def open_other(path: Path, max_pixels: int) -> PixelArray:
                 f"{path}: is an animation of {image.n_frames} images. Save the one that is meant "
                 "as a file of its own."
             )
-        step = _value_of_one(image)
+        step = _step(image)
         pixels = _decode(image, data, path)
     if step > 1:
         pixels = pixels.astype(np.uint8) if pixels.dtype == bool else pixels // np.uint8(step)
-    samples = pixels.shape[2] if pixels.ndim == 3 else 1
-    return PixelArray(
-        pixels=pixels,
-        letters="YXS"[: pixels.ndim],
-        shape=pixels.shape,
-        dtype=pixels.dtype,
-        colours=1 if samples <= 2 else 3,
-        palette=None,
-        orientation=_orientation(image, data),
-        pixel_size=None,
-        series_count=1,
-        to_values=lambda values: values if step == 1 else values * np.uint8(step),
-    )
+    return Decoded(pixels, _orientation(image, data), step)
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -150,8 +152,7 @@ def _open(data: bytes, path: Path) -> Image.Image:
     )
 
 
-def _value_of_one(image: Image.Image) -> int:
-    """Return what a 1 becomes in an image: 255 of 1 bit, 17 of 4 bits; of 8 bits or more 1."""
+def _step(image: Image.Image) -> int:
     if image.mode == "1":
         return 255
     return {"L;2": 85, "L;4": 17}.get(image.tile[0].args, 1) if image.format == "PNG" else 1

@@ -9,7 +9,7 @@ import numpy as np
 from unet_sharp_det.errors import DatasetError, UserError
 
 from .axes import ImageAxes, assign_axes, select_planes
-from .formats import MAX_PIXELS, open_other
+from .formats import MAX_PIXELS, decode
 from .planes import PixelArray, PlaneReader
 from .tiff import is_tiff, open_tiff
 
@@ -134,7 +134,7 @@ def open_pixels(path, options: ReadOptions) -> PixelArray:
             raise DatasetError(f"{path}: does not exist.")
         if is_tiff(path):
             return open_tiff(path, options.series, options.max_pixels)
-        return open_other(path, options.max_pixels)
+        return _pixel_array(*decode(path, options.max_pixels))
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
@@ -163,25 +163,24 @@ def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
     if array.dtype == bool:
         array = array.astype(np.uint8) * np.uint8(255)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return _array_sources(array[:, :, :3] if array.ndim == 3 else array, name, name, ReadOptions())[
-        0
-    ]
+    return planes_of(_pixel_array(array), name, name, ReadOptions())[0]
 
 
-def _array_sources(pixels, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
-    image = PixelArray(
+def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> PixelArray:
+    """Return what is in memory already, (H, W) or (H, W, channels): see ``formats.Decoded``."""
+    samples = pixels.shape[2] if pixels.ndim == 3 else 1
+    return PixelArray(
         pixels=pixels,
         letters="YXS"[: pixels.ndim],
         shape=pixels.shape,
         dtype=pixels.dtype,
-        colours=pixels.shape[2] if pixels.ndim == 3 else 1,
+        colours=1 if samples <= 2 else 3,
         palette=None,
-        orientation=1,
+        orientation=orientation,
         pixel_size=None,
         series_count=1,
-        to_values=lambda pixels: pixels,
+        to_values=lambda values: values if step == 1 else values * np.uint8(step),
     )
-    return planes_of(image, name, where, options)
 
 
 def planes_of(image: PixelArray, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
