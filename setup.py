@@ -48,7 +48,7 @@ setup(
         "numpy>=1.22",
         "omegaconf>=2.1,<2.4",
         "packaging>=21",
-        "pillow>=11.3",
+        "pillow>=9.1",
         "pycocotools>=2.0.6",
         "tabulate>=0.8",
         "tensorboard>=2.10",

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 
 import cv2
@@ -144,12 +145,6 @@ def jpeg2000_bomb(place: int) -> bytes:
     return bytes(data)
 
 
-def avif_bomb() -> bytes:
-    data = bytearray(pil("AVIF"))
-    struct.pack_into(">II", data, data.index(b"ispe") + 8, 60000, 60000)
-    return bytes(data)
-
-
 BOMBS = {
     "png": (png_bomb(100_000, 100_000), "100000 x 100000"),
     "png_longest": (png_bomb(2**31 - 1, 2**31 - 1), "2147483647 x 2147483647"),
@@ -175,13 +170,9 @@ def test_image_bombs_are_refused_by_their_header(tmp_path, monkeypatch, name, re
         read(path)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [(tiff_bomb(), "a single strip has 60000 x 60000 pixels"), (avif_bomb(), "BMFF parsing")],
-)
-def test_image_bombs_that_their_own_reader_refuses(tmp_path, data, message):
-    (tmp_path / "bomb").write_bytes(data)
-    with pytest.raises(DatasetError, match=f"bomb: .*{message}"):
+def test_a_bomb_in_tiff_is_refused_by_its_strip(tmp_path):
+    (tmp_path / "bomb").write_bytes(tiff_bomb())
+    with pytest.raises(DatasetError, match="bomb: a single strip has 60000 x 60000 pixels"):
         read_image(tmp_path / "bomb", "RGB")
 
 
@@ -279,6 +270,17 @@ def test_other_kinds_of_pixels(tmp_path, name):
     assert np.array_equal(window, expected.reshape(*SHAPE, -1))
 
 
+@pytest.mark.parametrize("name", [*OTHERS, "png_16"])
+def test_without_imagecodecs_pillow_reads_what_it_can(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    if name in OTHERS:
+        test_other_kinds_of_pixels(tmp_path, name)
+    else:
+        (tmp_path / "image").write_bytes(FILES[name])
+        with pytest.raises(DatasetError, match="image: .*pip install imagecodecs"):
+            open_image(tmp_path / "image")
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_labels_of_few_bits_are_the_numbers_of_the_file(tmp_path, bits):
     labels = depth("uint8", 1) >> (8 - bits)
@@ -290,7 +292,7 @@ def test_labels_of_few_bits_are_the_numbers_of_the_file(tmp_path, bits):
     assert np.array_equal(read_image(tmp_path / "labels.png", "L")[:, :, 0], expected)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
 def test_an_animation_is_refused(tmp_path, kind):
     frames = [Image.fromarray(pixels() // part) for part in (1, 2, 3)]
     frames[0].save(tmp_path / "a", kind, save_all=True, append_images=frames[1:])
@@ -310,6 +312,7 @@ def test_the_preview_in_the_jpeg_of_a_phone_is_no_animation(tmp_path):
     [
         (b"ZISRAWFILE\0\0\0\0\0\0", "Zeiss CZI"),
         (imagecodecs.jpegxl_encode(pixels()), "JPEG XL"),
+        (pil("AVIF"), "AVIF or HEIF"),
         (cv2.imencode(".hdr", pixels().astype(np.float32))[1].tobytes(), "Radiance HDR"),
     ],
 )

@@ -2,15 +2,13 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import imagecodecs
 import numpy as np
 from PIL import (
-    AvifImagePlugin,  # noqa: F401  Importing a plugin registers its format.
-    BmpImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401  Importing a plugin registers its format.
     GifImagePlugin,  # noqa: F401
     Image,
     Jpeg2KImagePlugin,  # noqa: F401
@@ -25,14 +23,8 @@ from unet_sharp_det.errors import DatasetError
 #: Pixels that are decoded at once: 16384 x 16384. A file of some KB can claim to hold far more.
 MAX_PIXELS = 2**28
 
-FORMATS = ("PNG", "JPEG", "JPEG2000", "WEBP", "AVIF", "BMP", "GIF", "PPM")
+FORMATS = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP", "GIF", "PPM")
 
-# Pillow cuts these to 8 bit.
-_DEEP = {
-    "PNG": imagecodecs.png_decode,
-    "JPEG2000": imagecodecs.jpeg2k_decode,
-    "AVIF": imagecodecs.avif_decode,
-}
 _PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F")  # others are palettes and colour spaces
 _ORIENTATION = 274
 _CODESTREAM = b"\xff\x4f\xff\x51"
@@ -48,6 +40,8 @@ _UNREAD = {
     b"\0\0\0\x0cJXL ": "JPEG XL",
     b"\x76\x2f\x31\x01": "OpenEXR",
     b"#?RADIANCE": "Radiance HDR",
+    b"\0\0\0\x1cftyp": "AVIF or HEIF",
+    b"\0\0\0\x20ftyp": "AVIF or HEIF",
 }
 
 
@@ -159,8 +153,9 @@ def _step(image: Image.Image) -> int:
 
 
 def _decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
-    if image.format in _DEEP:
-        pixels = _DEEP[image.format](data)
+    decode_all = _codec(image, path)
+    if decode_all is not None:
+        pixels = decode_all(data)
         if pixels.shape[:2] != image.size[::-1]:
             raise DatasetError(f"{path}: is corrupt: its header says {image.size[::-1]} pixels.")
         return pixels
@@ -170,6 +165,22 @@ def _decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
     if image.format in ("JPEG", "MPO"):
         _check_complete(pixels, data, path)
     return pixels
+
+
+def _codec(image: Image.Image, path: Path) -> Callable[[bytes], np.ndarray] | None:
+    """Return what decodes where pillow would cut to 8 bits or be slower; None: pillow itself."""
+    if image.format not in ("PNG", "JPEG2000"):
+        return None
+    try:
+        import imagecodecs
+    except ImportError as error:  # A host of an offline bundle, whose training needs it for no PNG.
+        if image.format == "PNG" and "16" not in image.tile[0].args:
+            return None
+        raise DatasetError(
+            f"{path}: to read {image.format} of its depth takes imagecodecs: pip install "
+            "imagecodecs."
+        ) from error
+    return imagecodecs.png_decode if image.format == "PNG" else imagecodecs.jpeg2k_decode
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
