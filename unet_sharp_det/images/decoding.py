@@ -101,9 +101,9 @@ def read_stored(path) -> np.ndarray:
     else:
         planes = _stored_planes(local)
         check_pixels(planes[0].shape, path)
-        pixels = np.concatenate([plane.window(_ALL, _ALL) for plane in planes], axis=2)
-        pixels = pixels[:, :, 0] if len(planes) == 1 else pixels
-    return pixels.view(np.uint8) if pixels.dtype == bool else pixels
+        channels = [plane.window(_ALL, _ALL)[:, :, 0] for plane in planes]
+        pixels = channels[0] if len(channels) == 1 else np.stack(channels, axis=2)
+    return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
 
 
 def read_shape(path) -> tuple[int, int]:

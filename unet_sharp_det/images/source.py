@@ -128,13 +128,13 @@ def open_pixels(path, options: ReadOptions) -> PixelArray:
     """Open an image file as an array of any axes: what :func:`open_image` takes planes of."""
     path = Path(path)
     try:
-        if path.is_dir():
-            raise DatasetError(f"{path}: is a folder, not an image file.")
-        if not path.exists():
-            raise DatasetError(f"{path}: does not exist.")
         if is_tiff(path):
             return open_tiff(path, options.series, options.max_pixels)
         return _pixel_array(*decode(path, options.max_pixels))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: does not exist.") from error
+    except IsADirectoryError as error:
+        raise DatasetError(f"{path}: is a folder, not an image file.") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
