@@ -61,7 +61,7 @@ BAD = {
     "cut.tif": (truncate, "cut.tif: is truncated"),
     "cut.png": (truncate, "cut.png: cannot be decoded"),
     "cut.npy": (truncate, "cut.npy: cannot be read as a label map"),
-    "empty.tif": (lambda path, _: path.touch(), "empty.tif: cannot be decoded"),
+    "empty.tif": (lambda path, _: path.touch(), "empty.tif: is corrupt"),
     "half.npy": (lambda path, labels: np.save(path, labels / 2), "must be whole numbers"),
     "minus.npy": (lambda path, labels: np.save(path, -labels.astype(int)), "is negative"),
     "small.npy": (lambda path, labels: np.save(path, labels[1:]), r"\(63, 64\).*\(64, 64\)"),

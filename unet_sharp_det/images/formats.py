@@ -29,21 +29,6 @@ _PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F")  # others are palettes 
 _ORIENTATION = 274
 _CODESTREAM = b"\xff\x4f\xff\x51"
 
-_UNREAD = {
-    b"ZISRAWFILE": "Zeiss CZI",
-    b"\xda\xce\xbe\x0a": "Nikon ND2",
-    b"\x70\0\0\0": "Leica LIF",
-    b"\x89HDF": "HDF5",
-    b"\xd0\xcf\x11\xe0": "Olympus OIB",
-    b"\x93NUMPY": "NumPy",
-    b"\xff\x0a": "JPEG XL",
-    b"\0\0\0\x0cJXL ": "JPEG XL",
-    b"\x76\x2f\x31\x01": "OpenEXR",
-    b"#?RADIANCE": "Radiance HDR",
-    b"\0\0\0\x1cftyp": "AVIF or HEIF",
-    b"\0\0\0\x20ftyp": "AVIF or HEIF",
-}
-
 
 class Decoded(NamedTuple):
     """What a file stores.
@@ -135,14 +120,13 @@ def _open(data: bytes, path: Path) -> Image.Image:
         factory, accept = Image.OPEN[name]
         if accept(data[:16]) is True:
             return factory(io.BytesIO(data), None)
-    for signature, name in _UNREAD.items():
-        if data.startswith(signature):
-            raise DatasetError(
-                f"{path}: the format {name} is not read. Save its images as TIFF, e.g. with Fiji."
-            )
+    known = f"TIFF, {', '.join(FORMATS)}"
+    suffix = path.suffix.lower()
+    if suffix in (".tif", ".tiff") or Image.EXTENSION.get(suffix) in FORMATS:
+        raise DatasetError(f"{path}: is corrupt, truncated or no image of the formats {known}.")
     raise DatasetError(
-        f"{path}: cannot be decoded, the file is corrupt, truncated or no image of a format that "
-        f"is read (TIFF, {', '.join(FORMATS)})."
+        f"{path}: its format is not read, which is none of {known}. Save its images as TIFF, e.g. "
+        "with Fiji."
     )
 
 
