@@ -78,7 +78,7 @@ def test_the_file_comes_before_the_annotations(tmp_path, write_png):
     [
         (np.zeros((*SHAPE, 3), np.uint8), "labels.png", r"labels\.png: has 3 channels"),
         (np.zeros((*SHAPE, 4), np.uint16), "labels.png", r"labels\.png: has 4 channels"),
-        (np.zeros(SHAPE, np.float32), "labels.tif", r"labels\.tif: holds float32"),
+        (np.full(SHAPE, 0.5, np.float32), "labels.tif", r"labels\.tif: holds fractions"),
         (np.zeros((16, 12), np.uint8), "labels.png", r"\(16, 12\), but its image has \(12, 16\)"),
     ],
 )

@@ -13,7 +13,7 @@ from unet_sharp_det.data.label_maps import read_label_map, union_mask
 from unet_sharp_det.data.tiles import make_tiles
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.images import read_image
-from unet_sharp_det.images.decoding import rescale_to_uint8
+from unet_sharp_det.images.intensity import rescale_to_uint8
 
 CATEGORIES = [{"id": 3, "name": "nucleus"}, {"id": 7, "name": "dividing"}]
 CLASSES = [category["name"] for category in CATEGORIES]

@@ -51,7 +51,7 @@ BAD_FILES = {
     "folder": (lambda path: path.mkdir(), "is a folder"),
     "empty": (lambda path: path.write_bytes(b""), "no image"),
     "text": (lambda path: path.write_text("label,area\n1,2\n"), "no image"),
-    "PNG signature": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "no image"),
+    "PNG signature": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "corrupt"),
     "TIFF signature": (lambda path: path.write_bytes(b"II*\0"), "as TIFF"),
     "no page": (_no_page, "TIFF"),
     "complex": (lambda path: write(path, np.zeros(GRAY, complex)), "complex128 cannot be read"),

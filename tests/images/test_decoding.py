@@ -5,12 +5,14 @@ import os
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from detectron2.data import detection_utils
-from PIL import Image, ImageOps
+from PIL import Image
 
-from unet_sharp_det.errors import ConfigError, DatasetError
-from unet_sharp_det.images import decoding
-from unet_sharp_det.images.decoding import decode, read_image, rescale_to_uint8
+from unet_sharp_det.errors import ConfigError, DatasetError, UserError
+from unet_sharp_det.images import read_image, read_labels
+from unet_sharp_det.images.decoding import read_stored
+from unet_sharp_det.images.intensity import rescale_to_uint8
 
 
 def test_real_images_read_as_detectron2_reads_them(sample_folder):
@@ -92,7 +94,7 @@ def test_a_constant_image_becomes_black():
 def test_a_rotten_file_is_named(tmp_path, content):
     path = tmp_path / "rotten.png"
     path.write_bytes(content)
-    for read in (decode, lambda path: read_image(path, "BGR")):
+    for read in (read_labels, lambda path: read_image(path, "BGR")):
         with pytest.raises(DatasetError, match=r"rotten\.png.*corrupt"):
             read(path)
 
@@ -112,51 +114,111 @@ def test_names_that_are_no_utf_8(tmp_path):
     path = tmp_path / os.fsdecode(b"10\xb5m.png")
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-    assert (decode(path) == pixels).all()
+    assert (read_stored(path) == pixels).all()
     assert (read_image(path, "L")[:, :, 0] == pixels).all()
     path.write_bytes(b"no image")
     with pytest.raises(DatasetError, match="corrupt"):
-        decode(path)
+        read_stored(path)
 
 
-def test_a_buffer_too_large_for_opencv_is_read_from_the_file(tmp_path, monkeypatch):
-    path = tmp_path / os.fsdecode(b"10\xb5m.png" if os.name == "posix" else b"10um.png")
-    path.write_bytes(cv2.imencode(".png", np.eye(4, dtype=np.uint8))[1].tobytes())
-    monkeypatch.setattr(decoding, "_OPENCV_BYTES", 20)
-    monkeypatch.setattr(cv2, "imdecode", None)
-    assert (decode(path) == np.eye(4)).all()
+FACTORS = {
+    "huge": np.float64(1e300),
+    "tiny": np.float64(1e-300),
+    "as wide as float64": np.float64(1.7e305),
+    "single": np.float32(1e-40),
+}
 
 
-@pytest.mark.parametrize("tag", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, tag):
-    exif = Image.Exif()
-    exif[274] = tag
-    pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    turned = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
-    assert (read_image(tmp_path / "a.png", "L")[:, :, 0] == turned).all()
-    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={274: tag})
-    assert (read_image(tmp_path / "a.tif", "L")[:, :, 0] == turned).all()
+@pytest.mark.parametrize("name", FACTORS)
+def test_a_factor_changes_nothing(tmp_path, name):
+    pixels = np.arange(-500, 500).reshape(20, 50)
+    expected = rescale_to_uint8(pixels)
+    assert len(np.unique(expected)) == 256
+    scaled = pixels * FACTORS[name]
+    assert np.abs(rescale_to_uint8(scaled).astype(int) - expected).max() <= 1
+    tifffile.imwrite(tmp_path / "a.tif", scaled)
+    assert (read_image(tmp_path / "a.tif", "L")[:, :, 0] == rescale_to_uint8(scaled)).all()
 
 
-def test_the_limit_of_pixels_can_be_moved(tmp_path, write_png, monkeypatch):
-    path = write_png(tmp_path / "a.png", np.zeros((3, 4), np.uint8))
-    with pytest.raises(DatasetError, match=r"3 x 4 pixels.*at most 11 are"):
-        decode(path, limit=11)
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 11)
-    assert decode(path, limit=12).shape == (3, 4)
-    monkeypatch.setattr(decoding, "_OPENCV_PIXELS", 11)
-    with pytest.raises(DatasetError, match="at most 11 are"):
-        decode(path, limit=2**40)
+@pytest.mark.parametrize(("dtype", "offset"), [("u4", 2**31), ("i4", -(2**31)), ("i8", 2**40)])
+def test_an_offset_changes_nothing(tmp_path, dtype, offset):
+    pixels = np.arange(1000).reshape(20, 50)
+    tifffile.imwrite(tmp_path / "a.tif", (pixels + offset).astype(dtype))
+    assert (read_image(tmp_path / "a.tif", "L")[:, :, 0] == rescale_to_uint8(pixels)).all()
 
 
-def test_opencv_says_nothing_beside_the_error(tmp_path, capfd):
-    level = cv2.utils.logging.getLogLevel()
-    for content in (b"\x89PNG\r\n\x1a\n", b"II*\0\xff\xff\xff\xff"):
-        (tmp_path / "rotten").write_bytes(content)
-        assert cv2.imdecode(np.frombuffer(content, np.uint8), -1) is None
-        assert capfd.readouterr().err
-        with pytest.raises(DatasetError):
-            decode(tmp_path / "rotten")
-        assert capfd.readouterr().err == ""
-    assert cv2.utils.logging.getLogLevel() == level
+MANY = {
+    "pages": (np.zeros((4, 20, 30), np.uint8), {"photometric": "minisblack"}, "has 4 pages"),
+    "ImageJ": (
+        np.zeros((3, 20, 30), np.uint16),
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        "has 3 pages",
+    ),
+    "channels": (
+        np.zeros((2, 20, 30), np.uint16),
+        {"imagej": True, "metadata": {"axes": "CYX"}},
+        "has 2 channels",
+    ),
+    "samples": (
+        np.zeros((20, 30, 5), np.uint8),
+        {"photometric": "minisblack", "planarconfig": "contig"},
+        "has 5 channels",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+@pytest.mark.parametrize("read", [read_labels, lambda path: read_image(path, "RGB")])
+def test_one_plane_is_read_and_never_one_of_several(tmp_path, name, read):
+    pixels, settings, message = MANY[name]
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **settings)
+    with pytest.raises(UserError, match=rf"a\.tif: {message}.*(of their own|save|Save)"):
+        read(tmp_path / "a.tif")
+
+
+def test_several_images_in_one_file_are_refused(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for shape in ((20, 30), (40, 50)):
+            file.write(np.zeros(shape, np.uint8))
+    for read in (read_labels, lambda path: read_image(path, "RGB")):
+        with pytest.raises(DatasetError, match=r"a\.tif: has 2 images"):
+            read(tmp_path / "a.tif")
+
+
+def test_an_image_larger_than_the_limit_is_refused_before_it_is_read(tmp_path):
+    tifffile.memmap(tmp_path / "a.tif", shape=(20_000, 20_000), dtype=np.uint8)  # a sparse file
+    np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint8, (20_000, 20_000))
+    for read, name in ((read_image, "a.tif"), (read_labels, "a.tif"), (read_labels, "a.npy")):
+        with pytest.raises(DatasetError, match="has 20000 x 20000"):
+            read(tmp_path / name, *["RGB"] * (read is read_image))
+
+
+def test_pixels_may_be_written_to(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30, 3), np.uint8))
+    image = read_image(tmp_path / "a.tif", "RGB")
+    image[3, 4] = 7
+
+
+@pytest.mark.parametrize("dtype", ["bool", "u1", "u2", "u4", "i4", "u8", "f4", "f8"])
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+def test_labels_are_the_numbers_that_were_written(tmp_path, suffix, dtype):
+    labels = np.random.default_rng(0).integers(0, 200, (20, 30)).astype(dtype)
+    path = tmp_path / f"a.{suffix}"
+    (tifffile.imwrite if suffix == "tif" else np.save)(path, labels)
+    found = read_labels(path)
+    assert found.dtype.kind in "ui"
+    assert np.array_equal(found, labels)
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf, 1e300])
+def test_labels_that_are_no_whole_numbers(tmp_path, value):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((20, 30), value))
+    with pytest.raises(DatasetError, match=r"a\.tif: holds fractions|a\.tif: holds NaN"):
+        read_labels(tmp_path / "a.tif")
+
+
+def test_the_labels_of_a_palette_tiff_are_its_numbers(tmp_path):
+    labels = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    colours = np.random.default_rng(0).integers(0, 2**16, (3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", labels, photometric="palette", colormap=colours)
+    assert np.array_equal(read_labels(tmp_path / "a.tif"), labels)

@@ -8,8 +8,8 @@ import tifffile
 from unet_sharp_det.data.augmentation import StretchContrast
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.images import percentiles
-from unet_sharp_det.images.decoding import PERCENTILES, read_image
-from unet_sharp_det.images.intensity import prepare
+from unet_sharp_det.images.decoding import read_image
+from unet_sharp_det.images.intensity import PERCENTILES, prepare
 from unet_sharp_det.images.source import from_array, open_image
 
 ALL = slice(None)
@@ -25,9 +25,25 @@ def dim(shape, dtype, seed=0):
     return (values * (info.max // 2) + info.min // 3).astype(dtype)
 
 
-def training(path, image_format, stretch):
-    image = read_image(path, image_format)
-    return StretchContrast().get_transform(image).apply_image(image) if stretch else image
+def by_definition(pixels, image_format, stretch):
+    """uint8 of pixels (H, W) or (H, W, 3), in BGR order, without the package's code."""
+    if pixels.dtype != np.uint8:
+        pixels = scaled(pixels)
+    if image_format == "L" and pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    pixels = np.repeat(pixels, 3, 2) if image_format != "L" and pixels.shape[2] == 1 else pixels
+    pixels = pixels[:, :, ::-1] if image_format == "RGB" else pixels
+    return scaled(pixels) if stretch else pixels
+
+
+def scaled(values):
+    low, high = np.percentile(values, PERCENTILES)
+    if high <= low:
+        low, high = values.min(), values.max()
+    low, high = float(low), float(high)
+    shares = (np.clip(values.astype(float), low, high) - low) / ((high - low) or 1)
+    return np.rint(shares * 255).astype(np.uint8)
 
 
 @pytest.fixture
@@ -44,13 +60,14 @@ SIZES = {"gray": (61, 83), "colour": (61, 83, 3), "a pixel": (1, 1)}
 @pytest.mark.parametrize("image_format", ["RGB", "BGR", "L"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("suffix", ["u1.png", "u2.png", "u1.tif", "u2.tif", "i2.tif", "f4.tif"])
-def test_equal_to_the_training_bit_for_bit(
+def test_equal_to_the_definition_bit_for_bit(
     tmp_path, small_windows, suffix, size, image_format, stretch
 ):
     path = tmp_path / suffix
-    assert cv2.imwrite(str(path), dim(SIZES[size], suffix[:2]))
+    pixels = dim(SIZES[size], suffix[:2])
+    assert cv2.imwrite(str(path), pixels)
     prepared = prepare(open_image(path)[0], image_format, stretch)
-    expected = training(path, image_format, stretch)
+    expected = by_definition(pixels, image_format, stretch)
     assert prepared.shape == expected.shape[:2]
     window = prepared.window(ALL, ALL)
     assert window.dtype == np.uint8
@@ -70,7 +87,17 @@ def test_percentiles_that_coincide(tmp_path, small_windows, kind, dtype):
     assert cv2.imwrite(str(path), pixels)
     for stretch in (False, True):
         window = prepare(open_image(path)[0], "RGB", stretch).window(ALL, ALL)
-        np.testing.assert_array_equal(window, training(path, "RGB", stretch))
+        np.testing.assert_array_equal(window, by_definition(pixels, "RGB", stretch))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("image_format", ["RGB", "L"])
+def test_the_mapper_stretches_as_a_prediction_does(tmp_path, dtype, image_format):
+    assert cv2.imwrite(str(tmp_path / "a.tif"), dim((61, 83, 3), dtype))
+    image = read_image(tmp_path / "a.tif", image_format)
+    stretched = StretchContrast().get_transform(image).apply_image(image)
+    prepared = prepare(open_image(tmp_path / "a.tif")[0], image_format, True)
+    np.testing.assert_array_equal(prepared.window(ALL, ALL), stretched)
 
 
 TYPES = ["u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8"]

@@ -13,7 +13,7 @@ from detectron2.data import transforms as T
 
 from unet_sharp_det.errors import ConfigError
 
-from ..images.decoding import check_image_format, rescale_to_uint8
+from ..images.intensity import check_image_format, rescale_to_uint8
 
 __all__ = [
     "HSVShiftTransform",
@@ -173,7 +173,7 @@ class StretchContrast(T.Augmentation):
     """Bring the percentiles 1 and 99.8 of an image to 0 and 255, without chance.
 
     Fluorescence images are dark, each in its own way. It must come before any cut: see
-    :func:`unet_sharp_det.images.decoding.rescale_to_uint8`.
+    :func:`unet_sharp_det.images.intensity.rescale_to_uint8`.
     """
 
     def get_transform(self, image: np.ndarray) -> T.Transform:

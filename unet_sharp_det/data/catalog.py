@@ -13,7 +13,7 @@ from detectron2.structures import BoxMode
 from unet_sharp_det.errors import DatasetError, look_up_option
 from unet_sharp_det.files import safe_join
 
-from ..images.decoding import check_pixels
+from ..images.decoding import read_shape
 from .coco_json import read_coco
 from .dsb2018_convert import CATEGORIES, SPLITS, default_root
 from .label_maps import IGNORED
@@ -197,16 +197,10 @@ def _to_records(content: dict, indices: dict[int, int], image_root) -> list[dict
 
 
 def _check_sizes(where: str, records: list[dict]) -> None:
-    """Check the sizes that headers tell; an image may be turned when it is read (EXIF).
-
-    Of a TIFF, whose axes may be in any order, the mapper checks the pixels.
-    """
     for record in records:
         path, shape = record["file_name"], (record["height"], record["width"])
-        if Path(path).suffix.lower() in (".tif", ".tiff"):
-            continue
-        found = check_pixels(path).shape
-        if found not in (None, shape, shape[::-1]):
+        found = read_shape(path)
+        if found != shape:
             raise DatasetError(
                 f"{where}: {path} has (height, width) {found}, but the image with id "
                 f"{record['image_id']!r} has {shape}. Write the file's size, or give the file that "

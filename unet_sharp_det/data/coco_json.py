@@ -13,7 +13,7 @@ import pycocotools.mask as mask_util
 
 from ..errors import DatasetError
 from ..files import read_json
-from ..images.decoding import MAX_PIXELS
+from ..images.formats import MAX_PIXELS
 from ..masks import mask_areas, to_rles
 
 _KEYS = {

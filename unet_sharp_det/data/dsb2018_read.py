@@ -13,7 +13,7 @@ import pycocotools.mask as mask_util
 
 from unet_sharp_det.errors import DatasetError
 
-from ..images.decoding import decode
+from ..images.decoding import read_stored
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read_sample(folder) -> Sample:
         sample.quirks.append(("missing_image", sample.dsb_id))
         return sample
     try:
-        pixels = decode(image)
+        pixels = read_stored(image)
     except DatasetError:
         sample.quirks.append(("unreadable_image", _below_input(image)))
         return sample
@@ -102,12 +102,12 @@ def read_sample(folder) -> Sample:
 
 
 def image_quirks(pixels: np.ndarray) -> list[str]:
-    """Return the kinds of quirk of a decoded image, (H, W) or (H, W, 3 or 4)."""
+    """Return the kinds of quirk of a decoded image, (H, W) or (H, W, 2 to 4), alpha the last."""
     kinds = []
-    if pixels.ndim == 2:
+    if _colours(pixels).ndim == 2:
         kinds.append("grayscale")
-    elif pixels.shape[2] == 4:
-        opaque = pixels[:, :, 3].min() == np.iinfo(pixels.dtype).max
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        opaque = pixels[:, :, -1].min() == np.iinfo(pixels.dtype).max
         kinds.append("rgba" if opaque else "alpha_not_opaque")
     if pixels.dtype != np.uint8:
         kinds.append("sixteen_bit")
@@ -149,13 +149,14 @@ def _read_masks(folder: Path, sample: Sample) -> None:
 def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str], dict | None]:
     """Return a mask's quirks and its nucleus, or None; enter it in ``claims`` and ``seen``."""
     try:
-        values = decode(path)
+        values = read_stored(path)
     except DatasetError:
         return ["unreadable_mask"], None
     if values.shape[:2] != claims.shape:
         return ["mask_shape"], None
+    values = _colours(values)
     if values.ndim == 3:
-        values = values[:, :, :3].max(axis=2)
+        values = values.max(axis=2)
     binary = (values > 0).view(np.uint8)
     x, y, width, height = cv2.boundingRect(binary)
     if width == 0:
@@ -181,8 +182,15 @@ def _encode(binary: np.ndarray) -> dict:
 
 
 def _digest(pixels: np.ndarray) -> str:
-    colours = np.ascontiguousarray(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
+    colours = np.ascontiguousarray(_colours(pixels))
     return hashlib.sha256(repr(colours.shape).encode() + colours.tobytes()).hexdigest()
+
+
+def _colours(pixels: np.ndarray) -> np.ndarray:
+    """Return (H, W) or (H, W, 3), without alpha."""
+    if pixels.ndim == 2 or pixels.shape[2] == 3:
+        return pixels
+    return pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
 
 
 def _below_input(path: Path) -> str:

@@ -4,15 +4,12 @@
 """
 
 import itertools
-import os
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
 
 from unet_sharp_det.errors import DatasetError
 
-from ..images.decoding import decode
-from ..images.header import read_header
+from ..images.decoding import read_labels
 from ..masks import union_mask
 
 IGNORED = 255
@@ -48,20 +45,12 @@ def read_label_map(record: dict) -> np.ndarray:
 
 
 def _read(path, shape: tuple[int, int]) -> np.ndarray:
-    local = PathManager.get_local_path(os.fspath(path))
-    labels = decode(local)  # Any flag would turn 16 bit into 8, and colours into gray.
-    if labels.ndim != 2:
-        raise DatasetError(
-            f"{path}: has {labels.shape[2]} channels, but a label map has one. Save the labels as "
-            "a grayscale image (a palette counts as colours)."
-        )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DatasetError(f"{path}: holds {labels.dtype}, but labels are whole numbers.")
+    labels = read_labels(path)
     if labels.shape != shape:
         raise DatasetError(
             f"{path}: has (height, width) {labels.shape}, but its image has {shape}."
         )
-    return labels & 1 if read_header(local).is_one_bit else labels
+    return labels
 
 
 def _paint(annotations: list[dict], shape: tuple[int, int], where: str) -> np.ndarray:

@@ -14,7 +14,8 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
 from unet_sharp_det.semantic_labels import SemanticLabels
 
-from ..images.decoding import check_image_format, read_image
+from ..images.decoding import read_image
+from ..images.intensity import check_image_format
 from .augmentation import RandomColor, RandomRotate90, StretchContrast
 from .label_maps import IGNORED, read_label_map
 from .scale import RandomScaledCrop, ScaleBy

@@ -14,7 +14,8 @@ from detectron2.data import MetadataCatalog
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.files import atomic_path, write_json
 
-from ..images.decoding import read_image, rescale_to_uint8
+from ..images.decoding import read_image
+from ..images.intensity import rescale_to_uint8
 from ..masks.rle import mask_pixels, numbered, to_rles
 from .catalog import load_coco_nuclei
 from .coco_json import read_coco

@@ -1,21 +1,19 @@
 """Folders of label maps, as StarDist, Cellpose and other tools write them: a file per image."""
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as mask_util
-import tifffile
-from PIL import Image
 from pycocotools.coco import COCO
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.coco_truth import ImageRecord, Truth, index_coco
 from unet_sharp_det.evaluation.instance_maps import InstanceMap
-from unet_sharp_det.images.decoding import check_pixels, decode
+from unet_sharp_det.images import decoding
+from unet_sharp_det.images.formats import check_pixels
 
 FORMATS = (".png", ".tif", ".tiff", ".npy")
 
@@ -25,10 +23,6 @@ ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_pred")
 _TOO_LARGE = (
     "Cut it into parts, the truth and what was found alike, or give what was found as COCO "
     "results, as tools/predict.py --outputs coco writes them."
-)
-_CELLPOSE = (
-    "a _seg.npy of Cellpose is such a file: save its masks alone, by cellpose --save_tif, or by "
-    "np.save(file, np.load(seg_file, allow_pickle=True).item()['masks']) if you trust the file"
 )
 
 
@@ -49,7 +43,7 @@ class LabelFolderTruth(Truth):
         self.where = os.fspath(folder)
         self._files = find_label_maps(folder, suffix)
         self.records = {
-            stem: ImageRecord(stem, f"{stem}{path.suffix}", _read_shape(path))
+            stem: ImageRecord(stem, f"{stem}{path.suffix}", decoding.read_shape(path))
             for stem, path in self._files.items()
         }
 
@@ -129,30 +123,16 @@ def read_labels(path) -> np.ndarray:
     """Read a label map.
 
     Args:
-        path: a PNG of 8 or 16 bits, a TIFF of one page, or a NumPy file.
+        path: of a file of ``FORMATS``; see :func:`unet_sharp_det.images.read_labels`.
 
     Returns:
-        (H, W), numbers as the file has them.
+        integers (H, W).
 
     Raises:
-        DatasetError: the file cannot be read, or holds colours, several pages or channels.
+        DatasetError: the file cannot be read, or holds colours, several pages or fractions.
     """
-    path = Path(path)
-    with _named_errors(path):
-        check_pixels(path, remedy=_TOO_LARGE)
-        if path.suffix.lower() == ".npy":
-            labels = _load_array(path)
-        elif path.suffix.lower() == ".png":
-            labels = decode(path)
-        else:
-            labels = _read_tiff(path)
-    if labels.ndim != 2:
-        raise DatasetError(
-            f"{path}: has the shape {labels.shape}, but a label map is (height, width) with a "
-            "number per object. Save the labels, not a coloured picture of them; in PNG as gray "
-            "of 16 bits, without palette or alpha."
-        )
-    return labels
+    check_pixels(decoding.read_shape(path), path, remedy=_TOO_LARGE)
+    return decoding.read_labels(path)
 
 
 def encode_objects(labels: np.ndarray) -> list[dict]:
@@ -183,56 +163,3 @@ def _image_stem(path: Path, suffix: str | None, known: set[str]) -> str | None:
         return path.stem
     endings = [ending for ending in ENDINGS if path.stem.endswith(ending)]
     return path.stem.removesuffix(endings[0]) if endings else path.stem
-
-
-def _read_shape(path: Path) -> tuple[int, int]:
-    """Return (height, width) from a file's header; of other than label maps, something."""
-    with _named_errors(path):
-        if path.suffix.lower() == ".npy":
-            return _load_array(path, mmap_mode="r").shape[:2]
-        if path.suffix.lower() == ".png":
-            with Image.open(path) as image:
-                return image.size[::-1]
-        with tifffile.TiffFile(path) as file:
-            return file.pages[0].shape[:2]
-
-
-def _load_array(path: Path, **options) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False, **options)
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise
-        raise DatasetError(
-            f"{path}: is a pickled file, which can run any code when it is read; {_CELLPOSE}."
-        ) from error
-    if not isinstance(array, np.ndarray):
-        raise DatasetError(f"{path}: is an archive (.npz), save one array per file with np.save.")
-    return array
-
-
-def _read_tiff(path: Path) -> np.ndarray:
-    with tifffile.TiffFile(path) as file:
-        if len(file.pages) > 1:
-            raise DatasetError(
-                f"{path}: has {len(file.pages)} pages, but a label map has one. Save the slices "
-                "or time points as files of their own."
-            )
-        try:
-            return file.pages[0].asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-    return decode(path)  # OpenCV knows compressions that tifffile needs imagecodecs for.
-
-
-@contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DatasetError:
-        raise
-    except Exception as error:  # Each format's reader has its own for a file that is damaged.
-        raise DatasetError(
-            f"{path}: cannot be read as a label map ({type(error).__name__}: {error})."
-        ) from error

@@ -1,12 +1,13 @@
 """What a model sees of an image: uint8, its channels, and the scale of the whole image."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from unet_sharp_det.images.decoding import PERCENTILES, check_image_format, map_to_uint8
+from unet_sharp_det.errors import ConfigError, look_up_option
 
 from .percentiles import (
     percentiles_of_counts,
@@ -16,10 +17,37 @@ from .percentiles import (
 )
 from .source import ImageSource
 
+IMAGE_FORMATS = ("BGR", "RGB", "L")
+
+# StarDist's usual normalisation: robust to hot pixels and to a few very bright nuclei.
+PERCENTILES = (1.0, 99.8)
+
+
+def check_image_format(format: str) -> str:
+    """Return ``format`` if it is one of :data:`IMAGE_FORMATS`, else raise :class:`ConfigError`."""
+    return look_up_option(format, IMAGE_FORMATS, "INPUT.FORMAT", ConfigError)
+
+
+def rescale_to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Map the percentiles 1 and 99.8 of ``pixels`` linearly to 0 and 255, and clip beyond them.
+
+    All channels share one scale, so that colours keep their ratios. Where the percentiles
+    coincide (a few bright spots on a flat ground) the minimum and maximum take their place, and
+    a constant image becomes 0. Give it whole images, never tiles: tiles of one image would each
+    get another scale.
+
+    Args:
+        pixels: an array of any shape and real numeric type, with finite values.
+
+    Returns:
+        a uint8 array of the same shape.
+    """
+    return Scale.of_windows(lambda: [pixels], pixels.size, pixels.dtype).apply(pixels)
+
 
 @dataclass(frozen=True)
 class Scale:
-    """The linear map to 0 to 255 of :func:`unet_sharp_det.images.decoding.rescale_to_uint8`.
+    """The linear map to 0 to 255 of :func:`rescale_to_uint8`.
 
     Attributes:
         low, high: the values that become 0 and 255; those beyond are clipped. Where they are
@@ -31,16 +59,50 @@ class Scale:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return uint8 of the shape of the values."""
-        return map_to_uint8(values, self.low, self.high)
+        if not _is_small_integer(values.dtype):
+            return self._map(values)
+        return _table(self, values.dtype)[values.view(f"u{values.dtype.itemsize}")]
+
+    def _map(self, values: np.ndarray) -> np.ndarray:
+        if self.high <= self.low:
+            return np.zeros(values.shape, np.uint8)
+        low, high = self.low / 2, self.high / 2  # of float64, the whole difference may overflow
+        shares = (np.clip(values.astype(np.float64) / 2, low, high) - low) / (high - low)
+        return np.rint(shares * 255).astype(np.uint8)
+
+    @classmethod
+    def of_windows(
+        cls, windows: Callable[[], Iterable[np.ndarray]], count: int, dtype: np.dtype
+    ) -> "Scale":
+        """Return the scale of values.
+
+        Args:
+            windows: called for each pass; yields all values.
+            count: how many values there are.
+            dtype: their type.
+        """
+        if _is_small_integer(dtype):
+            return cls.of_counts(small_histogram(windows(), dtype), dtype)
+        low, high = percentiles_of_windows(windows, count, dtype, PERCENTILES)
+        if high <= low:
+            extremes = [(window.min(), window.max()) for window in windows()]
+            low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
+        return cls(float(low), float(high))
 
     @classmethod
     def of_counts(cls, counts: np.ndarray, dtype: np.dtype) -> "Scale":
         """Return the scale of values of 8 or 16 bit that occur so often, from the lowest one."""
         low, high = percentiles_of_counts(counts, dtype, PERCENTILES)
         if high <= low:
-            present = np.flatnonzero(counts) + (np.iinfo(dtype).min)
-            low, high = float(present[0]), float(present[-1])
-        return cls(low, high)
+            present = np.flatnonzero(counts) + np.iinfo(dtype).min
+            low, high = present[0], present[-1]
+        return cls(float(low), float(high))
+
+
+@lru_cache(maxsize=16)
+def _table(scale: Scale, dtype: np.dtype) -> np.ndarray:
+    """Return what each value of 8 or 16 bits becomes, by its bits taken as an unsigned number."""
+    return scale._map(np.arange(2 ** (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}").view(dtype))
 
 
 @dataclass(frozen=True)
@@ -58,14 +120,6 @@ class PreparedImage:
     image_format: str
     scale: Scale | None = None
     contrast: np.ndarray | None = None
-    _table: np.ndarray | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self):
-        dtype = self.source.dtype
-        if self.scale is not None and _is_small_integer(dtype):
-            # Indexed by the bits of a value: signed ones as if they were unsigned.
-            values = np.arange(2 ** (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}").view(dtype)
-            object.__setattr__(self, "_table", self.scale.apply(values))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,19 +129,17 @@ class PreparedImage:
     def window(self, rows: slice, columns: slice) -> np.ndarray:
         """Return uint8 (h, w, 3), or (h, w, 1) for ``"L"``; see :meth:`ImageSource.window`."""
         pixels = self.source.window(rows, columns)
-        if self._table is not None:
-            pixels = self._table[pixels.view(f"u{pixels.dtype.itemsize}")]
-        elif self.scale is not None:
+        if self.scale is not None:
             pixels = self.scale.apply(pixels)
         pixels = _arrange(pixels, self.image_format)
         return pixels if self.contrast is None else self.contrast[pixels]
 
 
 def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> PreparedImage:
-    """Return an image as the mapper of the training shows it to the model, bit for bit.
+    """Return an image as a model sees it, in training and prediction.
 
-    That is :func:`~unet_sharp_det.images.decoding.read_image` and, if asked,
-    :class:`~unet_sharp_det.data.augmentation.StretchContrast`. The scale is that of the whole
+    Deeper ones than 8 bit are scaled as :func:`rescale_to_uint8` says, and the result once more
+    for :class:`~unet_sharp_det.data.augmentation.StretchContrast`. The scale is that of the whole
     image, for any size: integers of 16 bits are counted in one pass over windows, wider types
     collected up to 2**26 values and beyond that ranked in two to four passes. The percentiles are
     exact in every case. An image of uint8 without stretching is not read at all.
@@ -105,11 +157,12 @@ def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> P
     dtype = source.dtype
     if dtype == np.uint8 and not stretch_contrast:
         return PreparedImage(source, image_format)
-    if _is_small_integer(dtype):
-        counts = small_histogram(_windows(source), dtype)
-        scale = None if dtype == np.uint8 else Scale.of_counts(counts, dtype)
+    counts = small_histogram(_windows(source), dtype) if _is_small_integer(dtype) else None
+    if counts is None:
+        count = source.shape[0] * source.shape[1] * source.channels
+        scale = Scale.of_windows(lambda: _windows(source), count, dtype)
     else:
-        counts, scale = None, _wide_scale(source)
+        scale = None if dtype == np.uint8 else Scale.of_counts(counts, dtype)
     plain = PreparedImage(source, image_format, scale)
     if not stretch_contrast:
         return plain
@@ -133,15 +186,6 @@ def _windows(image: ImageSource | PreparedImage, channels: int | None = None) ->
     return (image.window(*part) for part in row_bands(image.shape, channels))
 
 
-def _wide_scale(source: ImageSource) -> Scale:
-    count = source.shape[0] * source.shape[1] * source.channels
-    low, high = percentiles_of_windows(lambda: _windows(source), count, source.dtype, PERCENTILES)
-    if high <= low:
-        extremes = [(float(w.min()), float(w.max())) for w in _windows(source)]
-        low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
-    return Scale(low, high)
-
-
 def _mapped_counts(counts: np.ndarray, scale: Scale | None, dtype: np.dtype) -> np.ndarray:
     """Return how often each uint8 occurs after the scale."""
     if scale is None:
@@ -153,9 +197,15 @@ def _mapped_counts(counts: np.ndarray, scale: Scale | None, dtype: np.dtype) -> 
 
 def _arrange(pixels: np.ndarray, image_format: str) -> np.ndarray:
     """Return uint8 pixels, (h, w, 1) or (h, w, 3) in RGB order, with the channels of the format."""
+    is_gray = pixels.shape[2] == 1
     if image_format == "L":
-        is_gray = pixels.shape[2] == 1 or not pixels.size
-        return pixels[:, :, :1] if is_gray else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, None]
-    if pixels.shape[2] == 1:
-        return np.repeat(pixels, 3, axis=2)
-    return np.ascontiguousarray(pixels[:, :, ::-1]) if image_format == "BGR" else pixels
+        conversion = None if is_gray else cv2.COLOR_RGB2GRAY
+    elif is_gray:
+        conversion = cv2.COLOR_GRAY2RGB
+    else:
+        conversion = cv2.COLOR_RGB2BGR if image_format == "BGR" else None
+    if conversion is None:
+        return pixels
+    if not pixels.size:
+        return np.empty((*pixels.shape[:2], 1 if image_format == "L" else 3), np.uint8)
+    return cv2.cvtColor(pixels, conversion).reshape(*pixels.shape[:2], -1)

@@ -75,7 +75,11 @@ class PlaneReader:
         pixels = self._stored(*(stored[::-1] if swapped else stored))
         pixels = pixels.swapaxes(0, 1) if swapped else pixels
         row_step, column_step = (-1 if reverse else 1 for reverse in backwards)
-        return np.ascontiguousarray(pixels[::row_step, ::column_step])
+        pixels = pixels[::row_step, ::column_step]
+        if pixels.flags.c_contiguous:
+            return pixels
+        # Channel by channel, several times faster than np.ascontiguousarray.
+        return np.stack(np.moveaxis(pixels, 2, 0), axis=2)
 
     def _stored(self, rows: slice, columns: slice) -> np.ndarray:
         """Return the values of a window in the file's own orientation."""

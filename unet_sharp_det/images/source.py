@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.images.decoding import MAX_PIXELS, decode
 
 from .axes import ImageAxes, assign_axes, select_planes
+from .formats import MAX_PIXELS, decode
 from .planes import PixelArray, PlaneReader
 from .tiff import is_tiff, open_tiff
 
@@ -107,8 +106,7 @@ class ImageSource:
 def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
     """Open an image file; TIFF is read window by window, other formats as a whole.
 
-    Other formats than TIFF are read as :func:`unet_sharp_det.images.decoding.read_image` does: EXIF
-    orientation is applied, alpha dropped, and of an animation the first frame taken.
+    Orientation is applied and alpha dropped; an animation is refused.
 
     Args:
         path: a local file.
@@ -123,20 +121,22 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
         UserError: the options do not fit the file; the message says what axes there are.
     """
     options = options or ReadOptions()
+    return planes_of(open_pixels(path, options), Path(path).name, str(path), options)
+
+
+def open_pixels(path, options: ReadOptions) -> PixelArray:
+    """Open an image file as an array of any axes: what :func:`open_image` takes planes of."""
     path = Path(path)
     try:
-        if path.is_dir():
-            raise DatasetError(f"{path}: is a folder, not an image file.")
-        if not path.exists():
-            raise DatasetError(f"{path}: does not exist.")
         if is_tiff(path):
-            return _tiff_sources(path, options)
+            return open_tiff(path, options.series, options.max_pixels)
+        return _pixel_array(*decode(path, options.max_pixels))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: does not exist.") from error
+    except IsADirectoryError as error:
+        raise DatasetError(f"{path}: is a folder, not an image file.") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    pixels = decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH, options.max_pixels)
-    if pixels.ndim == 3:
-        pixels = pixels[:, :, ::-1]
-    return _array_sources(pixels, path.name, str(path), options)
 
 
 def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
@@ -163,33 +163,28 @@ def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
     if array.dtype == bool:
         array = array.astype(np.uint8) * np.uint8(255)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return _array_sources(array[:, :, :3] if array.ndim == 3 else array, name, name, ReadOptions())[
-        0
-    ]
+    return planes_of(_pixel_array(array), name, name, ReadOptions())[0]
 
 
-def _array_sources(pixels, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
-    image = PixelArray(
+def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> PixelArray:
+    """Return what is in memory already, (H, W) or (H, W, channels): see ``formats.Decoded``."""
+    samples = pixels.shape[2] if pixels.ndim == 3 else 1
+    return PixelArray(
         pixels=pixels,
         letters="YXS"[: pixels.ndim],
         shape=pixels.shape,
         dtype=pixels.dtype,
-        colours=pixels.shape[2] if pixels.ndim == 3 else 1,
+        colours=1 if samples <= 2 else 3,
         palette=None,
-        orientation=1,
+        orientation=orientation,
         pixel_size=None,
         series_count=1,
-        to_values=lambda pixels: pixels,
+        to_values=lambda values: values if step == 1 else values * np.uint8(step),
     )
-    return _sources(image, name, where, options)
 
 
-def _tiff_sources(path: Path, options: ReadOptions) -> list[ImageSource]:
-    image = open_tiff(path, options.series, options.max_pixels)
-    return _sources(image, path.name, str(path), options)
-
-
-def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
+def planes_of(image: PixelArray, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
+    """Return a source for every plane that the options ask for; see :func:`open_image`."""
     axes = assign_axes(image.letters, image.shape, options, where)
     total = _count_channels(image, axes)
     picks = _choose_channels(image, axes, total, options, where)
@@ -234,10 +229,10 @@ def _choose_channels(
         return options.channels
     if total not in (1, 3):
         raise UserError(
-            f"{where}: has {total} channels, and a model sees one or three. Choose with "
-            f"--channels, from 0 to {stored - 1}: --channels 0, or for red, green and blue "
-            "--channels 0,1,1. If they are planes of a stack, say --plane-axis "
-            f"{image.letters[axes.channel]}."
+            f"{where}: has {total} channels, and a model sees one or three. Choose for a "
+            f"prediction with --channels, from 0 to {stored - 1}: --channels 0, or for red, green "
+            "and blue --channels 0,1,1; for a training save the chosen ones as a file. If they are "
+            f"planes of a stack, say --plane-axis {image.letters[axes.channel]}."
         )
     return tuple(range(total))
 

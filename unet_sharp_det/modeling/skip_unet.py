@@ -18,7 +18,7 @@ class SkipUNet(nn.Module):
     The modules are named as in ``SemanticSegmentor``, so that ``checkpoint["model"]`` of a training
     by ``tools/train_net.py`` loads here. It must then be fed as that training was: with the configs
     of this package, ``(rescale_to_uint8(rgb) - 127.5) / 127.5`` of the whole image, where
-    :func:`unet_sharp_det.images.decoding.rescale_to_uint8` is ``INPUT.STRETCH_CONTRAST``.
+    :func:`unet_sharp_det.images.intensity.rescale_to_uint8` is ``INPUT.STRETCH_CONTRAST``.
 
     Example::
 

@@ -20,7 +20,7 @@ import numpy as np
 from unet_sharp_det.data.dsb2018_convert import SPLITS, encode_label_map
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.files import atomic_folder, atomic_path, safe_join
-from unet_sharp_det.images.decoding import decode
+from unet_sharp_det.images.decoding import read_stored
 
 _FORMAT = 1
 _WEBP_SIDE = 16383
@@ -106,7 +106,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
 
 def _pack_image(path: Path) -> tuple[dict, bytes]:
     """Return an image's entry of the index, and the smallest form of it."""
-    original, pixels = _read_bytes(path), decode(path)
+    original, pixels = _read_bytes(path), _swap_red_and_blue(read_stored(path))
     kind = _kind(pixels)
     if kind != "file":
         packed = cv2.imencode(".webp", _as_bgr(pixels), _LOSSLESS)[1].tobytes()
@@ -123,7 +123,13 @@ def _kind(pixels: np.ndarray) -> str:
         return "gray"
     if pixels.shape[2] == 3:
         return "colour"
-    return "opaque" if pixels[:, :, 3].min() == 255 else "file"
+    return "opaque" if pixels.shape[2] == 4 and pixels[:, :, 3].min() == 255 else "file"
+
+
+def _swap_red_and_blue(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 2 or pixels.shape[2] == 2:
+        return pixels
+    return np.ascontiguousarray(pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])
 
 
 def _as_bgr(pixels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,208 @@
+"""Images of other formats than TIFF: their size, before they are decoded, and their pixels."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,  # noqa: F401  Importing a plugin registers its format.
+    GifImagePlugin,  # noqa: F401
+    Image,
+    Jpeg2KImagePlugin,  # noqa: F401
+    JpegImagePlugin,
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from unet_sharp_det.errors import DatasetError
+
+#: Pixels that are decoded at once: 16384 x 16384. A file of some KB can claim to hold far more.
+MAX_PIXELS = 2**28
+
+FORMATS = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP", "GIF", "PPM")
+
+_PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F")  # others are palettes and colour spaces
+_ORIENTATION = 274
+_CODESTREAM = b"\xff\x4f\xff\x51"
+
+
+class Decoded(NamedTuple):
+    """What a file stores.
+
+    Attributes:
+        pixels: (H, W), or (H, W, channels) with alpha as the second or fourth one.
+        orientation: the EXIF tag of that name, 1 to 8.
+        step: by which the values are to be multiplied to fill 8 bits: 255 of 1 bit, 17 of 4.
+    """
+
+    pixels: np.ndarray
+    orientation: int
+    step: int
+
+
+def decode(path: Path, max_pixels: int) -> Decoded:
+    """Decode an image of one of :data:`FORMATS`; half a file is an error, never half an image.
+
+    Args:
+        path: a local file.
+        max_pixels: what :func:`check_pixels` allows; it is checked before anything is decoded.
+
+    Raises:
+        DatasetError: the file is corrupt, truncated, too large, an animation, or of another
+            format.
+        OSError: it cannot be read.
+    """
+    data = path.read_bytes()
+    with _named_errors(path):
+        image = _open(data, path)
+        check_pixels(image.size[::-1], path, max_pixels)
+        if image.format == "JPEG2000":  # Decoded is what lies within, whose size may be another.
+            inner = _open(data[data.find(_CODESTREAM) :], path)
+            check_pixels(inner.size[::-1], path, max_pixels)
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            raise DatasetError(
+                f"{path}: is an animation of {image.n_frames} images. Save the one that is meant "
+                "as a file of its own."
+            )
+        step = _step(image)
+        pixels = _decode(image, data, path)
+    if step > 1:
+        pixels = pixels.astype(np.uint8) if pixels.dtype == bool else pixels // np.uint8(step)
+    return Decoded(pixels, _orientation(image, data), step)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) of an image of one of :data:`FORMATS`, turned as it is meant.
+
+    Raises:
+        DatasetError: the file is missing, corrupt or of another format.
+    """
+    data = path.read_bytes()
+    with _named_errors(path):
+        image = _open(data, path)
+    return image.size if _orientation(image, data) >= 5 else image.size[::-1]
+
+
+_TOO_LARGE = (
+    "Cut it into parts; for predictions, save it as tiled TIFF, which is read by parts, or raise "
+    "--max-pixels."
+)
+
+
+def check_pixels(shape, where, limit: int = MAX_PIXELS, remedy: str = _TOO_LARGE) -> None:
+    """Check a size that a file claims, before memory is taken for it.
+
+    Args:
+        shape: (height, width).
+        where: the file, for the error.
+        limit: the largest number of pixels.
+        remedy: what the user can do about a larger one.
+
+    Raises:
+        DatasetError: the image is larger.
+    """
+    height, width = shape
+    if height * width > limit:
+        raise DatasetError(
+            f"{where}: has {height} x {width} pixels (height x width), {height * width:,} in all, "
+            f"but at most {limit:,} are decoded at once. {remedy} If it should be small, do not "
+            "use it: its header may be made to fill the memory."
+        )
+
+
+def _open(data: bytes, path: Path) -> Image.Image:
+    """Read the header. ``Image.open`` would do, but has a limit of pixels of its own."""
+    for name in FORMATS:
+        factory, accept = Image.OPEN[name]
+        if accept(data[:16]) is True:
+            return factory(io.BytesIO(data), None)
+    known = f"TIFF, {', '.join(FORMATS)}"
+    suffix = path.suffix.lower()
+    if suffix in (".tif", ".tiff") or Image.EXTENSION.get(suffix) in FORMATS:
+        raise DatasetError(f"{path}: is corrupt, truncated or no image of the formats {known}.")
+    raise DatasetError(
+        f"{path}: its format is not read, which is none of {known}. Save its images as TIFF, e.g. "
+        "with Fiji."
+    )
+
+
+def _step(image: Image.Image) -> int:
+    if image.mode == "1":
+        return 255
+    return {"L;2": 85, "L;4": 17}.get(image.tile[0].args, 1) if image.format == "PNG" else 1
+
+
+def _decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
+    decode_all = _codec(image, path)
+    if decode_all is not None:
+        pixels = decode_all(data)
+        if pixels.shape[:2] != image.size[::-1]:
+            raise DatasetError(f"{path}: is corrupt: its header says {image.size[::-1]} pixels.")
+        return pixels
+    if image.format == "PPM" and image.tile[0].codec_name == "ppm" and image.mode == "RGB":
+        raise DatasetError(f"{path}: this kind of PPM is not read. Save it as PNG or TIFF.")
+    pixels = _to_array(image)
+    if image.format in ("JPEG", "MPO"):
+        _check_complete(pixels, data, path)
+    return pixels
+
+
+def _codec(image: Image.Image, path: Path) -> Callable[[bytes], np.ndarray] | None:
+    """Return what decodes where pillow would cut to 8 bits or be slower; None: pillow itself."""
+    if image.format not in ("PNG", "JPEG2000"):
+        return None
+    try:
+        import imagecodecs
+    except ImportError as error:  # A host of an offline bundle, whose training needs it for no PNG.
+        if image.format == "PNG" and "16" not in image.tile[0].args:
+            return None
+        raise DatasetError(
+            f"{path}: to read {image.format} of its depth takes imagecodecs: pip install "
+            "imagecodecs."
+        ) from error
+    return imagecodecs.png_decode if image.format == "PNG" else imagecodecs.jpeg2k_decode
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image if image.mode in _PLAIN_MODES else image.convert("RGB"))
+    return pixels.astype(np.uint16) if image.mode == "I" else pixels  # of 16 bit, says PPM
+
+
+def _check_complete(pixels: np.ndarray, data: bytes, path: Path) -> None:
+    """Raise :class:`DatasetError` if blocks are missing before the end marker of a JPEG.
+
+    Decoders fill them with gray in silence. What follows the last block changes nothing, so where
+    more data changes the pixels, the last block was not there.
+    """
+    first_scan = JpegImagePlugin.JpegImageFile(io.BytesIO(data)).fp.tell()
+    end = data.find(b"\xff\xd9", first_scan)
+    longer = data[:end] + b"\xaa\x55" * 2048 + data[end:]
+    if not np.array_equal(pixels, _to_array(JpegImagePlugin.JpegImageFile(io.BytesIO(longer)))):
+        raise DatasetError(f"{path}: cannot be decoded, the file is truncated: its end is missing.")
+
+
+def _orientation(image: Image.Image, data: bytes) -> int:
+    # Pillow decodes a PNG to look for an orientation behind the pixels.
+    if image.format == "PNG" and b"eXIf" not in data and "Raw profile type exif" not in image.info:
+        return 1
+    with contextlib.suppress(Exception):  # A picture is sound, whatever is wrong with its EXIF.
+        return image.getexif().get(_ORIENTATION, 1)
+    return 1
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DatasetError:
+        raise
+    except Exception as error:  # Each decoder has its own for a file that is damaged.
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DatasetError(
+            f"{path}: cannot be decoded, the file is corrupt, truncated or of a kind that is not "
+            f"read ({cause})."
+        ) from error
