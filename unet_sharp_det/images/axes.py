@@ -57,8 +57,8 @@ def assign_axes(letters: str, shape: tuple[int, ...], options, where: str) -> Im
     Rows and columns are Y and X. The channels are S (samples of a pixel) or else C. Every other
     axis longer than 1 is one of planes: Z, T, and also a sequence of pages without a name (Q, I),
     *whatever its length*, because three pages may be a stack as well as red, green and blue.
-    One exception: pages that are at most 4 pixels wide are no images but an array (H, W, C) that
-    was saved as H pages of W x C, so their axes are rows, columns and channels.
+    One exception: pages that are narrow beside their number and height are no images but an array
+    (H, W, C) that was saved as H pages of W x C: the last three axes are rows, columns, channels.
     ``options.channel_axis`` and ``options.plane_axis`` come first; where they take Y or X, the last
     two axes that are left are rows and columns.
 
@@ -98,10 +98,10 @@ def assign_axes(letters: str, shape: tuple[int, ...], options, where: str) -> Im
 
 
 def _is_pages_of_pixels(letters: str, shape: tuple[int, ...], shown: list[int]) -> bool:
-    if len(shown) != 3 or letters[shown[0]] not in UNNAMED_LETTERS:
+    if len(shown) < 3 or letters[shown[-3]] not in UNNAMED_LETTERS or letters[shown[-1]] != "X":
         return False
-    height, width, channels = (shape[axis] for axis in shown)
-    return channels <= 4 < min(height, width)
+    height, width, channels = (shape[axis] for axis in shown[-3:])
+    return channels <= 4 < min(height, width) or 4 * channels <= min(height, width)
 
 
 def _find(option, flag: str, letters: str, shape, shown: list[int], where: str) -> int | None:

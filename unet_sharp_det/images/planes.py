@@ -35,6 +35,7 @@ class PixelArray:
         orientation: the tag of that name, 1 to 8.
         pixel_size: (y, x) in micrometres, or None.
         series_count: how many images the file holds, reduced copies not counted.
+        channel_names: of the channels, or empty.
         to_values: turns what was read into the values that are meant: 0 and 255 for bits, and
             the inverse where 0 is white.
     """
@@ -48,6 +49,7 @@ class PixelArray:
     orientation: int
     pixel_size: tuple[float, float] | None
     series_count: int
+    channel_names: tuple[str, ...]
     to_values: Callable[[np.ndarray], np.ndarray]
 
     @property
@@ -58,13 +60,18 @@ class PixelArray:
 
 @dataclass(frozen=True)
 class PlaneReader:
-    """Reads windows of a plane: picks channels, projects, turns, and maps to values."""
+    """Reads windows of a plane: picks channels, projects, turns, and maps to values.
+
+    ``where`` is the file and plane, for errors.
+    """
 
     image: PixelArray
     axes: ImageAxes
     plane: Plane
     picks: tuple[int, ...]
     shape: tuple[int, int]
+    has_palette: bool
+    where: str
 
     def __call__(self, rows: slice, columns: slice) -> np.ndarray:
         swapped, *backwards = self.image.turns
@@ -93,9 +100,9 @@ class PlaneReader:
 
     def _values(self, rows: slice, columns: slice, place: dict[int, int]) -> np.ndarray:
         axes, image = self.axes, self.image
-        if axes.channel is None:
+        if axes.channel is None or self.has_palette:
             values = image.to_values(self._raw(rows, columns, place, slice(0, 1)))
-            if image.palette is not None:
+            if self.has_palette:
                 values = self._coloured(values[:, :, 0])
             return values if values.shape[2] == len(self.picks) else values[:, :, list(self.picks)]
         first, count = self.picks[0], len(self.picks)
@@ -107,7 +114,9 @@ class PlaneReader:
     def _coloured(self, numbers: np.ndarray) -> np.ndarray:
         palette = self.image.palette
         if numbers.size and numbers.max() >= len(palette):
-            raise DatasetError("The image has values beyond its palette of colours.")
+            raise DatasetError(
+                f"{self.where}: has values beyond its palette of colours. Save it anew."
+            )
         return palette[numbers]
 
     def _raw(self, rows: slice, columns: slice, place: dict[int, int], channels: slice):

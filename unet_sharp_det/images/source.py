@@ -179,6 +179,7 @@ def _array_sources(pixels, name: str, where: str, options: ReadOptions) -> list[
         orientation=1,
         pixel_size=None,
         series_count=1,
+        channel_names=(),
         to_values=lambda pixels: pixels,
     )
     return _sources(image, name, where, options)
@@ -198,7 +199,7 @@ def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> 
     pixel_size = image.pixel_size
     if swapped:
         shape, pixel_size = shape[::-1], pixel_size and pixel_size[::-1]
-    palette = image.palette if axes.channel is None else None
+    has_palette = _has_palette(image, axes)
     return [
         ImageSource(
             name=name + plane.name,
@@ -206,11 +207,13 @@ def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> 
             shape=shape,
             channels=len(picks),
             total_channels=total,
-            dtype=image.dtype if palette is None else palette.dtype,
+            dtype=image.palette.dtype if has_palette else image.dtype,
             pixel_size=pixel_size,
             series_count=image.series_count,
             where=where + plane.name,
-            read=PlaneReader(image, axes, plane, picks, shape),
+            read=PlaneReader(
+                image, axes, plane, picks, shape, has_palette, where + plane.name
+            ),
         )
         for plane in select_planes(axes, options, where)
     ]
@@ -218,17 +221,26 @@ def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> 
 
 def _count_channels(image: PixelArray, axes: ImageAxes) -> int:
     """Return how many channels there are, without alpha."""
+    if _has_palette(image, axes):
+        return 3
     if axes.channel is None:
-        return 1 if image.palette is None else 3
+        return 1
     is_samples = image.letters[axes.channel] == "S"
     return image.colours if is_samples else image.shape[axes.channel]
+
+
+def _has_palette(image: PixelArray, axes: ImageAxes) -> bool:
+    """Return whether values are numbers of colours: not where they are several channels."""
+    is_alone = axes.channel is None or image.letters[axes.channel] == "S"
+    return image.palette is not None and image.colours == 1 and is_alone
 
 
 def _choose_channels(
     image: PixelArray, axes: ImageAxes, total: int, options: ReadOptions, where: str
 ) -> tuple[int, ...]:
     """Return which indices of the channel axis are read."""
-    stored = total if axes.channel is None else image.shape[axes.channel]
+    is_whole = axes.channel is None or _has_palette(image, axes)
+    stored = total if is_whole else image.shape[axes.channel]
     if options.channels is not None:
         _check_channels(options.channels, stored, where)
         return options.channels
