@@ -1,5 +1,7 @@
 """Decoding of a TIFF's strips and tiles into no more memory than the TIFF says they take."""
 
+import re
+import struct
 from collections.abc import Iterator
 
 import cv2
@@ -72,11 +74,13 @@ class ChunkDecoder:
         return pixels.reshape(_shape_of_chunk(pixels, page))
 
     def _decode_image(self, data: bytes, index: int, options: dict) -> np.ndarray:
-        problem = None
-        for shape in _shapes(self._page, index):
+        shapes, problem = list(_shapes(self._page, index)), None
+        if self._codec == "jpeg2k" and not _jpeg2k_sizes(data) <= {each[-3:] for each in shapes}:
+            raise ValueError("the data are an image of another size")
+        for shape in shapes:
             if self._codec == "jpeg":
                 options["shape"] = shape[:2]  # which the headers of NDPI lack
-            try:  # the codec compares the array with its own header before it decodes
+            try:  # all but JPEG 2000 compare it with their own header first
                 return self._decode(data, out=np.empty(shape, self._page.dtype), **options)
             except ValueError as error:
                 problem = error
@@ -106,6 +110,16 @@ def _shapes(page, index: int) -> Iterator[tuple[int, ...]]:
         sizes = (below, width), (rows, width)
     for size in dict.fromkeys(sizes):
         yield (*depth, *size, *last)
+
+
+def _jpeg2k_sizes(data: bytes) -> set[tuple[int, ...]]:
+    """Return (height, width), and samples if several, of what may be a codestream in the data."""
+    sizes = set()
+    for found in re.finditer(re.escape(_CODESTREAM), data):
+        x1, y1, x0, y0 = struct.unpack_from(">4I", data, found.start() + 8)
+        (samples,) = struct.unpack_from(">H", data, found.start() + 40)
+        sizes.add((y1 - y0, x1 - x0, samples)[: 3 if samples > 1 else 2])
+    return sizes
 
 
 def _gives_rgb(data: bytes) -> bool:

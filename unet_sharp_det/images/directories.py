@@ -6,13 +6,13 @@ from typing import BinaryIO
 
 from unet_sharp_det.errors import DatasetError
 
-_MOST_PAGES = 2**17
+_MOST_PAGES = 2**16
 _MOST_TAGS = 2**22  # of all pages together
 _MOST_BYTES = 2**30  # that the tags of all pages take as Python's numbers and text
 _NUMBER_BYTES = 40  # of an integer in a tuple
 _TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TEXT_TYPES = (1, 2, 6, 7)
-_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _BELOW = 330  # SubIFDs: smaller copies of a page
 # Size, bits, codec, colours, bit order, samples, strips, planes, predictor, tiles, depth.
 _LAYOUT = {
@@ -108,7 +108,9 @@ class _Directories:
                     continue
                 self.bytes += length if kind in _TEXT_TYPES else number * _NUMBER_BYTES
                 field = None
-            if code in _LAYOUT or code == _BELOW:
+            if code in _LAYOUT and kind not in _INTEGERS:
+                raise DatasetError(f"{self.path}: is corrupt: {_LAYOUT[code]} is no whole number.")
+            if code in _LAYOUT or code == _BELOW and kind in _INTEGERS:
                 data = os.pread(self.file.fileno(), length, place) if field is None else field
                 values = self._numbers(kind, data[:length])
                 if code == _BELOW:
@@ -133,8 +135,6 @@ class _Directories:
     def _read(self, form: struct.Struct) -> tuple:
         return form.unpack(self.file.read(form.size))
 
-    def _numbers(self, kind: int, data: bytes) -> tuple:
-        form = _NUMBERS.get(kind)
-        if form is None:
-            return (data,)
+    def _numbers(self, kind: int, data: bytes) -> tuple[int, ...]:
+        form = _INTEGERS[kind]
         return struct.unpack(f"{self.order}{len(data) // struct.calcsize(form)}{form}", data)

@@ -79,7 +79,12 @@ class PlaneReader:
             slice(size - part.stop, size - part.start) if reverse else part
             for part, size, reverse in zip((rows, columns), self.shape, backwards, strict=True)
         ]
-        pixels = self._stored(*(stored[::-1] if swapped else stored))
+        try:
+            pixels = self._stored(*(stored[::-1] if swapped else stored))
+        except IndexError as error:
+            raise DatasetError(
+                f"{self.where}: has values beyond its palette of colours or its bits. Save it anew."
+            ) from error
         pixels = pixels.swapaxes(0, 1) if swapped else pixels
         row_step, column_step = (-1 if reverse else 1 for reverse in backwards)
         return np.ascontiguousarray(pixels[::row_step, ::column_step])
@@ -103,21 +108,13 @@ class PlaneReader:
         if axes.channel is None or self.has_palette:
             values = image.to_values(self._raw(rows, columns, place, slice(0, 1)))
             if self.has_palette:
-                values = self._coloured(values[:, :, 0])
+                values = image.palette[values[:, :, 0]]
             return values if values.shape[2] == len(self.picks) else values[:, :, list(self.picks)]
         first, count = self.picks[0], len(self.picks)
         if self.picks == tuple(range(first, first + count)):
             return image.to_values(self._raw(rows, columns, place, slice(first, first + count)))
         parts = [self._raw(rows, columns, place, slice(i, i + 1)) for i in self.picks]
         return image.to_values(np.concatenate(parts, axis=2))
-
-    def _coloured(self, numbers: np.ndarray) -> np.ndarray:
-        palette = self.image.palette
-        if numbers.size and numbers.max() >= len(palette):
-            raise DatasetError(
-                f"{self.where}: has values beyond its palette of colours. Save it anew."
-            )
-        return palette[numbers]
 
     def _raw(self, rows: slice, columns: slice, place: dict[int, int], channels: slice):
         """Return (h, w, channels) as stored."""

@@ -129,6 +129,8 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
             raise DatasetError(f"{path}: is a folder, not an image file.")
         if not path.exists():
             raise DatasetError(f"{path}: does not exist.")
+        if not path.is_file():
+            raise DatasetError(f"{path}: is a pipe or device, not an image file.")
         if is_tiff(path):
             return _tiff_sources(path, options)
     except OSError as error:

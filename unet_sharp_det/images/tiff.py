@@ -160,7 +160,7 @@ def _interpretation(page, dtype: np.dtype) -> tuple[Callable, np.dtype]:
     dtype = dtype.newbyteorder("=")
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
     if page.photometric == 3:
-        dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+        dtype = np.dtype(f"u{dtype.itemsize}") if dtype.kind in "bi" else dtype
         return lambda pixels: pixels.astype(dtype, copy=False), dtype
     is_small = dtype.kind == "b" or (dtype == np.uint8 and bits < 8)
     if not is_small and not (dtype == np.uint8 and page.photometric == 0):

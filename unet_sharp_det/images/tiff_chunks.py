@@ -45,9 +45,9 @@ class RawPixels:
         """Return the array of slices, one per axis, each with start and stop."""
         whole = [slice(0, size) for size in self.shape]
         last = len(slices)
-        while last > 1 and (slices[last - 1] == whole[last - 1] or self._run(last - 1) < _SHORT_RUN):
+        while last > 1 and (slices[last - 1] == whole[last - 1] or self._is_short(last - 1)):
             last -= 1
-        read = [*slices[:last], *whole[last:]]  # rows of the axis before ``last`` are one run
+        read = [*slices[:last], *whole[last:]]  # from axis last - 1 on it is one piece of the file
         out = np.empty([part.stop - part.start for part in read], self.dtype)
         if out.size:
             with open(self.path, "rb", buffering=0) as file:
@@ -55,17 +55,22 @@ class RawPixels:
         return out[(..., *(slice(None),) * last, *slices[last:])]
 
     def _fill(self, file: int, read: list[slice], axis: int, out: np.ndarray) -> None:
-        runs = out.reshape(-1, prod(out.shape[axis:])).view(np.uint8)
-        base = self.offset + read[axis].start * self._run(axis + 1) * self.dtype.itemsize
-        steps = [self._run(i + 1) * self.dtype.itemsize for i in range(axis)]
-        places = product(*(range(p.start * n, p.stop * n, n) for p, n in zip(read, steps)))
-        for place, run in zip(places, runs, strict=True):
-            if os.preadv(file, [run], base + sum(place)) < run.nbytes:
-                raise self._truncated()
+        """Read what lies in one piece from ``axis`` on, once for each index of the axes before."""
+        offsets = np.array(self.offset + read[axis].start * self._bytes(axis))
+        for number, part in enumerate(read[:axis]):
+            steps = np.arange(part.start, part.stop) * self._bytes(number)
+            offsets = np.add.outer(offsets, steps)
+        runs = out.reshape(offsets.size, -1).view(np.uint8)
+        places = zip(runs, offsets.reshape(-1).tolist(), strict=True)
+        if sum(os.preadv(file, [run], offset) for run, offset in places) < out.nbytes:
+            raise self._truncated()
 
-    def _run(self, axis: int) -> int:
-        """Return how many values there are from an axis on."""
-        return prod(self.shape[axis:])
+    def _bytes(self, axis: int) -> int:
+        """Return how far indices of an axis lie apart."""
+        return prod(self.shape[axis + 1 :]) * self.dtype.itemsize
+
+    def _is_short(self, axis: int) -> bool:
+        return prod(self.shape[axis:]) < _SHORT_RUN
 
     def _truncated(self) -> DatasetError:
         return DatasetError(f"{self.path}: is truncated: the file ends before its pixels do.")
