@@ -66,7 +66,9 @@ class _Directories:
         offset = self.first
         while offset:
             if offset in visited:
-                raise DatasetError(f"{self.path}: is corrupt: a page points back to an earlier one.")
+                raise DatasetError(
+                    f"{self.path}: is corrupt: a page points back to an earlier one."
+                )
             visited.add(offset)
             layouts[offset], below, following = self._directory(offset)
             for sub in below:

@@ -251,7 +251,7 @@ class _FileSet:
 
 
 def _plain(name: str | None, path: Path) -> str:
-    if not name or name in (".", "..") or set(name) & set('/\\\0'):
+    if not name or name in (".", "..") or set(name) & set("/\\\0"):
         raise DatasetError(f"{path}: its OME-XML names a file that is not beside it: {name!r}.")
     return name
 

@@ -213,9 +213,7 @@ def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> 
             pixel_size=pixel_size,
             series_count=image.series_count,
             where=where + plane.name,
-            read=PlaneReader(
-                image, axes, plane, picks, shape, has_palette, where + plane.name
-            ),
+            read=PlaneReader(image, axes, plane, picks, shape, has_palette, where + plane.name),
         )
         for plane in select_planes(axes, options, where)
     ]
