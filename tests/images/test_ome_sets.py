@@ -50,7 +50,7 @@ def positions(folder, with_uuids=True):
     """Write two files, each with an image of its own, whose XML names both."""
     names = ["pos0.ome.tif", "pos1.ome.tif"]
     uuids = UUIDS if with_uuids else [None] * 2
-    inner = "".join(image(data(n, u), size=k + 1) for k, (n, u) in enumerate(zip(names, uuids)))
+    inner = "".join(image(data(names[k], uuids[k]), size=k + 1) for k in range(2))
     return [save(folder / n, [10 * k + 10], inner, uuids[k]) for k, n in enumerate(names)]
 
 

@@ -6,7 +6,7 @@ import tifffile
 from image_files import GRAY, noise, whole, write
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.images.source import ReadOptions, from_array, open_image
+from unet_sharp_det.images.source import ChannelsError, ReadOptions, from_array, open_image
 
 
 def stack(*shape):
@@ -96,6 +96,25 @@ def test_planes_of_stacks(tmp_path, case):
     assert (*source.shape, source.channels) == expected.shape
     assert (whole(source) == expected).all()
     assert (source.window(slice(7, 31), slice(9, 50)) == expected[7:31, 9:50]).all()
+
+
+def test_what_is_read_of_a_file_is_known(tmp_path):
+    path = write(tmp_path / "a.tif", C3Z5, imagej=True, metadata={"axes": "ZCYX"})
+    source = open_image(path, ReadOptions(channels=(2, 0, 0), planes=(3,)))[0]
+    assert (source.place, source.channel_numbers) == ({"z": 3}, (2, 0, 0))
+    assert open_image(path, ReadOptions(planes="max"))[0].place == {"z": None}
+    assert open_image(path)[1].channel_numbers == (0, 1, 2)
+    path = write(tmp_path / "b.tif", C3Z5, imagej=True, metadata={"axes": "TZYX"})
+    assert open_image(path)[7].place == {"t": 2, "z": 1}
+    assert open_image(write(tmp_path / "c.tif", Z5, **PAGES))[4].place == {"page": 4}
+    assert open_image(write(tmp_path / "d.tif", noise(*GRAY)))[0].place == {}
+
+
+def test_channels_are_offered_by_name(tmp_path):
+    about = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    path = write(tmp_path / "a.ome.tif", noise(2, *GRAY), metadata=about)
+    with pytest.raises(ChannelsError, match="Choose of 0 DAPI, 1 GFP with --channels"):
+        open_image(path)
 
 
 def test_the_number_of_planes(tmp_path):

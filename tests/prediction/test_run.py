@@ -28,6 +28,26 @@ def images(tmp_path):
     return write_images(tmp_path / "images")
 
 
+def test_two_channels_are_predicted_as_on_the_page_and_said(tmp_path, caplog):
+    stack = np.stack([spots(0), np.zeros_like(spots(0))])
+    about = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=about)
+    result = run(tmp_path / "a.ome.tif", tmp_path / "out")
+    assert (result.predicted, result.failed, result.objects) == (1, (), 4)
+    assert "has 2 channels" in caplog.text
+    assert "0 DAPI, 1 GFP" in caplog.text
+    assert "channel 0 alone is predicted" in (tmp_path / "out" / "predict.log").read_text()
+    result = run(tmp_path / "a.ome.tif", tmp_path / "b", read_options=ReadOptions(channels=(1,)))
+    assert result.objects == 0
+
+
+def test_a_folder_says_which_files_it_did_not_read(images, tmp_path):
+    (images / "a.czi").write_bytes(b"ZISRAWFILE")
+    result = run(images, tmp_path / "out")
+    assert result.not_read == (images / "a.czi",)
+    assert json.loads((tmp_path / "out" / "predict.json").read_text())["not_read_files"] == 1
+
+
 def test_mixed_folder(tmp_path):
     planes = write_mixed_folder(tmp_path / "in")
     output = tmp_path / "out"

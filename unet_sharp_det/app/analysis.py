@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.images.source import ImageSource, ReadOptions, open_image
+from unet_sharp_det.images.source import (
+    DEFAULT_CHANNELS,
+    ImageSource,
+    ReadOptions,
+    open_image,
+)
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, write_outputs
 
@@ -36,7 +41,7 @@ class ImageFile:
     @property
     def default_channels(self) -> tuple[int, ...]:
         """Red, green and blue of a colour image, else the first channel."""
-        return (0, 1, 2) if self.channels == 3 else (0,)
+        return (0, 1, 2) if self.channels == 3 else DEFAULT_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ class Analyser:
         """
         with _without_folder(path):
             # The first channel is there in every file, however many there are.
-            planes = open_image(path, replace(self._options, channels=(0,)))
+            planes = open_image(path, replace(self._options, channels=DEFAULT_CHANNELS))
             self._check_size(planes[0])
         names = tuple(plane.name.removeprefix(path.name).strip("[]") for plane in planes)
         return ImageFile(path, names, planes[0].total_channels)

@@ -44,11 +44,13 @@ class Plane:
         name: ``""`` for the only plane of an image, else like ``"[t=0,z=3]"``.
         suffix: ``""``, or like ``"_t000_z003"``.
         fixed: the range of each plane axis that it covers; more than one index is a projection.
+        place: by the name of each plane axis the index, None of a projection.
     """
 
     name: str
     suffix: str
     fixed: dict[int, range]
+    place: dict[str, int | None]
 
 
 def assign_axes(letters: str, shape: tuple[int, ...], options, where: str) -> ImageAxes:
@@ -188,7 +190,8 @@ def _product(axes: ImageAxes, choices: dict[int, list]) -> Iterator[Plane]:
             f"_{key}{label}" if label == "max" else f"_{key}{label:03d}" for key, label in parts
         )
         fixed = {axis: indices for axis, (_, indices) in zip(choices, combination, strict=True)}
-        yield Plane(f"[{name}]" if name else "", suffix, fixed)
+        place = {key: None if label == "max" else label for key, label in parts}
+        yield Plane(f"[{name}]" if name else "", suffix, fixed, place)
 
 
 def _shown(indices) -> str:

@@ -123,7 +123,7 @@ def _jpeg2k_sizes(data: bytes) -> set[tuple[int, ...]]:
 
 
 def _gives_rgb(data: bytes) -> bool:
-    """Return whether the decoder converts JPEG 2000 itself: marked as YCC, or with coarser Cb, Cr."""
+    """Return whether the decoder converts JPEG 2000 itself: marked as YCC, or with fewer Cb, Cr."""
     start = data.find(_CODESTREAM) + 42
     steps = data[start + 1 : start + 9]
     return _SYCC in data[:start] or any(step != 1 for at, step in enumerate(steps) if at % 3 < 2)

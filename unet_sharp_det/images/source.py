@@ -11,8 +11,16 @@ from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.images.decoding import MAX_PIXELS, decode
 
 from .axes import ImageAxes, assign_axes, select_planes
+from .formats import CONVERT, format_not_read
 from .planes import PixelArray, PlaneReader
 from .tiff import is_tiff, open_tiff
+
+#: What predictions look at where a file has two, or more than three channels.
+DEFAULT_CHANNELS = (0,)
+
+
+class ChannelsError(UserError):
+    """A file has two, or more than three channels, and the options do not choose."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,13 @@ class ImageSource:
         suffix: what results of this plane append to the file's stem: ``""`` or like ``"_z003"``.
         shape: (height, width).
         channels: 1, or 3 in RGB order.
+        channel_numbers: which channels of the file these are, from 0.
         total_channels: of the file, alpha not counted, whichever are chosen: what
             ``ReadOptions(channels=(0,))``, which fits every file, leaves to choose from.
         dtype: of the values.
         pixel_size: (y, x) in micrometres, or None.
+        place: the index, from 0, along each axis of planes: ``"z"``, ``"t"``, ``"page"``, ...;
+            None where the plane is the maximum over it.
         series_count: how many images of their own a TIFF holds, of which ``ReadOptions.series``
             takes one: levels of a pyramid and other reduced copies are none. 1 for other formats
             and arrays.
@@ -75,9 +86,11 @@ class ImageSource:
     suffix: str
     shape: tuple[int, int]
     channels: int
+    channel_numbers: tuple[int, ...]
     total_channels: int
     dtype: np.dtype
     pixel_size: tuple[float, float] | None
+    place: dict[str, int | None]
     series_count: int
     where: str
     read: Callable[[slice, slice], np.ndarray] = field(repr=False)
@@ -120,6 +133,7 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
     Raises:
         DatasetError: the file is missing, no image, truncated, corrupt, or larger than
             ``options.max_pixels`` where it must be decoded as a whole.
+        ChannelsError: the file has two, or more than three channels, and none are chosen.
         UserError: the options do not fit the file; the message says what axes there are.
     """
     options = options or ReadOptions()
@@ -131,10 +145,13 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
             raise DatasetError(f"{path}: does not exist.")
         if not path.is_file():
             raise DatasetError(f"{path}: is a pipe or device, not an image file.")
-        if is_tiff(path):
+        kind = format_not_read(path)
+        if is_tiff(path) and kind != "Olympus VSI":  # of which the TIFF is a preview
             return _tiff_sources(path, options)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    if kind:
+        raise DatasetError(f"{path}: is a {kind} file, which is not read. {CONVERT}")
     pixels = decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH, options.max_pixels)
     if pixels.ndim == 3:
         pixels = pixels[:, :, ::-1]
@@ -208,9 +225,11 @@ def _sources(image: PixelArray, name: str, where: str, options: ReadOptions) -> 
             suffix=plane.suffix,
             shape=shape,
             channels=len(picks),
+            channel_numbers=picks,
             total_channels=total,
             dtype=image.palette.dtype if has_palette else image.dtype,
             pixel_size=pixel_size,
+            place=plane.place,
             series_count=image.series_count,
             where=where + plane.name,
             read=PlaneReader(image, axes, plane, picks, shape, has_palette, where + plane.name),
@@ -245,11 +264,12 @@ def _choose_channels(
         _check_channels(options.channels, stored, where)
         return options.channels
     if total not in (1, 3):
-        raise UserError(
-            f"{where}: has {total} channels, and a model sees one or three. Choose with "
-            f"--channels, from 0 to {stored - 1}: --channels 0, or for red, green and blue "
-            "--channels 0,1,1. If they are planes of a stack, say --plane-axis "
-            f"{image.letters[axes.channel]}."
+        names = image.channel_names if len(image.channel_names) == total else ("",) * total
+        shown = ", ".join(f"{number} {name}".strip() for number, name in enumerate(names[:20]))
+        raise ChannelsError(
+            f"{where}: has {total} channels, and a model sees one or three. Choose of {shown} with "
+            "--channels: one, or three as red, green and blue, such as --channels 0,1,1. If they "
+            f"are planes of a stack, say --plane-axis {image.letters[axes.channel]}."
         )
     return tuple(range(total))
 

@@ -14,7 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.images.source import ImageSource, ReadOptions, open_image
+from unet_sharp_det.images.source import (
+    DEFAULT_CHANNELS,
+    ChannelsError,
+    ImageSource,
+    ReadOptions,
+    open_image,
+)
 from unet_sharp_det.prediction.inputs import GONE, InputFile, output_stems
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, output_paths, write_outputs
@@ -174,7 +180,12 @@ class BatchRun:
 
     def _planes_of(self, file: InputFile) -> list[ImageSource]:
         """Return each plane once, however often ``planes`` names it."""
-        sources = open_image(file.path, self.read_options)
+        try:
+            sources = open_image(file.path, self.read_options)
+        except ChannelsError as error:
+            logger.warning(f"{error} Now channel 0 alone is predicted.")
+            first = replace(self.read_options, channels=DEFAULT_CHANNELS)
+            sources = open_image(file.path, first)
         count = max(source.series_count for source in sources)
         if count > 1 and self.read_options.series == 0:
             logger.warning(
