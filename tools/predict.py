@@ -30,8 +30,8 @@ import warnings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_sharp_det.errors import UserError, look_up_option, run_cli
-from unet_sharp_det.images.formats import count_not_read
 from unet_sharp_det.images.source import ReadOptions
+from unet_sharp_det.images.unsupported import count_not_read
 from unet_sharp_det.model_zoo import find_checkpoint
 from unet_sharp_det.prediction.identity import identify_model
 from unet_sharp_det.prediction.outputs import OUTPUTS

@@ -130,7 +130,7 @@ class Analyser:
         """
         with _without_folder(path):
             # The first channel is there in every file, however many there are.
-            planes = open_image(path, replace(self._options, channels=DEFAULT_CHANNELS))
+            planes = open_image(path, replace(self._options, channels=(0,)))
             self._check_size(planes[0])
         names = tuple(plane.name.removeprefix(path.name).strip("[]") for plane in planes)
         return ImageFile(path, names, planes[0].total_channels)

@@ -18,6 +18,17 @@ _MOST_PLANES = 2**20  # that all entries of an image name
 _UUID = re.compile(r'<(?:\w+:)?OME\b[^>]*?\bUUID\s*=\s*["\']([^"\']*)')
 
 
+class PartOfImageError(DatasetError):
+    """A file holds planes of an image that begins in the file ``whole``, and none of its own."""
+
+    def __init__(self, path: Path, whole: Path):
+        super().__init__(
+            f"{path}: holds a part of an image that begins in {whole.name}. Give that file, which "
+            "reads this one too."
+        )
+        self.whole = whole
+
+
 @dataclass(frozen=True)
 class _Entry:
     """Planes in a row that lie in pages in a row: an OME TiffData element.
@@ -89,7 +100,8 @@ def open_ome(tiff, path: Path, layouts: dict[int, tuple], number: int) -> OmeSer
         None: the XML does not fit the pages, and says nothing of them.
 
     Raises:
-        DatasetError: the image begins in another file, or files or planes of it lack.
+        PartOfImageError: all images begin in other files.
+        DatasetError: files or planes of the image lack.
         UserError: there is no such image.
     """
     text = tiff.ome_metadata or ""
@@ -105,10 +117,7 @@ def open_ome(tiff, path: Path, layouts: dict[int, tuple], number: int) -> OmeSer
         strays = [entry for image in images for entry in image.entries if file_set.is_own(entry)]
         if strays:
             owner = next(_first(image) for image in images if strays[0] in image.entries)
-            raise DatasetError(
-                f"{path}: holds a part of an image that begins in {owner.name}. Give that file, "
-                "which reads this one too."
-            )
+            raise PartOfImageError(path, path.with_name(_plain(owner.name, path)))
         return None
     if not 0 <= number < len(own):
         raise no_series_error(path, number, len(own))

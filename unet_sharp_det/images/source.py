@@ -11,9 +11,9 @@ from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.images.decoding import MAX_PIXELS, decode
 
 from .axes import ImageAxes, assign_axes, select_planes
-from .formats import CONVERT, format_not_read
 from .planes import PixelArray, PlaneReader
 from .tiff import is_tiff, open_tiff
+from .unsupported import CONVERT, format_not_read
 
 #: What predictions look at where a file has two, or more than three channels.
 DEFAULT_CHANNELS = (0,)
@@ -143,8 +143,6 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
             raise DatasetError(f"{path}: is a folder, not an image file.")
         if not path.exists():
             raise DatasetError(f"{path}: does not exist.")
-        if not path.is_file():
-            raise DatasetError(f"{path}: is a pipe or device, not an image file.")
         kind = format_not_read(path)
         if is_tiff(path) and kind != "Olympus VSI":  # of which the TIFF is a preview
             return _tiff_sources(path, options)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 from collections.abc import Callable
 from contextvars import ContextVar
 from math import prod
@@ -34,7 +35,15 @@ logging.getLogger("tifffile").addFilter(lambda record: not _is_opening.get())
 
 
 def is_tiff(path) -> bool:
-    """Return whether a file begins like a TIFF or BigTIFF."""
+    """Return whether a file begins like a TIFF or BigTIFF.
+
+    Raises:
+        DatasetError: it is a pipe or a device, from which reading may take for ever.
+        OSError: it cannot be read.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DatasetError(f"{path}: is a pipe or device, not an image file.")
     with open(path, "rb") as file:
         return file.read(4) in _SIGNATURES
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from unet_sharp_det.errors import UserError
+from unet_sharp_det.images.ome import PartOfImageError
 from unet_sharp_det.images.source import (
     DEFAULT_CHANNELS,
     ChannelsError,
@@ -49,6 +50,9 @@ class Stems:
         used = {(record.stem + record.plane).casefold(): record.source for record in records}
         self._stems = output_stems(files, records.stems(), used)
         self._users = used | {stem.casefold(): key for key, stem in self._stems.items()}
+
+    def __contains__(self, path: Path) -> bool:
+        return str(path) in self._stems
 
     def of(self, file: InputFile, suffixes: Sequence[str]) -> str:
         """Return the stem of a file with these planes.
@@ -157,7 +161,12 @@ class BatchRun:
             except Exception as error:
                 if stamp != GONE:
                     self._forget(file, stamp, None)
-                self._fail(ImageRecord(file.key, *stamp, stem=self.stems.of(file, [])), file, error)
+                if isinstance(error, PartOfImageError) and error.whole in self.stems:
+                    self._forget(file, stamp, set())
+                    logger.info(f"{file.name}: is read with {error.whole.name}.")
+                else:
+                    stem = self.stems.of(file, [])
+                    self._fail(ImageRecord(file.key, *stamp, stem=stem), file, error)
                 self._advance(_weight(file))
                 self.progress.finish_file()
                 continue
