@@ -28,6 +28,18 @@ _ONCE = {**_LAYOUT, **_PLACES}
 _TAGS_READ = {270, 273, 279, 282, 283, 320, 324, 325, 347, 50838, 50839}
 
 
+# Sets whose further files tifffile finds by itself, and tables of pages that it trusts.
+_KINDS_NOT_USED = {"is_mmstack": False, "is_ndtiff": False, "is_scanimage": False, "is_eer": False}
+
+
+def open_checked(path):
+    """Return tifffile's TiffFile of a file, and what :func:`check_directories` says of it."""
+    from tifffile import TiffFile
+
+    layouts = check_directories(path)
+    return TiffFile(path, **_KINDS_NOT_USED), layouts
+
+
 def check_directories(path) -> dict[int, tuple]:
     """Follow the pages of a TIFF, and check what tifffile passes over in silence.
 
@@ -108,7 +120,7 @@ class _Directories:
                             f"{self.path}: is truncated: pages or metadata lie behind its end."
                         )
                     continue
-                self.bytes += length if kind in _TEXT_TYPES else number * _NUMBER_BYTES
+                self._count_bytes(length if kind in _TEXT_TYPES else number * _NUMBER_BYTES)
                 field = None
             if code in _LAYOUT and kind not in _INTEGERS:
                 raise DatasetError(f"{self.path}: is corrupt: {_LAYOUT[code]} is no whole number.")
@@ -119,12 +131,15 @@ class _Directories:
                     below = values
                 else:
                     layout.append((code, values))
+        return tuple(sorted(layout)), below, following
+
+    def _count_bytes(self, more: int) -> None:
+        self.bytes += more
         if self.bytes > _MOST_BYTES:
             raise DatasetError(
                 f"{self.path}: the tags of its pages take more than {_MOST_BYTES:,} bytes of "
                 "memory. Save it anew with larger strips or tiles."
             )
-        return tuple(sorted(layout)), below, following
 
     def _count(self, tags: int) -> None:
         self.pages, self.tags = self.pages + 1, self.tags + tags

@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 
 from unet_sharp_det.errors import DatasetError, UserError
 
-from .directories import check_directories
+from .directories import open_checked
 from .pixel_size import ome_pixel_size
 
 _MOST_XML = 2**26  # characters
+_MOST_ELEMENTS = 2**20
 _MOST_PLANES = 2**20  # that all entries of an image name
 _UUID = re.compile(r'<(?:\w+:)?OME\b[^>]*?\bUUID\s*=\s*["\']([^"\']*)')
 
@@ -74,7 +75,7 @@ class OmeSeries:
     Attributes:
         image: what the XML says of it.
         series: tifffile's, of pages that are loaded.
-        layouts: by file, what :func:`check_directories` returns.
+        layouts: by file, what :func:`open_checked` returns.
         count: how many such images the file has.
     """
 
@@ -189,7 +190,7 @@ class _FileSet:
             letters = letters[:at] + "S" + letters[at:]
             shape = (*shape[:at], image.samples, *shape[at:])
         sizes = [size for size in keyframe.shape if size > 1]
-        if not sizes == [size for size in shape if size > 1][-len(sizes) or len(shape) :]:
+        if sizes != [size for size in shape if size > 1][-len(sizes) or len(shape) :]:
             return None
         count = max(1, prod(shape) // keyframe.size)
         lacking = count - sum(index < count for index in pages)
@@ -234,8 +235,6 @@ class _FileSet:
 
     def _open_beside(self, entry: _Entry):
         """Return tifffile's TiffFile of another file of the set."""
-        from tifffile import TiffFile
-
         path = self.path.with_name(_plain(entry.name, self.path))
         if path == self.path:
             raise DatasetError(
@@ -247,8 +246,7 @@ class _FileSet:
                 f"{self.path}: planes of the image lack, which are in {entry.name}. Put that file "
                 "beside it."
             )
-        self.layouts[str(path)] = check_directories(path)
-        other = TiffFile(path)
+        other, self.layouts[str(path)] = open_checked(path)
         uuid = _uuid(other.ome_metadata or "")
         known = {each.uuid for each in self._entries} - {None, entry.uuid, self.uuid}
         if uuid in known or other.byteorder != self.tiff.byteorder:
@@ -274,16 +272,13 @@ def _is_plain_file(path: Path) -> bool:
 
 def _metadata_beside(path: Path) -> str:
     """Return the OME-XML in a plain file: a TIFF's, or the file itself."""
-    from tifffile import TiffFile
-
     if not _is_plain_file(path):
         raise ValueError("not a plain file")
     with path.open("rb") as file:
         head = file.read(2)
         if head not in (b"II", b"MM"):
             return (head + file.read(_MOST_XML)).decode("utf-8", "replace")
-    check_directories(path)
-    with TiffFile(path) as tiff:
+    with open_checked(path)[0] as tiff:
         return tiff.ome_metadata or ""
 
 
@@ -298,11 +293,13 @@ def _parse(text: str) -> tuple[list[OmeImage], str | None]:
         raise ValueError("too long, or with entities")
     parser = ElementTree.XMLPullParser(("end",))
     images: list[OmeImage] = []
-    companion = None
+    companion, elements = None, 0
     for start in range(0, len(text), 2**20):
         parser.feed(text[start : start + 2**20])
         for _, element in parser.read_events():
-            kind = _kind(element)
+            kind, elements = _kind(element), elements + 1
+            if elements > _MOST_ELEMENTS:
+                raise ValueError("too many elements")
             if kind == "BinaryOnly":
                 companion = element.attrib["MetadataFile"]
             elif kind == "Image":
@@ -324,18 +321,17 @@ def _images(element: ElementTree.Element) -> Iterator[OmeImage]:
             raise ValueError("not an order of dimensions")
         sizes = {letter: int(pixels.attrib[f"Size{letter}"]) for letter in letters}
         channels = [each.attrib for each in pixels if _kind(each) == "Channel"]
-        samples = {int(each.get("SamplesPerPixel", 1)) for each in channels} or {1}
-        (count,) = samples
-        sizes["C"] //= count
+        (samples,) = {int(each.get("SamplesPerPixel", 1)) for each in channels} or {1}
+        sizes["C"] //= max(1, samples)
         shape = tuple(sizes[letter] for letter in letters)
-        if min(shape) < 1 or count < 1:
+        if min(*shape, samples) < 1:
             raise ValueError("not a size")
         names = tuple(each.get("Name", "") for each in channels)
         entries = [_entry(each, letters, shape) for each in pixels if _kind(each) == "TiffData"]
         entries = tuple(entry for entry in entries if entry is not None)
         if entries:
             size = ome_pixel_size(pixels.attrib)
-            yield OmeImage(letters, shape, count, entries, names if any(names) else (), size)
+            yield OmeImage(letters, shape, samples, entries, names if any(names) else (), size)
 
 
 def _entry(element: ElementTree.Element, letters: str, shape: tuple[int, ...]) -> _Entry | None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ import numpy as np
 
 from unet_sharp_det.errors import DatasetError, UserError
 
-from .directories import check_directories
+from .directories import open_checked
 from .ome import no_series_error, open_ome, pages_differ_error
 from .pixel_size import tiff_pixel_size
 from .planes import PixelArray
@@ -24,10 +25,9 @@ _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLOUR_SPACES_READ = (0, 1, 2, 3, 4, 6, 32803)  # white or black is 0, RGB, palette, mask, YCbCr
 _YCBCR_DECODED = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 50001)  # which give RGB
 _ALPHA = (1, 2)  # kinds of extra samples
+_MOST_SCN = 1000  # channels, or planes, in the XML of Leica SCN
 # A larger image has more pixels than this times the bytes of its file only if it is made to.
 _PIXELS_PER_BYTE = 1000
-# Sets whose further files tifffile finds by itself, and page tables that it trusts.
-_KINDS_NOT_USED = {"is_mmstack": False, "is_ndtiff": False, "is_scanimage": False, "is_eer": False}
 
 # While a file is opened tifffile logs nothing: what is wrong with it our errors say.
 _is_opening: ContextVar[bool] = ContextVar("is_opening", default=False)
@@ -63,13 +63,11 @@ def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
         DatasetError: the file is truncated, corrupt or of an unknown kind.
         UserError: there is no such series.
     """
-    from tifffile import TiffFile
-
     path = Path(path)
-    layouts = check_directories(path)
     was_opening = _is_opening.set(True)
     try:
-        with TiffFile(path, **_KINDS_NOT_USED) as tiff:
+        tiff, layouts = open_checked(path)
+        with tiff:
             return _describe(tiff, path, layouts, series, max_pixels)
     except UserError:
         raise
@@ -86,7 +84,8 @@ def _describe(tiff, path: Path, layouts, number: int, max_pixels: int) -> PixelA
     if ome is not None:
         series, count = ome.series, ome.count
     else:
-        tiff.is_ome = False  # tifffile would follow what the XML names
+        if tiff.is_ome:  # tifffile is not to follow what the XML names
+            tiff.is_ome = tiff.pages.cache = tiff.pages.useframes = False
         series, count = _series(tiff, path, number)
     page = series.keyframe
     shape = tuple(series.get_shape(False))
@@ -119,6 +118,8 @@ def _series(tiff, path: Path, number: int):
     """Return one of tifffile's series, and how many there are, reduced copies not counted."""
     from tifffile import TIFF
 
+    if tiff.is_scn and any(int(number) > _MOST_SCN for number in _scn_numbers(tiff)):
+        raise DatasetError(f"{path}: its XML names more than {_MOST_SCN} channels or planes.")
     try:
         found = tiff.series
     except Exception as error:  # any kind may come out of corrupt metadata
@@ -132,6 +133,11 @@ def _series(tiff, path: Path, number: int):
     if not 0 <= number < len(found):
         raise no_series_error(path, number, len(found))
     return found[number], max(1, sum(not each.keyframe.is_reduced for each in found))
+
+
+def _scn_numbers(tiff) -> list[str]:
+    """Return the numbers of channels and planes of which tifffile makes a table."""
+    return re.findall(r"\b[cz]=[\"'](\d+)", tiff.pages[0].description)
 
 
 def _check_pages(series, layouts: dict[str, dict[int, tuple]], path: Path) -> None:
