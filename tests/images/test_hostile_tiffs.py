@@ -143,6 +143,23 @@ def test_a_huge_image_in_a_small_strip_or_tile_is_not_decoded(tmp_path, codec, s
     assert peak < 2**21
 
 
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"])
+def test_half_a_strip_is_no_strip_whatever_ends_it(tmp_path, codec, end):
+    data = getattr(imagecodecs, f"{codec}_encode")(noise(64, 64, 3))
+    shared = {"shape": (64, 64, 3), "dtype": "uint8", "photometric": "rgb", "metadata": None}
+    path, shared = tmp_path / "a.tif", {**shared, "compression": CODECS[codec]}
+    tifffile.imwrite(path, iter([data]), **shared)
+    whole(open_image(path)[0])
+    tifffile.imwrite(path, iter([data[: len(data) // 2] + end]), **shared)
+    assert "cannot be decoded" in refusal(path)
+
+
+def test_a_flat_jpeg_is_whole(tmp_path):
+    path = write(tmp_path / "a.tif", np.full((64, 64), 128, np.uint8), compression="jpeg")
+    assert (whole(open_image(path)[0]) == 128).all()
+
+
 @pytest.mark.parametrize("settings", [{}, {"compression": "zlib"}])
 def test_a_file_that_gets_shorter_after_it_was_opened_is_an_error(tmp_path, settings):
     path = write(tmp_path / "a.tif", noise(300, 400), **settings)

@@ -16,6 +16,10 @@ _IMAGE_CODECS = {
     **dict.fromkeys((50002, 52546), "jpegxl"),
     **dict.fromkeys((22610, 34934), "jpegxr"),
 }
+#: JPEG fills up missing blocks with gray in silence, JPEG XR with anything. What follows the last
+#: block changes nothing, so where more data change the pixels, blocks are missing.
+_FURTHER = b"\xaa\x55" * 2048
+_JPEG_END = b"\xff\xd9"
 _APERIO_YCBCR = 33003  # whatever its photometric interpretation says
 _YCBCR = 6
 _CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000, before sizes and the steps of components
@@ -68,6 +72,11 @@ class ChunkDecoder:
         if self._codec == "jpeg":
             options = {**options, "tables": tables, "header": page.jpegheader}
         pixels = self._decode_image(data, index, options)
+        if self._codec == "jpegxr" or self._codec == "jpeg" and _ends_flat(pixels):
+            end = data.rfind(_JPEG_END) if self._codec == "jpeg" else -1
+            longer = data + _FURTHER if end < 0 else data[:end] + _FURTHER + data[end:]
+            if not np.array_equal(pixels, self._decode_image(longer, index, options)):
+                raise ValueError("the data are truncated")
         is_ycbcr = int(page.compression) == _APERIO_YCBCR or int(page.photometric) == _YCBCR
         if self._codec == "jpeg2k" and is_ycbcr and page.shaped[-1] == 3 and not _gives_rgb(data):
             pixels = cv2.cvtColor(pixels[:, :, [0, 2, 1]], cv2.COLOR_YCrCb2RGB)
@@ -85,6 +94,11 @@ class ChunkDecoder:
             except ValueError as error:
                 problem = error
         raise ValueError(f"the data are an image of another size ({problem})")
+
+
+def _ends_flat(pixels: np.ndarray) -> bool:
+    corner = pixels[-4:, -4:]
+    return bool((corner == corner[-1:, -1:]).all())
 
 
 def _shape_of_chunk(pixels: np.ndarray, page) -> tuple[int, int, int, int]:
