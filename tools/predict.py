@@ -31,6 +31,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_sharp_det.errors import UserError, look_up_option, run_cli
 from unet_sharp_det.images.source import ReadOptions
+from unet_sharp_det.images.unsupported import count_not_read
 from unet_sharp_det.model_zoo import find_checkpoint
 from unet_sharp_det.prediction.identity import identify_model
 from unet_sharp_det.prediction.outputs import OUTPUTS
@@ -198,6 +199,8 @@ def _report(result: RunSummary) -> None:
         f"{result.predicted} images with {result.objects} objects in {result.seconds:.0f} s"
         f"{skipped}: {result.output}"
     )
+    if result.not_read:
+        print(count_not_read(result.not_read), file=sys.stderr)
     if result.failed:
         print(f"{len(result.failed)} images failed:", file=sys.stderr)
         for record in result.failed[:_MOST_NAMED]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
-from image_files import ALL, GRAY, TILED, contents, noise, read, refusal, whole, write
+from image_files import ALL, COLOUR, GRAY, TILED, contents, noise, read, refusal, whole, write
 from PIL import Image
 
 from unet_sharp_det.errors import DatasetError
@@ -69,6 +69,26 @@ def test_bad_files_are_named(tmp_path, name):
         read(tmp_path / "bad.tif")
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.czi", "Zeiss CZI"),
+        ("a.ND2", "Nikon ND2"),
+        ("a.mrxs", "3DHISTECH MRXS"),
+        ("a.dcm", "DICOM"),
+    ],
+)
+def test_formats_of_microscopes_are_named_with_a_way_to_convert_them(tmp_path, name, kind):
+    Image.fromarray(noise(*COLOUR)).save(tmp_path / name, "JPEG")  # as an MRXS is
+    with pytest.raises(DatasetError, match=rf"{name}: is a {kind} file.*OME-TIFF.*bfconvert"):
+        open_image(tmp_path / name)
+
+
+def test_of_two_formats_that_are_tiffs_one_is_only_a_preview(tmp_path):
+    assert len(open_image(write(tmp_path / "a.scn", noise(*GRAY)))) == 1
+    assert "is a Olympus VSI file" in refusal(write(tmp_path / "a.vsi", noise(*GRAY)))
+
+
 TRUNCATED = {
     "raw.tif": {},
     "pages.tif": {"compression": "zlib", "metadata": None},
@@ -118,7 +138,7 @@ def test_random_bytes_give_an_image_or_a_named_error(tmp_path):
     messages = []
     for _ in range(60):
         broken = bytearray(content)
-        for place in random.integers(0, 600, 4):
+        for place in random.integers(0, 600, 2):
             broken[place] = random.integers(256)
         path.write_bytes(broken)
         messages.append(refusal(path, max_pixels=2**20))

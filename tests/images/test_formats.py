@@ -170,9 +170,9 @@ def test_image_bombs_are_refused_by_their_header(tmp_path, monkeypatch, name, re
         read(path)
 
 
-def test_a_bomb_in_tiff_is_refused_by_its_strip(tmp_path):
+def test_a_bomb_in_tiff_is_refused_by_its_size(tmp_path):
     (tmp_path / "bomb").write_bytes(tiff_bomb())
-    with pytest.raises(DatasetError, match="bomb: a single strip has 60000 x 60000 pixels"):
+    with pytest.raises(DatasetError, match="bomb: has 3,600,000,000 values"):
         read_image(tmp_path / "bomb", "RGB")
 
 
@@ -310,7 +310,6 @@ def test_the_preview_in_the_jpeg_of_a_phone_is_no_animation(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("a.czi", b"ZISRAWFILE" + bytes(90)),
         ("a.jxl", imagecodecs.jpegxl_encode(pixels())),
         ("a.avif", pil("AVIF")),
         ("a.hdr", cv2.imencode(".hdr", pixels().astype(np.float32))[1].tobytes()),
@@ -319,7 +318,7 @@ def test_the_preview_in_the_jpeg_of_a_phone_is_no_animation(tmp_path):
 )
 def test_a_sound_file_of_another_format_is_not_called_corrupt(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(DatasetError, match=f"{name}: its format is not read.* as TIFF") as error:
+    with pytest.raises(DatasetError, match=f"{name}: .*not read.*TIFF") as error:
         read_image(tmp_path / name, "RGB")
     assert "corrupt" not in str(error.value)
 

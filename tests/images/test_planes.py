@@ -6,7 +6,7 @@ import tifffile
 from image_files import GRAY, noise, whole, write
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.images.source import ReadOptions, from_array, open_image
+from unet_sharp_det.images.source import ChannelsError, ReadOptions, from_array, open_image
 
 
 def stack(*shape):
@@ -61,9 +61,21 @@ PLANES = {
         *(stack(40, 60, 3), {"photometric": "minisblack"}, {}),
         *(0, "", "", stack(40, 60, 3)),
     ),
+    "five channels last": (
+        *(stack(40, 60, 5), {"photometric": "minisblack"}, {"channels": (4,)}),
+        *(0, "", "", stack(40, 60, 5)[:, :, 4]),
+    ),
+    "ten channels last in a stack": (
+        *(stack(3, 40, 60, 10), {"photometric": "minisblack"}, {"channels": (7,)}),
+        *(1, "[page=1]", "_page001", stack(3, 40, 60, 10)[1, :, :, 7]),
+    ),
+    "narrow pages are planes": (
+        *(stack(9, 60, 5), {"photometric": "minisblack"}, {}),
+        *(3, "[page=3]", "_page003", stack(9, 60, 5)[3]),
+    ),
     "channels last by option": (
-        *(stack(40, 60, 7), {"photometric": "minisblack"}, {"channel_axis": -1, "channels": (5,)}),
-        *(0, "", "", stack(40, 60, 7)[:, :, 5]),
+        *(stack(40, 60, 20), {"photometric": "minisblack"}, {"channel_axis": -1, "channels": (5,)}),
+        *(0, "", "", stack(40, 60, 20)[:, :, 5]),
     ),
     "a volume in 3D tiles": (
         *(stack(20, 40, 60), {"tile": (16, 16, 16), "compression": "zlib"}, {}),
@@ -84,6 +96,25 @@ def test_planes_of_stacks(tmp_path, case):
     assert (*source.shape, source.channels) == expected.shape
     assert (whole(source) == expected).all()
     assert (source.window(slice(7, 31), slice(9, 50)) == expected[7:31, 9:50]).all()
+
+
+def test_what_is_read_of_a_file_is_known(tmp_path):
+    path = write(tmp_path / "a.tif", C3Z5, imagej=True, metadata={"axes": "ZCYX"})
+    source = open_image(path, ReadOptions(channels=(2, 0, 0), planes=(3,)))[0]
+    assert (source.place, source.channel_numbers) == ({"z": 3}, (2, 0, 0))
+    assert open_image(path, ReadOptions(planes="max"))[0].place == {"z": None}
+    assert open_image(path)[1].channel_numbers == (0, 1, 2)
+    path = write(tmp_path / "b.tif", C3Z5, imagej=True, metadata={"axes": "TZYX"})
+    assert open_image(path)[7].place == {"t": 2, "z": 1}
+    assert open_image(write(tmp_path / "c.tif", Z5, **PAGES))[4].place == {"page": 4}
+    assert open_image(write(tmp_path / "d.tif", noise(*GRAY)))[0].place == {}
+
+
+def test_channels_are_offered_by_name(tmp_path):
+    about = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    path = write(tmp_path / "a.ome.tif", noise(2, *GRAY), metadata=about)
+    with pytest.raises(ChannelsError, match="Choose of 0 DAPI, 1 GFP with --channels"):
+        open_image(path)
 
 
 def test_the_number_of_planes(tmp_path):
@@ -208,6 +239,15 @@ PIXEL_SIZES = {
         {"imagej": True, "resolution": (4, 2), "metadata": {"unit": "\\u00B5m"}},
         (0.5, 0.25),
     ),
+    "ImageJ yunit": (
+        {"imagej": True, "resolution": (2, 0.002), "metadata": {"unit": "um", "yunit": "nm"}},
+        (0.5, 0.5),
+    ),
+    "ImageJ inch of a scanner": (
+        {"imagej": True, "resolution": (25400, 12700), "metadata": {"unit": "inch"}},
+        (2.0, 1.0),
+    ),
+    "ImageJ pixel": ({"imagej": True, "resolution": (1, 1), "metadata": {"unit": "pixel"}}, None),
     "ImageJ inch": ({"imagej": True, "resolution": (72, 72), "metadata": {"unit": "inch"}}, None),
     "inch": ({"resolution": (72, 72), "resolutionunit": "inch"}, None),
     "cm": ({"resolution": (40000, 20000), "resolutionunit": "centimeter"}, None),
@@ -228,6 +268,32 @@ def test_pixel_size(tmp_path, name):
     settings, expected = PIXEL_SIZES[name]
     (source,) = open_image(write(tmp_path / "a.tif", noise(*GRAY), **settings))
     assert source.pixel_size == (expected and pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("unit", "micrometres"),
+    [
+        *(("m", 1e6), ("cm", 1e4), ("mm", 1e3), ("µm", 1), ("nm", 1e-3), ("pm", 1e-6)),
+        *(("Å", 1e-4), ("in", 25400), ("Mm", 1e12), ("dam", 1e7), ("thou", 25.4), ("fm", 1e-9)),
+    ],
+)
+def test_units_of_length(tmp_path, unit, micrometres):
+    sizes = {"PhysicalSizeX": 2, "PhysicalSizeY": 3}
+    sizes |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    (source,) = open_image(write(tmp_path / "a.ome.tif", noise(*GRAY), metadata=sizes))
+    assert source.pixel_size == pytest.approx((3 * micrometres, 2 * micrometres))
+    unit = unit.replace("µ", "\\u00B5")
+    if unit.isascii():
+        settings = {"imagej": True, "resolution": (0.5, 0.25), "metadata": {"unit": unit}}
+        (source,) = open_image(write(tmp_path / "a.tif", noise(*GRAY), **settings))
+        assert source.pixel_size == pytest.approx((4 * micrometres, 2 * micrometres))
+
+
+def test_a_unit_that_is_not_known_is_named(tmp_path, caplog):
+    settings = {"imagej": True, "resolution": (2, 2), "metadata": {"unit": "furlong"}}
+    (source,) = open_image(write(tmp_path / "a.tif", noise(*GRAY), **settings))
+    assert source.pixel_size is None
+    assert "'furlong', is not known" in caplog.text
 
 
 def test_pixel_size_of_lsm(tmp_path):

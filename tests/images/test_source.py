@@ -1,7 +1,9 @@
 """Windows of image files of any kind: their values, limits and memory."""
 
+import struct
 import tracemalloc
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -95,6 +97,72 @@ def test_images_stored_in_another_orientation_are_turned(tmp_path, tag, turn):
     assert source.shape == turn(array).shape
     assert (whole(source)[:, :, 0] == turn(array)).all()
     assert (source.window(slice(11, 40), slice(2, 30))[:, :, 0] == turn(array)[11:40, 2:30]).all()
+
+
+def by_hand(path, numbers, bits, colours, samples=1, alpha=()):
+    """Write the numbers of colours, (H, W, samples), as an uncompressed TIFF with a palette."""
+    height, width = numbers.shape[:2]
+    spread = numbers.reshape(height, -1, 1) >> np.arange(bits - 1, -1, -1) & 1
+    pixels = np.packbits(spread.reshape(height, -1).astype(np.uint8), axis=1).tobytes()
+    table = (colours.astype("<u2") * 257).T.tobytes()
+    rows = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, samples, bits * (1 + (65536, 0)[samples == 1])),
+    ]
+    rows += [(259, 3, 1, 1), (262, 3, 1, 3), (273, 4, 1, None), (277, 3, 1, samples)]
+    rows += [(278, 3, 1, height), (279, 4, 1, len(pixels)), (320, 3, colours.size, 8)]
+    rows += [(338, 3, len(alpha), *alpha)] if alpha else []
+    start, end = 8 + len(table) + len(pixels), 8 + len(table)
+    entries = [
+        struct.pack("<HHII", *row[:3], end - len(table) if row[0] == 320 else row[3] or end)
+        for row in rows
+    ]
+    head = b"II*\0" + struct.pack("<I", start) + table + pixels
+    path.write_bytes(head + struct.pack("<H", len(rows)) + b"".join(entries) + bytes(4))
+    return path
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_palettes_of_any_bits(tmp_path, bits):
+    numbers, colours = noise(20, 32) >> (8 - bits), noise(2**bits, 3, seed=1)
+    (source,) = open_image(by_hand(tmp_path / "a.tif", numbers, bits, colours))
+    assert (whole(source) == colours[numbers]).all()
+    (source,) = open_image(tmp_path / "a.tif", ReadOptions(channels=(1,)))
+    assert (whole(source)[:, :, 0] == colours[numbers][:, :, 1]).all()
+
+
+def test_a_palette_with_alpha(tmp_path):
+    numbers, colours = noise(20, 32, 2), noise(256, 3, seed=1)
+    path = by_hand(tmp_path / "a.tif", numbers, 8, colours, samples=2, alpha=(2,))
+    (source,) = open_image(path)
+    assert (whole(source) == colours[numbers[:, :, 0]]).all()
+
+
+def test_a_value_beyond_the_palette_names_the_file(tmp_path):
+    path = by_hand(tmp_path / "a.tif", np.full((8, 8), 9), 8, noise(8, 3))
+    with pytest.raises(DatasetError, match=r"a\.tif: has values beyond its palette"):
+        whole(open_image(path)[0])
+
+
+YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+
+
+@pytest.mark.parametrize(
+    ("compression", "photometric", "is_ycbcr"),
+    [(33003, "rgb", True), (33003, "ycbcr", True), (33005, "rgb", False), (34712, "ycbcr", True)],
+)
+def test_jpeg_2000_in_two_colour_spaces(tmp_path, compression, photometric, is_ycbcr):
+    rgb = np.zeros((64, 64, 3), np.uint8)
+    rgb[:], rgb[16:48, 16:48] = (200, 60, 120), (80, 40, 160)
+    ycbcr = np.clip(np.rint(rgb @ YCBCR.T + [0, 128, 128]), 0, 255).astype(np.uint8)
+    options = {"level": 0, "mct": False, "codecformat": "j2k", "reversible": True}
+    tile = imagecodecs.jpeg2k_encode(ycbcr if is_ycbcr else rgb, **options)
+    settings = {"photometric": photometric, "compression": compression, "metadata": None}
+    settings |= {"shape": rgb.shape, "dtype": "uint8", "tile": (64, 64), "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.svs", iter([tile]), **settings)
+    seen = whole(open_image(tmp_path / "a.svs")[0])
+    assert np.abs(seen.astype(int) - rgb).max() <= 2
 
 
 def test_arrays():

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.images.unsupported import count_not_read
 from unet_sharp_det.prediction.inputs import RECORDS, find_files, natural_key, output_stems
 
 
@@ -41,6 +42,18 @@ def test_folder(root):
 def test_each_file_once(root):
     touch("d/a.png", "d/b.png")
     assert found("d/b.png", "d", "d/*.png", str(root / "d" / "b.png")) == ["d/a.png", "d/b.png"]
+
+
+def test_files_of_microscopes_that_are_not_read_are_counted(root):
+    touch("d/a.png", "d/b.czi", "d/c.CZI", "d/.d.nd2", "d/e/f.lif", "d/notes.txt", "only/x.nd2")
+    for recursive, expected in ((False, ["b.czi", "c.CZI"]), (True, ["b.czi", "c.CZI", "f.lif"])):
+        not_read = []
+        files = find_files(["d"], recursive=recursive, not_read=not_read)
+        assert [file.name for file in files] == ["a.png"]
+        assert [path.name for path in not_read] == expected
+    assert count_not_read(not_read).startswith("Files that are not read: 2 Zeiss CZI, 1 Leica LIF.")
+    with pytest.raises(DatasetError, match="only: has no image.*1 Nikon ND2.*Bio-Formats"):
+        find_files(["only"])
 
 
 def test_outputs_are_no_inputs(root):

@@ -28,6 +28,49 @@ def images(tmp_path):
     return write_images(tmp_path / "images")
 
 
+def test_two_channels_are_predicted_as_on_the_page_and_said(tmp_path, caplog):
+    stack = np.stack([spots(0), np.zeros_like(spots(0))])
+    about = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=about)
+    result = run(tmp_path / "a.ome.tif", tmp_path / "out")
+    assert (result.predicted, result.failed, result.objects) == (1, (), 4)
+    assert "has 2 channels" in caplog.text
+    assert "0 DAPI, 1 GFP" in caplog.text
+    assert "channel 0 alone is predicted" in (tmp_path / "out" / "predict.log").read_text()
+    result = run(tmp_path / "a.ome.tif", tmp_path / "b", read_options=ReadOptions(channels=(1,)))
+    assert result.objects == 0
+
+
+def test_an_image_in_several_files_is_predicted_once(tmp_path):
+    (tmp_path / "in").mkdir()
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}"><UUID FileName="{name}.ome.tif">{name}</UUID></TiffData>'
+        for z, name in enumerate("ab")
+    )
+    for z, name in enumerate("ab"):
+        text = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{name}"><Image>'
+            '<Pixels DimensionOrder="XYZCT" SizeX="50" SizeY="40" SizeZ="2" SizeC="1" SizeT="1">'
+            f"{planes}</Pixels></Image></OME>"
+        )
+        path = tmp_path / "in" / f"{name}.ome.tif"
+        tifffile.imwrite(path, spots(z, count=z + 1), description=text, metadata=None)
+    for predicted in (2, 0):
+        result = run(tmp_path / "in", tmp_path / "out")
+        assert (result.predicted, result.failed) == (predicted, ())
+    objects = {name: row["objects"] for name, row in rows(tmp_path / "out").items()}
+    assert objects == {"a.ome.tif_z000": "1", "a.ome.tif_z001": "2"}
+    alone = run(tmp_path / "in" / "b.ome.tif", tmp_path / "alone")
+    assert "begins in a.ome.tif" in alone.failed[0].error
+
+
+def test_a_folder_says_which_files_it_did_not_read(images, tmp_path):
+    (images / "a.czi").write_bytes(b"ZISRAWFILE")
+    result = run(images, tmp_path / "out")
+    assert result.not_read == (images / "a.czi",)
+    assert json.loads((tmp_path / "out" / "predict.json").read_text())["not_read_files"] == 1
+
+
 def test_mixed_folder(tmp_path):
     planes = write_mixed_folder(tmp_path / "in")
     output = tmp_path / "out"

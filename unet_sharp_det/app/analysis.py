@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.images.source import ImageSource, ReadOptions, open_image
+from unet_sharp_det.images.source import (
+    DEFAULT_CHANNELS,
+    ImageSource,
+    ReadOptions,
+    open_image,
+)
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, write_outputs
 
@@ -36,7 +41,7 @@ class ImageFile:
     @property
     def default_channels(self) -> tuple[int, ...]:
         """Red, green and blue of a colour image, else the first channel."""
-        return (0, 1, 2) if self.channels == 3 else (0,)
+        return (0, 1, 2) if self.channels == 3 else DEFAULT_CHANNELS
 
 
 @dataclass(frozen=True)

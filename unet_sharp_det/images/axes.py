@@ -44,11 +44,13 @@ class Plane:
         name: ``""`` for the only plane of an image, else like ``"[t=0,z=3]"``.
         suffix: ``""``, or like ``"_t000_z003"``.
         fixed: the range of each plane axis that it covers; more than one index is a projection.
+        place: by the name of each plane axis the index, None of a projection.
     """
 
     name: str
     suffix: str
     fixed: dict[int, range]
+    place: dict[str, int | None]
 
 
 def assign_axes(letters: str, shape: tuple[int, ...], options, where: str) -> ImageAxes:
@@ -57,8 +59,8 @@ def assign_axes(letters: str, shape: tuple[int, ...], options, where: str) -> Im
     Rows and columns are Y and X. The channels are S (samples of a pixel) or else C. Every other
     axis longer than 1 is one of planes: Z, T, and also a sequence of pages without a name (Q, I),
     *whatever its length*, because three pages may be a stack as well as red, green and blue.
-    One exception: pages that are at most 4 pixels wide are no images but an array (H, W, C) that
-    was saved as H pages of W x C, so their axes are rows, columns and channels.
+    One exception: pages that are narrow beside their number and height are no images but an array
+    (H, W, C) that was saved as H pages of W x C: the last three axes are rows, columns, channels.
     ``options.channel_axis`` and ``options.plane_axis`` come first; where they take Y or X, the last
     two axes that are left are rows and columns.
 
@@ -98,10 +100,10 @@ def assign_axes(letters: str, shape: tuple[int, ...], options, where: str) -> Im
 
 
 def _is_pages_of_pixels(letters: str, shape: tuple[int, ...], shown: list[int]) -> bool:
-    if len(shown) != 3 or letters[shown[0]] not in UNNAMED_LETTERS:
+    if len(shown) < 3 or letters[shown[-3]] not in UNNAMED_LETTERS or letters[shown[-1]] != "X":
         return False
-    height, width, channels = (shape[axis] for axis in shown)
-    return channels <= 4 < min(height, width)
+    height, width, channels = (shape[axis] for axis in shown[-3:])
+    return channels <= 4 < min(height, width) or 4 * channels <= min(height, width)
 
 
 def _find(option, flag: str, letters: str, shape, shown: list[int], where: str) -> int | None:
@@ -188,7 +190,8 @@ def _product(axes: ImageAxes, choices: dict[int, list]) -> Iterator[Plane]:
             f"_{key}{label}" if label == "max" else f"_{key}{label:03d}" for key, label in parts
         )
         fixed = {axis: indices for axis, (_, indices) in zip(choices, combination, strict=True)}
-        yield Plane(f"[{name}]" if name else "", suffix, fixed)
+        place = {key: None if label == "max" else label for key, label in parts}
+        yield Plane(f"[{name}]" if name else "", suffix, fixed, place)
 
 
 def _shown(indices) -> str:

@@ -11,7 +11,14 @@ from unet_sharp_det.errors import DatasetError
 
 from .formats import check_pixels, read_size
 from .intensity import check_image_format, prepare
-from .source import ImageSource, ReadOptions, open_image, open_pixels, planes_of
+from .source import (
+    ChannelsError,
+    ImageSource,
+    ReadOptions,
+    open_image,
+    open_pixels,
+    planes_of,
+)
 from .tiff import is_tiff
 
 _ALL = slice(None)
@@ -39,12 +46,15 @@ def read_image(path, format: str) -> np.ndarray:
 
     Raises:
         ConfigError: ``format`` is none of the three.
-        UserError: the file cannot be decoded, is larger than ``MAX_PIXELS``, or holds several
+        DatasetError: the file cannot be decoded, is larger than ``MAX_PIXELS``, or holds several
             planes, or other channels than one or three.
     """
     check_image_format(format)
     local = PathManager.get_local_path(os.fspath(path))
-    source, *others = open_image(local)
+    try:
+        source, *others = open_image(local)
+    except ChannelsError as error:
+        raise DatasetError(f"{error} For a training, save what you choose as a file.") from error
     _check_single(1 + len(others), source.series_count, path)
     check_pixels(source.shape, path)
     pixels = prepare(source, format, stretch_contrast=False).window(_ALL, _ALL)

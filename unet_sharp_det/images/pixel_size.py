@@ -1,75 +1,111 @@
 """The size of a pixel in micrometres, from what a TIFF file says about itself."""
 
+import logging
 import math
 import re
-import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 
-MICROMETRES = {
-    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
-    **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre"), 1.0),
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
+logger = logging.getLogger(__name__)
+
+_PREFIXES = {
+    **{"Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1},
+    **{"": 0, "d": -1, "c": -2, "m": -3, "\u00b5": -6, "n": -9, "p": -12, "f": -15, "a": -18},
+    **{"z": -21, "y": -24},
 }
+#: OME's units of length, and names that users of ImageJ write.
+MICROMETRES = {
+    **{prefix + "m": float(f"1e{power + 6}") for prefix, power in _PREFIXES.items()},
+    **dict.fromkeys(("um", "\u03bcm", "micron", "microns", "micrometer", "micrometre"), 1.0),
+    **dict.fromkeys(("nanometer", "nanometre"), 1e-3),
+    **dict.fromkeys(("millimeter", "millimetre"), 1e3),
+    **dict.fromkeys(("centimeter", "centimetre"), 1e4),
+    **dict.fromkeys(("meter", "metre"), 1e6),
+    **dict.fromkeys(("\u00c5", "\u212b", "angstrom"), 1e-4),
+    **dict.fromkeys(("in", "inch", "inches"), 25_400.0),
+    **{"thou": 25.4, "li": 25_400 / 12, "pt": 25_400 / 72, "ft": 304_800.0, "yd": 914_400.0},
+    **{"mi": 1.609344e9, "ua": 1.495978707e17, "ly": 9.4607304725808e21},
+    "pc": 3.0856775814913673e22,
+}
+_NO_LENGTHS = ("", "pixel", "pixels", "reference frame", "none")
+_SCREEN_DOTS = (72, 96)  # per inch, which programs write into whatever they save
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _CENTIMETRE = 3
 
 
-def tiff_pixel_size(tiff, page, series: int) -> tuple[float, float] | None:
+def tiff_pixel_size(tiff, page) -> tuple[float, float] | None:
     """Return (y, x) in micrometres, or None.
 
-    It comes from OME's PhysicalSizeX and PhysicalSizeY, ImageJ's unit with the resolution, Zeiss
-    LSM's VoxelSizeX and VoxelSizeY, Aperio's MPP, or the resolution of a Hamamatsu NDPI. Elsewhere
-    the resolution alone, in inches or centimetres, is no size: programs write 72 or 96 dots per
-    inch, those of a screen, into whatever they save.
+    It comes from ImageJ's unit with the resolution, Zeiss LSM's VoxelSizeX and VoxelSizeY,
+    Aperio's MPP, or the resolution of a Hamamatsu NDPI; for OME see :func:`ome_pixel_size`.
+    Elsewhere the resolution alone, in inches or centimetres, is no size: programs write 72 or 96
+    dots per inch, those of a screen, into whatever they save. A size that cannot be read is left
+    out with a warning.
 
     Args:
         tiff: an open tifffile.TiffFile.
         page: the first page of the series.
-        series: its number, from 0.
     """
-    if tiff.is_ome:
-        return _ome(tiff.ome_metadata, series)
-    if tiff.is_imagej:
-        unit = (tiff.imagej_metadata or {}).get("unit", "")
-        return _sizes(1, unit, _pixels_per_unit(page, _Y_RESOLUTION, _X_RESOLUTION))
+    try:
+        return _tiff_pixel_size(tiff, page)
+    except Exception as error:  # any kind may come out of corrupt metadata
+        _warn(f"{tiff.filename}: its pixel size cannot be read ({type(error).__name__}).")
+        return None
+
+
+def _tiff_pixel_size(tiff, page) -> tuple[float, float] | None:
+    resolution = [page.tags.valueof(tag) for tag in (_Y_RESOLUTION, _X_RESOLUTION)]
+    if tiff.is_imagej and None not in resolution:
+        metadata = tiff.imagej_metadata or {}
+        unit = metadata.get("unit", "")
+        if unit in ("in", "inch") and all(top in _SCREEN_DOTS for top, _ in resolution):
+            return None
+        return _sizes(map(_length, resolution), (metadata.get("yunit", unit), unit))
     if tiff.is_svs:
-        found = re.search(r"\|\s*MPP\s*=\s*([\d.]+)", page.description)
-        return _sizes(float(found.group(1)), "um", (1, 1)) if found else None
+        found = re.search(r"\|\s*MPP\s*=\s*([^|\s]*)", page.description)
+        return _sizes([float(found.group(1))] * 2, ("um", "um")) if found else None
     if tiff.is_lsm:
         metadata = tiff.lsm_metadata or {}
-        return _plausible(*(float(metadata.get(f"VoxelSize{axis}", 0)) * 1e6 for axis in "YX"))
+        return _sizes([float(metadata.get(f"VoxelSize{axis}", 0)) for axis in "YX"], ("m", "m"))
     if tiff.is_ndpi and page.tags.valueof(_RESOLUTION_UNIT) == _CENTIMETRE:
-        return _sizes(10, "mm", _pixels_per_unit(page, _Y_RESOLUTION, _X_RESOLUTION))
+        return _sizes(map(_length, resolution), ("cm", "cm"))
     return None
 
 
-def _ome(text: str, series: int) -> tuple[float, float] | None:
+def ome_pixel_size(pixels: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return (y, x) in micrometres from the attributes of OME's Pixels, or None."""
+    sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "YX"]
+    if None in sizes:
+        return None
+    units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "YX"]
     try:
-        images = [e for e in ElementTree.fromstring(text).iter() if e.tag.endswith("}Pixels")]
-        pixels = images[series].attrib
-        sizes = [
-            float(pixels[f"PhysicalSize{axis}"])
-            * MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
-            for axis in "YX"
-        ]
-    except (ElementTree.ParseError, LookupError, ValueError):
+        return _sizes([float(size) for size in sizes], units)
+    except ValueError:
+        _warn(f"OME-XML: PhysicalSizeY and X are {sizes}, no numbers.")
         return None
-    return _plausible(*sizes)
 
 
-def _pixels_per_unit(page, *tags: int) -> tuple[float, float] | None:
-    """Return the resolutions of the tags, fractions of two integers, or None."""
-    values = [page.tags.valueof(tag) for tag in tags]
-    if any(not isinstance(value, tuple) or 0 in value for value in values):
+def _length(resolution: tuple[int, int]) -> float:
+    """Return the length of a pixel, in the unit of a resolution, a fraction of integers."""
+    numerator, denominator = resolution
+    return denominator / numerator if numerator else 0.0
+
+
+def _sizes(lengths, units) -> tuple[float, float] | None:
+    """Return lengths in their units as micrometres."""
+    factors = [_factor(unit) for unit in units]
+    if None in factors:
         return None
-    return tuple(value[0] / value[1] for value in values)
-
-
-def _sizes(length: float, unit: str, per_unit: tuple[float, float] | None):
-    unit = unit.replace("\\u00B5", "µ").strip().lower() if isinstance(unit, str) else ""
-    if unit not in MICROMETRES or per_unit is None:
-        return None
-    return _plausible(*(length * MICROMETRES[unit] / resolution for resolution in per_unit))
-
-
-def _plausible(y: float, x: float) -> tuple[float, float] | None:
+    y, x = (length * factor for length, factor in zip(lengths, factors, strict=True))
     return (y, x) if all(math.isfinite(size) and size > 0 for size in (y, x)) else None
+
+
+def _factor(unit) -> float | None:
+    text = unit.replace("\\u00B5", "µ").strip() if isinstance(unit, str) else ""
+    factor = MICROMETRES.get(text) or MICROMETRES.get(text.lower())
+    if factor is None and text.lower() not in _NO_LENGTHS:
+        _warn(f"The unit of the pixel size, {text[:20]!r}, is not known.")
+    return factor
+
+
+def _warn(problem: str) -> None:
+    logger.warning(f"{problem} Areas are given in pixels alone; say --pixel-size.")

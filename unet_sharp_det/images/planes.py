@@ -35,6 +35,7 @@ class PixelArray:
         orientation: the tag of that name, 1 to 8.
         pixel_size: (y, x) in micrometres, or None.
         series_count: how many images the file holds, reduced copies not counted.
+        channel_names: of the channels, or empty.
         to_values: turns what was read into the values that are meant: 0 and 255 for bits, and
             the inverse where 0 is white.
     """
@@ -48,6 +49,7 @@ class PixelArray:
     orientation: int
     pixel_size: tuple[float, float] | None
     series_count: int
+    channel_names: tuple[str, ...]
     to_values: Callable[[np.ndarray], np.ndarray]
 
     @property
@@ -58,13 +60,18 @@ class PixelArray:
 
 @dataclass(frozen=True)
 class PlaneReader:
-    """Reads windows of a plane: picks channels, projects, turns, and maps to values."""
+    """Reads windows of a plane: picks channels, projects, turns, and maps to values.
+
+    ``where`` is the file and plane, for errors.
+    """
 
     image: PixelArray
     axes: ImageAxes
     plane: Plane
     picks: tuple[int, ...]
     shape: tuple[int, int]
+    has_palette: bool
+    where: str
 
     def __call__(self, rows: slice, columns: slice) -> np.ndarray:
         swapped, *backwards = self.image.turns
@@ -72,7 +79,12 @@ class PlaneReader:
             slice(size - part.stop, size - part.start) if reverse else part
             for part, size, reverse in zip((rows, columns), self.shape, backwards, strict=True)
         ]
-        pixels = self._stored(*(stored[::-1] if swapped else stored))
+        try:
+            pixels = self._stored(*(stored[::-1] if swapped else stored))
+        except IndexError as error:
+            raise DatasetError(
+                f"{self.where}: has values beyond its palette of colours or its bits. Save it anew."
+            ) from error
         pixels = pixels.swapaxes(0, 1) if swapped else pixels
         row_step, column_step = (-1 if reverse else 1 for reverse in backwards)
         pixels = pixels[::row_step, ::column_step]
@@ -97,22 +109,16 @@ class PlaneReader:
 
     def _values(self, rows: slice, columns: slice, place: dict[int, int]) -> np.ndarray:
         axes, image = self.axes, self.image
-        if axes.channel is None:
+        if axes.channel is None or self.has_palette:
             values = image.to_values(self._raw(rows, columns, place, slice(0, 1)))
-            if image.palette is not None:
-                values = self._coloured(values[:, :, 0])
+            if self.has_palette:
+                values = image.palette[values[:, :, 0]]
             return values if values.shape[2] == len(self.picks) else values[:, :, list(self.picks)]
         first, count = self.picks[0], len(self.picks)
         if self.picks == tuple(range(first, first + count)):
             return image.to_values(self._raw(rows, columns, place, slice(first, first + count)))
         parts = [self._raw(rows, columns, place, slice(i, i + 1)) for i in self.picks]
         return image.to_values(np.concatenate(parts, axis=2))
-
-    def _coloured(self, numbers: np.ndarray) -> np.ndarray:
-        palette = self.image.palette
-        if numbers.size and numbers.max() >= len(palette):
-            raise DatasetError("The image has values beyond its palette of colours.")
-        return palette[numbers]
 
     def _raw(self, rows: slice, columns: slice, place: dict[int, int], channels: slice):
         """Return (h, w, channels) as stored."""

@@ -12,6 +12,14 @@ from .axes import ImageAxes, assign_axes, select_planes
 from .formats import MAX_PIXELS, decode
 from .planes import PixelArray, PlaneReader
 from .tiff import is_tiff, open_tiff
+from .unsupported import CONVERT, format_not_read
+
+#: What predictions look at where a file has two, or more than three channels.
+DEFAULT_CHANNELS = (0,)
+
+
+class ChannelsError(UserError):
+    """A file has two, or more than three channels, and the options do not choose."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,13 @@ class ImageSource:
         suffix: what results of this plane append to the file's stem: ``""`` or like ``"_z003"``.
         shape: (height, width).
         channels: 1, or 3 in RGB order.
+        channel_numbers: which channels of the file these are, from 0.
         total_channels: of the file, alpha not counted, whichever are chosen: what
             ``ReadOptions(channels=(0,))``, which fits every file, leaves to choose from.
         dtype: of the values.
         pixel_size: (y, x) in micrometres, or None.
+        place: the index, from 0, along each axis of planes: ``"z"``, ``"t"``, ``"page"``, ...;
+            None where the plane is the maximum over it.
         series_count: how many images of their own a TIFF holds, of which ``ReadOptions.series``
             takes one: levels of a pyramid and other reduced copies are none. 1 for other formats
             and arrays.
@@ -74,9 +85,11 @@ class ImageSource:
     suffix: str
     shape: tuple[int, int]
     channels: int
+    channel_numbers: tuple[int, ...]
     total_channels: int
     dtype: np.dtype
     pixel_size: tuple[float, float] | None
+    place: dict[str, int | None]
     series_count: int
     where: str
     read: Callable[[slice, slice], np.ndarray] = field(repr=False)
@@ -118,6 +131,7 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
     Raises:
         DatasetError: the file is missing, no image, truncated, corrupt, or larger than
             ``options.max_pixels`` where it must be decoded as a whole.
+        ChannelsError: the file has two, or more than three channels, and none are chosen.
         UserError: the options do not fit the file; the message says what axes there are.
     """
     options = options or ReadOptions()
@@ -128,8 +142,11 @@ def open_pixels(path, options: ReadOptions) -> PixelArray:
     """Open an image file as an array of any axes: what :func:`open_image` takes planes of."""
     path = Path(path)
     try:
-        if is_tiff(path):
+        kind = format_not_read(path)
+        if is_tiff(path) and kind != "Olympus VSI":  # of which the TIFF is a preview
             return open_tiff(path, options.series, options.max_pixels)
+        if kind:
+            raise DatasetError(f"{path}: is a {kind} file, which is not read. {CONVERT}")
         return _pixel_array(*decode(path, options.max_pixels))
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: does not exist.") from error
@@ -179,6 +196,7 @@ def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> Pix
         orientation=orientation,
         pixel_size=None,
         series_count=1,
+        channel_names=(),
         to_values=lambda values: values if step == 1 else values * np.uint8(step),
     )
 
@@ -193,19 +211,21 @@ def planes_of(image: PixelArray, name: str, where: str, options: ReadOptions) ->
     pixel_size = image.pixel_size
     if swapped:
         shape, pixel_size = shape[::-1], pixel_size and pixel_size[::-1]
-    palette = image.palette if axes.channel is None else None
+    has_palette = _has_palette(image, axes)
     return [
         ImageSource(
             name=name + plane.name,
             suffix=plane.suffix,
             shape=shape,
             channels=len(picks),
+            channel_numbers=picks,
             total_channels=total,
-            dtype=image.dtype if palette is None else palette.dtype,
+            dtype=image.palette.dtype if has_palette else image.dtype,
             pixel_size=pixel_size,
+            place=plane.place,
             series_count=image.series_count,
             where=where + plane.name,
-            read=PlaneReader(image, axes, plane, picks, shape),
+            read=PlaneReader(image, axes, plane, picks, shape, has_palette, where + plane.name),
         )
         for plane in select_planes(axes, options, where)
     ]
@@ -213,26 +233,36 @@ def planes_of(image: PixelArray, name: str, where: str, options: ReadOptions) ->
 
 def _count_channels(image: PixelArray, axes: ImageAxes) -> int:
     """Return how many channels there are, without alpha."""
+    if _has_palette(image, axes):
+        return 3
     if axes.channel is None:
-        return 1 if image.palette is None else 3
+        return 1
     is_samples = image.letters[axes.channel] == "S"
     return image.colours if is_samples else image.shape[axes.channel]
+
+
+def _has_palette(image: PixelArray, axes: ImageAxes) -> bool:
+    """Return whether values are numbers of colours: not where they are several channels."""
+    is_alone = axes.channel is None or image.letters[axes.channel] == "S"
+    return image.palette is not None and image.colours == 1 and is_alone
 
 
 def _choose_channels(
     image: PixelArray, axes: ImageAxes, total: int, options: ReadOptions, where: str
 ) -> tuple[int, ...]:
     """Return which indices of the channel axis are read."""
-    stored = total if axes.channel is None else image.shape[axes.channel]
+    is_whole = axes.channel is None or _has_palette(image, axes)
+    stored = total if is_whole else image.shape[axes.channel]
     if options.channels is not None:
         _check_channels(options.channels, stored, where)
         return options.channels
     if total not in (1, 3):
-        raise UserError(
-            f"{where}: has {total} channels, and a model sees one or three. Choose for a "
-            f"prediction with --channels, from 0 to {stored - 1}: --channels 0, or for red, green "
-            "and blue --channels 0,1,1; for a training save the chosen ones as a file. If they are "
-            f"planes of a stack, say --plane-axis {image.letters[axes.channel]}."
+        names = image.channel_names if len(image.channel_names) == total else ("",) * total
+        shown = ", ".join(f"{number} {name}".strip() for number, name in enumerate(names[:20]))
+        raise ChannelsError(
+            f"{where}: has {total} channels, and a model sees one or three. Choose of {shown} with "
+            "--channels: one, or three as red, green and blue, such as --channels 0,1,1. If they "
+            f"are planes of a stack, say --plane-axis {image.letters[axes.channel]}."
         )
     return tuple(range(total))
 

@@ -2,7 +2,8 @@
 
 import logging
 import os
-import struct
+import re
+import stat
 from collections.abc import Callable
 from contextvars import ContextVar
 from math import prod
@@ -12,17 +13,21 @@ import numpy as np
 
 from unet_sharp_det.errors import DatasetError, UserError
 
+from .directories import open_checked
+from .ome import no_series_error, open_ome, pages_differ_error
 from .pixel_size import tiff_pixel_size
 from .planes import PixelArray
-from .tiff_chunks import ChunkedPixels, one_line
+from .tiff_chunks import ChunkedPixels, RawPixels, one_line
+
+logger = logging.getLogger(__name__)
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLOUR_SPACES_READ = (0, 1, 2, 3, 4, 6, 32803)  # white or black is 0, RGB, palette, mask, YCbCr
-_LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # in which YCbCr stays YCbCr
-# Description, strips, tiles, resolution, palette, JPEG tables, ImageJ's metadata.
-_TAGS_READ = (270, 273, 279, 282, 283, 320, 324, 325, 347, 50838, 50839)
-_TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_YCBCR_DECODED = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 50001)  # which give RGB
 _ALPHA = (1, 2)  # kinds of extra samples
+_MOST_SCN = 1000  # channels, or planes, in the XML of Leica SCN
+# A larger image has more pixels than this times the bytes of its file only if it is made to.
+_PIXELS_PER_BYTE = 1000
 
 # While a file is opened tifffile logs nothing: what is wrong with it our errors say.
 _is_opening: ContextVar[bool] = ContextVar("is_opening", default=False)
@@ -30,7 +35,15 @@ logging.getLogger("tifffile").addFilter(lambda record: not _is_opening.get())
 
 
 def is_tiff(path) -> bool:
-    """Return whether a file begins like a TIFF or BigTIFF."""
+    """Return whether a file begins like a TIFF or BigTIFF.
+
+    Raises:
+        DatasetError: it is a pipe or a device, from which reading may take for ever.
+        OSError: it cannot be read.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DatasetError(f"{path}: is a pipe or device, not an image file.")
     with open(path, "rb") as file:
         return file.read(4) in _SIGNATURES
 
@@ -38,25 +51,24 @@ def is_tiff(path) -> bool:
 def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
     """Open a series of a TIFF file without decoding it.
 
-    Uncompressed pixels in one piece are mapped into memory, others read by strips or tiles. Of a
-    pyramid the full resolution is taken.
+    Uncompressed pixels in one piece are read by rows, others by strips or tiles. Of a pyramid the
+    full resolution is taken.
 
     Args:
         path: the file.
-        series: which series, from 0: an OME image, or pages of equal size.
+        series: which series, from 0: an OME image that begins in the file, or pages of equal size.
         max_pixels: the largest strip or tile.
 
     Raises:
         DatasetError: the file is truncated, corrupt or of an unknown kind.
         UserError: there is no such series.
     """
-    from tifffile import TiffFile
-
     path = Path(path)
     was_opening = _is_opening.set(True)
     try:
-        with TiffFile(path) as tiff:
-            return _describe(tiff, path, series, max_pixels)
+        tiff, layouts = open_checked(path)
+        with tiff:
+            return _describe(tiff, path, layouts, series, max_pixels)
     except UserError:
         raise
     except Exception as error:  # any kind may come out of a corrupt file
@@ -65,16 +77,16 @@ def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
         _is_opening.reset(was_opening)
 
 
-def _describe(tiff, path: Path, number: int, max_pixels: int) -> PixelArray:
+def _describe(tiff, path: Path, layouts, number: int, max_pixels: int) -> PixelArray:
     if not len(tiff.pages):
         raise DatasetError(f"{path}: the TIFF file holds no page, or is truncated.")
-    _check_directories(tiff, path)
-    if not 0 <= number < len(tiff.series):
-        raise UserError(
-            f"{path}: there is no --series {number}; the file has the series 0 to "
-            f"{len(tiff.series) - 1}."
-        )
-    series = tiff.series[number]
+    ome = open_ome(tiff, path, layouts, number) if tiff.is_ome else None
+    if ome is not None:
+        series, count = ome.series, ome.count
+    else:
+        if tiff.is_ome:  # tifffile is not to follow what the XML names
+            tiff.is_ome = tiff.pages.cache = tiff.pages.useframes = False
+        series, count = _series(tiff, path, number)
     page = series.keyframe
     shape = tuple(series.get_shape(False))
     if series.dtype is None or not shape or 0 in shape:
@@ -82,6 +94,7 @@ def _describe(tiff, path: Path, number: int, max_pixels: int) -> PixelArray:
     if series.dtype.kind not in "buif":
         raise DatasetError(f"{path}: pixels of type {series.dtype} cannot be read; use real ones.")
     _check_colours(page, path)
+    _check_pages(series, ome.layouts if ome else {str(path): layouts}, path)
     palette = None
     if page.photometric == 3 and page.colormap is not None:
         palette = np.ascontiguousarray((page.colormap >> 8).astype(np.uint8).T)
@@ -94,38 +107,53 @@ def _describe(tiff, path: Path, number: int, max_pixels: int) -> PixelArray:
         colours=_count_colours(page),
         palette=palette,
         orientation=int(page.tags.valueof(274, 1)),
-        pixel_size=tiff_pixel_size(tiff, page, number),
-        series_count=max(1, sum(not each.keyframe.is_reduced for each in tiff.series)),
+        pixel_size=ome.image.pixel_size if ome else tiff_pixel_size(tiff, page),
+        series_count=count,
+        channel_names=ome.image.channels if ome else (),
         to_values=to_values,
     )
 
 
-def _check_directories(tiff, path: Path) -> None:
-    """Raise :class:`DatasetError` if the first or last page points behind the end of the file.
+def _series(tiff, path: Path, number: int):
+    """Return one of tifffile's series, and how many there are, reduced copies not counted."""
+    from tifffile import TIFF
 
-    tifffile leaves out further pages, and tags such as the OME description, which lie there.
-    """
-    if tiff.is_ndpi:  # whose offsets have bits elsewhere
-        return
-    layout, file = tiff.tiff, tiff.filehandle
-    entry = struct.Struct(layout.byteorder + ("HHQQ" if layout.offsetsize == 8 else "HHII"))
-    for page in (tiff.pages[0], tiff.pages[-1]):
-        file.seek(page.offset)
-        (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
-        tags = file.read(count * layout.tagsize)
-        (following,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
-        ends = [following + 1]
-        for code, kind, number, offset in entry.iter_unpack(tags):
-            length = number * _TYPE_BYTES.get(kind, 1)
-            if code in _TAGS_READ and length > layout.offsetsize:
-                ends.append(offset + length)
-        if max(ends) > file.size:
-            raise DatasetError(f"{path}: is truncated: pages or metadata lie behind its end.")
+    if tiff.is_scn and any(int(number) > _MOST_SCN for number in _scn_numbers(tiff)):
+        raise DatasetError(f"{path}: its XML names more than {_MOST_SCN} channels or planes.")
+    try:
+        found = tiff.series
+    except Exception as error:  # any kind may come out of corrupt metadata
+        logger.warning(
+            f"{path}: what it says of its axes cannot be read ({one_line(error)}). Each page is "
+            "taken for a plane."
+        )
+        for kind in TIFF.FILE_FLAGS:
+            setattr(tiff, f"is_{kind}", False)
+        found = tiff.series
+    if not 0 <= number < len(found):
+        raise no_series_error(path, number, len(found))
+    return found[number], max(1, sum(not each.keyframe.is_reduced for each in found))
+
+
+def _scn_numbers(tiff) -> list[str]:
+    """Return the numbers of channels and planes of which tifffile makes a table."""
+    return re.findall(r"\b[cz]=[\"'](\d+)", tiff.pages[0].description)
+
+
+def _check_pages(series, layouts: dict[str, dict[int, tuple]], path: Path) -> None:
+    """Raise :class:`DatasetError` unless all pages can be decoded as the first one is."""
+    found = set()
+    for page in series.pages:
+        if page is None:
+            raise DatasetError(f"{path}: pages of the series lack, or the files that hold them.")
+        found.add(layouts[str(page.parent.filehandle.path)].get(page.offset))
+    if len(found - {None}) > 1:
+        raise pages_differ_error(path)
 
 
 def _check_colours(page, path: Path) -> None:
     photometric = int(page.photometric)
-    unmixed = photometric == 6 and int(page.compression) in _LOSSLESS
+    unmixed = photometric == 6 and int(page.compression) not in _YCBCR_DECODED
     if photometric not in _COLOUR_SPACES_READ or unmixed:
         kind = getattr(page.photometric, "name", photometric)
         raise DatasetError(f"{path}: the colour space {kind} is not read. Save it as RGB or gray.")
@@ -146,8 +174,10 @@ def _interpretation(page, dtype: np.dtype) -> tuple[Callable, np.dtype]:
     """
     dtype = dtype.newbyteorder("=")
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
-    palette = page.photometric == 3
-    is_small = dtype.kind == "b" or (dtype == np.uint8 and bits < 8 and not palette)
+    if page.photometric == 3:
+        dtype = np.dtype(f"u{dtype.itemsize}") if dtype.kind in "bi" else dtype
+        return lambda pixels: pixels.astype(dtype, copy=False), dtype
+    is_small = dtype.kind == "b" or (dtype == np.uint8 and bits < 8)
     if not is_small and not (dtype == np.uint8 and page.photometric == 0):
         return lambda pixels: pixels.astype(dtype, copy=False), dtype
     top = 1 if dtype.kind == "b" else 2**bits - 1
@@ -157,20 +187,20 @@ def _interpretation(page, dtype: np.dtype) -> tuple[Callable, np.dtype]:
 
 
 def _lazy_pixels(series, shape: tuple[int, ...], path: Path, max_pixels: int):
-    if any(page is None for page in series.pages):
-        raise DatasetError(f"{path}: pages of the series lack, or the files that hold them.")
-    if series.dataoffset is not None and series.transform is None:
-        source = series.keyframe.parent
-        dtype = np.dtype(source.byteorder + series.dtype.char)
-        place = source.filehandle.path
-        if series.dataoffset + prod(shape) * dtype.itemsize > os.path.getsize(place):
-            raise DatasetError(f"{place}: is truncated: the file ends before its pixels do.")
-        return np.memmap(place, dtype, "r", series.dataoffset, shape)
-    if series.transform is not None or prod(shape) != len(series.pages) * series.keyframe.size:
-        if prod(shape) > max_pixels:
-            raise DatasetError(
-                f"{path}: its kind of TIFF is decoded as a whole, and {prod(shape)} values are "
-                f"more than --max-pixels {max_pixels}. Save it anew as tiled TIFF."
-            )
-        return series.asarray(squeeze=False)
+    keyframe, values = series.keyframe, prod(shape)
+    if values > max_pixels * 4 and values > _PIXELS_PER_BYTE * _bytes_of_files(series):
+        raise DatasetError(
+            f"{path}: has {values:,} values, far more than its bytes can hold. It may be made to "
+            "run without end; do not use it."
+        )
+    is_one_file = len({page.parent for page in series.pages}) == 1
+    if is_one_file and series.dataoffset is not None and series.transform is None:
+        dtype = np.dtype(keyframe.parent.byteorder + series.dtype.char)
+        return RawPixels(keyframe.parent.filehandle.path, series.dataoffset, dtype, shape)
+    if series.transform is not None or values != len(series.pages) * keyframe.size:
+        raise DatasetError(f"{path}: its metadata and its pages do not fit. Save it anew as TIFF.")
     return ChunkedPixels(series, shape, max_pixels)
+
+
+def _bytes_of_files(series) -> int:
+    return sum(os.path.getsize(path) for path in {p.parent.filehandle.path for p in series.pages})

@@ -1,4 +1,4 @@
-"""The strips and tiles of TIFF pages: only those that a window touches are decoded."""
+"""Windows of the pixels in a TIFF: only the rows, strips or tiles that they touch are read."""
 
 import os
 from collections import OrderedDict
@@ -11,8 +11,69 @@ import numpy as np
 
 from unet_sharp_det.errors import DatasetError, UserError
 
+from .chunk_codecs import ChunkDecoder
+
 # Decoded strips and tiles that are kept, because neighbouring windows touch the same ones.
 CACHE_BYTES = 2**27
+
+
+# Axes at the end of fewer values than this, such as samples, are read whole and cut afterwards.
+_SHORT_RUN = 64
+
+
+class RawPixels:
+    """Uncompressed pixels that lie in one piece, read by slices.
+
+    Its file is open only while it reads, and is not mapped: a file that gets shorter is an error.
+
+    Args:
+        path: the file.
+        offset: of the first value in it.
+        dtype: of the values, with the file's byte order.
+        shape: of all axes.
+
+    Raises:
+        DatasetError: the file ends before its pixels do.
+    """
+
+    def __init__(self, path: str, offset: int, dtype: np.dtype, shape: tuple[int, ...]):
+        self.path, self.offset, self.dtype, self.shape = path, offset, dtype, shape
+        if offset + prod(shape) * dtype.itemsize > os.path.getsize(path):
+            raise self._truncated()
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
+        """Return the array of slices, one per axis, each with start and stop."""
+        whole = [slice(0, size) for size in self.shape]
+        last = len(slices)
+        while last > 1 and (slices[last - 1] == whole[last - 1] or self._is_short(last - 1)):
+            last -= 1
+        read = [*slices[:last], *whole[last:]]  # from axis last - 1 on it is one piece of the file
+        out = np.empty([part.stop - part.start for part in read], self.dtype)
+        if out.size:
+            with open(self.path, "rb", buffering=0) as file:
+                self._fill(file.fileno(), read, last - 1, out)
+        return out[(..., *(slice(None),) * last, *slices[last:])]
+
+    def _fill(self, file: int, read: list[slice], axis: int, out: np.ndarray) -> None:
+        """Read what lies in one piece from ``axis`` on, once for each index of the axes before."""
+        offsets = np.array(self.offset + read[axis].start * self._bytes(axis))
+        for number, part in enumerate(read[:axis]):
+            steps = np.arange(part.start, part.stop) * self._bytes(number)
+            offsets = np.add.outer(offsets, steps)
+        runs = out.reshape(offsets.size, -1).view(np.uint8)
+        places = zip(runs, offsets.reshape(-1).tolist(), strict=True)
+        if sum(os.preadv(file, [run], offset) for run, offset in places) < out.nbytes:
+            raise self._truncated()
+
+    def _bytes(self, axis: int) -> int:
+        """Return how far indices of an axis lie apart."""
+        return prod(self.shape[axis + 1 :]) * self.dtype.itemsize
+
+    def _is_short(self, axis: int) -> bool:
+        return prod(self.shape[axis:]) < _SHORT_RUN
+
+    def _truncated(self) -> DatasetError:
+        return DatasetError(f"{self.path}: is truncated: the file ends before its pixels do.")
 
 
 @dataclass(frozen=True)
@@ -43,7 +104,7 @@ class ChunkedPixels:
         self.dtype = series.dtype
         self.page_shape = keyframe.shaped  # separate samples, depth, length, width, samples
         self._keyframe = keyframe
-        self._decode = keyframe.decode
+        self._decode = ChunkDecoder(keyframe)
         _, depth, length, width, _ = self.page_shape
         if keyframe.is_tiled:
             self.chunk = (keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth)
@@ -61,7 +122,7 @@ class ChunkedPixels:
 
     def _check(self, max_pixels: int) -> None:
         path = self._pages[0].path
-        if prod(self.chunk) > max_pixels:
+        if prod(self.chunk) > max_pixels or prod(self.chunk) * self.page_shape[-1] > 4 * max_pixels:
             kind = "tile" if self._keyframe.is_tiled else "strip"
             raise DatasetError(
                 f"{path}: a single {kind} has {' x '.join(map(str, self.chunk[-2:]))} pixels, more "
@@ -151,10 +212,7 @@ class ChunkedPixels:
                     data = file.read(count)
                 if len(data) < count:
                     raise DatasetError(f"{where} is truncated.")
-                extra = {} if page.tables is None else {"jpegtables": page.tables}
-                if self._keyframe.jpegheader is not None:
-                    extra["jpegheader"] = self._keyframe.jpegheader
-                chunk = self._decode(data, linear, **extra)[0]
+                chunk = self._decode(data, linear, page.tables)
         except UserError:
             raise
         except Exception as error:  # any kind may come out of corrupt bytes

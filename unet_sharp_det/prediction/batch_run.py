@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.images.source import ImageSource, ReadOptions, open_image
+from unet_sharp_det.images.ome import PartOfImageError
+from unet_sharp_det.images.source import (
+    DEFAULT_CHANNELS,
+    ChannelsError,
+    ImageSource,
+    ReadOptions,
+    open_image,
+)
 from unet_sharp_det.prediction.inputs import GONE, InputFile, output_stems
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, output_paths, write_outputs
@@ -43,6 +50,9 @@ class Stems:
         used = {(record.stem + record.plane).casefold(): record.source for record in records}
         self._stems = output_stems(files, records.stems(), used)
         self._users = used | {stem.casefold(): key for key, stem in self._stems.items()}
+
+    def __contains__(self, path: Path) -> bool:
+        return str(path) in self._stems
 
     def of(self, file: InputFile, suffixes: Sequence[str]) -> str:
         """Return the stem of a file with these planes.
@@ -151,7 +161,12 @@ class BatchRun:
             except Exception as error:
                 if stamp != GONE:
                     self._forget(file, stamp, None)
-                self._fail(ImageRecord(file.key, *stamp, stem=self.stems.of(file, [])), file, error)
+                if isinstance(error, PartOfImageError) and error.whole in self.stems:
+                    self._forget(file, stamp, set())
+                    logger.info(f"{file.name}: is read with {error.whole.name}.")
+                else:
+                    stem = self.stems.of(file, [])
+                    self._fail(ImageRecord(file.key, *stamp, stem=stem), file, error)
                 self._advance(_weight(file))
                 self.progress.finish_file()
                 continue
@@ -174,7 +189,12 @@ class BatchRun:
 
     def _planes_of(self, file: InputFile) -> list[ImageSource]:
         """Return each plane once, however often ``planes`` names it."""
-        sources = open_image(file.path, self.read_options)
+        try:
+            sources = open_image(file.path, self.read_options)
+        except ChannelsError as error:
+            logger.warning(f"{error} Now channel 0 alone is predicted.")
+            first = replace(self.read_options, channels=DEFAULT_CHANNELS)
+            sources = open_image(file.path, first)
         count = max(source.series_count for source in sources)
         if count > 1 and self.read_options.series == 0:
             logger.warning(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.images.unsupported import count_not_read, format_not_read
 
 #: What an image in a folder is known by; a file that is named itself may be called anything.
 SUFFIXES = (
@@ -59,7 +60,9 @@ class InputFile:
         return status.st_size, status.st_mtime_ns
 
 
-def find_files(inputs: Iterable, *, recursive: bool = False, output=None) -> list[InputFile]:
+def find_files(
+    inputs: Iterable, *, recursive: bool = False, output=None, not_read: list[Path] | None = None
+) -> list[InputFile]:
     """Find the image files of files, folders and patterns.
 
     Args:
@@ -69,6 +72,7 @@ def find_files(inputs: Iterable, *, recursive: bool = False, output=None) -> lis
             and so are outputs of predictions. Symbolic links go by their own path.
         recursive: take the folders below a folder too; links that lead in a circle do no harm.
         output: the folder for outputs, which is not searched.
+        not_read: gets the files in folders whose format of a microscope is not read.
 
     Returns:
         list: sorted by path, with numbers in names by value.
@@ -77,7 +81,8 @@ def find_files(inputs: Iterable, *, recursive: bool = False, output=None) -> lis
         DatasetError: there is no input, one is empty or of no image, a folder cannot be read, or
             an image lies in the output folder itself, where outputs could replace it.
     """
-    search = _Search(recursive, os.path.realpath(output) if output is not None else None)
+    real_output = os.path.realpath(output) if output is not None else None
+    search = _Search(recursive, real_output, [] if not_read is None else not_read)
     found: dict[str, InputFile] = {}
     for text in inputs:
         if not os.fspath(text):
@@ -171,9 +176,10 @@ def _count_stems(folders: Iterable[Path]) -> dict[Path, Counter]:
 
 
 class _Search:
-    def __init__(self, recursive: bool, output: str | None):
+    def __init__(self, recursive: bool, output: str | None, not_read: list[Path]):
         self.recursive = recursive
         self.output = output
+        self.not_read = not_read
 
     def find(self, text: str) -> list[InputFile]:
         path = Path(os.path.abspath(text))
@@ -196,10 +202,14 @@ class _Search:
                 f"--output {text}: is the folder of the images, which outputs could replace. Name "
                 f"another, e.g. {Path(text) / 'predictions'}."
             )
-        folders = self._walk(folder) if self.recursive else [folder]
+        folders = list(self._walk(folder)) if self.recursive else [folder]
+        names = [each / name for each in folders for name in _names(each)]
+        not_read = [path for path in names if format_not_read(path) and path.name[0] != "."]
+        self.not_read += not_read
         found = [InputFile(path, folder) for each in folders for path in _images(each)]
         if not found:
-            raise DatasetError(f"{text}: has no image. {self._explain(folder)}")
+            explanation = count_not_read(not_read) or self._explain(folder)
+            raise DatasetError(f"{text}: has no image that is read. {explanation}")
         return found
 
     def _of_pattern(self, path: Path, fixed: int, text: str) -> list[InputFile]:

@@ -35,6 +35,7 @@ class RunSummary:
         failed: the records of the images that failed now.
         objects: found now.
         seconds: that it took.
+        not_read: files in the folders that are of a microscope's format that is not read.
     """
 
     output: Path
@@ -43,6 +44,7 @@ class RunSummary:
     failed: tuple[ImageRecord, ...]
     objects: int
     seconds: float
+    not_read: tuple[Path, ...] = ()
 
 
 def predict_files(
@@ -92,7 +94,8 @@ def predict_files(
         raise ConfigError("--output: is empty (a variable that is not set?). Name a folder.")
     output, read_options = Path(output), read_options or ReadOptions()
     _check(output, outputs, pixel_size)
-    files = find_files(inputs, recursive=recursive, output=output)
+    not_read: list[Path] = []
+    files = find_files(inputs, recursive=recursive, output=output, not_read=not_read)
     settings = _settings(predictor, read_options, pixel_size, weights)
     with contextlib.ExitStack() as open_files:
         records = open_files.enter_context(Records.open(output, settings, overwrite))
@@ -119,7 +122,7 @@ def predict_files(
             run.predict(todo, overwrite)
             is_finished = True
         finally:
-            result = _result(output, run, skipped, time.monotonic() - began)
+            result = _result(output, run, skipped, time.monotonic() - began, not_read)
             about = {
                 "started": started,
                 "finished": is_finished,
@@ -127,6 +130,7 @@ def predict_files(
                 "skipped_files": skipped,
                 "predicted_images": result.predicted,
                 "failed_images": len(result.failed),
+                "not_read_files": len(result.not_read),
                 "objects": result.objects,
                 "seconds": round(result.seconds, 3),
                 "outputs": list(outputs),
@@ -176,10 +180,13 @@ def _refuse_foreign_files(
         raise foreign_file_error(records.folder, foreign)
 
 
-def _result(output: Path, run: BatchRun, skipped: int, seconds: float) -> RunSummary:
+def _result(
+    output: Path, run: BatchRun, skipped: int, seconds: float, not_read: Sequence[Path]
+) -> RunSummary:
     failed = tuple(record for record in run.added if record.error)
     objects = sum(record.objects or 0 for record in run.added)
-    return RunSummary(output, len(run.added) - len(failed), skipped, failed, objects, seconds)
+    predicted, unread = len(run.added) - len(failed), tuple(dict.fromkeys(not_read))
+    return RunSummary(output, predicted, skipped, failed, objects, seconds, unread)
 
 
 def _write_of_all(records: Records, about: Mapping[str, object]) -> None:

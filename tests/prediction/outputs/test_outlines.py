@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,35 @@ def test_detections_of_qupath(instances, write):
             "area px^2": outline.area,
             "area um^2": outline.area * 0.125,
         }
+
+
+PLACES = {
+    "a slice": ({"z": 3}, {"position": 4, "z_position": 4}, {"c": -1, "z": 3, "t": 0}),
+    "a slice of a series": (
+        *({"t": 1, "z": 3}, {"position": 0, "z_position": 4, "t_position": 2}),
+        {"c": -1, "z": 3, "t": 1},
+    ),
+    "a page": ({"page": 2}, {"position": 3}, {"c": -1, "z": 0, "t": 2}),
+    "a channel": ({"c": 1}, {"position": 2, "c_position": 2}, None),
+    "a projection": (
+        {"t": 1, "z": None},
+        {"position": 0, "t_position": 2},
+        {"c": -1, "z": 0, "t": 1},
+    ),
+    "the only plane": ({}, {"position": 0}, None),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_outlines_are_on_the_plane_of_their_image(instances, write, context, name):
+    place, positions, plane = PLACES[name]
+    context = replace(context, source=replace(context.source, place=place))
+    expected = dict.fromkeys(("position", "c_position", "z_position", "t_position"), 0) | positions
+    for roi in ImagejRoi.fromfile(write("rois", instances, context)):
+        assert {key: getattr(roi, key) for key in expected} == expected
+    for feature in json.loads(write("geojson", instances, context).read_text())["features"]:
+        assert feature["geometry"].get("plane") == plane
+        assert to_shape(feature["geometry"]).is_valid
 
 
 def test_no_area_in_micrometres_without_a_pixel_size(instances, write, context):

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 from skimage.measure import regionprops
 
-from unet_sharp_det.images.source import from_array
+from unet_sharp_det.images.source import ReadOptions, from_array, open_image
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, measurements
 
@@ -118,6 +119,21 @@ def test_perimeters_of_random_masks(seed, write, make_labels):
     rows = read(write("table", found, OutputContext(source, ("nucleus",))))
     expected = [region.perimeter for region in regionprops(labels)]
     assert [float(row["perimeter_px"]) for row in rows] == pytest.approx(expected)
+
+
+def test_intensities_are_named_by_the_channels_of_the_file(tmp_path, write):
+    stack = np.arange(4 * 20 * 30, dtype=np.uint16).reshape(4, 20, 30)
+    tifffile.imwrite(tmp_path / "c.ome.tif", stack, metadata={"axes": "CYX"})
+    labels = np.zeros((20, 30), np.int32)
+    labels[4:9, 7:12] = 1
+    found = SparseInstances.from_label_map(labels)
+    for chosen in ((1,), (3, 0, 0)):
+        (source,) = open_image(tmp_path / "c.ome.tif", ReadOptions(channels=chosen))
+        [row] = read(write("table", found, OutputContext(source, ("nucleus",))))
+        assert {name for name in row if "mean" in name} == {f"intensity_mean_c{c}" for c in chosen}
+        for channel in chosen:
+            mean = float(row[f"intensity_mean_c{channel}"])
+            assert mean == pytest.approx(stack[channel, 4:9, 7:12].mean())
 
 
 def test_standard_deviation_far_from_zero(write, monkeypatch):

@@ -75,12 +75,12 @@ def object_columns(instances: SparseInstances, context: OutputContext) -> dict[s
             "minor_axis_um": axes[:, 1],
             "equivalent_diameter_um": _diameter(area),
         }
-    for channel in range(context.source.channels):
+    for index, channel in enumerate(context.source.channel_numbers):
         columns |= {
-            f"intensity_mean_c{channel}": measured.mean[:, channel],
-            f"intensity_std_c{channel}": measured.std[:, channel],
-            f"intensity_min_c{channel}": measured.minimum[:, channel],
-            f"intensity_max_c{channel}": measured.maximum[:, channel],
+            f"intensity_mean_c{channel}": measured.mean[:, index],
+            f"intensity_std_c{channel}": measured.std[:, index],
+            f"intensity_min_c{channel}": measured.minimum[:, index],
+            f"intensity_max_c{channel}": measured.maximum[:, index],
         }
     return columns
 

@@ -1,6 +1,7 @@
 """Outlines for ImageJ and Fiji: a zip archive of ROIs."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,10 @@ def write_rois(instances: SparseInstances, context: OutputContext, path: Path) -
 
     Args:
         instances: the number of object k is k + 1, with zeros in front so that names sort.
-        context: not used.
+        context: of it the plane, on which the ROIs are shown.
         path: of the file.
     """
+    positions = _positions(context.source.place)
     digits = max(4, len(str(len(instances))))
     objects = zip(iterate_outlines(instances), instances.scores.tolist(), strict=True)
     with zipfile.ZipFile(path, "w") as archive:
@@ -31,20 +33,32 @@ def write_rois(instances: SparseInstances, context: OutputContext, path: Path) -
             name = f"{number:0{digits}d}_score_{score:.2f}"
             entry = zipfile.ZipInfo(f"{name}.roi", _EPOCH)
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, to_roi(outline, name), zipfile.ZIP_DEFLATED)
+            archive.writestr(entry, to_roi(outline, name, **positions), zipfile.ZIP_DEFLATED)
 
 
-def to_roi(outline: shapely.Geometry, name: str) -> bytes:
+def _positions(place: Mapping[str, int | None]) -> dict[str, int]:
+    """Return ImageJ's numbers of a plane, from 1: in a hyperstack, and of the only axis."""
+    known = {axis: index + 1 for axis, index in place.items() if index is not None}
+    positions = {f"{axis}_position": known[axis] for axis in "czt" if axis in known}
+    if len(place) == len(known) == 1:
+        (positions["position"],) = known.values()
+    return positions
+
+
+def to_roi(outline: shapely.Geometry, name: str, **positions: int) -> bytes:
     """Return an outline of whole coordinates as the bytes of a .roi file.
 
     One ring becomes a traced polygon; several parts or holes a composite, in which holes run
-    against their outer ring. ImageJ's area of either is the area of the outline.
+    against their outer ring. ImageJ's area of either is the area of the outline. ``positions`` are
+    attributes of roifile's ROI.
     """
     rings = rings_of(outline)
     roi = _polygon(rings[0]) if len(rings) == 1 else _composite(rings)
     left, top, right, bottom = map(int, outline.bounds)
     roi.left, roi.top, roi.right, roi.bottom = left, top, right, bottom
     roi.name = name
+    for attribute, position in positions.items():
+        setattr(roi, attribute, position)
     return roi.tobytes()
 
 

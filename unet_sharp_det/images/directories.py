@@ -1,0 +1,157 @@
+"""The chain of a TIFF's pages, checked before tifffile follows it and takes memory for it."""
+
+import os
+import struct
+from typing import BinaryIO
+
+from unet_sharp_det.errors import DatasetError
+
+_MOST_PAGES = 2**16
+_MOST_TAGS = 2**22  # of all pages together
+_MOST_BYTES = 2**30  # that the tags of all pages take as Python's numbers and text
+_NUMBER_BYTES = 40  # of an integer in a tuple
+_TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_TEXT_TYPES = (1, 2, 6, 7)
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_BELOW = 330  # SubIFDs: smaller copies of a page
+# Size, bits, codec, colours, bit order, samples, strips, planes, predictor, tiles, depth.
+_LAYOUT = {
+    **{256: "ImageWidth", 257: "ImageLength", 258: "BitsPerSample", 259: "Compression"},
+    **{262: "PhotometricInterpretation", 266: "FillOrder", 277: "SamplesPerPixel"},
+    **{278: "RowsPerStrip", 284: "PlanarConfiguration", 317: "Predictor", 322: "TileWidth"},
+    **{323: "TileLength", 338: "ExtraSamples", 339: "SampleFormat"},
+    **{32997: "ImageDepth", 32998: "TileDepth"},
+}
+_PLACES = {273: "StripOffsets", 279: "StripByteCounts", 324: "TileOffsets", 325: "TileByteCounts"}
+_ONCE = {**_LAYOUT, **_PLACES}
+# Description, strips, tiles, resolution, palette, JPEG tables, ImageJ's metadata.
+_TAGS_READ = {270, 273, 279, 282, 283, 320, 324, 325, 347, 50838, 50839}
+
+
+# Sets whose further files tifffile finds by itself, and tables of pages that it trusts.
+_KINDS_NOT_USED = {"is_mmstack": False, "is_ndtiff": False, "is_scanimage": False, "is_eer": False}
+
+
+def open_checked(path):
+    """Return tifffile's TiffFile of a file, and what :func:`check_directories` says of it."""
+    from tifffile import TiffFile
+
+    layouts = check_directories(path)
+    return TiffFile(path, **_KINDS_NOT_USED), layouts
+
+
+def check_directories(path) -> dict[int, tuple]:
+    """Follow the pages of a TIFF, and check what tifffile passes over in silence.
+
+    Returns:
+        dict: by the offset of a page, what its pixels are decoded by: equal layouts can share one
+        decoder.
+
+    Raises:
+        DatasetError: pages point back or behind the end of the file, are too many or too large,
+            a tag that is read lies behind the end, or one that must be unique stands twice.
+    """
+    with open(path, "rb") as file:
+        return _Directories(file, path).follow()
+
+
+class _Directories:
+    def __init__(self, file: BinaryIO, path):
+        self.file, self.path = file, path
+        self.size = os.fstat(file.fileno()).st_size
+        self.pages = self.tags = self.bytes = 0
+        head = file.read(16)
+        self.order = "<" if head[:2] == b"II" else ">"
+        is_big = b"+" in head[2:4]
+        # As tifffile does: Hamamatsu's pages have the high halves of all offsets behind them.
+        self.is_ndpi = head[:4] == b"II*\0" and str(path).lower().endswith(".ndpi")
+        self.counts = struct.Struct(self.order + ("Q" if is_big else "H"))
+        self.offsets = struct.Struct(self.order + ("Q" if is_big or self.is_ndpi else "I"))
+        self.entries = struct.Struct(self.order + ("HHQ8s" if is_big else "HHI4s"))
+        self.inline = 8 if is_big else 4
+        self.first = struct.unpack_from(self.offsets.format, head.ljust(16, b"\0"), self.inline)[0]
+        self.wraps = not is_big and not self.is_ndpi and self.size >= 2**32  # Zeiss LSM's do
+
+    def follow(self) -> dict[int, tuple]:
+        layouts: dict[int, tuple] = {}
+        visited: set[int] = set()
+        offset = self.first
+        while offset:
+            if offset in visited:
+                raise DatasetError(
+                    f"{self.path}: is corrupt: a page points back to an earlier one."
+                )
+            visited.add(offset)
+            layouts[offset], below, following = self._directory(offset)
+            for sub in below:
+                if 8 <= sub < self.size:
+                    layouts[sub] = self._directory(sub)[0]
+            if self.wraps and 0 < following <= offset:
+                following += 2**32 * (1 + (offset - following) // 2**32)
+            offset = following
+        return layouts
+
+    def _directory(self, offset: int) -> tuple[tuple, tuple, int]:
+        """Return a page's layout, the offsets of pages below it, and that of the next one."""
+        self.file.seek(offset)
+        try:
+            (count,) = self._read(self.counts)
+            self._count(count)
+            raw = self.file.read(count * self.entries.size)
+            (following,) = self._read(self.offsets)
+            highs = self._read(struct.Struct(f"<{count}I")) if self.is_ndpi else (0,) * count
+            entries = list(self.entries.iter_unpack(raw))
+        except struct.error:
+            raise DatasetError(
+                f"{self.path}: is truncated: pages or metadata lie behind its end."
+            ) from None
+        layout, seen, below = [], set(), ()
+        for (code, kind, number, field), high in zip(entries, highs, strict=True):
+            if code in seen and code in _ONCE:
+                raise DatasetError(f"{self.path}: is corrupt: a page has {_ONCE[code]} twice.")
+            seen.add(code)
+            length = number * _TYPE_BYTES.get(kind, 1)
+            if length > self.inline:
+                place = int.from_bytes(field, "little" if self.order == "<" else "big")
+                place += high << 32
+                if place + length > self.size:
+                    if code in _TAGS_READ:
+                        raise DatasetError(
+                            f"{self.path}: is truncated: pages or metadata lie behind its end."
+                        )
+                    continue
+                self._count_bytes(length if kind in _TEXT_TYPES else number * _NUMBER_BYTES)
+                field = None
+            if code in _LAYOUT and kind not in _INTEGERS:
+                raise DatasetError(f"{self.path}: is corrupt: {_LAYOUT[code]} is no whole number.")
+            if code in _LAYOUT or code == _BELOW and kind in _INTEGERS:
+                data = os.pread(self.file.fileno(), length, place) if field is None else field
+                values = self._numbers(kind, data[:length])
+                if code == _BELOW:
+                    below = values
+                else:
+                    layout.append((code, values))
+        return tuple(sorted(layout)), below, following
+
+    def _count_bytes(self, more: int) -> None:
+        self.bytes += more
+        if self.bytes > _MOST_BYTES:
+            raise DatasetError(
+                f"{self.path}: the tags of its pages take more than {_MOST_BYTES:,} bytes of "
+                "memory. Save it anew with larger strips or tiles."
+            )
+
+    def _count(self, tags: int) -> None:
+        self.pages, self.tags = self.pages + 1, self.tags + tags
+        if self.pages > _MOST_PAGES or self.tags > _MOST_TAGS:
+            raise DatasetError(
+                f"{self.path}: has more than {_MOST_PAGES:,} pages, or {_MOST_TAGS:,} tags. Split "
+                "it; if it should be small, do not use it."
+            )
+
+    def _read(self, form: struct.Struct) -> tuple:
+        return form.unpack(self.file.read(form.size))
+
+    def _numbers(self, kind: int, data: bytes) -> tuple[int, ...]:
+        form = _INTEGERS[kind]
+        return struct.unpack(f"{self.order}{len(data) // struct.calcsize(form)}{form}", data)
