@@ -23,10 +23,13 @@ from ..checkpoint import SkipCheckpointer
 from ..class_names import names_of_data
 from ..data import NucleiDatasetMapper
 from ..data.catalog import check_registered
+from ..data.label_checks import check_label_maps
+from ..data.mapper import SEMANTIC_ARCHITECTURES
 from ..data.training_stream import build_replayable_loader
 from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
 from ..runtime import accelerate
+from ..semantic_labels import SemanticLabels
 from .early_stopping import end_at_early_stop
 from .hooks import SeedIterations, build_validation_hooks, explain_divergence
 from .launch import distribute
@@ -54,6 +57,7 @@ class NucleiTrainer(DefaultTrainer):
         """
         TrainerBase.__init__(self)
         _check_datasets(cfg)
+        _check_label_maps(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         self.start_iter = 0
@@ -198,3 +202,11 @@ def _check_datasets(cfg: CfgNode) -> None:
     check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
     for name in cfg.DATASETS.TEST:
         DatasetCatalog.get(name)
+
+
+def _check_label_maps(cfg: CfgNode) -> None:
+    if cfg.MODEL.META_ARCHITECTURE not in SEMANTIC_ARCHITECTURES:
+        return
+    semantic = SemanticLabels.from_config(cfg)
+    for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        check_label_maps(DatasetCatalog.get(name), semantic, name)
