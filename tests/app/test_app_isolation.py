@@ -78,7 +78,10 @@ def test_an_image_that_fills_the_memory_is_ended(isolated, tmp_path):
 
 
 def test_the_network_is_started_again_after_a_crash(isolated, view, tmp_path):
-    for method in (isolated.inspect, lambda path: isolated.find(View(path, 0, (0,)))):
+    def find(path):
+        return isolated.find(View(path, 0, (0,)))
+
+    for method in (isolated.inspect, find):
         with pytest.raises(UserError, match=r"^crashes\.png: .* crashed"):
             method(tmp_path / "crashes.png")
     assert len(isolated.find(view).candidates) == 5

@@ -100,14 +100,12 @@ class IsolatedAnalyser:
 
     def _ask_finder(self, subject: str, method: str, args: tuple, progress: Progress | None = None):
         with self._turn:
+            if self._finder is not None and not self._finder.is_alive():
+                self._end(self._finder)
+                self._finder = None
             if self._finder is None:  # spawned, since a fork could not use CUDA
                 self._finder = self._start(multiprocessing.get_context("spawn"), _FIND_MEMORY)
-            try:
-                return self._finder.call(subject, method, args, FIND_SECONDS, progress)
-            finally:
-                if not self._finder.is_waiting:
-                    self._end(self._finder)
-                    self._finder = None
+            return self._finder.call(subject, method, args, FIND_SECONDS, progress)
 
     def _start(self, context, memory: int) -> "_Worker":
         memory += _MEMORY_PER_PIXEL * self._analyser.max_pixels
@@ -121,14 +119,9 @@ class IsolatedAnalyser:
 
 
 class _Worker:
-    """A process in which the methods of an object are called, one at a time.
-
-    Attributes:
-        is_waiting: whether it has answered every call.
-    """
+    """A process in which the methods of an object are called, one at a time."""
 
     def __init__(self, context, target, memory: int):
-        self.is_waiting = True
         self._memory = memory
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(target, theirs), daemon=True)
@@ -154,10 +147,10 @@ class _Worker:
                 it is raised in the method.
 
         Raises:
-            UserError: also if the process takes too long or too much memory, or crashes.
+            UserError: also if the process takes too long or too much memory, or crashes; it has
+                ended then.
         """
         deadline = time.monotonic() + seconds
-        self.is_waiting = False
         try:
             self._connection.send((method, args, progress is not None))
             while True:
@@ -168,14 +161,20 @@ class _Worker:
                     break
                 self._connection.send(_error_of(progress, content))
         except (EOFError, OSError):
+            self.end()
             raise UserError(
                 f"{subject}: cannot be read: its process crashed or was ended. "
                 "Check that the file is whole and that the computer has memory left."
             ) from None
-        self.is_waiting = True
+        except BaseException:
+            self.end()
+            raise
         if kind == "error":
             raise content
         return content
+
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
 
     def _check(self, subject: str, seconds: float, deadline: float) -> None:
         if time.monotonic() > deadline:
