@@ -4,11 +4,13 @@
 tools/app.py
 tools/app.py --weights output/model_best.pth
 
-The page is served on this computer only, and nothing leaves it. Ctrl+C ends it.
+The page is served on this computer only, and nothing leaves it. Ctrl+C ends it. An image that takes
+too long or too much memory is given up; it holds up no other.
 """
 
 import argparse
 import contextlib
+import functools
 import logging
 import signal
 import threading
@@ -16,7 +18,8 @@ import warnings
 from pathlib import Path
 
 from unet_sharp_det.app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
-from unet_sharp_det.app.server import import_gradio, serving
+from unet_sharp_det.app.isolation import IsolatedAnalyser
+from unet_sharp_det.app.server import serving
 from unet_sharp_det.errors import UserError, run_cli
 from unet_sharp_det.model_zoo import find_checkpoint
 from unet_sharp_det.prediction.options import SMALLEST_TILE, PredictionOptions
@@ -27,6 +30,7 @@ _EXAMPLE = Path(__file__).resolve().parents[
 ] / "datasets/sample/stage1_train/{0}/images/{0}.png".format(
     "a022908f1b7880838dbc0411e50828e64b4f5e0263afdf04295e30bb2ff58005"
 )
+_END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -70,37 +74,50 @@ def check_args(args: argparse.Namespace) -> None:
             raise UserError(f"{name} is {value}, but it must be {range_}.")
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    check_args(args)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
-    import_gradio()
-    options = PredictionOptions(
-        score_threshold=LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
-    )
-    predictor = Predictor.from_checkpoint(
-        find_checkpoint(args.weights),
+def load_predictor(args: argparse.Namespace, options: PredictionOptions) -> Predictor:
+    configure_messages()
+    return Predictor.from_checkpoint(
+        args.weights,
         config_file=args.config_file,
         device=args.device,
         trust_pickle=args.trust_pickle,
         options=options,
     )
-    with serving(
-        Analyser(predictor, args.max_pixels),
+
+
+def configure_messages() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    check_args(args)
+    configure_messages()
+    options = PredictionOptions(
+        score_threshold=LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
+    )
+    args.weights = find_checkpoint(args.weights)
+    load = functools.partial(load_predictor, args, options)
+    analyser = IsolatedAnalyser(Analyser(load, args.max_pixels))
+    for number in _END_SIGNALS:  # as Ctrl+C does, so that the app's files vanish
+        signal.signal(number, signal.default_int_handler)
+    page = serving(
+        analyser,
         host=args.host,
         port=args.port or None,
         max_upload_mb=args.max_upload_mb,
         pixel_size=args.pixel_size,
         example=_EXAMPLE if _EXAMPLE.exists() else None,
-    ) as address:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its files vanish too
-        print(f"Open {address} in a browser. Ctrl+C ends the app.", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
+    )
+    with contextlib.suppress(KeyboardInterrupt), page as address, contextlib.closing(analyser):
+        try:
+            analyser.load()
+            print(f"Open {address} in a browser. Ctrl+C ends the app.", flush=True)
             threading.Event().wait()
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second one would interrupt the end
-            signal.signal(number, signal.SIG_IGN)
-        print("Ending.", flush=True)
+        finally:  # A second signal would interrupt the end.
+            for number in (signal.SIGINT, *_END_SIGNALS):
+                signal.signal(number, signal.SIG_IGN)
     return 0
 
 

@@ -105,7 +105,7 @@ class SemanticLabels:
                 f"{where}: holds the labels {unknown[:5]}, but MODEL.SEM_SEG_HEAD knows "
                 f"{sorted(self.allowed)} and {self.ignore_value} to ignore (NUM_CLASSES "
                 f"{self.num_classes}, ACTIVATION {self.activation}). Raise NUM_CLASSES, name the "
-                "labels in REGIONS, or mend the label map."
+                "labels in REGIONS, or mend the label map, which holds classes, not object numbers."
             )
 
     def encode(self, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,12 @@
-"""A predictor that needs no network, and images for it."""
+"""Analysers and a predictor that need no network, and images for them."""
+
+import os
+import time
 
 import cv2
 import numpy as np
 
+from unet_sharp_det.app.analysis import Analyser
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.prediction.instances import SparseInstances
 
@@ -42,3 +46,25 @@ class StubPredictor:
             return [UserError(f"{image.where}: is not of the size of the test.")]
         progress(SHAPE[0] * SHAPE[1])
         return [SparseInstances.from_label_map(squares(), SCORES).without_overlaps()]
+
+
+class MisledAnalyser(Analyser):
+    """Does with an image what its file's name says."""
+
+    def inspect(self, path):
+        return self._obey(path) or super().inspect(path)
+
+    def find(self, view, progress=lambda fraction: None):
+        return self._obey(view.path) or super().find(view, progress)
+
+    def _obey(self, path):
+        if path.stem == "hangs":
+            time.sleep(1000)
+        if path.stem == "grows":
+            held = []
+            while True:
+                held.append(np.ones(2**22))
+        if path.stem == "crashes":
+            os.abort()
+        if path.stem == "fails":
+            raise ZeroDivisionError

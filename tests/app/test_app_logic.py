@@ -28,7 +28,7 @@ AREAS = [side**2 for side in SIDES]
 
 @pytest.fixture
 def analyser():
-    return Analyser(StubPredictor())
+    return Analyser(StubPredictor)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def found(analyser, tmp_path):
 @pytest.fixture
 def session(tmp_path):
     (tmp_path / "sessions").mkdir()
-    return Sessions(tmp_path / "sessions")["key"]
+    return Sessions(tmp_path / "sessions").open("key")
 
 
 class TestImages:
@@ -97,13 +97,13 @@ class TestImages:
     def test_too_many_pixels_are_refused_however_they_are_read(self, tmp_path, name):
         path = write_image(tmp_path / name)
         pixels = SHAPE[0] * SHAPE[1]
-        Analyser(StubPredictor(), pixels).inspect(path)
+        Analyser(StubPredictor, pixels).inspect(path)
         with pytest.raises(UserError, match="--max-pixels"):
-            Analyser(StubPredictor(), pixels - 1).inspect(path)
+            Analyser(StubPredictor, pixels - 1).inspect(path)
 
     def test_errors_of_the_predictor_and_of_memory_are_told(self, tmp_path, monkeypatch):
         tifffile.imwrite(tmp_path / "o.tif", np.zeros((9, 9), np.uint8))
-        analyser, view = Analyser(StubPredictor()), View(tmp_path / "o.tif", 0, (0,))
+        analyser, view = Analyser(StubPredictor), View(tmp_path / "o.tif", 0, (0,))
         with pytest.raises(UserError, match=r"^o\.tif: is not of the size"):
             analyser.find(view)
 
@@ -209,6 +209,7 @@ class TestSessions:
             ("..", "image"),
             (".png", "png"),
             ("x" * 300 + ".tif", "x" * 80 + ".tif"),
+            ("x" + "細" * 80 + ".tif", "x" + "細" * 26 + ".tif"),
             ("Zellkerne_äöü.ome.tif", "Zellkerne_äöü.ome.tif"),
         ],
     )
@@ -221,10 +222,17 @@ class TestSessions:
         session.write_picture(found.display)
         second = session.take_image(tmp_path / "a.png", "../b.png")
         assert not first.parent.exists()
-        assert second.parent.parent == session.folder
+        assert session.folder in second.parents
         assert second.read_bytes() == (tmp_path / "a.png").read_bytes()
         with pytest.raises(UserError, match="Press Find objects"):
             session.current_found()
+
+    def test_an_image_has_a_folder_of_its_own(self, session, tmp_path, found):
+        """A TIFF may name files beside it as parts of its own."""
+        path = session.take_image(write_image(tmp_path / "a.png"), "a.png")
+        session.write_picture(found.display)
+        (session.results_folder() / "a_labels.tif").touch()
+        assert list(path.parent.iterdir()) == [path]
 
     def test_only_the_last_pictures_are_kept(self, session, tmp_path):
         session.take_image(write_image(tmp_path / "a.png"), "a.png")
@@ -233,9 +241,9 @@ class TestSessions:
 
     def test_too_many_sessions_close_the_one_unused_longest(self, tmp_path):
         sessions = Sessions(tmp_path, limit=2)
-        first, second = sessions["1"], sessions["2"]
-        assert sessions["1"] is first
-        sessions["3"]
+        first, second = sessions.open("1"), sessions.open("2")
+        assert sessions.get("1") is first
+        sessions.open("3")
         assert (len(sessions), second.closed, first.closed) == (2, True, False)
         assert not second.folder.exists()
         with pytest.raises(UserError, match="Open it again"):
@@ -245,7 +253,7 @@ class TestSessions:
         image = write_image(tmp_path / "a.png")
         (tmp_path / "s").mkdir()
         sessions = Sessions(tmp_path / "s")
-        sessions["1"].take_image(image, "a.png")
+        sessions.open("1").take_image(image, "a.png")
         sessions.close("1")
         sessions.close("never opened")
         assert list(Path(tmp_path / "s").iterdir()) == []
@@ -265,7 +273,7 @@ class TestPage:
         tifffile.imwrite(tmp_path / "s.tif", stack, imagej=True, metadata={"axes": "ZCYX"})
         (tmp_path / "sessions").mkdir()
         predictor, request = StubPredictor(), SimpleNamespace(session_hash="a")
-        page = Page(Analyser(predictor), Sessions(tmp_path / "sessions"), pixel_size=0)
+        page = Page(Analyser(lambda: predictor), Sessions(tmp_path / "sessions"), pixel_size=0)
         page.open_upload(str(tmp_path / "s.tif"), request)
         return page, predictor, request
 
@@ -287,6 +295,20 @@ class TestPage:
         assert "plane or channel was chosen" in shown[page.message].value
         predictor.predict_many = predict_many
         assert self.find(page, request, plane=3)[page.results].visible
+
+    def test_visitors_without_an_image_take_nothing_from_others(self, opened):
+        page, _, request = opened
+        for number in range(40):
+            visitor = SimpleNamespace(session_hash=f"visitor {number}")
+            page.open_nothing(visitor)
+            assert page.adjust(0.5, 0, 0, True, visitor) == {}
+            for shown in (
+                page.show_view(1, [0], visitor),
+                self.find(page, visitor),
+                page.write_files(0.5, 0, 0, ["table"], visitor),
+            ):
+                assert "No image is open" in shown[page.message].value
+        assert self.find(page, request)[page.results].visible
 
     def test_two_channels_are_on_the_way_to_three(self, opened):
         page, _, request = opened

@@ -1,10 +1,8 @@
 """The page in a browser, with a predictor that needs no network."""
 
 import csv
-import json
 import logging
 import re
-import urllib.error
 import urllib.request
 
 import cv2
@@ -35,7 +33,9 @@ def address(predictor, tmp_path_factory):
         for name in QUIET:
             patch.setenv(name, "as it was")  # restored afterwards
         example = write_image(folder / "e.png")
-        with serving(Analyser(predictor), port=None, max_upload_mb=0.1, example=example) as address:
+        with serving(
+            Analyser(lambda: predictor), port=None, max_upload_mb=0.1, example=example
+        ) as address:
             yield address
         assert [path.name for path in folder.iterdir()] == ["e.png"]
 
@@ -130,68 +130,15 @@ def test_a_bad_file_is_told_and_a_good_one_after_it_works(open_page, tmp_path):
     assert opened.problems == []
 
 
-def status_of(address, path, **headers):
-    request = urllib.request.Request(address.rstrip("/") + path, headers=headers)
-    try:
-        return urllib.request.urlopen(request, timeout=30).status
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
-@pytest.mark.parametrize(
-    "path, status",
-    [
-        ("/", 200),
-        ("/gradio_api/file=/etc/hostname", 403),
-        ("/gradio_api/file=README.md", 404),
-        ("/gradio_api/file=https://example.org/a.png", 404),
-        ("/gradio_api/file=/../etc/hostname", 403),
-        ("/gradio_api/info", 404),
-        ("/gradio_api/openapi.json", 404),
-        ("/gradio_api/proxy=https://example.org/", 404),
-        ("/monitoring", 404),
-        ("/docs", 404),
-    ],
-)
-def test_only_the_page_is_served(address, path, status):
-    assert status_of(address, path) == status
-
-
-def test_a_file_that_is_given_by_its_address_is_not_fetched(address):
-    with urllib.request.urlopen(f"{address}config", timeout=30) as answer:
-        config = json.load(answer)
-    (function,) = [
-        dependency["id"]
-        for dependency in config["dependencies"]
-        for _, event in dependency["targets"]
-        if event == "upload"
-    ]
-    file = {"path": "https://example.org/a.png", "meta": {"_type": "gradio.FileData"}}
-    body = {"data": [file], "fn_index": function, "session_hash": "a"}
-    request = urllib.request.Request(
-        f"{address}gradio_api/queue/join",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=30).close()
-    stream = f"{address}gradio_api/queue/data?session_hash=a"
-    with urllib.request.urlopen(stream, timeout=30) as answer:
-        assert "Files can only be uploaded." in answer.read().decode()
-
-
 def test_an_open_address_is_warned_about(caplog):
     with (
         caplog.at_level(logging.WARNING),
-        serving(Analyser(StubPredictor()), host="0.0.0.0", port=None),
+        serving(Analyser(StubPredictor), host="0.0.0.0", port=None),
     ):
         pass
     assert "it has no password" in caplog.text
 
 
 def test_another_address_of_this_computer():
-    with serving(Analyser(StubPredictor()), host="127.0.0.2", port=None) as address:
-        assert status_of(address, "/") == 200
-
-
-def test_another_host_name_is_refused(address):
-    assert status_of(address, "/", Host="example.org") == 400
+    with serving(Analyser(StubPredictor), host="127.0.0.2", port=None) as address:
+        assert urllib.request.urlopen(address, timeout=30).status == 200

@@ -1,8 +1,11 @@
 """tools/app.py and the start of the server: what is wrong is told in one line, before any work."""
 
 import importlib.util
+import signal
 import socket
+import subprocess
 import sys
+import time
 import warnings
 
 import pytest
@@ -60,13 +63,17 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
         return StubPredictor()
 
     def serve(analyser, **options):
-        given.update(options)
+        given.update(options, max_pixels=analyser.max_pixels)
+        analyser.load()
         raise Stop
 
+    monkeypatch.setattr(tool.signal, "signal", lambda number, handler: None)
     monkeypatch.setattr(tool, "find_checkpoint", str)
+    monkeypatch.setattr(tool, "IsolatedAnalyser", lambda analyser: analyser)
     monkeypatch.setattr(tool.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool, "serving", serve)
     arguments = "--weights w.pth --device cpu --scale 2 --tile-size 512 --pixel-size .5 --port 0"
+    arguments += " --max-pixels 99"
     with pytest.raises(Stop):
         tool.main([*arguments.split(), "--trust-pickle"])
     options = given["options"]
@@ -74,15 +81,16 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     assert (options.scale, options.tile_size) == (2, 512)
     assert (given["path"], given["device"], given["trust_pickle"]) == ("w.pth", "cpu", True)
     assert (given["host"], given["port"], given["pixel_size"]) == ("127.0.0.1", None, 0.5)
-    assert given["example"].is_file()
+    assert (given["max_pixels"], given["example"].is_file()) == (99, True)
     assert not [each for each in recwarn if "meshgrid" in str(each.message)]
 
 
 @pytest.mark.usefixtures("quiet_environment")
-def test_without_gradio_the_command_that_installs_it_is_told(tool, monkeypatch):
+def test_without_gradio_the_command_that_installs_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[app\]'"):
-        tool.main(["--weights", "w.pth"])
+        with server.serving(Analyser(StubPredictor), port=None):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -108,5 +116,25 @@ def test_an_address_that_is_taken_or_not_ours_is_refused(host):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"--host {host} --port {port}: cannot be used"):
-            with server.serving(Analyser(StubPredictor()), host=host, port=port):
+            with server.serving(Analyser(StubPredictor), host=host, port=port):
                 pass
+
+
+def test_a_signal_at_the_start_leaves_no_files(repository, environment, tmp_path):
+    pytest.importorskip("gradio")
+    (tmp_path / "tmp").mkdir()
+    weights = tmp_path / "w.pth"
+    weights.write_text("no weights")
+    command = [sys.executable, str(repository / "tools/app.py"), "--weights", str(weights)]
+    process = subprocess.Popen(
+        [*command, "--port", "0"],
+        env={**environment, "TMPDIR": str(tmp_path / "tmp")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(tmp_path.glob("tmp/unet_sharp_det_app_*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert list(tmp_path.glob("tmp/unet_sharp_det_app_*")) == []

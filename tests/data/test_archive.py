@@ -74,7 +74,7 @@ def test_a_zipped_symlink_is_refused_and_leaves_nothing(tmp_path, scratch):
 def check_refused(archive, name, tmp_path, scratch):
     with pytest.raises(DatasetError) as refusal:
         convert_dsb2018(archive, tmp_path / "out", workers=1)
-    assert f"'{name}'" in str(refusal.value)
+    assert repr(name) in str(refusal.value)
     assert sorted(os.listdir(tmp_path)) == sorted([archive.name, "scratch"])
     assert os.listdir(scratch) == []
 
@@ -198,4 +198,52 @@ def test_another_file_is_no_archive(tmp_path):
     file = tmp_path / "notes.txt"
     file.write_text("no archive")
     with pytest.raises(DatasetError, match="neither a folder nor"), unpacked(file):
+        pass
+
+
+UNWRITABLE_MEMBERS = {
+    "a name of 300 characters": ["x" * 300],
+    "a path of 5,000 characters": ["x" * 200 + "/" + "y/" * 2400 + "z"],
+    "a file where a folder was": ["a/b", "a"],
+    "a folder where a file was": ["a", "a/b"],
+}
+
+
+@pytest.mark.parametrize("names", UNWRITABLE_MEMBERS.values(), ids=UNWRITABLE_MEMBERS)
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
+def test_what_no_file_system_takes_is_refused(tmp_path, scratch, suffix, names):
+    archive = tmp_path / f"odd.{suffix}"
+    if suffix == "zip":
+        with zipfile.ZipFile(archive, "w") as package:
+            for name in names:
+                package.writestr(name, "text")
+    else:
+        with tarfile.open(archive, "w:gz") as tar:
+            for name in names:
+                tar.addfile(tar_member(name, size=4), io.BytesIO(b"text"))
+    with pytest.raises(DatasetError, match=r"odd.* cannot be unpacked here"), unpacked(archive):
+        pass
+    assert os.listdir(scratch) == []
+
+
+def test_attributes_of_members_are_not_taken(tmp_path, scratch):
+    archive = tmp_path / "attributes.tar"
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tar_member("a", type=tarfile.DIRTYPE, mode=0))
+        member = tar_member("a/b", size=4, mode=0o4000, pax_headers={"mtime": "1e300"})
+        tar.addfile(member, io.BytesIO(b"text"))
+    with unpacked(archive) as folder:
+        assert (folder / "a" / "b").read_text() == "text"
+        assert stat.S_IMODE((folder / "a" / "b").stat().st_mode) & 0o7000 == 0
+
+
+def test_an_encrypted_zip_is_refused(tmp_path, scratch):
+    archive = tmp_path / "secret.zip"
+    with zipfile.ZipFile(archive, "w") as package:
+        package.writestr("name", "text")
+    content = bytearray(archive.read_bytes())
+    content[6] |= 1  # the flag, in the member's own header and in the directory
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    archive.write_bytes(content)
+    with pytest.raises(DatasetError, match="encrypted"), unpacked(archive):
         pass

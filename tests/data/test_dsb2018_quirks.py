@@ -1,5 +1,7 @@
 """Each oddity of DSB2018's files, on a fixture of its own."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pycocotools.mask as mask_util
@@ -140,6 +142,35 @@ def test_a_rotten_mask_is_named_and_the_others_stay(kaggle, square):
     sample = read_sample(folder)
     assert ("unreadable_mask", f"{folder.name}/masks/rotten.png") in sample.quirks
     assert len(sample.nuclei) == 1
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.PNG", "a.bmp", "a.TIFF", "mask"])
+def test_a_mask_is_one_by_its_content_not_its_name(kaggle, square, name):
+    folder = next(kaggle(masks={"b": square((2, 5), (3, 9))}).iterdir())
+    format = Path(name).suffix.lower() or ".png"
+    _, content = cv2.imencode(format, square((6, 9), (3, 9)))
+    (folder / "masks" / name).write_bytes(content.tobytes())
+    sample = read_sample(folder)
+    assert kinds(sample) == ["rgba"]
+    assert sorted(nucleus["bbox"] for nucleus in sample.nuclei) == [[3, 2, 6, 3], [3, 6, 6, 3]]
+
+
+def test_every_other_file_is_named_but_hidden_ones(kaggle, square):
+    folder = next(kaggle(masks={"a": square((2, 5), (3, 9))}).iterdir())
+    names = ["images/b.png", "masks/deeper/b.png", "masks/notes.txt", "Masks/b.png", "notes.txt"]
+    for name in (*names, "masks/.DS_Store", ".DS_Store"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("no image")
+    sample = read_sample(folder)
+    assert len(sample.nuclei) == 1
+    assert sorted(sample.quirks) == [
+        ("other_file", f"{folder.name}/Masks"),
+        ("other_file", f"{folder.name}/images/b.png"),
+        ("other_file", f"{folder.name}/notes.txt"),
+        ("rgba", folder.name),
+        ("unreadable_mask", f"{folder.name}/masks/deeper"),
+        ("unreadable_mask", f"{folder.name}/masks/notes.txt"),
+    ]
 
 
 def test_a_missing_image_is_named(kaggle):

@@ -1,8 +1,9 @@
 """What the app finds out about an image: its planes, its objects above a score, their sizes."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -112,14 +113,22 @@ class Analyser:
     """Opens images and finds their objects; keeps nothing of them.
 
     Args:
-        predictor: a :class:`~unet_sharp_det.prediction.predictor.Predictor` that finds objects
-            from ``LOWEST_SCORE`` on.
+        load_predictor: returns a :class:`~unet_sharp_det.prediction.predictor.Predictor` that finds
+            objects from ``LOWEST_SCORE`` on; called when it is needed first.
         max_pixels: of an image, however it is read.
     """
 
-    def __init__(self, predictor, max_pixels: int = MAX_PIXELS):
-        self.predictor = predictor
-        self._options = ReadOptions(max_pixels=max_pixels)
+    def __init__(self, load_predictor: Callable, max_pixels: int = MAX_PIXELS):
+        self._load_predictor = load_predictor
+        self.max_pixels = max_pixels
+
+    @functools.cached_property
+    def predictor(self):
+        return self._load_predictor()
+
+    def load(self) -> None:
+        """Load the predictor now rather than in the first :meth:`find`."""
+        self.predictor  # noqa: B018 - is loaded
 
     def inspect(self, path: Path) -> ImageFile:
         """Say what there is to choose in a file.
@@ -130,7 +139,7 @@ class Analyser:
         """
         with _without_folder(path):
             # The first channel is there in every file, however many there are.
-            planes = open_image(path, replace(self._options, channels=(0,)))
+            planes = open_image(path, self._options((0,)))
             self._check_size(planes[0])
         names = tuple(plane.name.removeprefix(path.name).strip("[]") for plane in planes)
         return ImageFile(path, names, planes[0].total_channels)
@@ -190,8 +199,11 @@ class Analyser:
             context = OutputContext(source, found.class_names, pixel_size)
             return write_outputs(objects, context, folder / (path.stem + source.suffix), names)
 
+    def _options(self, channels: tuple[int, ...]) -> ReadOptions:
+        return ReadOptions(channels=channels, max_pixels=self.max_pixels)
+
     def _open(self, view: View) -> ImageSource:
-        planes = open_image(view.path, replace(self._options, channels=view.channels))
+        planes = open_image(view.path, self._options(view.channels))
         if not 0 <= view.plane < len(planes):
             raise UserError(f"{view.path}: has no plane {view.plane + 1}, only {len(planes)}.")
         source = planes[view.plane]
@@ -200,10 +212,10 @@ class Analyser:
 
     def _check_size(self, source: ImageSource) -> None:
         height, width = source.shape
-        if height * width > self._options.max_pixels:
+        if height * width > self.max_pixels:
             raise DatasetError(
                 f"{source.name}: has {height} x {width} pixels, more than the "
-                f"{self._options.max_pixels} that this page accepts. Start it with a larger "
+                f"{self.max_pixels} that this page accepts. Start it with a larger "
                 "--max-pixels, or use tools/predict.py."
             )
 

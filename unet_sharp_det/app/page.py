@@ -12,7 +12,7 @@ from unet_sharp_det.prediction.outputs import OUTPUTS
 
 from .analysis import LOWEST_SCORE, Analyser, Found, ImageFile, View, measure
 from .presentation import draw_objects, histogram, message, summary
-from .sessions import Session, Sessions
+from .sessions import NO_IMAGE, Session, Sessions
 
 DOWNLOADS = ("labels", "table", "rois", "geojson")
 
@@ -184,7 +184,7 @@ class Page:
     def _connect(self) -> None:
         view = [self.plane, self.channels]
         filters = [self.score, self.min_area, self.pixel_size, self.outlines]
-        quick = {"concurrency_id": "quick", "concurrency_limit": 1, "api_visibility": "private"}
+        quick = {"concurrency_id": "quick", "concurrency_limit": 4, "api_visibility": "private"}
         latest = {**quick, "trigger_mode": "always_last", "show_progress": "hidden"}
         results = [self.message, self.picture, self.results, self.numbers, self.histogram]
         results += [self.files]
@@ -219,19 +219,29 @@ class Page:
         return {**self._open(self._example, name, request), self.upload: None}
 
     def open_nothing(self, request: gr.Request) -> dict:
-        self._sessions[request.session_hash].forget_image()
+        session = self._sessions.get(request.session_hash)
+        if session is not None:
+            with session.lock:
+                session.forget_image()
         return {**self._opened(None), **self._say(""), self.picture: None}
 
     def _open(self, path: Path, name: str, request: gr.Request) -> dict:
-        session = self._sessions[request.session_hash]
-        try:
-            kept = session.take_image(path, name)
-            file = self._analyser.inspect(kept)
-            view = session.view = View(kept, 0, file.default_channels)
-            picture = session.write_picture(self._analyser.display(view))
-        except UserError as error:
-            return {**self.open_nothing(request), **self._say(str(error), error=True)}
+        session = self._sessions.open(request.session_hash)
+        with session.lock:
+            try:
+                kept = session.take_image(path, name)
+                file = self._analyser.inspect(kept)
+                view = session.view = View(kept, 0, file.default_channels)
+                picture = session.write_picture(self._analyser.display(view))
+            except UserError as error:
+                return {**self.open_nothing(request), **self._say(str(error), error=True)}
         return {**self._opened(file), **self._say(""), self.picture: str(picture)}
+
+    def _session(self, request: gr.Request) -> Session:
+        session = self._sessions.get(request.session_hash)
+        if session is None:
+            raise UserError(NO_IMAGE)
+        return session
 
     def _say(self, text: str, *, error: bool = False) -> dict:
         return {self.message: gr.HTML(message(text, error=error), visible=bool(text))}
@@ -261,13 +271,14 @@ class Page:
 
     @_shows_errors
     def show_view(self, plane: int, channels: list[int], request: gr.Request) -> dict:
-        session = self._sessions[request.session_hash]
-        session.found = None
-        try:
-            view = _choose_view(session, plane, channels)
-        except UserError as error:
-            return {**self._no_results(), **self._say(str(error), error=True)}
-        picture = session.write_picture(self._analyser.display(view))
+        session = self._session(request)
+        with session.lock:
+            session.found = None
+            try:
+                view = _choose_view(session, plane, channels)
+            except UserError as error:
+                return {**self._no_results(), **self._say(str(error), error=True)}
+            picture = session.write_picture(self._analyser.display(view))
         return {**self._no_results(), **self._say(""), self.picture: str(picture)}
 
     @_shows_errors
@@ -282,7 +293,7 @@ class Page:
         request: gr.Request,
         progress=gr.Progress(),  # noqa: B008 - how gradio is asked for it
     ) -> dict:
-        session = self._sessions[request.session_hash]
+        session = self._session(request)
         view = _choose_view(session, plane, channels)
 
         def report(fraction: float) -> None:
@@ -291,16 +302,20 @@ class Page:
             progress(min(fraction, 1), desc="Looking for objects")
 
         found = self._analyser.find(view, report)
-        report(1)
-        session.found = found
-        return self._show(session, score, min_area, pixel_size, outlines)
+        with session.lock:
+            report(1)
+            session.found = found
+            return self._show(session, score, min_area, pixel_size, outlines)
 
     @_shows_errors
     def adjust(self, score, min_area, pixel_size, outlines, request: gr.Request) -> dict:
-        session = self._sessions[request.session_hash]
-        if session.path is None or session.found is None:
+        session = self._sessions.get(request.session_hash)
+        if session is None:
             return {}
-        return self._show(session, score, min_area, pixel_size, outlines)
+        with session.lock:
+            if session.path is None or session.found is None:
+                return {}
+            return self._show(session, score, min_area, pixel_size, outlines)
 
     def _show(self, session: Session, score, min_area, pixel_size, outlines) -> dict:
         found = session.current_found()
@@ -320,13 +335,14 @@ class Page:
 
     @_shows_errors
     def write_files(self, score, min_area, pixel_size, names, request: gr.Request) -> dict:
-        session = self._sessions[request.session_hash]
-        found = session.current_found()
         if not names:
             raise UserError("Choose at least one kind of file.")
-        objects = found.objects(score, int(min_area or 0))
-        folder = session.results_folder()
-        files = self._analyser.write(found, objects, _pixel_size(pixel_size, found), folder, names)
+        session = self._session(request)
+        with session.lock:
+            found = session.current_found()
+            objects = found.objects(score, int(min_area or 0))
+            folder, size = session.results_folder(), _pixel_size(pixel_size, found)
+            files = self._analyser.write(found, objects, size, folder, names)
         listed = gr.File([str(file) for file in files], visible=True, interactive=False)
         return {**self._say(""), self.files: listed}
 

@@ -4,7 +4,6 @@ import contextlib
 import ipaddress
 import logging
 import os
-import re
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -25,29 +24,6 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
-
-# What the page needs. gradio has more: its documentation, proxies, recordings, monitoring.
-_ADDRESSES = re.compile(
-    r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static|svelte)/.*"
-    r"|/gradio_api/(startup-events|theme\.css|app_id|cancel|upload|upload_progress"
-    r"|heartbeat/[^/]*|queue/(join|data)|file=/.*)"
-)
-
-
-class _OnlyThePage:
-    """ASGI middleware that answers 404 to every address that the page does not need."""
-
-    def __init__(self, app):
-        self._app = app
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] == "lifespan" or (
-            scope["type"] == "http" and _ADDRESSES.fullmatch(scope["path"])
-        ):
-            await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 404, "headers": []})
-            await send({"type": "http.response.body", "body": b"Not found"})
 
 
 def import_gradio() -> None:
@@ -93,7 +69,6 @@ def serving(
     Raises:
         UserError: gradio is missing, or the address cannot be used.
     """
-    import_gradio()
     _check_address(host, port)
     is_local = is_loopback(host)
     if not is_local:
@@ -101,10 +76,14 @@ def serving(
             f"--host {host}: whoever reaches this computer can use the page; it has no password."
         )
     with _temporary_folder() as folder:
+        import_gradio()
+        from .guard import middleware
         from .page import CSS, THEME, Page
 
-        (folder / "sessions").mkdir()
-        page = Page(analyser, Sessions(folder / "sessions"), pixel_size=pixel_size, example=example)
+        sessions = folder / "sessions"
+        sessions.mkdir()
+        max_bytes = int(max_upload_mb * 2**20)
+        page = Page(analyser, Sessions(sessions), pixel_size=pixel_size, example=example)
         blocks = page.blocks.queue(max_size=_QUEUE_LENGTH, api_open=False)
         _, address, _ = blocks.launch(
             server_name=host,
@@ -114,8 +93,7 @@ def serving(
             quiet=True,
             inbrowser=False,
             show_error=False,
-            max_file_size=int(max_upload_mb * 2**20),
-            allowed_paths=[str(folder)],
+            max_file_size=max_bytes,
             footer_links=[],
             run_history=False,
             enable_monitoring=False,
@@ -123,7 +101,10 @@ def serving(
             pwa=False,
             ssr_mode=False,
             state_session_capacity=64,
-            app_kwargs={"middleware": _middleware(host if is_local else None), "docs_url": None},
+            app_kwargs={
+                "middleware": middleware(folder, sessions, max_bytes, host if is_local else None),
+                "docs_url": None,
+            },
             theme=THEME,
             css=CSS,
         )
@@ -159,22 +140,6 @@ def _check_address(host: str, port: int | None) -> None:
             f"{where}: cannot be used ({error.strerror or error}). Choose another --port, or "
             "leave --host away."
         ) from error
-
-
-def _middleware(local_host: str | None) -> list:
-    """What requests go through.
-
-    Args:
-        local_host: the address that the page listens at, if it is this computer's own; else None.
-    """
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-
-    chain = [Middleware(_OnlyThePage)]
-    if local_host:  # A foreign site whose name is made to lead here has another name.
-        names = ["localhost", "127.0.0.1", local_host]
-        chain.append(Middleware(TrustedHostMiddleware, allowed_hosts=names))
-    return chain
 
 
 @contextlib.contextmanager

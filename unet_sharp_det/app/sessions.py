@@ -19,7 +19,9 @@ from unet_sharp_det.errors import DatasetError, UserError
 if TYPE_CHECKING:
     from .analysis import Found, View
 
-_LONGEST_STEM = 80
+NO_IMAGE = "No image is open, or it was removed in the meantime. Open it again."
+
+_LONGEST_STEM = 80  # bytes, so that there is room for the endings of results
 _KEPT_PICTURES = 3
 
 
@@ -30,7 +32,8 @@ def safe_name(name: str) -> str:
         name: as a browser gave it; it may be anything.
     """
     stem, suffix = os.path.splitext(name.replace("\\", "/").rsplit("/", 1)[-1])
-    stem = re.sub(r"[^\w.-]+", "_", stem).strip("._-")[:_LONGEST_STEM]
+    stem = re.sub(r"[^\w.-]+", "_", stem).strip("._-")
+    stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
     return (stem or "image") + re.sub(r"[^\w.]", "", suffix)[:10]
 
 
@@ -38,6 +41,7 @@ class Session:
     """An open page.
 
     Attributes:
+        lock: is held by whoever changes it.
         folder: its files; it vanishes with :meth:`close`.
         path: of the image in it, or None.
         view: what was last chosen of it to look at, or None.
@@ -46,6 +50,7 @@ class Session:
     """
 
     def __init__(self, folder: Path):
+        self.lock = RLock()
         self.folder = folder
         self.path: Path | None = None
         self.view: View | None = None
@@ -56,6 +61,8 @@ class Session:
     def take_image(self, path, name: str) -> Path:
         """Keep a file as the image of the session, in the place of a former one.
 
+        It is alone in a folder of its own, since an image may name files beside it.
+
         Args:
             path: of the file, which stays as it is.
             name: what the user calls it.
@@ -64,8 +71,8 @@ class Session:
             DatasetError: the file is gone.
         """
         self.forget_image()
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        kept = folder / safe_name(name)
+        kept = Path(tempfile.mkdtemp(dir=self.folder), "image", safe_name(name))
+        kept.parent.mkdir()
         try:
             try:
                 os.link(path, kept)
@@ -90,7 +97,7 @@ class Session:
             UserError: there is none, because none was opened or the session was closed.
         """
         if self.path is None or self.closed:
-            raise UserError("No image is open, or it was removed in the meantime. Open it again.")
+            raise UserError(NO_IMAGE)
         return self.path
 
     def current_found(self) -> Found:
@@ -106,14 +113,14 @@ class Session:
 
     def results_folder(self) -> Path:
         """Return a new folder for files to download; those of a former call vanish."""
-        folder = self.current_image().parent / "results"
+        folder = self.current_image().parents[1] / "results"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
 
     def write_picture(self, picture: np.ndarray) -> Path:
         """Write uint8 (H, W, 3) RGB as PNG under a new name; only the last few are kept."""
-        folder = self.current_image().parent / "pictures"
+        folder = self.current_image().parents[1] / "pictures"
         folder.mkdir(exist_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, suffix=".png")
         _, png = cv2.imencode(".png", picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
@@ -149,16 +156,22 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
-    def __getitem__(self, key: str) -> Session:
+    def get(self, key: str) -> Session | None:
+        """Return the session of a key, if there is one."""
+        with self._lock:
+            if key in self._open:
+                self._open.move_to_end(key)
+            return self._open.get(key)
+
+    def open(self, key: str) -> Session:
         """Return the session of a key, a new one if there is none."""
         with self._lock:
             if key not in self._open:
                 self._open[key] = Session(Path(tempfile.mkdtemp(dir=self._folder)))
-            self._open.move_to_end(key)
             while len(self._open) > self._limit:
                 _, oldest = self._open.popitem(last=False)
                 oldest.close()
-            return self._open[key]
+            return self.get(key)
 
     def close(self, key: str) -> None:
         """Close a session, if there is one of that key."""

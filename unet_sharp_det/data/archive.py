@@ -1,15 +1,15 @@
 """Unpacking an archive of unknown origin into a folder that nothing can leave."""
 
 import contextlib
-import gzip
-import lzma
+import functools
 import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, NamedTuple
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.files import leads_inside
@@ -20,15 +20,13 @@ _LARGEST_RATIO, _SMALL = 100, 2**30
 _SHARE_OF_FREE_SPACE = 0.9
 _MOST_MEMBERS = 2_000_000
 
-_BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    NotImplementedError,  # zipfile's word for a compression that it does not know
-)
+
+class _Member(NamedTuple):
+    name: str
+    size: int
+    is_folder: bool
+    is_file: bool
+    open: Callable[[], IO[bytes]]
 
 
 @contextlib.contextmanager
@@ -45,55 +43,60 @@ def unpacked(archive):
 
     Raises:
         DatasetError: the file is no such archive, is broken, encrypted or too large unpacked, or a
-            member is a link, a device, or would be written outside of the target.
+            member is a link, a device, would be written outside of the target, or has a name that
+            no file can have.
     """
     archive = Path(archive)
     with tempfile.TemporaryDirectory(prefix="unet_sharp_det-") as folder:
-        if zipfile.is_zipfile(archive):
-            extract = _extract_zip
-        elif tarfile.is_tarfile(archive):
-            extract = _extract_tar
-        else:
-            raise DatasetError(f"{archive}: neither a folder nor a readable .zip or .tar archive.")
         try:
-            extract(archive, folder)
-        except _BROKEN as error:
-            raise DatasetError(f"{archive}: the archive is broken ({error}).") from error
+            _extract(archive, Path(folder))
+        except DatasetError:
+            raise
+        except Exception as error:  # Those of zipfile, tarfile, their decoders and the file system.
+            raise DatasetError(
+                f"{archive}: the archive is broken, or cannot be unpacked here ({error}). "
+                "Fetch it again, or unpack it yourself and give the folder."
+            ) from error
         yield Path(folder)
 
 
-def _extract_tar(archive: Path, folder: str) -> None:
-    with tarfile.open(archive) as tar:
-        # Python 3.12 warns where no filter is set, and some 3.10 and 3.11 know none; the checks
-        # below are stricter than the filter, which therefore never has to act.
-        tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
-        room = _Room(archive, folder)
-        for member in tar:
-            room.take(member.size)
-            _check_member(archive, member.name, member.isfile() or member.isdir())
-            tar.extract(member, folder)
-        # A tar ends before its compressed stream does, whose checksum is verified at the very end.
-        while rest := tar.fileobj.read(1 << 20):
-            room.take(len(rest))
+def _extract(archive: Path, folder: Path) -> None:
+    room = _Room(archive, folder)
+    for member in _members(archive, room):
+        room.take(member.size)
+        _check_member(archive, member)
+        target = folder / member.name
+        (target if member.is_folder else target.parent).mkdir(parents=True, exist_ok=True)
+        if member.is_file:
+            with member.open() as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file)
 
 
-def _extract_zip(archive: Path, folder: str) -> None:
-    with zipfile.ZipFile(archive) as package:
-        room = _Room(archive, folder)
-        for member in package.infolist():
-            room.take(member.file_size)
-        for member in package.infolist():
-            if member.flag_bits & 0x1:
-                raise DatasetError(f"{archive}: member '{member.filename}' is encrypted.")
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            _check_member(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
-            package.extract(member, folder)
+def _members(archive: Path, room: "_Room") -> Iterator[_Member]:
+    """Yield the members; those of a tar must be read before the next one."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as package:
+            for info in package.infolist():
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                is_file = not info.is_dir() and kind in (0, stat.S_IFREG)
+                opens = functools.partial(package.open, info)
+                yield _Member(info.filename, info.file_size, info.is_dir(), is_file, opens)
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as tar:
+            for info in tar:
+                opens = functools.partial(tar.extractfile, info)
+                yield _Member(info.name, info.size, info.isdir(), info.isfile(), opens)
+            # A tar ends before its compressed stream does, whose checksum stands at the very end.
+            while rest := tar.fileobj.read(1 << 20):
+                room.take(len(rest))
+    else:
+        raise DatasetError(f"{archive}: neither a folder nor a readable .zip or .tar archive.")
 
 
 class _Room:
     """Counts what an archive unpacks to; zipfile and tarfile hold members to the size they tell."""
 
-    def __init__(self, archive: Path, folder: str):
+    def __init__(self, archive: Path, folder: Path):
         self._archive = archive
         free = int(shutil.disk_usage(folder).free * _SHARE_OF_FREE_SPACE)
         self._limit = min(free, max(_SMALL, _LARGEST_RATIO * archive.stat().st_size))
@@ -111,14 +114,14 @@ class _Room:
             )
 
 
-def _check_member(archive: Path, name: str, is_plain: bool) -> None:
-    if not leads_inside(name.replace("\\", "/")):
-        raise DatasetError(
-            f"{archive}: member '{name}' would be written outside of the target folder. "
-            "Nothing was unpacked; fetch the archive from a source that you trust."
-        )
-    if not is_plain:
-        raise DatasetError(
-            f"{archive}: member '{name}' is a link or a device, not a file or folder. "
-            "Nothing was unpacked; fetch the archive from a source that you trust."
-        )
+def _check_member(archive: Path, member: _Member) -> None:
+    if not leads_inside(member.name.replace("\\", "/")):
+        fault = "would be written outside of the target folder"
+    elif not (member.is_file or member.is_folder):
+        fault = "is a link or a device, not a file or folder"
+    else:
+        return
+    raise DatasetError(
+        f"{archive}: member {member.name!r} {fault}. "
+        "Nothing was unpacked; fetch the archive from a source that you trust."
+    )

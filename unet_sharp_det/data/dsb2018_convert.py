@@ -1,6 +1,6 @@
 """Converting DSB2018 from the layout that Kaggle distributes to COCO json files.
 
-In:  ``<id>/images/<id>.png`` and ``<id>/masks/*.png``, one mask file per nucleus.
+In:  ``<id>/images/<id>.png`` and ``<id>/masks/*``, one image file per nucleus.
 Out: ``images/<id>.png`` (the same bytes), ``semantic/<id>.png`` (8 bit: 1 where any nucleus is,
 else 0), ``annotations/dsb2018_{train,val,test}.json`` and ``annotations/report.json``. What is done
 about odd files stands in ``dsb2018_read.QUIRKS``.
@@ -152,7 +152,7 @@ def _opened(source: Path):
         if not any(folder.glob("*/images")):
             raise DatasetError(
                 f"{source}: holds no image folder. Expected <id>/images/<id>.png and "
-                "<id>/masks/*.png, either directly or below stage1_train/."
+                "<id>/masks/*, either directly or below stage1_train/."
             )
         yield folder
 

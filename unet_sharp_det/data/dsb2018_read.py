@@ -44,9 +44,10 @@ QUIRKS = {
     "empty_mask": Quirk("dropped", "mask without a pixel"),
     "duplicate_mask": Quirk("dropped", "same pixels as an earlier mask of the image"),
     "mask_shape": Quirk("skipped", "mask of another size than its image"),
-    "unreadable_mask": Quirk("skipped", "mask that cannot be decoded"),
+    "unreadable_mask": Quirk("skipped", "file among the masks that cannot be decoded"),
     "unreadable_image": Quirk("skipped", "image that cannot be decoded; its masks are not read"),
     "missing_image": Quirk("skipped", "folder without images/<id>.png; its masks are not read"),
+    "other_file": Quirk("skipped", "neither images/<id>.png nor in masks/"),
     "bad_id": Quirk("skipped", "folder whose name is no hexadecimal id, which the split goes by"),
 }
 
@@ -78,14 +79,17 @@ class Sample:
 
 
 def read_sample(folder) -> Sample:
-    """Read ``<id>/images/<id>.png`` and ``<id>/masks/*.png``; rotten files become quirks.
+    """Read ``<id>/images/<id>.png`` and ``<id>/masks/*``; other and rotten files become quirks.
 
     Args:
-        folder: the folder ``<id>``.
+        folder: the folder ``<id>``. Hidden files in it are passed over.
     """
     folder = Path(folder)
     sample = Sample(folder.name)
     image = folder / "images" / f"{folder.name}.png"
+    expected = {image, image.parent, folder / "masks"}
+    others = [path for path in (*_visible(folder), *_visible(image.parent)) if path not in expected]
+    sample.quirks += [("other_file", path.relative_to(folder.parent).as_posix()) for path in others]
     if not image.is_file():
         sample.quirks.append(("missing_image", sample.dsb_id))
         return sample
@@ -130,8 +134,12 @@ def mask_quirks(values: np.ndarray) -> list[str]:
     return kinds
 
 
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+
+
 def _read_masks(folder: Path, sample: Sample) -> None:
-    paths = sorted((folder / "masks").glob("*.png"))
+    paths = _visible(folder / "masks")
     if not paths:
         sample.quirks.append(("no_masks", sample.dsb_id))
     claims = np.zeros((sample.height, sample.width), np.uint16)

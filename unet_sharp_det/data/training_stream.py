@@ -17,6 +17,7 @@ from detectron2.utils import comm
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..errors import ConfigError, DatasetError
+from .label_checks import check_label_maps
 from .mapper import NucleiDatasetMapper
 
 
@@ -100,11 +101,13 @@ def load_training_records(cfg: CfgNode, mapper: NucleiDatasetMapper) -> list[dic
     """Load the images of ``DATASETS.TRAIN``, and check that there is what to train on.
 
     Raises:
-        DatasetError: a data set is unusable, there is no object, or one lacks the mask that the
-            model learns.
+        DatasetError: a data set is unusable, there is no object, one lacks the mask that the model
+            learns, or the label maps cannot be meant, see :func:`check_label_maps`.
     """
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     mapper.check_masks(records)
+    if mapper.semantic is not None:
+        check_label_maps(records, mapper.semantic, ", ".join(cfg.DATASETS.TRAIN))
     with_objects = filter_images_with_only_crowd_annotations(records)
     has_label_maps = any("sem_seg_file_name" in record for record in records)
     if not with_objects and (mapper.use_instances or not has_label_maps):

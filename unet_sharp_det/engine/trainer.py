@@ -23,6 +23,7 @@ from ..checkpoint import SkipCheckpointer
 from ..class_names import names_of_data
 from ..data import NucleiDatasetMapper
 from ..data.catalog import check_registered
+from ..data.label_checks import check_label_maps
 from ..data.training_stream import build_replayable_loader, load_training_records
 from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
@@ -201,4 +202,7 @@ def _check_datasets(cfg: CfgNode) -> None:
     check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
     mapper = NucleiDatasetMapper(cfg, is_train=False)
     for name in cfg.DATASETS.TEST:
-        mapper.check_masks(DatasetCatalog.get(name))
+        records = DatasetCatalog.get(name)
+        mapper.check_masks(records)
+        if mapper.semantic is not None:
+            check_label_maps(records, mapper.semantic, name)

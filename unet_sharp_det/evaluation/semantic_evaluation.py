@@ -14,6 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
+from unet_sharp_det.data.label_checks import check_label_maps
 from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
@@ -89,7 +90,8 @@ class SemanticEvaluator(DatasetEvaluator):
                 each image and channel), each replaced atomically. None: write nothing.
 
         Raises:
-            DatasetError: if an image of the data set has no image_id or that of another one.
+            DatasetError: if an image of the data set has no image_id or that of another one, or
+                its label maps cannot be meant, see :func:`check_label_maps`.
             ConfigError: if two channels have the same name.
         """
         self._dataset_name = dataset_name
@@ -98,6 +100,7 @@ class SemanticEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._output_dir = output_dir
         self._records = _index_records(dataset_name)
+        check_label_maps(list(self._records.values()), labels, dataset_name)
         names = MetadataCatalog.get(dataset_name).get("stuff_classes") or []
         self._channels = _foreground_names(labels, names)
         self.reset()
