@@ -9,7 +9,7 @@ from unet_sharp_det.data.augmentation import StretchContrast
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.images import percentiles
 from unet_sharp_det.images.decoding import read_image
-from unet_sharp_det.images.intensity import PERCENTILES, prepare
+from unet_sharp_det.images.intensity import PERCENTILES, prepare, rescale_to_uint8
 from unet_sharp_det.images.source import from_array, open_image
 
 ALL = slice(None)
@@ -122,6 +122,11 @@ def test_percentiles_are_those_of_numpy(small_windows, dtype, count):
     if dtype.itemsize > 1:
         found = percentiles.percentiles_of_windows(lambda: windows, count, dtype, wanted)
         np.testing.assert_array_equal(found, expected)
+
+
+def test_big_endian_values_are_rescaled_alike():
+    pixels = dim((20, 30), "uint16")
+    assert (rescale_to_uint8(pixels.astype(">u2")) == rescale_to_uint8(pixels)).all()
 
 
 def test_a_bright_and_a_dark_half_have_one_scale(tmp_path):

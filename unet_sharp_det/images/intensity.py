@@ -42,6 +42,7 @@ def rescale_to_uint8(pixels: np.ndarray) -> np.ndarray:
     Returns:
         a uint8 array of the same shape.
     """
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return Scale.of_windows(lambda: [pixels], pixels.size, pixels.dtype).apply(pixels)
 
 
