@@ -4,7 +4,6 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 
-import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as F
 from detectron2.layers import get_norm
@@ -29,7 +28,7 @@ _NORMS = {
 def conv_block(
     in_channels: int, out_channels: int, *, norm, dim: int = 2, bias: bool | None = None
 ) -> nn.Sequential:
-    """``f``: 3x3 convolution (He initialisation), norm and ReLU, all of ``dim`` dimensions.
+    """``f``: 3x3 convolution, norm and ReLU, all of ``dim`` dimensions; see :func:`init_he`.
 
     Args:
         in_channels, out_channels: of the convolution.
@@ -41,9 +40,24 @@ def conv_block(
     norm_layer = get_norm(_NORMS.get((norm, dim), norm), out_channels)
     bias = norm_layer is None if bias is None else bias
     conv = CONV[dim](in_channels, out_channels, 3, padding=1, bias=bias)
-    weight_init.c2_msra_fill(conv)
+    init_he(conv)
     layers = [conv, norm_layer, nn.ReLU(inplace=True)]
     return nn.Sequential(*(layer for layer in layers if layer is not None))
+
+
+def init_he(conv: nn.Module, slope: float = 0.0) -> None:
+    """He initialisation by fan_in: the map keeps its variance (He et al. 2015, Eq. 10 and 15).
+
+    By fan_out, as fvcore's ``c2_msra_fill``, a node that concatenates many maps into few channels
+    would multiply the variance by ``fan_in / fan_out``, and so would each node after it.
+
+    Args:
+        conv: a convolution of any dimension.
+        slope: of the activation behind it at negative values: 0 for ReLU.
+    """
+    nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_in", nonlinearity="leaky_relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 def sum_of_convolutions(
