@@ -91,6 +91,7 @@ class UNetSharpHead(nn.Module):
             [shape.channels for shape in shapes],
             labels.num_classes,
             scheme=head.SKIP_SCHEME,
+            strides=[shape.stride for shape in shapes],
             edge=head.EDGE,
             edge_order=head.EDGE_ORDER,
             edge_channels=head.EDGE_CHANNELS or None,
