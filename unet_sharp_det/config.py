@@ -20,7 +20,7 @@ def _add_neck(cfg: CfgNode) -> None:
     # "++" | "+++" | "#". (Unquoted, YAML reads # as a comment.)
     fpn.SKIP_SCHEME = "unetsharp"
     # Registered name of the bottom-up that build_skip_fpn_backbone puts the neck on: any
-    # backbone whose MODEL.FPN.IN_FEATURES have strides that double.
+    # backbone whose MODEL.FPN.IN_FEATURES have strides that double or repeat.
     fpn.BOTTOM_UP = "build_resnet_backbone"
     # Levels above the last one: maxpool (p6, for Mask R-CNN) | p6p7 (for RetinaNet) | none.
     fpn.TOP_BLOCK = "maxpool"
@@ -58,7 +58,7 @@ def _add_unet(cfg: CfgNode) -> None:
 
 def _add_sem_seg_head(cfg: CfgNode) -> None:
     """What UNetSharpHead reads beside detectron2's NAME, IN_FEATURES (finest first, strides
-    double), NUM_CLASSES (channels), NORM, IGNORE_VALUE and LOSS_WEIGHT."""
+    double or repeat), NUM_CLASSES (channels), NORM, IGNORE_VALUE and LOSS_WEIGHT."""
     head = cfg.MODEL.SEM_SEG_HEAD
     # Skip scheme of the decoder, as MODEL.FPN.SKIP_SCHEME.
     head.SKIP_SCHEME = "unetsharp"

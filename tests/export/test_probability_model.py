@@ -72,7 +72,8 @@ def test_padding_of_other_encoders_is_inside(semantic_config, trained, name):
     model = trained(semantic_config(*TIMM, "MODEL.TIMM.NAME", name, levels=2))
     module = ProbabilityModel(model)
     assert module.divisor == 4
-    assert_same(module, model)
+    # Five rows, as of SIZES, leave the random Lite0's output constant.
+    assert_same(module, model, [(1, 9, 40), *SIZES[1:]])
     sizes = [(1, 97, 98), (2, 104, 127)]
     assert_same(export_program(module).module(), model, sizes)
 

@@ -3,9 +3,12 @@
 import pytest
 import torch
 from detectron2 import model_zoo
+from detectron2.export import scripting_with_instances
 from detectron2.modeling import build_model
+from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
+from detectron2.utils.testing import convert_scripted_instances
 
 from unet_sharp_det import SkipFPN
 from unet_sharp_det.engine import setup_cfg
@@ -99,6 +102,39 @@ def test_one_step_and_one_inference(scheme, detector):
         assert output["instances"].pred_masks.shape[1:] == (70, 90)
     if detector == "panoptic_fpn":
         assert output["sem_seg"].shape == (2, 70, 90)
+
+
+BOXES = {"pred_boxes": Boxes, "scores": torch.Tensor, "pred_classes": torch.Tensor}
+SCRIPTED_FIELDS = {
+    "retinanet": BOXES,
+    "mask_rcnn": {
+        **{"proposal_boxes": Boxes, "objectness_logits": torch.Tensor},
+        **{**BOXES, "pred_masks": torch.Tensor},
+    },
+}
+
+
+@pytest.mark.parametrize("detector", SCRIPTED_FIELDS)
+def test_torchscript(detector):
+    """As detectron2's own tests script its detectors; the necks' contract has every scheme."""
+    torch.manual_seed(0)
+    threshold = f"MODEL.{'RETINANET' if detector == 'retinanet' else 'ROI_HEADS'}.SCORE_THRESH_TEST"
+    options = [*TINY, *DETECTORS[detector], threshold, "0.0", "MODEL.FPN.SKIP_SCHEME", "unetsharp"]
+    model = build_model(setup_cfg("", options)).eval()
+    batch = [{"image": image(2)["image"]}]
+    with torch.no_grad():
+        expected = model(batch)[0]["instances"]
+        scripted = scripting_with_instances(model, SCRIPTED_FIELDS[detector])
+        if detector == "mask_rcnn":
+            found = scripted.inference(batch, do_postprocess=False)[0]
+        else:
+            found = scripted(batch)[0]
+    found = detector_postprocess(convert_scripted_instances(found), 70, 90)
+    assert len(found) > 0
+    assert torch.equal(found.scores, expected.scores)
+    assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+    if detector == "mask_rcnn":
+        assert torch.equal(found.pred_masks, expected.pred_masks)
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,9 @@ def test_sum_of_convolutions_is_the_convolution_of_the_concatenation():
     torch.manual_seed(0)
     maps = [torch.randn(2, n, 9, 11, dtype=torch.float64) for n in (3, 4, 5, 6)]
     conv = nn.Conv2d(18, 7, 3, padding=1, dtype=torch.float64)
-    weights = conv.weight.split([3, 4, 5, 6], dim=1)
     expected = conv(torch.cat(maps, dim=1))
     for in_place in ([True] * 4, [False] * 4, [True, False, True, False]):
-        found = layers.sum_of_convolutions(maps, weights, conv.bias, in_place)
+        found = layers.sum_of_convolutions(conv, maps, [3, 4, 5, 6], in_place)
         assert torch.allclose(found, expected, atol=1e-12)
 
 

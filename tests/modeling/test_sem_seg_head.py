@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import ConfigError, DatasetError
@@ -134,6 +135,37 @@ class TestLosses:
         assert all(v.isfinite() for v in net(torch.randn(2, 4, 32, 32), labels).values())
         with pytest.raises(DatasetError, match=r"holds the labels \[3\]"):
             net(torch.randn(2, 4, 32, 32), torch.full((2, 32, 32), 3))
+
+
+class Waits(TorchDispatchMode):
+    """The operations for whose result a GPU makes the program wait."""
+
+    names = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim"}
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in self.names:
+            self.seen.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "options", [{"cgm": True}, {"activation": "softmax", "num_classes": 3}, {"checkpoint": True}]
+)
+def test_a_training_step_waits_for_no_value(options):
+    net = tiny(**options)
+    images, truth = torch.randn(2, 3, 32, 32), torch.randint(0, 2, (2, 32, 32))
+    with Waits() as waits:
+        head = net.sem_seg_head
+        _, losses = head.train()(net.backbone(images), truth)
+        torch.stack(list(losses.values())).sum().backward()
+    assert waits.seen == []
+    with Waits() as waits:
+        assert truth.any()
+    assert waits.seen != []
 
 
 class TestInference:

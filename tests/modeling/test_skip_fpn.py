@@ -25,11 +25,11 @@ class Pyramid(Backbone):
         self.strides = dict(zip(CHANNELS, strides, strict=True))
         self.convs = nn.ModuleDict({name: nn.Conv2d(3, c, 1) for name, c in CHANNELS.items()})
 
-    def forward(self, x):
-        return {
-            name: conv(F.avg_pool2d(x, self.strides[name], ceil_mode=True))
-            for name, conv in self.convs.items()
-        }
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        maps: dict[str, torch.Tensor] = {}
+        for name, conv in self.convs.items():
+            maps[name] = conv(F.avg_pool2d(x, self.strides[name], ceil_mode=True))
+        return maps
 
     def output_shape(self):
         return {n: ShapeSpec(channels=c, stride=self.strides[n]) for n, c in CHANNELS.items()}
@@ -100,6 +100,32 @@ class TestContract:
         exported = torch.export.export(model, (x,)).module()
         for name, expected in model(x).items():
             assert torch.allclose(exported(x)[name], expected, atol=1e-5)
+
+    @pytest.mark.parametrize("options", [{}, {"norm": "BN"}], ids=str)
+    def test_torchscript(self, scheme, options):
+        model = neck(scheme, **options).eval()
+        scripted = torch.jit.script(model)
+        assert set(scripted.state_dict()) == set(model.state_dict())
+        for size in [(64, 64), (65, 97), (33, 200)]:
+            x = torch.randn(2, 3, *size)
+            expected, found = model(x), scripted(x)
+            assert list(found) == list(expected)
+            assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+    def test_strides_may_repeat(self, scheme):
+        """As of a ResNet whose res5 is dilated, or of a ViT."""
+        for strides, divisor in [((4, 8, 16, 16), 16), ((16, 16, 16, 16), 16), ((4, 4, 8, 8), 8)]:
+            torch.manual_seed(0)
+            model = SkipFPN(Pyramid(strides), list(CHANNELS), 16, scheme=scheme)
+            names = [f"p{strides[0].bit_length() - 1 + level}" for level in range(4)]
+            declared = {name: shape.stride for name, shape in model.output_shape().items()}
+            assert declared == dict(zip(names, strides, strict=True))
+            assert model.size_divisibility == divisor
+            outputs = model(torch.randn(2, 3, 65, 97))
+            for name, stride in declared.items():
+                assert outputs[name].shape[2:] == (-(-65 // stride), -(-97 // stride))
+            sum(x.square().mean() for x in outputs.values()).backward()
+            assert all(p.grad.abs().sum() > 0 for p in model.parameters())
 
     @pytest.mark.parametrize("norm", ["BN", "GN", "SyncBN"])
     def test_norms(self, scheme, norm):
@@ -188,9 +214,9 @@ def _resnet_channels() -> Backbone:
 
 
 class TestBadInput:
-    def test_strides_that_do_not_double(self):
-        with pytest.raises(ConfigError, match=r"strides \[4, 8, 16, 16\].*res5 \(stride 16\)"):
-            SkipFPN(Pyramid((4, 8, 16, 16)), list(CHANNELS), 16)
+    def test_strides_that_fall(self):
+        with pytest.raises(ConfigError, match=r"strides \[4, 8, 16, 8\].*res5 \(stride 8\)"):
+            SkipFPN(Pyramid((4, 8, 16, 8)), list(CHANNELS), 16)
 
     def test_a_gap_between_features(self):
         with pytest.raises(ConfigError, match=r"strides \[4, 16\]"):
@@ -230,6 +256,24 @@ class TestBadInput:
         cfg.MODEL.FPN.IN_FEATURES = cfg.MODEL.RESNETS.OUT_FEATURES = ["res3", "res4"]
         with pytest.raises(ConfigError, match=message):
             build_backbone(cfg)
+
+
+@pytest.mark.parametrize("scheme", scheme_names())
+@pytest.mark.parametrize(
+    ("top_block", "top"), [("maxpool", {"p6": 32}), ("p6p7", {"p6": 32, "p7": 64})]
+)
+def test_a_dilated_resnet(scheme, top_block, top):
+    cfg = setup_cfg("", ["MODEL.FPN.SKIP_SCHEME", scheme, "MODEL.FPN.TOP_BLOCK", top_block])
+    cfg.MODEL.BACKBONE.NAME = "build_skip_fpn_backbone"
+    cfg.MODEL.RESNETS.RES5_DILATION = 2
+    cfg.MODEL.FPN.IN_FEATURES = cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    model = build_backbone(cfg)
+    strides = {name: shape.stride for name, shape in model.output_shape().items()}
+    assert strides == {"p2": 4, "p3": 8, "p4": 16, "p5": 16, **top}
+    with torch.no_grad():
+        outputs = model(torch.randn(1, 3, 64, 96))
+    sizes = {name: tuple(x.shape[2:]) for name, x in outputs.items()}
+    assert sizes == {name: (-(-64 // s), -(-96 // s)) for name, s in strides.items()}
 
 
 def test_any_registered_backbone_carries_the_neck():

@@ -1,5 +1,7 @@
 """The U-Nets: the paper's counts, Eq. 1 written out, and what every scheme must do."""
 
+import re
+
 import pytest
 import torch
 from literal_unetsharp import LiteralUNetSharp
@@ -216,6 +218,21 @@ def test_a_volume_too_small_is_told():
 def test_unknown_labels_are_told():
     with pytest.raises(DatasetError, match=r"holds the labels \[2\].*Raise NUM_CLASSES"):
         tiny()(torch.randn(1, 3, 32, 32), torch.full((1, 32, 32), 2))
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 32, 32), (2, 64, 63), (2, 65, 64), (1, 64, 64), (2, 1, 64, 64), (64, 64)]
+)
+def test_labels_of_another_shape_are_told(shape):
+    message = re.escape(f"{list(shape)} do not fit images of shape [2, 64, 64]")
+    with pytest.raises(DatasetError, match=message):
+        tiny(deep_supervision="all")(torch.randn(2, 3, 64, 64), torch.zeros(shape).long())
+
+
+def test_labels_of_a_volume_of_another_size_are_told():
+    net = tiny(dim=3, depth=3)
+    with pytest.raises(DatasetError, match=r"\[1, 8, 8, 4\] do not fit.*\[1, 8, 8, 8\]"):
+        net(torch.randn(1, 1, 8, 8, 8), torch.zeros(1, 8, 8, 4).long())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from ..modeling.cgm import SingleRowBatchNorm1d
-from ..modeling.skip_grid import SkipGrid
+from ..modeling.layers import MaxPoolToSize
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -83,6 +83,13 @@ def pool_to_size(x: Tensor, factor: int, size: Sequence[int]) -> Tensor:
     return F.max_pool2d(F.pad(x, pads, value=-torch.inf), factor)
 
 
+class _PoolToSize(nn.Module):
+    """``MaxPoolToSize``."""
+
+    def forward(self, x: Tensor, size: Sequence[int], factor: int) -> Tensor:
+        return pool_to_size(x, factor, size)
+
+
 class _PoolUp(nn.Module):
     """``MaxPool2d(2, ceil_mode=True)``."""
 
@@ -140,6 +147,7 @@ def _replacement(module: nn.Module) -> nn.Module | None:
 
 _REPLACE: dict[type, Callable] = {
     nn.AdaptiveMaxPool2d: lambda module: _GlobalMax(),
+    MaxPoolToSize: lambda module: _PoolToSize(),
     Conv2dSame: _same_conv,
     SingleRowBatchNorm1d: _plain_batch_norm,
 }
@@ -147,8 +155,6 @@ _REPLACE: dict[type, Callable] = {
 
 def _replace_fixed_sizes(module: nn.Module) -> None:
     """Replace, in place, what chooses its way by the size of the image or batch."""
-    if isinstance(module, SkipGrid):
-        module._pool = pool_to_size
     for name, child in module.named_children():
         replacement = _replacement(child)
         if replacement is None:

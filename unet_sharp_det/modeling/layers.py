@@ -1,19 +1,20 @@
 """What grids and encoders are made of: ``f``, and convolutions that need less memory."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Sequence
 
-import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as F
 from detectron2.layers import get_norm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import SchemeError
+
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 CONV_FUNCTION = {2: F.conv2d, 3: F.conv3d}
-MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}
 INTERPOLATION = {
     "linear": {2: "bilinear", 3: "trilinear"},
     "nearest": {2: "nearest", 3: "nearest"},
@@ -29,7 +30,7 @@ _NORMS = {
 def conv_block(
     in_channels: int, out_channels: int, *, norm, dim: int = 2, bias: bool | None = None
 ) -> nn.Sequential:
-    """``f``: 3x3 convolution (He initialisation), norm and ReLU, all of ``dim`` dimensions.
+    """``f``: 3x3 convolution, norm and ReLU, all of ``dim`` dimensions; see :func:`init_he`.
 
     Args:
         in_channels, out_channels: of the convolution.
@@ -41,29 +42,89 @@ def conv_block(
     norm_layer = get_norm(_NORMS.get((norm, dim), norm), out_channels)
     bias = norm_layer is None if bias is None else bias
     conv = CONV[dim](in_channels, out_channels, 3, padding=1, bias=bias)
-    weight_init.c2_msra_fill(conv)
+    init_he(conv)
     layers = [conv, norm_layer, nn.ReLU(inplace=True)]
     return nn.Sequential(*(layer for layer in layers if layer is not None))
 
 
+def init_he(conv: nn.Module, slope: float = 0.0) -> None:
+    """He initialisation by fan_in: the map keeps its variance (He et al. 2015, Eq. 10 and 15).
+
+    By fan_out, as fvcore's ``c2_msra_fill``, a node that concatenates many maps into few channels
+    would multiply the variance by ``fan_in / fan_out``, and so would each node after it.
+
+    Args:
+        conv: a convolution of any dimension.
+        slope: of the activation behind it at negative values: 0 for ReLU.
+    """
+    nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_in", nonlinearity="leaky_relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
+class MaxPoolToSize(nn.Module):
+    """Max-pool by a factor, rounding up or down as the size of the result asks."""
+
+    def forward(self, x: Tensor, size: list[int], factor: int) -> Tensor:
+        """
+        Args:
+            x: (N, C, *sizes), of 2 or 3 spatial dimensions.
+            size: the spatial size of the result.
+            factor: by which it is smaller.
+
+        Raises:
+            SchemeError: ``size`` is not that of ``x`` over ``factor``.
+        """
+        rounds_up = list(size) != [n // factor for n in x.shape[2:]]
+        if x.dim() == 4:
+            pooled = F.max_pool2d(x, [factor, factor], ceil_mode=rounds_up)
+        else:
+            pooled = F.max_pool3d(x, [factor, factor, factor], ceil_mode=rounds_up)
+        if list(pooled.shape[2:]) != list(size):
+            raise SchemeError(
+                f"a map of {list(size)} is not 1/{factor} of one of {list(x.shape[2:])}. "
+                "The sizes of the encoder maps must follow their strides."
+            )
+        return pooled
+
+
 def sum_of_convolutions(
-    maps: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor | None, in_place: Sequence[bool]
+    conv: nn.Conv2d | nn.Conv3d,
+    maps: Sequence[Tensor],
+    widths: Sequence[int],
+    in_place: Sequence[bool],
 ) -> Tensor:
-    """The 3x3 convolution of the concatenated maps, concatenating only those not ``in_place``."""
-    terms = [(x, w) for x, w, alone in zip(maps, weights, in_place, strict=True) if alone]
-    others = [(x, w) for x, w, alone in zip(maps, weights, in_place, strict=True) if not alone]
-    if others:
-        terms.append(tuple(torch.cat(part, dim=1) for part in zip(*others, strict=True)))
-    convolve = CONV_FUNCTION[maps[0].dim() - 2]
-    (x, weight), *terms = terms
-    total = convolve(x, weight, bias, padding=1)
-    for x, weight in terms:
-        total = total + convolve(x, weight, padding=1)
-    return total
+    """``conv`` of the concatenated maps, concatenating only those that are not ``in_place``.
+
+    Args:
+        conv: a convolution of stride 1.
+        maps: (N, C_k, *sizes) each.
+        widths: the C_k.
+        in_place: of each map, whether it is convolved by itself.
+    """
+    groups = [[k] for k, alone in enumerate(in_place) if alone]
+    if not all(in_place):
+        groups.append([k for k, alone in enumerate(in_place) if not alone])
+    parts = conv.weight.split(list(widths), dim=1)
+    convolve = CONV_FUNCTION[len(conv.kernel_size)]
+    terms = (
+        convolve(
+            _concatenate([maps[k] for k in group]),
+            _concatenate([parts[k] for k in group]),
+            conv.bias if group is groups[0] else None,
+            padding=conv.padding,
+        )
+        for group in groups
+    )
+    return functools.reduce(torch.add, terms)
+
+
+def _concatenate(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=1)
 
 
 def convolve_upsampled(
-    x: Tensor, weight: Tensor, bias: Tensor | None, size: Sequence[int], mode: str
+    x: Tensor, weight: Tensor, bias: Tensor | None, size: list[int], mode: str
 ) -> Tensor:
     """``conv(interpolate(x, size))``, without upsampling where that saves multiply-adds.
 
@@ -85,11 +146,29 @@ def convolve_upsampled(
     Returns:
         Tensor: (N, K, *size), what the convolution with padding 1 of the upsampled map gives.
     """
+    if torch.jit.is_scripting():  # of this "if" TorchScript compiles the one branch alone
+        return _upsample_and_convolve(x, weight, bias, size, mode)
+    else:
+        dynamic = torch.compiler.is_exporting() or torch.jit.is_tracing()
+        if dynamic or not _saves_multiply_adds(x, weight, size):
+            return _upsample_and_convolve(x, weight, bias, size, mode)
+        return _convolve_and_upsample(x, weight, bias, size, mode)
+
+
+def _upsample_and_convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, size: list[int], mode: str
+) -> Tensor:
+    if x.dim() == 4:
+        mode = "bilinear" if mode == "linear" else mode
+        return F.conv2d(F.interpolate(x, size=size, mode=mode), weight, bias, padding=1)
+    mode = "trilinear" if mode == "linear" else mode
+    return F.conv3d(F.interpolate(x, size=size, mode=mode), weight, bias, padding=1)
+
+
+def _convolve_and_upsample(
+    x: Tensor, weight: Tensor, bias: Tensor | None, size: Sequence[int], mode: str
+) -> Tensor:
     dim = len(size)
-    dynamic = torch.compiler.is_exporting() or torch.jit.is_tracing()
-    if dynamic or not _saves_multiply_adds(x, weight, size):
-        upsampled = F.interpolate(x, size=tuple(size), mode=INTERPOLATION[mode][dim])
-        return CONV_FUNCTION[dim](upsampled, weight, bias, padding=1)
     taps = _convolve_taps(x, weight)
     *shifts, last = (
         _shifted_interpolation(x.shape[2 + axis], size[axis], mode, taps) for axis in range(dim)

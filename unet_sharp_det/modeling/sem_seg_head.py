@@ -7,7 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from ..errors import ConfigError, look_up_option
+from ..errors import ConfigError, DatasetError, look_up_option
 from ..semantic_labels import SemanticLabels
 from ..skip_schemes import Node
 from .cgm import classification_loss, gate
@@ -91,6 +91,7 @@ class UNetSharpHead(nn.Module):
             [shape.channels for shape in shapes],
             labels.num_classes,
             scheme=head.SKIP_SCHEME,
+            strides=[shape.stride for shape in shapes],
             edge=head.EDGE,
             edge_order=head.EDGE_ORDER,
             edge_channels=head.EDGE_CHANNELS or None,
@@ -131,7 +132,7 @@ class UNetSharpHead(nn.Module):
             W_0 * stride) and {}.
 
         Raises:
-            DatasetError: ``targets`` hold a label that :attr:`labels` does not know.
+            DatasetError: ``targets`` are not of the images' size.
         """
         maps = [features[name] for name in self.in_features]
         if self.training:
@@ -164,13 +165,16 @@ class UNetSharpHead(nn.Module):
 
         Args:
             branches: of :class:`SkipDecoder`.
-            targets: label maps (N, H, W), or (N, D, H, W), integer.
+            targets: label maps (N, H, W), or (N, D, H, W), integer. Their labels are not checked,
+                for a GPU would wait for the answer: :meth:`SemanticLabels.check` is for the data.
 
         Returns:
             dict[str, Tensor]: "loss_sem_seg_<term>" -> scalar.
+
+        Raises:
+            DatasetError: ``targets`` are not of the images' size.
         """
-        if not torch.compiler.is_compiling():
-            self.labels.check(targets)
+        self._check_size(next(iter(branches.values())).logits, targets)
         encoded = self.labels.encode(targets)
         terms: dict[str, list[Tensor]] = {}
         for node, branch in branches.items():
@@ -179,6 +183,20 @@ class UNetSharpHead(nn.Module):
         return {
             name: self.loss_weight * torch.stack(values).mean() for name, values in terms.items()
         }
+
+    def _check_size(self, logits: Tensor, targets: Tensor) -> None:
+        """Check that label maps have the size of the images that full-size ``logits`` are of."""
+        images = [len(logits), *(n * self.stride for n in logits.shape[2:])]
+        found = list(targets.shape)
+        # Images that are no multiple of the stride are smaller than their maps say.
+        excess = [1, *[self.stride] * (len(images) - 1)]
+        if len(found) != len(images) or not all(
+            0 <= a - b < limit for a, b, limit in zip(images, found, excess, strict=True)
+        ):
+            raise DatasetError(
+                f"label maps of shape {found} do not fit images of shape {images}. Give every "
+                "image a label map of its own size."
+            )
 
     def _branch_losses(
         self, node: Node, branch: Branch, targets: Tensor, valid: Tensor

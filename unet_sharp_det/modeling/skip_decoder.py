@@ -64,6 +64,7 @@ class SkipDecoder(nn.Module):
         num_classes: int = 1,
         *,
         scheme: str = "unetsharp",
+        strides: Sequence[int] | None = None,
         edge: str = "f",
         edge_order: str = "up_conv",
         edge_channels: int | None = None,
@@ -80,7 +81,7 @@ class SkipDecoder(nn.Module):
             in_channels: channels of the encoder maps X[0,0], X[1,0], ...
             num_classes: channels of the logits.
             scheme: name of a registered skip scheme.
-            edge, edge_order, dim, checkpoint: as in :class:`SkipGrid`.
+            strides, edge, edge_order, dim, checkpoint: as in :class:`SkipGrid`.
             edge_channels: channels of convolved edges. None: the scheme's (:data:`RECIPES`).
             node_channels: channels of the nodes, one number per level. None: the scheme's.
             norm: norm of the convolutions, which have a bias beside it (as the paper's counts).
@@ -106,6 +107,7 @@ class SkipDecoder(nn.Module):
             table,
             in_channels,
             node_channels or recipe.node_channels or in_channels,
+            strides=strides,
             edge_channels=edge_channels or recipe.edge_channels,
             edge=edge,
             edge_order=edge_order,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, look_up_option
 from ..skip_schemes import build_table, resolve_scheme
 from .features import feature_shapes
+from .scripting import written_out
 from .skip_grid import SkipGrid
 
 
@@ -56,6 +57,8 @@ class SkipFPN(Backbone):
     3+ and #).
     """
 
+    __prepare_scriptable__ = written_out
+
     def __init__(
         self,
         bottom_up: Backbone,
@@ -76,7 +79,7 @@ class SkipFPN(Backbone):
         Args:
             bottom_up: the network that gives the feature maps, e.g. a ResNet.
             in_features: names of at least two of its maps, from high to low resolution, whose
-                strides double.
+                strides double or, as of a dilated res5, repeat.
             out_channels: channels of every output map.
             norm: norm of all convolutions of the neck, see :func:`detectron2.layers.get_norm`.
             top_block: as in FPN, a module that extends the pyramid, with ``num_levels`` and
@@ -90,8 +93,8 @@ class SkipFPN(Backbone):
             skip_fuse: ``cat``, ``add``, or ``auto`` for the scheme's own way.
 
         Raises:
-            ConfigError: on features that do not exist or whose strides do not double, and on
-                widths or options that do not fit.
+            ConfigError: on features that do not exist or whose strides neither double nor repeat,
+                and on widths or options that do not fit.
             SchemeError: on an unknown scheme.
         """
         super().__init__()
@@ -106,7 +109,7 @@ class SkipFPN(Backbone):
         self.top_block = top_block
         self._square_pad = square_pad
         self._size_divisibility = strides[-1]
-        self._stages = [int(math.log2(stride)) for stride in strides]
+        self._stages = _stages(strides)
 
         recipe = RECIPES.get(self.scheme, NeckRecipe())
         fuse = recipe.fuse if skip_fuse == "auto" else skip_fuse
@@ -114,6 +117,7 @@ class SkipFPN(Backbone):
         self.grid = SkipGrid(
             build_table(self.scheme, depth=len(shapes)),
             in_channels=[out_channels] * len(shapes),
+            strides=strides,
             node_channels=node_channels or (None if adds else recipe.node_channels) or out_channels,
             edge_channels=edge_channels or (out_channels if adds else recipe.edge_channels),
             edge_order=edge_order,
@@ -132,10 +136,18 @@ class SkipFPN(Backbone):
             output = _linear_conv(width, out_channels, 3, norm) if needed else nn.Identity()
             self.add_module(f"fpn_output{stage}", output)
 
-        stages = self._stages + _top_stages(top_block, self._stages, self.in_features)
-        self._out_feature_strides = {f"p{stage}": 2**stage for stage in stages}
+        self._out_feature_strides = {f"p{n}": s for n, s in zip(self._stages, strides, strict=True)}
+        if top_block is not None:
+            self._out_feature_strides.update(self._top_strides(top_block, strides))
         self._out_features = list(self._out_feature_strides)
         self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
+
+    def _top_strides(self, top_block: nn.Module, strides: list[int]) -> dict[str, int]:
+        """The outputs of ``top_block``, each of twice the stride of the one before."""
+        sources = self._out_feature_strides | dict(zip(self.in_features, strides, strict=True))
+        look_up_option(top_block.in_feature, sources, "top_block.in_feature", ConfigError)
+        first, stride = self._stages[-1] + 1, sources[top_block.in_feature]
+        return {f"p{first + k}": stride * 2 ** (k + 1) for k in range(top_block.num_levels)}
 
     @property
     def size_divisibility(self) -> int:
@@ -160,25 +172,24 @@ class SkipFPN(Backbone):
             getattr(self, f"fpn_lateral{stage}")(features[name])
             for stage, name in zip(self._stages, self.in_features, strict=True)
         ]
-        results = [
-            getattr(self, f"fpn_output{stage}")(node)
-            for stage, node in zip(self._stages, self.grid(laterals), strict=True)
-        ]
-        pyramid = dict(zip(self._out_features, results, strict=False))
+        nodes = self.grid(laterals)
+        pyramid = {
+            f"p{stage}": getattr(self, f"fpn_output{stage}")(nodes[level])
+            for level, stage in enumerate(self._stages)
+        }
         if self.top_block is not None:
             source = self.top_block.in_feature
-            top = self.top_block(features[source] if source in features else pyramid[source])
-            pyramid.update(zip(self._out_features[len(results) :], top, strict=True))
+            maps = features if source in self.in_features else pyramid
+            top = self.top_block(maps[source])
+            names = self._out_features[len(pyramid) :]
+            pyramid.update({name: top[k] for k, name in enumerate(names)})
         return pyramid
 
 
-def _top_stages(top_block, stages: list[int], in_features: Sequence[str]) -> list[int]:
-    """The stages that ``top_block`` adds above the last one."""
-    if top_block is None:
-        return []
-    sources = [*in_features, *(f"p{stage}" for stage in stages)]
-    look_up_option(top_block.in_feature, sources, "top_block.in_feature", ConfigError)
-    return [stages[-1] + 1 + level for level in range(top_block.num_levels)]
+def _stages(strides: list[int]) -> list[int]:
+    """The numbers of the levels: log2 of the first stride, and one more for each level after it."""
+    first = int(math.log2(strides[0]))
+    return list(range(first, first + len(strides)))
 
 
 def _linear_conv(in_channels: int, out_channels: int, kernel_size: int, norm) -> Conv2d:
@@ -229,15 +240,12 @@ def build_skip_fpn_backbone(cfg, input_shape: ShapeSpec) -> SkipFPN:
 
 
 def _build_top_block(fpn, bottom_up: Backbone) -> nn.Module | None:
-    look_up_option(
-        fpn.TOP_BLOCK, ("maxpool", "p6p7", "none"), "MODEL.FPN.TOP_BLOCK", ConfigError
-    )
+    look_up_option(fpn.TOP_BLOCK, ("maxpool", "p6p7", "none"), "MODEL.FPN.TOP_BLOCK", ConfigError)
     if fpn.TOP_BLOCK == "none":
         return None
-    name = fpn.IN_FEATURES[-1]
-    last = bottom_up.output_shape()[name]
+    shapes = _bottom_up_shapes(bottom_up, fpn.IN_FEATURES)
     if fpn.TOP_BLOCK == "p6p7":
-        return LastLevelP6P7(last.channels, fpn.OUT_CHANNELS, in_feature=name)
+        return LastLevelP6P7(shapes[-1].channels, fpn.OUT_CHANNELS, fpn.IN_FEATURES[-1])
     top_block = LastLevelMaxPool()
-    top_block.in_feature = f"p{int(math.log2(last.stride))}"
+    top_block.in_feature = f"p{_stages([shape.stride for shape in shapes])[-1]}"
     return top_block

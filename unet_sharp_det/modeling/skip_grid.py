@@ -7,26 +7,29 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from ..errors import ConfigError, SchemeError, look_up_option
+from ..errors import ConfigError, look_up_option
 from ..skip_schemes import Edge, Node, Table, output_nodes, validate_table
 from .layers import (
     INTERPOLATION,
-    MAX_POOL,
+    MaxPoolToSize,
     conv_block,
     convolve_upsampled,
     recompute_in_backward,
     sum_of_convolutions,
 )
+from .scripting import written_out
+
+fx.wrap("convolve_upsampled")
 
 
 class SkipGrid(nn.Module):
     """Run a skip table: ``X[i,j] = H( fuse( carry(edge) for its edges ) )``.
 
     ``carry`` brings a map to the level of the node: interpolation to that level's size from
-    coarser levels, max-pooling (2x2 per level) from finer ones, and a convolution ``f`` where
-    the table asks for it. ``f`` is 3x3 convolution, norm, ReLU; ``H`` is ``f`` repeated
+    coarser maps, max-pooling by the ratio of the strides from finer ones, and a convolution ``f``
+    where the table asks for it. ``f`` is 3x3 convolution, norm, ReLU; ``H`` is ``f`` repeated
     ``node_convs`` times.
 
     What the options leave open, the table decides; nothing here knows a scheme's name.
@@ -38,12 +41,17 @@ class SkipGrid(nn.Module):
     upsampling where that is cheaper (:func:`.layers.convolve_upsampled`).
     """
 
+    __prepare_scriptable__ = written_out
+    # TorchScript has no type for what is kept by node.
+    __jit_ignored_attributes__ = ("table", "_carried_widths", "_last_use", "_last_use_of_edge")
+
     def __init__(
         self,
         table: Table,
         in_channels: Sequence[int],
         node_channels: int | Sequence[int],
         *,
+        strides: Sequence[int] | None = None,
         edge_channels: int = 64,
         edge: str = "f",
         edge_order: str = "conv_up",
@@ -62,6 +70,8 @@ class SkipGrid(nn.Module):
             table: see :mod:`unet_sharp_det.skip_schemes`.
             in_channels: channels of the encoder maps X[0,0], X[1,0], ...; one per level.
             node_channels: channels of the nodes right of the encoder; one number, or one per level.
+            strides: pixels of the image per pixel of each encoder map; each as before or a multiple
+                of it. None: they double.
             edge_channels: channels that a convolved edge carries.
             edge: ``f`` convolves the edges that the table marks, ``raw`` leaves them as they are.
             edge_order: for convolved edges from coarser levels, ``conv_up`` convolves at the
@@ -88,15 +98,17 @@ class SkipGrid(nn.Module):
         depth = len(in_channels)
         self.fuse = fuse
         self.dim = dim
+        self.strides = list(strides) if strides is not None else [2**i for i in range(depth)]
         self.interpolation = interpolation
         self.checkpoint = checkpoint
         self._convolves_edges = edge == "f"
         self._convolves_first = edge_order == "conv_up"
         self._shares_edges = share_edges
         self._convolves_cat = fuse == "cat" and node_convs > 0
-        self._carried_widths: dict[Node, list[int]] = {}
+        self._carried_widths = {}
         self.edges = nn.ModuleDict()
         self.nodes = nn.ModuleDict()
+        self.pool = MaxPoolToSize()
         self.table = table
         self.outputs = list(outputs) if outputs is not None else output_nodes(table, depth)
         validate_table(table, depth, self.outputs)
@@ -140,18 +152,17 @@ class SkipGrid(nn.Module):
             )
         return widths[0]
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
         """
         Args:
             features: the encoder maps X[i,0], finest first, as (N, C_i, H_i, W_i) or, in 3D,
-                (N, C_i, D_i, H_i, W_i); each about half as large as the one before, in any
-                rounding.
+                (N, C_i, D_i, H_i, W_i), of the size that :attr:`strides` say, in any rounding.
 
         Returns:
             list[Tensor]: the maps of :attr:`outputs`, each of its level's size.
         """
-        sizes = [feature.shape[2:] for feature in features]
-        maps = {(level, 0): feature for level, feature in enumerate(features)}
+        maps = {(level, 0): features[level] for level in range(len(self.strides))}
+        sizes = [feature.shape[2:] for feature in maps.values()]
         convolved: dict[str, Tensor] = {}
         for node, edges in self.table.items():
             inputs = [self._source(edge, node, maps, convolved) for edge in edges]
@@ -177,8 +188,11 @@ class SkipGrid(nn.Module):
         return convolved[key]
 
     def _is_convolved_first(self, edge: Edge, node: Node) -> bool:
-        goes_up = edge.level > node[0]
-        return goes_up and self._convolves_first and self._edge_key(edge, node) is not None
+        has_conv = self._edge_key(edge, node) is not None
+        return self._convolves_first and has_conv and self._goes_up(edge, node)
+
+    def _goes_up(self, edge: Edge, node: Node) -> bool:
+        return self.strides[edge.level] > self.strides[node[0]]
 
     def _node(self, node: Node, size: torch.Size, *inputs: Tensor) -> Tensor:
         edges = self.table[node]
@@ -188,41 +202,28 @@ class SkipGrid(nn.Module):
         if not any(in_place):
             return blocks(self._join(carried))
         (conv, *layers), *others = blocks
-        weights = conv.weight.split(self._carried_widths[node], dim=1)
-        x = sum_of_convolutions(carried, weights, conv.bias, in_place)
+        x = sum_of_convolutions(conv, carried, self._carried_widths[node], in_place)
         return _run_in_turn((*layers, *others), x)
 
     def _convolves_in_place(self, edge: Edge, node: Node) -> bool:
-        unchanged = edge.level == node[0] and self._edge_key(edge, node) is None
-        return self._convolves_cat and unchanged
+        unresized = self.strides[edge.level] == self.strides[node[0]]
+        return self._convolves_cat and unresized and self._edge_key(edge, node) is None
 
     def _carry(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
         key = self._edge_key(edge, node)
-        levels_up = edge.level - node[0]
         if key is None or self._is_convolved_first(edge, node):
-            return self._resize(x, levels_up, size)
-        if levels_up > 0:
+            return self._resize(x, edge, node, size)
+        if self._goes_up(edge, node):
             conv, *layers = self.edges[key]
             x = convolve_upsampled(x, conv.weight, conv.bias, size, self.interpolation)
             return _run_in_turn(layers, x)
-        return self.edges[key](self._resize(x, levels_up, size))
+        return self.edges[key](self._resize(x, edge, node, size))
 
-    def _resize(self, x: Tensor, levels_up: int, size: torch.Size) -> Tensor:
-        if levels_up == 0:
-            return x
-        if levels_up > 0:
+    def _resize(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
+        if self._goes_up(edge, node):
             return F.interpolate(x, size=size, mode=INTERPOLATION[self.interpolation][self.dim])
-        return self._pool(x, 2**-levels_up, size)
-
-    def _pool(self, x: Tensor, factor: int, size: torch.Size) -> Tensor:
-        rounds_up = any(n > m // factor for n, m in zip(size, x.shape[2:], strict=True))
-        pooled = MAX_POOL[self.dim](x, [factor] * self.dim, ceil_mode=rounds_up)
-        if pooled.shape[2:] != size:
-            raise SchemeError(
-                f"a level of size {tuple(size)} is not 1/{factor} of {tuple(x.shape[2:])}: the "
-                "sizes of the encoder maps must halve from level to level."
-            )
-        return pooled
+        factor = self.strides[node[0]] // self.strides[edge.level]
+        return x if factor == 1 else self.pool(x, size, factor)
 
     def _join(self, maps: list[Tensor]) -> Tensor:
         if self.fuse == "cat":

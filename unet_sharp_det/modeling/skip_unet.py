@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -89,15 +90,21 @@ class SkipUNet(nn.Module):
         """
         Args:
             images: (N, in_channels, H, W), or (N, in_channels, D, H, W).
-            targets: label maps (N, H, W), or (N, D, H, W), integer.
+            targets: label maps (N, H, W), or (N, D, H, W), integer. Labels are checked on the CPU
+                alone, for a GPU would wait for the answer in every iteration.
 
         Returns:
             With ``targets`` the losses by name, whose sum is to be minimised; without them
             probabilities (N, num_classes, H, W).
+
+        Raises:
+            DatasetError: ``targets`` are not of the images' size, or hold unknown labels.
         """
         head = self.sem_seg_head
         features = self.backbone(images)
         maps = [features[name] for name in head.in_features]
         if targets is None:
             return head.probabilities(maps)
+        if targets.device.type == "cpu" and not torch.compiler.is_compiling():
+            head.labels.check(targets)
         return head.losses(head.decoder(maps), targets)

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-import fvcore.nn.weight_init as weight_init
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from ..errors import ConfigError, UserError
-from .layers import conv_block
+from .layers import conv_block, init_he
 
 UNET_CHANNELS = (32, 64, 128, 256, 512)
 VNET_CHANNELS = (16, 32, 64, 128, 256)
 VNET_CONVS = (1, 1, 2, 3, 2)
+PRELU_SLOPE = 0.25
 
 
 class _StagedEncoder(Backbone):
@@ -104,7 +104,6 @@ class VNetEncoder(_StagedEncoder):
             stages.append(nn.Sequential(*blocks))
         super().__init__(stages, channels)
 
-
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         least = 2 ** (len(self.stages) - 1)
         if min(x.shape[2:]) < least:
@@ -117,8 +116,10 @@ class VNetEncoder(_StagedEncoder):
 
 def _vnet_block(in_channels: int, out_channels: int, **options) -> nn.Sequential:
     conv = nn.Conv3d(in_channels, out_channels, **options)
-    weight_init.c2_msra_fill(conv)
-    return nn.Sequential(conv, nn.BatchNorm3d(out_channels), nn.PReLU(out_channels))
+    init_he(conv, slope=PRELU_SLOPE)
+    return nn.Sequential(
+        conv, nn.BatchNorm3d(out_channels), nn.PReLU(out_channels, init=PRELU_SLOPE)
+    )
 
 
 @BACKBONE_REGISTRY.register()
