@@ -7,6 +7,9 @@ tools/app.py --weights output/model_best.pth
 The page is served on this computer only, and nothing leaves it. Ctrl+C ends it.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import contextlib
 import logging
@@ -17,7 +20,7 @@ from pathlib import Path
 
 from unet_sharp_det.app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
 from unet_sharp_det.app.server import import_gradio, serving
-from unet_sharp_det.errors import UserError, run_cli
+from unet_sharp_det.errors import UserError, interrupt, run_cli
 from unet_sharp_det.model_zoo import find_checkpoint
 from unet_sharp_det.prediction.options import SMALLEST_TILE, PredictionOptions
 from unet_sharp_det.prediction.predictor import Predictor
@@ -94,7 +97,7 @@ def main(argv=None) -> int:
         pixel_size=args.pixel_size,
         example=_EXAMPLE if _EXAMPLE.exists() else None,
     ) as address:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its files vanish too
+        signal.signal(signal.SIGTERM, interrupt)  # so that its files vanish too
         print(f"Open {address} in a browser. Ctrl+C ends the app.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

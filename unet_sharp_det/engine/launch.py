@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.multiprocessing import ProcessExitedException
 
-from ..errors import ConfigError, UserError
+from ..errors import INTERRUPTED, ConfigError, UserError
 
 
 def launch(main, args, device: str) -> None:
@@ -103,6 +103,8 @@ def _run_worker(main, args, device: str) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // comm.get_local_size()))
     try:
         main(args)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except UserError as error:
         if not comm.is_main_process():
             time.sleep(5)

@@ -28,7 +28,7 @@ from ..errors import ConfigError, look_up_option
 from ..evaluation import build_nuclei_evaluators
 from ..runtime import accelerate
 from .early_stopping import end_at_early_stop
-from .hooks import SeedIterations, build_validation_hooks, explain_divergence
+from .hooks import SeedIterations, build_validation_hooks, explain_failure
 from .launch import distribute
 from .mixed_precision import choose_trainer
 from .resources import InferenceSpeed
@@ -90,7 +90,7 @@ class NucleiTrainer(DefaultTrainer):
             TrainingError: the loss became NaN or infinite; the checkpoints before stay.
         """
         cfg = self.cfg
-        explained = explain_divergence("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR)
+        explained = explain_failure("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR)
         with explained, end_at_early_stop():
             return super().train()
 
