@@ -16,7 +16,7 @@ from pathlib import Path
 
 from unet_sharp_det.errors import DatasetError, UserError, disk_error
 
-# What a killed process leaves of a_labels.tif: .a_labels.tif.1f3a_0c9.tif
+# What a killed process leaves of a_labels.tif: .a_labels.tif.1f3a20c9.tif
 _TEMPORARY = re.compile(r"\.(.+?(\.\w+)?)\.[0-9a-z_]{8}(?(2)\2)")
 
 

@@ -94,8 +94,8 @@ def explain_failure(key: str, learning_rate: float, output_dir: str):
     except Exception as error:
         if full := disk_error(error):
             raise TrainingError(
-                f"{output_dir}: cannot be written ({full.strerror}). Make room and go on with "
-                "--resume: the checkpoints written before stay."
+                f"{full.filename or output_dir}: cannot be written ({full.strerror}). Make room "
+                f"and go on with --resume: the checkpoints in {output_dir} stay."
             ) from error
         raise
     finally:

@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.multiprocessing import ProcessExitedException
 
-from ..errors import INTERRUPTED, ConfigError, UserError
+from ..errors import ConfigError, UserError
 
 
 def launch(main, args, device: str) -> None:
@@ -40,7 +40,7 @@ def launch(main, args, device: str) -> None:
     signal.signal(signal.SIGTERM, _forward_to_workers)
     try:
         detectron2_launch(
-            _run_worker,
+            _run_spawned,
             args.num_gpus,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
@@ -49,9 +49,12 @@ def launch(main, args, device: str) -> None:
         )
     except ProcessExitedException as error:
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _forward_to_workers()
+        raise
 
 
-def _forward_to_workers(signum, frame) -> None:
+def _forward_to_workers(*_) -> None:
     for worker in torch.multiprocessing.active_children():
         worker.terminate()
 
@@ -94,6 +97,11 @@ def _run_under_torchrun(main, args, device: str) -> None:
         dist.destroy_process_group()
 
 
+def _run_spawned(main, args, device: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started it.
+    _run_worker(main, args, device)
+
+
 def _run_worker(main, args, device: str) -> None:
     """Run ``main`` in one of several workers; they share the cores, and one of them tells errors.
 
@@ -103,8 +111,6 @@ def _run_worker(main, args, device: str) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // comm.get_local_size()))
     try:
         main(args)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     except UserError as error:
         if not comm.is_main_process():
             time.sleep(5)
