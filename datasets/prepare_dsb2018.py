@@ -4,6 +4,14 @@
 Exit status: 0 everything converted; 1 rotten files were skipped, or --strict refused; 2 usage.
 """
 
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
+    import _start  # noqa: F401
+
+
 import argparse
 import os
 

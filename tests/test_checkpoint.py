@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import resource
+import signal
 
 import pytest
 import timm
@@ -13,7 +15,7 @@ from torch import nn
 
 from unet_sharp_det.checkpoint import SkipCheckpointer
 from unet_sharp_det.engine import setup_cfg
-from unet_sharp_det.errors import CheckpointError
+from unet_sharp_det.errors import CheckpointError, UserError
 from unet_sharp_det.weight_files import write_safetensors
 
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_{}.yaml"
@@ -231,8 +233,8 @@ def test_an_interrupted_save_leaves_the_old_file(compact, tmp_path, monkeypatch)
     checkpointer.save("model_final")
     before = (tmp_path / "model_final.pth").read_bytes()
 
-    def fail(content, path):
-        path.write_bytes(b"half")
+    def fail(content, file):
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", fail)
@@ -241,6 +243,53 @@ def test_an_interrupted_save_leaves_the_old_file(compact, tmp_path, monkeypatch)
     assert (tmp_path / "model_final.pth").read_bytes() == before
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["last_checkpoint", "model_final.pth"]
+
+
+def test_ctrl_c_in_a_save_stays_ctrl_c(compact, tmp_path):
+    """torch says "unexpected pos" of an archive that was cut."""
+
+    class Weights(torch.nn.Module):
+        def state_dict(self):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            return {"a": torch.zeros(1 << 26)}
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            SkipCheckpointer(Weights(), str(tmp_path)).save("model_final")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(compact, tmp_path):
+    checkpointer = SkipCheckpointer(compact("fpn"), str(tmp_path))
+    checkpointer.save("model_0000001")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(
+            UserError, match=r"model_0000002.pth: cannot be written \(File too large"
+        ):
+            checkpointer.save("model_0000002")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["last_checkpoint", "model_0000001.pth"]
+    assert checkpointer.get_checkpoint_file().endswith("model_0000001.pth")
+
+
+def test_the_next_start_deletes_what_a_killed_training_left(compact, tmp_path):
+    half = [".model_0000001.pth.1a2b3c4d.pth", ".model_best.pth.k3j_x8p2.pth"]
+    half.append(".last_checkpoint.1a2b3c4d")
+    others = [".notes.txt.1a2b3c4d.txt", ".model_best.pth.swp"]
+    for name in half + others:
+        (tmp_path / name).write_bytes(b"half")
+    SkipCheckpointer(compact("fpn"), str(tmp_path)).resume_or_load("", resume=True)
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
 
 
 def test_the_best_checkpoint_is_not_resumed_from(compact, tmp_path):

@@ -1,12 +1,23 @@
 """Atomic writing: the old file or the new one, and an error that names the path."""
 
+import errno
+import multiprocessing
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.files import atomic_folder, atomic_path, safe_join, write_text
+from unet_sharp_det.files import (
+    atomic_folder,
+    atomic_path,
+    check_name,
+    remove_leftovers,
+    safe_join,
+    write_text,
+)
 
 #: Names that a stranger's file may hold, and that lead out of the folder on some system.
 LEADING_OUT = [
@@ -40,6 +51,70 @@ def test_a_block_that_fails_leaves_the_old_file(tmp_path):
         fail()
     assert (tmp_path / "new" / "a.txt").read_text() == "old"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+
+def test_threads_leave_the_umask_and_files_have_its_permissions(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda number: write_text(tmp_path / f"{number}.txt", "a"), range(200)))
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
+def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_is_when_the_block_ends(
+    tmp_path, monkeypatch
+):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_sync(handle):
+        calls.append(f"sync {Path(os.readlink(f'/proc/self/fd/{handle}')).suffix or 'folder'}")
+        fsync(handle)
+
+    def note_replace(source, target):
+        calls.append("replace")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    write_text(tmp_path / "a.txt", "a")
+    assert calls == ["sync .txt", "replace", "sync folder"]
+
+
+def test_a_full_disk_is_an_error_of_the_file(tmp_path):
+    with pytest.raises(UserError, match=r"a\.txt: cannot be written \(No space"):
+        with atomic_path(tmp_path / "a.txt"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_what_nobody_writes_any_more_is_left_over(tmp_path):
+    def be_killed():
+        with atomic_path(tmp_path / "sub" / "a.txt"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=be_killed)
+    process.start()
+    process.join()
+    assert [path.name[:7] for path in (tmp_path / "sub").iterdir()] == [".a.txt."]
+    others = tmp_path / ".b.txt.12345678.txt"
+    others.touch()
+    with atomic_path(tmp_path / "sub" / "a.txt") as path:
+        remove_leftovers(tmp_path, {"sub/a.txt"}.__contains__)
+        assert list((tmp_path / "sub").iterdir()) == [path]
+        path.write_text("whole")
+    assert {path.name for path in tmp_path.rglob("*.txt")} == {"a.txt", others.name}
+
+
+@pytest.mark.parametrize("folder", [".", "not/there"])
+def test_names_that_are_too_long_for_the_temporary_file(folder, tmp_path):
+    check_name(tmp_path / folder / ("x" * 237 + ".txt"))
+    with pytest.raises(UserError, match="cannot be the name of a file .*a shorter name"):
+        check_name(tmp_path / folder / ("x" * 238 + ".txt"))
+    write_text(tmp_path / folder / ("x" * 237 + ".txt"), "a")
 
 
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):

@@ -8,6 +8,9 @@ The page is served on this computer only, and nothing leaves it. Ctrl+C ends it.
 too long or too much memory is given up; it holds up no other.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import contextlib
 import functools
@@ -20,7 +23,7 @@ from pathlib import Path
 from unet_sharp_det.app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
 from unet_sharp_det.app.isolation import IsolatedAnalyser
 from unet_sharp_det.app.server import serving
-from unet_sharp_det.errors import UserError, run_cli
+from unet_sharp_det.errors import UserError, interrupt, run_cli
 from unet_sharp_det.model_zoo import find_checkpoint
 from unet_sharp_det.prediction.options import SMALLEST_TILE, PredictionOptions
 from unet_sharp_det.prediction.predictor import Predictor
@@ -101,7 +104,7 @@ def main(argv=None) -> int:
     load = functools.partial(load_predictor, args, options)
     analyser = IsolatedAnalyser(Analyser(load, args.max_pixels))
     for number in _END_SIGNALS:  # as Ctrl+C does, so that the app's files vanish
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, interrupt)
     page = serving(
         analyser,
         host=args.host,

@@ -13,6 +13,9 @@ tools/benchmark.py anchors   [--config-file C]            anchor shapes against 
 tools/benchmark.py predict --weights W [--images DIR]     the Predictor against detectron2's
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import os
 

@@ -8,6 +8,9 @@ each seed two networks are trained on them that differ in CGM alone. A table is 
 positives in the empty tiles, IoU in the others; OUTPUT/cgm.json holds the same.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 from pathlib import Path
 

@@ -14,6 +14,9 @@ Label maps are paired by the stem of the image's file name; endings such as _cp_
 _labels are taken off.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import logging
 

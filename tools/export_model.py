@@ -8,6 +8,9 @@ tools/export_model.py output/model_best.pth --format safetensors --precision fp1
     weights and config in one file of half the size, which tools/predict.py takes alone
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 from pathlib import Path
 

@@ -6,6 +6,9 @@ tools/lazyconfig_train_net.py --config-file C.py --num-gpus 2 train.output_dir=o
 A LazyConfig is a Python program, which this tool runs: read a stranger's before you give it here.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import torch
 from detectron2.config import instantiate
 from detectron2.engine import (
@@ -27,7 +30,7 @@ from unet_sharp_det.engine import (
     choose_trainer,
     distribute,
     end_at_early_stop,
-    explain_divergence,
+    explain_failure,
     launch,
     load_lazy_cfg,
 )
@@ -70,7 +73,7 @@ def train(
     trainer.register_hooks(build_hooks(cfg, model, checkpointer))
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     goes_on = resume and checkpointer.has_checkpoint()
-    explained = explain_divergence("optimizer.lr", cfg.optimizer.lr, cfg.train.output_dir)
+    explained = explain_failure("optimizer.lr", cfg.optimizer.lr, cfg.train.output_dir)
     with explained, end_at_early_stop():
         trainer.train(trainer.iter + 1 if goes_on else 0, cfg.train.max_iter)
 

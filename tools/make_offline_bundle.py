@@ -9,6 +9,9 @@ Only what training and evaluating import is packed; tools that predict, draw or 
 opencv (58 MiB) and scipy (34 MiB) are imported: a small bundle is one for a machine that has them.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 from pathlib import Path
 

@@ -13,6 +13,9 @@ tiles. The configs of the U-Nets stretch contrast, which has to be done before t
 registered by register_coco_nuclei, as GETTING_STARTED.md says.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 from pathlib import Path
 

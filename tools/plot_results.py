@@ -8,6 +8,9 @@ tools/plot_results.py pruning F.json [F.json ...] --output F.png    size, speed,
 A RUN is the OUTPUT_DIR of a training or of an evaluation. The output is a .png, .pdf or .svg file.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 
 from unet_sharp_det.errors import run_cli

@@ -20,6 +20,9 @@ Ctrl-C or a crash, give the same command again, without --overwrite: it goes on 
 are not done.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import logging
 import re
@@ -29,7 +32,15 @@ import warnings
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from unet_sharp_det.errors import UserError, look_up_option, run_cli
+from unet_sharp_det.errors import (
+    INTERRUPTED,
+    PrintableFormatter,
+    UserError,
+    interrupt,
+    look_up_option,
+    printable,
+    run_cli,
+)
 from unet_sharp_det.images.source import ReadOptions
 from unet_sharp_det.images.unsupported import count_not_read
 from unet_sharp_det.model_zoo import find_checkpoint
@@ -40,7 +51,6 @@ from unet_sharp_det.prediction.progress import progress_for
 from unet_sharp_det.prediction.records import ImageRecord
 from unet_sharp_det.prediction.run import DEFAULT_OUTPUTS, RunSummary, predict_files
 
-INTERRUPTED = 130
 _MOST_NAMED = 50
 
 
@@ -136,10 +146,12 @@ def _add_running(group) -> None:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    console = logging.StreamHandler()
+    console.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[console], level=logging.INFO)
     warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
     logging.captureWarnings(True)
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    former = signal.signal(signal.SIGTERM, interrupt)
     try:
         with logging_redirect_tqdm():
             return predict(args)
@@ -197,14 +209,14 @@ def _report(result: RunSummary) -> None:
     skipped = f", {result.skipped} files were done before" if result.skipped else ""
     print(
         f"{result.predicted} images with {result.objects} objects in {result.seconds:.0f} s"
-        f"{skipped}: {result.output}"
+        f"{skipped}: {printable(str(result.output))}"
     )
     if result.not_read:
         print(count_not_read(result.not_read), file=sys.stderr)
     if result.failed:
         print(f"{len(result.failed)} images failed:", file=sys.stderr)
         for record in result.failed[:_MOST_NAMED]:
-            print(f"  {_describe_failure(record)}", file=sys.stderr)
+            print(f"  {printable(_describe_failure(record))}", file=sys.stderr)
         if len(result.failed) > _MOST_NAMED:
             print(f"  and others, see {result.output / 'summary.csv'}", file=sys.stderr)
 

@@ -11,6 +11,9 @@ In eval mode the output is, bit for bit, that of branch X[0,k] of the whole netw
 MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION in or all.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 from pathlib import Path
 

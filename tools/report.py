@@ -7,6 +7,9 @@ A RUN is the OUTPUT_DIR of tools/train_net.py, or a folder that tools/evaluate.p
 evaluation is repeated from its files. Differences are to the first run.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 
 from unet_sharp_det.errors import run_cli

@@ -15,6 +15,9 @@ some failed, 75 some are left.
 write the table again.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import shlex
 import sys

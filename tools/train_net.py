@@ -10,6 +10,9 @@ Evaluate only:      tools/train_net.py --config-file C.yaml --eval-only MODEL.WE
                     results go to OUTPUT_DIR/L2
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import os
 
 from detectron2.config import CfgNode

@@ -15,6 +15,9 @@ labels/        a label map of each validation image, for tools/evaluate.py
 cost.json      seconds of training, choosing thresholds and predicting, thresholds and versions
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import json
 import os

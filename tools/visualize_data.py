@@ -8,6 +8,9 @@ Examples:
         --predictions output/inference/coco_instances_results.json --threshold 0.5
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import math
 from collections import defaultdict

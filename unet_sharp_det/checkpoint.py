@@ -27,12 +27,14 @@ from torch import Tensor, nn
 
 from .checkpoint_checks import check_trained, check_transferable, find_scheme_difference
 from .errors import CheckpointError, first_line, look_up_option
-from .files import atomic_path, write_text
+from .files import atomic_path, remove_leftovers, write_text
 from .modeling.timm_backbone import TimmBackbone
 from .weight_files import read_weights
 
 #: Checkpoints from which training must not be resumed, though they may be the latest written.
 UNTAGGED = ("model_best",)
+
+_WRITTEN = re.compile(r"model_\w+\.pth|last_checkpoint")
 
 
 class SkipCheckpointer(DetectionCheckpointer):
@@ -74,10 +76,19 @@ class SkipCheckpointer(DetectionCheckpointer):
         data.update(kwargs)
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Saving checkpoint to {path}")
-        with atomic_path(path) as temporary:
-            torch.save(data, temporary)
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            try:
+                torch.save(data, file)
+            except RuntimeError as error:  # Of a cut archive: what cut it stands behind.
+                raise error.__context__ or error from None
         if name not in UNTAGGED:
             self.tag_last_checkpoint(f"{name}.pth")
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
+        """As in Checkpointer; deletes what killed trainings left half-written in the folder."""
+        if self.save_dir and self.save_to_disk:
+            remove_leftovers(self.save_dir, _WRITTEN.fullmatch)
+        return super().resume_or_load(path, resume=resume)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         write_text(os.path.join(self.save_dir, "last_checkpoint"), last_filename_basename)

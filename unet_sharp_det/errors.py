@@ -1,8 +1,18 @@
 """Errors a user can act on: messages say what is wrong, where, the fix, and what exists."""
 
 import difflib
+import errno
+import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
+
+#: Exit status after Ctrl-C, as a shell has it.
+INTERRUPTED = 130
+
+# Of these no other file can be written either: full, over a quota or a limit, or read-only.
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 class UserError(ValueError):
@@ -56,11 +66,74 @@ def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:200].rstrip(".")
 
 
+def disk_error(error: BaseException | None) -> OSError | None:
+    """Return the error of a full disk, or the like, that is behind another error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def printable(text: str) -> str:
+    """Return text as a line that cannot steer a terminal, whatever names of files it holds.
+
+    Line breaks become spaces; other control characters are escaped as in Python.
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in " ".join(text.splitlines())
+    )
+
+
+class PrintableFormatter(logging.Formatter):
+    """Makes messages :func:`printable`; tracebacks keep their lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
+def interrupt(signum, frame) -> None:
+    """Handle a signal like Ctrl-C: raise KeyboardInterrupt, and end at once when it comes again.
+
+    All files are atomic, so that an end at any time does no harm.
+    """
+    signal.signal(signum, lambda *_: os._exit(INTERRUPTED))
+    raise KeyboardInterrupt
+
+
 def run_cli(main: Callable[[], int]) -> None:
-    """Run a tool's ``main`` and exit with its status; a :class:`UserError` becomes one line."""
+    """Run a tool's ``main`` and exit with its status.
+
+    A :class:`UserError`, a full disk and Ctrl-C become one line.
+    """
+    logging.raiseExceptions = False  # A log on a full disk: the files tell it.
+    former = signal.getsignal(signal.SIGINT)
+    if former is not signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, interrupt)
     try:
         status = main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        status = INTERRUPTED
+    except Exception as error:
+        status = _explain(error)
+    finally:
+        signal.signal(signal.SIGINT, former)
+    if status == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python's own end takes a while.
     sys.exit(status)
+
+
+def _explain(error: Exception) -> int:
+    """Print a user's error as a line and return the exit status; raise what is a defect."""
+    full = disk_error(error)
+    if isinstance(error, UserError):
+        message = str(error)
+    elif full:
+        place = full.filename or "A file"
+        message = f"{place}: cannot be written ({full.strerror}). Make room and try again."
+    else:
+        raise error
+    print(f"error: {printable(message)}", file=sys.stderr)
+    return 2

@@ -4,38 +4,92 @@ And paths out of files, which must not lead out of their folder.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.errors import DatasetError, UserError, disk_error
+
+# What a killed process leaves of a_labels.tif: .a_labels.tif.1f3a20c9.tif
+_TEMPORARY = re.compile(r"\.(.+?(\.\w+)?)\.[0-9a-z_]{8}(?(2)\2)")
 
 
 @contextlib.contextmanager
 def atomic_path(path):
     """Yield a temporary path beside ``path``; it replaces ``path`` only if the block succeeds.
 
+    The content is on disk before it does. The temporary file is locked as long as it is written.
+
     Raises:
-        UserError: the folder cannot be made or written to, or ``path`` is a folder.
+        UserError: the folder cannot be made or written to, ``path`` is a folder, or the disk is
+            full.
     """
     path = Path(path)
     with _named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{path.name}."
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
-    os.close(handle)
+        temporary = _temporary_of(path)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        yield Path(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
+        with contextlib.suppress(OSError):  # A file system without locks.
+            lock(handle)
+        yield temporary
         with _named_errors(path):
+            _sync(temporary)
             os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+            _sync(path.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        full = None if isinstance(error, UserError) else disk_error(error)
+        if full:
+            raise _write_error(path, full) from error
         raise
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder, is_own: Callable[[str], bool]) -> None:
+    """Delete the temporary files of :func:`atomic_path` whose writers were killed.
+
+    Args:
+        folder: searched with the folders below it.
+        is_own: whether this program wrote a file of that path, relative to ``folder`` with ``/``.
+    """
+    for parent, _, names in os.walk(folder):
+        for match in filter(None, map(_TEMPORARY.fullmatch, names)):
+            if is_own(Path(parent, match[1]).relative_to(folder).as_posix()):
+                with contextlib.suppress(OSError):
+                    _delete_unlocked(Path(parent, match[0]))
+
+
+def lock(handle: int) -> None:
+    """Lock an open file, until it is closed or the process ends, whatever ends it.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: the file system has no locks.
+    """
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def check_name(path) -> None:
+    """Raise a UserError if the file system takes no file of that name, or not the temporary one."""
+    path = Path(path)
+    folder = next(each for each in path.parents if each.exists())
+    try:
+        os.lstat(folder / _temporary_of(path).name)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be the name of a file ({error.strerror}). Give what it is named after "
+            "a shorter name."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -140,11 +194,29 @@ def _named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"{path}: cannot be written ({error.strerror}). Choose another place."
-        raise UserError(message) from error
+        raise _write_error(path, error) from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _write_error(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be written ({error.strerror}). Make room, or choose another place."
+    )
+
+
+def _temporary_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+
+
+def _delete_unlocked(path: Path) -> None:
+    with open(path, "r+b") as file:  # NFS locks no file that is open for reading alone.
+        lock(file.fileno())
+        path.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

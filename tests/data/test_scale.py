@@ -57,6 +57,17 @@ def test_a_smaller_image_stays_whole():
     assert image.shape[:2] == (100, 224)
 
 
+@pytest.mark.parametrize("side", [1024, 8192])
+def test_the_limit_is_of_the_crop_and_not_of_the_image_around_it(side):
+    image = np.zeros((side, side, 1), np.uint8)
+    crop = RandomScaledCrop(ScaleBy([2.0], 1463), (1024, 1024))
+    found, _, transforms = apply(crop, image)
+    assert found.shape[:2] == (1024, 1024)
+    assert transforms.transforms[0].h == 512
+    smaller, _, _ = apply(RandomScaledCrop(ScaleBy([2.0], 100), (1024, 1024)), image)
+    assert smaller.shape[:2] == (100, 100)
+
+
 def test_crops_reach_every_corner():
     crop = RandomScaledCrop(ScaleBy([1.0], 4096), (8, 8))
     image = noise(10, 10)
@@ -92,6 +103,11 @@ class TestConfig:
         assert kinds[0] is RandomScaledCrop
         assert T.ResizeShortestEdge not in kinds
         assert self.augmentations(False, SCALE_TEST=2.0) == [ScaleBy]
+
+    def test_evaluation_sees_large_images_as_prediction_does(self):
+        cfg = setup_cfg("", ["INPUT.SCALE_TEST", "2.0", "INPUT.MAX_SIZE_TEST", "2800"])
+        (resize,) = build_augmentations(cfg, is_train=False)
+        assert apply(resize, np.zeros((20, 2048, 1), np.uint8))[0].shape[:2] == (40, 4096)
 
     def test_sizes_as_in_detectron2_without_factors(self):
         assert self.augmentations(True)[:2] == [T.RandomCrop, T.ResizeShortestEdge]

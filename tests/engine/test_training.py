@@ -1,6 +1,8 @@
 """Training as a user runs it: it learns, several workers agree, and a killed run goes on."""
 
+import errno
 import json
+import logging
 import os
 import re
 import signal
@@ -11,10 +13,11 @@ import time
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import HookBase, TrainerBase
 
 from unet_sharp_det.data import register_coco_nuclei
-from unet_sharp_det.engine import NucleiTrainer, setup_cfg
-from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.engine import NucleiTrainer, explain_failure, setup_cfg
+from unet_sharp_det.errors import DatasetError, TrainingError
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
@@ -25,6 +28,28 @@ def test_overfits_two_images(overfitted_run):
     assert (overfitted_run.folder / "model_best.pth").is_file()
     metrics = (overfitted_run.folder / "metrics.json").read_text().splitlines()
     assert json.loads(metrics[-1])["validation/loss_mask"] > 0
+
+
+class FullDisk(HookBase):
+    def after_step(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_told_without_a_traceback(caplog):
+    logger = logging.getLogger(TrainerBase.__module__)
+    logger.addHandler(caplog.handler)  # detectron2's do not reach the root
+    trainer = TrainerBase()
+    trainer.run_step = lambda: None
+    trainer.register_hooks([FullDisk()])
+    try:
+        with (
+            pytest.raises(TrainingError, match=r"^out: cannot be written \(No space .*--resume"),
+            explain_failure("SOLVER.BASE_LR", 0.1, "out"),
+        ):
+            trainer.train(0, 2)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.parametrize(

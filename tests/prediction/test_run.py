@@ -1,6 +1,7 @@
 """Runs over many files: bad ones among them, equal names, and what the folder gets as a whole."""
 
 import csv
+import io
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from unet_sharp_det.images.source import ReadOptions
 from unet_sharp_det.prediction import batch_run
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OUTPUTS
-from unet_sharp_det.prediction.progress import Progress
+from unet_sharp_det.prediction.progress import Progress, ProgressBar, ProgressLines
 from unet_sharp_det.prediction.run import predict_files
 
 
@@ -364,3 +365,28 @@ def test_no_output_and_no_inputs(images, tmp_path):
         run(images, "")
     with pytest.raises(UserError, match="name at least one image"):
         predict_files(StubPredictor(), [], tmp_path / "out")
+
+
+def test_names_that_are_too_long_fail_before_the_prediction(tmp_path):
+    images = write_images(tmp_path / "images")
+    (images / "i3.png").rename(images / ("x" * 236 + ".png"))
+    (images / "i4.png").rename(images / ("y" * 230 + ".png"))
+    for name in ("once", "again"):
+        predictor = StubPredictor()
+        result = run(images, tmp_path / "out" / name, predictor, overwrite=name == "again")
+        assert (result.predicted, len(predictor.seen)) == (5, 5)
+        (failed,) = result.failed
+        assert "_labels.tif: cannot be the name of a file" in failed.error
+        assert (tmp_path / "out" / name / ("y" * 230 + "_labels.tif")).is_file()
+
+
+def test_names_do_not_steer_the_terminal(tmp_path):
+    images = write_images(tmp_path / "images")
+    (images / "i3.png").rename(images / "\x1b[2Ji3\n.png")
+    for kind in (ProgressBar, ProgressLines):
+        stream = io.StringIO()
+        options = {"seconds": 0.0} if kind is ProgressLines else {}
+        progress = kind(stream, **options)
+        run(images, tmp_path / kind.__name__, progress=progress)
+        assert "\x1b[2J" not in stream.getvalue()
+        assert r"\x1b[2Ji3 .png" in stream.getvalue()

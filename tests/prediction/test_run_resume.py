@@ -1,8 +1,12 @@
 """Runs that were stopped and go on, with the same settings or others."""
 
+import contextlib
+import errno
 import json
+import logging
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -15,7 +19,7 @@ from stub_predictor import StubPredictor, spots
 
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.images.source import ReadOptions
-from unet_sharp_det.prediction import batch_run
+from unet_sharp_det.prediction import batch_run, records
 from unet_sharp_det.prediction.inputs import RECORDS
 from unet_sharp_det.prediction.outputs import OUTPUTS
 
@@ -170,6 +174,30 @@ def test_goes_on_after_sigkill(kill, tmp_path, images):
     assert strip == [{k: v for k, v in row.items() if k not in ignored} for row in expected]
 
 
+@contextlib.contextmanager
+def files_of_at_most(size):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("size, outputs", [(0, ("labels",)), (600, OUTPUTS), (5000, OUTPUTS)])
+def test_goes_on_after_a_full_disk(tmp_path, images, size, outputs):
+    """When the records are begun, when they grow, at an output."""
+    run(images, tmp_path / "whole", outputs=outputs)
+    with files_of_at_most(size), pytest.raises(UserError, match="cannot be written .File too"):
+        run(images, tmp_path / "out", outputs=outputs)
+    visible = {k: v for k, v in contents(tmp_path / "out").items() if k[0] != "."}
+    whole = contents(tmp_path / "whole")
+    assert visible.items() < whole.items()
+    result = run(images, tmp_path / "out", outputs=outputs)
+    assert result.skipped + result.predicted == 6
+    assert contents(tmp_path / "out") == whole
+
+
 def test_interrupted(tmp_path, images):
     def before(source):
         if source.name == "i5.png":
@@ -193,6 +221,16 @@ def test_two_processes_at_once(tmp_path, images):
 
     run(images, tmp_path / "out", StubPredictor(before))
     assert message
+
+
+def test_where_there_are_no_locks_it_is_told(tmp_path, images, monkeypatch, caplog):
+    def no_locks(handle):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(records, "lock", no_locks)
+    with caplog.at_level(logging.WARNING):
+        assert run(images, tmp_path / "out").predicted == 6
+    assert "out: cannot be locked (No locks available). Let no other process write" in caplog.text
 
 
 def test_what_cannot_be_reached_for_a_while_keeps_its_results(tmp_path, images):

@@ -14,13 +14,12 @@ from unittest import mock
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from detectron2.engine import DefaultPredictor
 from scipy import ndimage
 from torch import nn
 
 from ..checkpoint import SkipCheckpointer
-from ..data.scale import ScaleBy
+from ..data.scale import build_test_resize
 from ..errors import DatasetError, look_up_option
 from ..evaluation.instance_maps import InstanceMap
 from ..evaluation.matching import InstanceOverlap
@@ -214,7 +213,7 @@ def _default_predictor(work: Workload) -> Find:
     weights, cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS, ""
     predict = DefaultPredictor(cfg)
     SkipCheckpointer(predict.model, trained=True, trust_pickle=work.trust_pickle).load(weights)
-    predict.aug = _resize(cfg)
+    predict.aug = build_test_resize(cfg.INPUT)
 
     def find(images):
         images = [_contrast_of(cfg, image)[:, :, ::-1] for image in images]
@@ -227,13 +226,6 @@ def _contrast_of(cfg: CfgNode, image: np.ndarray) -> np.ndarray:
     """The image with the contrast that the model was trained on."""
     prepared = prepare(from_array(image), "RGB", cfg.INPUT.STRETCH_CONTRAST)
     return prepared.window(*(slice(0, side) for side in prepared.shape))
-
-
-def _resize(cfg: CfgNode) -> T.Augmentation:
-    if cfg.INPUT.SCALE_TEST:
-        return ScaleBy([cfg.INPUT.SCALE_TEST], cfg.INPUT.MAX_SIZE_TEST)
-    side = cfg.INPUT.MIN_SIZE_TEST
-    return T.ResizeShortestEdge([side, side], cfg.INPUT.MAX_SIZE_TEST)
 
 
 def _to_map(model: nn.Module, output: dict) -> InstanceMap:

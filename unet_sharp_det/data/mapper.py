@@ -18,7 +18,7 @@ from ..images.decoding import read_image
 from ..images.intensity import check_image_format
 from .augmentation import RandomColor, RandomRotate90, StretchContrast
 from .label_maps import IGNORED, read_label_map
-from .scale import RandomScaledCrop, ScaleBy
+from .scale import RandomScaledCrop, ScaleBy, build_test_resize
 
 FLIPS = {
     "none": [],
@@ -225,10 +225,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     config = cfg.INPUT
     augmentations = [StretchContrast()] if config.STRETCH_CONTRAST else []
     if not is_train:
-        if config.SCALE_TEST:
-            return [*augmentations, ScaleBy([config.SCALE_TEST], config.MAX_SIZE_TEST)]
-        sizes = config.MIN_SIZE_TEST, config.MAX_SIZE_TEST
-        return [*augmentations, T.ResizeShortestEdge(*sizes, "choice")]
+        return [*augmentations, build_test_resize(config)]
     augmentations += _build_crop_and_resize(config)
     flip = look_up_option(config.RANDOM_FLIP, FLIPS, "INPUT.RANDOM_FLIP", ConfigError)
     augmentations += [T.RandomFlip(**axes) for axes in FLIPS[flip]]

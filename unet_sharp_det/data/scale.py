@@ -3,20 +3,22 @@
 detectron2's ``ResizeShortestEdge`` brings all images to one size, and so cells to many.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from unet_sharp_det.errors import ConfigError
 
-__all__ = ["RandomScaledCrop", "ScaleBy"]
+__all__ = ["RandomScaledCrop", "ScaleBy", "build_test_resize"]
 
 
 class ScaleBy(T.Augmentation):
     """Resize by a factor drawn from a list; a longer side than ``max_size`` is cut down to it."""
 
-    def __init__(self, factors: Sequence[float], max_size: int):
+    def __init__(self, factors: Sequence[float], max_size: float = math.inf):
         """
         Args:
             factors: all above 0, drawn with equal probability.
@@ -31,14 +33,15 @@ class ScaleBy(T.Augmentation):
         self.factors = tuple(factors)
         self.max_size = max_size
 
-    def draw(self, height: int, width: int) -> float:
-        """Draw the factor for an image of this size."""
-        return min(np.random.choice(self.factors), self.max_size / max(height, width))
-
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """Draw the resize of an image of shape (H, W, C)."""
-        height, width = image.shape[:2]
-        return _resize(height, width, self.draw(height, width))
+        return self.resize(*image.shape[:2], np.random.choice(self.factors))
+
+    def resize(self, height: int, width: int, factor: float) -> T.ResizeTransform:
+        """Return the resize of an image of this size by a drawn factor."""
+        factor = min(factor, self.max_size / max(height, width))
+        new_height, new_width = (max(1, round(side * factor)) for side in (height, width))
+        return T.ResizeTransform(height, width, new_height, new_width)
 
 
 class RandomScaledCrop(T.Augmentation):
@@ -47,7 +50,7 @@ class RandomScaledCrop(T.Augmentation):
     def __init__(self, scale: ScaleBy, crop_size: tuple[int, int]):
         """
         Args:
-            scale: draws the factor.
+            scale: has the factors; its ``max_size`` is of the crop.
             crop_size: (height, width) after the resize, in pixels; a smaller image stays whole.
         """
         super().__init__()
@@ -57,7 +60,7 @@ class RandomScaledCrop(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> T.TransformList:
         """Draw the crop and resize of an image of shape (H, W, C)."""
         height, width = image.shape[:2]
-        factor = self.scale.draw(height, width)
+        factor = np.random.choice(self.scale.factors)
         crop_height, crop_width = (
             min(side, max(1, round(wanted / factor)))
             for side, wanted in zip((height, width), self.crop_size, strict=True)
@@ -65,9 +68,16 @@ class RandomScaledCrop(T.Augmentation):
         top = np.random.randint(height - crop_height + 1)
         left = np.random.randint(width - crop_width + 1)
         crop = T.CropTransform(left, top, crop_width, crop_height, width, height)
-        return T.TransformList([crop, _resize(crop_height, crop_width, factor)])
+        return T.TransformList([crop, self.scale.resize(crop_height, crop_width, factor)])
 
 
-def _resize(height: int, width: int, factor: float) -> T.ResizeTransform:
-    new_height, new_width = (max(1, round(side * factor)) for side in (height, width))
-    return T.ResizeTransform(height, width, new_height, new_width)
+def build_test_resize(config: CfgNode) -> T.Augmentation:
+    """Return what images go through before the network, in evaluation as in prediction.
+
+    Args:
+        config: ``cfg.INPUT``. ``MAX_SIZE_TEST`` bounds ``MIN_SIZE_TEST``, as in detectron2, but not
+            ``SCALE_TEST``: a smaller scale would find other objects.
+    """
+    if config.SCALE_TEST:
+        return ScaleBy([config.SCALE_TEST])
+    return T.ResizeShortestEdge(config.MIN_SIZE_TEST, config.MAX_SIZE_TEST, "choice")

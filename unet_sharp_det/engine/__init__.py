@@ -1,6 +1,6 @@
 from .best_metric import BestCheckpointer
 from .early_stopping import EarlyStopping, end_at_early_stop
-from .hooks import build_validation_hooks, explain_divergence
+from .hooks import build_validation_hooks, explain_failure
 from .launch import check_num_gpus, distribute, launch
 from .lazy import amp_precision, load_lazy_cfg
 from .mixed_precision import choose_trainer
@@ -24,7 +24,7 @@ __all__ = [
     "distribute",
     "end_at_early_stop",
     "exit_on_sigterm",
-    "explain_divergence",
+    "explain_failure",
     "fall_back_to_cpu",
     "launch",
     "load_lazy_cfg",

@@ -1,16 +1,17 @@
 """What accompanies a training beyond detectron2's hooks."""
 
 import contextlib
+import logging
 import random
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from detectron2.engine import HookBase, hooks
+from detectron2.engine import HookBase, TrainerBase, hooks
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 
-from ..errors import ConfigError, TrainingError
+from ..errors import ConfigError, TrainingError, UserError, disk_error
 from .best_metric import BEST_METRIC_KEY, BestCheckpointer
 from .early_stopping import EarlyStopping
 
@@ -73,21 +74,38 @@ class SeedIterations(HookBase):
 
 
 @contextlib.contextmanager
-def explain_divergence(key: str, learning_rate: float, output_dir: str):
-    """Turn detectron2's FloatingPointError of a diverged training into a TrainingError.
+def explain_failure(key: str, learning_rate: float, output_dir: str):
+    """Turn what ends a training into a TrainingError: a loss that diverged, a full disk.
 
     Args:
         key: the config's name of the learning rate.
         learning_rate: its value.
         output_dir: where the checkpoints are.
     """
+    detectron2_logger = logging.getLogger(TrainerBase.__module__)
+    detectron2_logger.addFilter(_is_unexplained)
     try:
         yield
     except FloatingPointError as error:
         raise TrainingError(
-            f"{error}\nTraining diverged. Lower {key} (now {learning_rate}), lengthen the warm-up, "
+            f"{error} Training diverged. Lower {key} (now {learning_rate}), lengthen the warm-up, "
             f"or clip gradients. The checkpoints written before, if any, are in {output_dir}."
         ) from error
+    except Exception as error:
+        if full := disk_error(error):
+            raise TrainingError(
+                f"{full.filename or output_dir}: cannot be written ({full.strerror}). Make room "
+                f"and go on with --resume: the checkpoints in {output_dir} stay."
+            ) from error
+        raise
+    finally:
+        detectron2_logger.removeFilter(_is_unexplained)
+
+
+def _is_unexplained(record: logging.LogRecord) -> bool:
+    """Whether a message has no traceback, or that of a defect."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, UserError | FloatingPointError) or disk_error(error))
 
 
 def _seed_all(seed: int) -> None:

@@ -40,7 +40,7 @@ def launch(main, args, device: str) -> None:
     signal.signal(signal.SIGTERM, _forward_to_workers)
     try:
         detectron2_launch(
-            _run_worker,
+            _run_spawned,
             args.num_gpus,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
@@ -49,9 +49,12 @@ def launch(main, args, device: str) -> None:
         )
     except ProcessExitedException as error:
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _forward_to_workers()
+        raise
 
 
-def _forward_to_workers(signum, frame) -> None:
+def _forward_to_workers(*_) -> None:
     for worker in torch.multiprocessing.active_children():
         worker.terminate()
 
@@ -92,6 +95,11 @@ def _run_under_torchrun(main, args, device: str) -> None:
         _run_worker(main, args, device)
     finally:
         dist.destroy_process_group()
+
+
+def _run_spawned(main, args, device: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started it.
+    _run_worker(main, args, device)
 
 
 def _run_worker(main, args, device: str) -> None:

@@ -30,7 +30,7 @@ from ..evaluation import build_nuclei_evaluators
 from ..runtime import accelerate
 from .best_metric import full_name
 from .early_stopping import end_at_early_stop
-from .hooks import SeedIterations, build_validation_hooks, explain_divergence
+from .hooks import SeedIterations, build_validation_hooks, explain_failure
 from .launch import distribute
 from .mixed_precision import choose_trainer
 from .resources import InferenceSpeed
@@ -92,7 +92,7 @@ class NucleiTrainer(DefaultTrainer):
             TrainingError: the loss became NaN or infinite; the checkpoints before stay.
         """
         cfg = self.cfg
-        explained = explain_divergence("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR)
+        explained = explain_failure("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR)
         with explained, end_at_early_stop():
             return super().train()
 

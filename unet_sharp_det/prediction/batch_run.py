@@ -1,6 +1,5 @@
 """The loop over images: opened ahead, predicted in batches, written while the next are found."""
 
-import errno
 import hashlib
 import logging
 import os
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_sharp_det.errors import UserError
+from unet_sharp_det.errors import UserError, disk_error
+from unet_sharp_det.files import check_name
 from unet_sharp_det.images.ome import PartOfImageError
 from unet_sharp_det.images.source import (
     DEFAULT_CHANNELS,
@@ -26,14 +26,11 @@ from unet_sharp_det.prediction.inputs import GONE, InputFile, output_stems
 from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.outputs import OutputContext, output_paths, write_outputs
 from unet_sharp_det.prediction.progress import Progress
-from unet_sharp_det.prediction.records import ImageRecord, Records
+from unet_sharp_det.prediction.records import ImageRecord, Records, write_error
 
 # What is in memory at once, twice: images that are opened together so that some are of one size.
 _PIXELS_AT_ONCE = 1 << 25
 _BATCHES_AT_ONCE = 4
-
-# Of these every other image would fail as well.
-_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 logger = logging.getLogger(__name__)
 
@@ -156,8 +153,7 @@ class BatchRun:
             try:
                 sources = self._planes_of(file)
                 stem = self.stems.of(file, [source.suffix for source in sources])
-                if not overwrite:
-                    self._refuse_foreign_files(stem, sources)
+                self._check_outputs(stem, sources, overwrite)
             except Exception as error:
                 if stamp != GONE:
                     self._forget(file, stamp, None)
@@ -220,11 +216,14 @@ class BatchRun:
         former = record.outputs if record else ()
         return *self.outputs, *(name for name in former if name not in self.outputs)
 
-    def _refuse_foreign_files(self, stem: str, sources: Sequence[ImageSource]) -> None:
+    def _check_outputs(self, stem: str, sources: Sequence[ImageSource], overwrite: bool) -> None:
+        """Raise if names of outputs are too long, or would replace a file of the user."""
         folder = self.records.folder
         for source in sources:
             paths = output_paths(folder / f"{stem}{source.suffix}", self.outputs)
-            if foreign := self.records.find_foreign(paths):
+            for path in paths:
+                check_name(path)
+            if not overwrite and (foreign := self.records.find_foreign(paths)):
                 raise foreign_file_error(folder, foreign)
 
     def _chunks(self, planes: Iterator[_Plane]) -> Iterator[list[_Plane]]:
@@ -313,7 +312,8 @@ class BatchRun:
                 )
             )
         except Exception as error:
-            _raise_if_hopeless(error, folder)
+            if full := disk_error(error):  # Every other image would fail as well.
+                raise write_error(folder, full) from error
             self._fail(record, plane.file, error)
 
     def _stem(self, plane: _Plane) -> Path:
@@ -352,15 +352,3 @@ def foreign_file_error(folder: Path, path: Path) -> UserError:
         f"--output {folder}: has {path}, which is not of this tool and would be replaced. Name "
         "another folder, or replace it with --overwrite."
     )
-
-
-def _raise_if_hopeless(error: BaseException, folder) -> None:
-    """Raise a :class:`UserError` if a full disk or the like is behind an error."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _HOPELESS:
-            raise UserError(
-                f"--output {folder}: cannot be written ({cause.strerror}). What is done stays; "
-                "make room, and the same command goes on (without --overwrite)."
-            ) from error
-        cause = cause.__cause__ or cause.__context__

@@ -40,7 +40,7 @@ class Detector:
         Args:
             model: in eval mode; the score threshold of its box heads is set to the one given.
             resize: what windows go through before the network.
-            score_threshold: objects of a higher score are found.
+            score_threshold: objects of at least this score are found.
 
         Raises:
             ConfigError: the model predicts no masks.
@@ -53,7 +53,8 @@ class Detector:
             )
         for module in model.modules():
             if isinstance(module, FastRCNNOutputLayers):
-                module.test_score_thresh = score_threshold
+                # detectron2 finds what is above it.
+                module.test_score_thresh = float(np.nextafter(np.float32(score_threshold), -1))
         self.model = model
         self.resize = resize
         self._limits = _Limits(model)

@@ -21,7 +21,7 @@ class PredictionOptions:
     """How a :class:`Predictor` looks at images.
 
     Attributes:
-        score_threshold: objects of a higher score are found, from 0 to 1. A semantic model's
+        score_threshold: objects of at least this score are found, from 0 to 1. A semantic model's
             objects have the mean probability of their pixels, and up to .5 all of them are found:
             of several exclusive classes the most probable one may lie below it.
         min_area: objects of at least this many pixels, those of higher scores taken off.

@@ -11,7 +11,7 @@ from detectron2.data import transforms as T
 from detectron2.modeling import Backbone
 from torch import nn
 
-from unet_sharp_det.data.scale import ScaleBy
+from unet_sharp_det.data.scale import ScaleBy, build_test_resize
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.runtime import accelerate
 
@@ -23,9 +23,6 @@ from .options import PredictionOptions
 from .segmenter import Segmenter
 from .tile_grid import Tile, alignment_of, tile_grid
 from .trained_model import TrainedModel, load_trained_model, open_trained_model
-
-#: Windows of images without any bound, for the resize by a factor: tiles bound them.
-_NO_LIMIT = 1 << 30
 
 Image = np.ndarray | str | Path | ImageSource
 
@@ -128,7 +125,7 @@ class Predictor:
         cfg = trained.cfg
         return cls(
             trained.model,
-            _resize(cfg),
+            build_test_resize(cfg.INPUT),
             image_format=cfg.INPUT.FORMAT,
             stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
             class_names=cfg.MODEL.CLASS_NAMES,
@@ -202,7 +199,7 @@ class Predictor:
         return [each if isinstance(each, UserError) else self._shown(each) for each in results]
 
     def _shown(self, found: SparseInstances) -> SparseInstances:
-        found = found.select(found.scores > self._least_score)
+        found = found.at_least(self._least_score)
         return found.without_overlaps(self.options.min_area, self.options.max_covered)
 
     def _prepare(self, image: Image) -> PreparedImage:
@@ -277,14 +274,6 @@ def _least_score(finder: Detector | Segmenter, threshold: float) -> float:
     return 0.0 if isinstance(finder, Segmenter) and threshold <= 0.5 else threshold
 
 
-def _resize(cfg: CfgNode) -> T.Augmentation:
-    """What ``cfg`` resizes test images by, but for ``MAX_SIZE_TEST`` of a resize by a factor."""
-    config = cfg.INPUT
-    if config.SCALE_TEST:
-        return ScaleBy([config.SCALE_TEST], _NO_LIMIT)
-    return T.ResizeShortestEdge(config.MIN_SIZE_TEST, config.MAX_SIZE_TEST, "choice")
-
-
 def _rescaled(resize: T.Augmentation, factor: float) -> T.Augmentation:
     if factor == 1:
         return resize
@@ -301,7 +290,7 @@ def _resize_of_tiles(resize: T.Augmentation, tile_size: int) -> T.Augmentation:
     if not isinstance(resize, T.ResizeShortestEdge):
         return resize
     side = min(*resize.short_edge_length, resize.max_size)
-    return ScaleBy([side / tile_size], _NO_LIMIT)
+    return ScaleBy([side / tile_size])
 
 
 def _alignment(resize: T.Augmentation, backbone: Backbone) -> int:

@@ -6,6 +6,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from unet_sharp_det.errors import printable
+
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -32,7 +34,7 @@ class Progress:
 
     def work_on(self, name: str) -> None:
         """Say what comes next."""
-        self.name = name
+        self.name = printable(name)
         self.show()
 
     def reach(self, part: float) -> None:

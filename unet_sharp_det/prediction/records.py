@@ -2,22 +2,21 @@
 
 import contextlib
 import json
+import logging
 import os
-import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePath
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
-from unet_sharp_det.files import write_text
+from unet_sharp_det.files import lock, remove_leftovers, write_text
 from unet_sharp_det.prediction.inputs import RECORDS, InputFile
 
 #: Of all images together.
 FILES = ("summary.csv", "coco.json", "predict.json")
 
-# What atomic_path leaves of a_labels.tif when the process is killed: .a_labels.tif.k3j_x8p2.tif
-_LEFTOVER = re.compile(r"\.(.+(\.\w+))\.[a-z0-9_]{8}\2")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,8 @@ class Records:
                 yield records
             finally:
                 if records._file:
-                    records._file.close()
+                    with contextlib.suppress(OSError):  # What could not be written is told before.
+                        records._file.close()
 
     def start(self) -> None:
         """Write the file anew, with the settings and what is known; lines are added from then on.
@@ -113,7 +113,7 @@ class Records:
         Raises:
             UserError: it cannot be written.
         """
-        _remove_leftovers(self.folder, {*self._begun, *FILES, RECORDS})
+        remove_leftovers(self.folder, {*self._begun, *FILES, RECORDS}.__contains__)
         path = self.folder / RECORDS
         recorded = {name for record in self for name in record.outputs.values()}
         begun = [name for name in self._begun - recorded if os.path.lexists(self.folder / name)]
@@ -195,7 +195,7 @@ class Records:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise UserError(f"{self._file.name}: cannot be written ({error.strerror}).") from error
+            raise write_error(self.folder, error) from error
 
     def _delete_outputs(self, record: ImageRecord) -> None:
         for path in record.outputs.values():
@@ -232,6 +232,14 @@ class Records:
                 self._delete_outputs(record)
             self._by_source = {}
             self.delete_joined_coco()
+
+
+def write_error(folder: Path, error: OSError) -> UserError:
+    """Return the error of an output folder that takes no more files."""
+    return UserError(
+        f"--output {folder}: cannot be written ({error.strerror}). What is done stays; make room, "
+        "and the same command goes on (without --overwrite)."
+    )
 
 
 def _read_lines(path: Path) -> list[dict]:
@@ -292,34 +300,20 @@ def _lock(folder: Path) -> Iterator[None]:
         file = open(folder / ".predict.lock", "w")
     except OSError as error:
         raise UserError(
-            f"--output {folder}: cannot be written to ({error.strerror}). Choose another place."
+            f"--output {folder}: cannot be written to ({error.strerror}). Make room, or choose "
+            "another place."
         ) from error
     with file:
         try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError:
             raise UserError(
                 f"--output {folder}: another process is writing its predictions there. Wait for "
                 "its end, or choose another folder."
             ) from None
-        except OSError:  # A file system without locks.
-            pass
+        except OSError as error:
+            logger.warning(
+                f"--output {folder}: cannot be locked ({error.strerror}). Let no other process "
+                "write its predictions there."
+            )
         yield
-
-
-def _remove_leftovers(folder: Path, written: Collection[str]) -> None:
-    """Delete the temporary files of a run that was killed.
-
-    Args:
-        written: paths below the folder that runs wrote. Other programs may write there too.
-    """
-    for parent, _, names in os.walk(folder):
-        for match in filter(None, map(_LEFTOVER.fullmatch, names)):
-            target = Path(parent, match[1]).relative_to(folder).as_posix()
-            if target in written:
-                Path(parent, match[0]).unlink(missing_ok=True)

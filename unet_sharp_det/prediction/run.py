@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.errors import ConfigError, PrintableFormatter, UserError
 from unet_sharp_det.images.source import ReadOptions
 from unet_sharp_det.prediction import summary
 from unet_sharp_det.prediction.batch_run import BatchRun, Stems, foreign_file_error
@@ -215,7 +215,7 @@ def _join_coco(records: Records, kept: Sequence[ImageRecord], outputs: Sequence[
 def _log_file(output: Path) -> Iterator[logging.Logger]:
     """Append the package's messages to the log for the block; return a logger to it alone."""
     handler = logging.FileHandler(output / LOG, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s: %(message)s"))
     package = logging.getLogger("unet_sharp_det")
     log = logging.Logger("predict")
     log.addHandler(handler)
@@ -224,4 +224,5 @@ def _log_file(output: Path) -> Iterator[logging.Logger]:
         yield log
     finally:
         package.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
