@@ -166,9 +166,7 @@ def test_only_plain_files_beside_a_file_are_read(tmp_path, kind, is_first):
     name = NAMES[kind].format(folder=tmp_path)
     entries = [data(name, UUIDS[1], 0 if is_first else 1), data(None, UUIDS[0], int(is_first))]
     path = save(folder / "a.ome.tif", [1], image(*entries, depth=2), UUIDS[0])
-    message = refusal(path)
-    assert "a.ome.tif" in message
-    assert "99" not in message
+    assert "a.ome.tif" in refusal(path)
 
 
 def test_a_companion_elsewhere_is_not_read(tmp_path):

@@ -19,6 +19,7 @@ CACHE_BYTES = 2**27
 
 # Axes at the end of fewer values than this, such as samples, are read whole and cut afterwards.
 _SHORT_RUN = 64
+_LONGEST_RUN = 2**30  # bytes: Linux reads at most 2**31 at once
 
 
 class RawPixels:
@@ -45,14 +46,18 @@ class RawPixels:
         """Return the array of slices, one per axis, each with start and stop."""
         whole = [slice(0, size) for size in self.shape]
         last = len(slices)
-        while last > 1 and (slices[last - 1] == whole[last - 1] or self._is_short(last - 1)):
+        while (
+            last > 1
+            and (slices[last - 1] == whole[last - 1] or self._is_short(last - 1))
+            and self._bytes(last - 3) <= _LONGEST_RUN
+        ):
             last -= 1
         read = [*slices[:last], *whole[last:]]  # from axis last - 1 on it is one piece of the file
         out = np.empty([part.stop - part.start for part in read], self.dtype)
         if out.size:
             with open(self.path, "rb", buffering=0) as file:
                 self._fill(file.fileno(), read, last - 1, out)
-        return out[(..., *(slice(None),) * last, *slices[last:])]
+        return out[(*[slice(None)] * last, *slices[last:])]
 
     def _fill(self, file: int, read: list[slice], axis: int, out: np.ndarray) -> None:
         """Read what lies in one piece from ``axis`` on, once for each index of the axes before."""
