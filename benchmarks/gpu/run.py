@@ -42,9 +42,9 @@ def main() -> int:
     for folder in (args.out, args.work / "results"):
         folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(args.work / "results", args.out, dirs_exist_ok=True)
-    host = Host(args, unpack(args.bundle, args.work))
+    host, stages = Host(args, unpack(args.bundle, args.work)), args.stages.split(",")
     try:
-        for stage in args.stages.split(","):
+        for stage in stages:
             left = 60 * args.minutes - (time.monotonic() - begin) - RESERVE_S
             if left > 0:
                 host.run_stage(stage, min(left, LIMITS_S[stage]))
@@ -52,7 +52,7 @@ def main() -> int:
         host.run([HERE / "results.py", args.out], RESERVE_S)
         shutil.copytree(args.out, args.work / "results", dirs_exist_ok=True)
     print((args.out / "RESULTS.md").read_text())
-    return int(any(stage["exit"] != 0 for stage in host.stages.values()))
+    return int(any(host.stages.get(stage, {}).get("exit") != 0 for stage in stages))
 
 
 def parse_args() -> argparse.Namespace:
@@ -112,16 +112,19 @@ class Host:
     def __init__(self, args: argparse.Namespace, environment: dict[str, str]):
         self.args = args
         self.environment = environment
-        self.stages: dict[str, dict] = {}
+        self._file = args.out / "stages.json"
+        self.stages = json.loads(self._file.read_text()) if self._file.is_file() else {}
 
     def run_stage(self, stage: str, limit_s: float) -> None:
         begin = time.monotonic()
-        print(f"{stage}: {limit_s:.0f} s at most", flush=True)
-        self.stages[stage] = {"exit": "interrupted"}
+        self._note(stage, {"exit": "interrupted", "limit_s": round(limit_s)})
         code = getattr(self, f"_{stage}")(limit_s)
-        self.stages[stage] = {"exit": code, "seconds": round(time.monotonic() - begin, 1)}
-        replace_file(self.args.out / "stages.json", json.dumps(self.stages, indent=1))
-        print(f"{stage}: {self.stages[stage]}", flush=True)
+        self._note(stage, {"exit": code, "seconds": round(time.monotonic() - begin, 1)})
+
+    def _note(self, stage: str, how: dict) -> None:
+        self.stages[stage] = how
+        replace_file(self._file, json.dumps(self.stages, indent=1))
+        print(f"{stage}: {how}", flush=True)
 
     def _checks(self, limit_s: float):
         chosen = ["-k", "volumes"] if self.args.tiny else []
@@ -132,13 +135,15 @@ class Host:
         return self.run([HERE / "speed.py", self.args.out / "speed.json", *tiny], limit_s)
 
     def _train(self, limit_s: float):
-        runs, kept = self.args.work / "runs", self.args.work / "kept"
-        tool = [ROOT / "tools" / "run_experiments.py", self.args.experiment, "--folder", runs]
+        kept = self.args.work / "kept"
+        paths = (self.args.experiment, self.args.work / "runs", kept, self.args.out / "train.md")
+        # Relative, for the table names the command.
+        experiment, runs, numbers, table = (os.path.relpath(path, ROOT) for path in paths)
+        tool = ["tools/run_experiments.py", experiment, "--folder", runs]
         train_s = limit_s - min(TABLE_S, limit_s / 2)
         limits = ["--minutes", train_s / 60, "--jobs", self.args.jobs]
         code = self.run([*tool, *limits], train_s + 15)
-        table = self.args.out / "train.md"
-        self.run([*tool, "--table", "--results", kept, "--output", table], TABLE_S)
+        self.run([*tool, "--table", "--results", numbers, "--output", table], TABLE_S)
         if kept.is_dir():
             shutil.make_archive(str(self.args.out / "train"), "zip", kept)
         return code

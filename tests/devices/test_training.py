@@ -25,9 +25,10 @@ def small_images(converted_sample, tmp_path_factory):
 
 
 @pytest.fixture
-def group(device, tmp_path):
-    """A process group of this process alone."""
+def group(device, tmp_path, monkeypatch):
+    """A process group of this process alone, which needs no network."""
     backend = "nccl" if device == "cuda" else "gloo"
+    monkeypatch.setenv(f"{backend.upper()}_SOCKET_IFNAME", "lo")
     dist.init_process_group(backend, init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
     yield
     dist.destroy_process_group()
