@@ -32,7 +32,6 @@ setup(
     packages=find_packages(include=["unet_sharp_det", "unet_sharp_det.*"]),
     package_data={
         "unet_sharp_det.model_zoo": ["*.safetensors", "*.md"],
-        "unet_sharp_det.offline": ["run.sh"],
         "unet_sharp_det.report": ["templates/*"],
     },
     python_requires=">=3.10",

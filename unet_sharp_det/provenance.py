@@ -1,18 +1,19 @@
 """Which state of the code a run was made with."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[1]
 
-#: In a bundle for hosts without network, beside the project's folder.
-MANIFEST_FILE = "manifest.json"
+#: Environment variable that says it where there is no checkout, only a copy: JSON of what
+#: :func:`git_state` returns.
+GIT_STATE = "GIT_STATE"
 
 
 def git_state(folder=_REPOSITORY) -> dict:
-    """The commit of a checkout, and whether tracked files differed from it; within a bundle those
-    of the checkout that it was made from.
+    """The commit of a checkout, and whether tracked files differed from it.
 
     Args:
         folder: of the checkout; default: this package's.
@@ -20,19 +21,11 @@ def git_state(folder=_REPOSITORY) -> dict:
     Returns:
         dict: ``{"revision": 40 digits, "dirty": bool}``; both None where neither is known.
     """
-    bundled = _bundled_state(Path(folder).parent / MANIFEST_FILE)
-    if bundled is not None:
-        return bundled
+    if GIT_STATE in os.environ:
+        return json.loads(os.environ[GIT_STATE])
     revision = _git(folder, "rev-parse", "HEAD")
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
     return {"revision": revision, "dirty": None if changes is None else bool(changes)}
-
-
-def _bundled_state(manifest: Path) -> dict | None:
-    try:
-        return dict(json.loads(manifest.read_text(encoding="utf-8"))["git"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _git(folder, *arguments: str) -> str | None:

@@ -16,6 +16,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "configs" / "experiments"
 RUNS = {
     "ablations_compact": 16,
     "compact_cpu": 4,
+    "compact_gpu": 4,
     "equal_cost": 4,
     "pruning": 5,
     "table1_dsb2018": 10,

@@ -274,6 +274,17 @@ class TestDevices:
         Scheduler(load_experiment(), tmp_path, stand_in).run()
         assert self.used(tmp_path, "CUDA_VISIBLE_DEVICES") == {"3", "5"}
 
+    def test_runs_beside_each_other_on_a_gpu_share_the_cores(
+        self, load_experiment, stand_in, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(16))
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        Scheduler(load_experiment(), tmp_path, stand_in, jobs=4).run()
+        assert self.used(tmp_path, "CUDA_VISIBLE_DEVICES") == {"0"}
+        assert self.used(tmp_path, "OMP_NUM_THREADS") == {"4"}
+
     def test_runs_on_the_cpu_take_no_gpu_and_turns(
         self, load_experiment, stand_in, tmp_path, monkeypatch
     ):

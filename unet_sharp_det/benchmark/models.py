@@ -63,7 +63,7 @@ def benchmark_detectors(cfg: CfgNode, size: int, batch: int, repeats: int) -> st
     Args and Returns: as :func:`benchmark_necks`.
     """
     models = {scheme: _build(cfg, scheme) for scheme in scheme_names()}
-    inputs = [_synthetic_image(size, seed, cfg.MODEL.MASK_ON) for seed in range(batch)]
+    inputs = [synthetic_image(size, seed, cfg.MODEL.MASK_ON) for seed in range(batch)]
     params, macs = {}, {}
     for scheme, model in models.items():
         params[scheme] = sum(p.numel() for p in model.parameters())
@@ -116,7 +116,7 @@ def _macs(model: nn.Module, inputs) -> float:
     return analysis.total()
 
 
-def _synthetic_image(size: int, seed: int, with_masks: bool, nuclei: int = 150) -> dict:
+def synthetic_image(size: int, seed: int, with_masks: bool, nuclei: int = 150) -> dict:
     """A random image with square nuclei of 24 to 64 pixels, as a detector takes it.
 
     There are more nuclei than a head samples (128), so that every model has as many to learn from,

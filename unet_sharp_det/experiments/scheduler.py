@@ -206,10 +206,11 @@ class Scheduler:
         return folder.status
 
     def _environment(self, slot: int) -> dict[str, str]:
-        if self._gpus:
-            return {**os.environ, "CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]}
         threads = max(1, len(os.sched_getaffinity(0)) // self._jobs)
-        return {"OMP_NUM_THREADS": str(threads), **os.environ}
+        environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+        if self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
+        return environment
 
     def _trained(self, run: Run, seed: int) -> RunFolder | None:
         if run.evaluates is None:

@@ -222,7 +222,7 @@ class Predictor:
         try:
             return self._whole.find(windows, [tile] * len(windows), shape)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+            pass  # What follows needs the memory that the exception holds.
         if len(windows) > 1:
             half = len(windows) // 2
             return self._find_whole(windows[:half]) + self._find_whole(windows[half:])
@@ -241,7 +241,7 @@ class Predictor:
                 parts += self._tiled.find(windows, batch, image.shape)
                 progress(sum(tile.core_area for tile in batch))
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+            pass  # What follows needs the memory that the exception holds.
         else:
             return self._tiled.join(tiles, parts, image.shape)
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))

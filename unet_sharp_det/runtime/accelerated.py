@@ -29,7 +29,8 @@ _BF16_PARTS = (
 def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     """Copy a model for inference with fewer and better arranged operations.
 
-    With ``fp32`` the results are the same but for rounding (about 1e-5 of a score). On any device
+    With ``fp32`` the results are the same but for rounding (about 1e-5 of a score; on a GPU that of
+    TF32, in which torch runs convolutions there). On any device
     norms of fixed statistics are folded into convolutions (:func:`.fold_norms.fold_norms`). On a
     CPU, where convolutions are faster if the channels of a pixel lie next to each other, models
     with a ``backbone`` run in the channels-last format, ROIAlign too

@@ -1,1 +1,0 @@
-"""A folder that runs trainings on a machine without network: what it lacks, and the data."""
