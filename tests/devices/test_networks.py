@@ -13,9 +13,9 @@ from unet_sharp_det.skip_schemes import scheme_names
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 #: Largest relative errors (of the 2-norm) of values.
 TOLERANCE = {"fp32": 1e-4, "fp16": 0.01, "bf16": 0.05}
-#: Those of gradients. Batch norms of few numbers, as CGM's, make those of a head uncertain.
+#: Those of gradients. Norms and rectifiers of small batches make those of a head uncertain.
 OF_NECK = {"fp32": 1e-3, "fp16": 0.1, "bf16": 0.4}
-OF_HEAD = {"fp32": 5e-3, "fp16": 0.5, "bf16": 1.0}
+OF_HEAD = {"fp32": 0.01, "fp16": 0.5, "bf16": 1.0}
 LOSS_SCALE = 1024.0
 
 schemes = pytest.mark.parametrize("scheme", scheme_names())
@@ -74,6 +74,7 @@ def test_necks(config, device, side, scheme, precision):
 def test_semantic_heads(config, device, side, scheme, precision):
     head = "MODEL.SEM_SEG_HEAD."
     cfg = config("semantic", f"{head}SKIP_SCHEME", scheme, f"{head}CGM.DROPOUT", 0.0)
+    cfg.MODEL.SEM_SEG_HEAD.CGM.LOSS_WEIGHT = 0.1  # its batch norm is of four numbers
     cfg.MODEL.DEVICE = "cpu"
     torch.manual_seed(0)
     images = 255 * F.interpolate(torch.rand(4, 3, 6, 6), size=(side, side), mode="bilinear")

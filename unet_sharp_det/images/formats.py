@@ -157,7 +157,7 @@ def _codec(image: Image.Image, path: Path) -> Callable[[bytes], np.ndarray] | No
         return None
     try:
         import imagecodecs
-    except ImportError as error:  # A host of an offline bundle, whose training needs it for no PNG.
+    except ImportError as error:  # A GPU host has what training needs (docs/GPU.md).
         if image.format == "PNG" and "16" not in image.tile[0].args:
             return None
         raise DatasetError(
