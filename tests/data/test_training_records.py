@@ -57,9 +57,9 @@ def test_without_any_object(register):
         load()
 
 
-def test_label_maps_are_enough_for_a_semantic_model(register, tmp_path, write_png, rgba):
+def test_label_maps_are_enough_for_a_semantic_model(register, tmp_path, write_png, square):
     for number in (1, 2, 3):
-        write_png(tmp_path / "labels" / f"{number}.png", rgba()[:, :, 0])
+        write_png(tmp_path / "labels" / f"{number}.png", square((2, 8), (3, 9)) // 255)
     register(sem_seg_root=tmp_path / "labels")
     semantic = ["MODEL.META_ARCHITECTURE", "SemanticSegmentor"]
     keep = ["DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False"]

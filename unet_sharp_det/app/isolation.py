@@ -189,9 +189,9 @@ class _Worker:
         )
 
     def end(self) -> None:
+        """End the process. The connection closes with its last user: a thread may wait on it."""
         self._process.kill()
         self._process.join()
-        self._connection.close()
 
 
 def _error_of(progress: Progress, fraction: float) -> UserError | None:
