@@ -57,7 +57,7 @@ def test_a_full_disk_is_told_without_a_traceback(caplog):
     [
         ("TEST", "dsb2018_vall", "DATASETS.TEST: 'dsb2018_vall' is not known. Did you mean"),
         ("TRAIN", "mine_train", "DATASETS.TRAIN: 'mine_train'.*DETECTRON2_ENV_MODULE"),
-        ("TEST", "unconverted_val", "unconverted.*val.json does not exist"),
+        ("TEST", "unconverted_val", "There is no file .*unconverted.*val.json"),
     ],
 )
 def test_unusable_data_are_told_before_anything_is_built(
