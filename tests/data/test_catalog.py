@@ -140,6 +140,15 @@ def test_category_ids_may_start_anywhere_and_map_to_0(load, coco):
     assert [a["category_id"] for a in records[0]["annotations"]] == [1, 0]
 
 
+def test_a_json_whose_category_ids_changed_loads_again(load, coco):
+    load(coco)
+    coco["categories"][0]["id"] = 3
+    for annotation in coco["annotations"]:
+        annotation["category_id"] = 3
+    assert [a["category_id"] for a in load(coco)[0]["annotations"]] == [0, 0]
+    assert MetadataCatalog.get(NAME).thing_dataset_id_to_contiguous_id == {3: 0}
+
+
 def test_without_annotations_all_images_are_empty(load, coco):
     assert [record["annotations"] for record in load({**coco, "annotations": []})] == [[], []]
 

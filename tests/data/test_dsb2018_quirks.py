@@ -1,5 +1,6 @@
 """Each oddity of DSB2018's files, on a fixture of its own."""
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -142,6 +143,17 @@ def test_a_rotten_mask_is_named_and_the_others_stay(kaggle, square):
     sample = read_sample(folder)
     assert ("unreadable_mask", f"{folder.name}/masks/rotten.png") in sample.quirks
     assert len(sample.nuclei) == 1
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_the_header_of_a_bigtiff_among_the_masks_ends_nothing(kaggle, square, endian):
+    folder = next(kaggle(masks={"good": square((2, 5), (3, 9))}).iterdir())
+    signature = b"II+\0" if endian == "<" else b"MM\0+"
+    header = signature + struct.pack(f"{endian}HHQ", 8, 0, 16)  # the first directory at its end
+    (folder / "masks" / "header.tif").write_bytes(header)
+    sample = read_sample(folder)
+    assert ("unreadable_mask", f"{folder.name}/masks/header.tif") in sample.quirks
+    assert [nucleus["area"] for nucleus in sample.nuclei] == [18]
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.PNG", "a.bmp", "a.TIFF", "mask"])

@@ -210,7 +210,7 @@ class TestResults:
     @pytest.mark.parametrize(
         ("entry", "message"),
         [
-            (detection((0, 0, 8, 8), image_id=9), "images that .* not have: 9. It has 1, 2"),
+            (detection((0, 0, 8, 8), image_id=9), r"not have: 9. It has 1 \(1.png\), 2"),
             (detection((0, 0, 8, 8), image_id=[1]), "a whole number or a text"),
             (detection((0, 0, 8, 8), score=float("nan")), "result 1 .* image 1 has the score nan"),
             (detection((0, 0, 8, 8), score=None), "has the score None"),
@@ -305,7 +305,10 @@ class TestDataSets:
             (lambda d: d["annotations"][0].update(score=1), "1 of 4 annotations have a 'score'"),
             (lambda d: d["images"][0].update(height=60), r"image has \(60, 64\)"),
             (lambda d: d["images"][0].update(file_name="2.tif"), "are the same one"),
-            (lambda d: d["images"][1].update(file_name="b.png"), "does not have: 2"),
+            (
+                lambda d: d["images"][1].update(file_name="b.png"),
+                r"does not have: b.png. It has 1 \(1.png\), 2 \(2.png\)",
+            ),
             (lambda d: d["annotations"][0].pop("segmentation"), "with id 1 .* no segmentation"),
         ],
     )

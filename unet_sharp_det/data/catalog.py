@@ -162,8 +162,9 @@ def load_coco_nuclei(
     indices = {category["id"]: index for index, category in enumerate(classes)}
     records = _to_records(content, indices, image_root)
     _check_sizes(where, records)
-    # What load_coco_json of detectron2 leaves there for its evaluation.
-    MetadataCatalog.get(name).set(
+    # What load_coco_json of detectron2 leaves there for its evaluation. Its set() would refuse the
+    # ids of a json file that was changed since it was loaded.
+    vars(MetadataCatalog.get(name)).update(
         thing_classes=list(thing_classes), thing_dataset_id_to_contiguous_id=indices
     )
     if sem_seg_root is not None and not (sem_seg_optional and not os.path.isdir(sem_seg_root)):

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from unet_sharp_det.errors import DatasetError
@@ -58,18 +58,23 @@ class ImagePairing:
             )
         return ids[0]
 
-    def pair(self, keys: Iterable, find: Callable) -> dict:
-        """Return ``{key: image_id}``, found by ``find(key)``.
+    def pair(self, names: Mapping, find: Callable) -> dict:
+        """Return ``{key: image_id}`` of the keys of ``names``, found by ``find(key)``.
+
+        Args:
+            names: what errors call the image of each key.
+            find: gives the image of the truth, None if there is none.
 
         Raises:
             DatasetError: a key is of no image, or two are of the same one.
         """
-        pairs = {key: find(key) for key in keys}
-        unknown = [key for key, image_id in pairs.items() if image_id is None]
+        pairs = {key: find(key) for key in names}
+        unknown = [names[key] for key, image_id in pairs.items() if image_id is None]
         if unknown:
+            there = [f"{key} ({each.file_name})" for key, each in self._truth.records.items()]
             raise DatasetError(
                 f"{self._where}: has predictions of {len(unknown)} images that {self._truth.where} "
-                f"does not have: {_some(unknown)}. It has {_some(self._truth.records)}. Give both "
+                f"does not have: {_some(unknown)}. It has {_some(there)}. Give both "
                 "of the same data set; what follows an image's name in that of a label map is told "
                 "by --suffix and --truth-suffix."
             )

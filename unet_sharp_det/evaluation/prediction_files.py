@@ -142,7 +142,7 @@ def check_entry(entry: dict, name: str, *, with_score: bool) -> None:
 def _open_folder(path, truth, options, suffix, allow_missing) -> LabelMapPredictions:
     pairing = ImagePairing(truth, os.fspath(path))
     files = find_label_maps(path, suffix, known=pairing.stems)
-    ids = pairing.pair(files, pairing.by_stem)
+    ids = pairing.pair({stem: stem for stem in files}, pairing.by_stem)
     pairing.check_complete(ids.values(), allow_missing)
     by_image = {ids[stem]: files[stem] for stem in files}
     return LabelMapPredictions(by_image, truth, options, os.fspath(path))
@@ -162,7 +162,8 @@ def _open_results(content: list[dict], truth, options, where: str) -> CocoPredic
     if not content:
         logger.warning(f"{where}: holds no detection, so every object counts as missed.")
     pairing = ImagePairing(truth, where)
-    ids = pairing.pair({entry["image_id"] for entry in content}, pairing.by_id)
+    names = {entry["image_id"]: entry["image_id"] for entry in content}
+    ids = pairing.pair(names, pairing.by_id)
     return CocoPredictions(_group(named, ids), truth, options, where, has_scores=True)
 
 
