@@ -94,7 +94,7 @@ def _check_numbers(weights: dict[str, Tensor], model: nn.Module, where: str) -> 
             continue
         if value.dtype not in _DTYPES or value.layout != torch.strided or value.is_meta:
             fault = f"is no tensor of numbers ({value.dtype}, {value.layout})"
-        elif not torch.isfinite(value).all():
+        elif not torch.isfinite(value.to(own.dtype)).all():
             fault = "has NaN or infinity"
         else:
             continue

@@ -68,6 +68,7 @@ class TestWeights:
             ),
             (lambda w: changed(w, to=lambda v: v * float("nan")), f"'{MASK}' has NaN or inf"),
             (lambda w: changed(w, to=lambda v: v / 0), f"'{MASK}' has NaN or inf"),
+            (lambda w: changed(w, to=lambda v: v.double() + 1e300), f"'{MASK}' has NaN or inf"),
             (lambda w: changed(w, to=lambda v: v.to(torch.complex64)), "no tensor of numbers"),
             (lambda w: changed(w, to=lambda v: v.long()), r"no tensor of numbers.*int64"),
             (lambda w: changed(w, to=lambda v: v.to(torch.float8_e4m3fn)), "float8"),
@@ -174,6 +175,9 @@ class TestConfigOfAStranger:
             ("MODEL: {RPN: {BBOX_REG_WEIGHTS: [a, b, c, d]}}", "WEIGHTS is .*, of another"),
             ("INPUT: {MIN_SIZE_TEST: 1000000}", "MIN_SIZE_TEST"),
             ("MODEL: {ROI_MASK_HEAD: {POOLER_RESOLUTION: 100000}}", "POOLER_RESOLUTION"),
+            ("MODEL: {ROI_MASK_HEAD: {NUM_CONV: 1000000000}}", "NUM_CONV is 1000000000"),
+            ("MODEL: {ROI_BOX_HEAD: {NUM_FC: 1000000000}}", "NUM_FC is 1000000000"),
+            ("MODEL: {RETINANET: {NUM_CONVS: 1000000000}}", "NUM_CONVS is 1000000000"),
             ("MODEL: {PIXEL_STD: [0.0, 1.0, 1.0]}", "PIXEL_STD"),
         ],
     )

@@ -81,7 +81,7 @@ def in_order(records: Records) -> list[ImageRecord]:
     kept = [
         record
         for record in records
-        if (os.path.exists(record.source) if record.error else records.has_outputs(record))
+        if (os.path.lexists(record.source) if record.error else records.has_outputs(record))
     ]
     return sorted(kept, key=lambda record: (natural_key(record.source), natural_key(record.plane)))
 
