@@ -9,7 +9,7 @@ import torch
 from detectron2.engine import default_argument_parser
 
 from unet_sharp_det.engine import check_num_gpus
-from unet_sharp_det.errors import ConfigError
+from unet_sharp_det.errors import ConfigError, UserError
 
 launch_module = importlib.import_module("unet_sharp_det.engine.launch")
 
@@ -59,3 +59,19 @@ class TestCpuWorkersWhereThereAreGpus:
 def test_one_worker_is_always_there():
     check_num_gpus(1, "cuda")
     check_num_gpus(1, "cpu")
+
+
+def test_the_first_worker_that_fails_tells_it(monkeypatch, capsys):
+    store, waits = torch.distributed.HashStore(), []
+    monkeypatch.setattr(torch.distributed.distributed_c10d, "_get_default_store", lambda: store)
+    monkeypatch.setattr(launch_module.time, "sleep", waits.append)
+
+    def fail(error):
+        raise error
+
+    for message in ("first", "second"):
+        with pytest.raises(SystemExit) as ended:
+            launch_module._run_worker(fail, UserError(message), "cpu")
+        assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: first\n"
+    assert waits == [60]

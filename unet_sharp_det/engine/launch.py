@@ -1,5 +1,6 @@
 """Starting workers: one process, detectron2's launcher, or torchrun's environment."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -105,14 +106,21 @@ def _run_spawned(main, args, device: str) -> None:
 def _run_worker(main, args, device: str) -> None:
     """Run ``main`` in one of several workers; they share the cores, and one of them tells errors.
 
-    The first worker to exit has the others terminated, so they give rank 0 time to be it.
+    The first worker to exit has the others terminated, so they give that one time to be it.
     """
     if not _uses_gpu(device):
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // comm.get_local_size()))
     try:
         main(args)
     except UserError as error:
-        if not comm.is_main_process():
-            time.sleep(5)
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        if _is_first_to_fail():
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        else:
+            time.sleep(60)
         sys.exit(2)
+
+
+def _is_first_to_fail() -> bool:
+    with contextlib.suppress(RuntimeError):  # Rank 0, which has the store, failed and ended.
+        return dist.distributed_c10d._get_default_store().add("failed workers", 1) == 1
+    return False
