@@ -1,11 +1,16 @@
 """What the server answers to requests that its page would not send, without a browser."""
 
+import contextlib
+import functools
 import json
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from app_helpers import StubPredictor, write_image
+import tifffile
+from app_helpers import SHAPE, StubPredictor, write_image
 
 pytest.importorskip("gradio")
 
@@ -13,6 +18,7 @@ import httpx
 
 from unet_sharp_det.app import guard
 from unet_sharp_det.app.analysis import Analyser
+from unet_sharp_det.app.isolation import IsolatedAnalyser
 from unet_sharp_det.app.server import QUIET, serving
 
 UPLOAD, JOIN = "/gradio_api/upload", "/gradio_api/queue/join"
@@ -27,7 +33,8 @@ def client(tmp_path_factory):
         patch.setattr("tempfile.tempdir", str(folder))
         for name in QUIET:
             patch.setenv(name, "as it was")  # restored afterwards
-        with serving(Analyser(StubPredictor), port=None, max_upload_mb=0.1) as address:
+        isolated = contextlib.closing(IsolatedAnalyser(Analyser(StubPredictor)))
+        with isolated as analyser, serving(analyser, port=None, max_upload_mb=0.1) as address:
             with httpx.Client(base_url=address, timeout=30) as client:
                 client.folder = folder
                 yield client
@@ -188,3 +195,34 @@ def test_wrong_calls_are_the_callers_fault(client, path, options):
 def test_a_file_that_is_given_by_its_address_is_not_fetched(client):
     file = {"path": "https://example.org/a.png", "meta": {"_type": "gradio.FileData"}}
     assert "Files can only be uploaded." in json.dumps(join(client, [file]))
+
+
+OME = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1"><Image>
+<Pixels DimensionOrder="XYZCT" Type="uint8" SizeX="128" SizeY="96" SizeZ="{count}" SizeC="1"
+SizeT="1"><Channel SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>"""
+OWN = '<TiffData FirstZ="{z}" IFD="0"><UUID>urn:uuid:1</UUID></TiffData>'
+OTHER = '<TiffData FirstZ="{z}" IFD="0"><UUID FileName="{name}">urn:uuid:2</UUID></TiffData>'
+
+
+@pytest.mark.parametrize("planes", [[OWN], [OTHER], [OTHER, OWN], [OWN, OTHER]])
+@pytest.mark.parametrize("way", ["", 20 * "/.."], ids=["absolute", "upwards"])
+def test_an_upload_shows_its_own_pixels_or_an_error(client, tmp_path, planes, way):
+    secret, path = tmp_path / "secret.tif", tmp_path / "a.ome.tif"
+    name = f"{way}{secret}".removeprefix("/" if way else "")
+    entries = "".join(each.format(z=z, name=name) for z, each in enumerate(planes))
+    text = OME.format(count=len(planes), planes=entries)
+    save = functools.partial(tifffile.imwrite, metadata=None, photometric="minisblack")
+    other, own = cv2.imread(str(write_image(tmp_path / "other.png")), 0), np.zeros(SHAPE, np.uint8)
+    own[:, 64:] = 90
+    save(secret, other, description=text.replace("urn:uuid:1", "urn:uuid:2", 1))
+    save(path, own, description=text)
+    (sent,) = upload(client, path.read_bytes(), name="a.ome.tif").json()
+    file = {"path": sent, "meta": {"_type": "gradio.FileData"}}
+    message, picture, *_ = join(client, [file], session=f"{len(planes)}{way}")["data"]
+    if picture is None:
+        assert "names a file that is not beside it" in message["value"]
+        return
+    assert len(planes) == 1
+    png = client.get(f"/gradio_api/file={picture['path']}").content
+    shown = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert np.array_equal(shown > 0, own > 0)
