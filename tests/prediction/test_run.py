@@ -171,6 +171,14 @@ def test_links(tmp_path, images):
     assert [image["file_name"] for image in coco["images"]] == ["first.png", "second.png"]
 
 
+def test_links_that_lead_nowhere_stand_in_the_summary(tmp_path, images):
+    (images / "dangling.png").symlink_to("nowhere.png")
+    (images / "loop.png").symlink_to("loop.png")
+    run(images, tmp_path / "out")
+    status = {name: row["status"] for name, row in rows(tmp_path / "out").items()}
+    assert status["dangling.png"] == status["loop.png"] == "failed"
+
+
 @pytest.fixture
 def quiet():
     """Nothing is logged: pytest-xdist cannot pass on what is no text."""
