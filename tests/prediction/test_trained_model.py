@@ -220,7 +220,7 @@ class TestConfigOfAStranger:
 
     def test_tells_nothing_of_places(self, write, detector):
         content = yaml.safe_load(detector[1].dump())
-        content["OUTPUT_DIR"] = "/root/elsewhere"
+        content["OUTPUT_DIR"] = "/elsewhere"
         content["MODEL"]["DEVICE"], content["MODEL"]["WEIGHTS"] = "cuda:7", "http://127.0.0.1:9/w"
         content["DATASETS"]["TRAIN"] = [["odd"], "../../etc"]
         opened = open_trained_model(write(text=yaml.safe_dump(content)), device="cpu")
