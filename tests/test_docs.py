@@ -2,7 +2,7 @@
 
 import re
 
-from unet_sharp_det.evaluation.instance_measures import FOREGROUND_MEASURES, INSTANCE_MEASURES
+from unet_sharp_det.evaluation.instances.measures import FOREGROUND_MEASURES, INSTANCE_MEASURES
 
 
 def test_every_measure_is_in_the_list(repository):

@@ -8,10 +8,10 @@ import torch
 from pycocotools import mask as coco_mask
 
 from unet_sharp_det import model_zoo
+from unet_sharp_det.checkpoints.config import config_of
 from unet_sharp_det.errors import CheckpointError, ConfigError
 from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.prediction import Predictor
-from unet_sharp_det.prediction.checkpoint_config import config_of
 
 
 @pytest.mark.parametrize("name", model_zoo.names())

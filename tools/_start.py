@@ -8,6 +8,7 @@ import signal
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.append(ROOT)  # For the repository's own package, benchmarks.
 PYTHON = os.path.relpath(os.path.join(ROOT, ".venv", "bin", "python"))
 
 

@@ -22,7 +22,7 @@ import os
 import torch
 from detectron2.config import CfgNode
 
-from unet_sharp_det.benchmark import (
+from benchmarks import (
     benchmark_anchors,
     benchmark_converter,
     benchmark_counts,
@@ -34,11 +34,11 @@ from unet_sharp_det.benchmark import (
     benchmark_pruning,
     benchmark_unets,
 )
-from unet_sharp_det.benchmark.prediction import read_images
-from unet_sharp_det.engine import fall_back_to_cpu, setup_cfg
+from benchmarks.prediction import read_images
+from unet_sharp_det.checkpoints.config import config_of
+from unet_sharp_det.checkpoints.weight_files import add_trust_argument
 from unet_sharp_det.errors import DatasetError, run_cli
-from unet_sharp_det.prediction.checkpoint_config import config_of
-from unet_sharp_det.weight_files import add_trust_argument
+from unet_sharp_det.training import fall_back_to_cpu, setup_cfg
 
 R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
 

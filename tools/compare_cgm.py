@@ -16,7 +16,7 @@ from pathlib import Path
 
 from detectron2.utils.logger import setup_logger
 
-from unet_sharp_det.benchmark.cgm import cgm_config, compare_cgm
+from benchmarks.cgm import cgm_config, compare_cgm
 from unet_sharp_det.errors import run_cli
 
 CONFIG = "configs/DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"

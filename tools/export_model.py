@@ -14,9 +14,9 @@ if __name__ == "__main__":
 import argparse
 from pathlib import Path
 
+from unet_sharp_det.checkpoints.weight_files import add_trust_argument
 from unet_sharp_det.errors import run_cli
 from unet_sharp_det.export import FORMATS, ExportRequest, export_model
-from unet_sharp_det.weight_files import add_trust_argument
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -22,8 +22,10 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
-from unet_sharp_det.checkpoint import SkipCheckpointer
-from unet_sharp_det.engine import (
+from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.checkpoints.weight_files import add_trust_argument
+from unet_sharp_det.errors import run_cli
+from unet_sharp_det.training import (
     ValidationLoss,
     amp_precision,
     build_validation_hooks,
@@ -34,8 +36,6 @@ from unet_sharp_det.engine import (
     launch,
     load_lazy_cfg,
 )
-from unet_sharp_det.errors import run_cli
-from unet_sharp_det.weight_files import add_trust_argument
 
 
 def main(args) -> None:

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 import argparse
 from pathlib import Path
 
-from unet_sharp_det.data.tiles import Tiling, make_tiles
+from benchmarks.tiles import Tiling, make_tiles
 from unet_sharp_det.errors import run_cli
 
 

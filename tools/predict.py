@@ -32,6 +32,10 @@ import warnings
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from unet_sharp_det.batch.identity import identify_model
+from unet_sharp_det.batch.progress import progress_for
+from unet_sharp_det.batch.records import ImageRecord
+from unet_sharp_det.batch.run import DEFAULT_OUTPUTS, RunSummary, predict_files
 from unet_sharp_det.errors import (
     INTERRUPTED,
     PrintableFormatter,
@@ -44,12 +48,8 @@ from unet_sharp_det.errors import (
 from unet_sharp_det.images.source import ReadOptions
 from unet_sharp_det.images.unsupported import count_not_read
 from unet_sharp_det.model_zoo import find_checkpoint
-from unet_sharp_det.prediction.identity import identify_model
-from unet_sharp_det.prediction.outputs import OUTPUTS
+from unet_sharp_det.outputs import OUTPUTS
 from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
-from unet_sharp_det.prediction.progress import progress_for
-from unet_sharp_det.prediction.records import ImageRecord
-from unet_sharp_det.prediction.run import DEFAULT_OUTPUTS, RunSummary, predict_files
 
 _MOST_NAMED = 50
 

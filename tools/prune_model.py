@@ -20,12 +20,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from unet_sharp_det.checkpoints.trained_model import open_trained_model
+from unet_sharp_det.checkpoints.weight_files import add_trust_argument, write_safetensors
 from unet_sharp_det.errors import run_cli
 from unet_sharp_det.export.model_files import portable_config
 from unet_sharp_det.files import atomic_path, write_text
-from unet_sharp_det.prediction.trained_model import open_trained_model
-from unet_sharp_det.pruning import cut_to_level
-from unet_sharp_det.weight_files import add_trust_argument, write_safetensors
+from unet_sharp_det.modeling.pruning import cut_to_level
 
 
 def parse_args(argv=None) -> argparse.Namespace:

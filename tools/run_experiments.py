@@ -26,11 +26,11 @@ from pathlib import Path
 
 from detectron2.utils.logger import setup_logger
 
+from benchmarks.experiments import Experiment, Scheduler, format_tables, write_zoo
+from benchmarks.experiments.cost import network_cost
+from benchmarks.experiments.results import keep_results, read_results
+from benchmarks.experiments.scheduler import exit_status, summary
 from unet_sharp_det.errors import run_cli
-from unet_sharp_det.experiments import Experiment, Scheduler, format_tables, write_zoo
-from unet_sharp_det.experiments.cost import network_cost
-from unet_sharp_det.experiments.results import keep_results, read_results
-from unet_sharp_det.experiments.scheduler import exit_status, summary
 
 TRAIN_SCRIPT = Path(__file__).with_name("train_net.py")
 

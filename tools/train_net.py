@@ -20,7 +20,11 @@ from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from unet_sharp_det.engine import (
+from unet_sharp_det.checkpoints.trained_model import load_trained_model
+from unet_sharp_det.checkpoints.weight_files import add_trust_argument
+from unet_sharp_det.errors import run_cli
+from unet_sharp_det.modeling.pruning import prune_config
+from unet_sharp_det.training import (
     NucleiTrainer,
     StopOnSignal,
     exit_on_sigterm,
@@ -29,10 +33,6 @@ from unet_sharp_det.engine import (
     setup_cfg,
     write_device_memory,
 )
-from unet_sharp_det.errors import run_cli
-from unet_sharp_det.prediction.trained_model import load_trained_model
-from unet_sharp_det.pruning import prune_config
-from unet_sharp_det.weight_files import add_trust_argument
 
 
 def setup(args) -> CfgNode:

@@ -11,7 +11,7 @@ except ImportError as error:
     raise ImportError(
         "unet_sharp_det needs detectron2, which is not on the Python package index under its own "
         "name. From a checkout of unet_sharp_det run:  bash tools/setup_env.sh --detectron2-only "
-        "\"$(command -v python)\"  (or, for compiled ops, by its INSTALL.md)."
+        '"$(command -v python)"  (or, for compiled ops, by its INSTALL.md).'
     ) from error
 
 __version__ = "0.1.0"

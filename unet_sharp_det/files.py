@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from unet_sharp_det.errors import DatasetError, UserError, disk_error
+from .errors import DatasetError, UserError, disk_error
 
 # What a killed process leaves of a_labels.tif: .a_labels.tif.1f3a20c9.tif
 _TEMPORARY = re.compile(r"\.(.+?(\.\w+)?)\.[0-9a-z_]{8}(?(2)\2)")

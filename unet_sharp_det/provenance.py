@@ -1,9 +1,16 @@
-"""Which state of the code a run was made with."""
+"""What a result was made with: the state of the code, and the versions of the packages."""
 
+import importlib.metadata
 import json
 import os
+import platform
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+
+import detectron2
+
+from . import __version__
 
 _REPOSITORY = Path(__file__).parents[1]
 
@@ -35,3 +42,19 @@ def _git(folder, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of this package, detectron2, Python, the platform and ``packages``."""
+    found = {
+        "unet_sharp_det": __version__,
+        "detectron2": detectron2.__version__,
+        "Python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.release()}, {platform.machine()}",
+    }
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -104,9 +104,7 @@ def fpn(depth: int) -> Table:
     Lin et al. 2017, Fig. 3).
     """
     last = depth - 1
-    return {
-        (i, last - i): [Edge(i, 0), Edge(i + 1, last - i - 1)] for i in reversed(range(last))
-    }
+    return {(i, last - i): [Edge(i, 0), Edge(i + 1, last - i - 1)] for i in reversed(range(last))}
 
 
 @register_scheme("unetpp", aliases=("++", "unet++", "unet2+"))

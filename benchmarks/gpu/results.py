@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from unet_sharp_det.benchmark.measure import machine
+from benchmarks.measure import machine
 from unet_sharp_det.files import write_json, write_text
 from unet_sharp_det.provenance import git_state
 

@@ -19,7 +19,7 @@ from unet_sharp_det.data import NucleiDatasetMapper, RandomColor, RandomRotate90
 from unet_sharp_det.data.scale import RandomScaledCrop, ScaleBy
 from unet_sharp_det.evaluation import EvaluationOptions, SemanticEvaluator
 from unet_sharp_det.modeling import HybridLoss, SkipDecoder, UNetEncoder
-from unet_sharp_det.semantic_labels import SemanticLabels
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 
 model = L(SemanticSegmentor)(
     backbone=L(UNetEncoder)(channels=[32, 64, 128, 256, 512]),

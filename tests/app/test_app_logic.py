@@ -11,17 +11,11 @@ from app_helpers import SHAPE, SIDES, StubPredictor, squares, write_image
 
 from unet_sharp_det.app import server
 from unet_sharp_det.app.analysis import Analyser, View, measure
-from unet_sharp_det.app.presentation import (
-    LONGEST_SIDE,
-    draw_objects,
-    histogram,
-    message,
-    summary,
-)
+from unet_sharp_det.app.presentation import LONGEST_SIDE, draw_objects, histogram, message, summary
 from unet_sharp_det.app.sessions import Sessions, safe_name
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.images.source import open_image
-from unet_sharp_det.prediction.instances import SparseInstances
+from unet_sharp_det.masks.instances import SparseInstances
 
 AREAS = [side**2 for side in SIDES]
 

@@ -14,8 +14,8 @@ from unet_sharp_det.data.augmentation import (
     StretchContrast,
 )
 from unet_sharp_det.data.mapper import build_augmentations
-from unet_sharp_det.engine import setup_cfg
 from unet_sharp_det.errors import ConfigError
+from unet_sharp_det.training import setup_cfg
 
 HEIGHT, WIDTH = 5, 8
 

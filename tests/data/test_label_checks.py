@@ -7,7 +7,7 @@ import pytest
 
 from unet_sharp_det.data.label_checks import check_label_maps
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.semantic_labels import SemanticLabels
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 
 BINARY, TWO, SOFTMAX = SemanticLabels(), SemanticLabels(2), SemanticLabels(2, "softmax")
 #: Values of four corners, an object each where they are not 0.

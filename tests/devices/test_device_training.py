@@ -14,7 +14,7 @@ from detectron2.modeling import build_backbone
 from sample_parts import registered_parts
 from torch import nn
 
-from unet_sharp_det.engine import NucleiTrainer
+from unet_sharp_det.training import NucleiTrainer
 
 
 @pytest.fixture(scope="module")

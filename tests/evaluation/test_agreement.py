@@ -20,9 +20,10 @@ import torch
 from label_map_pairs import random_pair, sample_pairs
 from scipy.spatial.distance import cdist
 
-from unet_sharp_det.evaluation.boundary import inner_boundaries
-from unet_sharp_det.evaluation.instance_maps import InstanceMap
-from unet_sharp_det.evaluation.instance_measures import (
+from unet_sharp_det.evaluation.instances.boundary import inner_boundaries
+from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
+from unet_sharp_det.evaluation.instances.measure_table import MeasureTable
+from unet_sharp_det.evaluation.instances.measures import (
     INSTANCE_MEASURES,
     THRESHOLDS,
     Measure,
@@ -30,8 +31,7 @@ from unet_sharp_det.evaluation.instance_measures import (
     f1,
     jaccard,
 )
-from unet_sharp_det.evaluation.matching import InstanceOverlap
-from unet_sharp_det.evaluation.measure_table import MeasureTable
+from unet_sharp_det.masks.instance_maps import InstanceMap
 
 EXACT, BITS_32 = 1e-9, 1e-6
 TOLERANCE = 2.0  # pixels, of the boundary

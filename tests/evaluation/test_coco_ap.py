@@ -9,9 +9,9 @@ from evaluation_helpers import coco_dataset, encode, rectangle_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from benchmarks.synthetic import coco_eval_workload
 from unet_sharp_det.errors import ConfigError, DatasetError
-from unet_sharp_det.evaluation.coco_ap import coco_average_precision
-from unet_sharp_det.evaluation.synthetic import coco_eval_workload
+from unet_sharp_det.evaluation.coco.ap import coco_average_precision
 
 both_implementations = pytest.mark.parametrize("fast", [True, False], ids=["fast", "pycocotools"])
 both_tasks = pytest.mark.parametrize("task", ["bbox", "segm"])

@@ -10,12 +10,12 @@ import torch
 from detectron2.data import MetadataCatalog
 from evaluation_helpers import coco_dataset, instances, process
 
+from benchmarks.synthetic import coco_eval_workload
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation import InstanceEvaluator, NucleiCOCOEvaluator
-from unet_sharp_det.evaluation.ap_report import METRICS_FILE, TABLE_FILE
-from unet_sharp_det.evaluation.coco_ap import fast_coco_eval
-from unet_sharp_det.evaluation.coco_evaluation import RESULTS_FILE
-from unet_sharp_det.evaluation.synthetic import coco_eval_workload
+from unet_sharp_det.evaluation.coco.ap import fast_coco_eval
+from unet_sharp_det.evaluation.coco.ap_report import METRICS_FILE, TABLE_FILE
+from unet_sharp_det.evaluation.evaluators.coco import RESULTS_FILE
 
 KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@100", "AR@500"]
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from unet_sharp_det.errors import ConfigError, UserError
-from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
+from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
 
 RECORD = {"dataset": "a", "truth": "t.json", "predictions": "p.json"}
 

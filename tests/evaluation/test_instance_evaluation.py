@@ -21,8 +21,8 @@ from unet_sharp_det.evaluation import (
     NucleiCOCOEvaluator,
     build_nuclei_evaluators,
 )
-from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
-from unet_sharp_det.evaluation.instance_results import COLUMNS, IMAGES_FILE, METRICS_FILE
+from unet_sharp_det.evaluation.instances.results import COLUMNS, IMAGES_FILE, METRICS_FILE
+from unet_sharp_det.evaluation.record import EvaluationRecord
 
 
 def test_hand_made_values(register):

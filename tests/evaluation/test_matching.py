@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.evaluation.boundary import BoundaryCounts, inner_boundaries
-from unet_sharp_det.evaluation.instance_maps import InstanceMap
-from unet_sharp_det.evaluation.instance_measures import INSTANCE_MEASURES
-from unet_sharp_det.evaluation.instance_results import InstanceResults
-from unet_sharp_det.evaluation.matching import InstanceOverlap
+from unet_sharp_det.evaluation.instances.boundary import BoundaryCounts, inner_boundaries
+from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
+from unet_sharp_det.evaluation.instances.measures import INSTANCE_MEASURES
+from unet_sharp_det.evaluation.instances.results import InstanceResults
+from unet_sharp_det.masks.instance_maps import InstanceMap
 
 
 def labels_of(boxes, size=(20, 40)):

@@ -5,14 +5,10 @@ import pytest
 from test_matching import labels_of, overlap_of
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
-from unet_sharp_det.evaluation.instance_measures import FOREGROUND_MEASURES, INSTANCE_MEASURES
-from unet_sharp_det.evaluation.instance_results import InstanceResults
-from unet_sharp_det.evaluation.measure_table import (
-    MeasureTable,
-    interval,
-    resample,
-)
-from unet_sharp_det.evaluation.overlap import summarize
+from unet_sharp_det.evaluation.instances.measure_table import MeasureTable, interval, resample
+from unet_sharp_det.evaluation.instances.measures import FOREGROUND_MEASURES, INSTANCE_MEASURES
+from unet_sharp_det.evaluation.instances.overlap import summarize
+from unet_sharp_det.evaluation.instances.results import InstanceResults
 
 MEASURES = INSTANCE_MEASURES + FOREGROUND_MEASURES
 

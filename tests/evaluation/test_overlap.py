@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from unet_sharp_det.evaluation.overlap import (
+from unet_sharp_det.evaluation.instances.overlap import (
     DEFINITIONS,
     Overlap,
     define,

@@ -11,8 +11,12 @@ from label_map_files import label_map, save
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.evaluation import EvaluationOptions
 from unet_sharp_det.evaluation.evaluate_files import average_precision
-from unet_sharp_det.evaluation.instance_results import InstanceResults
-from unet_sharp_det.evaluation.prediction_files import match_images, open_predictions, open_truth
+from unet_sharp_det.evaluation.instances.results import InstanceResults
+from unet_sharp_det.evaluation.readers.prediction_files import (
+    match_images,
+    open_predictions,
+    open_truth,
+)
 
 OPTIONS = EvaluationOptions()
 BOXES = {1: [(0, 0, 8, 8), (8, 0, 20, 8), (30, 30, 40, 50)], 2: [(5, 5, 25, 25)]}

@@ -3,7 +3,7 @@
 import pytest
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.run_results import RunResults
+from unet_sharp_det.evaluation.readers.run_results import RunResults
 
 
 def write(folder, rows, name="semantic_per_image.csv"):

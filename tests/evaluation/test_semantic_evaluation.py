@@ -22,16 +22,16 @@ from unet_sharp_det import add_unet_sharp_config
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation import SemanticEvaluator, build_nuclei_evaluators
-from unet_sharp_det.evaluation.coco_evaluation import RESULTS_FILE
-from unet_sharp_det.evaluation.overlap import DEFINITIONS
-from unet_sharp_det.evaluation.semantic_evaluation import (
+from unet_sharp_det.evaluation.evaluators.coco import RESULTS_FILE
+from unet_sharp_det.evaluation.evaluators.semantic import (
     COLUMNS,
     IMAGES_FILE,
     METRICS_FILE,
     PREDICTIONS_FILE,
 )
+from unet_sharp_det.evaluation.instances.overlap import DEFINITIONS
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.report.collect import RunReport
-from unet_sharp_det.semantic_labels import SemanticLabels
 
 BRATS = SemanticLabels(3, regions=((1, 2, 4), (1, 4), (4,)))
 

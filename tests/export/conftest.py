@@ -5,8 +5,8 @@ import torch
 from detectron2.modeling import build_model
 from torch import nn
 
-from unet_sharp_det.checkpoint import SkipCheckpointer
-from unet_sharp_det.engine import setup_cfg
+from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.training import setup_cfg
 
 HEAD = "MODEL.SEM_SEG_HEAD"
 

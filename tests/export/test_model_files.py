@@ -8,13 +8,13 @@ import torch
 from detectron2.modeling import build_model
 from test_probability_model import assert_same
 
-from unet_sharp_det.checkpoint import SkipCheckpointer
-from unet_sharp_det.engine import setup_cfg
+from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.checkpoints.trained_model import open_trained_model
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.export import ExportRequest, checks, export_model, formats, model_files
 from unet_sharp_det.export.metadata import METADATA_FILE
-from unet_sharp_det.prediction.trained_model import open_trained_model
-from unet_sharp_det.pruning import cut_to_level
+from unet_sharp_det.modeling.pruning import cut_to_level
+from unet_sharp_det.training import setup_cfg
 
 RCNN = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from unet_sharp_det.export import ProbabilityModel
 from unet_sharp_det.export.graphs import export_program, write_onnx
 from unet_sharp_det.export.probability_model import pool_to_size
-from unet_sharp_det.pruning import cut_to_level
+from unet_sharp_det.modeling.pruning import cut_to_level
 from unet_sharp_det.skip_schemes import scheme_names
 
 HEAD = "MODEL.SEM_SEG_HEAD"

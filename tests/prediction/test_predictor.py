@@ -9,14 +9,14 @@ from object_shares import share_of_same_objects
 from prediction_models import BrightBlobs, compact_detector_cfg, semantic_cfg
 from scipy import ndimage
 
-from unet_sharp_det.checkpoint import SkipCheckpointer
+from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.checkpoints.weight_files import write_safetensors
 from unet_sharp_det.data.scale import ScaleBy
 from unet_sharp_det.errors import CheckpointError, ConfigError, UserError
 from unet_sharp_det.files import write_text
+from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.prediction import PredictionOptions, Predictor
-from unet_sharp_det.prediction.instances import SparseInstances
 from unet_sharp_det.prediction.tile_grid import tile_grid
-from unet_sharp_det.weight_files import write_safetensors
 
 
 def predictor_of(finder, **options):

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.prediction.instances import SparseInstances
+from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.prediction.merging import merge_detections, sew_components
 from unet_sharp_det.prediction.tile_grid import alignment_of, tile_grid
 

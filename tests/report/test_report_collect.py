@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.coco_truth import CocoTruth
+from unet_sharp_det.evaluation.coco.truth import CocoTruth
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
-from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
+from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.report.collect import RunReport, collect_runs, find_evaluation, looks_of
 from unet_sharp_det.report.comparison import estimates_of
 from unet_sharp_det.report.environment import config_differences, fingerprint, report_environment

@@ -11,7 +11,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
+from unet_sharp_det.evaluation.record import EvaluationRecord
 from unet_sharp_det.report import write_report
 from unet_sharp_det.report.page import _plot_spec
 from unet_sharp_det.report.plotting import Plot

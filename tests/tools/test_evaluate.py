@@ -13,8 +13,8 @@ from detectron2.structures import Boxes, Instances
 
 from unet_sharp_det.errors import ConfigError, DatasetError, run_cli
 from unet_sharp_det.evaluation import EvaluationOptions, InstanceEvaluator, NucleiCOCOEvaluator
-from unet_sharp_det.evaluation.coco_truth import CocoTruth
-from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
+from unet_sharp_det.evaluation.coco.truth import CocoTruth
+from unet_sharp_det.evaluation.record import EvaluationRecord
 
 FAST = ["--samples", "40", "--ap-samples", "4"]
 AP_FILES = {"metrics.json", "ap_table.md"}

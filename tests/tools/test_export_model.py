@@ -3,8 +3,8 @@
 import torch
 from detectron2.modeling import build_model
 
-from unet_sharp_det.checkpoint import SkipCheckpointer
-from unet_sharp_det.engine import setup_cfg
+from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.training import setup_cfg
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 

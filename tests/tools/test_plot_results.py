@@ -18,7 +18,8 @@ from detectron2.structures import Boxes, Instances
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation import InstanceEvaluator, NucleiCOCOEvaluator, SemanticEvaluator
-from unet_sharp_det.plots import (
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
+from unet_sharp_det.report.plots import (
     IGNORED_COLOR,
     OUTCOME_COLORS,
     GridRow,
@@ -28,7 +29,6 @@ from unet_sharp_det.plots import (
     plot_pruning,
     truth_picture,
 )
-from unet_sharp_det.semantic_labels import SemanticLabels
 
 DATASET = "test_plots"
 SIZE = (20, 30)

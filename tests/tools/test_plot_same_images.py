@@ -8,8 +8,8 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.evaluation_record import EvaluationRecord
-from unet_sharp_det.plots import plot_boxplots, plot_grid
+from unet_sharp_det.evaluation.record import EvaluationRecord
+from unet_sharp_det.report.plots import plot_boxplots, plot_grid
 
 DATASET = "test_plots_same_images"
 HEADERS = {"semantic": "image_id,file_name,channel,IoU", "instances": "image_id,file_name,IoU"}

@@ -6,8 +6,8 @@ import re
 import cv2
 import pytest
 
-from unet_sharp_det.engine import load_lazy_cfg
 from unet_sharp_det.errors import ConfigError
+from unet_sharp_det.training import load_lazy_cfg
 
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_unetsharp.yaml"
 LAZY = "configs/LazyConfigs/mask_rcnn_R_50_unetsharp.py"

@@ -8,16 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.images.source import (
-    DEFAULT_CHANNELS,
-    ImageSource,
-    ReadOptions,
-    open_image,
-)
-from unet_sharp_det.prediction.instances import SparseInstances
-from unet_sharp_det.prediction.outputs import OutputContext, write_outputs
-
+from ..errors import DatasetError, UserError
+from ..images.source import DEFAULT_CHANNELS, ImageSource, ReadOptions, open_image
+from ..masks.instances import SparseInstances
+from ..outputs import OutputContext, write_outputs
 from .presentation import to_display
 
 #: The network looks for objects from this score on, so that other thresholds need no second look.
@@ -191,7 +185,7 @@ class Analyser:
             objects: from :meth:`Found.objects`.
             pixel_size: (y, x) in micrometres, or None.
             folder: for the files, which are named after the image.
-            names: of outputs, see :data:`unet_sharp_det.prediction.outputs.OUTPUTS`.
+            names: of outputs, see :data:`unet_sharp_det.outputs.OUTPUTS`.
         """
         path = found.view.path
         with _without_folder(path):

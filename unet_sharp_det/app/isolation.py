@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_sharp_det.errors import UserError
-from unet_sharp_det.prediction.instances import SparseInstances
-
+from ..errors import UserError
+from ..masks.instances import SparseInstances
 from .analysis import Analyser, Found, ImageFile, View
 
 #: Of one look at a file, and of one search for objects.

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from unet_sharp_det.errors import UserError
-from unet_sharp_det.prediction.outputs import OUTPUTS
-
+from ..errors import UserError
+from ..outputs import OUTPUTS
 from .analysis import LOWEST_SCORE, Analyser, Found, ImageFile, View, measure
 from .presentation import draw_objects, histogram, message, summary
 from .sessions import NO_IMAGE, Session, Sessions

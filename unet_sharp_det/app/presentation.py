@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unet_sharp_det.prediction.instances import SparseInstances
-from unet_sharp_det.visualization import (
-    distinct_colors,
-    draw_label_contours,
-    upscale,
-    upscale_factor,
-)
+from ..masks.drawing import distinct_colors, draw_label_contours, upscale, upscale_factor
+from ..masks.instances import SparseInstances
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from unet_sharp_det.images.source import ImageSource
-
+    from ..images.source import ImageSource
     from .analysis import Sizes
 
 LONGEST_SIDE = 1600
@@ -33,8 +27,8 @@ _TEXT_COLOR = "#808791"  # legible on white and on black
 
 def to_display(source: ImageSource) -> np.ndarray:
     """Return an image with stretched contrast, uint8 (h, w, 3), at most ``LONGEST_SIDE`` long."""
-    from unet_sharp_det.images.intensity import prepare
-    from unet_sharp_det.prediction.outputs.overlay import draw_overlay
+    from ..images.intensity import prepare
+    from ..outputs.overlay import draw_overlay
 
     prepared = prepare(source, "RGB", stretch_contrast=True)
     return draw_overlay(SparseInstances.empty(source.shape), prepared, LONGEST_SIDE)

@@ -9,8 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from unet_sharp_det.errors import UserError
-
+from ..errors import UserError
 from .analysis import Analyser
 from .sessions import Sessions
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from unet_sharp_det.errors import DatasetError, UserError
+from ..errors import DatasetError, UserError
 
 if TYPE_CHECKING:
     from .analysis import Found, View

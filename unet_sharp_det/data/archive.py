@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.files import leads_inside
+from ..errors import DatasetError
+from ..files import leads_inside
 
 #: Of what an archive may unpack to: 100 times its own size (images are compressed already) or
 #: 1 GiB, whichever is more, but not more than 9 tenths of the free space.

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from detectron2.data import transforms as T
 
-from unet_sharp_det.errors import ConfigError
-
+from ..errors import ConfigError
 from ..images.intensity import check_image_format, rescale_to_uint8
 
 __all__ = [

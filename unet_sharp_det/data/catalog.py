@@ -10,9 +10,8 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from unet_sharp_det.errors import DatasetError, look_up_option
-from unet_sharp_det.files import safe_join
-
+from ..errors import DatasetError, look_up_option
+from ..files import safe_join
 from ..images.decoding import read_shape
 from .coco_json import read_coco
 from .dsb2018_convert import CATEGORIES, SPLITS, default_root

@@ -20,10 +20,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.files import atomic_path, write_json
-from unet_sharp_det.masks import union_mask
-
+from ..errors import DatasetError
+from ..files import atomic_path, write_json
+from ..masks import union_mask
 from .archive import unpacked
 from .dsb2018_read import QUIRKS, Sample, read_sample
 

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 
-from unet_sharp_det.errors import DatasetError
-
+from ..errors import DatasetError
 from ..images.decoding import read_stored
 
 

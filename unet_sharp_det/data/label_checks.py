@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import DatasetError
-from ..semantic_labels import SemanticLabels
+from ..modeling.semantic_labels import SemanticLabels
 from .label_maps import read_label_map
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,7 @@ import itertools
 
 import numpy as np
 
-from unet_sharp_det.errors import DatasetError
-
+from ..errors import DatasetError
 from ..images.decoding import read_labels
 from ..masks import union_mask
 

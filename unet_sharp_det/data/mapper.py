@@ -11,11 +11,10 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances
 
-from unet_sharp_det.errors import ConfigError, DatasetError, look_up_option
-from unet_sharp_det.semantic_labels import SemanticLabels
-
+from ..errors import ConfigError, DatasetError, look_up_option
 from ..images.decoding import read_image
 from ..images.intensity import check_image_format
+from ..modeling.semantic_labels import SemanticLabels
 from .augmentation import RandomColor, RandomRotate90, StretchContrast
 from .label_maps import IGNORED, read_label_map
 from .scale import RandomScaledCrop, ScaleBy, build_test_resize

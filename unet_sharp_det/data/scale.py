@@ -10,7 +10,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
-from unet_sharp_det.errors import ConfigError
+from ..errors import ConfigError
 
 __all__ = ["RandomScaledCrop", "ScaleBy", "build_test_resize"]
 

@@ -5,11 +5,11 @@ import os
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
-from unet_sharp_det.evaluation.coco_evaluation import NucleiCOCOEvaluator
-from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions
-from unet_sharp_det.evaluation.instance_evaluation import InstanceEvaluator
-from unet_sharp_det.evaluation.semantic_evaluation import SemanticEvaluator
-from unet_sharp_det.semantic_labels import SemanticLabels
+from ..modeling.semantic_labels import SemanticLabels
+from .evaluators.coco import NucleiCOCOEvaluator
+from .evaluators.instances import InstanceEvaluator
+from .evaluators.semantic import SemanticEvaluator
+from .record import EvaluationOptions
 
 __all__ = [
     "EvaluationOptions",

@@ -9,27 +9,22 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unet_sharp_det.errors import ConfigError, DatasetError
-from unet_sharp_det.evaluation import ap_report
-from unet_sharp_det.evaluation.coco_ap import (
-    TASKS,
-    CocoResult,
-    area_ranges,
-    coco_average_precision,
-)
-from unet_sharp_det.evaluation.coco_truth import Truth
-from unet_sharp_det.evaluation.evaluation_record import EvaluationOptions, EvaluationRecord
-from unet_sharp_det.evaluation.instance_results import InstanceResults
-from unet_sharp_det.evaluation.matching import InstanceOverlap
-from unet_sharp_det.evaluation.measure_table import LEVEL, SAMPLES, interval, resample
-from unet_sharp_det.evaluation.prediction_files import (
+from ..errors import ConfigError, DatasetError
+from ..files import read_json
+from .coco import ap_report
+from .coco.ap import TASKS, CocoResult, area_ranges, coco_average_precision
+from .coco.truth import Truth
+from .instances.matching import InstanceOverlap
+from .instances.measure_table import LEVEL, SAMPLES, interval, resample
+from .instances.results import InstanceResults
+from .readers.prediction_files import (
     SECONDS_BEFORE_A_BAR,
     Predictions,
     match_images,
     open_predictions,
     open_truth,
 )
-from unet_sharp_det.files import read_json
+from .record import EvaluationOptions, EvaluationRecord
 
 AP_SAMPLES = 200
 

@@ -5,7 +5,7 @@ import json
 from detectron2.config import CfgNode
 
 from .. import __version__
-from ..class_names import class_names
+from ..checkpoints.class_names import class_names
 from .formats import is_semantic
 
 #: Name of the JSON beside the graph in .pt2 and .ts files.

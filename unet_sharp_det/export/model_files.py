@@ -6,11 +6,11 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from torch import nn
 
+from ..checkpoints.trained_model import open_trained_model
+from ..checkpoints.weight_files import write_safetensors
 from ..errors import UserError
 from ..files import atomic_path
-from ..prediction.trained_model import open_trained_model
-from ..pruning import cut_to_level
-from ..weight_files import write_safetensors
+from ..modeling.pruning import cut_to_level
 from .checks import Check, blobs, check_detections, check_probabilities
 from .formats import FORMATS, check_combination, is_semantic
 from .graphs import traceable_detector, write_onnx, write_torch_export, write_torchscript
@@ -33,7 +33,7 @@ class ExportRequest:
         mode: with ``level``, ``fast`` or ``accurate``.
         config_file: None: the one in or beside the checkpoint.
         output: None: beside the checkpoint, named by it, the level, the precision and the format.
-        trust_pickle: see :func:`unet_sharp_det.weight_files.read_weights`.
+        trust_pickle: see :func:`unet_sharp_det.checkpoints.weight_files.read_weights`.
     """
 
     checkpoint: Path

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from unet_sharp_det.errors import UserError
+from ..errors import UserError
 
 CHANNEL_LETTERS = ("S", "C")  # tifffile's letters: samples of a pixel (RGB), and channels
 UNNAMED_LETTERS = ("Q", "I")  # axes that tifffile found no name for: other, and sequence of pages

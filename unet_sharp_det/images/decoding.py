@@ -7,18 +7,10 @@ from pathlib import Path
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
-from unet_sharp_det.errors import DatasetError
-
+from ..errors import DatasetError
 from .formats import check_pixels, read_size
 from .intensity import check_image_format, prepare
-from .source import (
-    ChannelsError,
-    ImageSource,
-    ReadOptions,
-    open_image,
-    open_pixels,
-    planes_of,
-)
+from .source import ChannelsError, ImageSource, ReadOptions, open_image, open_pixels, planes_of
 from .tiff import is_tiff
 
 _ALL = slice(None)

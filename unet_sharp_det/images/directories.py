@@ -4,7 +4,7 @@ import os
 import struct
 from typing import BinaryIO
 
-from unet_sharp_det.errors import DatasetError
+from ..errors import DatasetError
 
 _MOST_PAGES = 2**16
 _MOST_TAGS = 2**22  # of all pages together

@@ -18,7 +18,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from unet_sharp_det.errors import DatasetError
+from ..errors import DatasetError
 
 #: Pixels that are decoded at once: 16384 x 16384. A file of some KB can claim to hold far more.
 MAX_PIXELS = 2**28

@@ -7,14 +7,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from unet_sharp_det.errors import ConfigError, look_up_option
-
-from .percentiles import (
-    percentiles_of_counts,
-    percentiles_of_windows,
-    row_bands,
-    small_histogram,
-)
+from ..errors import ConfigError, look_up_option
+from .percentiles import percentiles_of_counts, percentiles_of_windows, row_bands, small_histogram
 from .source import ImageSource
 
 IMAGE_FORMATS = ("BGR", "RGB", "L")

@@ -8,8 +8,7 @@ from math import prod
 from pathlib import Path
 from xml.etree import ElementTree
 
-from unet_sharp_det.errors import DatasetError, UserError
-
+from ..errors import DatasetError, UserError
 from .directories import open_checked
 from .pixel_size import ome_pixel_size
 

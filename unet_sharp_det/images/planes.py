@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet_sharp_det.errors import DatasetError
-
+from ..errors import DatasetError
 from .axes import ImageAxes, Plane
 
 _ORIENTATIONS = {

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_sharp_det.errors import DatasetError, UserError
-
+from ..errors import DatasetError, UserError
 from .axes import ImageAxes, assign_axes, select_planes
 from .formats import MAX_PIXELS, decode
 from .planes import PixelArray, PlaneReader

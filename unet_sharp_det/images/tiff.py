@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_sharp_det.errors import DatasetError, UserError
-
+from ..errors import DatasetError, UserError
 from .directories import open_checked
 from .ome import no_series_error, open_ome, pages_differ_error
 from .pixel_size import tiff_pixel_size

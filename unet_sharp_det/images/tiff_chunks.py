@@ -9,8 +9,7 @@ from threading import Lock
 
 import numpy as np
 
-from unet_sharp_det.errors import DatasetError, UserError
-
+from ..errors import DatasetError, UserError
 from .chunk_codecs import ChunkDecoder
 
 # Decoded strips and tiles that are kept, because neighbouring windows touch the same ones.

@@ -5,9 +5,9 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from torch import nn
 
-from unet_sharp_det.errors import CheckpointError, ConfigError, look_up_option
-from unet_sharp_det.prediction.checkpoint_config import config_of
-from unet_sharp_det.prediction.trained_model import open_trained_model
+from ..checkpoints.config import config_of
+from ..checkpoints.trained_model import open_trained_model
+from ..errors import CheckpointError, ConfigError, look_up_option
 
 _FOLDER = Path(__file__).parent
 

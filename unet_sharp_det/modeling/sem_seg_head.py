@@ -8,11 +8,11 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from ..errors import ConfigError, DatasetError, look_up_option
-from ..semantic_labels import SemanticLabels
 from ..skip_schemes import Node
 from .cgm import classification_loss, gate
 from .features import feature_shapes
 from .losses import HybridLoss
+from .semantic_labels import SemanticLabels
 from .skip_decoder import Branch, SkipDecoder
 
 INFERENCE = ("accurate", "fast")

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..semantic_labels import SemanticLabels
 from .losses import HybridLoss
 from .sem_seg_head import UNetSharpHead
+from .semantic_labels import SemanticLabels
 from .skip_decoder import SkipDecoder
 from .unet_encoder import UNET_CHANNELS, VNET_CHANNELS, UNetEncoder, VNetEncoder
 

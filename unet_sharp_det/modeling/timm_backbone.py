@@ -37,7 +37,7 @@ class TimmBackbone(Backbone):
         """
         Args:
             name: a name of ``timm.list_models()``. Weights are not fetched; they come from
-                ``MODEL.WEIGHTS`` (see :mod:`unet_sharp_det.checkpoint`).
+                ``MODEL.WEIGHTS`` (see :mod:`unet_sharp_det.checkpoints.loading`).
             out_features: the maps to return.
             norm: ``BN``; ``FrozenBN``: statistics and affine parameters stay as loaded;
                 ``SyncBN``; or ``GN``, for models that timm builds with group norm.

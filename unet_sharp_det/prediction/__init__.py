@@ -1,6 +1,6 @@
 """From a trained model to files: images of any format and size, their objects, and output files."""
 
-from .instances import SparseInstances
+from ..masks.instances import SparseInstances
 from .options import PredictionOptions
 from .predictor import Predictor
 

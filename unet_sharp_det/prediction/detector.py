@@ -12,9 +12,8 @@ from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from unet_sharp_det.errors import ConfigError
-
-from .instances import SparseInstances
+from ..errors import ConfigError
+from ..masks.instances import SparseInstances
 from .merging import merge_detections
 from .tile_grid import Tile
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .instances import SparseInstances, overlapping_pairs
+from ..masks.instances import SparseInstances, overlapping_pairs
 from .tile_grid import Tile
 
 #: Masks of two tiles that share this much of their union, or of the smaller one, are one object.

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 
-from unet_sharp_det.errors import ConfigError, UserError
+from ..errors import ConfigError, UserError
 
 logger = logging.getLogger(__name__)
 

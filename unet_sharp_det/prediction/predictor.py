@@ -11,18 +11,17 @@ from detectron2.data import transforms as T
 from detectron2.modeling import Backbone
 from torch import nn
 
-from unet_sharp_det.data.scale import ScaleBy, build_test_resize
-from unet_sharp_det.errors import ConfigError, UserError
-from unet_sharp_det.runtime import accelerate
-
+from ..checkpoints.trained_model import TrainedModel, load_trained_model, open_trained_model
+from ..data.scale import ScaleBy, build_test_resize
+from ..errors import ConfigError, UserError
 from ..images.intensity import PreparedImage, prepare
 from ..images.source import ImageSource, from_array, open_image
+from ..masks.instances import SparseInstances
+from ..runtime import accelerate
 from .detector import Detector
-from .instances import SparseInstances
 from .options import PredictionOptions
 from .segmenter import Segmenter
 from .tile_grid import Tile, alignment_of, tile_grid
-from .trained_model import TrainedModel, load_trained_model, open_trained_model
 
 Image = np.ndarray | str | Path | ImageSource
 

@@ -8,11 +8,10 @@ from detectron2.data import transforms as T
 from scipy import ndimage
 from torch import nn
 
-from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.modeling.sem_seg_head import UNetSharpHead
-
+from ..errors import ConfigError
+from ..masks.instances import SparseInstances
+from ..modeling.sem_seg_head import UNetSharpHead
 from .detector import to_input
-from .instances import SparseInstances
 from .merging import sew_components
 from .tile_grid import Tile
 

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from unet_sharp_det.errors import ConfigError
+from ..errors import ConfigError
 
 _LARGEST_ALIGNMENT = 256
 

@@ -8,7 +8,7 @@ __all__ = ["write_report"]
 
 def __getattr__(name: str):
     if name == "write_report":
-        from unet_sharp_det.report.page import write_report
+        from .page import write_report
 
         return write_report
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet_sharp_det.evaluation.instance_measures import MERGE_IOU
-from unet_sharp_det.evaluation.matching import InstanceOverlap
-from unet_sharp_det.evaluation.measure_table import resample
-from unet_sharp_det.report.collect import RunReport
-from unet_sharp_det.report.estimates import Estimates
+from ..evaluation.instances.matching import InstanceOverlap
+from ..evaluation.instances.measure_table import resample
+from ..evaluation.instances.measures import MERGE_IOU
+from .collect import RunReport
+from .estimates import Estimates
 
 UNKNOWN_LOOK = "unknown"
 

@@ -9,25 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_sharp_det.data.looks import guess_look
-from unet_sharp_det.errors import DatasetError, UserError, look_up_option
-from unet_sharp_det.evaluation.coco_ap import CocoResult
-from unet_sharp_det.evaluation.coco_truth import ImageRecord, Truth
-from unet_sharp_det.evaluation.evaluate_files import average_precision
-from unet_sharp_det.evaluation.evaluation_record import (
-    RECORD_FILE,
-    EvaluationOptions,
-    EvaluationRecord,
-)
-from unet_sharp_det.evaluation.instance_results import METRICS_FILE, InstanceResults
-from unet_sharp_det.evaluation.prediction_files import (
-    match_images,
-    open_predictions,
-    open_truth,
-)
-from unet_sharp_det.evaluation.predictions import Predictions
-from unet_sharp_det.images import read_image
-from unet_sharp_det.report.training import Training
+from ..errors import DatasetError, UserError, look_up_option
+from ..evaluation.coco.ap import CocoResult
+from ..evaluation.coco.truth import ImageRecord, Truth
+from ..evaluation.evaluate_files import average_precision
+from ..evaluation.instances.results import METRICS_FILE, InstanceResults
+from ..evaluation.readers.prediction_files import match_images, open_predictions, open_truth
+from ..evaluation.readers.predictions import Predictions
+from ..evaluation.record import RECORD_FILE, EvaluationOptions, EvaluationRecord
+from ..images import read_image
+from .looks import guess_look
+from .training import Training
 
 _TOLERANCE = 1e-6
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet_sharp_det.evaluation.measure_table import resample
-from unet_sharp_det.report.collect import RunReport
-from unet_sharp_det.report.estimates import Estimate, Estimates
+from ..evaluation.instances.measure_table import resample
+from .collect import RunReport
+from .estimates import Estimate, Estimates
 
 HEADLINE = (
     "DSB_score",

@@ -5,15 +5,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from unet_sharp_det.report.collect import RunReport
-from unet_sharp_det.report.plotting import (
-    COLORS,
-    DASHES,
-    Plot,
-    color_of,
-    new_figure,
-    plain,
-)
+from .collect import RunReport
+from .plotting import COLORS, DASHES, Plot, color_of, new_figure, plain
 
 # Curves on validation data: the first of each line that a training has.
 _SCORES = (

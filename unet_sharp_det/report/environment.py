@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from unet_sharp_det.versions import versions
+from ..provenance import versions
 
 _PACKAGES = (
     "torch",

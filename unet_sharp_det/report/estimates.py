@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from unet_sharp_det.evaluation.coco_ap import CocoResult
-from unet_sharp_det.evaluation.measure_table import MeasureTable, interval
-from unet_sharp_det.evaluation.prediction_files import SECONDS_BEFORE_A_BAR
+from ..evaluation.coco.ap import CocoResult
+from ..evaluation.instances.measure_table import MeasureTable, interval
+from ..evaluation.readers.prediction_files import SECONDS_BEFORE_A_BAR
 
 _NONE = float("nan")
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_sharp_det.evaluation.instance_measures import THRESHOLDS
-from unet_sharp_det.report.breakdown import LookGroup, SizeBin
-from unet_sharp_det.report.collect import RunReport
-from unet_sharp_det.report.comparison import Comparison, Row
-from unet_sharp_det.report.estimates import Estimate
-from unet_sharp_det.report.plotting import (
+from ..evaluation.instances.measures import THRESHOLDS
+from .breakdown import LookGroup, SizeBin
+from .collect import RunReport
+from .comparison import Comparison, Row
+from .estimates import Estimate
+from .plotting import (
     NEUTRAL,
     Plot,
     add_line,

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.instance_maps import InstanceMap
-from unet_sharp_det.evaluation.instance_measures import MERGE_IOU
-from unet_sharp_det.evaluation.matching import InstanceOverlap, without_void
-from unet_sharp_det.visualization import draw_label_contours
+from ..errors import UserError
+from ..evaluation.instances.matching import InstanceOverlap, without_void
+from ..evaluation.instances.measures import MERGE_IOU
+from ..masks.drawing import draw_label_contours
+from ..masks.instance_maps import InstanceMap
 
 TP, FP, FN, MERGE, SPLIT = "TP", "FP", "FN", "merge", "split"
 

@@ -12,23 +12,19 @@ import numpy as np
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.evaluation.evaluate_files import AP_SAMPLES
-from unet_sharp_det.evaluation.measure_table import SAMPLES
-from unet_sharp_det.files import write_text
-from unet_sharp_det.report import curves, figures
-from unet_sharp_det.report.breakdown import SIZE_MEASURES, by_look, by_size, quartiles_of_area
-from unet_sharp_det.report.collect import RunReport, collect_runs, looks_of
-from unet_sharp_det.report.comparison import Comparison
-from unet_sharp_det.report.environment import (
-    config_differences,
-    fingerprint,
-    report_environment,
-)
-from unet_sharp_det.report.estimates import Estimate
-from unet_sharp_det.report.overlays import OUTCOME_COLORS
-from unet_sharp_det.report.plotting import Plot, color_of, interval_text
-from unet_sharp_det.report.worst_images import order_by_score, worst_images
+from ..errors import ConfigError
+from ..evaluation.evaluate_files import AP_SAMPLES
+from ..evaluation.instances.measure_table import SAMPLES
+from ..files import write_text
+from . import curves, figures
+from .breakdown import SIZE_MEASURES, by_look, by_size, quartiles_of_area
+from .collect import RunReport, collect_runs, looks_of
+from .comparison import Comparison
+from .environment import config_differences, fingerprint, report_environment
+from .estimates import Estimate
+from .overlays import OUTCOME_COLORS
+from .plotting import Plot, color_of, interval_text
+from .worst_images import order_by_score, worst_images
 
 WORST = 10
 

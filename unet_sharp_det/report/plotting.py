@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from unet_sharp_det.report.estimates import Estimate
+from .estimates import Estimate
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart; a symbol beside each.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_sharp_det.errors import UserError
+from ..errors import UserError
 
 CURVES_FILE, CONFIG_FILE, LOG_FILE = "metrics.json", "config.yaml", "log.txt"
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet_sharp_det.evaluation.instance_measures import counts, merges, splits
-from unet_sharp_det.report.collect import RunReport, find_picture
-from unet_sharp_det.report.overlays import Outcomes, data_uri, outcome_picture
+from ..evaluation.instances.measures import counts, merges, splits
+from .collect import RunReport, find_picture
+from .overlays import Outcomes, data_uri, outcome_picture
 
 SCORE = "DSB_score"
 

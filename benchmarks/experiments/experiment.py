@@ -1,0 +1,224 @@
+"""An experiment: runs, each of one config, that are trained with the same seeds."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from detectron2.config import CfgNode
+
+from benchmarks.experiments.metrics import default_metrics, known_metrics
+from unet_sharp_det.checkpoints.trained_model import build_on_meta
+from unet_sharp_det.data.catalog import check_registered
+from unet_sharp_det.errors import ConfigError, UserError, look_up_option
+from unet_sharp_det.modeling.pruning import prune_config
+from unet_sharp_det.training import setup_cfg
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+_KEYS = ("name", "description", "opts", "seeds", "runs", "metrics")
+_RUN_KEYS = ("config", "opts", "evaluates")
+_OWN_KEYS = ("OUTPUT_DIR", "SEED", "DATALOADER.REPLAYABLE")  # The runner's.
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of an experiment's table; it is trained, or evaluated, once per seed.
+
+    Attributes:
+        name: also of its folder.
+        config_file: of ``tools/train_net.py``.
+        opts: ``KEY VALUE ...`` beside it.
+        cfg: both merged, frozen.
+        evaluates: name of the run whose final weights are evaluated, of the same seed; None: the
+            run is a training.
+    """
+
+    name: str
+    config_file: Path
+    opts: tuple[str, ...]
+    cfg: CfgNode
+    evaluates: str | None = None
+
+    @property
+    def evaluated_cfg(self) -> CfgNode:
+        """The config of the network that is evaluated, pruned if the run says so."""
+        level = self.cfg.TEST.PRUNE_TO_LEVEL
+        if self.evaluates is None or not level:
+            return self.cfg
+        return prune_config(self.cfg, level, self.cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
+
+    @property
+    def results_folder(self) -> Path:
+        """Where the evaluation writes, below the run's folder."""
+        level = self.cfg.TEST.PRUNE_TO_LEVEL if self.evaluates is not None else 0
+        return Path(f"L{level}" if level else "", "inference")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a YAML file in ``configs/experiments/`` says, checked.
+
+    Attributes:
+        name: also of the folder of its results.
+        description: a sentence for the table, or "".
+        path: the file.
+        seeds: SEED of the runs.
+        runs: the first one is what others are compared with.
+        metrics: ``<task>/<name>``, the columns of the table.
+    """
+
+    name: str
+    description: str
+    path: Path
+    seeds: tuple[int, ...]
+    runs: tuple[Run, ...]
+    metrics: tuple[str, ...]
+
+    @classmethod
+    def load(cls, path) -> "Experiment":
+        """Read the file and merge all its configs, so that no run fails for a typo.
+
+        Args:
+            path: of a YAML file with the keys ``runs`` (``{name: {config, opts, evaluates}}``;
+                configs are relative to the file, or to ``configs/``), ``opts`` (KEY: VALUE for all
+                runs), ``seeds``, ``name`` (default: the file's), ``description``, ``metrics``.
+
+        Raises:
+            ConfigError: something in it, or in a config, is unknown or does not fit.
+        """
+        path = Path(path)
+        content = _mapping(_read(path), _KEYS, str(path))
+        name = content.get("name", path.stem)
+        common = _opts(content.get("opts"), f"{path}: opts")
+        seeds = _seeds(content.get("seeds", [0]), path)
+        if not isinstance(content.get("runs"), dict) or not content["runs"]:
+            raise ConfigError(f"{path}: runs: write 'NAME: {{config: FILE.yaml}}' for each run.")
+        runs = [_run(run, found, common, path) for run, found in content["runs"].items()]
+        _check_names([name, *(run.name for run in runs)], path)
+        _check_evaluations(runs, path)
+        known = list(dict.fromkeys(m for run in runs for m in known_metrics(run.cfg)))
+        metrics = content.get("metrics")
+        if metrics is None:
+            metrics = list(dict.fromkeys(m for run in runs for m in default_metrics(run.cfg)))
+        if not isinstance(metrics, list):
+            raise ConfigError(f"{path}: metrics: write a list, as [{known[0]}], not {metrics!r}.")
+        for metric in metrics:
+            look_up_option(metric, known, f"{path}: metrics", ConfigError)
+        description = str(content.get("description", ""))
+        return cls(str(name), description, path, seeds, tuple(runs), tuple(metrics))
+
+    def select(self, runs: list[str] | None, seeds: list[int] | None) -> list[tuple[Run, int]]:
+        """Pair runs and seeds, in the order to run them: seed by seed, so that all runs have
+        been compared on one seed before the next one.
+
+        Args:
+            runs, seeds: some of the experiment's; None: all.
+
+        Raises:
+            ConfigError: one is not the experiment's.
+        """
+        names = [run.name for run in self.runs]
+        for name in runs or ():
+            look_up_option(name, names, f"{self.path}: run", ConfigError)
+        for seed in seeds or ():
+            look_up_option(str(seed), map(str, self.seeds), f"{self.path}: seed", ConfigError)
+        return [
+            (run, seed)
+            for seed in self.seeds
+            for run in self.runs
+            if (not runs or run.name in runs) and (not seeds or seed in seeds)
+        ]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML silently takes the last."""
+
+    def construct_mapping(self, node, deep=False):
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in own]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            problem = f"'{twice[0]}' stands twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path):
+    if not path.is_file():
+        existing = sorted(file.name for file in (CONFIGS / "experiments").glob("*.yaml"))
+        raise ConfigError(f"There is no file {path}. In configs/experiments: {existing}.")
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise ConfigError(f"{path} is no valid YAML: {error}") from error
+
+
+def _mapping(content, keys: tuple[str, ...], where: str) -> dict:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: write 'KEY: value' pairs, with the keys {', '.join(keys)}.")
+    for key in content:
+        look_up_option(key, keys, f"{where}: key", ConfigError)
+    return content
+
+
+def _opts(content, where: str) -> dict[str, str]:
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: write 'CONFIG.KEY: value' pairs, not {content!r}.")
+    for key in content:
+        if key in _OWN_KEYS:
+            raise ConfigError(f"{where}: {key} is set by the runner; leave it out (use 'seeds').")
+    return {str(key): str(value) for key, value in content.items()}
+
+
+def _seeds(seeds, path: Path) -> tuple[int, ...]:
+    whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not whole or not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{path}: seeds: write different whole numbers, as [0, 1], not {seeds}.")
+    return tuple(seeds)
+
+
+def _run(name, content, common: dict[str, str], path: Path) -> Run:
+    where = f"{path}: runs: {name}"
+    content = _mapping(content, _RUN_KEYS, where)
+    config_file = _find_config(content.get("config"), path, where)
+    own = _opts(content.get("opts"), f"{where}: opts")
+    opts = tuple(part for pair in {**common, **own}.items() for part in pair)
+    try:
+        cfg = setup_cfg(str(config_file), list(opts))
+        for option in ("TRAIN", "TEST"):
+            check_registered(cfg.DATASETS[option], f"DATASETS.{option}")
+        run = Run(str(name), config_file, opts, cfg, content.get("evaluates"))
+        build_on_meta(run.evaluated_cfg)
+    except UserError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if len(cfg.DATASETS.TEST) != 1:
+        raise ConfigError(f"{where}: DATASETS.TEST must name one data set, not {cfg.DATASETS.TEST}")
+    cfg.freeze()
+    return run
+
+
+def _find_config(config, path: Path, where: str) -> Path:
+    if not isinstance(config, str):
+        raise ConfigError(f"{where}: 'config: FILE.yaml' is missing.")
+    for folder in (path.parent, CONFIGS):
+        if (folder / config).is_file():
+            return (folder / config).resolve()
+    raise ConfigError(f"{where}: config '{config}' is neither in {path.parent} nor in {CONFIGS}.")
+
+
+def _check_names(names: list[str], path: Path) -> None:
+    for name in names:
+        if not _NAME.fullmatch(str(name)):
+            raise ConfigError(f"{path}: '{name}' names a folder: letters, digits, _ . + - only.")
+
+
+def _check_evaluations(runs: list[Run], path: Path) -> None:
+    trained = [run.name for run in runs if run.evaluates is None]
+    for run in runs:
+        if run.evaluates is not None:
+            where = f"{path}: runs: {run.name}: evaluates"
+            look_up_option(run.evaluates, trained, where, ConfigError)

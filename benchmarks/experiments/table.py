@@ -1,0 +1,169 @@
+"""The table of an experiment in Markdown: mean and standard deviation over seeds, and costs."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from benchmarks.experiments.cost import OBJECTS, SIZE, NetworkCost
+from benchmarks.experiments.experiment import Experiment
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.files import write_text
+
+Results = dict[tuple[str, int], dict]
+
+_COSTS = {
+    "train img/s": "train_images_per_second",
+    "inference img/s": "inference_images_per_second",
+    "CPU-s": "cpu_s",
+    "peak MiB": "peak_memory_mib",
+    "GPU peak MiB": "peak_device_memory_mib",
+}
+
+
+def format_tables(
+    experiment: Experiment, results: Results, costs: dict[str, NetworkCost], command: str
+) -> str:
+    """The metrics and costs of all runs, and the differences from the first one.
+
+    Args:
+        experiment: rows and columns.
+        results: of :func:`~.results.read_results`.
+        costs: by the run's name.
+        command: that repeats the table.
+
+    Raises:
+        UserError: no run is finished.
+    """
+    if not results:
+        raise UserError(
+            f"{experiment.path}: no run is finished, so there is no table. Run it first: "
+            f"python tools/run_experiments.py {experiment.path}"
+        )
+    parts = [f"### {experiment.name}", experiment.description, _conditions(results)]
+    parts.append(_metrics_table(experiment, results))
+    difference = _difference_table(experiment, results)
+    if difference:
+        first = experiment.runs[0].name
+        parts.append(f"Difference from {first} on the same seeds, mean ± standard deviation:")
+        parts.append(difference)
+    parts += [_costs_table(experiment, results, costs), _explain(experiment), f"`{command}`"]
+    return "\n\n".join(part for part in parts if part)
+
+
+def mean_and_deviation(values: Sequence[float], signed: bool = False) -> str:
+    """Mean ± sample standard deviation; a single value is marked, none is "-"."""
+    if not values:
+        return "-"
+    sign = "+" if signed else ""
+    mean = f"{statistics.fmean(values):{sign}.2f}"
+    if len(values) == 1:
+        return f"{mean} (1 seed)"
+    return f"{mean} ± {statistics.stdev(values):.2f}"
+
+
+def write_zoo(path, name: str, text: str) -> None:
+    """Put ``text`` between the markers of an experiment, and leave the rest of the file alone.
+
+    Args:
+        path: of a Markdown file, made if it does not exist; markers that are not there are added
+            at its end.
+        name: of the experiment, in ``<!-- begin NAME -->`` and ``<!-- end NAME -->``.
+
+    Raises:
+        UserError: only one of the markers is there, they are in the wrong order, or there twice.
+    """
+    path = Path(path)
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    counts = old.count(begin), old.count(end)
+    block = f"{begin}\n{text}\n{end}"
+    if counts == (0, 0):
+        new = f"{old.rstrip()}\n\n{block}\n".lstrip()
+    elif counts == (1, 1) and old.index(begin) < old.index(end):
+        before, rest = old.split(begin)
+        new = f"{before}{block}{rest.split(end)[1]}"
+    else:
+        raise UserError(
+            f"{path}: '{begin}' and '{end}' must each stand there once, in this order, or not at "
+            "all. Mend or delete them."
+        )
+    write_text(path, new)
+
+
+def _values(results: Results, run: str, metric: str) -> dict[int, float]:
+    """Of each seed; undefined ones are left out."""
+    found = {seed: r["metrics"].get(metric) for (name, seed), r in results.items() if name == run}
+    return {seed: v for seed, v in found.items() if v is not None and math.isfinite(v)}
+
+
+def _metrics_table(experiment: Experiment, results: Results) -> str:
+    rows = []
+    for run in experiment.runs:
+        seeds = sorted(seed for name, seed in results if name == run.name)
+        by_metric = [_values(results, run.name, metric) for metric in experiment.metrics]
+        cells = [mean_and_deviation(list(values.values())) for values in by_metric]
+        rows.append([run.name, ", ".join(map(str, seeds)) or "not run", *cells])
+    return _markdown(["run", "seeds", *experiment.metrics], rows)
+
+
+def _difference_table(experiment: Experiment, results: Results) -> str:
+    first, rows = experiment.runs[0], []
+    for run in experiment.runs[1:]:
+        cells, common = [], set()
+        for metric in experiment.metrics:
+            base, values = (_values(results, name, metric) for name in (first.name, run.name))
+            shared = sorted(set(base) & set(values))
+            common.update(shared)
+            cells.append(mean_and_deviation([values[s] - base[s] for s in shared], signed=True))
+        if common:
+            rows.append([run.name, ", ".join(map(str, sorted(common))), *cells])
+    return _markdown(["run", "seeds", *experiment.metrics], rows) if rows else ""
+
+
+def _costs_table(experiment: Experiment, results: Results, costs: dict[str, NetworkCost]) -> str:
+    rows = []
+    for run in experiment.runs:
+        cost = costs[run.name]
+        row = [run.name, f"{cost.parameters / 1e6:.3f}", f"{cost.features_gmac:.3f}"]
+        row.append(f"{cost.whole_gmac:.3f}")
+        for key in _COSTS.values():
+            found = [r["cost"].get(key) for (name, _), r in results.items() if name == run.name]
+            found = [value for value in found if value is not None]
+            row.append(f"{statistics.fmean(found):.4g}" if found else "-")
+        rows.append(row)
+    headers = ["run", "M parameters", "GMAC backbone", "GMAC whole", *_COSTS]
+    used = [i for i in range(len(headers)) if any(row[i] != "-" for row in rows)]
+    return _markdown([headers[i] for i in used], [[row[i] for i in used] for row in rows])
+
+
+def _markdown(headers: list[str], rows: list[list[str]]) -> str:
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def _conditions(results: Results) -> str:
+    """Which code and machines the runs were made with."""
+    revisions = {_revision(state) for result in results.values() for state in result["git"]}
+    machines = {result["environment"]["machine"] for result in results.values()}
+    return f"Code: {'; '.join(sorted(revisions))}. Run on: {'; '.join(sorted(machines))}."
+
+
+def _revision(git: dict) -> str:
+    if git["revision"] is None:
+        return "no git checkout"
+    return f"commit {git['revision'][:10]}" + (" with changes" if git["dirty"] else "")
+
+
+def _explain(experiment: Experiment) -> str:
+    iterations = sorted({run.cfg.SOLVER.MAX_ITER for run in experiment.runs})
+    return (
+        f"Trainings of {' or '.join(map(str, iterations))} iterations. ± is the sample standard "
+        "deviation over the seeds; one seed has none, and a few say little about small "
+        f"differences. GMAC: 1e9 multiply-adds of an image of {SIZE} x {SIZE} at the network's "
+        "input; backbone with its neck or encoder alone, whole with all proposals in the box head "
+        f"and {OBJECTS} objects in the mask head. Speeds include the loading of images in training "
+        "and are of the network alone in inference, one image at a time; CPU-s are of start, "
+        "training and evaluation, peaks of the process."
+    )

@@ -1,0 +1,289 @@
+"""Images per second and memory of prediction, against detectron2's DefaultPredictor."""
+
+import copy
+import importlib.util
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultPredictor
+from scipy import ndimage
+from torch import nn
+
+from benchmarks.measure import peak_memory, table, take_turns
+from benchmarks.network_runtimes import CompiledParts, OnnxRuntimeParts, TracedParts
+from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.data.scale import build_test_resize
+from unet_sharp_det.errors import DatasetError, look_up_option
+from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
+from unet_sharp_det.images.decoding import read_image
+from unet_sharp_det.images.intensity import prepare
+from unet_sharp_det.images.source import from_array
+from unet_sharp_det.masks.instance_maps import InstanceMap
+from unet_sharp_det.prediction import predictor as predictor_module
+from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
+from unet_sharp_det.runtime import accelerate, has_bfloat16
+from unet_sharp_det.runtime.fold_norms import fold_norms
+
+DEFAULT = "detectron2's DefaultPredictor"
+_SCORE = 0.5
+_HEADERS = [
+    *("variant", "images/s", "times faster", "ready after s", "peak MiB"),
+    *("matched at IoU .9", "largest difference of scores"),
+]
+
+Find = Callable[[Sequence[np.ndarray]], list[InstanceMap]]
+
+
+class Workload(NamedTuple):
+    """What is predicted: by a config with its weights, images (H, W, 3) of one size, in batches."""
+
+    cfg: CfgNode
+    images: list[np.ndarray]
+    batch: int
+    trust_pickle: bool = False
+
+
+def benchmark_prediction(
+    cfg: CfgNode,
+    images: Sequence[np.ndarray],
+    batch: int,
+    repeats: int,
+    trust_pickle: bool = False,
+    names: Sequence[str] | None = None,
+) -> str:
+    """From images in memory to label maps, by each variant of prediction.
+
+    All see the same input of the network and keep objects of scores above .5. Speed is taken in
+    one process, in turns; memory, and the time until the first image is done, in a process of its
+    own for each.
+
+    Args:
+        cfg: of a trained model, with its ``MODEL.WEIGHTS``.
+        images: uint8 (H, W, 3) in RGB, all of one size.
+        batch: images that the network sees at once, where a variant has batches.
+        repeats: counted runs; medians are reported.
+        trust_pickle: of :class:`SkipCheckpointer`.
+        names: of the variants. None: all that this machine can run.
+
+    Returns:
+        str: a Markdown table; peak memory is that of building the model and predicting one batch.
+    """
+    work = Workload(cfg, list(images), batch, trust_pickle)
+    builders, missing = available_variants()
+    for name in names or ():
+        look_up_option(name, builders, "--variants")
+    builders = {n: b for n, b in builders.items() if names is None or n in names or n == DEFAULT}
+    finders = {name: build(work) for name, build in builders.items()}
+    found = {name: find(work.images) for name, find in finders.items()}
+    seconds = take_turns({n: _bind(find, work.images) for n, find in finders.items()}, repeats)
+    del finders
+    own = {name: _in_fresh_process(name, work) for name in builders}
+    rows = [
+        [
+            name,
+            len(images) / seconds[name],
+            seconds[DEFAULT] / seconds[name],
+            *own[name],
+            *agreement(found[DEFAULT], found[name]),
+        ]
+        for name in builders
+    ]
+    count = sum(map(len, found[DEFAULT]))
+    height, width = images[0].shape[:2]
+    title = (
+        f"Prediction: {len(images)} images of {height} x {width}, {count} objects, batch {batch}"
+    )
+    notes = [f"Left out: {reason}." for reason in missing] if names is None else []
+    if count == 0:
+        notes.append("The model finds no objects: the time is not that of a trained model's use.")
+    return "\n".join([table(title, _HEADERS, rows, floatfmt=_FORMATS), *notes])
+
+
+_FORMATS = ("", ".2f", ".2f", ".1f", ".0f", ".3f", ".1e")
+
+
+def available_variants() -> tuple[dict[str, Callable[[Workload], Find]], list[str]]:
+    """The variants that can run here, by name, and why others cannot."""
+    variants = {
+        DEFAULT: _default_predictor,
+        "the network as it is": _arranged(lambda model, **_: copy.deepcopy(model).eval()),
+        "norms folded": _arranged(_with_folded_norms),
+        "Predictor": lambda work: _predictor(work._replace(batch=1)),
+        "Predictor, in batches": _predictor,
+        "Predictor, traced and frozen": _arranged(_replacing(TracedParts)),
+    }
+    missing = []
+    if shutil.which("c++") or shutil.which("g++") or shutil.which("clang++"):
+        variants["Predictor, torch.compile"] = _arranged(_replacing(CompiledParts))
+    else:
+        missing.append("torch.compile, for there is no C++ compiler")
+    if all(map(importlib.util.find_spec, ("onnx", "onnxruntime", "onnxscript"))):
+        variants["Predictor, ONNX Runtime"] = _arranged(_replacing(OnnxRuntimeParts))
+    else:
+        missing.append("ONNX Runtime, for the packages of the extra 'export' are not installed")
+    if has_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu")):
+        variants["Predictor, bf16"] = lambda work: _predictor(work, precision="bf16")
+    else:
+        missing.append("bf16, which this CPU does not have")
+    return variants, missing
+
+
+def read_images(folder, size: int, count: int) -> list[np.ndarray]:
+    """Read the first ``count`` images of ``size`` x ``size`` pixels of a folder, in RGB.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f"predict: there is no folder '{folder}'.")
+    images, others = [], set()
+    for path in sorted(folder.iterdir()):
+        if len(images) == count:
+            break
+        if path.suffix.lower() not in (".png", ".tif", ".tiff", ".jpg"):
+            continue
+        image = read_image(str(path), "RGB")
+        if image.shape[:2] == (size, size):
+            images.append(image)
+        else:
+            others.add(f"{image.shape[0]} x {image.shape[1]}")
+    if not images:
+        sizes = ", ".join(sorted(others)) or "none"
+        raise DatasetError(
+            f"predict: {folder} has no image of {size} x {size} pixels. Sizes there: {sizes}. Give "
+            "another --images or --size."
+        )
+    return images
+
+
+def agreement(wanted: Sequence[InstanceMap], found: Sequence[InstanceMap]) -> tuple[float, float]:
+    """How alike two predictions of the same images are.
+
+    Returns:
+        The share of objects of both that have a partner of IoU >= .9, and the largest difference
+        of the scores of partners; 1 and 0 without any object.
+    """
+    pairs, objects, difference = 0, 0, 0.0
+    for number, (a, b) in enumerate(zip(wanted, found, strict=True)):
+        overlap = InstanceOverlap.count(a, b, image_id=number)
+        matched = overlap.match(0.9)
+        pairs += 2 * len(matched)
+        objects += len(a) + len(b)
+        scores = a.scores[overlap.true_index[matched]] - b.scores[overlap.pred_index[matched]]
+        difference = max(difference, np.abs(scores).max(initial=0.0))
+    return (pairs / objects if objects else 1.0), float(difference)
+
+
+def ready_and_peak(name: str, work: Workload, threads: int) -> tuple[float, float]:
+    """Seconds until the first image is done and peak MiB of a batch, model included."""
+    torch.set_num_threads(threads)
+    seconds = []
+
+    def run():
+        start = time.perf_counter()
+        find = available_variants()[0][name](work)
+        find(work.images[:1])
+        seconds.append(time.perf_counter() - start)
+        find(work.images[: work.batch])
+
+    peak = peak_memory(run)
+    return seconds[0], peak
+
+
+def _in_fresh_process(name: str, work: Workload) -> tuple[float, float]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(ready_and_peak, name, work, torch.get_num_threads()).result()
+
+
+def _default_predictor(work: Workload) -> Find:
+    """DefaultPredictor on images as the model was trained on, and then a label map."""
+    cfg = work.cfg.clone()
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = _SCORE
+    weights, cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS, ""
+    predict = DefaultPredictor(cfg)
+    SkipCheckpointer(predict.model, trained=True, trust_pickle=work.trust_pickle).load(weights)
+    predict.aug = build_test_resize(cfg.INPUT)
+
+    def find(images):
+        images = [_contrast_of(cfg, image)[:, :, ::-1] for image in images]
+        return [_to_map(predict.model, predict(image)) for image in images]
+
+    return find
+
+
+def _contrast_of(cfg: CfgNode, image: np.ndarray) -> np.ndarray:
+    """The image with the contrast that the model was trained on."""
+    prepared = prepare(from_array(image), "RGB", cfg.INPUT.STRETCH_CONTRAST)
+    return prepared.window(*(slice(0, side) for side in prepared.shape))
+
+
+def _to_map(model: nn.Module, output: dict) -> InstanceMap:
+    if "instances" in output:
+        instances = output["instances"].to("cpu")
+        return InstanceMap.from_masks(instances.pred_masks.numpy(), instances.scores.numpy())
+    probabilities = output["sem_seg"].cpu()
+    labels = model.sem_seg_head.labels
+    channel = labels.foreground_channels[0]
+    objects, count = ndimage.label(labels.decide(probabilities[None])[0, channel].numpy())
+    scores = ndimage.mean(probabilities[channel].numpy(), objects, np.arange(1, count + 1))
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    ranks = np.zeros(count + 1, np.int32)
+    ranks[order + 1] = np.arange(1, count + 1)
+    return InstanceMap(ranks[objects], np.asarray(scores)[order])
+
+
+def _predictor(work: Workload, precision: str = "fp32") -> Find:
+    options = PredictionOptions(
+        score_threshold=_SCORE,
+        max_covered=1.0,  # DefaultPredictor keeps all.
+        batch_size=work.batch,
+        tile_size=1 << 14,
+        precision=precision,
+    )
+    predictor = Predictor.from_config(work.cfg, options, trust_pickle=work.trust_pickle)
+
+    def find(images):
+        found = predictor.predict_many(images)
+        return [InstanceMap(objects.label_map(), objects.scores) for objects in found]
+
+    return find
+
+
+def _arranged(arrange: Callable[..., nn.Module]) -> Callable[[Workload], Find]:
+    """The Predictor with another arrangement of the model than :func:`accelerate`."""
+
+    def build(work: Workload) -> Find:
+        with mock.patch.object(predictor_module, "accelerate", arrange):
+            return _predictor(work)
+
+    return build
+
+
+def _with_folded_norms(model: nn.Module, **_) -> nn.Module:
+    model = copy.deepcopy(model).eval()
+    fold_norms(model)
+    return model
+
+
+def _replacing(parts: type[nn.Module]) -> Callable[..., nn.Module]:
+    def arrange(model: nn.Module, **_) -> nn.Module:
+        model = accelerate(model)
+        model.backbone = parts(model.backbone)
+        return model
+
+    return arrange
+
+
+def _bind(function: Callable, argument) -> Callable[[], object]:
+    return lambda: function(argument)

@@ -1,0 +1,217 @@
+"""Size, speed and quality of a trained network pruned to each of its levels (UNet#, Fig. 7)."""
+
+import math
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.evaluation import inference_on_dataset
+from detectron2.modeling import build_model
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+
+from benchmarks.measure import machine, multiply_adds, table, take_turns
+from unet_sharp_det.checkpoints.trained_model import load_trained_model
+from unet_sharp_det.data.catalog import check_registered
+from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.evaluation import SemanticEvaluator
+from unet_sharp_det.files import write_json
+from unet_sharp_det.modeling.pruning import prune_config, pruned_weights
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
+from unet_sharp_det.report.plots import plot_pruning
+from unet_sharp_det.skip_schemes import build_table
+from unet_sharp_det.training import NucleiTrainer
+
+RESULT_FILE = "pruning.json"
+FIGURE_FILE = "pruning.png"
+
+
+def benchmark_pruning(
+    cfg: CfgNode,
+    weights: str,
+    dataset: str,
+    *,
+    size: int,
+    batch: int,
+    repeats: int,
+    output: str | None = None,
+    trust_pickle: bool = False,
+) -> str:
+    """Cut a trained network to L_1 .. L_D in fast mode and measure each.
+
+    Speed is that of encoder and decoder alone, on random images. Every level's probabilities on an
+    image of ``dataset`` are checked to be those of the whole network's branch.
+
+    Args:
+        cfg: of the training.
+        weights: its checkpoint.
+        dataset: name of the registered data set that IoU is taken on.
+        size: side of the square images for multiply-adds and speed, in pixels.
+        batch: number of images for speed.
+        repeats: counted runs; medians are reported.
+        output: folder for ``pruning.json``, which ``tools/plot_results.py pruning`` takes, and its
+            figure ``pruning.png``. None: write nothing.
+        trust_pickle: of :func:`load_trained_model`.
+
+    Returns:
+        str: a Markdown table, and what was checked and left out.
+
+    Raises:
+        UserError: config, checkpoint, data set or output are unusable, or the scheme cannot be
+            pruned.
+        RuntimeError: a pruned network's output is not that of the whole network's branch.
+    """
+    _check(cfg, dataset, output)
+    configs, left_out = prunable_levels(cfg)
+    cfg = cfg.clone()
+    cfg.MODEL.WEIGHTS = str(weights)
+    whole = load_trained_model(cfg, trust_pickle).model
+    networks = {level: _prune(whole, pruned_cfg) for level, pruned_cfg in configs.items()}
+    loader = NucleiTrainer.build_test_loader(cfg, dataset)
+    record = next(iter(loader))[0]
+    for level, network in networks.items():
+        check_identity(whole, network, level, record)
+    levels = _measure(networks, size, batch, repeats)
+    for level in levels:
+        level["iou"] = _iou(cfg, networks[level["level"]], loader, dataset)
+    title = (
+        f"{cfg.MODEL.SEM_SEG_HEAD.SKIP_SCHEME} pruned to L_k, IoU on {dataset}, "
+        f"speed on {batch} x {size} x {size}"
+    )
+    if output is not None:
+        _write(Path(output), {"title": title, "machine": machine(), "levels": levels})
+    same = ", ".join(f"L_{level}" for level in networks)
+    name = Path(record["file_name"]).name
+    checked = f"Bit-identical to the whole network's branches on {name}: {same}."
+    return "\n".join([_levels_table(title, levels), checked, *left_out])
+
+
+def prunable_levels(cfg: CfgNode) -> tuple[dict[int, CfgNode], list[str]]:
+    """The configs of L_k by k, and a line on each level that the network was not trained for.
+
+    Raises:
+        ConfigError: the scheme has no levels, or no level is left.
+    """
+    head = cfg.MODEL.SEM_SEG_HEAD
+    depth = len(head.IN_FEATURES)
+    configs, errors = {}, {}
+    for level in range(1, depth):
+        try:
+            configs[level] = prune_config(cfg, level, "fast")
+        except ConfigError as error:
+            errors[level] = error
+    table_of_nodes = build_table(head.SKIP_SCHEME, depth)
+    has_levels = any((0, level) in table_of_nodes for level in range(1, max(2, depth - 1)))
+    if errors and not (configs and has_levels):
+        raise next(iter(errors.values()))
+    return configs, [f"Left out: {error}" for error in errors.values()]
+
+
+def check_identity(whole: nn.Module, pruned: nn.Module, level: int, record: dict) -> None:
+    """Check that a pruned network gives the probabilities of branch X[0,level] of the whole one.
+
+    Args:
+        whole, pruned: ``SemanticSegmentor`` in eval mode.
+        level: k of L_k.
+        record: a dataset dict with "image".
+
+    Raises:
+        RuntimeError: they differ by a bit or more.
+    """
+    images = _preprocess(whole, record)
+    head = whole.sem_seg_head
+    with torch.no_grad():
+        features = whole.backbone(images)
+        branches = head.decoder([features[name] for name in head.in_features], [(0, level)])
+        expected = head.vote(branches[(0, level)])
+        found = _probabilities(pruned, _preprocess(pruned, record))
+    if not torch.equal(found, expected):
+        difference = (found - expected).abs().max().item()
+        raise RuntimeError(
+            f"L_{level} differs from branch X[0,{level}] of the whole network by up to "
+            f"{difference:.3e} in probability on {record.get('file_name')}."
+        )
+
+
+def _check(cfg: CfgNode, dataset: str, output: str | None) -> None:
+    model = cfg.MODEL
+    if model.META_ARCHITECTURE != "SemanticSegmentor" or model.SEM_SEG_HEAD.NAME != "UNetSharpHead":
+        raise ConfigError(
+            "pruning needs a semantic network (MODEL.META_ARCHITECTURE SemanticSegmentor with "
+            f"MODEL.SEM_SEG_HEAD.NAME UNetSharpHead), but the config has {model.META_ARCHITECTURE} "
+            f"with {model.SEM_SEG_HEAD.NAME}: give one of configs/DSB2018-SemanticSegmentation."
+        )
+    check_registered([dataset], "--dataset")
+    if output is not None and Path(output).exists() and not Path(output).is_dir():
+        raise UserError(f"--output {output}: is a file, but a folder is needed.")
+
+
+def _prune(whole: nn.Module, pruned_cfg: CfgNode) -> nn.Module:
+    pruned = build_model(pruned_cfg).eval()
+    pruned.load_state_dict(pruned_weights(whole.state_dict(), pruned))
+    return pruned
+
+
+def _measure(networks: dict[int, nn.Module], size: int, batch: int, repeats: int) -> list[dict]:
+    device = next(iter(networks.values())).device
+    images = torch.randn(batch, 3, size, size, device=device)
+
+    def bind(network: nn.Module, inputs: Tensor):
+        return lambda: _infer(network, inputs)
+
+    steps = {level: bind(network, images) for level, network in networks.items()}
+    seconds = take_turns(steps, repeats)
+    return [
+        {
+            "level": level,
+            "params": sum(p.numel() for p in network.parameters()),
+            "gmac": multiply_adds(bind(network, images[:1])) / 1e9,
+            "images_per_s": batch / seconds[level],
+        }
+        for level, network in networks.items()
+    ]
+
+
+def _iou(cfg: CfgNode, network: nn.Module, loader, dataset: str) -> float | None:
+    evaluator = SemanticEvaluator(dataset, SemanticLabels.from_config(cfg))
+    iou = inference_on_dataset(network, loader, evaluator)["sem_seg"]["IoU_image_mean"]
+    return iou if math.isfinite(iou) else None
+
+
+def _preprocess(model: nn.Module, record: dict) -> Tensor:
+    image = (record["image"].to(model.device) - model.pixel_mean) / model.pixel_std
+    return ImageList.from_tensors([image], model.backbone.size_divisibility).tensor
+
+
+def _infer(network: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return _probabilities(network, images)
+
+
+def _probabilities(network: nn.Module, images: Tensor) -> Tensor:
+    return network.sem_seg_head(network.backbone(images))[0]
+
+
+def _levels_table(title: str, levels: list[dict]) -> str:
+    deepest = levels[-1]
+    rows = [
+        [
+            f"L_{level['level']}",
+            level["params"] / 1e6,
+            level["gmac"],
+            level["images_per_s"],
+            level["images_per_s"] / deepest["images_per_s"],
+            level["iou"],
+        ]
+        for level in levels
+    ]
+    faster = f"times faster than L_{deepest['level']}"
+    headers = ["", "M params", "GMAC per image", "images/s", faster, "IoU_image_mean (%)"]
+    formats = ("", ".4f", ".3f", ".3f", ".3f", ".3f")
+    return table(title, headers, rows, floatfmt=formats, missingval="n/a")
+
+
+def _write(folder: Path, content: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULT_FILE, content, indent=2)
+    plot_pruning([folder / RESULT_FILE], folder / FIGURE_FILE)

@@ -1,0 +1,400 @@
+"""Runs over many files: bad ones among them, equal names, and what the folder gets as a whole."""
+
+import csv
+import io
+import json
+import logging
+import os
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from run_files import OF_ALL, files, rows, run, write_images, write_stack
+from stub_predictor import StubPredictor, spots, write_mixed_folder
+
+from unet_sharp_det.batch import batch_run
+from unet_sharp_det.batch.progress import Progress, ProgressBar, ProgressLines
+from unet_sharp_det.batch.run import predict_files
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.coco.truth import CocoTruth
+from unet_sharp_det.evaluation.evaluate_files import evaluate_files
+from unet_sharp_det.images.source import ReadOptions
+from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.outputs import OUTPUTS
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_images(tmp_path / "images")
+
+
+def test_two_channels_are_predicted_as_on_the_page_and_said(tmp_path, caplog):
+    stack = np.stack([spots(0), np.zeros_like(spots(0))])
+    about = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=about)
+    result = run(tmp_path / "a.ome.tif", tmp_path / "out")
+    assert (result.predicted, result.failed, result.objects) == (1, (), 4)
+    assert "has 2 channels" in caplog.text
+    assert "0 DAPI, 1 GFP" in caplog.text
+    assert "channel 0 alone is predicted" in (tmp_path / "out" / "predict.log").read_text()
+    result = run(tmp_path / "a.ome.tif", tmp_path / "b", read_options=ReadOptions(channels=(1,)))
+    assert result.objects == 0
+
+
+def test_an_image_in_several_files_is_predicted_once(tmp_path):
+    (tmp_path / "in").mkdir()
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}"><UUID FileName="{name}.ome.tif">{name}</UUID></TiffData>'
+        for z, name in enumerate("ab")
+    )
+    for z, name in enumerate("ab"):
+        text = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{name}"><Image>'
+            '<Pixels DimensionOrder="XYZCT" SizeX="50" SizeY="40" SizeZ="2" SizeC="1" SizeT="1">'
+            f"{planes}</Pixels></Image></OME>"
+        )
+        path = tmp_path / "in" / f"{name}.ome.tif"
+        tifffile.imwrite(path, spots(z, count=z + 1), description=text, metadata=None)
+    for predicted in (2, 0):
+        result = run(tmp_path / "in", tmp_path / "out")
+        assert (result.predicted, result.failed) == (predicted, ())
+    objects = {name: row["objects"] for name, row in rows(tmp_path / "out").items()}
+    assert objects == {"a.ome.tif_z000": "1", "a.ome.tif_z001": "2"}
+    alone = run(tmp_path / "in" / "b.ome.tif", tmp_path / "alone")
+    assert "begins in a.ome.tif" in alone.failed[0].error
+
+
+def test_a_folder_says_which_files_it_did_not_read(images, tmp_path):
+    (images / "a.czi").write_bytes(b"ZISRAWFILE")
+    result = run(images, tmp_path / "out")
+    assert result.not_read == (images / "a.czi",)
+    assert json.loads((tmp_path / "out" / "predict.json").read_text())["not_read_files"] == 1
+
+
+def test_mixed_folder(tmp_path):
+    planes = write_mixed_folder(tmp_path / "in")
+    output = tmp_path / "out"
+    result = run(tmp_path / "in", output, outputs=tuple(OUTPUTS))
+    suffixes = {"pages": ["_z000", "_z001", "_z002"], "time.ome": ["_t000", "_t001"]}
+    names = [f"{stem}{suffix}" for stem in planes for suffix in suffixes.get(stem, [""])]
+    endings = [each.ending for each in OUTPUTS.values()]
+    expected = {f"{name}{ending}" for name in names for ending in endings}
+    assert files(output) == expected | OF_ALL | {"coco.json"}
+    assert {os.path.basename(each.source) for each in result.failed} == {"broken.png", "text.tif"}
+    assert (result.predicted, result.skipped) == (len(names), 0)
+
+    table = rows(output)
+    assert len(table) == len(names) + 2
+    assert table["broken.png"]["status"] == "failed"
+    assert "broken.png" in table["broken.png"]["error"]
+    row = table["gray8.png"]
+    labels = tifffile.imread(output / "gray8_labels.tif")
+    areas = np.bincount(labels.ravel())[1:]
+    assert (row["height"], row["width"], row["objects"], row["status"]) == ("40", "50", "4", "done")
+    assert float(row["mean_area_px"]) == pytest.approx(areas.mean(), abs=0.01)
+    assert float(row["median_area_px"]) == np.median(areas)
+    assert float(row["coverage"]) == pytest.approx((labels > 0).mean(), abs=1e-6)
+    assert result.objects == sum(int(each["objects"] or 0) for each in table.values())
+    with open(output / "time.ome_t000_objects.csv") as file:
+        assert "area_um2" in next(csv.reader(file))
+
+    log = (output / "predict.log").read_text()
+    assert "text.tif failed: " in log
+    about = json.loads((output / "predict.json").read_text())
+    assert (about["finished"], about["failed_images"]) == (True, 2)
+    assert about["settings"]["score_threshold"] == 0.5
+    assert about["common_folder"] == str(tmp_path / "in")
+
+
+def test_coco_of_all(tmp_path, images):
+    os.mkdir(images / "sub")
+    write_stack(images / "sub" / "z.tif", [spots(1), spots(2)])
+    run(images, tmp_path / "out", outputs=("coco",), recursive=True)
+    coco = json.loads((tmp_path / "out" / "coco.json").read_text())
+    names = [f"i{number}.png" for number in range(6)] + ["sub/z_z000.tif", "sub/z_z001.tif"]
+    assert [image["file_name"] for image in coco["images"]] == names
+    own = json.loads((tmp_path / "out" / "sub" / "z_z001_coco.json").read_text())
+    assert own["images"][0]["file_name"] == "z_z001.tif"
+    assert [image["id"] for image in coco["images"]] == list(range(1, 9))
+    annotations = coco["annotations"]
+    assert [each["id"] for each in annotations] == list(range(1, len(annotations) + 1))
+    counts = np.bincount([each["image_id"] for each in annotations])[1:]
+    table = rows(tmp_path / "out")
+    assert counts.tolist() == [int(row["objects"]) for row in table.values()]
+    assert coco["categories"] == [{"id": 1, "name": "nucleus"}]
+
+
+def test_only_the_image_that_raises_fails(tmp_path, images):
+    def before(source):
+        if source.name == "i2.png":
+            raise MemoryError
+        if source.name == "i3.png":
+            raise RuntimeError("strange\nthings")
+
+    predictor = StubPredictor(before)
+    result = run(images, tmp_path / "out", predictor)
+    reasons = {os.path.basename(each.source): each.error for each in result.failed}
+    assert set(reasons) == {"i2.png", "i3.png"}
+    assert reasons["i3.png"].startswith("RuntimeError: strange")
+    assert result.predicted == 4
+    log = (tmp_path / "out" / "predict.log").read_text()
+    assert "in before" in log  # the traceback
+    assert rows(tmp_path / "out")["i3.png"]["error"].startswith("RuntimeError: strange things")
+
+
+def test_coco_of_all_without_images_that_fail_now(tmp_path, images):
+    """Such a record keeps its former outputs, of which one may be gone."""
+    output = tmp_path / "out"
+    run(images, output, outputs=("coco", "labels"))
+    (output / "i2_coco.json").unlink()
+
+    def before(source):
+        raise MemoryError
+
+    result = run(images, output, StubPredictor(before), outputs=("coco", "labels"))
+    assert len(result.failed) == 1
+    coco = json.loads((output / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == [
+        f"i{n}.png" for n in (0, 1, 3, 4, 5)
+    ]
+
+
+def test_links(tmp_path, images):
+    """Everything has the links' names, though both are of one file."""
+    (tmp_path / "in").mkdir()
+    os.symlink(images / "i0.png", tmp_path / "in" / "first.png")
+    os.symlink(images / "i0.png", tmp_path / "in" / "second.png")
+    run(tmp_path / "in", tmp_path / "out", outputs=("coco",))
+    assert list(rows(tmp_path / "out")) == ["first.png", "second.png"]
+    coco = json.loads((tmp_path / "out" / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == ["first.png", "second.png"]
+
+
+def test_links_that_lead_nowhere_stand_in_the_summary(tmp_path, images):
+    (images / "dangling.png").symlink_to("nowhere.png")
+    (images / "loop.png").symlink_to("loop.png")
+    run(images, tmp_path / "out")
+    status = {name: row["status"] for name, row in rows(tmp_path / "out").items()}
+    assert status["dangling.png"] == status["loop.png"] == "failed"
+
+
+@pytest.fixture
+def quiet():
+    """Nothing is logged: pytest-xdist cannot pass on what is no text."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names must be text")
+@pytest.mark.usefixtures("quiet")
+def test_a_name_that_is_no_text(tmp_path, images):
+    name = os.fsdecode(b"caf\xe9.png")
+    (images / "i0.png").rename(images / name)
+    (images / "i1.png").write_text("broken")
+    (images / "i1.png").rename(images / os.fsdecode(b"bad\xe9.png"))
+    result = run(images, tmp_path / "out", outputs=tuple(OUTPUTS))
+    assert (result.predicted, len(result.failed)) == (5, 1)
+    assert rows(tmp_path / "out")["caf\\udce9.png"]["status"] == "done"
+    assert run(images, tmp_path / "out", outputs=tuple(OUTPUTS)).skipped == 5
+
+
+def test_a_plane_that_is_named_twice(tmp_path, images):
+    write_stack(images / "stack.tif", [spots(1), spots(2)])
+    options = {"read_options": ReadOptions(planes=(1, 1))}
+    assert run(images / "stack.tif", tmp_path / "out", **options).predicted == 1
+    assert run(images / "stack.tif", tmp_path / "out", **options).skipped == 1
+
+
+def test_several_series(tmp_path, images, caplog):
+    with tifffile.TiffWriter(images / "three.ome.tif", ome=True) as file:
+        for seed in range(3):
+            file.write(spots(seed), photometric="minisblack")
+    run(images, tmp_path / "out")
+    (warning,) = (record.message for record in caplog.records if "series" in record.message)
+    assert warning.startswith("three.ome.tif: has 3 series")
+    assert "--series" in warning
+
+
+def test_a_writer_that_raises(tmp_path, images, monkeypatch):
+    real = batch_run.write_outputs
+
+    def write(instances, context, stem, names):
+        if context.source.name == "i2.png":
+            raise ZeroDivisionError("in a writer")
+        return real(instances, context, stem, names)
+
+    monkeypatch.setattr(batch_run, "write_outputs", write)
+    result = run(images, tmp_path / "out")
+    (failed,) = result.failed
+    assert failed.error.startswith("ZeroDivisionError: in a writer")
+    monkeypatch.undo()
+    assert run(images, tmp_path / "out").predicted == 1
+
+
+def test_a_full_disk_stops_the_run(tmp_path, images, monkeypatch):
+    real = batch_run.write_outputs
+
+    def write(instances, context, stem, names):
+        if context.source.name == "i2.png":
+            raise RuntimeError("cannot save") from OSError(28, "No space left on device")
+        return real(instances, context, stem, names)
+
+    monkeypatch.setattr(batch_run, "write_outputs", write)
+    with pytest.raises(UserError, match="No space left on device.*goes on"):
+        run(images, tmp_path / "out")
+    assert list(rows(tmp_path / "out")) == ["i0.png", "i1.png"]
+
+
+def test_a_name_that_is_too_long_for_outputs(tmp_path, images):
+    (images / "i0.png").rename(images / f"{'n' * 250}.png")
+    result = run(images, tmp_path / "out")
+    assert result.predicted == 5
+    (failed,) = result.failed
+    assert "File name too long" in failed.error
+
+
+def test_equal_names(tmp_path, images):
+    """Outputs of a.tif's plane 1, of a_z001.tif, and of images with other suffixes."""
+    stack = [spots(1), spots(2, count=3)]
+    tifffile.imwrite(images / "i0_z001.tif", spots(3, count=2))
+    write_stack(images / "i0.tif", stack)
+    write_stack(images / "b.tif", stack)
+    tifffile.imwrite(images / "b_z001.tif", spots(3, count=2))
+    result = run(images, tmp_path / "out")
+    maps = [path for path in files(tmp_path / "out") if path.endswith("_labels.tif")]
+    assert result.predicted == len(maps) == 12
+    counts = {name: tifffile.imread(tmp_path / "out" / name).max() for name in maps}
+    assert counts["b_z001_labels.tif"] == 2
+    (other,) = (name for name in maps if name.startswith("b-") and "z001" in name)
+    assert counts[other] == 3
+    assert run(images, tmp_path / "out").skipped == 10
+
+
+def test_chunks_are_bounded(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(batch_run, "_PIXELS_AT_ONCE", 3 * 40 * 50)
+    predictor = StubPredictor()
+    run(images, tmp_path / "a", predictor)
+    assert [len(call) for call in predictor.calls] == [3, 3]
+    monkeypatch.undo()
+    predictor = StubPredictor(batch_size=1)
+    run(images, tmp_path / "b", predictor)
+    assert [len(call) for call in predictor.calls] == [4, 2]
+
+
+class Recorded(Progress):
+    def __init__(self):
+        super().__init__()
+        self.parts = []
+
+    def reach(self, part):
+        super().reach(part)
+        self.parts.append(part)
+
+
+def test_progress(tmp_path, images):
+    tifffile.imwrite(images / "large.tif", spots(0, 400, 500), imagej=True)
+    (images / "bad.png").write_text("bad")
+    progress = Recorded()
+    run(images, tmp_path / "out", progress=progress)
+    assert (progress.images, progress.done) == (8, 8)
+    assert progress.parts == sorted(progress.parts)
+    assert progress.parts[-1] == pytest.approx(1)
+    assert max(np.diff(progress.parts)) > 0.8  # the large image is most of the work
+    again = Recorded()
+    run(images, tmp_path / "out", progress=again)
+    assert (again.images, again.done) == (1, 1)  # the bad one
+
+
+def test_progress_of_a_file_that_turns_out_to_be_done(tmp_path, images, monkeypatch):
+    """A stack whose planes are done, after a run that could not open it."""
+    write_stack(images / "stack.tif", [spots(1), spots(2)])
+    run(images / "stack.tif", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_run, "open_image", lambda *_: 1 / 0)
+        assert run(images / "stack.tif", tmp_path / "out", overwrite=True).failed
+    progress = Recorded()
+    assert run(images / "stack.tif", tmp_path / "out", progress=progress).predicted == 0
+    assert (progress.images, progress.done, progress.part) == (1, 1, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_read_only_output(tmp_path, images):
+    (tmp_path / "out").mkdir(mode=0o500)
+    with pytest.raises(UserError, match="--output .*out: cannot be written to"):
+        run(images, tmp_path / "out")
+
+
+def test_output_that_is_a_file(tmp_path, images):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UserError, match="--output .*out: cannot be written to"):
+        run(images, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"outputs": ()}, "--outputs: name at least one"),
+        ({"outputs": ("label",)}, "Did you mean 'labels'"),
+        ({"pixel_size": (0.0, 1.0)}, "--pixel-size must be above 0"),
+    ],
+)
+def test_mistakes(tmp_path, images, options, message):
+    with pytest.raises(UserError, match=message):
+        run(images, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluates_what_was_written(tmp_path, converted_sample):
+    """The truth as prediction: coco.json is paired with it by name, and equals it."""
+    truth = CocoTruth(converted_sample / "annotations" / "dsb2018_val.json")
+    maps = {
+        os.path.basename(record.file_name): truth.instance_map(image_id).labels
+        for image_id, record in truth.records.items()
+    }
+
+    class Truthful(StubPredictor):
+        def predict_many(self, sources, progress=lambda pixels: None):
+            return [SparseInstances.from_label_map(maps[source.name]) for source in sources]
+
+    inputs = [converted_sample / record.file_name for record in truth.records.values()]
+    predict_files(Truthful(), inputs, tmp_path / "out", outputs=["coco", "labels"])
+    coco_file = tmp_path / "out" / "coco.json"
+    evaluate_files(coco_file, truth.where, tmp_path, samples=9, ap_samples=2)
+    found = json.loads((tmp_path / "instance_metrics.json").read_text())["results"]
+    assert found["instances"]["PQ_image_mean"] == pytest.approx(100)
+    ap = json.loads((tmp_path / "metrics.json").read_text())["results"]["segm"]
+    assert ap["AP"] == pytest.approx(100)
+
+
+def test_no_output_and_no_inputs(images, tmp_path):
+    with pytest.raises(UserError, match="--output: is empty"):
+        run(images, "")
+    with pytest.raises(UserError, match="name at least one image"):
+        predict_files(StubPredictor(), [], tmp_path / "out")
+
+
+def test_names_that_are_too_long_fail_before_the_prediction(tmp_path):
+    images = write_images(tmp_path / "images")
+    (images / "i3.png").rename(images / ("x" * 236 + ".png"))
+    (images / "i4.png").rename(images / ("y" * 230 + ".png"))
+    for name in ("once", "again"):
+        predictor = StubPredictor()
+        result = run(images, tmp_path / "out" / name, predictor, overwrite=name == "again")
+        assert (result.predicted, len(predictor.seen)) == (5, 5)
+        (failed,) = result.failed
+        assert "_labels.tif: cannot be the name of a file" in failed.error
+        assert (tmp_path / "out" / name / ("y" * 230 + "_labels.tif")).is_file()
+
+
+def test_names_do_not_steer_the_terminal(tmp_path):
+    images = write_images(tmp_path / "images")
+    (images / "i3.png").rename(images / "\x1b[2Ji3\n.png")
+    for kind in (ProgressBar, ProgressLines):
+        stream = io.StringIO()
+        options = {"seconds": 0.0} if kind is ProgressLines else {}
+        progress = kind(stream, **options)
+        run(images, tmp_path / kind.__name__, progress=progress)
+        assert "\x1b[2J" not in stream.getvalue()
+        assert r"\x1b[2Ji3 .png" in stream.getvalue()

@@ -1,0 +1,67 @@
+"""The experiments of the repository can be run, and are what they say."""
+
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.experiments import Experiment
+from benchmarks.experiments.cost import network_cost
+from benchmarks.experiments.experiment import build_on_meta
+from benchmarks.measure import multiply_adds
+from unet_sharp_det.report.environment import config_differences
+
+EXPERIMENTS = Path(__file__).parents[3] / "configs" / "experiments"
+RUNS = {
+    "ablations_compact": 16,
+    "compact_cpu": 4,
+    "compact_gpu": 4,
+    "equal_cost": 4,
+    "pruning": 5,
+    "table1_dsb2018": 10,
+    "table2_instance": 8,
+    "table2_semantic": 4,
+}
+
+
+@functools.cache
+def load(name):
+    return Experiment.load(EXPERIMENTS / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")))
+def test_loads_and_is_listed(name, repository):
+    experiment = load(name)
+    assert len(experiment.runs) == RUNS[name]
+    assert experiment.seeds == (0, 1, 2)
+    assert f"`experiments/{name}.yaml`" in (repository / "configs" / "README.md").read_text()
+
+
+def test_equal_cost():
+    def neck_macs(run):
+        backbone = build_on_meta(run.cfg).backbone
+        images = torch.zeros(1, 3, 256, 256, device="meta")
+        whole = multiply_adds(lambda: backbone(images))
+        return whole - multiply_adds(lambda: backbone.bottom_up(images))
+
+    runs = load("equal_cost").runs
+    macs = [neck_macs(run) for run in runs]
+    assert macs == pytest.approx([macs[-1]] * len(macs), rel=0.03)
+    assert [run.cfg.MODEL.FPN.OUT_CHANNELS for run in runs] == [128] * len(runs)
+
+
+def test_ablations_change_one_thing():
+    base, *others = load("ablations_compact").runs
+    for run in others:
+        changed = [key for key, _ in config_differences([base.cfg.dump(), run.cfg.dump()])]
+        expected = {"no_flips": 2, "scale_1": 3}.get(run.name, 1)
+        assert len(changed) == expected, (run.name, changed)
+
+
+def test_pruned_networks_cost_what_the_paper_s_levels_do():
+    whole, *levels = load("pruning").runs
+    parameters = [network_cost(run.evaluated_cfg).parameters for run in levels]
+    # In README.md, from tools/benchmark.py pruning.
+    assert [round(count / 1e6, 3) for count in parameters] == [0.026, 0.142, 0.609, 2.432]
+    assert network_cost(whole.cfg).parameters > parameters[-1]

@@ -1,0 +1,80 @@
+"""Models for tests of prediction: a finder that knows the answer, and small networks."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.prediction.merging import merge_detections
+from unet_sharp_det.training import setup_cfg
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class BrightBlobs:
+    """Finds the 4-connected parts brighter than 100, as a detector does: in whole windows.
+
+    Attributes:
+        batches: the number of windows of each call.
+        largest: the largest side of each call's windows.
+    """
+
+    def __init__(self, memory=1 << 40):
+        """
+        Args:
+            memory: pixels that fit at once; more is as if a GPU's memory did not suffice.
+        """
+        self.memory = memory
+        self.batches, self.largest = [], []
+
+    def find(self, windows, tiles, shape):
+        if sum(window[:, :, 0].size for window in windows) > self.memory:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        self.batches.append(len(windows))
+        self.largest.append(max(windows[0].shape[:2]))
+        return [
+            self._parts(window).moved(tile.rows.start, tile.columns.start, shape)
+            for window, tile in zip(windows, tiles, strict=True)
+        ]
+
+    def join(self, tiles, parts, shape):
+        return parts[0] if len(tiles) == 1 else merge_detections(shape, tiles, parts)
+
+    def _parts(self, window):
+        labels, count = ndimage.label(window[:, :, 0] > 100)
+        return SparseInstances.from_label_map(labels, np.full(count, 0.9))
+
+
+def compact_detector_cfg():
+    """A Mask R-CNN of few channels, for images at twice their size."""
+    opts = {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.WEIGHTS": "",
+        "MODEL.FPN.OUT_CHANNELS": "32",
+        "MODEL.ROI_BOX_HEAD.FC_DIM": "32",
+        "MODEL.ROI_MASK_HEAD.CONV_DIM": "16",
+        "MODEL.RPN.PRE_NMS_TOPK_TEST": "100",
+        "MODEL.RPN.POST_NMS_TOPK_TEST": "50",
+    }
+    config = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_unetsharp.yaml"
+    return _cfg(config, opts)
+
+
+def semantic_cfg():
+    """A UNet# of three levels, whose norm doesn't depend on the window as GN does."""
+    opts = {
+        "MODEL.UNET.NORM": "BN",
+        "MODEL.SEM_SEG_HEAD.NORM": "BN",
+        "MODEL.DEVICE": "cpu",
+        "MODEL.WEIGHTS": "",
+        "MODEL.UNET.CHANNELS": "[8, 8, 8]",
+        "MODEL.SEM_SEG_HEAD.IN_FEATURES": "['res0', 'res1', 'res2']",
+        "MODEL.SEM_SEG_HEAD.NODE_CHANNELS": "[8, 8, 8]",
+    }
+    return _cfg("configs/DSB2018-SemanticSegmentation/compact/unetsharp.yaml", opts)
+
+
+def _cfg(config, opts):
+    return setup_cfg(str(REPOSITORY / config), [part for pair in opts.items() for part in pair])

@@ -1,0 +1,263 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from evaluation_helpers import coco_dataset, encode, rectangle_mask
+
+from unet_sharp_det.data import register_coco_nuclei
+from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.masks.drawing import (
+    CAPTION_HEIGHT,
+    add_caption,
+    comparison,
+    distinct_colors,
+    draw_contours,
+    montage,
+    overlay,
+    upscale_factor,
+)
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def black(height=20, width=30):
+    return np.zeros((height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "size, factor", [((256, 320), 2), ((512, 640), 1), ((511, 640), 2), ((100, 50), 11)]
+)
+def test_upscale_factor(size, factor):
+    assert upscale_factor(*size) == factor
+
+
+def test_colors_are_distinct():
+    colors = distinct_colors(150)
+    assert len(set(colors)) == 150
+    assert colors[:10] == distinct_colors(10)
+    steps = np.abs(np.diff(np.array(colors), axis=0)).max(axis=1)
+    assert steps.min() > 60
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_contour_is_the_rim_of_the_mask(scale):
+    mask = rectangle_mask(20, 30, (4, 5, 12, 15))
+    drawn = draw_contours(black(), mask[None], [RED], scale=scale)
+    expected = np.zeros((20 * scale, 30 * scale), dtype=bool)
+    expected[5 * scale : 15 * scale, 4 * scale : 12 * scale] = True
+    expected[5 * scale + 1 : 15 * scale - 1, 4 * scale + 1 : 12 * scale - 1] = False
+    assert drawn.shape == (20 * scale, 30 * scale, 3)
+    np.testing.assert_array_equal(drawn, expected[:, :, None] * np.array(RED))
+
+
+def test_holes_parts_and_image_borders_are_drawn():
+    mask = rectangle_mask(20, 30, (0, 0, 9, 9)) ^ rectangle_mask(20, 30, (3, 3, 6, 6))
+    mask |= rectangle_mask(20, 30, (29, 19, 30, 20))
+    drawn = draw_contours(black(), mask[None], [RED]).any(axis=2)
+    assert drawn[0, :9].all()
+    assert drawn[:9, 0].all()
+    assert drawn[2, 3:6].all()
+    assert drawn[19, 29]
+    assert not drawn[3:6, 3:6].any()
+    assert not drawn[1, 1:8].any()
+
+
+def test_touching_masks_keep_their_colors():
+    masks = np.stack([rectangle_mask(20, 30, (2, 2, 8, 8)), rectangle_mask(20, 30, (8, 2, 14, 8))])
+    image = black()
+    drawn = draw_contours(image, masks, [RED, GREEN], scale=2)
+    assert (drawn[10, 15] == RED).all()
+    assert (drawn[10, 16] == GREEN).all()
+    assert not image.any()
+
+
+def test_no_masks_and_empty_masks_leave_the_image():
+    assert not draw_contours(black(), np.zeros((0, 20, 30), dtype=bool), scale=2).any()
+    assert not draw_contours(black(), np.array([]), scale=2).any()
+    assert not draw_contours(black(), np.zeros((1, 20, 30), dtype=bool), scale=2).any()
+
+
+def test_drawing_errors():
+    with pytest.raises(UserError, match="do not fit"):
+        draw_contours(black(), np.zeros((1, 30, 20), dtype=bool))
+    with pytest.raises(UserError, match="colours"):
+        draw_contours(black(), np.zeros((2, 20, 30), dtype=bool), [RED])
+    with pytest.raises(UserError, match="No montage"):
+        montage([], 2)
+    with pytest.raises(UserError, match="cannot be drawn"):
+        upscale_factor(0, 5)
+
+
+def test_caption_adds_rows_and_text():
+    short = add_caption(black(20, 200), "12 nuclei")
+    long = add_caption(black(20, 200), "12 nuclei " * 20)
+    for image in (short, long):
+        assert image.shape == (20 + CAPTION_HEIGHT, 200, 3)
+        assert image[:CAPTION_HEIGHT].max() > 100
+        assert not image[CAPTION_HEIGHT:].any()
+    assert (short[:CAPTION_HEIGHT, 150:] == short[0, 0]).all()
+
+
+def test_overlay_counts_in_the_caption():
+    mask = rectangle_mask(20, 30, (2, 2, 8, 8))[None]
+    one = overlay(black(), mask, title="prediction", short_side=100)
+    two = overlay(black(), mask.repeat(2, axis=0), title="prediction", short_side=100)
+    assert one.shape == two.shape == (100 + CAPTION_HEIGHT, 150, 3)
+    assert (one[:CAPTION_HEIGHT] != two[:CAPTION_HEIGHT]).any()
+
+
+def test_comparison_has_three_panels():
+    gt = rectangle_mask(20, 30, (2, 2, 8, 8))[None]
+    predicted = rectangle_mask(20, 30, (15, 10, 22, 18))[None]
+    drawn = comparison(black(), gt, predicted, short_side=40)
+    assert drawn.shape == (40 + CAPTION_HEIGHT, 3 * 60 + 2 * 4, 3)
+    image, truth, found = (drawn[CAPTION_HEIGHT:, i * 64 : i * 64 + 60] for i in range(3))
+    assert not image.any()
+    assert truth[4:16, 4:16].any()
+    assert not truth[20:, 30:].any()
+    assert found[20:36, 30:44].any()
+    assert not found[:16, :16].any()
+
+
+def test_montage_places_pictures():
+    sizes = [(10, 20), (30, 10), (5, 5)]
+    pictures = [np.full((*size, 3), 100 + i, dtype=np.uint8) for i, size in enumerate(sizes)]
+    grid = montage(pictures, columns=2, gap=3)
+    assert grid.shape == (30 + 3 + 5, 20 + 3 + 10, 3)
+    assert (grid[:10, :20] == 100).all()
+    assert (grid[:30, 23:33] == 101).all()
+    assert (grid[33:38, :5] == 102).all()
+    assert montage(pictures, columns=2, gap=3, cell_width=40).shape == (120 + 3 + 40, 83, 3)
+
+
+@pytest.fixture(scope="module")
+def tool():
+    path = Path(__file__).parents[2] / "tools" / "visualize_data.py"
+    spec = importlib.util.spec_from_file_location("visualize_data", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def nuclei(tmp_path):
+    """The name of a registered data set of two black images, one without nuclei."""
+    name = "test_visualize_data"
+    dataset = coco_dataset({1: [(8, 8, 24, 24)], 2: []})
+    (tmp_path / "gt.json").write_text(json.dumps(dataset))
+    for image in dataset["images"]:
+        cv2.imwrite(str(tmp_path / image["file_name"]), black(64, 64))
+    register_coco_nuclei(name, tmp_path / "gt.json", tmp_path, ["nucleus"])
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def contour_pixels(path, panel):
+    """The marked pixels below the caption of one of the panels, at the scale of 8."""
+    picture = cv2.imread(str(path))
+    return picture[CAPTION_HEIGHT:, panel * 516 : panel * 516 + 512].any(axis=2)
+
+
+def test_an_id_of_the_data_set_cannot_name_a_file_elsewhere(tool, nuclei, tmp_path):
+    content = json.loads((tmp_path / "gt.json").read_text())
+    old, new = content["images"][0]["id"], "../../evil"
+    for entry in (content["images"][0], *content["annotations"]):
+        key = "image_id" if "image_id" in entry else "id"
+        entry[key] = new if entry[key] == old else entry[key]
+    content["images"] = content["images"][:1]
+    (tmp_path / "gt.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="evil_1.png' could lead out of"):
+        tool.main(["--dataset", nuclei, "--output-dir", str(tmp_path / "a" / "out")])
+    assert not list(tmp_path.glob("evil*"))
+
+
+def test_tool_draws_annotations(tool, nuclei, tmp_path, capsys):
+    out, grid = tmp_path / "out", tmp_path / "grid.png"
+    arguments = ["--dataset", nuclei, "--output-dir", str(out), "--montage", str(grid)]
+    assert tool.main(arguments) == 0
+    paths = [out / "1_1.png", out / "2_2.png"]
+    assert capsys.readouterr().out.split() == [str(path) for path in (*paths, grid)]
+    marked = contour_pixels(paths[0], panel=0)
+    assert marked.shape == (512, 512)
+    assert marked[64, 64:192].all()
+    assert not marked[80:176, 80:176].any()
+    assert not contour_pixels(paths[1], panel=0).any()
+    assert cv2.imread(str(grid)).shape[1] == 1440 + 4
+
+
+def test_tool_draws_augmented_images(tool, nuclei, tmp_path):
+    options = ["INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.RANDOM_FLIP", "none"]
+    options += ["MODEL.MASK_ON", "False", "INPUT.MASK_FORMAT", "bitmask"]
+    arguments = ["--dataset", nuclei, "--source", "dataloader", "--limit", "1"]
+    assert tool.main([*arguments, "--output-dir", str(tmp_path / "out"), *options]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1_1.png"]
+    marked = contour_pixels(tmp_path / "out" / "1_1.png", panel=0)
+    assert marked.shape == (512, 512)
+    assert marked[64, 70:180].all()
+
+
+def test_tool_draws_predictions_above_the_threshold(tool, nuclei, tmp_path):
+    boxes = {0.9: (32, 32, 48, 48), 0.4: (0, 32, 16, 48)}
+    results = [
+        {"image_id": 1, "score": score, "segmentation": encode(rectangle_mask(64, 64, box))}
+        for score, box in boxes.items()
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    arguments = ["--dataset", nuclei, "--predictions", str(tmp_path / "results.json")]
+    assert tool.main([*arguments, "--output-dir", str(tmp_path / "out")]) == 0
+    path = tmp_path / "out" / "1_1.png"
+    assert cv2.imread(str(path)).shape == (512 + CAPTION_HEIGHT, 3 * 512 + 8, 3)
+    assert not contour_pixels(path, panel=0).any()
+    assert contour_pixels(path, panel=1)[64, 64:192].all()
+    found = contour_pixels(path, panel=2)
+    assert found[256, 256:384].all()
+    assert not found[:, :128].any()
+    tool.main([*arguments, "--output-dir", str(tmp_path / "low"), "--threshold", "0.4"])
+    assert contour_pixels(tmp_path / "low" / "1_1.png", panel=2)[256, :128].all()
+
+
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        (
+            {"image_id": 1, "channel": "a", "segmentation": {}},
+            "result 0 .* has no score. Give",
+        ),
+        ({"image_id": 1, "score": 0.9, "bbox": [0, 0, 9, 9]}, "result 0 .* no segmentation"),
+    ],
+)
+def test_predictions_of_another_kind(tool, nuclei, tmp_path, entry, message):
+    (tmp_path / "results.json").write_text(json.dumps([entry]))
+    with pytest.raises(UserError, match=message):
+        tool.main(["--dataset", nuclei, "--predictions", str(tmp_path / "results.json")])
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(UserError, match="results.json: is not JSON"):
+        tool.main(["--dataset", nuclei, "--predictions", str(tmp_path / "results.json")])
+
+
+def test_annotations_without_masks(tool, nuclei, tmp_path):
+    content = json.loads((tmp_path / "gt.json").read_text())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"]
+    (tmp_path / "gt.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="1.png: mask 0 .* has no 'segmentation'"):
+        tool.main(["--dataset", nuclei, "--output-dir", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--dataset", "test_visualise_data"], "Did you mean 'test_visualize_data'"),
+        (["--dataset", "test_visualize_data", "--limit", "0"], "--limit"),
+        (["--dataset", "test_visualize_data", "--predictions", "no.json"], "no.json"),
+        ([], "--dataset NAME"),
+    ],
+)
+def test_tool_errors(tool, nuclei, arguments, message):
+    with pytest.raises(UserError, match=message):
+        tool.main(arguments)

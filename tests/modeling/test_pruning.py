@@ -1,0 +1,266 @@
+"""Pruning to L_k: the same output bit for bit, nothing outside L_k, and what is refused."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from detectron2.modeling import build_model
+
+from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.checkpoints.trained_model import open_trained_model
+from unet_sharp_det.checkpoints.weight_files import write_safetensors
+from unet_sharp_det.errors import CheckpointError, ConfigError
+from unet_sharp_det.modeling.pruning import prune_config, pruned_weights
+from unet_sharp_det.modeling.skip_grid import node_key
+from unet_sharp_det.training import setup_cfg
+
+INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
+SCHEME = "MODEL.SEM_SEG_HEAD.SKIP_SCHEME"
+SUPERVISION = "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION"
+
+
+@pytest.fixture
+def config(repository):
+    """A function (*options) that gives the config of the instant test."""
+
+    def setup(*options):
+        norms = ["MODEL.UNET.NORM", "BN", "MODEL.SEM_SEG_HEAD.NORM", "BN"]
+        return setup_cfg(str(repository / INSTANT), ["MODEL.DEVICE", "cpu", *norms, *options])
+
+    return setup
+
+
+def trained(cfg) -> torch.nn.Module:
+    """A network in eval mode whose statistics and biases are not those of a fresh one."""
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    for _ in range(3):
+        model.backbone(torch.randn(4, 3, 32, 32))
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.add_(0.1 * torch.rand_like(value))
+    return model.eval()
+
+
+def pruned(whole, cfg, level, inference="fast"):
+    model = build_model(prune_config(cfg, level, inference))
+    model.load_state_dict(pruned_weights(whole.state_dict(), model))
+    return model.eval()
+
+
+def record(height=50, width=47) -> dict:
+    pixels = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    return {"image": pixels, "height": height, "width": width}
+
+
+@pytest.mark.parametrize("edge_order", ["up_conv", "conv_up"])
+@pytest.mark.parametrize("cgm", ["True", "False"])
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+@pytest.mark.parametrize("scheme", ["unetpp", "unetsharp"])
+@torch.no_grad()
+def test_fast_is_bit_identical_to_the_branch_of_the_whole(config, scheme, level, cgm, edge_order):
+    options = [SCHEME, scheme, "MODEL.SEM_SEG_HEAD.CGM.ENABLED", cgm]
+    cfg = config(*options, "MODEL.SEM_SEG_HEAD.EDGE_ORDER", edge_order)
+    whole = trained(cfg)
+    small = pruned(whole, cfg, level)
+    images = torch.randn(2, 3, 50, 47)
+    branches = whole.sem_seg_head.decoder(list(whole.backbone(images).values()))
+    (branch,) = small.sem_seg_head.decoder(list(small.backbone(images).values())).values()
+    assert torch.equal(branch.logits, branches[0, level].logits)
+    if cgm == "True":
+        assert torch.equal(branch.presence, branches[0, level].presence)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+@torch.no_grad()
+def test_accurate_is_the_mean_of_the_branches_up_to_it(config, level):
+    cfg = config("MODEL.SEM_SEG_HEAD.CGM.ENABLED", "False")
+    whole = trained(cfg)
+    small = pruned(whole, cfg, level, "accurate")
+    images = torch.randn(1, 3, 32, 48)
+    branches = whole.sem_seg_head.decoder(list(whole.backbone(images).values()))
+    expected = [branches[0, j].logits.sigmoid() for j in range(1, level + 1)]
+    found, _ = small.sem_seg_head(small.backbone(images))
+    assert torch.equal(found, torch.stack(expected).mean(0))
+
+
+@pytest.mark.parametrize(("level", "nodes"), [(1, 3), (2, 6), (3, 10), (4, 15)])
+@torch.no_grad()
+def test_no_node_outside_of_the_level_is_computed(config, level, nodes):
+    cfg = config()
+    small = pruned(trained(cfg), cfg, level)
+    ran = []
+    for i, stage in enumerate(small.backbone.stages):
+        stage.register_forward_hook(lambda *_, i=i: ran.append((i, 0)))
+    grid = small.sem_seg_head.decoder.grid
+    for node in grid.table:
+        # A node's last layer always runs as a module, whatever becomes of its first convolution.
+        last = grid.nodes[node_key(node)][-1][-1]
+        last.register_forward_hook(lambda *_, node=node: ran.append(node))
+    small([record()])
+    assert sorted(ran) == sorted((i, j) for i in range(5) for j in range(5) if i + j <= level)
+    assert len(ran) == nodes
+
+
+def test_pruned_and_isolated_networks_have_the_same_parameters(config):
+    cfg = config(SUPERVISION, "in")
+    for level in (1, 2, 3):
+        features = str([f"res{i}" for i in range(level + 1)])
+        alone = config(
+            *("MODEL.SEM_SEG_HEAD.IN_FEATURES", features, SUPERVISION, "none"),
+            *("MODEL.UNET.CHANNELS", str([4, 4, 8, 8, 16][: level + 1])),
+        )
+        names = build_model(prune_config(cfg, level)).state_dict()
+        assert list(names) == list(build_model(alone).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "level", "message"),
+    [
+        ([], 5, r"5 levels, so there are L_1 \.\. L_4"),
+        ([], 0, r"L_1 \.\. L_4"),
+        ([SUPERVISION, "none"], 2, r"no branch at X\[0,2\] but at X\[0,4\].*DEEP_SUPERVISION in"),
+        ([SCHEME, "fpn"], 2, r"'fpn' has no node X\[0,2\]"),
+        ([SCHEME, "unet3p"], 1, r"'unet3p' has no node X\[0,1\]"),
+    ],
+)
+def test_levels_that_there_are_not(config, options, level, message):
+    with pytest.raises(ConfigError, match=message):
+        prune_config(config(*options), level)
+
+
+@torch.no_grad()
+def test_a_pruned_network_pads_as_the_whole_one(config):
+    features = "['res1', 'res2', 'res3', 'res4']"
+    cfg = config(
+        *("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "resnet18"),
+        *("MODEL.TIMM.NORM", "BN", "MODEL.TIMM.OUT_FEATURES", features),
+        *("MODEL.SEM_SEG_HEAD.IN_FEATURES", features),
+        *("MODEL.SEM_SEG_HEAD.NODE_CHANNELS", "[4, 4, 8, 8]", "MODEL.SEM_SEG_HEAD.NORM", "GN"),
+        *("MODEL.SEM_SEG_HEAD.CGM.ENABLED", "False"),
+    )
+    whole = build_model(cfg).eval()
+    small = pruned(whole, cfg, 1)
+    assert small.backbone.size_divisibility == whole.backbone.size_divisibility == 16
+    sample = record(60, 52)
+    images = (sample["image"][None] - whole.pixel_mean) / whole.pixel_std
+    padded = F.pad(images, (0, 12, 0, 4))
+    head = whole.sem_seg_head
+    branches = head.decoder(list(whole.backbone(padded).values()), [(0, 1)])
+    expected = head.vote(branches[0, 1])[0, :, :60, :52]
+    assert torch.equal(small([sample])[0]["sem_seg"], expected)
+
+
+@pytest.mark.parametrize("supervision", ["none", "de"])
+def test_accurate_averages_what_was_trained(config, supervision):
+    cfg = prune_config(config(SUPERVISION, supervision), 4, "accurate")
+    assert cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION == "none"
+
+
+def test_unknown_mode(config):
+    with pytest.raises(ConfigError, match="accurate, fast"):
+        prune_config(config(), 2, "quick")
+
+
+class TestTool:
+    def test_writes_a_checkpoint_and_a_config_that_evaluate(
+        self, run_tool, config, tmp_path, converted_sample
+    ):
+        cfg = config()
+        whole = trained(cfg)
+        SkipCheckpointer(whole, str(tmp_path)).save("model_final")
+        (tmp_path / "config.yaml").write_text(cfg.dump())
+        done = run_tool("tools/prune_model.py", tmp_path / "model_final.pth", "--level", "2")
+        assert done.returncode == 0, done.stderr[-2000:]
+        small_cfg = setup_cfg(str(tmp_path / "model_final_L2.yaml"))
+        assert small_cfg.OUTPUT_DIR == str(tmp_path / "model_final_L2")
+        assert small_cfg.MODEL.DEVICE == "cuda", "where it was trained does not count"
+        assert small_cfg.SOLVER.AMP.ENABLED == cfg.SOLVER.AMP.ENABLED
+        small_cfg.MODEL.DEVICE = "cpu"
+        small = build_model(small_cfg)
+        SkipCheckpointer(small, trained=True).load(small_cfg.MODEL.WEIGHTS)
+        count = sum(p.numel() for p in small.parameters())
+        assert f"{count / 1e6:.4f} M parameters of" in done.stdout
+        sample = record()
+        with torch.no_grad():
+            expected = pruned(whole, cfg, 2)([sample])[0]["sem_seg"]
+            assert torch.equal(small.eval()([sample])[0]["sem_seg"], expected)
+
+    def test_one_file_stays_one_file(self, run_tool, config, tmp_path):
+        """And its classes keep their names, which no registered data set tells."""
+        cfg = config("MODEL.CLASS_NAMES", "['gland']", "DATASETS.TRAIN", "('elsewhere',)")
+        whole = trained(cfg)
+        write_safetensors(tmp_path / "model.safetensors", whole.state_dict(), cfg.dump())
+        done = run_tool("tools/prune_model.py", tmp_path / "model.safetensors", "--level", "1")
+        assert done.returncode == 0, done.stderr[-2000:]
+        opened = open_trained_model(tmp_path / "model_L1.safetensors", device="cpu")
+        assert opened.cfg.MODEL.CLASS_NAMES == ["gland"]
+        assert setup_cfg(str(tmp_path / "model_L1.yaml")).MODEL.CLASS_NAMES == ["gland"]
+        with torch.no_grad():
+            expected = pruned(whole, cfg, 1)([sample := record()])[0]["sem_seg"]
+            assert torch.equal(opened.model([sample])[0]["sem_seg"], expected)
+
+    def test_untrained_level(self, run_tool, config, tmp_path):
+        cfg = config(SUPERVISION, "none")
+        SkipCheckpointer(build_model(cfg), str(tmp_path)).save("model_final")
+        (tmp_path / "config.yaml").write_text(cfg.dump())
+        done = run_tool("tools/prune_model.py", tmp_path / "model_final.pth", "--level", "2")
+        assert done.returncode == 2
+        assert "was not trained for it" in done.stderr
+        assert not list(tmp_path.glob("*_L2*"))
+
+    def test_missing_config(self, run_tool, tmp_path):
+        done = run_tool("tools/prune_model.py", tmp_path / "model.pth", "--level", "2")
+        assert done.returncode == 2
+        assert "--config-file" in done.stderr
+
+
+class TestCheckpoints:
+    """What SkipCheckpointer says of semantic heads."""
+
+    def load(self, weights_of, into, tmp_path, **options):
+        SkipCheckpointer(weights_of, str(tmp_path)).save("model")
+        return SkipCheckpointer(into, **options).load(str(tmp_path / "model.pth"))
+
+    def test_the_whole_loads_into_the_pruned(self, config, tmp_path):
+        cfg = config()
+        whole, small = trained(cfg), build_model(prune_config(cfg, 2))
+        self.load(whole, small, tmp_path)
+        for name, value in small.state_dict().items():
+            assert torch.equal(value, whole.state_dict()[name])
+
+    def test_the_pruned_does_not_load_into_the_whole(self, config, tmp_path):
+        cfg = config()
+        small = build_model(prune_config(cfg, 2))
+        with pytest.raises(CheckpointError, match="another scheme, other widths"):
+            self.load(small, build_model(cfg), tmp_path)
+
+    @pytest.mark.parametrize(
+        ("other", "message"),
+        [
+            ([SUPERVISION, "none"], r"not trained for X\[0,1\], .*at X\[0,4\] only"),
+            (["MODEL.SEM_SEG_HEAD.CGM.ENABLED", "False"], "or their CGM"),
+            ([SCHEME, "unetpp", SUPERVISION, "all"], "SKIP_SCHEME"),
+            (["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "2"], "NUM_CLASSES"),
+            (["MODEL.UNET.CHANNELS", "[4, 4, 8, 8, 32]"], "MODEL.UNET.CHANNELS"),
+        ],
+    )
+    def test_another_head_is_told(self, config, tmp_path, other, message):
+        with pytest.raises(CheckpointError, match=message):
+            self.load(build_model(config(*other)), build_model(config()), tmp_path)
+        options = {"partial": True}
+        self.load(build_model(config(*other)), build_model(config()), tmp_path, **options)
+
+    def test_a_plain_module_loads_what_was_trained(self, config, tmp_path):
+        from unet_sharp_det import SkipUNet
+
+        model = trained(config())
+        SkipCheckpointer(model, str(tmp_path)).save("model")
+        net = SkipUNet(
+            channels=(4, 4, 8, 8, 16), edge_channels=4, deep_supervision="all", cgm=True
+        ).eval()
+        net.load_state_dict(torch.load(tmp_path / "model.pth")["model"])
+        sample = record(32, 32)
+        images = (sample["image"][None] - model.pixel_mean) / model.pixel_std
+        with torch.no_grad():
+            assert torch.equal(net(images), model([sample])[0]["sem_seg"][None])

@@ -1,0 +1,80 @@
+"""What holds for every output: names, atomicity, objects that do not fit, no object at all."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.outputs import OUTPUTS, Output, OutputContext, write_outputs
+
+
+class Plain:
+    """Stands for the prepared image, whose contrast is tested where it is made."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def window(self, rows, columns):
+        return np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+
+
+@pytest.fixture
+def plain_display(monkeypatch):
+    path = "unet_sharp_det.outputs.overlay._open_display"
+    monkeypatch.setattr(path, lambda context: Plain(context.source.shape))
+
+
+def test_all_outputs_have_the_stem_and_repeat_byte_for_byte(
+    instances, context, tmp_path, plain_display
+):
+    paths = write_outputs(instances, context, tmp_path / "deep" / "slide 1.v2", list(OUTPUTS))
+    assert [path.name for path in paths] == [
+        f"slide 1.v2{output.ending}" for output in OUTPUTS.values()
+    ]
+    assert sorted(paths) == sorted((tmp_path / "deep").iterdir())
+    again = write_outputs(instances, context, tmp_path / "again", list(OUTPUTS))
+    for first, second in zip(paths, again, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_an_image_without_objects_has_every_output(context, tmp_path, plain_display):
+    empty = SparseInstances.empty(context.source.shape)
+    for path in write_outputs(empty, context, tmp_path / "a", list(OUTPUTS)):
+        assert path.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["labels", "geo-json"], "Did you mean 'geojson'?"),
+        (["table", "rois", "table"], "'table' is given 2 times"),
+    ],
+)
+def test_wrong_names_write_nothing(names, message, instances, context, tmp_path):
+    with pytest.raises(UserError, match=message.replace("?", r"\?")):
+        write_outputs(instances, context, tmp_path / "a", names)
+    assert not list(tmp_path.iterdir())
+
+
+def test_objects_that_do_not_fit_the_image_are_refused(instances, context, tmp_path):
+    moved = replace(instances, shape=(61, 84))
+    with pytest.raises(UserError, match=r"a.tif: is of .* \(61, 83\), .* of \(61, 84\)"):
+        write_outputs(moved, context, tmp_path / "a", ["labels"])
+    unnamed = OutputContext(context.source, ("nucleus",))
+    with pytest.raises(UserError, match="object of class 1 .* nucleus"):
+        write_outputs(instances, unnamed, tmp_path / "a", ["coco"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_fails_leaves_the_old_one(instances, context, tmp_path, monkeypatch):
+    def fail(instances, context, path):
+        path.write_text("half")
+        raise MemoryError
+
+    monkeypatch.setitem(OUTPUTS, "rois", Output("_rois.zip", fail, ""))
+    (tmp_path / "a_rois.zip").write_text("old")
+    with pytest.raises(MemoryError):
+        write_outputs(instances, context, tmp_path / "a", ["rois"])
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -1,0 +1,94 @@
+"""Semantic training as a user runs it: it learns, is pruned, agrees over workers, tells errors."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from unet_sharp_det.training import NucleiTrainer, setup_cfg
+
+INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
+COMPACT = "configs/DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"
+
+
+@pytest.fixture
+def one_image(register_part):
+    """A registered data set of the sample image with the most nuclei."""
+    return register_part("one_image", lambda counts: [max(counts, key=counts.get)])
+
+
+def test_overfits_an_image(repository, one_image, tmp_path):
+    cfg = setup_cfg(str(repository / COMPACT), ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)])
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (one_image,)
+    cfg.MODEL.UNET.CHANNELS = [8, 8, 16, 16, 32]
+    cfg.MODEL.SEM_SEG_HEAD.EDGE_CHANNELS = 8
+    cfg.INPUT.COLOR.PROB = 0.0
+    cfg.SOLVER.IMS_PER_BATCH = 4
+    cfg.INPUT.CROP.SIZE = [64, 64]
+    cfg.SOLVER.MAX_ITER = 60
+    cfg.SOLVER.BASE_LR = 0.02
+    cfg.SOLVER.AMP.ENABLED = False
+    torch.manual_seed(0)
+    trainer = NucleiTrainer(cfg)
+    trainer.train()
+    assert trainer._last_eval_results["sem_seg"]["IoU_image_mean"] > 70
+    assert (tmp_path / "model_best.pth").is_file()
+
+
+def test_two_processes_end_with_equal_weights(environment, repository, tmp_path):
+    """With all branches and CGM, every parameter has a gradient in every process."""
+    script = repository / "tests" / "engine" / "train_and_save_each_rank.py"
+    command = [sys.executable, str(script), str(repository / INSTANT), str(tmp_path)]
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in range(2))
+    assert first["images"] != second["images"]
+    parameters = [name for name in first["model"] if name.endswith((".weight", ".bias"))]
+    for name in parameters:
+        assert torch.equal(first["model"][name], second["model"][name])
+    changed = [n for n in parameters if not torch.equal(first["before"][n], first["model"][n])]
+    assert any(".cgm.4_0." in name for name in changed)
+
+
+def test_trained_evaluated_and_pruned(run_tool, repository, tmp_path):
+    options = ["--config-file", repository / INSTANT]
+    done = run_tool("tools/train_net.py", *options, "OUTPUT_DIR", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = json.loads((tmp_path / "inference" / "semantic_metrics.json").read_text())
+    assert set(metrics["metrics"]) >= {"IoU_image_mean", "Dice_pooled", "IoU_two_class_pooled"}
+
+    options += ["--eval-only", "MODEL.WEIGHTS", tmp_path / "model_final.pth"]
+    options += ["OUTPUT_DIR", tmp_path, "TEST.PRUNE_TO_LEVEL"]
+    config = (tmp_path / "config.yaml").read_text()
+    done = run_tool("tools/train_net.py", *options, "2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "L2" / "inference" / "semantic_per_image.csv").is_file()
+    assert (tmp_path / "config.yaml").read_text() == config
+
+    done = run_tool("tools/train_net.py", *options, "5")
+    assert done.returncode == 2
+    assert "L_1 .. L_4" in done.stderr
+
+
+class TestBadInput:
+    def train(self, run_tool, repository, tmp_path, *options):
+        config = ["--config-file", repository / INSTANT, "OUTPUT_DIR", tmp_path / "out"]
+        return run_tool("tools/train_net.py", *config, *options)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (
+                ["MODEL.SEM_SEG_HEAD.ACTIVATION", "softmax", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "2"],
+                "CGM needs ACTIVATION: sigmoid",
+            ),
+            (["MODEL.SEM_SEG_HEAD.SKIP_SCHEME", "unetshrp"], "Did you mean 'unetsharp'"),
+        ],
+    )
+    def test_one_line(self, run_tool, repository, tmp_path, options, message):
+        done = self.train(run_tool, repository, tmp_path, *options)
+        assert done.returncode == 2, done.stderr[-3000:]
+        assert "Traceback" not in done.stderr + done.stdout
+        assert message in done.stderr
+        assert not list(tmp_path.rglob("*.pth"))

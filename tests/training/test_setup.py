@@ -1,0 +1,181 @@
+"""Configs from files and command lines, and the messages for what is wrong in them."""
+
+import re
+
+import pytest
+import torch
+import yaml
+from detectron2.config import instantiate
+
+from unet_sharp_det.errors import ConfigError, SchemeError, run_cli
+from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
+from unet_sharp_det.modeling import SkipFPN
+from unet_sharp_det.skip_schemes import resolve_scheme
+from unet_sharp_det.training import fall_back_to_cpu, load_lazy_cfg, setup_cfg
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    def write(text, name="config.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_a_base_and_options_are_merged_in_order(yaml_file):
+    yaml_file('MODEL:\n  FPN:\n    SKIP_SCHEME: "unetpp"\n    NODE_CHANNELS: 32\n', "base.yaml")
+    path = yaml_file('_BASE_: "base.yaml"\nMODEL:\n  FPN:\n    NODE_CHANNELS: 48\n')
+    cfg = setup_cfg(path, ["MODEL.FPN.EDGE_CHANNELS", "24"])
+    assert cfg.MODEL.FPN.SKIP_SCHEME == "unetpp"
+    assert (cfg.MODEL.FPN.NODE_CHANNELS, cfg.MODEL.FPN.EDGE_CHANNELS) == (48, 24)
+
+
+def test_unknown_key_in_a_file(yaml_file):
+    path = yaml_file("MODEL:\n  FPN:\n    SKIP_SCHEM: fpn\n")
+    with pytest.raises(ConfigError, match="Did you mean 'MODEL.FPN.SKIP_SCHEME'") as caught:
+        setup_cfg(path)
+    assert path in str(caught.value)
+
+
+def test_unknown_key_on_the_command_line():
+    with pytest.raises(ConfigError, match=r"command line.*Did you mean 'SOLVER.MAX_ITER'"):
+        setup_cfg("", ["SOLVER.MAX_ITERS", "3"])
+
+
+def test_a_flag_after_the_options():
+    with pytest.raises(ConfigError, match="--resume must stand before"):
+        setup_cfg("", ["SOLVER.MAX_ITER", "3", "--resume"])
+
+
+def test_a_key_without_value():
+    with pytest.raises(ConfigError, match="KEY VALUE"):
+        setup_cfg("", ["SOLVER.MAX_ITER"])
+
+
+def test_a_value_of_another_type():
+    with pytest.raises(ConfigError, match="SOLVER.MAX_ITER"):
+        setup_cfg("", ["SOLVER.MAX_ITER", "many"])
+
+
+@pytest.mark.parametrize("text", ["MODEL: [", "- a\n- b\n", "just words"])
+def test_no_yaml_config(yaml_file, text):
+    with pytest.raises(ConfigError, match="no valid YAML config"):
+        setup_cfg(yaml_file(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "tag"),
+    [
+        ("!!python/object/apply:os.mkdir [{}]", "!!python/object/apply:os.mkdir"),
+        ("!!python/object/new:os.mkdir [{}]", "!!python/object/new:os.mkdir"),
+        ("!!python/name:os.mkdir", "!!python/name:os.mkdir"),
+        ("!!python/tuple [1, 2]", "!!python/tuple"),
+        ('!!python/object/apply:eval [\'__import__("os").mkdir("{}")\']', "apply:eval"),
+    ],
+)
+@pytest.mark.parametrize("in_base", [False, True])
+def test_python_in_a_file_is_named_and_not_run(yaml_file, tmp_path, line, tag, in_base):
+    victim = tmp_path / "made_by_payload"
+    path = yaml_file("MODEL:\n  DEVICE: cpu\nOUTPUT_DIR: " + line.format(victim))
+    top = yaml_file("_BASE_: config.yaml\nVERSION: 2\n", "top.yaml") if in_base else path
+    with pytest.raises(ConfigError, match=rf"config.yaml, line 3: '.*{re.escape(tag)}' is Python"):
+        setup_cfg(top)
+    assert not victim.exists()
+
+
+def test_precomputed_proposals_are_refused(yaml_file, tmp_path):
+    path = yaml_file("MODEL:\n  LOAD_PROPOSALS: True\n")
+    for arguments in ((path,), ("", ["MODEL.LOAD_PROPOSALS", "True"])):
+        with pytest.raises(ConfigError, match="MODEL.LOAD_PROPOSALS.*pickles"):
+            setup_cfg(*arguments)
+
+
+def test_the_config_that_a_training_writes_loads(repository, yaml_file):
+    path = repository / "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
+    cfg = setup_cfg(str(path), ["DATASETS.TEST", "('a', 'b')"])
+    read = setup_cfg(yaml_file(cfg.dump()))
+    assert yaml.safe_load(read.dump()) == yaml.safe_load(cfg.dump())
+
+
+def test_missing_files(yaml_file):
+    with pytest.raises(ConfigError, match="there is no file 'nowhere.yaml'"):
+        setup_cfg("nowhere.yaml")
+    with pytest.raises(ConfigError, match="_BASE_.*nowhere.yaml"):
+        setup_cfg(yaml_file('_BASE_: "nowhere.yaml"\n'))
+
+
+def test_an_unquoted_hash_becomes_none_and_is_explained(yaml_file):
+    cfg = setup_cfg(yaml_file("MODEL:\n  FPN:\n    SKIP_SCHEME: #\n"))
+    assert cfg.MODEL.FPN.SKIP_SCHEME is None
+    with pytest.raises(SchemeError, match="unquoted #"):
+        resolve_scheme(cfg.MODEL.FPN.SKIP_SCHEME)
+
+
+def test_a_quoted_hash_works(yaml_file):
+    cfg = setup_cfg(yaml_file('MODEL:\n  FPN:\n    SKIP_SCHEME: "#"\n'))
+    assert resolve_scheme(cfg.MODEL.FPN.SKIP_SCHEME) == "unetsharp"
+
+
+def test_no_key_of_detectron2_is_changed():
+    from detectron2.config import get_cfg
+
+    stock, ours = get_cfg(), setup_cfg()
+
+    def values(node, prefix=""):
+        for key, value in node.items():
+            if isinstance(value, dict):
+                yield from values(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    ours = dict(values(ours))
+    for key, value in values(stock):
+        assert ours[key] == value
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_fallback_to_the_cpu_says_so(caplog):
+    cfg = setup_cfg("", ["SOLVER.AMP.ENABLED", "True"])
+    fall_back_to_cpu(cfg)
+    assert cfg.MODEL.DEVICE == "cpu"
+    assert not cfg.SOLVER.AMP.ENABLED
+    assert [r.message for r in caplog.records if "running on the CPU" in r.message]
+
+
+def test_cli_prints_one_line_and_exits_with_2(capsys):
+    def main():
+        raise ConfigError("what and where")
+
+    with pytest.raises(SystemExit) as caught:
+        run_cli(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: what and where\n"
+
+
+def test_defects_keep_their_traceback():
+    def main():
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        run_cli(main)
+
+
+def test_the_package_exports_the_neck():
+    import unet_sharp_det
+
+    assert unet_sharp_det.SkipFPN is SkipFPN
+
+
+def test_lazy_detectors_are_evaluated_as_those_of_yaml(repository, register_part, tmp_path):
+    name = register_part("one_image", lambda counts: list(counts)[:1])
+    options = [f"dataloader.test.dataset.names={name}", f"train.output_dir={tmp_path}"]
+    file = repository / "configs" / "LazyConfigs" / "mask_rcnn_R_50_unetsharp.py"
+    evaluators = instantiate(load_lazy_cfg(str(file), options).dataloader.evaluator)
+    evaluators.reset()
+    assert set(evaluators.evaluate()) == {"bbox", "segm", "instances", "foreground"}
+    record = EvaluationRecord.read(tmp_path / "inference")
+    assert record.dataset == name
+    file = repository / "configs" / "DSB2018-InstanceSegmentation" / "mask_rcnn_R_50_unetsharp.yaml"
+    assert record.options == EvaluationOptions.from_config(setup_cfg(str(file)))

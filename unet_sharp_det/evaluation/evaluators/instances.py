@@ -1,0 +1,169 @@
+"""The measures of instance segmentation as a detectron2 evaluator."""
+
+import logging
+import os
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets.coco import convert_to_coco_json
+from detectron2.evaluation import DatasetEvaluator
+
+from ...errors import DatasetError, UserError
+from ...masks.instance_maps import InstanceMap
+from ..coco.truth import CocoTruth
+from ..instances.matching import InstanceOverlap
+from ..instances.results import InstanceResults
+from ..ranks import gather_on_main
+from ..record import EvaluationOptions, EvaluationRecord
+from .coco import RESULTS_FILE
+
+logger = logging.getLogger(__name__)
+
+
+class InstanceEvaluator(DatasetEvaluator):
+    """DSB2018 score, cell AP, PQ, AJI, F1, boundaries and counts of objects; IoU of their union.
+
+    All measures are defined in ``instance_measures.py``. Predicted masks become an instance map
+    (:class:`InstanceMap`): where they overlap, the higher score has the pixels. Classes are not
+    told apart. Crowd regions of the ground truth count for nothing.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        options: EvaluationOptions | None = None,
+        distributed: bool = True,
+        output_dir: str | None = None,
+    ):
+        """
+        Args:
+            dataset_name: name of a registered data set. If its metadata has no ``json_file``,
+                the data set is converted to a COCO json in ``output_dir``.
+            options: score threshold, minimum area and tolerance; None: the defaults.
+            distributed: gather the matchings of all ranks, and evaluate on the main one.
+            output_dir: folder for ``instances_per_image.csv`` (``instance_results.COLUMNS``, in
+                the measures' units), ``instance_metrics.json`` and ``evaluation.json``, which
+                ``tools/report.py`` reads. None: write nothing.
+
+        Raises:
+            DatasetError: if there is no COCO json, nor a folder to convert the data set into.
+        """
+        self._dataset_name = dataset_name
+        self._options = options or EvaluationOptions()
+        self._distributed = distributed
+        self._output_dir = output_dir
+        self._truth = CocoTruth(_coco_json(dataset_name, output_dir))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the images processed so far."""
+        self._overlaps: list[InstanceOverlap] = []
+
+    def process(self, inputs, outputs) -> None:
+        """Match the objects of a batch of images.
+
+        Args:
+            inputs: dataset dicts with "image_id".
+            outputs: dicts with "instances", whose ``pred_masks`` is a bool tensor (N, H, W) at
+                the size of the ground truth, and whose ``scores`` a float tensor (N,).
+
+        Raises:
+            DatasetError: if an image is unknown, its size differs from the ground truth's, or a
+                score is no finite number.
+            UserError: if the model predicts no masks.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            image_id = record["image_id"]
+            predicted = self._paint(output["instances"], f"image {image_id}")
+            self._overlaps.append(self._compare(image_id, predicted))
+
+    def evaluate(self) -> dict:
+        """Evaluate all images of the data set; those that were not processed have no prediction.
+
+        Returns:
+            dict: ``{"instances": ..., "foreground": ...}``, each ``{measure: value}``; empty on
+            other processes than the main one.
+
+        Raises:
+            DatasetError: an image was processed twice.
+        """
+        overlaps = gather_on_main(self._overlaps, self._distributed)
+        if overlaps is None:
+            return {}
+        missing = set(self._truth.records) - {overlap.image_id for overlap in overlaps}
+        if missing:
+            logger.warning(
+                f"{len(missing)} of the {len(self._truth.records)} images of {self._dataset_name} "
+                "were not processed. Their objects count as missed."
+            )
+            overlaps = overlaps + [self._compare(image_id) for image_id in missing]
+        results = InstanceResults(overlaps)
+        logger.info(
+            f"Instance measures of {self._dataset_name}, {len(overlaps)} images, objects scored "
+            f"at least {self._options.score_threshold:g}:\n{results.format()}"
+        )
+        if self._output_dir:
+            self._write(results)
+        return results.headline
+
+    def _compare(self, image_id, predicted: InstanceMap | None = None) -> InstanceOverlap:
+        record = self._truth.record(image_id)
+        return InstanceOverlap.count(
+            self._truth.instance_map(image_id),
+            InstanceMap.empty(record.shape) if predicted is None else predicted,
+            image_id=image_id,
+            file_name=record.file_name,
+            void=self._truth.void(image_id),
+            boundary_tolerance=self._options.boundary_tolerance,
+        )
+
+    def _paint(self, instances, where: str) -> InstanceMap:
+        if not instances.has("pred_masks"):
+            raise UserError(
+                "These measures need masks, but the model predicted none: set MODEL.MASK_ON to "
+                "True for a model with masks, or leave this evaluator out."
+            )
+        return InstanceMap.from_masks(
+            instances.pred_masks.cpu().numpy().astype(bool, copy=False),
+            instances.scores.cpu().numpy().astype(np.float64),
+            score_threshold=self._options.score_threshold,
+            min_area=self._options.min_area,
+            max_covered=self._options.max_covered,
+            where=where,
+        )
+
+    def _write(self, results: InstanceResults) -> None:
+        options = self._options
+        results.write(
+            self._output_dir,
+            {
+                "dataset": self._dataset_name,
+                "score_threshold": options.score_threshold,
+                "min_area": options.min_area,
+                "max_covered": options.max_covered,
+                "boundary_tolerance": options.boundary_tolerance,
+            },
+        )
+        EvaluationRecord(
+            dataset=self._dataset_name,
+            truth=self._truth.where,
+            predictions=RESULTS_FILE,
+            images=MetadataCatalog.get(self._dataset_name).get("image_root"),
+            options=options,
+        ).write(self._output_dir)
+
+
+def _coco_json(dataset_name: str, output_dir: str | None) -> str:
+    """Return the path of the data set's COCO json, converting the data set if it has none."""
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("json_file") is None:
+        if output_dir is None:
+            raise DatasetError(
+                f"The data set {dataset_name} has no json_file in its metadata: give an output_dir "
+                "to convert it into."
+            )
+        path = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
+        convert_to_coco_json(dataset_name, path, allow_cached=False)
+        metadata.json_file = path
+    return metadata.json_file

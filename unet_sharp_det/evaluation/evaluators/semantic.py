@@ -1,0 +1,275 @@
+"""Overlap of a semantic model's maps with the label maps, which the U-Net papers report."""
+
+import dataclasses
+import logging
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pycocotools.mask as mask_util
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from torch import Tensor
+
+from ...data.label_checks import check_label_maps
+from ...data.label_maps import read_label_map
+from ...errors import ConfigError, DatasetError, UserError
+from ...files import write_json
+from ...modeling.semantic_labels import SemanticLabels
+from ..instances.overlap import (
+    Overlap,
+    define,
+    format_metrics,
+    percent,
+    summarize_channels,
+    write_csv,
+)
+from ..ranks import gather_on_main
+from ..record import EvaluationOptions, EvaluationRecord
+
+IMAGES_FILE = "semantic_per_image.csv"
+METRICS_FILE = "semantic_metrics.json"
+PREDICTIONS_FILE = "semantic_predictions.json"
+
+_RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
+COLUMNS = ("image_id", "file_name", "channel", *_RATIOS, "gt_pixels", "pred_pixels")
+
+_TOLERANCE = 1e-3
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChannelResult:
+    """One foreground channel of one image; ``rle`` is None where no file is to be written."""
+
+    image_id: int
+    file_name: str
+    channel: str
+    overlap: Overlap
+    rle: dict | None
+
+
+class SemanticEvaluator(DatasetEvaluator):
+    """IoU and Dice in percent of every foreground channel of a semantic model.
+
+    P holds the pixels that ``labels.decide`` gives to a channel, G those that the label map does;
+    pixels of ``labels.ignore_value`` are in neither, nor in the background.
+    ``overlap.DEFINITIONS`` has the metrics: ``IoU_image_mean``, ``Dice_image_mean``,
+    ``IoU_pooled`` and ``Dice_pooled``, and each with ``_two_class`` before its ending, averaged
+    over the foreground and the background of every image or pool. Where P and G are both empty
+    the value is 100, where only one of them is 0; so an image of ignored pixels alone counts as
+    100. With several foreground channels a metric is the mean over them, and
+    ``<metric>/<channel>`` that of each.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        labels: SemanticLabels,
+        *,
+        options: EvaluationOptions | None = None,
+        distributed: bool = True,
+        output_dir: str | None = None,
+    ):
+        """
+        Args:
+            dataset_name: name of a registered data set. Its metadata's ``stuff_classes``, the
+                names of the labels 0, 1, ..., name the channels ("-" becomes "_", since
+                detectron2 does not print metrics with it); without, the labels do.
+            labels: the meaning of the model's channels.
+            options: what ``tools/report.py`` judges the components of the predictions by, as
+                objects of the data set's ``json_file``. None: no ``evaluation.json`` for it.
+            distributed: gather the results of all ranks, and evaluate on the main one.
+            output_dir: folder for ``semantic_per_image.csv`` (``COLUMNS``; ratios in percent),
+                ``semantic_metrics.json`` (the metrics, their definitions, the number of images,
+                the labels and the channels) and ``semantic_predictions.json`` (a COCO RLE of
+                each image and channel), each replaced atomically. None: write nothing.
+
+        Raises:
+            DatasetError: if an image of the data set has no image_id or that of another one, or
+                its label maps cannot be meant, see :func:`check_label_maps`.
+            ConfigError: if two channels have the same name.
+        """
+        self._dataset_name = dataset_name
+        self._labels = labels
+        self._options = options
+        self._distributed = distributed
+        self._output_dir = output_dir
+        self._records = _index_records(dataset_name)
+        check_label_maps(list(self._records.values()), labels, dataset_name)
+        names = MetadataCatalog.get(dataset_name).get("stuff_classes") or []
+        self._channels = _foreground_names(labels, names)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the images processed so far."""
+        self._results: list[ChannelResult] = []
+
+    def process(self, inputs, outputs) -> None:
+        """Compare a batch of images with their label maps.
+
+        Args:
+            inputs: dataset dicts with "image_id" and "file_name".
+            outputs: dicts with "sem_seg", a float tensor (C, H, W) of probabilities at the size
+                of the label map.
+
+        Raises:
+            DatasetError: if an image is unknown, its label map holds unknown labels, or its size
+                is not that of the label map.
+            ConfigError: if there are not ``labels.num_classes`` channels.
+            UserError: if the model predicts no "sem_seg", or logits for probabilities.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            image_id = record["image_id"]
+            probabilities = self._probabilities(output)
+            truth, valid = self._read_truth(image_id)
+            if probabilities.shape[1:] != truth.shape[1:]:
+                raise DatasetError(
+                    f"Image {image_id} of {self._dataset_name}: predictions have (height, width) "
+                    f"{tuple(probabilities.shape[1:])}, the label map {truth.shape[1:]}."
+                )
+            predicted = self._labels.decide(probabilities[None])[0].cpu().numpy()
+            self._results += self._compare(record, predicted, truth, valid)
+
+    def evaluate(self) -> dict:
+        """Return ``{"sem_seg": {metric: percent}}`` on the main process, {} on the others."""
+        results = gather_on_main(self._results, self._distributed)
+        if results is None:
+            return {}
+        results = sorted(results, key=lambda result: result.image_id)
+        metrics = summarize_channels(
+            {
+                name: [result.overlap for result in results if result.channel == name]
+                for name in self._channels
+            }
+        )
+        image_count = len({result.image_id for result in results})
+        logger.info(
+            f"Semantic metrics of {self._dataset_name} in percent, {image_count} of its "
+            f"{len(self._records)} images, P = predicted pixels, G = those of the label map, "
+            f"without ignored ones:\n{format_metrics(metrics)}"
+        )
+        if self._output_dir:
+            self._write(results, metrics, image_count)
+        return {"sem_seg": metrics}
+
+    def _probabilities(self, output: dict) -> Tensor:
+        if "sem_seg" not in output:
+            raise UserError(
+                "Semantic IoU and Dice need the output 'sem_seg', but the model returned "
+                f"{sorted(output)}: use a model with a semantic head (MODEL.META_ARCHITECTURE "
+                "SemanticSegmentor or PanopticFPN), or leave this evaluator out."
+            )
+        probabilities = output["sem_seg"]
+        if len(probabilities) != self._labels.num_classes:
+            raise ConfigError(
+                f"The model predicts {len(probabilities)} semantic channels, but "
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {self._labels.num_classes}: evaluate with the "
+                "labels that the model was built with."
+            )
+        if self._labels.activation == "sigmoid":
+            _check_range(probabilities)
+        return probabilities
+
+    def _read_truth(self, image_id) -> tuple[np.ndarray, np.ndarray]:
+        """Return bool (C, H, W), where each channel holds, and (1, H, W), the pixels that count."""
+        if image_id not in self._records:
+            raise DatasetError(f"The data set {self._dataset_name} has no image {image_id}.")
+        record = self._records[image_id]
+        label_map = torch.from_numpy(read_label_map(record).astype(np.int64))
+        self._labels.check(label_map, record.get("sem_seg_file_name") or record["file_name"])
+        truth, valid = self._labels.encode(label_map[None])
+        return truth[0].numpy(), valid[0].numpy()
+
+    def _compare(self, record, predicted, truth, valid) -> list[ChannelResult]:
+        return [
+            ChannelResult(
+                image_id=record["image_id"],
+                file_name=record["file_name"],
+                channel=name,
+                overlap=Overlap.count(predicted[channel], truth[channel], valid[0]),
+                rle=_encode_rle(predicted[channel]) if self._output_dir else None,
+            )
+            for name, channel in self._channels.items()
+        ]
+
+    def _write(self, results: list[ChannelResult], metrics: dict, image_count: int) -> None:
+        rows, predictions = [], []
+        for result in results:
+            where = {name: getattr(result, name) for name in ("image_id", "file_name", "channel")}
+            overlap = result.overlap
+            ratios = [percent(overlap.ratios[name]) for name in _RATIOS]
+            rows.append([*where.values(), *ratios, overlap.gt_pixels, overlap.pred_pixels])
+            predictions.append({**where, "segmentation": result.rle})
+        content = {
+            "metrics": {k: None if math.isnan(value) else value for k, value in metrics.items()},
+            "definitions": define(metrics),
+            "images": image_count,
+            "labels": _arguments(self._labels),
+            "channels": self._channels,
+        }
+        write_csv(os.path.join(self._output_dir, IMAGES_FILE), COLUMNS, rows)
+        write_json(os.path.join(self._output_dir, PREDICTIONS_FILE), predictions)
+        write_json(os.path.join(self._output_dir, METRICS_FILE), content, indent=2)
+        self._write_record()
+
+    def _write_record(self) -> None:
+        metadata = MetadataCatalog.get(self._dataset_name)
+        if self._options is None or metadata.get("json_file") is None:
+            return
+        EvaluationRecord(
+            dataset=self._dataset_name,
+            truth=metadata.json_file,
+            predictions=PREDICTIONS_FILE,
+            images=metadata.get("image_root"),
+            options=self._options,
+        ).write(self._output_dir)
+
+
+def _index_records(dataset_name: str) -> dict:
+    """Return the dataset dicts of a registered data set by their image_id."""
+    records = DatasetCatalog.get(dataset_name)
+    lacking = sum("image_id" not in record for record in records)
+    if lacking:
+        raise DatasetError(f"{dataset_name}: {lacking} of {len(records)} images lack 'image_id'.")
+    counts = Counter(record["image_id"] for record in records)
+    repeated = [image_id for image_id, count in counts.items() if count > 1]
+    if repeated:
+        raise DatasetError(f"{dataset_name}: several images have the image_id {repeated[0]}.")
+    return {record["image_id"]: record for record in records}
+
+
+def _foreground_names(labels: SemanticLabels, label_names) -> dict[str, int]:
+    """Return the index of each foreground channel by its name."""
+    names = [name.replace("-", "_") for name in labels.names(label_names)]
+    channels = {names[channel]: channel for channel in labels.foreground_channels}
+    if len(channels) < len(labels.foreground_channels):
+        raise ConfigError(
+            f"Several semantic channels have the same name, of {names}: tell them apart in "
+            "stuff_classes of the data set's metadata, or in MODEL.SEM_SEG_HEAD.REGIONS."
+        )
+    return channels
+
+
+def _check_range(probabilities: Tensor) -> None:
+    low, high = float(probabilities.min()), float(probabilities.max())
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        raise UserError(
+            f"'sem_seg' must hold probabilities, but goes from {low:g} to {high:g}: the model "
+            "returns logits. Apply MODEL.SEM_SEG_HEAD.ACTIVATION in its head at inference."
+        )
+
+
+def _encode_rle(mask: np.ndarray) -> dict:
+    """Encode a bool mask (H, W) as COCO's compressed RLE, which JSON can hold."""
+    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def _arguments(labels: SemanticLabels) -> dict:
+    """Return what :class:`SemanticLabels` is made of."""
+    return {f.name: getattr(labels, f.name) for f in dataclasses.fields(labels) if f.init}

@@ -1,0 +1,211 @@
+"""One matching per image: a histogram of two instance maps, of which all measures are made."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ...errors import DatasetError
+from ...masks.instance_maps import InstanceMap
+from .boundary import BoundaryCounts
+from .overlap import Overlap
+
+_VOID_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class InstanceOverlap:
+    """What the true and the predicted objects of an image share; small, whatever its size.
+
+    Attributes:
+        image_id, file_name: of the image.
+        true_areas, pred_areas: integers (N,), (M,), pixels of each object.
+        pred_scores: float (M,).
+        true_index, pred_index, shared: integers (K,): the pairs of objects, counted from 0, that
+            have pixels in common, by true object then predicted one, and the number of the pixels.
+        pixels: of the image, without void ones.
+        boundary: of all objects.
+    """
+
+    image_id: int | str
+    file_name: str
+    true_areas: np.ndarray
+    pred_areas: np.ndarray
+    pred_scores: np.ndarray
+    true_index: np.ndarray
+    pred_index: np.ndarray
+    shared: np.ndarray
+    pixels: int
+    boundary: BoundaryCounts
+
+    @classmethod
+    def count(
+        cls,
+        true: InstanceMap,
+        predicted: InstanceMap,
+        *,
+        image_id: int | str,
+        file_name: str = "",
+        void: np.ndarray | None = None,
+        boundary_tolerance: float = 2.0,
+    ) -> "InstanceOverlap":
+        """Compare two maps of an image.
+
+        Args:
+            void: bool (H, W), pixels that say nothing (COCO's crowd regions). They count for
+                neither map, and predicted objects with more than half of their pixels there are
+                left out, as in panoptic quality (Kirillov et al., CVPR 2019, Sec. 4.1).
+            boundary_tolerance: pixels, see :class:`BoundaryCounts`.
+
+        Raises:
+            DatasetError: the maps differ in size.
+        """
+        if true.labels.shape != predicted.labels.shape:
+            raise DatasetError(
+                f"Image {image_id} ({file_name}): the prediction has (height, width) "
+                f"{predicted.labels.shape}, the ground truth {true.labels.shape}. Predict at the "
+                "size of the ground truth, or resize the label map by nearest neighbour."
+            )
+        true, predicted = without_void(true, predicted, void)
+        pixels = true.labels.size - (0 if void is None else int(np.count_nonzero(void)))
+        true_index, pred_index, shared = shared_pixels(true, predicted)
+        return cls(
+            image_id=image_id,
+            file_name=file_name,
+            true_areas=true.areas,
+            pred_areas=predicted.areas,
+            pred_scores=predicted.scores,
+            true_index=true_index,
+            pred_index=pred_index,
+            shared=shared,
+            pixels=pixels,
+            boundary=BoundaryCounts.count(predicted.labels, true.labels, boundary_tolerance),
+        )
+
+    @cached_property
+    def iou(self) -> np.ndarray:
+        """float (K,): |T & P| / |T | P| of each pair."""
+        return self.shared / self.union
+
+    @cached_property
+    def union(self) -> np.ndarray:
+        """integers (K,): |T | P| of each pair."""
+        both = self.true_areas[self.true_index] + self.pred_areas[self.pred_index]
+        return both - self.shared
+
+    @cached_property
+    def foreground(self) -> Overlap:
+        """The counts of the unions of all objects."""
+        sums = (int(self.shared.sum()), int(self.true_areas.sum()), int(self.pred_areas.sum()))
+        return Overlap(*sums, self.pixels)
+
+    def match(self, threshold: float, *, strict: bool = False) -> np.ndarray:
+        """Pair objects one to one: as many as can be, as StarDist and Cellpose do it.
+
+        Of several ways, which only thresholds up to .5 leave, that of the largest sum of IoU,
+        to which pairs below the threshold count too.
+
+        Args:
+            threshold: pairs of IoU >= this may be matched.
+            strict: only those of IoU > this. From .5 on, such pairs are unique by themselves.
+
+        Returns:
+            integers: the indices of the matched pairs, increasing.
+        """
+        key = (threshold, strict)
+        if key not in self._matches:
+            allowed = self.iou > threshold if strict else self.iou >= threshold
+            self._matches[key] = self._match(allowed)
+        return self._matches[key]
+
+    @cached_property
+    def _matches(self) -> dict:
+        return {}
+
+    def _match(self, allowed: np.ndarray) -> np.ndarray:
+        candidates = np.flatnonzero(allowed)
+        if _all_differ(self.true_index[candidates]) and _all_differ(self.pred_index[candidates]):
+            return candidates
+        return self._assign(allowed)
+
+    def _assign(self, allowed: np.ndarray) -> np.ndarray:
+        """Solve the assignment in each group of objects that overlap, directly or in a chain."""
+        order, starts = self._groups()
+        gains = allowed + self.iou / (2 * max(1, min(len(self.true_areas), len(self.pred_areas))))
+        matched = []
+        for pairs in np.split(order, starts[1:]):
+            candidates = pairs[allowed[pairs]]
+            true, found = self.true_index[candidates], self.pred_index[candidates]
+            if not (_all_differ(true) and _all_differ(found)):
+                chosen = _best_assignment(
+                    self.true_index[pairs], self.pred_index[pairs], gains[pairs]
+                )
+                candidates = pairs[chosen][allowed[pairs[chosen]]]
+            matched.append(candidates)
+        return np.sort(np.concatenate(matched))
+
+    def _groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return all pairs sorted by the group of objects they are of, and each group's start."""
+        from scipy.sparse import coo_array  # Slow to import, and seldom needed.
+        from scipy.sparse.csgraph import connected_components
+
+        true_count, pred_count = len(self.true_areas), len(self.pred_areas)
+        links = (self.true_index, true_count + self.pred_index)
+        size = true_count + pred_count
+        graph = coo_array((np.ones(len(self.shared)), links), shape=(size, size))
+        _, groups = connected_components(graph, directed=False)
+        group_of_pair = groups[self.true_index]
+        order = np.argsort(group_of_pair, kind="stable")
+        _, starts = np.unique(group_of_pair[order], return_index=True)
+        return order, starts
+
+
+def without_void(
+    true: InstanceMap, predicted: InstanceMap, void: np.ndarray | None
+) -> tuple[InstanceMap, InstanceMap]:
+    """Return the maps as :meth:`InstanceOverlap.count` compares them, by its ``void``."""
+    if void is None or not void.any():
+        return true, predicted
+    return (
+        true.without(void, largest_share=1.0),
+        predicted.without(void, largest_share=_VOID_SHARE),
+    )
+
+
+def shared_pixels(
+    true: InstanceMap, predicted: InstanceMap
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the histogram of two maps of a size where it is not 0.
+
+    Returns:
+        integers (K,), (K,), (K,): the pairs of a true and a predicted object with pixels in
+        common, counted from 0, and the numbers of the pixels.
+    """
+    in_both = (true.labels > 0) & (predicted.labels > 0)
+    columns = max(1, len(predicted))
+    keys = (true.labels[in_both].astype(np.int64) - 1) * columns + predicted.labels[in_both] - 1
+    if len(true) * columns <= 4 * true.labels.size:
+        histogram = np.bincount(keys, minlength=1)
+        keys = np.flatnonzero(histogram)
+        counts = histogram[keys]
+    else:  # many objects: the histogram would be larger than the image
+        keys, counts = np.unique(keys, return_counts=True)
+    return keys // columns, keys % columns, counts
+
+
+def _best_assignment(rows: np.ndarray, columns: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Return the indices of the pairs of the assignment of largest gain; other pairs gain 0."""
+    from scipy.optimize import linear_sum_assignment  # Slow to import, and seldom needed.
+
+    row_values, row = np.unique(rows, return_inverse=True)
+    column_values, column = np.unique(columns, return_inverse=True)
+    matrix = np.zeros((len(row_values), len(column_values)))
+    matrix[row, column] = gains
+    pair_of = np.full(matrix.shape, -1)
+    pair_of[row, column] = np.arange(len(rows))
+    chosen = pair_of[linear_sum_assignment(matrix, maximize=True)]
+    return chosen[chosen >= 0]
+
+
+def _all_differ(values: np.ndarray) -> bool:
+    return len(np.unique(values)) == len(values)

@@ -1,0 +1,316 @@
+"""The measures of instance segmentation, each with its definition, source, unit and ties.
+
+All are made of the same matching of each image (``matching.InstanceOverlap``). T are the true and P
+the predicted objects, which do not overlap; TP are the pairs matched one to one at an IoU threshold
+t, FP and FN the objects of P and T that are left. A measure is a ratio of two counts of an image:
+``_image_mean`` is the mean of the ratios over the images, ``_pooled`` the ratio of the sums over
+all images, in which images with many objects weigh more.
+
+IoU >= t unless a definition says >: the two differ only where an IoU is exactly t.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .matching import InstanceOverlap
+from .overlap import DEFINITIONS as FOREGROUND_DEFINITIONS
+
+THRESHOLDS = tuple(float(t) for t in np.arange(10, 20) / 20)
+
+# Objects with a larger IoU than this are parts of each other, for merges and splits.
+MERGE_IOU = 0.1
+_PERCENT, _OBJECTS = "percent", "objects per image"
+
+# Numerator and denominator of an image, numbers or (K,): several ratios, whose mean counts.
+Ratio = Callable[[InstanceOverlap], tuple]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a data set.
+
+    Attributes:
+        name: key in results.
+        definition: of what, with the tie rule where it matters.
+        source: publication or program that it is from.
+        ratio: the counts of an image.
+        by_image: whether images are averaged or pooled.
+        empty: value of an image (or of all, pooled) where the denominator is 0; NaN: the image
+            does not count.
+        unit: percent, or objects per image.
+        goal: the best value: the largest, the smallest, or "zero".
+    """
+
+    name: str
+    definition: str
+    source: str
+    ratio: Ratio
+    by_image: bool
+    empty: float
+    unit: str = _PERCENT
+    goal: str = "largest"
+
+    @property
+    def scale(self) -> float:
+        """What the ratio is multiplied by to be in ``unit``."""
+        return 100.0 if self.unit == _PERCENT else 1.0
+
+
+def counts(overlap: InstanceOverlap, threshold: float, *, strict: bool = False) -> tuple:
+    """Return the numbers of TP, FP and FN of an image."""
+    matched = len(overlap.match(threshold, strict=strict))
+    return matched, len(overlap.pred_areas) - matched, len(overlap.true_areas) - matched
+
+
+def jaccard(*thresholds: float, strict: bool = False) -> Ratio:
+    """TP / (TP + FP + FN) at each threshold."""
+
+    def ratio(overlap):
+        tp, fp, fn = _counts_at(overlap, thresholds, strict)
+        return tp, tp + fp + fn
+
+    return ratio
+
+
+def f1(*thresholds: float, strict: bool = False) -> Ratio:
+    """2 TP / (2 TP + FP + FN) at each threshold."""
+
+    def ratio(overlap):
+        tp, fp, fn = _counts_at(overlap, thresholds, strict)
+        return 2 * tp, 2 * tp + fp + fn
+
+    return ratio
+
+
+def precision(overlap: InstanceOverlap) -> tuple:
+    """TP / (TP + FP) at .5."""
+    tp, fp, _ = counts(overlap, 0.5)
+    return tp, tp + fp
+
+
+def recall(overlap: InstanceOverlap) -> tuple:
+    """TP / (TP + FN) at .5."""
+    tp, _, fn = counts(overlap, 0.5)
+    return tp, tp + fn
+
+
+def panoptic_quality(overlap: InstanceOverlap) -> tuple:
+    """Sum of IoU over TP / (TP + FP / 2 + FN / 2)."""
+    tp, fp, fn = counts(overlap, 0.5, strict=True)
+    return _matched_iou(overlap, strict=True), tp + fp / 2 + fn / 2
+
+
+def segmentation_quality(overlap: InstanceOverlap) -> tuple:
+    """Sum of IoU over TP / TP."""
+    return _matched_iou(overlap, strict=True), counts(overlap, 0.5, strict=True)[0]
+
+
+def recognition_quality(overlap: InstanceOverlap) -> tuple:
+    """TP / (TP + FP / 2 + FN / 2)."""
+    tp, fp, fn = counts(overlap, 0.5, strict=True)
+    return tp, tp + fp / 2 + fn / 2
+
+
+def aggregated_jaccard(overlap: InstanceOverlap) -> tuple:
+    """Kumar et al., Algorithm 1: the sums of intersections and of unions.
+
+    Each true object is paired with the predicted one of largest IoU (of equal ones the first),
+    which several may share; predicted objects in no pair add to the union, as do true ones that
+    touch none.
+    """
+    order = np.lexsort((overlap.pred_index, -overlap.iou, overlap.true_index))
+    _, first = np.unique(overlap.true_index[order], return_index=True)
+    best = order[first]
+    unpaired = np.ones(len(overlap.pred_areas), bool)
+    unpaired[overlap.pred_index[best]] = False
+    alone = np.ones(len(overlap.true_areas), bool)
+    alone[overlap.true_index[best]] = False
+    union = overlap.union[best].sum() + overlap.true_areas[alone].sum()
+    return overlap.shared[best].sum(), union + overlap.pred_areas[unpaired].sum()
+
+
+def matched_iou(overlap: InstanceOverlap) -> tuple:
+    """Sum of IoU over TP / TP."""
+    return _matched_iou(overlap), len(overlap.match(0.5))
+
+
+def matched_dice(overlap: InstanceOverlap) -> tuple:
+    """Sum of 2 |T & P| / (|T| + |P|) over TP / TP."""
+    pairs = overlap.match(0.5)
+    iou = overlap.iou[pairs]
+    return (2 * iou / (1 + iou)).sum(), len(pairs)
+
+
+def boundary_f1(overlap: InstanceOverlap) -> tuple:
+    """``BoundaryCounts.f1`` / 1."""
+    return overlap.boundary.f1, 1
+
+
+def count_error(overlap: InstanceOverlap) -> tuple:
+    """||P| - |T|| / 1."""
+    return abs(len(overlap.pred_areas) - len(overlap.true_areas)), 1
+
+
+def count_bias(overlap: InstanceOverlap) -> tuple:
+    """(|P| - |T|) / 1."""
+    return len(overlap.pred_areas) - len(overlap.true_areas), 1
+
+
+def merges(overlap: InstanceOverlap) -> tuple:
+    """Number of predicted objects with IoU > .1 with several true ones / 1."""
+    return _several(overlap.pred_index[overlap.iou > MERGE_IOU]), 1
+
+
+def splits(overlap: InstanceOverlap) -> tuple:
+    """Number of true objects with IoU > .1 with several predicted ones / 1."""
+    return _several(overlap.true_index[overlap.iou > MERGE_IOU]), 1
+
+
+def foreground(ratio_name: str) -> Ratio:
+    """IoU or Dice of the unions of all objects; of "two_class" ones and of what is left."""
+
+    def ratio(overlap):
+        sets = [overlap.foreground]
+        if "two_class" in ratio_name:
+            sets.append(sets[0].background)
+        parts = np.array([s.intersection for s in sets], float)
+        sums = np.array([s.gt_pixels + s.pred_pixels for s in sets], float)
+        return (parts, sums - parts) if ratio_name.startswith("IoU") else (2 * parts, sums)
+
+    return ratio
+
+
+def _zero_where_missed(ratio: Ratio) -> Ratio:
+    """The same ratio of an image, 0 where there is none but the other map has objects."""
+
+    def ratio_of_image(overlap):
+        top, bottom = ratio(overlap)
+        return top, bottom or len(overlap.true_areas) + len(overlap.pred_areas)
+
+    return ratio_of_image
+
+
+def _counts_at(overlap: InstanceOverlap, thresholds, strict: bool) -> np.ndarray:
+    return np.array([counts(overlap, t, strict=strict) for t in thresholds], float).T
+
+
+def _matched_iou(overlap: InstanceOverlap, strict: bool = False) -> float:
+    return overlap.iou[overlap.match(0.5, strict=strict)].sum()
+
+
+def _several(indices: np.ndarray) -> int:
+    return int(np.count_nonzero(np.bincount(indices) > 1)) if len(indices) else 0
+
+
+_DSB = "2018 Data Science Bowl; Caicedo et al., Nature Methods 16, 2019"
+_AF1 = "Caicedo et al., Cytometry A 95, 2019"
+_STARDIST = "StarDist's accuracy, Cellpose's average precision; Schmidt et al., MICCAI 2018"
+_PQ = "Kirillov et al., CVPR 2019, Eq. 1"
+_AJI = "Kumar et al., IEEE TMI 36(7), 2017, Algorithm 1"
+_BF = "Csurka et al., BMVC 2013, for the boundaries of objects"
+_UNION = "of the unions of all objects"
+
+_BOTH = "; an image without true and predicted objects counts as 100"
+_MEAN, _POOL = "mean over images of ", "over all images together: "
+_ALL = "mean over t = .50, .55 .. .95 of "
+
+
+def _pair(
+    name, definition, source, ratio, *, empty=1.0, note=_BOTH, image_ratio=None
+) -> list[Measure]:
+    """Return the mean over images of a ratio, and its pooled form."""
+    by_image = (image_ratio or ratio, True, empty)
+    return [
+        Measure(f"{name}_image_mean", _MEAN + definition + note, source, *by_image),
+        Measure(f"{name}_pooled", _POOL + definition, source, ratio, False, empty),
+    ]
+
+
+def _pair_of_matched(name, definition, source, ratio) -> list[Measure]:
+    """The same of a mean over TP."""
+    note = "; images without a TP do not count"
+    return _pair(name, definition, source, ratio, empty=np.nan, note=note)
+
+
+def _pair_of_share(name, definition, ratio) -> list[Measure]:
+    """The same of a share of the predicted or of the true objects."""
+    note = "; 0 where only the other kind is there, no image without both counts"
+    per_image = {"note": note, "image_ratio": _zero_where_missed(ratio)}
+    return _pair(name, definition, _STARDIST, ratio, empty=np.nan, **per_image)
+
+
+def _per_image(name, definition, source, ratio, goal) -> Measure:
+    return Measure(name, _MEAN + definition, source, ratio, True, np.nan, _OBJECTS, goal)
+
+
+_JACCARD = "TP / (TP + FP + FN)"
+_F1 = "2 TP / (2 TP + FP + FN)"
+
+INSTANCE_MEASURES: tuple[Measure, ...] = (
+    Measure(
+        "DSB_score",
+        f"{_MEAN}the {_ALL}{_JACCARD}, matched at IoU > t{_BOTH}",
+        _DSB,
+        jaccard(*THRESHOLDS, strict=True),
+        by_image=True,
+        empty=1.0,
+    ),
+    *_pair("cell_AP", f"the {_ALL}{_JACCARD}, IoU >= t", _STARDIST, jaccard(*THRESHOLDS)),
+    *(
+        measure
+        for t in THRESHOLDS
+        for measure in _pair(
+            f"cell_AP{100 * t:.0f}", f"{_JACCARD}, IoU >= {t:.2f}", _STARDIST, jaccard(t)
+        )
+    ),
+    *_pair("PQ", "sum of IoU over TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, panoptic_quality),
+    *_pair_of_matched("SQ", "mean IoU over TP, IoU > .5", _PQ, segmentation_quality),
+    *_pair("RQ", "TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, recognition_quality),
+    *_pair(
+        "AJI",
+        "intersections / unions of each true object with the predicted one of largest IoU, "
+        "predicted objects in no pair added to the unions",
+        _AJI,
+        aggregated_jaccard,
+    ),
+    *_pair_of_matched("matched_IoU", "mean IoU over TP, IoU >= .5", "", matched_iou),
+    *_pair_of_matched(
+        "matched_Dice", "mean of 2 |T & P| / (|T| + |P|) over TP, IoU >= .5", "", matched_dice
+    ),
+    *_pair("F1", f"the {_ALL}{_F1}, IoU > t", _AF1, f1(*THRESHOLDS, strict=True)),
+    *_pair("F1_50", f"{_F1}, IoU >= .5", _STARDIST, f1(0.5)),
+    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", precision),
+    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", recall),
+    Measure(
+        "boundary_F1",
+        f"{_MEAN}the harmonic mean of the share of predicted boundary pixels near a true one, and "
+        f"of true ones near a predicted one{_BOTH}",
+        _BF,
+        boundary_f1,
+        by_image=True,
+        empty=1.0,
+    ),
+    _per_image("count_error", "| |P| - |T| |", "", count_error, "smallest"),
+    _per_image("count_bias", "|P| - |T|", "", count_bias, "zero"),
+    _per_image(
+        "merges", "predicted objects with IoU > .1 with several true ones", _AF1, merges, "smallest"
+    ),
+    _per_image(
+        "splits", "true objects with IoU > .1 with several predicted ones", _AF1, splits, "smallest"
+    ),
+)
+
+# The same as ``overlap.summarize``, of InstanceOverlap.foreground.
+FOREGROUND_MEASURES: tuple[Measure, ...] = tuple(
+    Measure(
+        name,
+        f"{definition} ({_UNION})",
+        "",
+        foreground(name.removesuffix("_image_mean").removesuffix("_pooled")),
+        by_image=name.endswith("_image_mean"),
+        empty=1.0,
+    )
+    for name, definition in FOREGROUND_DEFINITIONS.items()
+)

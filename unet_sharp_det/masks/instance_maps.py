@@ -1,0 +1,208 @@
+"""Instance maps: integers (H, W), 0 the background, every other number one object."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..data.coco_json import is_finite
+from ..errors import DatasetError
+from .rle import mask_pixels, numbered, to_rles
+
+_LARGEST_TABLE = 1 << 24
+
+
+@dataclass(frozen=True)
+class InstanceMap:
+    """The objects of an image, none of which overlap.
+
+    Attributes:
+        labels: int32 (H, W); 0 is the background, k the object k of 1..N.
+        scores: float (N,), of the objects 1..N; 1 where there are none.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def from_segmentations(
+        cls,
+        segmentations: Sequence,
+        shape: tuple[int, int],
+        where: str,
+        scores: Sequence[float] | None = None,
+        *,
+        score_threshold: float = 0.0,
+        min_area: int = 0,
+        max_covered: float = 1.0,
+    ) -> "InstanceMap":
+        """Paint COCO segmentations; of those that overlap, the highest score has the pixels.
+
+        Of equal scores the first one has them, as COCO's evaluation ranks it first; without scores
+        (ground truth) the last one. Objects of which no pixel is left vanish.
+
+        Args:
+            segmentations: polygons or RLEs.
+            shape: (height, width) of the image.
+            where: what the errors name.
+            scores: one per segmentation.
+            score_threshold: objects of at least this score count.
+            min_area: objects of at least this many pixels that no other one covers count.
+            max_covered: objects of which others cover more than this share vanish as if they had
+                not been found (Panoptic FPN's overlap threshold, Kirillov et al. 2019, Sec. 4).
+
+        Raises:
+            DatasetError: a segmentation is missing or of another size, a score is no number.
+        """
+        rles = to_rles(segmentations, shape, numbered(where))
+        order, kept_scores = _painting_order(len(rles), scores, score_threshold, where)
+        masks = mask_pixels([rles[index] for index in order])
+        labels = _paint(masks, shape[0] * shape[1], max_covered)
+        labels = np.ascontiguousarray(labels.reshape(shape[1], shape[0]).T)
+        return _drop_small(cls(labels, kept_scores), max(1, min_area))
+
+    @classmethod
+    def from_masks(
+        cls,
+        masks: np.ndarray,
+        scores: Sequence[float] | None = None,
+        *,
+        score_threshold: float = 0.0,
+        min_area: int = 0,
+        max_covered: float = 1.0,
+        where: str = "the masks",
+    ) -> "InstanceMap":
+        """Paint bool masks (N, H, W), as :meth:`from_segmentations` does."""
+        order, kept_scores = _painting_order(len(masks), scores, score_threshold, where)
+        shape = masks.shape[1:]
+        pixels = [np.flatnonzero(masks[index]) for index in order]
+        labels = _paint(pixels, shape[0] * shape[1], max_covered).reshape(shape)
+        return _drop_small(cls(labels, kept_scores), max(1, min_area))
+
+    @classmethod
+    def from_labels(cls, labels: np.ndarray, where: str, *, min_area: int = 0) -> "InstanceMap":
+        """Number the objects of any label map (H, W) anew, in the order of their labels.
+
+        Numbers may be left out, and an object may have several parts; more than 65,535 objects
+        need a map of 32 bits.
+
+        Raises:
+            DatasetError: the map is not (H, W), has no pixel, or holds other than whole numbers
+                from 0 on.
+        """
+        labels = _check_labels(np.asarray(labels), where)
+        numbered, count = _renumber(labels)
+        return _drop_small(cls(numbered, np.ones(count)), min_area)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> "InstanceMap":
+        """Return the map of an image (height, width) without objects."""
+        return cls(np.zeros(shape, np.int32), np.zeros(0))
+
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """integers (N,): the numbers of pixels of the objects 1..N."""
+        return np.bincount(self.labels.ravel(), minlength=len(self) + 1)[1:]
+
+    def keep(self, kept: np.ndarray) -> "InstanceMap":
+        """Return the map of the objects for which bool (N,) holds, in their order."""
+        table = np.zeros(len(self) + 1, np.int32)
+        table[1:][kept] = np.arange(1, np.count_nonzero(kept) + 1)
+        return InstanceMap(table[self.labels], self.scores[kept])
+
+    def without(self, void: np.ndarray, *, largest_share: float) -> "InstanceMap":
+        """Clear pixels, and objects that have more than a share of theirs there, or all.
+
+        Args:
+            void: bool (H, W).
+            largest_share: from 0 to 1; an object with more of its pixels in ``void`` goes.
+        """
+        cleared = InstanceMap(np.where(void, 0, self.labels), self.scores)
+        lost = 1 - cleared.areas / np.maximum(self.areas, 1)
+        return cleared.keep((lost <= largest_share) & (cleared.areas > 0))
+
+
+def _painting_order(
+    count: int, scores: Sequence[float] | None, score_threshold: float, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of what is kept, the topmost one first, and their scores."""
+    if scores is None:
+        return np.arange(count)[::-1], np.ones(count)
+    for index, score in enumerate(scores):
+        if not is_finite(score):
+            raise DatasetError(
+                f"{where}: the score of mask {index} is {score}: scores must be finite numbers."
+            )
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != (count,):
+        raise DatasetError(f"{where}: {count} masks have {values.size} scores, give one for each.")
+    order = np.argsort(-values, kind="stable")
+    order = order[values[order] >= score_threshold]
+    return order, values[order]
+
+
+def _paint(masks: Sequence[np.ndarray], size: int, max_covered: float) -> np.ndarray:
+    """Number the pixels of masks 1..N, the topmost one first; 0 is left.
+
+    Args:
+        masks: the indices of each one's pixels in an image of ``size`` pixels.
+    """
+    labels = np.zeros(size, np.int32)
+    for number, pixels in enumerate(masks, 1):
+        visible = pixels[labels[pixels] == 0]
+        if len(pixels) - len(visible) <= max_covered * len(pixels):
+            labels[visible] = number
+    return labels
+
+
+def _drop_small(found: InstanceMap, min_area: int) -> InstanceMap:
+    kept = found.areas >= min_area
+    return found if kept.all() else found.keep(kept)
+
+
+def _check_labels(labels: np.ndarray, where: str) -> np.ndarray:
+    if labels.ndim != 2:
+        raise DatasetError(
+            f"{where}: a label map must be (height, width) with a number per object, not of shape "
+            f"{labels.shape}. Save the labels as one channel of 16 or 32 bits, not as colours."
+        )
+    if not labels.size:
+        raise DatasetError(f"{where}: the label map has no pixel, its shape is {labels.shape}.")
+    if labels.dtype.kind == "b":
+        return labels.astype(np.uint8)
+    if labels.dtype.kind not in "iuf" or not _are_whole(labels):
+        raise DatasetError(f"{where}: the labels ({labels.dtype}) must be whole numbers.")
+    if labels.dtype.kind == "f":
+        labels = labels.astype(np.int64)
+    if labels.min() < 0:
+        raise DatasetError(
+            f"{where}: the label {labels.min()} is negative; labels are 0 for the background and "
+            "positive for objects. Signed 16 bits hold 32,767 objects: save 32 bits."
+        )
+    return labels
+
+
+def _are_whole(labels: np.ndarray) -> bool:
+    if labels.dtype.kind != "f":
+        return True
+    return bool(np.isfinite(labels).all() and (labels == np.floor(labels)).all())
+
+
+def _renumber(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return int32 labels 1..N in the order of the former ones, and N."""
+    largest = int(labels.max())
+    if largest >= _LARGEST_TABLE:
+        values, numbered = np.unique(labels, return_inverse=True)
+        has_background = int(values[0] == 0)
+        numbered = numbered.reshape(labels.shape).astype(np.int32) + (1 - has_background)
+        return numbered, len(values) - has_background
+    present = np.zeros(largest + 1, bool)
+    present[labels.ravel()] = True
+    present[0] = False
+    table = np.cumsum(present, dtype=np.int32)
+    table[~present] = 0
+    return table[labels], int(np.count_nonzero(present))

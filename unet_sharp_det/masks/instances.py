@@ -1,0 +1,265 @@
+"""The objects found in an image of any size: each as its box and the mask inside of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pycocotools.mask as mask_util
+import torch
+from detectron2.structures import Boxes, Instances
+from scipy import ndimage
+from shapely import STRtree
+from shapely import box as rectangle
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class SparseInstances:
+    """Instances whose memory grows with their boxes, not with the image.
+
+    A long diagonal or netlike object takes as much as a full one of the same box.
+
+    Attributes:
+        shape: (height, width) of the image.
+        boxes: int64 (N, 4), the first and the first no longer covered pixel: x0, y0, x1, y1.
+        masks: N bool arrays (y1 - y0, x1 - x0).
+        scores: float64 (N,).
+        classes: int64 (N,), from 0.
+    """
+
+    shape: tuple[int, int]
+    boxes: np.ndarray
+    masks: list[np.ndarray]
+    scores: np.ndarray
+    classes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> "SparseInstances":
+        """Return the instances of an image (height, width) without objects."""
+        return cls(shape, np.zeros((0, 4), np.int64), [], np.zeros(0), np.zeros(0, np.int64))
+
+    @classmethod
+    def from_windows(
+        cls,
+        shape: tuple[int, int],
+        corners: Sequence[tuple[int, int]],
+        masks: Sequence[np.ndarray],
+        scores: Sequence[float],
+        classes: Sequence[int],
+    ) -> "SparseInstances":
+        """Cut every mask to its pixels; those without any vanish.
+
+        Args:
+            shape: (height, width) of the image.
+            corners: (y, x) of each mask's first pixel in the image.
+            masks: bool arrays (h, w) inside of the image.
+            scores, classes: one per mask.
+        """
+        kept, boxes, cut = [], [], []
+        for index, ((top, left), mask) in enumerate(zip(corners, masks, strict=True)):
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            if not rows.size:
+                continue
+            y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+            kept.append(index)
+            boxes.append((left + x0, top + y0, left + x1, top + y1))
+            cut.append(np.array(mask[y0:y1, x0:x1], bool))
+        return cls(
+            tuple(shape),
+            np.array(boxes, np.int64).reshape(-1, 4),
+            cut,
+            np.asarray(scores, np.float64)[kept],
+            np.asarray(classes, np.int64)[kept],
+        )
+
+    @classmethod
+    def from_label_map(
+        cls, labels: np.ndarray, scores: Sequence[float] | None = None
+    ) -> "SparseInstances":
+        """Return the objects 1, 2, ... of integers (H, W), in the order of their numbers.
+
+        Args:
+            labels: 0 is the background; numbers may be left out.
+            scores: of the objects that there are. None: 1.
+        """
+        parts = ndimage.find_objects(labels)
+        present = [(number, part) for number, part in enumerate(parts, 1) if part is not None]
+        corners = [(part[0].start, part[1].start) for _, part in present]
+        masks = [labels[part] == number for number, part in present]
+        scores = np.ones(len(present)) if scores is None else scores
+        return cls.from_windows(labels.shape, corners, masks, scores, np.zeros(len(present)))
+
+    @classmethod
+    def concatenate(
+        cls, shape: tuple[int, int], parts: Sequence["SparseInstances"]
+    ) -> "SparseInstances":
+        """Join instances that have the coordinates of the same image (height, width)."""
+        parts = [cls.empty(shape), *parts]
+        return cls(
+            tuple(shape),
+            np.concatenate([part.boxes for part in parts]),
+            [mask for part in parts for mask in part.masks],
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.classes for part in parts]),
+        )
+
+    def select(self, chosen: np.ndarray) -> "SparseInstances":
+        """Return the instances of an index or bool array, in its order."""
+        indices = np.flatnonzero(chosen) if np.asarray(chosen).dtype == bool else chosen
+        return replace(
+            self,
+            boxes=self.boxes[indices],
+            masks=[self.masks[index] for index in indices],
+            scores=self.scores[indices],
+            classes=self.classes[indices],
+        )
+
+    def at_least(self, score: float) -> "SparseInstances":
+        """Return those of at least this score."""
+        return self.select(self.scores >= score)
+
+    def moved(self, top: int, left: int, shape: tuple[int, int]) -> "SparseInstances":
+        """Return them in the coordinates of an image in which theirs begins at (top, left)."""
+        return replace(self, shape=shape, boxes=self.boxes + np.array([left, top, left, top]))
+
+    @property
+    def areas(self) -> np.ndarray:
+        """int64 (N,), in pixels."""
+        return np.array([np.count_nonzero(mask) for mask in self.masks], np.int64)
+
+    def shared(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the masks i and j, bool views, in the rectangle that both boxes cover."""
+        region = self._common_box(i, j)
+        return tuple(_part(self.masks[index], self.boxes[index], region) for index in (i, j))
+
+    def _common_box(self, i: int, j: int) -> tuple[int, int, int, int]:
+        x0, y0 = np.maximum(self.boxes[i, :2], self.boxes[j, :2])
+        x1, y1 = np.maximum(np.minimum(self.boxes[i, 2:], self.boxes[j, 2:]), (x0, y0))
+        return x0, y0, x1, y1
+
+    def without_overlaps(self, min_area: int = 0, max_covered: float = 1.0) -> "SparseInstances":
+        """Sort by score, and give pixels that several objects cover to the highest score.
+
+        Of equal scores the first one has them. Afterwards object k is number k + 1 of
+        :meth:`label_map`.
+
+        Args:
+            min_area: objects that keep fewer pixels than this, or none, vanish; what they covered
+                stays with them, so that the others do not depend on it.
+            max_covered: objects that lose more than this share of their pixels vanish as if they
+                had not been found (Panoptic FPN's overlap threshold, Kirillov et al. 2019, Sec. 4).
+        """
+        ranked = self.select(np.argsort(-self.scores, kind="stable"))
+        rivals: dict[int, list[int]] = {}
+        for above, below in overlapping_pairs(ranked.boxes).tolist():
+            rivals.setdefault(below, []).append(above)
+        areas = ranked.areas
+        is_seen = np.ones(len(ranked), bool)
+        visible = list(ranked.masks)
+        for below, all_above in sorted(rivals.items()):
+            visible[below] = ranked._uncovered(below, [each for each in all_above if is_seen[each]])
+            left = np.count_nonzero(visible[below])
+            is_seen[below] = areas[below] - left <= max_covered * areas[below]
+        left = np.array([np.count_nonzero(mask) for mask in visible], np.int64)
+        shown = replace(ranked, masks=visible).select(is_seen & (left >= max(1, min_area)))
+        corners = shown.boxes[:, [1, 0]]
+        return self.from_windows(self.shape, corners, shown.masks, shown.scores, shown.classes)
+
+    def _uncovered(self, index: int, covering: Sequence[int]) -> np.ndarray:
+        """Return the mask ``index`` without the pixels of others."""
+        rest = self.masks[index].copy()
+        for other in covering:
+            region = self._common_box(index, other)
+            covered = _part(rest, self.boxes[index], region)
+            covered &= ~_part(self.masks[other], self.boxes[other], region)
+        return rest
+
+    def paint(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return a window of the label map: int32 (h, w), object k as k + 1.
+
+        Where objects overlap the first one is seen, so that after a sorting by score it is the
+        one with the highest.
+
+        Args:
+            rows, columns: with start and stop, inside of the image.
+        """
+        window = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int32)
+        x0, y0, x1, y1 = self.boxes.T
+        inside = (x0 < columns.stop) & (x1 > columns.start) & (y0 < rows.stop) & (y1 > rows.start)
+        for index in np.flatnonzero(inside)[::-1]:
+            left, top, right, bottom = self.boxes[index]
+            ys = slice(max(top, rows.start), min(bottom, rows.stop))
+            xs = slice(max(left, columns.start), min(right, columns.stop))
+            region = (xs.start, ys.start, xs.stop, ys.stop)
+            part = window[
+                ys.start - rows.start : ys.stop - rows.start,
+                xs.start - columns.start : xs.stop - columns.start,
+            ]
+            part[_part(self.masks[index], self.boxes[index], region)] = index + 1
+        return window
+
+    def label_map(self) -> np.ndarray:
+        """Return int32 (H, W): 0 is the background, object k is k + 1."""
+        return self.paint(slice(0, self.shape[0]), slice(0, self.shape[1]))
+
+    def full_masks(self) -> np.ndarray:
+        """Return bool (N, H, W): N times the image's pixels, for small images only."""
+        full = np.zeros((len(self), *self.shape), bool)
+        for canvas, mask, (x0, y0, x1, y1) in zip(full, self.masks, self.boxes, strict=True):
+            canvas[y0:y1, x0:x1] = mask
+        return full
+
+    def to_rles(self) -> list[dict]:
+        """Return COCO's compressed RLEs of the image's size, with ``counts`` as text."""
+        rles = [
+            mask_util.frPyObjects(_runs(mask, box, self.shape), *self.shape)
+            for mask, box in zip(self.masks, self.boxes.tolist(), strict=True)
+        ]
+        return [{**rle, "counts": rle["counts"].decode("ascii")} for rle in rles]
+
+    def to_instances(self) -> Instances:
+        """Return detectron2's Instances: pred_boxes, pred_masks (N, H, W), scores, pred_classes."""
+        instances = Instances(self.shape)
+        instances.pred_boxes = Boxes(torch.from_numpy(self.boxes.astype(np.float32)))
+        instances.pred_masks = torch.from_numpy(self.full_masks())
+        instances.scores = torch.from_numpy(self.scores.astype(np.float32))
+        instances.pred_classes = torch.from_numpy(self.classes.copy())
+        return instances
+
+
+def _part(mask: np.ndarray, box: np.ndarray, region: Sequence[int]) -> np.ndarray:
+    """Return the view of a mask, whose box is given, in a rectangle inside of the box."""
+    left, top = box[:2]
+    x0, y0, x1, y1 = region
+    return mask[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def overlapping_pairs(boxes: np.ndarray) -> np.ndarray:
+    """Return int64 (P, 2), sorted: the pairs i < j of boxes (N, 4) that share pixels."""
+    shrunk = boxes + np.array([0.25, 0.25, -0.25, -0.25])  # touching is not sharing
+    rectangles = rectangle(*shrunk.T)
+    first, second = STRtree(rectangles).query(rectangles)
+    pairs = np.stack([first, second], axis=1)[first < second].astype(np.int64)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def _runs(mask: np.ndarray, box: Sequence[int], shape: tuple[int, int]) -> dict:
+    """Return the plain RLE of a mask: column by column, beginning with background."""
+    left, top, right, bottom = box
+    height, width = shape
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise UserError(f"A box {tuple(box)} (x0, y0, x1, y1) does not lie in an image of {shape}.")
+    padded = np.zeros((right - left, bottom - top + 2), np.int8)
+    padded[:, 1:-1] = mask.T
+    column, row = np.nonzero(np.diff(padded, axis=1))
+    edges = (left + column) * height + top + row
+    # A run that ends with a column goes on in the next one if that begins with the object.
+    goes_on = np.flatnonzero(np.diff(edges) == 0)
+    edges = np.delete(edges, np.concatenate([goes_on, goes_on + 1]))
+    ends = edges if edges[-1] == height * width else np.append(edges, height * width)
+    counts = np.diff(ends, prepend=0)
+    return {"size": list(shape), "counts": counts.tolist()}

@@ -1,0 +1,107 @@
+"""Pruning a semantic network to L_k: the first k + 1 levels with the output X[0,k].
+
+Full-scale skips come from a node's own anti-diagonal, so that X[0,k] needs nothing outside of the
+triangle i + j <= k (UNet#, Sec. 2.4 and Fig. 4): pruning is reachability in the table. What is left
+is the network that the same config with fewer levels builds, with the same weights.
+"""
+
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, ConfigError, look_up_option
+from ..skip_schemes import build_table
+from .sem_seg_head import INFERENCE
+from .skip_decoder import branch_nodes
+
+
+def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
+    """The config of the network L_``level`` of the one that ``cfg`` describes.
+
+    Args:
+        cfg: of a semantic model with :class:`UNetSharpHead`; it is not changed.
+        level: 1 .. number of levels - 1, where the last means no pruning.
+        inference: ``fast`` keeps the branch X[0,level] alone; ``accurate`` keeps all branches of
+            full size up to it and averages them.
+
+    Raises:
+        ConfigError: the network has no such level, its scheme cannot be pruned, or it has no
+            branch there.
+    """
+    look_up_option(inference, INFERENCE, "--mode", ConfigError)
+    head = cfg.MODEL.SEM_SEG_HEAD
+    _check_level(head, level)
+    pruned = cfg.clone()
+    pruned.defrost()
+    kept = list(head.IN_FEATURES[: level + 1])
+    pruned.MODEL.SEM_SEG_HEAD.IN_FEATURES = kept
+    pruned.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = list(head.NODE_CHANNELS[: level + 1])
+    averages = inference == "accurate" and head.DEEP_SUPERVISION in ("in", "all")
+    pruned.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "in" if averages else "none"
+    pruned.MODEL.SEM_SEG_HEAD.INFERENCE = inference
+    pruned.MODEL.UNET.CHANNELS = list(cfg.MODEL.UNET.CHANNELS[: level + 1])
+    pruned.MODEL.TIMM.OUT_FEATURES = [f for f in cfg.MODEL.TIMM.OUT_FEATURES if f in kept]
+    pruned.MODEL.TIMM.SIZE_DIVISIBILITY = cfg.MODEL.TIMM.SIZE_DIVISIBILITY or max(
+        2 ** int(name.removeprefix("res")) for name in cfg.MODEL.TIMM.OUT_FEATURES
+    )
+    pruned.TEST.PRUNE_TO_LEVEL = 0
+    return pruned
+
+
+def cut_to_level(
+    model: nn.Module, cfg: CfgNode, level: int, mode: str = "fast"
+) -> tuple[nn.Module, CfgNode]:
+    """L_k of a semantic network, in eval mode, and its config.
+
+    Args:
+        model, cfg: the whole network and its config; neither is changed.
+        level: k.
+        mode: ``fast`` or ``accurate``, see :func:`prune_config`.
+
+    Raises:
+        ConfigError: the network has no such level, or was not trained for it.
+    """
+    pruned_cfg = prune_config(cfg, level, mode)
+    running = pruned_cfg.clone()
+    running.MODEL.DEVICE = str(model.device)
+    pruned = build_model(running).eval()
+    pruned.load_state_dict(pruned_weights(model.state_dict(), pruned))
+    return pruned, pruned_cfg
+
+
+def pruned_weights(weights: dict[str, Tensor], pruned: nn.Module) -> dict[str, Tensor]:
+    """Those of ``weights`` that the model ``pruned`` has.
+
+    Raises:
+        CheckpointError: some are missing.
+    """
+    own = pruned.state_dict()
+    missing = [name for name in own if name not in weights]
+    if missing:
+        raise CheckpointError(
+            f"the weights are not of a larger network of the same kind: {len(missing)} of "
+            f"{len(own)} entries are missing, e.g. '{missing[0]}'."
+        )
+    return {name: weights[name] for name in own}
+
+
+def _check_level(head: CfgNode, level: int) -> None:
+    depth = len(head.IN_FEATURES)
+    if not 1 <= level < depth:
+        raise ConfigError(
+            f"level {level}: the network was built with {depth} levels, so there are L_1 .. "
+            f"L_{depth - 1}."
+        )
+    table = build_table(head.SKIP_SCHEME, depth)
+    if (0, level) not in table:
+        raise ConfigError(
+            f"level {level}: scheme '{head.SKIP_SCHEME}' has no node X[0,{level}], it cannot be "
+            "pruned; unetpp and unetsharp can."
+        )
+    branches = branch_nodes(table, depth, head.DEEP_SUPERVISION)
+    if (0, level) not in branches:
+        trained = ", ".join(f"X[{i},{j}]" for i, j in branches)
+        raise ConfigError(
+            f"level {level}: the network was not trained for it, it has no branch at X[0,{level}] "
+            f"but at {trained}. Train it with MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION in or all."
+        )

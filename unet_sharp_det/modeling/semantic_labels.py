@@ -1,0 +1,149 @@
+"""What the labels of a semantic map mean to a model's output channels.
+
+A *label map* holds one integer per pixel: 0 is background, 255 (``ignore_value``) is left out of
+losses and metrics. :class:`SemanticLabels` says which labels there may be, which channels they
+make, and how channels become a prediction; data, losses and evaluation all ask it.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ConfigError, DatasetError, look_up_option
+
+ACTIVATIONS = ("sigmoid", "softmax")
+
+
+@dataclass(frozen=True)
+class SemanticLabels:
+    """The channels of a semantic head and the labels that they stand for.
+
+    * ``sigmoid``: every channel is a yes-or-no map of its own. Channel c stands for label c + 1, or
+      for the labels of ``regions[c]``, which may overlap: BraTS' whole tumour, tumour core and
+      enhancing tumour are ``[[1, 2, 4], [1, 4], [4]]`` with 3 classes. One channel is binary.
+    * ``softmax``: exactly one channel holds at a pixel. Channel c stands for label c; 0 is
+      background and counts among ``num_classes``.
+
+    Attributes:
+        num_classes: number of channels.
+        activation: ``sigmoid`` or ``softmax``.
+        regions: labels of each channel; empty: channel c is label c + 1.
+        ignore_value: label of the pixels to leave out.
+
+    Raises:
+        ConfigError: the values contradict each other.
+    """
+
+    num_classes: int = 1
+    activation: str = "sigmoid"
+    regions: tuple[tuple[int, ...], ...] = ()
+    ignore_value: int = 255
+    allowed: frozenset[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        look_up_option(self.activation, ACTIVATIONS, "SEM_SEG_HEAD.ACTIVATION", ConfigError)
+        least = 2 if self.activation == "softmax" else 1
+        if self.num_classes < least:
+            raise ConfigError(
+                f"SEM_SEG_HEAD.NUM_CLASSES is {self.num_classes}, but '{self.activation}' needs "
+                f"{least} or more (softmax counts the background)."
+            )
+        if self.regions and self.activation == "softmax":
+            raise ConfigError("SEM_SEG_HEAD.REGIONS may overlap, so they need 'sigmoid'.")
+        if self.regions and len(self.regions) != self.num_classes:
+            raise ConfigError(
+                f"SEM_SEG_HEAD.REGIONS has {len(self.regions)} regions, NUM_CLASSES is "
+                f"{self.num_classes}: one channel belongs to each region."
+            )
+        object.__setattr__(self, "regions", tuple(tuple(region) for region in self.regions))
+        labels = {0, *(label for members in self.members for label in members)}
+        if self.ignore_value in labels:
+            raise ConfigError(
+                f"SEM_SEG_HEAD.IGNORE_VALUE {self.ignore_value} is a label in use, one of "
+                f"{sorted(labels)}."
+            )
+        object.__setattr__(self, "allowed", frozenset(labels))
+
+    @classmethod
+    def from_config(cls, cfg) -> "SemanticLabels":
+        """Read ``MODEL.SEM_SEG_HEAD`` of a config."""
+        head = cfg.MODEL.SEM_SEG_HEAD
+        return cls(head.NUM_CLASSES, head.ACTIVATION, head.REGIONS, head.IGNORE_VALUE)
+
+    @property
+    def members(self) -> list[tuple[int, ...]]:
+        """The labels that each channel stands for."""
+        if self.regions:
+            return list(self.regions)
+        first = 0 if self.activation == "softmax" else 1
+        return [(first + channel,) for channel in range(self.num_classes)]
+
+    @property
+    def foreground_channels(self) -> list[int]:
+        """The channels that stand for objects: all but the background of ``softmax``."""
+        return list(range(1 if self.activation == "softmax" else 0, self.num_classes))
+
+    def names(self, label_names: Sequence[str]) -> list[str]:
+        """Name the channels by the names of the labels 0, 1, ...; regions as "a+b"."""
+        named = dict(enumerate(label_names))
+        return ["+".join(named.get(label, str(label)) for label in m) for m in self.members]
+
+    def check(self, labels: Tensor, where: str = "the labels") -> None:
+        """Check that a label map holds nothing but known labels and ``ignore_value``.
+
+        Raises:
+            DatasetError: naming ``where``, the labels and what is allowed.
+        """
+        known = {*self.allowed, self.ignore_value}
+        if not _isin(labels, known).all():
+            unknown = sorted(set(torch.unique(labels).tolist()) - known)
+            raise DatasetError(
+                f"{where}: holds the labels {unknown[:5]}, but MODEL.SEM_SEG_HEAD knows "
+                f"{sorted(self.allowed)} and {self.ignore_value} to ignore (NUM_CLASSES "
+                f"{self.num_classes}, ACTIVATION {self.activation}). Raise NUM_CLASSES, name the "
+                "labels in REGIONS, or mend the label map, which holds classes, not object numbers."
+            )
+
+    def encode(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn label maps into channels.
+
+        Args:
+            labels: integers (N, H, W), or (N, D, H, W).
+
+        Returns:
+            bool (N, C, H, W): where each channel holds; and bool (N, 1, H, W): the pixels that
+            count.
+        """
+        channels = [_isin(labels, members) for members in self.members]
+        valid = labels != self.ignore_value
+        return torch.stack(channels, dim=1) & valid[:, None], valid[:, None]
+
+    def decide(self, probabilities: Tensor) -> Tensor:
+        """Turn probabilities (N, C, H, W) into bool (N, C, H, W): p >= .5, or the likeliest."""
+        if self.activation == "sigmoid":
+            return probabilities >= 0.5
+        winners = probabilities.argmax(dim=1, keepdim=True)
+        return torch.zeros_like(probabilities, dtype=torch.bool).scatter_(1, winners, True)
+
+    def shrink(self, targets: Tensor, valid: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Max-pool what :meth:`encode` returns to a smaller spatial ``size`` (UNet#, Fig. 2).
+
+        A block has what any of its pixels has; of exclusive channels the last. It counts only if
+        all of its pixels do.
+        """
+        pool = {2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}[len(size)]
+        size = tuple(size)
+        targets = pool(targets.float(), size) > 0
+        if self.activation == "softmax":
+            later = targets.flip(1).cumsum(1).flip(1) - targets.int()
+            targets = targets & (later == 0)
+        return targets, pool((~valid).float(), size) == 0
+
+
+def _isin(labels: Tensor, members: Iterable[int]) -> Tensor:
+    """``torch.isin`` without a tensor to copy to the labels' device."""
+    return functools.reduce(torch.logical_or, (labels == member for member in members))

@@ -1,0 +1,105 @@
+"""COCO data sets: the objects of an image with their scores, and of several images joined."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from ..data.coco_json import check_ids
+from ..files import read_json
+from ..masks.instances import SparseInstances
+from .context import OutputContext
+
+_BLOCK = 4096
+_INFO = {"description": "Predictions of unet_sharp_det"}
+
+
+def write_coco(instances: SparseInstances, context: OutputContext, path: Path) -> None:
+    """Write a COCO data set of one image, whose annotations have a ``score``.
+
+    Args:
+        instances: object k becomes the annotation with the id k + 1.
+        context: of it the image's name, with the plane before the suffix as in ``a_z003.tif``, and
+            the classes: class c is the category c + 1.
+        path: of the file.
+    """
+    height, width = instances.shape
+    name = _file_name(context.source.name, context.source.suffix)
+    image = {"id": 1, "file_name": name, "height": height, "width": width}
+    categories = [{"id": c, "name": name} for c, name in enumerate(context.class_names, 1)]
+    head = {"info": _INFO, "images": [image], "categories": categories}
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps(head)[:-1] + ', "annotations": [')
+        for number, annotation in enumerate(_annotations(instances)):
+            file.write((",\n" if number else "\n") + json.dumps(annotation))
+        file.write("\n]}\n")
+
+
+def merge_coco(paths: Sequence) -> dict:
+    """Join COCO data sets: images and annotations get new ids, categories are those of all names.
+
+    Args:
+        paths: of the files, in the order that the images get their ids in.
+
+    Raises:
+        DatasetError: a file is missing, no COCO data set with images, or has an annotation of a
+            category that it does not name.
+    """
+    merged = {"info": _INFO, "images": [], "categories": [], "annotations": []}
+    category_ids = {}
+    for path in paths:
+        data = read_json(path)
+        check_ids(data, str(path))
+        names = {category["id"]: category["name"] for category in data["categories"]}
+        for name in names.values():
+            if name not in category_ids:
+                category_ids[name] = len(category_ids) + 1
+                merged["categories"].append({"id": category_ids[name], "name": name})
+        image_ids = {}
+        for image in data["images"]:
+            image_ids[image["id"]] = len(merged["images"]) + 1
+            merged["images"].append({**image, "id": image_ids[image["id"]]})
+        for annotation in data["annotations"]:
+            ids = {
+                "id": len(merged["annotations"]) + 1,
+                "image_id": image_ids[annotation["image_id"]],
+                "category_id": category_ids[names[annotation["category_id"]]],
+            }
+            merged["annotations"].append({**annotation, **ids})
+    return merged
+
+
+def _file_name(name: str, suffix: str) -> str:
+    """Return ``a_z003.tif`` of the plane ``a.tif[z=3]``."""
+    if not suffix:
+        return name
+    path = PurePath(re.sub(r"\[[^\[\]]*\]$", "", name))
+    return f"{path.stem}{suffix}{path.suffix}"
+
+
+def _annotations(instances: SparseInstances) -> Iterator[dict]:
+    for start in range(0, len(instances), _BLOCK):
+        block = instances.select(np.arange(start, min(start + _BLOCK, len(instances))))
+        corners, ends = block.boxes[:, :2], block.boxes[:, 2:]
+        boxes = np.concatenate([corners, ends - corners], axis=1).tolist()
+        columns = zip(
+            block.classes.tolist(),
+            boxes,
+            block.areas.tolist(),
+            block.scores.tolist(),
+            block.to_rles(),
+            strict=True,
+        )
+        for index, (category, box, area, score, rle) in enumerate(columns, start + 1):
+            yield {
+                "id": index,
+                "image_id": 1,
+                "category_id": category + 1,
+                "bbox": box,
+                "area": area,
+                "iscrowd": 0,
+                "score": score,
+                "segmentation": rle,
+            }

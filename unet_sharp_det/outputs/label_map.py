@@ -1,0 +1,61 @@
+"""Label maps: TIFF files whose pixels hold the number of their object."""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..masks.instances import SparseInstances
+from .context import OutputContext, windows
+
+_STRIP_PIXELS = 2**21
+_LARGEST_CLASSIC = 2**32 - 2**25  # bytes of pixels; the rest of 4 GiB is for tags
+
+
+def write_label_map(instances: SparseInstances, context: OutputContext, path: Path) -> None:
+    """Write a label map strip by strip: uint16 up to 65,535 objects, else uint32.
+
+    Strips, not tiles, and no predictor, since ImageJ opens no others. The pixel size is written
+    as ImageJ does, as pixels per micrometre with the unit in the description. A file whose pixels
+    could need more than 4 GiB is a BigTIFF.
+
+    Args:
+        instances: object k becomes k + 1; 0 is the background.
+        context: of it the pixel size.
+        path: of the file.
+    """
+    import tifffile
+
+    height, width = instances.shape
+    dtype = np.dtype("<u2" if len(instances) < 2**16 else "<u4")
+    rows = min(height, max(1, min(256, _STRIP_PIXELS // width)))
+    description, resolution = None, None
+    if context.pixel_size is not None:
+        description = "ImageJ=1.54f\nunit=micron\n"
+        resolution = tuple(1 / size for size in reversed(context.pixel_size))
+    big = is_big(instances.shape, dtype)
+    with tifffile.TiffWriter(path, bigtiff=big, byteorder="<") as tiff:
+        tiff.write(
+            _compressed_strips(instances, rows, dtype),
+            shape=(height, width),
+            dtype=dtype,
+            photometric="minisblack",
+            rowsperstrip=rows,
+            compression="zlib",
+            description=description,
+            resolution=resolution,
+            resolutionunit="NONE",
+            metadata=None,
+            software=False,
+        )
+
+
+def is_big(shape: tuple[int, int], dtype: np.dtype) -> bool:
+    """Whether an image (height, width) may not fit a TIFF with offsets of 32 bits."""
+    return shape[0] * shape[1] * dtype.itemsize > _LARGEST_CLASSIC
+
+
+def _compressed_strips(instances: SparseInstances, rows: int, dtype: np.dtype) -> Iterator[bytes]:
+    for part in windows(instances.shape, rows, instances.shape[1]):
+        yield zlib.compress(instances.paint(*part).astype(dtype).tobytes())
