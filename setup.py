@@ -57,6 +57,7 @@ setup(
         # The project's own needs.
         "imagecodecs>=2023.1",
         "jinja2>=3.0",
+        "lazy_loader>=0.4",
         "opencv-python-headless>=4.5",
         "plotly>=6.0",
         "roifile>=2023.5",
