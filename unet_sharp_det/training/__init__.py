@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "lazy": ["amp_precision", "load_lazy_cfg"],
         "mixed_precision": ["choose_trainer"],
         "resources": ["write_device_memory"],
+        "run": ["run_training"],
         "setup": ["fall_back_to_cpu", "setup_cfg"],
         "stopping": ["STOPPED_STATUS", "StopOnSignal", "exit_on_sigterm"],
         "trainer": ["NucleiTrainer"],
