@@ -34,5 +34,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> int:
-    training.run_training(parse_args(argv))
+    args = parse_args(argv)
+    training.run_training(args)
     return 0
