@@ -10,7 +10,7 @@ import sys
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _attribute, __dir__, __all__ = lazy_loader.attach(
     __name__,
