@@ -17,8 +17,16 @@ _attribute, __dir__, __all__ = lazy_loader.attach(
     submodules=["model_zoo"],
     submod_attrs={
         "config": ["add_unet_sharp_config"],
-        "modeling": ["SkipFPN", "SkipGrid", "SkipUNet", "UNetSharpHead"],
-        "skip_schemes": ["Edge", "register_scheme"],
+        "modeling": [
+            "GridOptions",
+            "SkipFPN",
+            "SkipGrid",
+            "SkipUNet",
+            "UNetSharpHead",
+            "decoder_options",
+            "neck_options",
+        ],
+        "skip_schemes": ["Edge", "build_table", "register_scheme"],
     },
 )
 
@@ -36,5 +44,5 @@ def __getattr__(name: str):
         ) from error
 
 
-if "detectron2" in sys.modules:
+if sys.modules.get("detectron2"):
     from . import registration  # noqa: F401

@@ -81,6 +81,16 @@ def resolve_scheme(name: str, key: str = "SKIP_SCHEME") -> str:
     return _ALIASES[alias]
 
 
+def scheme_module(name: str) -> str | None:
+    """The module that registered a scheme, to be imported before a checkpoint of it is loaded.
+
+    Returns:
+        str | None: e.g. ``my_project.schemes``; None for a scheme of this package.
+    """
+    module = _SCHEMES[resolve_scheme(name)].__module__
+    return None if module == __name__ else module
+
+
 def build_table(scheme: str, depth: int) -> Table:
     """Return the validated table of ``scheme`` for a grid of ``depth`` >= 2 levels."""
     name = resolve_scheme(scheme)

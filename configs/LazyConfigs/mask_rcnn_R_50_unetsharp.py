@@ -13,7 +13,7 @@ from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import CosineParamScheduler
 from omegaconf import OmegaConf
 
-from unet_sharp_det import SkipFPN
+from unet_sharp_det import SkipFPN, neck_options
 from unet_sharp_det.data import NucleiDatasetMapper, RandomColor, RandomRotate90
 from unet_sharp_det.data.scale import RandomScaledCrop, ScaleBy
 from unet_sharp_det.evaluation import EvaluationOptions, InstanceEvaluator, NucleiCOCOEvaluator
@@ -21,6 +21,8 @@ from unet_sharp_det.evaluation import EvaluationOptions, InstanceEvaluator, Nucl
 model = model_zoo.get_config("common/models/mask_rcnn_fpn.py").model
 model.backbone._target_ = SkipFPN
 model.backbone.scheme = "unetsharp"
+# Widths and the like, e.g. model.backbone.options.node_channels=128 on the command line.
+model.backbone.options = L(neck_options)(scheme="${..scheme}")
 # Nuclei: see configs/Base-MaskRCNN-Nuclei.yaml for the reasons.
 model.proposal_generator.anchor_generator.sizes = [[12], [24], [48], [96], [192]]
 model.roi_heads.num_classes = 1

@@ -117,9 +117,9 @@ def test_pruned_and_isolated_networks_have_the_same_parameters(config):
 @pytest.mark.parametrize(
     ("options", "level", "message"),
     [
-        ([], 5, r"5 levels, so there are L_1 \.\. L_4"),
-        ([], 0, r"L_1 \.\. L_4"),
-        ([SUPERVISION, "none"], 2, r"no branch at X\[0,2\] but at X\[0,4\].*DEEP_SUPERVISION in"),
+        ([], 5, "has 5 levels. Give one of 1 to 4"),
+        ([], 0, "Give one of 1 to 4"),
+        ([SUPERVISION, "none"], 2, r"no branch at X\[0,2\], but at X\[0,4\].*DEEP_SUPERVISION in"),
         ([SCHEME, "fpn"], 2, r"'fpn' has no node X\[0,2\]"),
         ([SCHEME, "unet3p"], 1, r"'unet3p' has no node X\[0,1\]"),
     ],

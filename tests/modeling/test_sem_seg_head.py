@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.modeling import HybridLoss, SkipUNet, UNetSharpHead
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.training import setup_cfg
 
 TINY = (4, 6, 8, 10, 12)
@@ -130,7 +131,7 @@ class TestLosses:
         assert (logits.grad[..., :16] != 0).any()
 
     def test_regions(self):
-        net = tiny(num_classes=3, regions=BRATS, in_channels=4)
+        net = tiny(labels=SemanticLabels(3, regions=BRATS), in_channels=4)
         labels = torch.tensor([0, 1, 2, 4])[torch.randint(0, 4, (2, 32, 32))]
         assert all(v.isfinite() for v in net(torch.randn(2, 4, 32, 32), labels).values())
         with pytest.raises(DatasetError, match=r"holds the labels \[3\]"):
@@ -153,7 +154,7 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "options", [{"cgm": True}, {"activation": "softmax", "num_classes": 3}, {"checkpoint": True}]
+    "options", [{"cgm": True}, {"labels": SemanticLabels(3, "softmax")}, {"checkpoint": True}]
 )
 def test_a_training_step_waits_for_no_value(options):
     net = tiny(**options)
@@ -191,7 +192,7 @@ class TestInference:
         assert set(ran) == {"0_1", "0_2", "0_3", "0_4"}
 
     def test_softmax_channels_sum_to_one(self):
-        net = tiny(num_classes=3, activation="softmax").eval()
+        net = tiny(labels=SemanticLabels(3, "softmax")).eval()
         total = net(torch.randn(2, 3, 32, 32)).sum(dim=1)
         assert torch.allclose(total, torch.ones_like(total))
 

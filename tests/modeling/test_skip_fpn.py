@@ -9,7 +9,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone, build_backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import nn
 
-from unet_sharp_det import SkipFPN
+from unet_sharp_det import SkipFPN, neck_options
 from unet_sharp_det.errors import ConfigError, SchemeError
 from unet_sharp_det.skip_schemes import scheme_names
 from unet_sharp_det.training import setup_cfg
@@ -37,10 +37,10 @@ class Pyramid(Backbone):
 
 def neck(scheme, **options):
     torch.manual_seed(0)
-    options = {"top_block": LastLevelMaxPool(), "node_channels": 8, "edge_channels": 4, **options}
-    if scheme == "unet3p":
-        options["node_channels"] = 16
-    return SkipFPN(Pyramid(), list(CHANNELS), 16, scheme=scheme, **options)
+    options = {"top_block": LastLevelMaxPool(), **options}
+    nodes = 16 if scheme == "unet3p" else 8
+    grid = neck_options(scheme, node_channels=nodes, edge_channels=4)
+    return SkipFPN(Pyramid(), list(CHANNELS), 16, scheme=scheme, options=grid, **options)
 
 
 @pytest.mark.parametrize("scheme", scheme_names())
@@ -130,16 +130,18 @@ class TestContract:
     @pytest.mark.parametrize("norm", ["BN", "GN", "SyncBN"])
     def test_norms(self, scheme, norm):
         if norm == "GN":  # 32 groups
-            model = SkipFPN(Pyramid(), list(CHANNELS), 32, norm, scheme=scheme, node_channels=32)
+            wide = neck_options(scheme, node_channels=32)
+            model = SkipFPN(Pyramid(), list(CHANNELS), 32, norm, scheme=scheme, options=wide)
         else:
             model = neck(scheme, norm=norm)
         assert model.fpn_lateral2.bias is None
         if norm != "SyncBN":
             assert model(torch.randn(2, 3, 64, 64))["p2"].isfinite().all()
 
-    @pytest.mark.parametrize("skip_fuse", ["cat", "add"])
-    def test_either_fuse(self, scheme, skip_fuse):
-        model = SkipFPN(Pyramid(), list(CHANNELS), 16, scheme=scheme, skip_fuse=skip_fuse)
+    @pytest.mark.parametrize("fuse", ["cat", "sum"])
+    def test_either_fuse(self, scheme, fuse):
+        options = neck_options(scheme, fuse=fuse)
+        model = SkipFPN(Pyramid(), list(CHANNELS), 16, scheme=scheme, options=options)
         assert model(torch.randn(1, 3, 64, 64))["p2"].shape == (1, 16, 16, 16)
 
     def test_levels_may_be_fewer(self, scheme):
@@ -195,9 +197,8 @@ def test_default_widths_are_the_specified_ones(scheme, params):
 
 @pytest.mark.parametrize(("scheme", "params"), [("unetpp", 12.78), ("unetsharp", 17.50)])
 def test_full_width(scheme, params):
-    model = SkipFPN(
-        _resnet_channels(), list(CHANNELS), 256, scheme=scheme, node_channels=256, edge_channels=256
-    )
+    options = neck_options(scheme, node_channels=256, edge_channels=256)
+    model = SkipFPN(_resnet_channels(), list(CHANNELS), 256, scheme=scheme, options=options)
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == params
 
 

@@ -5,7 +5,7 @@ import torch
 from oracles import ORACLES, Weights
 from torch import nn
 
-from unet_sharp_det import SkipGrid
+from unet_sharp_det import GridOptions, SkipGrid
 from unet_sharp_det.errors import ConfigError, SchemeError
 from unet_sharp_det.skip_schemes import build_table, prune, scheme_names
 
@@ -26,7 +26,9 @@ def encoder_maps(size, channels=CHANNELS, batch=2, rounding=1, seed=0):
 @pytest.mark.parametrize("edge_order", ["conv_up", "up_conv"])
 @pytest.mark.parametrize("scheme", ORACLES)
 def test_equals_the_network_written_by_hand(scheme, edge_order, size):
-    grid = SkipGrid(build_table(scheme, 4), CHANNELS, 4, edge_channels=3, edge_order=edge_order)
+    grid = SkipGrid(
+        build_table(scheme, 4), CHANNELS, GridOptions(4, edge_channels=3, edge_order=edge_order)
+    )
     maps = encoder_maps(size)
     expected = ORACLES[scheme](maps, Weights(grid.state_dict(), edge_order))
     found = grid(maps)
@@ -40,7 +42,9 @@ def test_equals_the_network_written_by_hand(scheme, edge_order, size):
 @pytest.mark.parametrize("scheme", scheme_names())
 def test_torchscript(scheme, dim, edge_order):
     torch.manual_seed(0)
-    grid = SkipGrid(build_table(scheme, 3), CHANNELS[:3], 4, dim=dim, edge_order=edge_order)
+    grid = SkipGrid(
+        build_table(scheme, 3), CHANNELS[:3], GridOptions(4, dim=dim, edge_order=edge_order)
+    )
     scripted = torch.jit.script(grid)
     maps = encoder_maps((21, 30, 9)[:dim], CHANNELS[:3])
     for expected, found in zip(grid(maps), scripted(maps), strict=True):
@@ -50,7 +54,7 @@ def test_torchscript(scheme, dim, edge_order):
 
 
 def test_scripting_leaves_the_grid_as_it_is():
-    grid = SkipGrid(build_table("unetsharp", 3), [4, 4, 4], 4, checkpoint=True)
+    grid = SkipGrid(build_table("unetsharp", 3), [4, 4, 4], GridOptions(4, checkpoint=True))
     scripted = torch.jit.script(grid)
     assert type(grid) is SkipGrid
     assert all(
@@ -62,7 +66,7 @@ def test_scripting_leaves_the_grid_as_it_is():
 @pytest.mark.parametrize("scheme", scheme_names())
 def test_outputs_have_their_level_s_size(scheme, rounding):
     maps = encoder_maps((45, 83), rounding=rounding)
-    outputs = SkipGrid(build_table(scheme, 4), CHANNELS, [9, 10, 11, 12])(maps)
+    outputs = SkipGrid(build_table(scheme, 4), CHANNELS, GridOptions([9, 10, 11, 12]))(maps)
     assert [x.shape[2:] for x in outputs] == [x.shape[2:] for x in maps]
     assert [x.shape[1] for x in outputs] == [9, 10, 11, 8]
 
@@ -71,7 +75,9 @@ def test_outputs_have_their_level_s_size(scheme, rounding):
 @pytest.mark.parametrize("scheme", scheme_names())
 def test_three_dimensions(scheme, norm):
     maps = encoder_maps((9, 16, 20), channels=[4, 4, 4])
-    grid = SkipGrid(build_table(scheme, 3), [4, 4, 4], 32, edge_channels=32, norm=norm, dim=3)
+    grid = SkipGrid(
+        build_table(scheme, 3), [4, 4, 4], GridOptions(32, edge_channels=32, norm=norm, dim=3)
+    )
     outputs = grid(maps)
     assert [x.shape[2:] for x in outputs] == [x.shape[2:] for x in maps]
     sum(x.square().mean() for x in outputs).backward()
@@ -81,7 +87,9 @@ def test_three_dimensions(scheme, norm):
 
 @pytest.mark.parametrize("dim", [2, 3])
 def test_linear_interpolation_of_a_constant_is_constant(dim):
-    grid = SkipGrid(build_table("fpn", 2), [1, 1], 1, fuse="sum", node_convs=0, dim=dim)
+    grid = SkipGrid(
+        build_table("fpn", 2), [1, 1], GridOptions(1, fuse="sum", node_convs=0, dim=dim)
+    )
     fine = torch.zeros(1, 1, *[5] * dim)
     coarse = torch.full((1, 1, *[3] * dim), 2.0)
     assert torch.equal(grid([fine, coarse])[0], torch.full_like(fine, 2.0))
@@ -90,23 +98,23 @@ def test_linear_interpolation_of_a_constant_is_constant(dim):
 def test_avg_is_sum_over_the_number_of_inputs():
     maps = encoder_maps((16, 16), channels=[4, 4])
     table = build_table("fpn", 2)
-    total = SkipGrid(table, [4, 4], 4, fuse="sum", node_convs=0)(maps)[0]
-    mean = SkipGrid(table, [4, 4], 4, fuse="avg", node_convs=0)(maps)[0]
+    total = SkipGrid(table, [4, 4], GridOptions(4, fuse="sum", node_convs=0))(maps)[0]
+    mean = SkipGrid(table, [4, 4], GridOptions(4, fuse="avg", node_convs=0))(maps)[0]
     assert torch.allclose(total / 2, mean)
 
 
 def test_raw_edges_carry_no_parameters():
     table = build_table("unetsharp", 4)
-    raw = SkipGrid(table, CHANNELS, 4, edge="raw")
+    raw = SkipGrid(table, CHANNELS, GridOptions(4, edge="raw"))
     assert len(raw.edges) == 0
     assert raw.nodes["0_3"][0][0].in_channels == CHANNELS[0] + 3 * 4 + CHANNELS[3] + 4
-    assert len(SkipGrid(table, CHANNELS, 4).edges) == 4
+    assert len(SkipGrid(table, CHANNELS, GridOptions(4)).edges) == 4
 
 
 def test_a_pruned_grid_gives_the_same_value():
     table = build_table("unetsharp", 4)
-    full = SkipGrid(table, CHANNELS, 4, outputs=[(0, 2), (0, 3)]).eval()
-    small = SkipGrid(prune(table, [(0, 2)]), CHANNELS[:3], 4, outputs=[(0, 2)]).eval()
+    full = SkipGrid(table, CHANNELS, GridOptions(4), outputs=[(0, 2), (0, 3)]).eval()
+    small = SkipGrid(prune(table, [(0, 2)]), CHANNELS[:3], GridOptions(4), outputs=[(0, 2)]).eval()
     small.load_state_dict({k: v for k, v in full.state_dict().items() if k in small.state_dict()})
     maps = encoder_maps((33, 40))
     assert torch.equal(full(maps)[0], small(maps[:3])[0])
@@ -114,7 +122,7 @@ def test_a_pruned_grid_gives_the_same_value():
 
 def test_maps_are_freed_after_their_last_use():
     table = build_table("unetsharp", 4)
-    grid = SkipGrid(table, CHANNELS, 4)
+    grid = SkipGrid(table, CHANNELS, GridOptions(4))
     spent = [node for nodes in grid._last_use.values() for node in nodes]
     assert len(spent) == len(set(spent))
     everything = set(table) | {(i, 0) for i in range(4)}
@@ -123,7 +131,7 @@ def test_maps_are_freed_after_their_last_use():
 
 def test_adding_maps_of_different_width_is_explained():
     with pytest.raises(ConfigError, match="cannot add maps of"):
-        SkipGrid(build_table("unetpp", 4), CHANNELS, 4, fuse="sum")
+        SkipGrid(build_table("unetpp", 4), CHANNELS, GridOptions(4, fuse="sum"))
 
 
 @pytest.mark.parametrize(
@@ -132,11 +140,11 @@ def test_adding_maps_of_different_width_is_explained():
 )
 def test_unknown_options_name_the_known(option, value):
     with pytest.raises(ConfigError, match="Available"):
-        SkipGrid(build_table("unetpp", 4), CHANNELS, 4, **{option: value})
+        SkipGrid(build_table("unetpp", 4), CHANNELS, GridOptions(4, **{option: value}))
 
 
 def test_sizes_that_are_not_of_their_strides_are_explained():
-    grid = SkipGrid(build_table("unet3p", 3), [4, 4, 4], 4)
+    grid = SkipGrid(build_table("unet3p", 3), [4, 4, 4], GridOptions(4))
     maps = [torch.zeros(1, 4, n, n) for n in (32, 30, 7)]
     with pytest.raises(SchemeError, match="must follow their strides"):
         grid(maps)

@@ -243,7 +243,7 @@ def test_labels_of_a_volume_of_another_size_are_told():
         ({"deep_supervision": "al"}, "Did you mean 'all'"),
         ({"inference": "quick"}, "accurate, fast"),
         ({"node_channels": [1, 2]}, "2 numbers for 5 levels"),
-        ({"cgm": True, "activation": "softmax", "num_classes": 2}, "CGM needs ACTIVATION: sigmoid"),
+        ({"cgm": True, "labels": SemanticLabels(2, "softmax")}, "CGM needs ACTIVATION: sigmoid"),
     ],
 )
 def test_bad_options(options, message):

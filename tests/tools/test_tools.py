@@ -45,7 +45,7 @@ class TestLazyConfig:
         ("option", "message"),
         [
             ("train.max_iters=2", "Did you mean 'max_iter'"),
-            ("model.backbone.node_channel=2", "Did you mean 'node_channels'"),
+            ("model.backbone.options.node_channel=2", "Did you mean 'node_channels'"),
             ("dataloader.train.mapper.augmentations.9.prob=1", "index: '9'"),
             ("train.max_iter", "'path.key=value'"),
         ],
@@ -55,8 +55,8 @@ class TestLazyConfig:
             load_lazy_cfg(str(repository / LAZY), [option])
 
     def test_an_argument_of_the_target_is_known(self, repository):
-        cfg = load_lazy_cfg(str(repository / LAZY), ["model.backbone.node_channels=32"])
-        assert cfg.model.backbone.node_channels == 32
+        cfg = load_lazy_cfg(str(repository / LAZY), ["model.backbone.options.node_channels=32"])
+        assert cfg.model.backbone.options.node_channels == 32
 
 
 class TestVisualize:

@@ -6,12 +6,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "losses": ["HybridLoss"],
+        "segmentation_head": ["SegmentationHead"],
         "sem_seg_head": ["UNetSharpHead"],
-        "skip_decoder": ["SkipDecoder"],
-        "skip_fpn": ["SkipFPN", "build_skip_fpn_backbone"],
-        "skip_grid": ["SkipGrid"],
+        "skip_decoder": ["SkipDecoder", "decoder_options"],
+        "skip_fpn": ["SkipFPN", "build_skip_fpn_backbone", "neck_options"],
+        "skip_grid": ["GridOptions", "SkipGrid"],
         "skip_unet": ["SkipUNet"],
         "timm_backbone": ["TimmBackbone", "build_timm_backbone"],
-        "unet_encoder": ["UNetEncoder", "VNetEncoder", "build_unet_encoder"],
+        "unet_backbone": ["build_unet_encoder"],
+        "unet_encoder": ["UNetEncoder", "VNetEncoder"],
     },
 )

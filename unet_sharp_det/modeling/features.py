@@ -3,18 +3,14 @@
 import itertools
 from collections.abc import Sequence
 
-from detectron2.layers import ShapeSpec
-
 from ..errors import ConfigError, look_up_option
 
 
-def feature_shapes(
-    available: dict[str, ShapeSpec], in_features: Sequence[str], key: str
-) -> list[ShapeSpec]:
+def feature_shapes(available: dict, in_features: Sequence[str], key: str) -> list:
     """The shapes of the maps ``in_features``, finest first, whose strides double or repeat.
 
     Args:
-        available: of all maps that there are.
+        available: of all maps that there are, by name; each with ``channels`` and ``stride``.
         in_features: names of at least two of them.
         key: the config key of ``in_features``, for messages.
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import get_norm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -22,6 +21,7 @@ INTERPOLATION = {
 
 
 _NORMS = {
+    ("BN", 2): nn.BatchNorm2d,
     ("BN", 3): nn.BatchNorm3d,
     **dict.fromkeys((("GN", 2), ("GN", 3)), lambda n: nn.GroupNorm(math.gcd(32, n), n)),
 }
@@ -39,12 +39,29 @@ def conv_block(
         dim: 2 or 3.
         bias: whether the convolution has one. None: exactly if there is no norm.
     """
-    norm_layer = get_norm(_NORMS.get((norm, dim), norm), out_channels)
+    norm_layer = _build_norm(norm, out_channels, dim)
     bias = norm_layer is None if bias is None else bias
     conv = CONV[dim](in_channels, out_channels, 3, padding=1, bias=bias)
     init_he(conv)
     layers = [conv, norm_layer, nn.ReLU(inplace=True)]
     return nn.Sequential(*(layer for layer in layers if layer is not None))
+
+
+def _build_norm(norm, channels: int, dim: int) -> nn.Module | None:
+    if not norm:
+        return None
+    if (norm, dim) in _NORMS:
+        return _NORMS[norm, dim](channels)
+    from detectron2.layers import get_norm  # The others, such as SyncBN, are detectron2's own.
+
+    return get_norm(norm, channels)
+
+
+def init_xavier(conv: nn.Module) -> None:
+    """Initialise a convolution that no activation follows, as FPN does (fvcore's Xavier)."""
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 def init_he(conv: nn.Module, slope: float = 0.0) -> None:

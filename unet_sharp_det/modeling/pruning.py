@@ -1,8 +1,9 @@
 """Pruning a semantic network to L_k: the first k + 1 levels with the output X[0,k].
 
-Full-scale skips come from a node's own anti-diagonal, so that X[0,k] needs nothing outside of the
-triangle i + j <= k (UNet#, Sec. 2.4 and Fig. 4): pruning is reachability in the table. What is left
-is the network that the same config with fewer levels builds, with the same weights.
+Pruning is reachability in the table: :func:`skip_schemes.prune` keeps what X[0,k] depends on. Of
+UNet++ and UNet# that is the triangle i + j <= k, since full-scale skips come from a node's own
+anti-diagonal (UNet#, Sec. 2.4 and Fig. 4): the table of the same scheme with fewer levels. So the
+config with fewer levels builds what is left, and the weights of its nodes are copied.
 """
 
 from detectron2.config import CfgNode
@@ -10,8 +11,8 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError, look_up_option
-from ..skip_schemes import build_table
-from .sem_seg_head import INFERENCE
+from ..skip_schemes import build_table, prune
+from .segmentation_head import INFERENCE
 from .skip_decoder import branch_nodes
 
 
@@ -30,16 +31,16 @@ def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
     """
     look_up_option(inference, INFERENCE, "--mode", ConfigError)
     head = cfg.MODEL.SEM_SEG_HEAD
-    _check_level(head, level)
+    depth = _pruned_depth(head, level)
     pruned = cfg.clone()
     pruned.defrost()
-    kept = list(head.IN_FEATURES[: level + 1])
+    kept = list(head.IN_FEATURES[:depth])
     pruned.MODEL.SEM_SEG_HEAD.IN_FEATURES = kept
-    pruned.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = list(head.NODE_CHANNELS[: level + 1])
+    pruned.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = list(head.NODE_CHANNELS[:depth])
     averages = inference == "accurate" and head.DEEP_SUPERVISION in ("in", "all")
     pruned.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "in" if averages else "none"
     pruned.MODEL.SEM_SEG_HEAD.INFERENCE = inference
-    pruned.MODEL.UNET.CHANNELS = list(cfg.MODEL.UNET.CHANNELS[: level + 1])
+    pruned.MODEL.UNET.CHANNELS = list(cfg.MODEL.UNET.CHANNELS[:depth])
     pruned.MODEL.TIMM.OUT_FEATURES = [f for f in cfg.MODEL.TIMM.OUT_FEATURES if f in kept]
     pruned.MODEL.TIMM.SIZE_DIVISIBILITY = cfg.MODEL.TIMM.SIZE_DIVISIBILITY or max(
         2 ** int(name.removeprefix("res")) for name in cfg.MODEL.TIMM.OUT_FEATURES
@@ -85,23 +86,31 @@ def pruned_weights(weights: dict[str, Tensor], pruned: nn.Module) -> dict[str, T
     return {name: weights[name] for name in own}
 
 
-def _check_level(head: CfgNode, level: int) -> None:
+def _pruned_depth(head: CfgNode, level: int) -> int:
+    """The number of levels of L_``level``: those that X[0,level] can be reached from."""
     depth = len(head.IN_FEATURES)
     if not 1 <= level < depth:
         raise ConfigError(
-            f"level {level}: the network was built with {depth} levels, so there are L_1 .. "
-            f"L_{depth - 1}."
+            f"level {level}: the network has {depth} levels. Give one of 1 to {depth - 1}."
         )
     table = build_table(head.SKIP_SCHEME, depth)
     if (0, level) not in table:
         raise ConfigError(
-            f"level {level}: scheme '{head.SKIP_SCHEME}' has no node X[0,{level}], it cannot be "
-            "pruned; unetpp and unetsharp can."
+            f"level {level}: scheme '{head.SKIP_SCHEME}' has no node X[0,{level}]. Prune unetpp or "
+            "unetsharp."
+        )
+    kept = prune(table, [(0, level)])
+    pruned_depth = 1 + max(edge.level for edges in kept.values() for edge in edges)
+    if pruned_depth < 2 or kept != build_table(head.SKIP_SCHEME, pruned_depth):
+        raise ConfigError(
+            f"level {level}: what X[0,{level}] depends on is not scheme '{head.SKIP_SCHEME}' with "
+            "fewer levels. Prune unetpp or unetsharp."
         )
     branches = branch_nodes(table, depth, head.DEEP_SUPERVISION)
     if (0, level) not in branches:
         trained = ", ".join(f"X[{i},{j}]" for i, j in branches)
         raise ConfigError(
-            f"level {level}: the network was not trained for it, it has no branch at X[0,{level}] "
-            f"but at {trained}. Train it with MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION in or all."
+            f"level {level}: the network has no branch at X[0,{level}], but at {trained}. Train it "
+            "with MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION in or all."
         )
+    return pruned_depth

@@ -1,85 +1,39 @@
-"""The semantic head of detectron2 models: a :class:`SkipDecoder`, its loss and its inference."""
+"""The semantic head of detectron2 models, built from a config."""
 
-import torch
-import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
-from torch import Tensor, nn
 
-from ..errors import ConfigError, DatasetError, look_up_option
-from ..skip_schemes import Node
-from .cgm import classification_loss, gate
 from .features import feature_shapes
 from .losses import HybridLoss
+from .segmentation_head import SegmentationHead
 from .semantic_labels import SemanticLabels
-from .skip_decoder import Branch, SkipDecoder
-
-INFERENCE = ("accurate", "fast")
+from .skip_decoder import SkipDecoder, decoder_options
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class UNetSharpHead(nn.Module):
-    """Semantic segmentation by any skip scheme, for ``SemanticSegmentor`` and ``PanopticFPN``.
+class UNetSharpHead(SegmentationHead):
+    """:class:`SegmentationHead` for detectron2's ``SemanticSegmentor`` and ``PanopticFPN``.
 
-    The loss is the mean of the hybrid loss over the branches, each against the ground truth at
-    its size (UNet#, Sec. 2.2, Eq. 2), and the mean of the modules' classification losses if the
-    branches have CGM. What it returns are probabilities, not logits, for they are averaged over
-    branches and gated by CGM (Sec. 2.3): ``accurate`` is the mean over the branches of full size,
-    ``fast`` the last of them. ``argmax`` over channels gives the same class as of logits.
+    Example::
 
-    CGM asks whether an image holds any object, which background is not: softmax, one of whose
-    channels always holds, cannot be gated by it.
+        >>> import torch
+        >>> from unet_sharp_det.modeling import HybridLoss, SkipDecoder, UNetSharpHead
+        >>> from unet_sharp_det.modeling.semantic_labels import SemanticLabels
+        >>> decoder = SkipDecoder([8, 16], num_classes=1)
+        >>> head = UNetSharpHead(
+        ...     decoder, ("res0", "res1"), labels=SemanticLabels(), loss=HybridLoss()
+        ... ).eval()
+        >>> maps = {"res0": torch.zeros(1, 8, 32, 32), "res1": torch.zeros(1, 16, 16, 16)}
+        >>> probabilities, losses = head(maps)
+        >>> tuple(probabilities.shape), losses
+        ((1, 1, 32, 32), {})
     """
 
     @configurable
-    def __init__(
-        self,
-        decoder: SkipDecoder,
-        in_features: tuple[str, ...],
-        *,
-        labels: SemanticLabels,
-        loss: HybridLoss,
-        stride: int = 1,
-        loss_weight: float = 1.0,
-        cgm_loss_weight: float = 1.0,
-        inference: str = "accurate",
-    ):
-        """
-        Args:
-            decoder: with ``labels.num_classes`` classes.
-            in_features: names of the encoder maps that the decoder takes, finest first.
-            labels: what the channels mean.
-            loss: of logits (N, C, H, W), targets and valid pixels; returns named terms.
-            stride: pixels of the image per pixel of the first map; the output is enlarged by it.
-            loss_weight: factor of all losses.
-            cgm_loss_weight: factor of the classification loss.
-            inference: ``accurate`` or ``fast``.
-
-        Raises:
-            ConfigError: an option is unknown, or CGM is asked for with softmax.
-        """
-        super().__init__()
-        look_up_option(inference, INFERENCE, "SEM_SEG_HEAD.INFERENCE", ConfigError)
-        if len(decoder.cgm) > 0 and labels.activation == "softmax":
-            raise ConfigError(
-                "SEM_SEG_HEAD.CGM needs ACTIVATION: sigmoid. It gates all channels when an image "
-                "holds no object, and of softmax channels one must hold. For several classes give "
-                "each a sigmoid channel (NUM_CLASSES without background), or turn CGM off."
-            )
-        self.decoder = decoder
-        self.in_features = tuple(in_features)
-        self.labels = labels
-        self.loss = loss
-        self.stride = stride
-        self.loss_weight = loss_weight
-        self.cgm_loss_weight = cgm_loss_weight
-        self.inference = inference
-
-    @property
-    def ignore_value(self) -> int:
-        """The label that detectron2's meta architectures pad label maps with."""
-        return self.labels.ignore_value
+    def __init__(self, decoder: SkipDecoder, in_features: tuple[str, ...], **options):
+        """Take the arguments of :class:`SegmentationHead`, or a config and the encoder's shapes."""
+        super().__init__(decoder, in_features, **options)
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -87,20 +41,24 @@ class UNetSharpHead(nn.Module):
         head = cfg.MODEL.SEM_SEG_HEAD
         labels = SemanticLabels.from_config(cfg)
         shapes = feature_shapes(input_shape, head.IN_FEATURES, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
-        decoder = SkipDecoder(
-            [shape.channels for shape in shapes],
-            labels.num_classes,
-            scheme=head.SKIP_SCHEME,
-            strides=[shape.stride for shape in shapes],
-            edge=head.EDGE,
+        options = decoder_options(
+            head.SKIP_SCHEME,
+            head.EDGE,
             edge_order=head.EDGE_ORDER,
             edge_channels=head.EDGE_CHANNELS or None,
             node_channels=head.NODE_CHANNELS or None,
             norm=head.NORM,
+            checkpoint=head.ACTIVATION_CHECKPOINT,
+        )
+        decoder = SkipDecoder(
+            [shape.channels for shape in shapes],
+            labels.num_classes,
+            scheme=head.SKIP_SCHEME,
+            options=options,
+            strides=[shape.stride for shape in shapes],
             deep_supervision=head.DEEP_SUPERVISION,
             cgm=head.CGM.ENABLED,
             cgm_dropout=head.CGM.DROPOUT,
-            checkpoint=head.ACTIVATION_CHECKPOINT,
         )
         weights = head.LOSS
         return {
@@ -118,97 +76,3 @@ class UNetSharpHead(nn.Module):
             "cgm_loss_weight": head.CGM.LOSS_WEIGHT,
             "inference": head.INFERENCE,
         }
-
-    def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
-    ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """
-        Args:
-            features: name -> encoder map (N, C_i, H_i, W_i).
-            targets: in training, label maps (N, H, W), integer.
-
-        Returns:
-            In training, None and the losses; else probabilities (N, C, H_0 * stride,
-            W_0 * stride) and {}.
-
-        Raises:
-            DatasetError: ``targets`` are not of the images' size.
-        """
-        maps = [features[name] for name in self.in_features]
-        if self.training:
-            return None, self.losses(self.decoder(maps), targets)
-        return self.probabilities(maps), {}
-
-    def probabilities(self, maps: list[Tensor]) -> Tensor:
-        """Probabilities (N, C, H_0 * stride, W_0 * stride) of the encoder maps, finest first."""
-        branches = self.decoder.full_size_branches
-        if self.inference == "fast":
-            branches = branches[-1:]
-        votes = [self.vote(branch) for branch in self.decoder(maps, branches).values()]
-        return torch.stack(votes).mean(dim=0) if len(votes) > 1 else votes[0]
-
-    def vote(self, branch: Branch) -> Tensor:
-        """The probabilities (N, C, H, W) of one branch, at full size and gated by its CGM."""
-        logits = self._enlarge(branch.logits)
-        if self.labels.activation == "softmax":
-            return logits.softmax(dim=1)
-        probabilities = logits.sigmoid()
-        return probabilities if branch.presence is None else gate(probabilities, branch.presence)
-
-    def _enlarge(self, logits: Tensor) -> Tensor:
-        if self.stride == 1:
-            return logits
-        return F.interpolate(logits, scale_factor=self.stride, mode="bilinear")
-
-    def losses(self, branches: dict[Node, Branch], targets: Tensor) -> dict[str, Tensor]:
-        """The mean over the branches of each loss term, weighted.
-
-        Args:
-            branches: of :class:`SkipDecoder`.
-            targets: label maps (N, H, W), or (N, D, H, W), integer. Their labels are not checked,
-                for a GPU would wait for the answer: :meth:`SemanticLabels.check` is for the data.
-
-        Returns:
-            dict[str, Tensor]: "loss_sem_seg_<term>" -> scalar.
-
-        Raises:
-            DatasetError: ``targets`` are not of the images' size.
-        """
-        self._check_size(next(iter(branches.values())).logits, targets)
-        encoded = self.labels.encode(targets)
-        terms: dict[str, list[Tensor]] = {}
-        for node, branch in branches.items():
-            for name, value in self._branch_losses(node, branch, *encoded).items():
-                terms.setdefault(f"loss_sem_seg_{name}", []).append(value)
-        return {
-            name: self.loss_weight * torch.stack(values).mean() for name, values in terms.items()
-        }
-
-    def _check_size(self, logits: Tensor, targets: Tensor) -> None:
-        """Check that label maps have the size of the images that full-size ``logits`` are of."""
-        images = [len(logits), *(n * self.stride for n in logits.shape[2:])]
-        found = list(targets.shape)
-        # Images that are no multiple of the stride are smaller than their maps say.
-        excess = [1, *[self.stride] * (len(images) - 1)]
-        if len(found) != len(images) or not all(
-            0 <= a - b < limit for a, b, limit in zip(images, found, excess, strict=True)
-        ):
-            raise DatasetError(
-                f"label maps of shape {found} do not fit images of shape {images}. Give every "
-                "image a label map of its own size."
-            )
-
-    def _branch_losses(
-        self, node: Node, branch: Branch, targets: Tensor, valid: Tensor
-    ) -> dict[str, Tensor]:
-        logits = branch.logits
-        losses = {}
-        if branch.presence is not None:
-            presence = classification_loss(branch.presence, targets, valid)
-            losses["cgm"] = self.cgm_loss_weight * presence
-        if node[0] == 0:
-            # An image that is no multiple of the stride has a map that reaches beyond it.
-            logits = self._enlarge(logits)[(..., *(slice(side) for side in targets.shape[2:]))]
-        else:
-            targets, valid = self.labels.shrink(targets, valid, logits.shape[2:])
-        return {**self.loss(logits, targets, valid), **losses}

@@ -1,43 +1,49 @@
 """The decoder of a U-Net after any skip scheme: a grid, and on some of its nodes a branch."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import NamedTuple
 
-import fvcore.nn.weight_init as weight_init
 from torch import Tensor, nn
 
 from ..errors import ConfigError, look_up_option
 from ..skip_schemes import Node, Table, build_table, output_nodes, resolve_scheme
 from .cgm import ClassificationGuidedModule
-from .layers import CONV
-from .skip_grid import SkipGrid, node_key
+from .layers import CONV, init_xavier
+from .skip_grid import GridOptions, SkipGrid, node_key
 
 SUPERVISION = ("none", "in", "de", "all")
 
 
-@dataclass(frozen=True)
-class DecoderRecipe:
-    """How a scheme's table is run as a decoder unless the arguments of :class:`SkipDecoder` say.
+_DEFAULT = GridOptions(
+    edge_channels=32, edge_order="up_conv", share_edges=True, node_convs=2, norm="BN", bias=True
+)
+# UNet 3+ with convolved edges is the published one: 64 channels a branch, all five fused to 320
+# (Huang et al. 2020, Sec. 2.1); with raw edges it is that of UNet#'s Table 1.
+_PUBLISHED_UNET3P = replace(
+    _DEFAULT, node_channels=320, edge_channels=64, share_edges=False, node_convs=1
+)
 
-    Attributes:
-        edge_channels: channels of a convolved edge.
-        share_edges: whether the convolved edges from one source have one ``f`` in common.
-        node_convs: convolutions in a node.
-        node_channels: channels of all nodes; None: of the encoder's map of their level.
+
+def decoder_options(scheme: str, edge: str = "f", **changes) -> GridOptions:
+    """The options by which a decoder runs a scheme, and ``changes`` of them.
+
+    Nodes have the channels of the encoder's map of their level, and two convolutions, with a bias
+    beside the norm (as the paper's counts).
+
+    Args:
+        scheme: name of a registered skip scheme.
+        edge: ``f`` or ``raw``, see :class:`GridOptions`.
+        changes: further fields of it; None leaves a field as it is.
+
+    Raises:
+        SchemeError: the scheme is unknown.
+        ConfigError: an option has no such value.
     """
-
-    edge_channels: int = 32
-    share_edges: bool = True
-    node_convs: int = 2
-    node_channels: int | None = None
-
-
-# By scheme and edge. UNet 3+ with convolved edges is the published one: 64 channels a branch, all
-# five fused to 320 (Huang et al. 2020, Sec. 2.1); with raw edges it is that of UNet#'s Table 1.
-RECIPES = {
-    ("unet3p", "f"): DecoderRecipe(64, share_edges=False, node_convs=1, node_channels=320),
-}
+    name = resolve_scheme(scheme, "MODEL.SEM_SEG_HEAD.SKIP_SCHEME")
+    options = _PUBLISHED_UNET3P if (name, edge) == ("unet3p", "f") else _DEFAULT
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(options, edge=edge, **given)
 
 
 class Branch(NamedTuple):
@@ -56,6 +62,15 @@ class SkipDecoder(nn.Module):
     The paper's ReLU on the logits is left out: it would keep every probability at .5 or more.
 
     A network of depth D + 1 is the paper's L^D; L^k is built of the first k + 1 levels.
+
+    Example::
+
+        >>> import torch
+        >>> from unet_sharp_det.modeling import SkipDecoder
+        >>> decoder = SkipDecoder([8, 16, 32], num_classes=2, deep_supervision="in")
+        >>> maps = [torch.zeros(1, c, s, s) for c, s in [(8, 32), (16, 16), (32, 8)]]
+        >>> {node: tuple(branch.logits.shape) for node, branch in decoder(maps).items()}
+        {(0, 1): (1, 2, 32, 32), (0, 2): (1, 2, 32, 32)}
     """
 
     def __init__(
@@ -64,27 +79,19 @@ class SkipDecoder(nn.Module):
         num_classes: int = 1,
         *,
         scheme: str = "unetsharp",
+        options: GridOptions | None = None,
         strides: Sequence[int] | None = None,
-        edge: str = "f",
-        edge_order: str = "up_conv",
-        edge_channels: int | None = None,
-        node_channels: Sequence[int] | None = None,
-        norm: str = "BN",
         deep_supervision: str = "none",
         cgm: bool = False,
         cgm_dropout: float = 0.5,
-        dim: int = 2,
-        checkpoint: bool = False,
     ):
         """
         Args:
             in_channels: channels of the encoder maps X[0,0], X[1,0], ...
             num_classes: channels of the logits.
             scheme: name of a registered skip scheme.
-            strides, edge, edge_order, dim, checkpoint: as in :class:`SkipGrid`.
-            edge_channels: channels of convolved edges. None: the scheme's (:data:`RECIPES`).
-            node_channels: channels of the nodes, one number per level. None: the scheme's.
-            norm: norm of the convolutions, which have a bias beside it (as the paper's counts).
+            options: how the grid is run. None: the scheme's own, :func:`decoder_options`.
+            strides: as in :class:`SkipGrid`.
             deep_supervision: ``none``, ``in``, ``de`` or ``all``.
             cgm: give every branch a classification-guided module.
             cgm_dropout: its dropout.
@@ -95,38 +102,21 @@ class SkipDecoder(nn.Module):
         """
         super().__init__()
         depth = len(in_channels)
-        if node_channels is not None and len(node_channels) != depth:
-            raise ConfigError(
-                f"SEM_SEG_HEAD.NODE_CHANNELS has {len(node_channels)} numbers for {depth} levels."
-            )
         self.scheme = resolve_scheme(scheme, "MODEL.SEM_SEG_HEAD.SKIP_SCHEME")
+        options = options or decoder_options(self.scheme)
         table = build_table(self.scheme, depth)
         self.branches = branch_nodes(table, depth, deep_supervision)
-        recipe = RECIPES.get((self.scheme, edge), DecoderRecipe())
-        self.grid = SkipGrid(
-            table,
-            in_channels,
-            node_channels or recipe.node_channels or in_channels,
-            strides=strides,
-            edge_channels=edge_channels or recipe.edge_channels,
-            edge=edge,
-            edge_order=edge_order,
-            share_edges=recipe.share_edges,
-            node_convs=recipe.node_convs,
-            norm=norm,
-            bias=True,
-            dim=dim,
-            outputs=self.branches,
-            checkpoint=checkpoint,
-        )
+        self.grid = SkipGrid(table, in_channels, options, strides=strides, outputs=self.branches)
         self.heads = nn.ModuleDict()
         self.cgm = nn.ModuleDict()
         for node, width in zip(self.branches, self.grid.out_channels, strict=True):
-            self.heads[node_key(node)] = _logits(width, num_classes, 1 if node[0] == 0 else 3, dim)
+            self.heads[node_key(node)] = _logits(
+                width, num_classes, 1 if node[0] == 0 else 3, options.dim
+            )
             if cgm:
                 hidden = width if _has_large_cgm(node) else None
                 self.cgm[node_key(node)] = ClassificationGuidedModule(
-                    width, hidden=hidden, dropout=cgm_dropout, dim=dim
+                    width, hidden=hidden, dropout=cgm_dropout, dim=options.dim
                 )
 
     @property
@@ -180,5 +170,5 @@ def _has_large_cgm(node: Node) -> bool:
 
 def _logits(in_channels: int, num_classes: int, kernel_size: int, dim: int) -> nn.Module:
     conv = CONV[dim](in_channels, num_classes, kernel_size, padding=kernel_size // 2)
-    weight_init.c2_xavier_fill(conv)
+    init_xavier(conv)
     return conv

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-import fvcore.nn.weight_init as weight_init
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
@@ -13,38 +12,41 @@ from torch import Tensor, nn
 from ..errors import ConfigError, look_up_option
 from ..skip_schemes import build_table, resolve_scheme
 from .features import feature_shapes
+from .layers import init_xavier
 from .scripting import written_out
-from .skip_grid import SkipGrid
-
-
-@dataclass(frozen=True)
-class NeckRecipe:
-    """How a scheme's table is run as a neck unless the arguments of :class:`SkipFPN` say else.
-
-    Attributes:
-        fuse: ``cat`` or ``add``.
-        node_channels: channels of the nodes; None: as wide as the pyramid (``out_channels``).
-        edge_channels: channels of the convolved edges.
-        node_convs: convolutions in a node.
-        output_conv: whether decoder nodes get FPN's 3x3 output convolution. Levels without a
-            decoder node always do.
-        interpolation: ``linear`` or ``nearest``.
-    """
-
-    fuse: str = "cat"
-    node_channels: int | None = 64
-    edge_channels: int = 64
-    node_convs: int = 1
-    output_conv: bool = True
-    interpolation: str = "linear"
-
+from .skip_grid import GridOptions, SkipGrid
 
 # Chosen so that each neck adds little to the detector ("a small increased cost", UNet#): at 800x800
 # on a ResNet-50, fpn has 36 GMAC, unetpp 50, unet3p 49, unetsharp 55.
-RECIPES = {
-    "fpn": NeckRecipe("add", node_channels=None, node_convs=0, interpolation="nearest"),
-    "unet3p": NeckRecipe(node_channels=None, output_conv=False),
+_DEFAULT = GridOptions(node_channels=64)
+_OPTIONS = {
+    "fpn": GridOptions(fuse="sum", node_convs=0, interpolation="nearest"),
+    "unet3p": GridOptions(),
 }
+# Their decoder nodes are convolved to the pyramid's width: they are its maps.
+_WITHOUT_OUTPUT_CONV = ("unet3p",)
+
+
+def neck_options(scheme: str, **changes) -> GridOptions:
+    """The options by which a neck runs a scheme, and ``changes`` of them.
+
+    Nodes have 64 channels, those of ``unet3p`` and of nodes that add (``fpn``) the pyramid's.
+
+    Args:
+        scheme: name of a registered skip scheme.
+        changes: fields of :class:`GridOptions`; None leaves a field as it is.
+
+    Raises:
+        SchemeError: the scheme is unknown.
+        ConfigError: an option has no such value.
+    """
+    options = _OPTIONS.get(resolve_scheme(scheme, "MODEL.FPN.SKIP_SCHEME"), _DEFAULT)
+    given = {name: value for name, value in changes.items() if value is not None}
+    if given.get("fuse", options.fuse) == "cat":
+        own = {"node_convs": max(1, options.node_convs)}
+    else:  # Maps that are added are as wide as the pyramid.
+        own = {"node_channels": None, "edge_channels": None}
+    return replace(options, **{**own, **given})
 
 
 class SkipFPN(Backbone):
@@ -55,6 +57,20 @@ class SkipFPN(Backbone):
     the grid are FPN's laterals, ``X[i,0] = fpn_lateral(bottom-up map i)``; the pyramid is
     ``fpn_output`` of the last node of each level (UNet#, Sec. 3.4.2 and Table 2: Mask R-CNN2+,
     3+ and #).
+
+    Example::
+
+        >>> import torch
+        >>> from detectron2.config import get_cfg
+        >>> from detectron2.layers import ShapeSpec
+        >>> from detectron2.modeling import build_resnet_backbone
+        >>> from unet_sharp_det import SkipFPN
+        >>> cfg = get_cfg()
+        >>> cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4"]
+        >>> resnet = build_resnet_backbone(cfg, ShapeSpec(channels=3))
+        >>> neck = SkipFPN(resnet, ["res2", "res3", "res4"], 256, scheme="unetpp")
+        >>> [(name, tuple(x.shape)) for name, x in neck(torch.zeros(1, 3, 64, 64)).items()]
+        [('p2', (1, 256, 16, 16)), ('p3', (1, 256, 8, 8)), ('p4', (1, 256, 4, 4))]
     """
 
     __prepare_scriptable__ = written_out
@@ -70,10 +86,7 @@ class SkipFPN(Backbone):
         square_pad: int = 0,
         *,
         scheme: str = "unetsharp",
-        node_channels: int | None = None,
-        edge_channels: int | None = None,
-        edge_order: str = "conv_up",
-        skip_fuse: str = "auto",
+        options: GridOptions | None = None,
     ):
         """
         Args:
@@ -87,10 +100,8 @@ class SkipFPN(Backbone):
             fuse_type: as in FPN, how nodes that add their inputs do so: ``sum`` or ``avg``.
             square_pad: as in FPN, if > 0, pad input images to squares of this size.
             scheme: name of a registered skip scheme (:mod:`unet_sharp_det.skip_schemes`).
-            node_channels: channels of the inner nodes. None: the scheme's (:data:`RECIPES`).
-            edge_channels: channels of the convolved skip edges. None: the scheme's.
-            edge_order: ``conv_up`` or ``up_conv``, see :class:`SkipGrid`.
-            skip_fuse: ``cat``, ``add``, or ``auto`` for the scheme's own way.
+            options: how the grid is run, but for its ``norm``, and ``fuse_type`` where it adds.
+                None: the scheme's own, :func:`neck_options`.
 
         Raises:
             ConfigError: on features that do not exist or whose strides neither double nor repeat,
@@ -100,7 +111,6 @@ class SkipFPN(Backbone):
         super().__init__()
         shapes = _bottom_up_shapes(bottom_up, in_features)
         strides = [shape.stride for shape in shapes]
-        look_up_option(skip_fuse, ("auto", "cat", "add"), "MODEL.FPN.SKIP_FUSE", ConfigError)
         look_up_option(fuse_type, ("sum", "avg"), "MODEL.FPN.FUSE_TYPE", ConfigError)
 
         self.scheme = resolve_scheme(scheme, "MODEL.FPN.SKIP_SCHEME")
@@ -111,20 +121,14 @@ class SkipFPN(Backbone):
         self._size_divisibility = strides[-1]
         self._stages = _stages(strides)
 
-        recipe = RECIPES.get(self.scheme, NeckRecipe())
-        fuse = recipe.fuse if skip_fuse == "auto" else skip_fuse
-        adds = fuse == "add"
+        options = replace(options or neck_options(self.scheme), norm=norm)
+        if options.fuse != "cat":
+            options = replace(options, fuse=fuse_type)
         self.grid = SkipGrid(
             build_table(self.scheme, depth=len(shapes)),
-            in_channels=[out_channels] * len(shapes),
+            [out_channels] * len(shapes),
+            options,
             strides=strides,
-            node_channels=node_channels or (None if adds else recipe.node_channels) or out_channels,
-            edge_channels=edge_channels or (out_channels if adds else recipe.edge_channels),
-            edge_order=edge_order,
-            fuse=fuse_type if adds else "cat",
-            node_convs=recipe.node_convs if adds else max(1, recipe.node_convs),
-            norm=norm,
-            interpolation=recipe.interpolation,
         )
         for stage, shape in zip(self._stages, shapes, strict=True):
             lateral = _linear_conv(shape.channels, out_channels, 1, norm)
@@ -132,8 +136,8 @@ class SkipFPN(Backbone):
         for stage, node, width in zip(
             self._stages, self.grid.outputs, self.grid.out_channels, strict=True
         ):
-            needed = recipe.output_conv or node[1] == 0 or width != out_channels
-            output = _linear_conv(width, out_channels, 3, norm) if needed else nn.Identity()
+            is_final = self.scheme in _WITHOUT_OUTPUT_CONV and node[1] > 0 and width == out_channels
+            output = nn.Identity() if is_final else _linear_conv(width, out_channels, 3, norm)
             self.add_module(f"fpn_output{stage}", output)
 
         self._out_feature_strides = {f"p{n}": s for n, s in zip(self._stages, strides, strict=True)}
@@ -202,7 +206,7 @@ def _linear_conv(in_channels: int, out_channels: int, kernel_size: int, norm) ->
         bias=norm == "",
         norm=get_norm(norm, out_channels),
     )
-    weight_init.c2_xavier_fill(conv)
+    init_xavier(conv)
     return conv
 
 
@@ -223,6 +227,9 @@ def build_skip_fpn_backbone(cfg, input_shape: ShapeSpec) -> SkipFPN:
     fpn = cfg.MODEL.FPN
     registered = [name for name, _ in BACKBONE_REGISTRY]
     look_up_option(fpn.BOTTOM_UP, registered, "MODEL.FPN.BOTTOM_UP", ConfigError)
+    fuses = {"auto": None, "cat": "cat", "add": fpn.FUSE_TYPE}
+    look_up_option(fpn.SKIP_FUSE, fuses, "MODEL.FPN.SKIP_FUSE", ConfigError)
+    look_up_option(fpn.FUSE_TYPE, ("sum", "avg"), "MODEL.FPN.FUSE_TYPE", ConfigError)
     bottom_up = BACKBONE_REGISTRY.get(fpn.BOTTOM_UP)(cfg, input_shape)
     return SkipFPN(
         bottom_up=bottom_up,
@@ -232,10 +239,13 @@ def build_skip_fpn_backbone(cfg, input_shape: ShapeSpec) -> SkipFPN:
         top_block=_build_top_block(fpn, bottom_up),
         fuse_type=fpn.FUSE_TYPE,
         scheme=fpn.SKIP_SCHEME,
-        node_channels=fpn.NODE_CHANNELS or None,
-        edge_channels=fpn.EDGE_CHANNELS or None,
-        edge_order=fpn.EDGE_ORDER,
-        skip_fuse=fpn.SKIP_FUSE,
+        options=neck_options(
+            fpn.SKIP_SCHEME,
+            node_channels=fpn.NODE_CHANNELS or None,
+            edge_channels=fpn.EDGE_CHANNELS or None,
+            edge_order=fpn.EDGE_ORDER,
+            fuse=fuses[fpn.SKIP_FUSE],
+        ),
     )
 
 

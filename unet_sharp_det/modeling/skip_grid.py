@@ -4,6 +4,7 @@ import collections
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,72 @@ from .scripting import written_out
 fx.wrap("convolve_upsampled")
 
 
+@dataclass(frozen=True)
+class GridOptions:
+    """How a :class:`SkipGrid` runs a table; whole, so that necks and decoders pass it on as it is.
+
+    Attributes:
+        node_channels: channels of the nodes right of the encoder: one number, or one per level.
+            None: as the encoder's map of the level.
+        edge_channels: channels that a convolved edge carries. None: as its source.
+        edge: ``f`` convolves the edges that the table marks, ``raw`` leaves them as they are.
+        edge_order: for convolved edges from coarser levels, ``conv_up`` convolves at the source's
+            resolution and upsamples then (factor**dim fewer multiply-adds), ``up_conv`` upsamples
+            first, as the equations read.
+        share_edges: whether all convolved edges from one source have one ``f`` in common.
+        fuse: ``cat`` concatenates the inputs; ``sum`` and ``avg`` add them, which needs all inputs
+            of a node equally wide.
+        node_convs: number of ``f`` in a node. 0: the fused map is the node.
+        norm: "", "BN" or "GN", or what else :func:`detectron2.layers.get_norm` understands.
+        bias: whether convolutions have one. None: exactly if there is no norm.
+        interpolation: ``linear`` (bi-, trilinear; corners not aligned) or ``nearest``.
+        dim: 2 or 3 spatial dimensions.
+        checkpoint: in training, keep only the nodes' maps and compute what is within a node anew
+            in the backward pass.
+
+    Raises:
+        ConfigError: an option has no such value.
+    """
+
+    node_channels: int | Sequence[int] | None = None
+    edge_channels: int | None = 64
+    edge: str = "f"
+    edge_order: str = "conv_up"
+    share_edges: bool = False
+    fuse: str = "cat"
+    node_convs: int = 1
+    norm: str = ""
+    bias: bool | None = None
+    interpolation: str = "linear"
+    dim: int = 2
+    checkpoint: bool = False
+
+    def __post_init__(self):
+        look_up_option(self.edge, ("f", "raw"), "edge", ConfigError)
+        look_up_option(self.edge_order, ("conv_up", "up_conv"), "edge_order", ConfigError)
+        look_up_option(self.fuse, ("cat", "sum", "avg"), "fuse", ConfigError)
+        look_up_option(self.interpolation, INTERPOLATION, "interpolation", ConfigError)
+        if self.dim not in (2, 3):
+            raise ConfigError(f"dim is {self.dim}, but images have 2 or 3 dimensions.")
+
+    def widths(self, in_channels: Sequence[int]) -> list[int]:
+        """The channels of the nodes of each level, the encoder's maps having ``in_channels``.
+
+        Raises:
+            ConfigError: there is not one number for each level.
+        """
+        if self.node_channels is None:
+            return list(in_channels)
+        if isinstance(self.node_channels, int):
+            return [self.node_channels] * len(in_channels)
+        if len(self.node_channels) != len(in_channels):
+            raise ConfigError(
+                f"NODE_CHANNELS has {len(self.node_channels)} numbers for {len(in_channels)} "
+                "levels. Give one number per level."
+            )
+        return list(self.node_channels)
+
+
 class SkipGrid(nn.Module):
     """Run a skip table: ``X[i,j] = H( fuse( carry(edge) for its edges ) )``.
 
@@ -39,6 +106,16 @@ class SkipGrid(nn.Module):
     and UNet# take in many, is convolved where it is and never copied into a concatenation, which
     training would have to keep. And a convolution of an upsampled map mixes channels before the
     upsampling where that is cheaper (:func:`.layers.convolve_upsampled`).
+
+    Example::
+
+        >>> import torch
+        >>> from unet_sharp_det import GridOptions, SkipGrid, build_table
+        >>> table = build_table("unetsharp", depth=3)
+        >>> grid = SkipGrid(table, [16, 32, 64], GridOptions(node_channels=8))
+        >>> maps = [torch.zeros(1, c, s, s) for c, s in [(16, 40), (32, 20), (64, 10)]]
+        >>> [tuple(x.shape) for x in grid(maps)]
+        [(1, 8, 40, 40), (1, 8, 20, 20), (1, 64, 10, 10)]
     """
 
     __prepare_scriptable__ = written_out
@@ -49,62 +126,35 @@ class SkipGrid(nn.Module):
         self,
         table: Table,
         in_channels: Sequence[int],
-        node_channels: int | Sequence[int],
+        options: GridOptions,
         *,
         strides: Sequence[int] | None = None,
-        edge_channels: int = 64,
-        edge: str = "f",
-        edge_order: str = "conv_up",
-        share_edges: bool = False,
-        fuse: str = "cat",
-        node_convs: int = 1,
-        norm="",
-        bias: bool | None = None,
-        interpolation: str = "linear",
-        dim: int = 2,
         outputs: Sequence[Node] | None = None,
-        checkpoint: bool = False,
     ):
         """
         Args:
             table: see :mod:`unet_sharp_det.skip_schemes`.
             in_channels: channels of the encoder maps X[0,0], X[1,0], ...; one per level.
-            node_channels: channels of the nodes right of the encoder; one number, or one per level.
+            options: how the table is run.
             strides: pixels of the image per pixel of each encoder map; each as before or a multiple
                 of it. None: they double.
-            edge_channels: channels that a convolved edge carries.
-            edge: ``f`` convolves the edges that the table marks, ``raw`` leaves them as they are.
-            edge_order: for convolved edges from coarser levels, ``conv_up`` convolves at the
-                source's resolution and upsamples then (factor**dim fewer multiply-adds),
-                ``up_conv`` upsamples first, as the equations read.
-            share_edges: whether all convolved edges from one source have one ``f`` in common.
-            fuse: ``cat`` concatenates the inputs; ``sum`` and ``avg`` add them, which needs all
-                inputs of a node equally wide.
-            node_convs: number of ``f`` in a node. 0: the fused map is the node.
-            norm: a name or factory that :func:`detectron2.layers.get_norm` understands; "" for
-                none.
-            bias: whether convolutions have one. None: exactly if there is no norm.
-            interpolation: ``linear`` (bi-, trilinear; corners not aligned) or ``nearest``.
-            dim: 2 or 3 spatial dimensions.
             outputs: the nodes that :meth:`forward` returns; the last of each level by default.
-            checkpoint: in training, keep only the nodes' maps and compute what is within a node
-                anew in the backward pass.
+
+        Raises:
+            ConfigError: maps that a node adds are not equally wide.
+            SchemeError: the table cannot be run.
         """
         super().__init__()
-        look_up_option(edge, ("f", "raw"), "edge", ConfigError)
-        look_up_option(edge_order, ("conv_up", "up_conv"), "edge_order", ConfigError)
-        look_up_option(fuse, ("cat", "sum", "avg"), "fuse", ConfigError)
-        look_up_option(interpolation, INTERPOLATION, "interpolation", ConfigError)
         depth = len(in_channels)
-        self.fuse = fuse
-        self.dim = dim
+        self.fuse = options.fuse
+        self.dim = options.dim
         self.strides = list(strides) if strides is not None else [2**i for i in range(depth)]
-        self.interpolation = interpolation
-        self.checkpoint = checkpoint
-        self._convolves_edges = edge == "f"
-        self._convolves_first = edge_order == "conv_up"
-        self._shares_edges = share_edges
-        self._convolves_cat = fuse == "cat" and node_convs > 0
+        self.interpolation = options.interpolation
+        self.checkpoint = options.checkpoint
+        self._convolves_edges = options.edge == "f"
+        self._convolves_first = options.edge_order == "conv_up"
+        self._shares_edges = options.share_edges
+        self._convolves_cat = options.fuse == "cat" and options.node_convs > 0
         self._carried_widths = {}
         self.edges = nn.ModuleDict()
         self.nodes = nn.ModuleDict()
@@ -112,21 +162,27 @@ class SkipGrid(nn.Module):
         self.table = table
         self.outputs = list(outputs) if outputs is not None else output_nodes(table, depth)
         validate_table(table, depth, self.outputs)
-        if isinstance(node_channels, int):
-            node_channels = [node_channels] * depth
-        block = functools.partial(conv_block, norm=norm, dim=dim, bias=bias)
+        node_channels = options.widths(in_channels)
+        block = functools.partial(conv_block, norm=options.norm, dim=options.dim, bias=options.bias)
         widths = {(level, 0): width for level, width in enumerate(in_channels)}
+
+        def edge_width(edge: Edge) -> int:
+            return options.edge_channels or widths[edge.source]
+
         for node, edges in table.items():
             for edge in edges:
                 key = self._edge_key(edge, node)
                 if key and key not in self.edges:
-                    self.edges[key] = block(widths[edge.source], edge_channels)
+                    self.edges[key] = block(widths[edge.source], edge_width(edge))
             carried = [
-                edge_channels if self._edge_key(edge, node) else widths[edge.source]
+                edge_width(edge) if self._edge_key(edge, node) else widths[edge.source]
                 for edge in edges
             ]
             self._carried_widths[node] = carried
-            node_widths = [self._fused_width(node, carried), *[node_channels[node[0]]] * node_convs]
+            node_widths = [
+                self._fused_width(node, carried),
+                *[node_channels[node[0]]] * options.node_convs,
+            ]
             blocks = [block(a, b) for a, b in itertools.pairwise(node_widths)]
             self.nodes[node_key(node)] = nn.Sequential(*blocks)
             widths[node] = node_widths[-1]

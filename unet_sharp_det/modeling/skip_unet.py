@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
 from .losses import HybridLoss
-from .sem_seg_head import UNetSharpHead
+from .segmentation_head import SegmentationHead
 from .semantic_labels import SemanticLabels
-from .skip_decoder import SkipDecoder
+from .skip_decoder import SkipDecoder, decoder_options
 from .unet_encoder import UNET_CHANNELS, VNET_CHANNELS, UNetEncoder, VNetEncoder
 
 
@@ -23,9 +22,14 @@ class SkipUNet(nn.Module):
 
     Example::
 
-        net = SkipUNet("unetsharp", deep_supervision="all")
-        losses = net(images, label_maps)          # training: {"loss_sem_seg_dice": ..., ...}
-        probabilities = net.eval()(images)        # (N, num_classes, H, W)
+        >>> import torch
+        >>> from unet_sharp_det import SkipUNet
+        >>> net = SkipUNet("unetsharp", channels=(4, 8, 8), deep_supervision="all")
+        >>> losses = net(torch.zeros(2, 3, 32, 32), torch.ones(2, 32, 32, dtype=torch.long))
+        >>> sorted(losses)
+        ['loss_sem_seg_dice', 'loss_sem_seg_focal', 'loss_sem_seg_lovasz']
+        >>> tuple(net.eval()(torch.zeros(1, 3, 45, 30)).shape)
+        (1, 1, 45, 30)
     """
 
     def __init__(
@@ -35,54 +39,51 @@ class SkipUNet(nn.Module):
         num_classes: int = 1,
         *,
         channels: Sequence[int] | None = None,
-        dim: int = 2,
-        norm: str = "BN",
-        activation: str = "sigmoid",
-        regions: Sequence[Sequence[int]] = (),
-        ignore_value: int = 255,
+        labels: SemanticLabels | None = None,
+        deep_supervision: str = "none",
+        cgm: bool = False,
+        cgm_dropout: float = 0.5,
         inference: str = "accurate",
         loss: nn.Module | None = None,
-        cgm_loss_weight: float = 1.0,
-        **decoder_options,
+        **options,
     ):
         """
         Args:
             scheme: name of a registered skip scheme.
             in_channels: channels of the images (default 3) or volumes (default 1).
-            num_classes, activation, regions, ignore_value: see :class:`SemanticLabels`.
+            num_classes: channels of the output, each a yes-or-no map.
             channels: of the encoder's levels, finest first. None: 32..512, in 3D 16..256.
-            dim: 2, or 3 for V-Net's encoder.
-            norm: norm of encoder and decoder in 2D; V-Net's encoder has BatchNorm.
-            inference, loss, cgm_loss_weight: see :class:`UNetSharpHead`. None: the hybrid loss.
-            decoder_options: of :class:`SkipDecoder`: ``edge``, ``edge_order``, ``node_channels``,
-                ``deep_supervision``, ``cgm``, ``checkpoint``, ...
+            labels: what the channels mean, where they are more than that; of ``num_classes``.
+            deep_supervision, cgm, cgm_dropout: see :class:`SkipDecoder`.
+            inference, loss: see :class:`SegmentationHead`. None: the hybrid loss.
+            options: of :func:`decoder_options`: ``dim=3`` for volumes on V-Net's encoder, ``norm``
+                (V-Net's encoder has BatchNorm), ``edge``, ``edge_order``, ``checkpoint``, ...
 
         Raises:
             ConfigError: an option is unknown or contradicts another.
         """
         super().__init__()
-        if dim == 2:
-            self.backbone = UNetEncoder(in_channels or 3, channels or UNET_CHANNELS, norm)
-        elif dim == 3:
-            self.backbone = VNetEncoder(in_channels or 1, channels or VNET_CHANNELS)
+        grid = decoder_options(scheme, **options)
+        if grid.dim == 2:
+            self.backbone = UNetEncoder(in_channels or 3, channels or UNET_CHANNELS, grid.norm)
         else:
-            raise ConfigError(f"dim is {dim}, but images have 2 or 3 dimensions.")
-        labels = SemanticLabels(num_classes, activation, regions, ignore_value)
+            self.backbone = VNetEncoder(in_channels or 1, channels or VNET_CHANNELS)
+        labels = labels or SemanticLabels(num_classes)
         shapes = self.backbone.output_shape()
         decoder = SkipDecoder(
             [shape.channels for shape in shapes.values()],
-            num_classes,
+            labels.num_classes,
             scheme=scheme,
-            norm=norm,
-            dim=dim,
-            **decoder_options,
+            options=grid,
+            deep_supervision=deep_supervision,
+            cgm=cgm,
+            cgm_dropout=cgm_dropout,
         )
-        self.sem_seg_head = UNetSharpHead(
+        self.sem_seg_head = SegmentationHead(
             decoder,
             tuple(shapes),
             labels=labels,
-            loss=loss or HybridLoss(exclusive=activation == "softmax"),
-            cgm_loss_weight=cgm_loss_weight,
+            loss=loss or HybridLoss(exclusive=labels.activation == "softmax"),
             inference=inference,
         )
 

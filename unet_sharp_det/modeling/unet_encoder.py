@@ -1,9 +1,8 @@
 """The encoders of the papers' U-Nets: the maps X[i,0] at strides 1, 2, 4, ..."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from detectron2.layers import ShapeSpec
-from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from ..errors import ConfigError, UserError
@@ -15,14 +14,27 @@ VNET_CONVS = (1, 1, 2, 3, 2)
 PRELU_SLOPE = 0.25
 
 
-class _StagedEncoder(Backbone):
-    """Stages in a row, each half the size of the one before; their outputs are res0, res1, ..."""
+class MapShape(NamedTuple):
+    """What detectron2's ``ShapeSpec`` says of a map: its channels, and image pixels per pixel."""
+
+    channels: int
+    stride: int
+
+
+class _StagedEncoder(nn.Module):
+    """Stages in a row, each half the size of the one before; their outputs are res0, res1, ...
+
+    It has all that a detectron2 ``Backbone`` has, but needs no detectron2.
+    """
+
+    size_divisibility = 0
+    padding_constraints: dict[str, int] = {}
 
     def __init__(self, stages: Sequence[nn.Module], channels: Sequence[int]):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self._shapes = {
-            f"res{level}": ShapeSpec(channels=width, stride=2**level)
+            f"res{level}": MapShape(channels=width, stride=2**level)
             for level, width in enumerate(channels)
         }
 
@@ -39,7 +51,7 @@ class _StagedEncoder(Backbone):
             x = maps[name] = stage(x)
         return maps
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
+    def output_shape(self) -> dict[str, MapShape]:
         return dict(self._shapes)
 
 
@@ -120,10 +132,3 @@ def _vnet_block(in_channels: int, out_channels: int, **options) -> nn.Sequential
     return nn.Sequential(
         conv, nn.BatchNorm3d(out_channels), nn.PReLU(out_channels, init=PRELU_SLOPE)
     )
-
-
-@BACKBONE_REGISTRY.register()
-def build_unet_encoder(cfg, input_shape: ShapeSpec) -> UNetEncoder:
-    """Build a :class:`UNetEncoder` from ``MODEL.UNET``."""
-    unet = cfg.MODEL.UNET
-    return UNetEncoder(input_shape.channels, unet.CHANNELS, unet.NORM)

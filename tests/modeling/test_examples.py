@@ -1,0 +1,40 @@
+"""The examples in the docstrings, and what imports without detectron2."""
+
+import doctest
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+EXAMPLES = ["skip_grid", "skip_fpn", "skip_decoder", "sem_seg_head", "skip_unet"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples(name):
+    module = importlib.import_module(f"unet_sharp_det.modeling.{name}")
+    failed, tried = doctest.testmod(module)
+    assert (failed, tried > 0) == (0, True)
+
+
+def test_schemes_and_u_nets_need_neither_detectron2_nor_fvcore(tmp_path):
+    code = """
+import sys
+sys.modules.update(detectron2=None, fvcore=None)
+import torch
+from unet_sharp_det import Edge, GridOptions, SkipGrid, SkipUNet, build_table, register_scheme
+
+@register_scheme("two")
+def two(depth):
+    return {(0, 1): [Edge(0, 0), Edge(1, 0)]}
+
+for scheme, dim in (("two", 2), ("unet3p", 2), ("unetsharp", 3)):
+    net = SkipUNet(scheme, dim=dim, channels=(4, 8, 8)[: 2 if scheme == "two" else 3])
+    images = torch.zeros(1, 3 if dim == 2 else 1, *[16] * dim)
+    losses = net(images, torch.zeros(1, *[16] * dim, dtype=torch.long))
+    sum(losses.values()).backward()
+    print(tuple(net.eval()(images).shape))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["(1, 1, 16, 16)"] * 2
