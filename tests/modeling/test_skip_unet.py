@@ -9,6 +9,7 @@ from torch import nn
 
 from unet_sharp_det.errors import ConfigError, DatasetError, SchemeError, UserError
 from unet_sharp_det.modeling import SkipUNet
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.skip_schemes import scheme_names
 
 CHANNELS = (32, 64, 128, 256, 512)
