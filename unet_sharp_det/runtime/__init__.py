@@ -1,6 +1,6 @@
 """The same network, arranged to run faster: for prediction, and for evaluations on a CPU."""
 
 from .accelerated import accelerate
-from .bfloat16 import has_bfloat16
+from .device import fall_back_to_cpu, has_bfloat16
 
-__all__ = ["accelerate", "has_bfloat16"]
+__all__ = ["accelerate", "fall_back_to_cpu", "has_bfloat16"]

@@ -1,23 +1,24 @@
-from .best_metric import BestCheckpointer
-from .early_stopping import EarlyStopping, end_at_early_stop
-from .hooks import build_validation_hooks, explain_failure
+from ..config import setup_cfg
+from ..runtime import fall_back_to_cpu
+from .best_metric import BestCheckpointer, EarlyStopping, build_validation_hooks, end_at_early_stop
 from .launch import check_num_gpus, distribute, launch
-from .lazy import amp_precision, load_lazy_cfg
+from .lazy import LazyTrainer, load_lazy_cfg, read_config
 from .mixed_precision import choose_trainer
 from .resources import write_device_memory
-from .setup import fall_back_to_cpu, setup_cfg
 from .stopping import STOPPED_STATUS, StopOnSignal, exit_on_sigterm
-from .trainer import NucleiTrainer
+from .stream import ReplayableLoader
+from .trainer import NucleiTrainer, explain_failure
 from .validation_loss import ValidationLoss
 
 __all__ = [
     "STOPPED_STATUS",
     "BestCheckpointer",
     "EarlyStopping",
+    "LazyTrainer",
     "NucleiTrainer",
+    "ReplayableLoader",
     "StopOnSignal",
     "ValidationLoss",
-    "amp_precision",
     "build_validation_hooks",
     "check_num_gpus",
     "choose_trainer",
@@ -28,6 +29,7 @@ __all__ = [
     "fall_back_to_cpu",
     "launch",
     "load_lazy_cfg",
+    "read_config",
     "setup_cfg",
     "write_device_memory",
 ]

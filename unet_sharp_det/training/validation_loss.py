@@ -2,19 +2,19 @@
 
 import contextlib
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
+
+from .stream import seeded
 
 SEED = 0
 
@@ -84,7 +84,7 @@ def mean_losses(
     if not total.annotated:
         logger.warning(
             f"{name}: no image has an annotation, so there is no validation loss on it. Annotate "
-            "it, or set TEST.VALIDATION_LOSS (LazyConfig: train.validation_loss) to False."
+            "it, or set TEST.VALIDATION_LOSS to False."
         )
         return None
     means = {loss: value / total.images for loss, value in total.losses.items()}
@@ -114,7 +114,7 @@ def _sum_losses(model: nn.Module, loader: Iterable[list[dict]]) -> _Sum:
     device = next(model.parameters()).device
     total = _Sum()
     # Detectors log what they sample: not into the storage of the training.
-    with torch.no_grad(), EventStorage(), forked_rng(device), loss_mode(model):
+    with torch.no_grad(), EventStorage(), seeded(SEED, device=device), loss_mode(model):
         for batch in loader:
             batch = [record for record in batch if "instances" in record or "sem_seg" in record]
             if not batch:
@@ -134,25 +134,6 @@ def _is_annotated(record: dict) -> bool:
     if len(record.get("instances", ())) > 0:
         return True
     return "sem_seg" in record and bool(record["sem_seg"].any())
-
-
-@contextlib.contextmanager
-def forked_rng(device: torch.device):
-    """Seed all random numbers, and put them back into their former state at the end.
-
-    Args:
-        device: whose generator is included, beside those of the CPU, of numpy and of Python.
-    """
-    python, arrays = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            random.seed(SEED)
-            np.random.seed(SEED)
-            torch.manual_seed(SEED)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(arrays)
 
 
 @contextlib.contextmanager

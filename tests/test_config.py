@@ -5,13 +5,12 @@ import re
 import pytest
 import torch
 import yaml
-from detectron2.config import instantiate
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError, SchemeError, run_cli
-from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.modeling import SkipFPN
+from unet_sharp_det.runtime import fall_back_to_cpu
 from unet_sharp_det.skip_schemes import resolve_scheme
-from unet_sharp_det.training import fall_back_to_cpu, load_lazy_cfg, setup_cfg
 
 
 @pytest.fixture
@@ -166,16 +165,3 @@ def test_the_package_exports_the_neck():
     import unet_sharp_det
 
     assert unet_sharp_det.SkipFPN is SkipFPN
-
-
-def test_lazy_detectors_are_evaluated_as_those_of_yaml(repository, register_part, tmp_path):
-    name = register_part("one_image", lambda counts: list(counts)[:1])
-    options = [f"dataloader.test.dataset.names={name}", f"train.output_dir={tmp_path}"]
-    file = repository / "configs" / "LazyConfigs" / "mask_rcnn_R_50_unetsharp.py"
-    evaluators = instantiate(load_lazy_cfg(str(file), options).dataloader.evaluator)
-    evaluators.reset()
-    assert set(evaluators.evaluate()) == {"bbox", "segm", "instances", "foreground"}
-    record = EvaluationRecord.read(tmp_path / "inference")
-    assert record.dataset == name
-    file = repository / "configs" / "DSB2018-InstanceSegmentation" / "mask_rcnn_R_50_unetsharp.yaml"
-    assert record.options == EvaluationOptions.from_config(setup_cfg(str(file)))
