@@ -7,10 +7,7 @@ about odd files stands in ``dsb2018_read.QUIRKS``.
 """
 
 import contextlib
-import filecmp
-import os
 import re
-import shutil
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,10 +21,9 @@ from ..errors import DatasetError
 from ..files import atomic_path, write_json
 from ..masks import union_mask
 from .archive import unpacked
+from .catalog import DSB2018_CATEGORIES, DSB2018_SPLITS
 from .dsb2018_read import QUIRKS, Sample, read_sample
 
-SPLITS = ("train", "val", "test")
-CATEGORIES = [{"id": 1, "name": "nucleus", "supercategory": "cell"}]
 DOWNLOAD = "https://bbbc.broadinstitute.org/BBBC038 (stage1_train.zip)"
 
 
@@ -85,28 +81,21 @@ def convert_dsb2018(
     """
     with _opened(Path(source)) as folder:
         if folder.resolve() == Path(root).resolve():
-            raise DatasetError(f"{root}: is the input itself, give another --output.")
+            raise DatasetError(f"{root}: is the input itself. Give another --output.")
         samples, label_maps = _read_samples(folder, workers)
         quirks = _collect_quirks(samples)
         counts = _count(samples, quirks)
-        refused = strict and any(quirks[kind] for kind in QUIRKS if not is_harmless(kind))
+        refused = strict and any(quirks[k] for k in QUIRKS if QUIRKS[k].effect != "harmless")
         if not refused:
             _write_images(folder, Path(root), samples, label_maps)
             _write_annotations(Path(root) / "annotations", samples, counts, quirks)
     return Conversion(counts, quirks, written=not refused)
 
 
-def is_harmless(kind: str) -> bool:
-    """Whether a kind of quirk is one that ``strict`` lets pass."""
-    return QUIRKS[kind].effect == "harmless"
+def _to_coco(samples: list[Sample]) -> dict:
+    """Return the COCO dict of a split's images, sorted by id.
 
-
-def to_coco(samples: list[Sample]) -> dict:
-    """Return the COCO dict of one split.
-
-    Args:
-        samples: all images of the split, sorted by id; unreadable ones take an image id (so that
-            a mended file moves no other id) but are left out.
+    Unreadable ones take an image id, so that a mended file moves no other id, but are left out.
     """
     images, annotations = [], []
     for image_id, sample in enumerate(samples, start=1):
@@ -125,33 +114,26 @@ def to_coco(samples: list[Sample]) -> dict:
             ids = {"id": len(annotations) + 1, "image_id": image_id, "category_id": 1, "iscrowd": 0}
             annotations.append({**ids, **nucleus})
     info = {"description": "DSB2018 nuclei (BBBC038, CC0)"}
-    return {"info": info, "categories": CATEGORIES, "images": images, "annotations": annotations}
-
-
-def encode_label_map(nuclei: list[dict], shape: tuple[int, int], where: str) -> bytes:
-    """Return an image's label map as a PNG file: 8 bit, 1 where any nucleus is, else 0.
-
-    Args:
-        nuclei: with COCO's ``segmentation``.
-        shape: (height, width) of the image.
-        where: what errors name.
-    """
-    labels = union_mask([nucleus["segmentation"] for nucleus in nuclei], shape, where)
-    return cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
+    return {
+        "info": info,
+        "categories": DSB2018_CATEGORIES,
+        "images": images,
+        "annotations": annotations,
+    }
 
 
 @contextlib.contextmanager
 def _opened(source: Path):
     """Yield the folder of the image folders, unpacked if ``source`` is an archive."""
     if not source.exists():
-        raise DatasetError(f"{source}: no such file or folder. DSB2018 can be had at {DOWNLOAD}.")
+        raise DatasetError(f"{source}: no such file or folder. Get DSB2018 from {DOWNLOAD}.")
     with contextlib.nullcontext(source) if source.is_dir() else unpacked(source) as folder:
         inner = folder / "stage1_train"
         folder = inner if inner.is_dir() else folder
         if not any(folder.glob("*/images")):
             raise DatasetError(
-                f"{source}: holds no image folder. Expected <id>/images/<id>.png and "
-                "<id>/masks/*, either directly or below stage1_train/."
+                f"{source}: holds no image folder. Give <id>/images/<id>.png and <id>/masks/*, "
+                "directly or below stage1_train/."
             )
         yield folder
 
@@ -175,7 +157,9 @@ def _read(folder: Path) -> tuple[Sample, bytes]:
     sample = read_sample(folder)
     if not sample.readable:
         return sample, b""
-    return sample, encode_label_map(sample.nuclei, (sample.height, sample.width), sample.dsb_id)
+    masks = [nucleus["segmentation"] for nucleus in sample.nuclei]
+    labels = union_mask(masks, (sample.height, sample.width), sample.dsb_id)
+    return sample, cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
 
 
 def _silence_opencv() -> None:
@@ -222,7 +206,7 @@ def _count(samples: list[Sample], quirks: dict[str, list[str]]) -> dict[str, dic
             "nuclei": nuclei[split],
             "skipped": skipped[split],
         }
-        for split in (*SPLITS, None)
+        for split in (*DSB2018_SPLITS, None)
         if split or skipped[split]
     }
 
@@ -233,7 +217,8 @@ def _write_images(
     for sample in samples:
         if sample.readable:
             name = f"{sample.dsb_id}.png"
-            _copy(folder / sample.dsb_id / "images" / name, root / "images" / name)
+            image = folder / sample.dsb_id / "images" / name
+            _update(root / "images" / name, image.read_bytes())
             _update(root / "semantic" / name, label_maps[sample.dsb_id])
 
 
@@ -245,16 +230,9 @@ def _write_annotations(folder: Path, samples: list[Sample], counts: dict, quirks
         for kind, quirk in QUIRKS.items()
     }
     write_json(folder / "report.json", {"counts": counts, "quirks": report}, indent=1)
-    for split in SPLITS:
-        coco = to_coco([sample for sample in samples if split_of(sample.dsb_id) == split])
+    for split in DSB2018_SPLITS:
+        coco = _to_coco([sample for sample in samples if split_of(sample.dsb_id) == split])
         write_json(folder / f"dsb2018_{split}.json", coco)
-
-
-def _copy(source: Path, target: Path) -> None:
-    if target.exists() and filecmp.cmp(source, target, shallow=False):
-        return
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def _update(target: Path, content: bytes) -> None:
@@ -262,8 +240,3 @@ def _update(target: Path, content: bytes) -> None:
         return
     with atomic_path(target) as temporary:
         temporary.write_bytes(content)
-
-
-def default_root() -> Path:
-    """Return ``$DETECTRON2_DATASETS/dsb2018``, where the variable defaults to ``datasets``."""
-    return Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser() / "dsb2018"

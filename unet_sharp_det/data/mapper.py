@@ -11,22 +11,14 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances
 
-from ..errors import ConfigError, DatasetError, look_up_option
+from ..errors import ConfigError, DatasetError
 from ..images.decoding import read_image
 from ..images.intensity import check_image_format
 from ..modeling.semantic_labels import SemanticLabels
-from .augmentation import RandomColor, RandomRotate90, StretchContrast
+from .augmentation import build_augmentations
 from .label_maps import IGNORED, read_label_map
-from .scale import RandomScaledCrop, ScaleBy, build_test_resize
 
-FLIPS = {
-    "none": [],
-    "horizontal": [{"horizontal": True, "vertical": False}],
-    "vertical": [{"horizontal": False, "vertical": True}],
-    "both": [{"horizontal": True, "vertical": False}, {"horizontal": False, "vertical": True}],
-}
 SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "PanopticFPN")
-CROP_TYPES = ("relative", "relative_range", "absolute", "absolute_range")
 
 
 class NucleiDatasetMapper(DatasetMapper):
@@ -210,62 +202,3 @@ def empty_instances(image_shape: tuple[int, int], with_masks: bool) -> Instances
     if with_masks:
         instances.gt_masks = BitMasks(torch.zeros(0, *image_shape, dtype=torch.bool))
     return instances
-
-
-def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Build the augmentations that ``cfg.INPUT`` asks for.
-
-    For training: contrast, crop, resize, flips, quarter turns, colour; for testing: contrast and
-    resize.
-
-    Raises:
-        ConfigError: a value is unusable.
-    """
-    config = cfg.INPUT
-    augmentations = [StretchContrast()] if config.STRETCH_CONTRAST else []
-    if not is_train:
-        return [*augmentations, build_test_resize(config)]
-    augmentations += _build_crop_and_resize(config)
-    flip = look_up_option(config.RANDOM_FLIP, FLIPS, "INPUT.RANDOM_FLIP", ConfigError)
-    augmentations += [T.RandomFlip(**axes) for axes in FLIPS[flip]]
-    if config.RANDOM_ROTATE90:
-        augmentations.append(RandomRotate90())
-    if config.COLOR.PROB > 0:
-        augmentations.append(
-            RandomColor(
-                config.COLOR.PROB,
-                hsv=config.COLOR.HSV,
-                brightness=config.COLOR.BRIGHTNESS,
-                contrast=config.COLOR.CONTRAST,
-                image_format=config.FORMAT,
-            )
-        )
-    return augmentations
-
-
-def _build_crop_and_resize(config: CfgNode) -> list[T.Augmentation]:
-    """Build the random crop and resize: by factors (the crop's size counts after the resize) or,
-    as in detectron2, to sizes (the crop's size counts before)."""
-    crops = [_build_crop(config.CROP)] if config.CROP.ENABLED else []
-    if config.SCALE_TRAIN:
-        scale = ScaleBy(config.SCALE_TRAIN, config.MAX_SIZE_TRAIN)
-        if crops and config.CROP.TYPE == "absolute":
-            return [RandomScaledCrop(scale, tuple(config.CROP.SIZE))]
-        return [*crops, scale]
-    sampling = config.MIN_SIZE_TRAIN_SAMPLING
-    look_up_option(sampling, ("choice", "range"), "INPUT.MIN_SIZE_TRAIN_SAMPLING", ConfigError)
-    return [*crops, T.ResizeShortestEdge(config.MIN_SIZE_TRAIN, config.MAX_SIZE_TRAIN, sampling)]
-
-
-def _build_crop(config: CfgNode) -> T.RandomCrop:
-    """Build the random crop; along a side that is shorter than the crop, the whole side is kept."""
-    crop_type = look_up_option(config.TYPE, CROP_TYPES, "INPUT.CROP.TYPE", ConfigError)
-    if crop_type.startswith("absolute"):
-        size, wanted = tuple(int(side) for side in config.SIZE), "two sizes in whole pixels"
-        usable = size == tuple(config.SIZE) and all(side >= 1 for side in size)
-    else:
-        size, wanted = tuple(config.SIZE), "two shares of the image above 0, and 1 at most"
-        usable = all(0 < side <= 1 for side in size)
-    if len(size) != 2 or not usable:
-        raise ConfigError(f"INPUT.CROP.SIZE is {config.SIZE}, but '{crop_type}' takes {wanted}.")
-    return T.RandomCrop(crop_type, size)
