@@ -20,7 +20,7 @@ from unet_sharp_det.training import (
     read_config,
     setup_cfg,
 )
-from unet_sharp_det.training.lazy import _KEYS
+from unet_sharp_det.training.lazy import LAZY_KEYS
 
 DETECTOR = "configs/LazyConfigs/mask_rcnn_R_50_unetsharp.py"
 SEMANTIC = "configs/LazyConfigs/unetsharp_semantic.py"
@@ -145,7 +145,7 @@ def test_every_key_has_the_type_of_its_yaml_key(repository):
     """Of a config that sets no key of ours."""
     cfg, _ = read_config(str(repository / DETECTOR), [])
     default = setup_cfg()
-    for key in _KEYS:
+    for key in LAZY_KEYS:
         ours, theirs = cfg, default
         for part in key.split("."):
             ours, theirs = ours[part], theirs[part]

@@ -18,7 +18,7 @@ from .stream import ReplayableLoader
 from .trainer import NucleiTrainer
 
 #: Where a LazyConfig's ``train`` has what the keys of a YAML config say.
-_KEYS = {
+LAZY_KEYS = {
     "OUTPUT_DIR": "output_dir",
     "SEED": "seed",
     "MODEL.DEVICE": "device",
@@ -164,7 +164,7 @@ def _settings(lazy: DictConfig) -> CfgNode:
     ``DATASETS.TEST`` holds one name, of all that ``dataloader.test`` gives, if it is there.
     """
     cfg = setup_cfg()
-    for key, path in _KEYS.items():
+    for key, path in LAZY_KEYS.items():
         *parents, name = key.split(".")
         node = functools.reduce(CfgNode.__getitem__, parents, cfg)
         node[name] = OmegaConf.select(lazy.train, path)
