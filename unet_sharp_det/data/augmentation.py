@@ -30,10 +30,7 @@ _FROM_HSV = {"BGR": cv2.COLOR_HSV2BGR, "RGB": cv2.COLOR_HSV2RGB}
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Build the augmentations that ``cfg.INPUT`` asks for.
-
-    For training: contrast, crop, resize, flips, quarter turns, colour; for testing: contrast and
-    resize.
+    """Build the augmentations that ``cfg.INPUT`` asks for, in their order.
 
     Raises:
         ConfigError: a value is unusable.
@@ -73,8 +70,7 @@ def build_test_resize(config: CfgNode) -> T.Augmentation:
 
 
 def _build_crop_and_resize(config: CfgNode) -> list[T.Augmentation]:
-    """Build the random crop and resize: by factors (the crop's size counts after the resize) or,
-    as in detectron2, to sizes (the crop's size counts before)."""
+    """By factors, the crop's size counts after the resize; to sizes, as in detectron2, before."""
     crops = [_build_crop(config.CROP)] if config.CROP.ENABLED else []
     if config.SCALE_TRAIN:
         scale = ScaleBy(config.SCALE_TRAIN, config.MAX_SIZE_TRAIN)
@@ -87,7 +83,6 @@ def _build_crop_and_resize(config: CfgNode) -> list[T.Augmentation]:
 
 
 def _build_crop(config: CfgNode) -> T.RandomCrop:
-    """Build the random crop; along a side that is shorter than the crop, the whole side is kept."""
     crop_type = look_up_option(config.TYPE, CROP_TYPES, "INPUT.CROP.TYPE", ConfigError)
     if crop_type.startswith("absolute"):
         size, wanted = tuple(int(side) for side in config.SIZE), "two sizes in whole pixels"
@@ -119,7 +114,6 @@ class ScaleBy(T.Augmentation):
         self.max_size = max_size
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draw the resize of an image of shape (H, W, C)."""
         return self.resize(*image.shape[:2], np.random.choice(self.factors))
 
     def resize(self, height: int, width: int, factor: float) -> T.ResizeTransform:
@@ -143,7 +137,6 @@ class RandomScaledCrop(T.Augmentation):
         self.crop_size = crop_size
 
     def get_transform(self, image: np.ndarray) -> T.TransformList:
-        """Draw the crop and resize of an image of shape (H, W, C)."""
         height, width = image.shape[:2]
         factor = np.random.choice(self.scale.factors)
         crop_height, crop_width = (
@@ -174,7 +167,6 @@ class Rotate90Transform(T.Transform):
         self.quarter_turns = quarter_turns % 4
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """Turn an array of shape (H, W) or (H, W, C)."""
         return np.ascontiguousarray(np.rot90(img, self.quarter_turns))
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
@@ -189,7 +181,6 @@ class Rotate90Transform(T.Transform):
         return np.stack(turned, axis=1)
 
     def inverse(self) -> T.Transform:
-        """Return the turn back."""
         height, width = self.height, self.width
         if self.quarter_turns % 2:
             height, width = width, height
@@ -203,7 +194,6 @@ class RandomRotate90(T.Augmentation):
         super().__init__()
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draw the turn of an image of shape (H, W, C)."""
         return Rotate90Transform(*image.shape[:2], int(np.random.randint(4)))
 
 
@@ -215,7 +205,6 @@ class StretchContrast(T.Augmentation):
     """
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Return the stretch, which leaves all but images as it is."""
         return T.ColorTransform(rescale_to_uint8)
 
 
@@ -258,7 +247,6 @@ class RandomColor(T.Augmentation):
         self.image_format = check_image_format(image_format)
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draw the change of a uint8 image of shape (H, W, C)."""
         if self._rand_range() >= self.prob:
             return T.NoOpTransform()
         if self.image_format != "L" and self._rand_range() < 0.5:

@@ -65,7 +65,7 @@ def register_coco_nuclei(
 ) -> None:
     """Register a COCO json file (polygons or RLE) under ``name``, to be checked when it is loaded.
 
-    Registering the same again changes nothing; other files or classes replace the former ones.
+    Other files or classes replace those that were registered before.
 
     Args:
         name: what ``DATASETS.TRAIN`` or ``DATASETS.TEST`` refer to.

@@ -51,8 +51,8 @@ class Conversion:
 def split_of(dsb_id: str) -> str | None:
     """Return the split of an image id, or None if the id is not hexadecimal.
 
-    ``int(id[:8], 16) % 10`` gives train for 0..4, val for 5 and 6, test for 7..9: the 50/20/30
-    proportion of UNet++ (Zhou et al., TMI 2019), fixed by the id so that no image ever moves.
+    The first 8 digits modulo 10 give train for 0 to 4, val for 5 and 6, test for 7 to 9: the
+    proportion of UNet++ (Zhou et al., TMI 2019), fixed so that no image ever moves.
     """
     if not re.fullmatch("[0-9a-fA-F]{8,}", dsb_id):
         return None
@@ -65,8 +65,7 @@ def convert_dsb2018(
 ) -> Conversion:
     """Convert DSB2018 to COCO json files with RLE masks, and to label maps.
 
-    Every file is written atomically, and the same input gives the same bytes however many
-    workers there are.
+    The same input gives the same bytes, however many workers there are.
 
     Args:
         source: a folder in Kaggle's layout, a folder that holds it as ``stage1_train``, or a
@@ -101,25 +100,14 @@ def _to_coco(samples: list[Sample]) -> dict:
     for image_id, sample in enumerate(samples, start=1):
         if not sample.readable:
             continue
-        images.append(
-            {
-                "id": image_id,
-                "file_name": f"images/{sample.dsb_id}.png",
-                "width": sample.width,
-                "height": sample.height,
-                "dsb_id": sample.dsb_id,
-            }
-        )
+        size = {"width": sample.width, "height": sample.height}
+        file_name = f"images/{sample.dsb_id}.png"
+        images.append({"id": image_id, "file_name": file_name, **size, "dsb_id": sample.dsb_id})
         for nucleus in sample.nuclei:
             ids = {"id": len(annotations) + 1, "image_id": image_id, "category_id": 1, "iscrowd": 0}
             annotations.append({**ids, **nucleus})
-    info = {"description": "DSB2018 nuclei (BBBC038, CC0)"}
-    return {
-        "info": info,
-        "categories": DSB2018_CATEGORIES,
-        "images": images,
-        "annotations": annotations,
-    }
+    content = {"categories": DSB2018_CATEGORIES, "images": images, "annotations": annotations}
+    return {"info": {"description": "DSB2018 nuclei (BBBC038, CC0)"}, **content}
 
 
 @contextlib.contextmanager
@@ -139,7 +127,7 @@ def _opened(source: Path):
 
 
 def _read_samples(folder: Path, workers: int | None) -> tuple[list[Sample], dict[str, bytes]]:
-    """Read all image folders in parallel; returns samples sorted by id, and label maps by id."""
+    """Return the samples of all image folders, sorted by id, and their label maps by id."""
     paths = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
     )
@@ -163,7 +151,7 @@ def _read(folder: Path) -> tuple[Sample, bytes]:
 
 
 def _silence_opencv() -> None:
-    """Leave it to the report to name rotten files: OpenCV's own log lines do not."""
+    """Leave it to the report to name rotten files."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -177,7 +165,7 @@ def _collect_quirks(samples: list[Sample]) -> dict[str, list[str]]:
 
 
 def _duplicates(samples: list[Sample]) -> list[str]:
-    """Return one line for each image that repeats the pixels of an earlier id."""
+    """Return a line for each image that repeats the pixels of an earlier id."""
     groups = defaultdict(list)
     for sample in samples:
         if sample.readable:
@@ -190,25 +178,16 @@ def _duplicates(samples: list[Sample]) -> list[str]:
 
 
 def _count(samples: list[Sample], quirks: dict[str, list[str]]) -> dict[str, dict[str, int]]:
-    images, nuclei = Counter(), Counter()
+    counts = {split: Counter(images=0, nuclei=0, skipped=0) for split in (*DSB2018_SPLITS, None)}
     for sample in samples:
-        images[split_of(sample.dsb_id)] += sample.readable
-        nuclei[split_of(sample.dsb_id)] += len(sample.nuclei)
-    skipped = Counter(
-        split_of(affected.split("/")[0])
-        for kind in QUIRKS
-        if QUIRKS[kind].effect == "skipped"
-        for affected in quirks[kind]
-    )
-    return {
-        split or "none": {
-            "images": images[split],
-            "nuclei": nuclei[split],
-            "skipped": skipped[split],
-        }
-        for split in (*DSB2018_SPLITS, None)
-        if split or skipped[split]
-    }
+        found = {"images": sample.readable, "nuclei": len(sample.nuclei)}
+        counts[split_of(sample.dsb_id)].update(found)
+    for kind, quirk in QUIRKS.items():
+        for affected in quirks[kind] if quirk.effect == "skipped" else ():
+            counts[split_of(affected.split("/")[0])]["skipped"] += 1
+    without_split = dict(counts.pop(None))
+    named = {split: dict(count) for split, count in counts.items()}
+    return named | ({"none": without_split} if without_split["skipped"] else {})
 
 
 def _write_images(

@@ -82,7 +82,7 @@ def _label_of(annotation: dict, where: str) -> int:
 
 
 def check_label_maps(records: Sequence[dict], semantic: SemanticLabels, name: str) -> None:
-    """Check a data set's label map files before a model is trained on them, or judged by them.
+    """Check a data set's label map files: each may be right, and all of them wrong.
 
     A sample of them is read, and if it holds no class all others until one does. What may be meant
     is warned about: maps without a class, and maps that seem to number objects.
@@ -114,20 +114,20 @@ def check_label_maps(records: Sequence[dict], semantic: SemanticLabels, name: st
     if masked and len(without) == len(contents):
         raise DatasetError(
             f"{name}: its label maps hold only 0 and {ignored}, which is left out of training and "
-            f"evaluation, and none of the classes {sorted(classes)}. Save objects as 1 instead."
+            "evaluation. Save objects as 1."
         )
     if masked:
         logger.warning(
-            f"{name}: {masked} of {len(contents)} label maps hold {ignored} but no class. It is "
-            "left out of training and evaluation; if it stands for objects, save them as 1."
+            f"{name}: {masked} of {len(contents)} label maps hold {ignored} but no class. If it "
+            "stands for objects, save them as 1."
         )
     elif len(without) == len(contents):
         logger.warning(f"{name}: no label map holds one of the classes {sorted(classes)}.")
     counts = {count for _, count in contents if count != 0}
     if None not in counts and len(counts) > 1:
         logger.warning(
-            f"{name}: the label maps seem to number objects: every label is one region, and images "
-            "have different numbers of labels. If so, save all objects of a class as one number."
+            f"{name}: the label maps seem to number objects. If so, save all objects of a class as "
+            "one number."
         )
 
 

@@ -24,11 +24,9 @@ SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "PanopticFPN")
 class NucleiDatasetMapper(DatasetMapper):
     """detectron2's ``DatasetMapper`` with four differences.
 
-    Images of 16 bit, one channel or with alpha are read as :func:`read_image` says; images
-    without nuclei, or whose crop holds none, survive as background; masks are bitmasks, the only
-    format that holds RLE ground truth; label maps for semantic segmentation are checked, and
-    painted from the annotations where there are no files (:func:`read_label_map`). Keypoints and
-    precomputed proposals are not supported.
+    Images are read by :func:`read_image`; images without nuclei, or whose crop holds none, survive
+    as background; masks are bitmasks, the only format that holds RLE; label maps come from
+    :func:`read_label_map` and are checked. Keypoints and proposals are not supported.
     """
 
     @configurable
@@ -130,13 +128,11 @@ class NucleiDatasetMapper(DatasetMapper):
         return dataset_dict
 
     def check_masks(self, records: Iterable[dict]) -> None:
-        """Check that all annotations have the masks that the model learns, or is judged by.
+        """Raise a DatasetError if an annotation lacks the mask that the model learns, or is judged
+        by.
 
         Args:
             records: dataset dicts.
-
-        Raises:
-            DatasetError: one has none.
         """
         learns_masks = self.use_instances and self.use_instance_mask
         for record in records:
@@ -146,13 +142,12 @@ class NucleiDatasetMapper(DatasetMapper):
                 if "segmentation" not in annotation:
                     name = f" (id {annotation['id']!r})" if "id" in annotation else ""
                     raise DatasetError(
-                        f"{record['file_name']}: has an annotation{name} without 'segmentation', "
-                        "but the model learns masks. Annotate its mask, or set MODEL.MASK_ON: "
-                        "False."
+                        f"{record['file_name']}: has an annotation{name} without 'segmentation'. "
+                        "Annotate its mask, or set MODEL.MASK_ON: False."
                     )
 
     def _read_labels(self, dataset_dict: dict) -> np.ndarray | None:
-        """Return the checked label map, uint8 (H, W), if the model is trained on one."""
+        """Return the checked label map, if the model takes one."""
         if self.semantic is None or not self.with_targets:
             return None
         labels = read_label_map(dataset_dict)
@@ -162,7 +157,7 @@ class NucleiDatasetMapper(DatasetMapper):
         return labels.astype(np.uint8)
 
     def _transform_annotations(self, dataset_dict, transforms, image_shape) -> None:
-        """Replace ``annotations`` by ``instances``, with masks even where there are none."""
+        """Replace ``annotations`` by ``instances``."""
         nuclei = [a for a in dataset_dict["annotations"] if a.get("iscrowd", 0) == 0]
         self.check_masks([{**dataset_dict, "annotations": nuclei}])
         if nuclei:
@@ -175,8 +170,7 @@ class NucleiDatasetMapper(DatasetMapper):
 def _check_mask_options(use_mask: bool, mask_format: str, recompute_boxes: bool) -> None:
     if use_mask and mask_format != "bitmask":
         raise ConfigError(
-            f"INPUT.MASK_FORMAT is '{mask_format}', but nuclei are annotated by RLE, which only "
-            "bitmasks can hold. Set INPUT.MASK_FORMAT: bitmask."
+            f"INPUT.MASK_FORMAT is '{mask_format}', which cannot hold RLE. Set it to bitmask."
         )
     if recompute_boxes and not use_mask:
         raise ConfigError("recompute_boxes needs use_instance_mask: boxes are fitted to masks.")
@@ -186,16 +180,14 @@ def _check_labels_fit(semantic: SemanticLabels) -> None:
     labels = {*semantic.allowed, semantic.ignore_value}
     if min(labels) < 0 or max(labels) > IGNORED:
         raise ConfigError(
-            f"MODEL.SEM_SEG_HEAD knows the labels {min(labels)} to {max(labels)}, but they must "
-            f"lie in 0..{IGNORED}. Change NUM_CLASSES, REGIONS or IGNORE_VALUE."
+            f"MODEL.SEM_SEG_HEAD has labels out of 0..{IGNORED}: {min(labels)} to {max(labels)}. "
+            "Change NUM_CLASSES, REGIONS or IGNORE_VALUE."
         )
 
 
 def empty_instances(image_shape: tuple[int, int], with_masks: bool) -> Instances:
-    """Return the ground truth of an image of (height, width) ``image_shape`` without objects.
-
-    detectron2's ``annotations_to_instances`` leaves ``gt_masks`` out of it.
-    """
+    """The ground truth of an image of (height, width) ``image_shape`` without objects, with
+    ``gt_masks``, which detectron2's ``annotations_to_instances`` leaves out."""
     instances = Instances(image_shape)
     instances.gt_boxes = Boxes(torch.zeros(0, 4))
     instances.gt_classes = torch.zeros(0, dtype=torch.int64)

@@ -28,10 +28,7 @@ def build_validation_hooks(
     patience: int = 0,
     min_delta: float = 0.0,
 ) -> list[HookBase]:
-    """Build this worker's hooks that follow the evaluation.
-
-    The periodic checkpointer comes after them, so that its files hold what they made of the
-    evaluation; then the writers.
+    """Build this worker's hooks that follow the evaluation, and precede the periodic checkpointer.
 
     Args:
         eval_period: iterations between evaluations; 0: only at the end.
@@ -41,8 +38,7 @@ def build_validation_hooks(
         patience, min_delta: of :class:`EarlyStopping`; patience 0: train to the end.
 
     Raises:
-        ConfigError: see :class:`EarlyStopping`; or the metric is a validation loss, and there is
-            none.
+        ConfigError: a value is unusable, or the metric is a validation loss and there is none.
     """
     if metric.startswith("validation/") and validation_loss is None:
         raise ConfigError(
@@ -55,8 +51,7 @@ def build_validation_hooks(
     if metric and comm.is_main_process():
         built.append(BestCheckpointer(eval_period, checkpointer, metric))
     if patience != 0:
-        stopping = {"patience": patience, "min_delta": min_delta}
-        built.append(EarlyStopping(eval_period, checkpointer, metric, **stopping))
+        built.append(EarlyStopping(eval_period, checkpointer, metric, patience, min_delta))
     return built
 
 
@@ -123,17 +118,10 @@ class BestCheckpointer(hooks.BestCheckpointer):
     """Keep ``model_best.pth``, of the best metric so far, and remember that metric over a resume.
 
     What :func:`lower_is_better` names is best when smallest, all else when largest; NaN and
-    infinity never are. For the main process, after the hooks that evaluate and before the periodic
-    checkpointer, which saves what this one remembers.
+    infinity never are. For the main process.
     """
 
     def __init__(self, eval_period: int, checkpointer: Checkpointer, metric: str):
-        """
-        Args:
-            eval_period: iterations between evaluations; 0: only at the end.
-            checkpointer: writes the file.
-            metric: name in the storage, see :func:`latest_value`.
-        """
         mode = "min" if lower_is_better(metric) else "max"
         super().__init__(eval_period, checkpointer, metric, mode)
 
@@ -143,11 +131,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
             super()._best_checking()
 
     def state_dict(self) -> dict:
-        return {
-            "metric": self._val_metric,
-            "best_metric": self.best_metric,
-            "best_iter": self.best_iter,
-        }
+        best = {"best_metric": self.best_metric, "best_iter": self.best_iter}
+        return {"metric": self._val_metric, **best}
 
     def load_state_dict(self, state: dict) -> None:
         if state.get("metric", self._val_metric) == self._val_metric:
@@ -172,16 +157,16 @@ class EarlyStopping(HookBase):
     The metric improves as for :class:`BestCheckpointer`. All workers stop after the same iteration,
     with ``model_final.pth`` written. The state is part of the checkpoints: a resumed run goes on
     counting, and one that had stopped stops at once, unless ``patience`` was raised. To be
-    registered on every worker, after the hooks that evaluate and before the periodic checkpointer,
-    which at a stop writes nothing more.
+    registered on every worker.
     """
+
+    _STATE = ("best_value", "best_iter", "evaluations_since")
 
     def __init__(
         self,
         eval_period: int,
         checkpointer: Checkpointer,
         metric: str,
-        *,
         patience: int,
         min_delta: float = 0.0,
     ):
@@ -238,18 +223,12 @@ class EarlyStopping(HookBase):
             raise _EarlyStop
 
     def state_dict(self) -> dict:
-        return {
-            "metric": self._metric,
-            "best_value": self.best_value,
-            "best_iter": self.best_iter,
-            "evaluations_since": self.evaluations_since,
-        }
+        return {"metric": self._metric, **{name: getattr(self, name) for name in self._STATE}}
 
     def load_state_dict(self, state: dict) -> None:
         if state["metric"] == self._metric:
-            self.best_value = state["best_value"]
-            self.best_iter = state["best_iter"]
-            self.evaluations_since = state["evaluations_since"]
+            for name in self._STATE:
+                setattr(self, name, state[name])
 
     def _count(self) -> None:
         found = latest_value(self.trainer.storage, self._metric)

@@ -18,7 +18,11 @@ from ..errors import ConfigError
 
 
 class ReplayableLoader:
-    """detectron2's training loader, but over a :class:`TrainingStream`: it can skip batches."""
+    """A training loader that goes on where a stopped training was.
+
+    detectron2's starts anew when a training is resumed: the same first images come again, with
+    other augmentations. This one leaves out what the batches of the iterations before have used.
+    """
 
     def __init__(
         self,
@@ -43,7 +47,7 @@ class ReplayableLoader:
         """
         if seed < 0:
             raise ConfigError(
-                f"replayable data need a seed of at least 0, now {seed}. Set SEED (LazyConfig: "
+                f"Replayable data need a seed of at least 0, now {seed}. Set SEED (LazyConfig: "
                 "train.seed)."
             )
         self._stream = TrainingStream(
@@ -73,27 +77,11 @@ class ReplayableLoader:
 class TrainingStream(IterableDataset):
     """An endless stream of mapped images; the one at a position depends on seed and position only.
 
-    detectron2's loader starts anew when a training is resumed: the same first images come again,
-    with other augmentations. This one leaves out what the batches of the iterations before have
-    used. Its order does not depend on the number of loading processes.
+    The order does not depend on the number of loading processes. ``batch_size`` is this worker's;
+    ``grouped`` says whether wide and tall images get into batches of their own.
     """
 
-    def __init__(
-        self,
-        records: Sequence[dict],
-        mapper: Callable[[dict], dict],
-        seed: int,
-        *,
-        batch_size: int,
-        grouped: bool,
-    ):
-        """
-        Args:
-            records, mapper, seed: of :class:`ReplayableLoader`.
-            batch_size: images of a batch of this worker.
-            grouped: whether wide and tall images get into batches of their own, see
-                ``detectron2.data.common.AspectRatioGroupedDataset``.
-        """
+    def __init__(self, records, mapper, seed: int, *, batch_size: int, grouped: bool):
         self._groups = [bool(r["width"] > r["height"]) if grouped else False for r in records]
         self._records = DatasetFromList(list(records), copy=False)
         self._mapper = mapper
@@ -129,14 +117,10 @@ class TrainingStream(IterableDataset):
 
 
 class SeedIterations(HookBase):
-    """Seed the random numbers that the model draws by the iteration, so that a resumed training
-    draws what it would have drawn. :class:`TrainingStream` seeds those of the images."""
+    """Seed what the model draws by the iteration, so that a resumed training draws what it would
+    have drawn. Workers draw differently."""
 
     def __init__(self, seed: int):
-        """
-        Args:
-            seed: of the training; workers draw differently.
-        """
         self._seed = seed
 
     def before_step(self) -> None:
