@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import build_augmentations
 from unet_sharp_det.data.augmentation import (
     RandomColor,
@@ -15,7 +16,6 @@ from unet_sharp_det.data.augmentation import (
     shift_hsv,
 )
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.training import setup_cfg
 
 HEIGHT, WIDTH = 5, 8
 

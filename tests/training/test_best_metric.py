@@ -9,12 +9,12 @@ from detectron2.engine import HookBase, TrainerBase, hooks
 from torch import nn
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.training import (
     NucleiTrainer,
     build_validation_hooks,
     end_at_early_stop,
-    setup_cfg,
 )
 from unet_sharp_det.training.best_metric import full_name
 

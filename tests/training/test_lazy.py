@@ -10,15 +10,15 @@ from detectron2.config import instantiate
 from detectron2.engine import HookBase, SimpleTrainer
 from detectron2.utils.env import seed_all_rng
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
+from unet_sharp_det.runtime import fall_back_to_cpu
 from unet_sharp_det.training import (
     STOPPED_STATUS,
     StopOnSignal,
-    fall_back_to_cpu,
     load_lazy_cfg,
     read_config,
-    setup_cfg,
 )
 from unet_sharp_det.training.lazy import LAZY_KEYS
 

@@ -8,11 +8,11 @@ import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import nn
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
+from unet_sharp_det.runtime import fall_back_to_cpu
 from unet_sharp_det.training import (
     choose_trainer,
-    fall_back_to_cpu,
-    setup_cfg,
 )
 
 device_module = importlib.import_module("unet_sharp_det.runtime.device")

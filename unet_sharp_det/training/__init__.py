@@ -1,35 +1,24 @@
-from ..config import setup_cfg
-from ..runtime import fall_back_to_cpu
-from .best_metric import BestCheckpointer, EarlyStopping, build_validation_hooks, end_at_early_stop
-from .launch import check_num_gpus, distribute, launch
-from .lazy import LazyTrainer, load_lazy_cfg, read_config
-from .mixed_precision import choose_trainer
-from .resources import write_device_memory
-from .stopping import STOPPED_STATUS, StopOnSignal, exit_on_sigterm
-from .stream import ReplayableLoader
-from .trainer import NucleiTrainer, explain_failure
-from .validation_loss import ValidationLoss
+"""Training: configs of either kind, workers, the trainer, and its hooks."""
 
-__all__ = [
-    "STOPPED_STATUS",
-    "BestCheckpointer",
-    "EarlyStopping",
-    "LazyTrainer",
-    "NucleiTrainer",
-    "ReplayableLoader",
-    "StopOnSignal",
-    "ValidationLoss",
-    "build_validation_hooks",
-    "check_num_gpus",
-    "choose_trainer",
-    "distribute",
-    "end_at_early_stop",
-    "exit_on_sigterm",
-    "explain_failure",
-    "fall_back_to_cpu",
-    "launch",
-    "load_lazy_cfg",
-    "read_config",
-    "setup_cfg",
-    "write_device_memory",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "best_metric": [
+            "BestCheckpointer",
+            "EarlyStopping",
+            "build_validation_hooks",
+            "end_at_early_stop",
+        ],
+        "launch": ["check_num_gpus", "distribute"],
+        "lazy": ["LazyTrainer", "load_lazy_cfg", "read_config"],
+        "mixed_precision": ["choose_trainer"],
+        "resources": ["write_device_memory"],
+        "run": ["run_training"],
+        "stopping": ["STOPPED_STATUS", "StopOnSignal", "exit_on_sigterm"],
+        "stream": ["ReplayableLoader"],
+        "trainer": ["NucleiTrainer", "explain_failure"],
+        "validation_loss": ["ValidationLoss"],
+    },
+)
