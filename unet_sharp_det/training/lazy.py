@@ -79,7 +79,8 @@ def load_lazy_cfg(config_file: str, opts: list[str]) -> DictConfig:
             f"--config-file: there is no file '{config_file}'. See configs/README.md."
         )
     lazy = LazyConfig.load(config_file)
-    lazy.train = OmegaConf.merge(_DEFAULTS, lazy.train)
+    defaults = OmegaConf.create(_DEFAULTS, flags={"allow_objects": True})
+    lazy.train = OmegaConf.merge(defaults, lazy.train)
     for option in opts:
         _check_option(lazy, option)
     try:
