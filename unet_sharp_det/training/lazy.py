@@ -40,10 +40,12 @@ _DEFAULTS = {
     "seed": -1,
     "weights_partial": False,
     "replayable": False,
-    "amp": {"precision": "fp16"},
+    "amp.enabled": False,
+    "amp.precision": "fp16",
     "validation_loss": False,
     "best_metric": "",
-    "early_stopping": {"patience": 0, "min_delta": 0.0},
+    "early_stopping.patience": 0,
+    "early_stopping.min_delta": 0.0,
 }
 
 
@@ -79,8 +81,9 @@ def load_lazy_cfg(config_file: str, opts: list[str]) -> DictConfig:
             f"--config-file: there is no file '{config_file}'. See configs/README.md."
         )
     lazy = LazyConfig.load(config_file)
-    defaults = OmegaConf.create(_DEFAULTS, flags={"allow_objects": True})
-    lazy.train = OmegaConf.merge(defaults, lazy.train)
+    for key, default in _DEFAULTS.items():
+        if OmegaConf.select(lazy.train, key) is None:
+            OmegaConf.update(lazy.train, key, default, force_add=True)
     for option in opts:
         _check_option(lazy, option)
     try:
