@@ -170,7 +170,8 @@ class NucleiDatasetMapper(DatasetMapper):
 def _check_mask_options(use_mask: bool, mask_format: str, recompute_boxes: bool) -> None:
     if use_mask and mask_format != "bitmask":
         raise ConfigError(
-            f"INPUT.MASK_FORMAT is '{mask_format}', which cannot hold RLE. Set it to bitmask."
+            f"INPUT.MASK_FORMAT is '{mask_format}', which holds no RLE. Set "
+            "INPUT.MASK_FORMAT: bitmask."
         )
     if recompute_boxes and not use_mask:
         raise ConfigError("recompute_boxes needs use_instance_mask: boxes are fitted to masks.")
