@@ -5,7 +5,7 @@ import pycocotools.mask as mask_util
 import pytest
 
 from unet_sharp_det.masks.instance_maps import InstanceMap
-from unet_sharp_det.prediction import SparseInstances
+from unet_sharp_det.masks.instances import SparseInstances
 
 
 def random_masks(seed):

@@ -25,16 +25,27 @@ _PUBLISHED_UNET3P = replace(
 )
 
 
-def decoder_options(scheme: str, edge: str = "f", **changes) -> GridOptions:
-    """The options by which a decoder runs a scheme, and ``changes`` of them.
+def decoder_options(
+    scheme: str,
+    edge: str = "f",
+    *,
+    node_channels: Sequence[int] | None = None,
+    edge_channels: int | None = None,
+    edge_order: str | None = None,
+    norm: str | None = None,
+    dim: int | None = None,
+    checkpoint: bool | None = None,
+) -> GridOptions:
+    """The options by which a decoder runs a scheme, but for those that are given.
 
     Nodes have the channels of the encoder's map of their level, and two convolutions, with a bias
     beside the norm (as the paper's counts).
 
     Args:
         scheme: name of a registered skip scheme.
-        edge: ``f`` or ``raw``, see :class:`GridOptions`.
-        changes: further fields of it; None leaves a field as it is.
+        edge: ``f`` or ``raw``.
+        node_channels, edge_channels, edge_order, norm, dim, checkpoint: see :class:`GridOptions`.
+            None: the scheme's own.
 
     Raises:
         SchemeError: the scheme is unknown.
@@ -42,8 +53,15 @@ def decoder_options(scheme: str, edge: str = "f", **changes) -> GridOptions:
     """
     name = resolve_scheme(scheme, "MODEL.SEM_SEG_HEAD.SKIP_SCHEME")
     options = _PUBLISHED_UNET3P if (name, edge) == ("unet3p", "f") else _DEFAULT
-    given = {name: value for name, value in changes.items() if value is not None}
-    return replace(options, edge=edge, **given)
+    return options.changed(
+        edge=edge,
+        node_channels=node_channels,
+        edge_channels=edge_channels,
+        edge_order=edge_order,
+        norm=norm,
+        dim=dim,
+        checkpoint=checkpoint,
+    )
 
 
 class Branch(NamedTuple):

@@ -27,26 +27,40 @@ _OPTIONS = {
 _WITHOUT_OUTPUT_CONV = ("unet3p",)
 
 
-def neck_options(scheme: str, **changes) -> GridOptions:
-    """The options by which a neck runs a scheme, and ``changes`` of them.
+def neck_options(
+    scheme: str,
+    *,
+    node_channels: int | None = None,
+    edge_channels: int | None = None,
+    edge_order: str | None = None,
+    fuse: str | None = None,
+    checkpoint: bool | None = None,
+) -> GridOptions:
+    """The options by which a neck runs a scheme, but for those that are given.
 
     Nodes have 64 channels, those of ``unet3p`` and of nodes that add (``fpn``) the pyramid's.
 
     Args:
         scheme: name of a registered skip scheme.
-        changes: fields of :class:`GridOptions`; None leaves a field as it is.
+        node_channels, edge_channels, edge_order, fuse, checkpoint: see :class:`GridOptions`. None:
+            the scheme's own.
 
     Raises:
         SchemeError: the scheme is unknown.
         ConfigError: an option has no such value.
     """
     options = _OPTIONS.get(resolve_scheme(scheme, "MODEL.FPN.SKIP_SCHEME"), _DEFAULT)
-    given = {name: value for name, value in changes.items() if value is not None}
-    if given.get("fuse", options.fuse) == "cat":
-        own = {"node_convs": max(1, options.node_convs)}
+    if (fuse or options.fuse) == "cat":
+        options = replace(options, node_convs=max(1, options.node_convs))
     else:  # Maps that are added are as wide as the pyramid.
-        own = {"node_channels": None, "edge_channels": None}
-    return replace(options, **{**own, **given})
+        options = replace(options, node_channels=None, edge_channels=None)
+    return options.changed(
+        node_channels=node_channels,
+        edge_channels=edge_channels,
+        edge_order=edge_order,
+        fuse=fuse,
+        checkpoint=checkpoint,
+    )
 
 
 class SkipFPN(Backbone):

@@ -4,7 +4,7 @@ import collections
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +72,11 @@ class GridOptions:
         look_up_option(self.interpolation, INTERPOLATION, "interpolation", ConfigError)
         if self.dim not in (2, 3):
             raise ConfigError(f"dim is {self.dim}, but images have 2 or 3 dimensions.")
+
+    def changed(self, **fields) -> "GridOptions":
+        """These options with the ``fields`` that are not None."""
+        given = {name: value for name, value in fields.items() if value is not None}
+        return replace(self, **given)
 
     def widths(self, in_channels: Sequence[int]) -> list[int]:
         """The channels of the nodes of each level, the encoder's maps having ``in_channels``.
