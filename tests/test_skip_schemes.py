@@ -188,3 +188,14 @@ def test_tables_need_no_torch():
         for name in node.names
     }
     assert imported == {"graphlib", "collections.abc", "typing", "errors"}
+
+
+def test_scheme_module_names_who_registered_a_scheme(monkeypatch):
+    def own(depth):
+        return {}
+
+    own.__module__ = "my_project.schemes"
+    monkeypatch.setitem(skip_schemes._SCHEMES, "own", own)
+    assert skip_schemes.scheme_module("own") == "my_project.schemes"
+    assert skip_schemes.scheme_module("unetsharp") is None
+    assert skip_schemes.scheme_module("unheard of") is None

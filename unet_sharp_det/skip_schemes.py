@@ -60,6 +60,12 @@ def scheme_names() -> list[str]:
     return list(_SCHEMES)
 
 
+def scheme_module(name: str) -> str | None:
+    """The module that registers a scheme; None if it is this one, or the scheme is unknown."""
+    module = getattr(_SCHEMES.get(name), "__module__", __name__)
+    return None if module == __name__ else module
+
+
 def resolve_scheme(name: str, key: str = "SKIP_SCHEME") -> str:
     """Return the canonical name of a scheme.
 
@@ -79,16 +85,6 @@ def resolve_scheme(name: str, key: str = "SKIP_SCHEME") -> str:
     alias = str(name).lower()
     look_up_option(alias, _ALIASES, key, SchemeError)
     return _ALIASES[alias]
-
-
-def scheme_module(name: str) -> str | None:
-    """The module that registered a scheme, to be imported before a checkpoint of it is loaded.
-
-    Returns:
-        str | None: e.g. ``my_project.schemes``; None for a scheme of this package.
-    """
-    module = _SCHEMES[resolve_scheme(name)].__module__
-    return None if module == __name__ else module
 
 
 def build_table(scheme: str, depth: int) -> Table:
