@@ -18,14 +18,17 @@ from unet_sharp_det import UNetSharpHead
 from unet_sharp_det.data import NucleiDatasetMapper, RandomColor, RandomRotate90, StretchContrast
 from unet_sharp_det.data.augmentation import RandomScaledCrop, ScaleBy
 from unet_sharp_det.evaluation import EvaluationOptions, SemanticEvaluator
-from unet_sharp_det.modeling import HybridLoss, SkipDecoder, UNetEncoder
+from unet_sharp_det.modeling import HybridLoss, SkipDecoder, UNetEncoder, decoder_options
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 
 model = L(SemanticSegmentor)(
     backbone=L(UNetEncoder)(channels=[32, 64, 128, 256, 512]),
     sem_seg_head=L(UNetSharpHead)(
         decoder=L(SkipDecoder)(
-            in_channels="${...backbone.channels}", scheme="unetsharp", deep_supervision="all"
+            in_channels="${...backbone.channels}",
+            scheme="unetsharp",
+            options=L(decoder_options)(scheme="${..scheme}"),
+            deep_supervision="all",
         ),
         in_features=["res0", "res1", "res2", "res3", "res4"],
         labels=L(SemanticLabels)(num_classes=1),

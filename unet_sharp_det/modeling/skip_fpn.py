@@ -135,7 +135,10 @@ class SkipFPN(Backbone):
         self._size_divisibility = strides[-1]
         self._stages = _stages(strides)
 
-        options = replace(options or neck_options(self.scheme), norm=norm)
+        options = options or neck_options(self.scheme)
+        if options.norm:
+            raise ConfigError("options have a norm. Give it as SkipFPN's argument norm.")
+        options = replace(options, norm=norm)
         if options.fuse != "cat":
             options = replace(options, fuse=fuse_type)
         self.grid = SkipGrid(
