@@ -60,6 +60,12 @@ def scheme_names() -> list[str]:
     return list(_SCHEMES)
 
 
+def scheme_module(name: str) -> str | None:
+    """The module that registers a scheme; None if it is this one, or the scheme is unknown."""
+    module = getattr(_SCHEMES.get(name), "__module__", __name__)
+    return None if module == __name__ else module
+
+
 def resolve_scheme(name: str, key: str = "SKIP_SCHEME") -> str:
     """Return the canonical name of a scheme.
 
