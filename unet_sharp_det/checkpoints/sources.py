@@ -21,6 +21,11 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in _ZOO.glob("*.safetensors"))
 
 
+def model_file(name: str) -> Path:
+    """The file of one of the :func:`model_names`."""
+    return _ZOO / f"{name}.safetensors"
+
+
 def find_weights(weights) -> Path:
     """Return the file that ``MODEL.WEIGHTS``, ``--weights`` or an argument means.
 
@@ -37,7 +42,7 @@ def find_weights(weights) -> Path:
     if path.is_file():
         return path
     if name in model_names():
-        return _ZOO / f"{name}.safetensors"
+        return model_file(name)
     raise CheckpointError(
         f"'{name}': there is no file of weights, nor a model of the package, of that name."
         f"{did_you_mean(name, model_names())} Name a file, or one of: {', '.join(model_names())}."

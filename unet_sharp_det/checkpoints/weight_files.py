@@ -199,9 +199,10 @@ def _from_pycls(content) -> dict:
 def _checked(checkpoint: dict, path: Path) -> dict:
     weights = checkpoint["model"]
     if not isinstance(weights, dict) or not weights:
+        empty = " without entries" if isinstance(weights, dict) else ""
         raise CheckpointError(
             f"'{path}' holds no state dict (names and tensors), but a {type(weights).__name__}"
-            f"{' without entries' if isinstance(weights, dict) else ''}. Save {{'model': model.state_dict()}}."
+            f"{empty}. Save {{'model': model.state_dict()}}."
         )
     if len(weights) > _MOST_TENSORS or not all(map(_is_name, weights)):
         raise CheckpointError(f"'{path}' has names that no network has. Get the file again.")

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from ..checkpoints.config import config_of
-from ..checkpoints.sources import find_weights
+from ..checkpoints.sources import model_file
 from ..checkpoints.sources import model_names as names
 from ..checkpoints.trained_model import open_trained_model
 from ..errors import ConfigError, look_up_option
@@ -22,7 +22,7 @@ def get_checkpoint_file(name: str) -> Path:
     Raises:
         ConfigError: there is no model of that name.
     """
-    return find_weights(look_up_option(name, names(), "model_zoo", ConfigError))
+    return model_file(look_up_option(name, names(), "model_zoo", ConfigError))
 
 
 def get_config_file(name: str) -> str:
