@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import nn
 
 from ..errors import ConfigError
@@ -80,6 +79,8 @@ class Segmenter:
         return parts[0] if len(tiles) == 1 else sew_components(shape, parts)
 
     def _components(self, probabilities, tile: Tile, shape: tuple[int, int]) -> SparseInstances:
+        from scipy import ndimage  # of semantic models only: its import takes a while
+
         top, left = tile.core_rows.start, tile.core_columns.start
         rows = slice(top - tile.rows.start, tile.core_rows.stop - tile.rows.start)
         columns = slice(left - tile.columns.start, tile.core_columns.stop - tile.columns.start)
