@@ -31,7 +31,6 @@ from unet_sharp_det.masks.instance_maps import InstanceMap
 from unet_sharp_det.prediction import predictor as predictor_module
 from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
 from unet_sharp_det.runtime import accelerate, has_bfloat16
-from unet_sharp_det.runtime.fold_norms import fold_norms
 
 DEFAULT = "detectron2's DefaultPredictor"
 _SCORE = 0.5
@@ -116,7 +115,6 @@ def available_variants() -> tuple[dict[str, Callable[[Workload], Find]], list[st
     variants = {
         DEFAULT: _default_predictor,
         "the network as it is": _arranged(lambda model, **_: copy.deepcopy(model).eval()),
-        "norms folded": _arranged(_with_folded_norms),
         "Predictor": lambda work: _predictor(work._replace(batch=1)),
         "Predictor, in batches": _predictor,
         "Predictor, traced and frozen": _arranged(_replacing(TracedParts)),
@@ -268,12 +266,6 @@ def _arranged(arrange: Callable[..., nn.Module]) -> Callable[[Workload], Find]:
             return _predictor(work)
 
     return build
-
-
-def _with_folded_norms(model: nn.Module, **_) -> nn.Module:
-    model = copy.deepcopy(model).eval()
-    fold_norms(model)
-    return model
 
 
 def _replacing(parts: type[nn.Module]) -> Callable[..., nn.Module]:

@@ -5,10 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from detectron2.modeling import build_model
 from pycocotools import mask as coco_mask
 
 from unet_sharp_det import model_zoo
 from unet_sharp_det.checkpoints.config import config_of
+from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.checkpoints.sources import find_weights
+from unet_sharp_det.checkpoints.weight_files import read_weights
 from unet_sharp_det.errors import CheckpointError, ConfigError
 from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.prediction import Predictor
@@ -59,10 +63,32 @@ def test_unknown_name():
         model_zoo.get("nucleus")
 
 
+def test_a_name_and_its_file_mean_the_same_everywhere():
+    path = model_zoo.get_checkpoint_file("nuclei")
+    cfg = config_of("nuclei", opts=["MODEL.DEVICE", "cpu"])
+    assert cfg.MODEL.WEIGHTS == str(path)
+    cfg.MODEL.WEIGHTS = "nuclei"
+    by_config, by_name, by_file = (
+        Predictor.from_config(cfg),
+        Predictor.from_checkpoint("nuclei", device="cpu"),
+        Predictor.from_checkpoint(path, device="cpu"),
+    )
+    started = build_model(cfg)
+    SkipCheckpointer(started).resume_or_load("nuclei", resume=False)
+    weights = read_weights(path)["model"]
+    assert by_config.class_names == by_name.class_names == by_file.class_names == ("nucleus",)
+    for name, value in started.state_dict().items():
+        assert torch.equal(value, weights[name].to(value.dtype))
+
+
 def test_a_file_comes_before_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert model_zoo.find_checkpoint("nuclei") == model_zoo.get_checkpoint_file("nuclei")
     (tmp_path / "nuclei").touch()
-    assert model_zoo.find_checkpoint("nuclei").resolve() == tmp_path / "nuclei"
-    with pytest.raises(CheckpointError, match=r"nor a model of that name .*nuclei"):
-        model_zoo.find_checkpoint("missing.pth")
+    assert find_weights("nuclei").resolve() == tmp_path / "nuclei"
+    assert model_zoo.get_checkpoint_file("nuclei").suffix == ".safetensors"
+
+
+@pytest.mark.parametrize("name", ["nucleii", "nuclei.pth"])
+def test_a_name_that_is_neither(name):
+    with pytest.raises(CheckpointError, match="nor a model of the package.*Did you mean 'nuclei'"):
+        find_weights(name)

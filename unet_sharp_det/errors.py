@@ -55,10 +55,20 @@ def look_up_option(name, options: Iterable[str], what: str, error=UserError):
     options = list(options)
     if name in options:
         return name
-    nearest = difflib.get_close_matches(str(name), options, n=5, cutoff=0.5)
-    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    nearest = _nearest(name, options)
     shown = options if len(options) <= 30 else [*nearest, f"... ({len(options)} in all)"]
+    hint = did_you_mean(name, options)
     raise error(f"{what}: '{name}' is not known.{hint} Available: {', '.join(shown)}.")
+
+
+def did_you_mean(name, options: Iterable[str]) -> str:
+    """The option nearest to ``name`` as a question, with a space before it; "" if none is near."""
+    nearest = _nearest(name, list(options))
+    return f" Did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def _nearest(name, options: list[str]) -> list[str]:
+    return difflib.get_close_matches(str(name), options, n=5, cutoff=0.5)
 
 
 def first_line(error: Exception) -> str:

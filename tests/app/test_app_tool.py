@@ -65,7 +65,6 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
         raise Stop
 
     monkeypatch.setattr(tool.signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr(tool, "find_checkpoint", str)
     monkeypatch.setattr(tool, "IsolatedAnalyser", lambda analyser: analyser)
     monkeypatch.setattr(tool.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool, "serving", serve)

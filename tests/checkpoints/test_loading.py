@@ -224,7 +224,7 @@ def test_a_query_is_no_part_of_the_file_s_name(resnet, tmp_path):
 
 
 def test_missing_file(resnet):
-    with pytest.raises(CheckpointError, match="there is no file 'nowhere.pth'"):
+    with pytest.raises(CheckpointError, match="'nowhere.pth': there is no file of weights"):
         SkipCheckpointer(resnet).load("nowhere.pth")
 
 

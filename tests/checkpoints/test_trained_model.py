@@ -9,11 +9,12 @@ import yaml
 from detectron2.modeling import build_model
 from prediction_models import compact_detector_cfg, semantic_cfg
 
+from unet_sharp_det import skip_schemes
 from unet_sharp_det.checkpoints.config import config_of
-from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.checkpoints.loading import SkipCheckpointer, scheme_modules
 from unet_sharp_det.checkpoints.trained_model import build_on_meta, open_trained_model
 from unet_sharp_det.checkpoints.weight_files import write_safetensors
-from unet_sharp_det.errors import CheckpointError, ConfigError, UserError
+from unet_sharp_det.errors import CheckpointError, ConfigError, SchemeError, UserError
 from unet_sharp_det.files import write_text
 from unet_sharp_det.prediction import Predictor
 
@@ -230,6 +231,41 @@ class TestConfigOfAStranger:
 
 def test_a_model_on_meta_takes_no_memory():
     assert all(parameter.is_meta for parameter in build_on_meta(semantic_cfg()).parameters())
+
+
+@pytest.fixture
+def own_scheme(monkeypatch):
+    """A scheme that a module of the user's registers."""
+
+    def nested(depth):
+        return skip_schemes.unetpp(depth)
+
+    nested.__module__ = "my_schemes"
+    monkeypatch.setattr(skip_schemes, "_SCHEMES", dict(skip_schemes._SCHEMES))
+    monkeypatch.setattr(skip_schemes, "_ALIASES", dict(skip_schemes._ALIASES))
+    skip_schemes.register_scheme("nested")(nested)
+    return "nested"
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_an_unknown_scheme_is_told_with_its_module(tmp_path, own_scheme, monkeypatch, suffix):
+    cfg = semantic_cfg()
+    cfg.MODEL.SEM_SEG_HEAD.SKIP_SCHEME = own_scheme
+    model, path = build_model(cfg), tmp_path / f"model{suffix}"
+    if suffix == ".pth":
+        SkipCheckpointer(model, str(tmp_path)).save("model")
+        write_text(tmp_path / "config.yaml", cfg.dump())
+    else:
+        modules = scheme_modules(model)
+        write_safetensors(path, model.state_dict(), cfg.dump(), scheme_modules=modules)
+    assert open_trained_model(path, device="cpu").model is not None
+    monkeypatch.undo()
+    with pytest.raises(SchemeError, match="'nested' is not known.*my_schemes: import that first"):
+        open_trained_model(path, device="cpu")
+
+
+def test_a_scheme_of_the_package_needs_no_module():
+    assert scheme_modules(build_on_meta(semantic_cfg())) == []
 
 
 class TestClassNames:

@@ -46,7 +46,7 @@ def test_objects_are_those_of_the_cpu(device, images, precision, least):
 
 
 def test_norms_are_folded_on_any_device(device):
-    network = predictor(device)._whole.model
+    network = predictor(device)._finder.model
     names = {type(module).__name__ for module in network.backbone.bottom_up.modules()}
     assert not [name for name in names if "BatchNorm" in name]
 

@@ -21,6 +21,8 @@ class BrightBlobs:
         largest: the largest side of each call's windows.
     """
 
+    least_score = 0.0
+
     def __init__(self, memory=1 << 40):
         """
         Args:
@@ -29,7 +31,7 @@ class BrightBlobs:
         self.memory = memory
         self.batches, self.largest = [], []
 
-    def find(self, windows, tiles, shape):
+    def find(self, windows, tiles, shape, scale):
         if sum(window[:, :, 0].size for window in windows) > self.memory:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         self.batches.append(len(windows))
@@ -39,7 +41,7 @@ class BrightBlobs:
             for window, tile in zip(windows, tiles, strict=True)
         ]
 
-    def join(self, tiles, parts, shape):
+    def join(self, tiles, parts, shape, scale):
         return parts[0] if len(tiles) == 1 else merge_detections(shape, tiles, parts)
 
     def _parts(self, window):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.data import transforms as T
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from torch import nn
@@ -48,4 +47,4 @@ def test_nothing_detected():
 
 def test_a_model_without_masks_is_refused():
     with pytest.raises(ConfigError, match="Linear predicts no masks"):
-        Detector(nn.Linear(1, 1), T.NoOpTransform(), 0.5)
+        Detector(nn.Linear(1, 1), 0.5)

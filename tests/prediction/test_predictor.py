@@ -22,8 +22,8 @@ from unet_sharp_det.prediction.tile_grid import tile_grid
 def predictor_of(finder, **options):
     """A predictor whose model is never run: ``finder`` takes its place."""
     model = build_model(semantic_cfg())
-    predictor = Predictor(model, T.NoOpTransform(), options=PredictionOptions(**options))
-    predictor._whole = predictor._tiled = finder
+    predictor = Predictor(model, ScaleBy([1.0]), options=PredictionOptions(**options))
+    predictor._finder = finder
     return predictor
 
 
@@ -109,16 +109,17 @@ class TestTiles:
         with pytest.raises(UserError, match="memory"):
             predictor(image)
 
-    def test_tiles_are_resized_by_one_factor(self):
-        """To sizes, each of these tiles would be enlarged by another factor."""
-        resize = T.ResizeShortestEdge([128], 1000, "choice")
+    def test_tiles_are_resized_by_the_factor_of_the_image(self):
+        """As evaluation resizes it. To sizes, each of these tiles would have another factor."""
+        resize = T.ResizeShortestEdge([80], 1000, "choice")
         options = PredictionOptions(tile_size=128, tile_overlap=32)
         predictor = Predictor(build_model(semantic_cfg()), resize, options=options)
         seen = []
         hook = lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))  # noqa: E731
-        predictor._tiled.model.backbone.register_forward_pre_hook(hook)
+        predictor._finder.model.backbone.register_forward_pre_hook(hook)
         predictor(np.zeros((160, 300, 3), np.uint8))
-        assert set(seen) == {tile.shape for tile in tile_grid((160, 300), 128, 32)}
+        tiles = tile_grid((160, 300), 128, 32, 8)
+        assert set(seen) == {tuple(side // 2 for side in tile.shape) for tile in tiles}
         assert len(set(seen)) > 1
 
     @pytest.mark.parametrize("overlap", [20, 37, 50])
@@ -128,11 +129,11 @@ class TestTiles:
         predictor = Predictor(build_model(semantic_cfg()), ScaleBy([1.0], 4096), options=options)
         starts = set()
 
-        def find(windows, tiles, shape):
+        def find(windows, tiles, shape, scale):
             starts.update(s for t in tiles for s in (t.rows.start, t.columns.start))
             return [SparseInstances.empty(shape) for _ in tiles]
 
-        predictor._tiled.find = find
+        predictor._finder.find = find
         predictor(np.zeros((500, 430, 3), np.uint8))
         assert len(starts) > 3
         assert all(start % 4 == 0 for start in starts)
@@ -181,14 +182,9 @@ class TestScale:
         options = PredictionOptions(scale=1.5)
         predictor = Predictor(build_model(semantic_cfg()), resize, options=options)
         hook = lambda module, inputs: seen.append(inputs[0].shape[2:])  # noqa: E731
-        predictor._whole.model.backbone.register_forward_pre_hook(hook)
+        predictor._finder.model.backbone.register_forward_pre_hook(hook)
         predictor(np.zeros((40, 60, 3), np.uint8))
         assert tuple(seen[0]) == wanted
-
-    def test_a_resize_that_has_no_scale(self):
-        options = PredictionOptions(scale=2.0)
-        with pytest.raises(ConfigError, match="scale is 2.0, but NoOp"):
-            Predictor(build_model(semantic_cfg()), T.NoOpTransform(), options=options)
 
 
 class TestModels:
@@ -218,7 +214,7 @@ class TestModels:
         threshold = float(np.sort(scores)[len(scores) // 2])
         high = Predictor(detector, resize, options=PredictionOptions(score_threshold=threshold))
         whole = tile_grid(image.shape[:2], max(image.shape), 0)
-        (raw,) = low._whole.find([image], whole, image.shape[:2])
+        (raw,) = low._finder.find([image], whole, image.shape[:2], 2.0)
         filtered = raw.select(raw.scores >= threshold).without_overlaps(max_covered=0.5)
         np.testing.assert_array_equal(filtered.label_map(), high(image).label_map())
         assert threshold in high(image).scores  # "at least", as in evaluation
@@ -312,7 +308,7 @@ class TestCheckpoints:
         assert Predictor.from_checkpoint(trained[0]).class_names == ("nucleus",)
 
     def test_what_is_missing_is_named(self, trained, tmp_path):
-        with pytest.raises(CheckpointError, match="no such checkpoint"):
+        with pytest.raises(CheckpointError, match="there is no file of weights"):
             Predictor.from_checkpoint(tmp_path / "other.pth")
         (tmp_path / "config.yaml").unlink()
         with pytest.raises(ConfigError, match="no config.yaml beside it"):

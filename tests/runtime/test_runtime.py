@@ -1,10 +1,10 @@
-"""The accelerated model against the model: values, what is folded, and what stays as it was."""
+"""The accelerated model against the model: values, and what stays as it was."""
 
 import copy
 
 import pytest
 import torch
-from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, Instances
@@ -13,9 +13,7 @@ from torch import nn
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.modeling import TimmBackbone
 from unet_sharp_det.runtime import accelerate, accelerated, box_chunks
-from unet_sharp_det.runtime.fold_norms import fold_norms
 from unet_sharp_det.runtime.roi_pooling import PixelROIPooler
 
 LITE0 = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
@@ -68,7 +66,7 @@ MODELS = {
     "semantic": (SEMANTIC, ["MODEL.SEM_SEG_HEAD.NORM", "BN", "MODEL.UNET.NORM", "BN"]),
     "semantic, group norms": (SEMANTIC, ["MODEL.SEM_SEG_HEAD.NORM", "GN", "MODEL.UNET.NORM", "GN"]),
 }
-FOLDED = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
+NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +86,7 @@ def build(name: str) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.normal_(module.bias, 0, 0.2)
-        if isinstance(module, FOLDED):
+        if isinstance(module, NORMS):
             with torch.no_grad():
                 module.running_mean.normal_(0, 0.2)
                 module.running_var.uniform_(0.5, 2)
@@ -172,7 +170,6 @@ def test_every_part_computes_the_same(name):
         assert value.std() > 0, part
         error = (found[part] - value).abs().max() / value.abs().max()
         assert error < 1e-4, (part, error)
-    assert not any(isinstance(module, FOLDED) for module in fast.modules())
     assert not any(parameter.requires_grad for parameter in fast.parameters())
     assert not any(parameter.is_inference() for parameter in fast.parameters())
     for key, value in model.state_dict().items():
@@ -258,55 +255,6 @@ class TestPooler:
         assert not PixelROIPooler.computes(ROIPooler(7, [1 / 4], 2, "ROIAlignV2"))
         assert not PixelROIPooler.computes(ROIPooler(7, [1 / 4], 0, "ROIPool"))
         assert not PixelROIPooler.computes(nn.Identity())
-
-
-class TestFolding:
-    def test_norms_that_cannot_be_folded_stay(self):
-        shared = nn.Conv2d(4, 4, 1)
-        model = nn.ModuleList(
-            [
-                nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)),
-                nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)),
-                nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)),
-                nn.Sequential(shared, nn.BatchNorm2d(4)),
-                nn.Sequential(shared, nn.BatchNorm2d(4)),
-                nn.Sequential(Conv2d(3, 4, 1, activation=nn.ReLU()), nn.BatchNorm2d(4)),
-            ]
-        ).eval()
-        state = copy.deepcopy(model.state_dict())
-        assert fold_norms(model) == 0
-        assert model.state_dict().keys() == state.keys()
-        assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-
-    def test_a_norm_without_factors(self):
-        layers = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4, affine=False))
-        layers[1].running_mean.normal_()
-        layers[1].running_var.uniform_(0.5, 2)
-        x = torch.randn(2, 3, 5, 5)
-        with torch.no_grad():
-            wanted = layers.eval()(x)
-            assert fold_norms(layers) == 1
-            assert torch.allclose(layers(x), wanted, atol=1e-5)
-
-    def test_a_network_of_timm_whose_folding_changes_it_stays(self):
-        """A convolution whose result is taken twice, which the watched run does not see."""
-
-        class Twice(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.conv = nn.Conv2d(3, 4, 1)
-                self.norm = nn.BatchNorm2d(4)
-
-            def forward(self, x):
-                x = self.conv(x)
-                return [x + self.norm(x)]
-
-        backbone = TimmBackbone("tf_efficientnet_lite0", ("res2",)).eval()
-        backbone.model = Twice().eval()
-        backbone.model.norm.running_mean.fill_(1)
-        original = backbone.model
-        assert fold_norms(backbone) == 0
-        assert backbone.model is original
 
 
 class TestPrecision:

@@ -65,7 +65,6 @@ def called(tool, monkeypatch):
 
     monkeypatch.setattr(tool.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool, "predict_files", predict_files)
-    monkeypatch.setattr(tool, "find_checkpoint", str)
     monkeypatch.setattr(tool, "identify_model", lambda *arguments: {"weights": "ab"})
     return found
 
@@ -198,7 +197,7 @@ def test_failures_name_the_path_once(tool):
 
 
 def test_no_such_checkpoint(tool, tmp_path):
-    with pytest.raises(UserError, match="there is no such checkpoint"):
+    with pytest.raises(UserError, match="there is no file of weights"):
         tool.main(["a", "--weights", str(tmp_path / "w.pth"), "--output", str(tmp_path / "out")])
 
 

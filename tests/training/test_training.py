@@ -143,7 +143,7 @@ class TestBadInput:
             (["MODEL.FPN.SKIP_SCHEME", "unetsharpp"], "Did you mean 'unetsharp'"),
             (["MODEL.FPN.SKIP_SCHEM", "fpn"], "Did you mean 'MODEL.FPN.SKIP_SCHEME'"),
             (["SOLVER.OPTIMIZER", "AdmW"], "Did you mean 'AdamW'"),
-            (["MODEL.WEIGHTS", "nowhere.pth"], "there is no file 'nowhere.pth'"),
+            (["MODEL.WEIGHTS", "nowhere.pth"], "'nowhere.pth': there is no file of weights"),
         ],
     )
     def test_one_line(self, run_tool, repository, tmp_path, options, message):

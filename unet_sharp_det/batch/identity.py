@@ -20,6 +20,7 @@ def identify_model(path, config_file=None, config_opts: Sequence[str] = ()) -> d
         CheckpointError, ConfigError: a file is missing or unusable.
     """
     cfg = config_of(path, config_file, config_opts)
+    path = cfg.MODEL.WEIGHTS
     cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
     config = hashlib.sha256(cfg.dump().encode())
     with open(path, "rb") as file:

@@ -8,7 +8,8 @@ import yaml
 from detectron2.config import CfgNode
 
 from ..config import setup_cfg
-from ..errors import CheckpointError, ConfigError, first_line
+from ..errors import ConfigError, first_line
+from .sources import find_weights
 from .weight_files import read_safetensors_config
 
 #: A config of all keys has 25 kB of text and 1,000 values, at a depth of 4.
@@ -34,8 +35,8 @@ _BOUNDS = {
 }
 
 
-def config_of(path, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
-    """Return the config of a checkpoint.
+def config_of(weights, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
+    """Return the config of a checkpoint, which becomes its ``MODEL.WEIGHTS``.
 
     Where it was trained does not count: ``MODEL.DEVICE`` is the first GPU, unless ``config_file``
     or ``opts`` say otherwise; without a GPU :func:`fall_back_to_cpu` makes it the CPU.
@@ -44,7 +45,7 @@ def config_of(path, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
     and may ask for no more memory and time than a network needs.
 
     Args:
-        path: the checkpoint.
+        weights: a path, or the name of a model of the package.
         config_file: None: the metadata of a .safetensors file, else ``config.yaml`` beside it.
         opts: keys and values in turn that change it.
 
@@ -52,38 +53,37 @@ def config_of(path, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
         CheckpointError: there is no such checkpoint.
         ConfigError: there is no config, or it is no valid one.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: there is no such checkpoint. Name a file of a training; its config is in or "
-            "beside it, or named by --config-file."
-        )
+    path = find_weights(weights)
     if config_file is not None:
-        return setup_cfg(str(config_file), list(opts))
+        cfg = setup_cfg(str(config_file), list(opts))
+    else:
+        cfg = setup_cfg(_read_strangers(path), list(opts))
+    cfg.MODEL.WEIGHTS = str(path)
+    return cfg
+
+
+def _read_strangers(path: Path) -> CfgNode:
+    """Read and check the config in or beside a checkpoint."""
     where, text = path, None
     if path.suffix == ".safetensors":
         text = read_safetensors_config(path)
     if text is None:
-        where, text = _read_beside(path)
+        where = path.parent / "config.yaml"
+        if not where.is_file():
+            raise ConfigError(
+                f"{path}: there is no config.yaml beside it. Name the config of its training by "
+                "--config-file."
+            )
+        with where.open("rb") as file:
+            text = file.read(_MOST_TEXT + 1).decode("utf-8", "replace")
     try:
         cfg = setup_cfg(_parse(text), ["MODEL.DEVICE", "cuda"])
-        _check_bounds(cfg)
+        _check_values(cfg)
     except ConfigError as error:
         raise ConfigError(
             f"the config in {where}: {error} Name one of your own by --config-file."
         ) from error
-    return setup_cfg(cfg, list(opts))
-
-
-def _read_beside(path: Path) -> tuple[Path, str]:
-    beside = path.parent / "config.yaml"
-    if not beside.is_file():
-        raise ConfigError(
-            f"{path}: there is no config.yaml beside it. Name the config of its training by "
-            "config_file (--config-file)."
-        )
-    with beside.open("rb") as file:
-        return beside, file.read(_MOST_TEXT + 1).decode("utf-8", "replace")
+    return cfg
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -126,24 +126,20 @@ def _walk(content) -> Iterator[tuple[object, int]]:
             waiting += [(each, depth + 1) for each in value]
 
 
-def _check_bounds(cfg: CfgNode) -> None:
-    default = _values(setup_cfg())
-    for key, value in _values(cfg).items():
-        if not _is_like(value, default[key]):
+def _check_values(cfg: CfgNode) -> None:
+    """Check that values are of the kinds of the defaults, their lists no deeper, and in bounds."""
+    default = _flat(setup_cfg())
+    for key, value in _flat(cfg).items():
+        kinds, depth = _kinds(value)
+        expected, deepest = _kinds(default[key])
+        expected.discard("NoneType")
+        if expected and not (kinds <= expected and depth <= deepest):
             raise ConfigError(f"{key} is {value}, of another type than {default[key]}.")
         bounds = next((bounds for end, bounds in _BOUNDS.items() if key.endswith(end)), None)
         for number in value if isinstance(value, list | tuple) else [value]:
             is_number = isinstance(number, int | float)
             if bounds and not (is_number and bounds[0] <= number <= bounds[1]):
                 raise ConfigError(f"{key} is {value}, but may be {bounds[0]} to {bounds[1]}.")
-
-
-def _is_like(value, default) -> bool:
-    """Whether a value is of the kind of a default, and its lists are nested no deeper."""
-    kinds, depth = _kinds(value)
-    expected, deepest = _kinds(default)
-    expected.discard("NoneType")
-    return not expected or (kinds <= expected and depth <= deepest)
 
 
 def _kinds(value) -> tuple[set[str], int]:
@@ -153,9 +149,9 @@ def _kinds(value) -> tuple[set[str], int]:
     return kinds, max((depth for _, depth in leaves), default=0)
 
 
-def _values(cfg: CfgNode, prefix: str = "") -> dict[str, object]:
+def _flat(cfg: CfgNode, prefix: str = "") -> dict[str, object]:
     values = {}
     for key, value in cfg.items():
         is_node = isinstance(value, CfgNode)
-        values |= _values(value, f"{prefix}{key}.") if is_node else {f"{prefix}{key}": value}
+        values |= _flat(value, f"{prefix}{key}.") if is_node else {f"{prefix}{key}": value}
     return values

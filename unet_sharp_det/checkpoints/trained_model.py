@@ -1,6 +1,7 @@
 """The one door to a trained model: its config, its weights and the names of what it finds."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,12 @@ from detectron2.modeling import build_model
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from ..errors import ConfigError, UserError, first_line
+from ..errors import ConfigError, SchemeError, UserError, first_line
 from ..runtime.device import fall_back_to_cpu
 from .class_names import check_class_names, class_names
 from .config import config_of
 from .loading import SkipCheckpointer
+from .weight_files import read_weights
 
 #: The networks of timm with most parameters (weights and biases are one each) have 2,000.
 _MOST_PARAMETERS = 10_000
@@ -34,17 +36,17 @@ class TrainedModel:
 
 
 def open_trained_model(
-    path,
+    weights,
     config_file=None,
     config_opts: Sequence[str] = (),
     *,
     device: str | None = None,
     trust_pickle: bool = False,
 ) -> TrainedModel:
-    """Open a checkpoint by its file, which may be a stranger's.
+    """Open a checkpoint, which may be a stranger's, or a model of the package.
 
     Args:
-        path: .pth or .safetensors.
+        weights: a .pth or .safetensors file, or a name of :mod:`unet_sharp_det.model_zoo`.
         config_file: YAML of its training. None: the one inside of a .safetensors file, else
             ``config.yaml`` beside the checkpoint.
         config_opts: keys and values in turn that change the config.
@@ -54,17 +56,19 @@ def open_trained_model(
 
     Raises:
         ConfigError, CheckpointError: the config or the weights are missing or unusable.
+        SchemeError: the model has a skip scheme that nothing registered.
     """
-    cfg = config_of(path, config_file, config_opts)
-    cfg.MODEL.WEIGHTS = str(path)
+    cfg = config_of(weights, config_file, config_opts)
     if device is not None:
         cfg.MODEL.DEVICE = device
-    if config_file is None:  # Its network is compared with the file before it takes memory.
-        try:
-            network = build_on_meta(cfg)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error} Name its config by --config-file.") from error
-        _checkpointer(network, trust_pickle).check(path)
+    path = cfg.MODEL.WEIGHTS
+    try:
+        network = build_on_meta(cfg)
+    except SchemeError as error:
+        raise SchemeError(f"{path}: {error}{_module_hint(path, trust_pickle)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error} Name its config by --config-file.") from error
+    _checkpointer(network, trust_pickle).check(path)  # before its network takes memory
     return load_trained_model(cfg, trust_pickle)
 
 
@@ -120,6 +124,17 @@ def _build(cfg: CfgNode) -> nn.Module:
             "its model cannot be built, a value of its config is not known or does not fit the "
             f"others ({type(error).__name__}: {first_line(error)})."
         ) from error
+
+
+def _module_hint(path: str, trust_pickle: bool) -> str:
+    """Which modules a checkpoint names for its schemes: never imported, for it may be anybody's."""
+    modules = read_weights(path, trust_pickle).get("scheme_modules")
+    are_names = isinstance(modules, list) and all(
+        isinstance(name, str) and re.fullmatch(r"[\w.]{1,100}", name) for name in modules
+    )
+    if not are_names or not modules:
+        return ""
+    return f" It was trained with a scheme of {' and '.join(modules)}: import that first."
 
 
 def _checkpointer(model: nn.Module, trust_pickle: bool) -> SkipCheckpointer:

@@ -10,35 +10,38 @@ import pickle
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError, first_line
 from ..files import atomic_path
-from .zoo_pickle import RefusedGlobal, read_zoo_pickle
+from .sources import find_weights
+from .zoo_pickle import RefusedGlobal, ZooUnpickler
 
-#: The key of a ``.safetensors`` file's metadata under which the config stands, as YAML text.
-CONFIG_KEY = "config"
+#: The keys of a ``.safetensors`` file's metadata: the config as YAML text, the schemes' modules.
+_CONFIG, _MODULES = "config", "scheme_modules"
 #: An archive of torch.save is not compressed: what it unpacks to is hardly more than its size.
 _MOST_UNPACKED = 4
 #: Of 1,000 tensors it has 150 kB; reading takes a second for each MiB of it.
 _LONGEST_PICKLE = 16 << 20
-_SAFETENSORS = ".safetensors"
 _MOST_TENSORS, _LONGEST_NAME = 20_000, 300
+#: What torch.load(weights_only=True) says of a name that it does not allow; 2.0 says "class".
+_REFUSED_BY_TORCH = re.compile(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class) ([\w.<>]+\w)")
 
 
-def read_weights(path, trust_pickle: bool = False) -> dict:
+def read_weights(weights, trust_pickle: bool = False) -> dict:
     """Read a file of weights onto the CPU.
 
     Args:
-        path: ``.safetensors``; ``.pkl`` of detectron2's or Caffe2's model zoo; ``.pyth`` of pycls;
-            any other name, usually ``.pth`` or ``.pt``: a file of ``torch.save``.
+        weights: ``.safetensors``; ``.pkl`` of detectron2's or Caffe2's model zoo; ``.pyth`` of
+            pycls; any other path, usually ``.pth`` or ``.pt``: a file of ``torch.save``; or a name
+            that :func:`.sources.find_weights` knows.
         trust_pickle: run whatever the file asks for, as ``pickle.load`` does: for files that one
             made oneself. It changes nothing for ``.safetensors``.
 
@@ -51,12 +54,13 @@ def read_weights(path, trust_pickle: bool = False) -> dict:
         CheckpointError: the file is missing or damaged, holds no weights, or wants to run
             something and is not trusted.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"MODEL.WEIGHTS: there is no file '{path}'.")
+    path = find_weights(weights)
     with _explained(path):
-        if path.suffix == _SAFETENSORS:
-            return _checked({"model": _read_safetensors(path)}, path)
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt", device="cpu") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                modules = (file.metadata() or {}).get(_MODULES, "")
+            return _checked({"model": tensors, _MODULES: modules.split()}, path)
         if path.suffix == ".pkl":
             return _checked(_from_zoo(_read_pickle(path, trust_pickle)), path)
         content = _read_torch(path, trust_pickle)
@@ -67,7 +71,11 @@ def read_weights(path, trust_pickle: bool = False) -> dict:
 
 
 def write_safetensors(
-    path, state_dict: dict[str, Tensor], config_text: str | None = None, half: bool = False
+    path,
+    state_dict: dict[str, Tensor],
+    config_text: str | None = None,
+    half: bool = False,
+    scheme_modules: Sequence[str] = (),
 ) -> None:
     """Write weights that anybody can read without trust, atomically.
 
@@ -77,6 +85,7 @@ def write_safetensors(
         config_text: the config of the model as YAML, for :func:`read_safetensors_config`.
         half: write float32 and float64 tensors as float16, except those with values beyond its
             range (65504). Reading into a float32 model makes them float32 again.
+        scheme_modules: see :func:`.loading.scheme_modules`.
 
     Raises:
         UserError: the file cannot be written.
@@ -86,7 +95,8 @@ def write_safetensors(
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
-    metadata = {"format": "pt"} | ({CONFIG_KEY: config_text} if config_text else {})
+    texts = {_CONFIG: config_text, _MODULES: " ".join(scheme_modules)}
+    metadata = {"format": "pt"} | {key: text for key, text in texts.items() if text}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata)
 
@@ -97,11 +107,9 @@ def read_safetensors_config(path) -> str | None:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no file '{path}'.")
+    path = find_weights(path)
     with _explained(path), safe_open(path, framework="pt") as file:
-        return (file.metadata() or {}).get(CONFIG_KEY)
+        return (file.metadata() or {}).get(_CONFIG)
 
 
 @contextlib.contextmanager
@@ -111,38 +119,19 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except RefusedGlobal as error:
-        raise CheckpointError(_refusal(path, str(error))) from error
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"MODEL.WEIGHTS: cannot read '{path}': it is damaged or no safetensors file ({error})."
-        ) from error
     except Exception as error:
-        name = _REFUSED_BY_TORCH.search(str(error))
-        if name:
-            raise CheckpointError(_refusal(path, name[1])) from error
+        refused = _REFUSED_BY_TORCH.search(str(error))
+        if refused or isinstance(error, RefusedGlobal):
+            name = refused[1] if refused else error
+            raise CheckpointError(
+                f"'{path}' wants to run '{name}' when it is read, so it was not read. Ask its "
+                "author for a .safetensors file; if you made it yourself, give --trust-pickle "
+                "(trust_pickle=True)."
+            ) from error
         raise CheckpointError(
-            f"MODEL.WEIGHTS: cannot read '{path}': it is damaged, cut short or no file of weights "
-            f"({type(error).__name__}: {first_line(error)})."
+            f"cannot read '{path}': it is damaged, cut short or no file of weights "
+            f"({type(error).__name__}: {first_line(error)}). Get it again."
         ) from error
-
-
-#: What torch.load(weights_only=True) says of a name that it does not allow; 2.0 says "class".
-_REFUSED_BY_TORCH = re.compile(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class) ([\w.<>]+\w)")
-
-
-def _refusal(path: Path, name: str) -> str:
-    return (
-        f"MODEL.WEIGHTS: '{path}' wants to run '{name}' when it is read. Such a file (a pickle) is "
-        "a program that can do all that you can do, so nothing of it was run. Ask its author for "
-        "a .safetensors file (tools/export_model.py writes one), which holds numbers only; or, if "
-        "you made this file yourself, give --trust-pickle (in Python trust_pickle=True)."
-    )
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt", device="cpu") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}
 
 
 def _read_torch(path: Path, trusted: bool):
@@ -153,7 +142,7 @@ def _read_torch(path: Path, trusted: bool):
 
 def _read_pickle(path: Path, trusted: bool):
     with path.open("rb") as file:
-        return pickle.load(file, encoding="latin1") if trusted else read_zoo_pickle(file)
+        return pickle.load(file, encoding="latin1") if trusted else ZooUnpickler(file).load()
 
 
 def _check_container(path: Path) -> None:
@@ -162,41 +151,30 @@ def _check_container(path: Path) -> None:
     A tar archive is read by an unguarded pickle before 2.6 (CVE-2025-32434); a TorchScript archive
     is compiled; compressed or overlapping members unpack to more than the memory.
     """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-        if any(Path(member.filename).name == "constants.pkl" for member in members):
+    if not zipfile.is_zipfile(path):
+        if tarfile.is_tarfile(path):
             raise CheckpointError(
-                f"MODEL.WEIGHTS: '{path}' is a TorchScript program, not weights: save the model's "
-                "state_dict() instead."
+                f"'{path}' is a tar archive, as torch.save wrote them before version 0.2. Save it "
+                "anew, or, if you made it yourself, give --trust-pickle."
             )
-        pickles = [member for member in members if Path(member.filename).suffix == ".pkl"]
-        if any(member.file_size > _LONGEST_PICKLE for member in pickles):
-            raise CheckpointError(
-                f"MODEL.WEIGHTS: '{path}' describes its tensors in more than "
-                f"{_LONGEST_PICKLE >> 20} MiB, which no network needs. Get the file again."
-            )
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > _MOST_UNPACKED * path.stat().st_size:
-            raise CheckpointError(
-                f"MODEL.WEIGHTS: '{path}' would unpack to {unpacked / 2**20:.0f} MiB from "
-                f"{path.stat().st_size / 2**20:.1f} MiB, which torch.save never writes: it is "
-                "damaged or made to fill the memory."
-            )
-    elif _is_tar(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        sizes = {member.filename: member.file_size for member in archive.infolist()}
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if any(Path(name).name == "constants.pkl" for name in sizes):
         raise CheckpointError(
-            f"MODEL.WEIGHTS: '{path}' is a tar archive, as torch.save wrote them before version "
-            "0.2. It cannot be read safely: save it anew, or, if you made it yourself, give "
-            "--trust-pickle."
+            f"'{path}' is a TorchScript program, not weights. Save the model's state_dict()."
         )
-
-
-def _is_tar(path: Path) -> bool:
-    try:
-        with tarfile.open(path, "r:"):
-            return True
-    except tarfile.TarError:
-        return False
+    if any(size > _LONGEST_PICKLE for name, size in sizes.items() if name.endswith(".pkl")):
+        raise CheckpointError(
+            f"'{path}' describes its tensors in more than {_LONGEST_PICKLE >> 20} MiB, which no "
+            "network needs. Get the file again."
+        )
+    if unpacked > _MOST_UNPACKED * path.stat().st_size:
+        raise CheckpointError(
+            f"'{path}' would unpack to {unpacked / 2**20:.0f} MiB, which torch.save never writes. "
+            "Get the file again."
+        )
 
 
 def _from_zoo(content) -> dict:
@@ -221,20 +199,18 @@ def _from_pycls(content) -> dict:
 def _checked(checkpoint: dict, path: Path) -> dict:
     weights = checkpoint["model"]
     if not isinstance(weights, dict) or not weights:
+        empty = " without entries" if isinstance(weights, dict) else ""
         raise CheckpointError(
-            f"MODEL.WEIGHTS: '{path}' holds no state dict (names and tensors), but a "
-            f"{type(weights).__name__}{' without entries' if isinstance(weights, dict) else ''}. "
-            "Save {'model': model.state_dict()}."
+            f"'{path}' holds no state dict (names and tensors), but a {type(weights).__name__}"
+            f"{empty}. Save {{'model': model.state_dict()}}."
         )
     if len(weights) > _MOST_TENSORS or not all(map(_is_name, weights)):
-        raise CheckpointError(
-            f"MODEL.WEIGHTS: '{path}' has names that no network has. Get the file again."
-        )
+        raise CheckpointError(f"'{path}' has names that no network has. Get the file again.")
     for name, value in weights.items():
         if not isinstance(value, Tensor | np.ndarray | np.generic):
             raise CheckpointError(
-                f"MODEL.WEIGHTS: the format of '{path}' is not known: its entry {name!r} is a "
-                f"{type(value).__name__}, no tensor. Save {{'model': model.state_dict()}}."
+                f"'{path}': its entry {name!r} is a {type(value).__name__}, no tensor. "
+                "Save {'model': model.state_dict()}."
             )
     return checkpoint
 

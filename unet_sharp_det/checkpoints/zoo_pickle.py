@@ -1,7 +1,7 @@
 """Pickles of detectron2's model zoo (``R-50.pkl``: a dict of arrays), read without trust.
 
-The pickle's own names for numpy's functions are answered by the stand-ins below, so that neither
-another function nor numpy's own unpickling, which believes what it is told of memory, is reached.
+The pickle's own names for numpy's functions are answered by the stand-ins below, so that no other
+function is reached, nor numpy's own dtypes, which believe what a pickle tells them of memory.
 """
 
 import pickle
@@ -15,21 +15,16 @@ class RefusedGlobal(pickle.UnpicklingError):
     """A pickle asks for a function or class that is not allowed; the message is its name."""
 
 
-def read_zoo_pickle(file: BinaryIO):
-    """Read a pickle of plain containers, numbers, strings and numeric arrays; Python 2's are read
-    as latin-1.
+class ZooUnpickler(pickle.Unpickler):
+    """Builds plain containers, numbers, strings and numeric arrays; Python 2's text is latin-1.
 
-    Returns:
-        the content, with arrays that own their memory.
-
-    Raises:
-        RefusedGlobal: the pickle asks for something else, which was not run.
-        Exception: of any kind, if the file is damaged.
+    :meth:`load` raises :class:`RefusedGlobal` where the pickle asks for something else, which is
+    not run, and any exception if the file is damaged.
     """
-    return _finish(_ZooUnpickler(file, encoding="latin1").load())
 
+    def __init__(self, file: BinaryIO):
+        super().__init__(file, encoding="latin1")
 
-class _ZooUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         # numpy 1 says numpy.core where numpy 2 says numpy._core.
         key = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
@@ -45,23 +40,20 @@ class _Dtype:
     """A numeric dtype, whose state can tell nothing but the byte order."""
 
     def __init__(self, name: str, align: bool = False, copy: bool = False):
-        dtype = np.dtype(str(name))
-        if dtype.kind not in "biuf" or dtype.itemsize > 8:
-            raise RefusedGlobal(f"numpy.dtype('{dtype}')")
-        self.value = dtype
+        self.value = np.dtype(str(name))
+        if self.value.kind not in "biuf" or self.value.itemsize > 8:
+            raise RefusedGlobal(f"numpy.dtype('{self.value}')")
 
     def __setstate__(self, state: tuple) -> None:
         self.value = self.value.newbyteorder(state[1])
 
 
-class _Array:
-    """An array, empty until its state (version, shape, dtype, is_fortran, bytes) is set."""
-
-    value = np.empty(0)
+class _Array(np.ndarray):
+    """An array, empty until its state is set; it swaps bytes to the machine's order."""
 
     def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, is_fortran, data = state[-5:]
-        self.value = _from_bytes(data, dtype, shape, "F" if is_fortran else "C")
+        version, shape, dtype, is_fortran, data = state
+        super().__setstate__((version, shape, dtype.value, is_fortran, data))
 
 
 class _ArrayType:
@@ -69,24 +61,17 @@ class _ArrayType:
 
 
 def _reconstruct(array_type, shape, kind) -> _Array:
-    return _Array()
+    return np.ndarray.__new__(_Array, 0)
 
 
-def _frombuffer(data, dtype: _Dtype, shape: tuple, order: str) -> _Array:
-    array = _Array()
-    array.value = _from_bytes(data, dtype, shape, order)
-    return array
+def _frombuffer(data, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
+    array = np.frombuffer(data, dtype.value).reshape(shape, order=order)
+    return array.astype(dtype.value.newbyteorder("="))
 
 
 def _scalar(dtype: _Dtype, data) -> np.generic:
-    return _from_bytes(data, dtype, (), "C")[()]
-
-
-def _from_bytes(data, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
-    if isinstance(data, str):
-        data = data.encode("latin1")
-    array = np.frombuffer(data, dtype.value).reshape(shape, order=order)
-    return array.astype(dtype.value.newbyteorder("="))
+    data = data.encode("latin1") if isinstance(data, str) else data
+    return _frombuffer(data, dtype, (), "C")[()]
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -110,21 +95,3 @@ _ALLOWED = {
     "_codecs.encode": _encode,
     "__builtin__.bytes": _no_bytes,
 }
-
-
-def _finish(value, done: dict[int, object] | None = None):
-    """Put arrays in the place of their stand-ins, in dicts, lists and tuples; each one once."""
-    done = {} if done is None else done
-    if id(value) not in done:
-        done[id(value)] = _finish_parts(value, done)
-    return done[id(value)]
-
-
-def _finish_parts(value, done: dict[int, object]):
-    if isinstance(value, _Array):
-        return value.value
-    if isinstance(value, dict):
-        return type(value)((_finish(k, done), _finish(v, done)) for k, v in value.items())
-    if isinstance(value, list | tuple):
-        return type(value)(_finish(part, done) for part in value)
-    return value

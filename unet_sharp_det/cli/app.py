@@ -20,7 +20,6 @@ from ..app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
 from ..app.isolation import IsolatedAnalyser
 from ..app.server import serving
 from ..errors import UserError, interrupt
-from ..model_zoo import find_checkpoint
 from ..prediction.options import SMALLEST_TILE, PredictionOptions
 from ..prediction.predictor import Predictor
 from . import add_trust_argument, command_parser
@@ -98,7 +97,6 @@ def main(argv=None) -> int:
     options = PredictionOptions(
         score_threshold=LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
     )
-    args.weights = find_checkpoint(args.weights)
     load = functools.partial(load_predictor, args, options)
     analyser = IsolatedAnalyser(Analyser(load, args.max_pixels))
     for number in _END_SIGNALS:  # as Ctrl+C does, so that the app's files vanish

@@ -42,7 +42,6 @@ from ..errors import (
 )
 from ..images.source import ReadOptions
 from ..images.unsupported import count_not_read
-from ..model_zoo import find_checkpoint
 from ..outputs import OUTPUTS
 from ..prediction.predictor import PredictionOptions, Predictor
 from . import add_trust_argument, command_parser
@@ -164,15 +163,14 @@ def main(argv=None) -> int:
 
 
 def predict(args: argparse.Namespace) -> int:
-    weights = find_checkpoint(args.weights)
     options = {
         "outputs": _outputs(args.outputs),
         "read_options": _read_options(args),
         "pixel_size": _pixel_size(args.pixel_size),
-        "weights": identify_model(weights, args.config_file, args.opts),
+        "weights": identify_model(args.weights, args.config_file, args.opts),
     }
     predictor = Predictor.from_checkpoint(
-        weights,
+        args.weights,
         config_file=args.config_file,
         config_opts=args.opts,
         device=args.device,

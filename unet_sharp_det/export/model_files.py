@@ -6,6 +6,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from torch import nn
 
+from ..checkpoints.loading import scheme_modules
 from ..checkpoints.trained_model import open_trained_model
 from ..checkpoints.weight_files import write_safetensors
 from ..errors import UserError
@@ -76,7 +77,13 @@ def export_model(request: ExportRequest) -> list[Check]:
         model, cfg = cut_to_level(model, cfg, request.level, request.mode)
     if request.file_format == "safetensors":
         half = request.precision == "fp16"
-        write_safetensors(request.path, model.state_dict(), portable_config(cfg).dump(), half)
+        write_safetensors(
+            request.path,
+            model.state_dict(),
+            portable_config(cfg).dump(),
+            half,
+            scheme_modules(model),
+        )
         return []
     metadata = describe(cfg, request.precision, request.level)
     with atomic_path(request.path) as temporary:

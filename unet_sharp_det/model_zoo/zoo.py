@@ -6,26 +6,23 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from ..checkpoints.config import config_of
+from ..checkpoints.sources import model_file
+from ..checkpoints.sources import model_names as names
 from ..checkpoints.trained_model import open_trained_model
-from ..errors import CheckpointError, ConfigError, look_up_option
+from ..errors import ConfigError, look_up_option
 
 _FOLDER = Path(__file__).parent
 # Of an installed package, and of a checkout.
 _CONFIGS = (_FOLDER / "configs", _FOLDER.parents[1] / "configs")
 
 
-def names() -> list[str]:
-    """Return the names of the models."""
-    return sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
-
-
 def get_checkpoint_file(name: str) -> Path:
-    """Return the file of a model, e.g. for :meth:`Predictor.from_checkpoint`.
+    """Return the file of a model.
 
     Raises:
         ConfigError: there is no model of that name.
     """
-    return _FOLDER / f"{look_up_option(name, names(), 'model_zoo', ConfigError)}.safetensors"
+    return model_file(look_up_option(name, names(), "model_zoo", ConfigError))
 
 
 def get_config_file(name: str) -> str:
@@ -50,10 +47,7 @@ def get_config(name: str) -> CfgNode:
     Raises:
         ConfigError: there is no model of that name.
     """
-    path = get_checkpoint_file(name)
-    cfg = config_of(path)
-    cfg.MODEL.WEIGHTS = str(path)
-    return cfg
+    return config_of(get_checkpoint_file(name))
 
 
 def get(name: str, device: str | None = None) -> nn.Module:
@@ -66,21 +60,3 @@ def get(name: str, device: str | None = None) -> nn.Module:
         ConfigError: there is no model of that name.
     """
     return open_trained_model(get_checkpoint_file(name), device=device).model
-
-
-def find_checkpoint(weights) -> Path:
-    """Return the file that a user means: a path, or the name of a model that comes with us.
-
-    Raises:
-        CheckpointError: it is neither.
-    """
-    path = Path(weights)
-    if path.is_file():
-        return path
-    try:
-        return get_checkpoint_file(str(weights))
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{weights}: there is no such checkpoint, nor a model of that name in the package "
-            f"({', '.join(names()) or 'none'})."
-        ) from error

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from detectron2.data import transforms as T
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..data.augmentation import ScaleBy
 from ..errors import ConfigError
 from ..masks.instances import SparseInstances
 from .merging import merge_detections
@@ -34,11 +34,10 @@ class Detector:
     ``paste_masks_in_image`` without an image of memory for each object.
     """
 
-    def __init__(self, model: nn.Module, resize: T.Augmentation, score_threshold: float):
+    def __init__(self, model: nn.Module, score_threshold: float):
         """
         Args:
             model: in eval mode; the score threshold of its box heads is set to the one given.
-            resize: what windows go through before the network.
             score_threshold: objects of at least this score are found.
 
         Raises:
@@ -55,22 +54,27 @@ class Detector:
                 # detectron2 finds what is above it.
                 module.test_score_thresh = float(np.nextafter(np.float32(score_threshold), -1))
         self.model = model
-        self.resize = resize
+        self.least_score = score_threshold
         self._limits = _Limits(model)
 
     def find(
-        self, windows: Sequence[np.ndarray], tiles: Sequence[Tile], shape: tuple[int, int]
+        self,
+        windows: Sequence[np.ndarray],
+        tiles: Sequence[Tile],
+        shape: tuple[int, int],
+        scale: float,
     ) -> list[SparseInstances]:
         """Find the objects of each window.
 
         Args:
             windows: uint8 (h, w, C), all of one size.
             tiles: where they lie in an image of (height, width) ``shape``.
+            scale: factor that windows are resized by before the network.
 
         Returns:
             of each window, in the image's coordinates.
         """
-        inputs = [{"image": to_input(window, self.resize)} for window in windows]
+        inputs = [{"image": to_input(window, scale)} for window in windows]
         self._limits.adapt(inputs[0]["image"].shape[1:].numel())
         with torch.inference_mode():
             results = self.model.inference(inputs, do_postprocess=False)
@@ -82,14 +86,15 @@ class Detector:
         ]
 
     def join(
-        self, tiles: Sequence[Tile], parts: Sequence[SparseInstances], shape: tuple[int, int]
+        self,
+        tiles: Sequence[Tile],
+        parts: Sequence[SparseInstances],
+        shape: tuple[int, int],
+        scale: float,
     ) -> SparseInstances:
         """Join what was found in the tiles of an image."""
         if len(tiles) == 1:
             return parts[0]
-        height, width = tiles[0].shape
-        transform = self.resize.get_transform(np.zeros((height, width, 1), np.uint8))
-        scale = transform.apply_coords(np.array([[width, height]], float))[0, 0] / width
         return merge_detections(shape, tiles, parts, reach=max(1, round(_REACH / scale)))
 
 
@@ -116,9 +121,9 @@ class _Limits:
             module.test_topk_per_image = math.ceil(factor * detections)
 
 
-def to_input(window: np.ndarray, resize: T.Augmentation) -> Tensor:
+def to_input(window: np.ndarray, scale: float) -> Tensor:
     """Return uint8 (C, H', W') of a window (h, w, C)."""
-    resized = resize.get_transform(window).apply_image(window)
+    resized = ScaleBy([scale]).resize(*window.shape[:2], scale).apply_image(window)
     resized = resized if resized.ndim == 3 else resized[:, :, None]  # PIL drops a single channel.
     return torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
 

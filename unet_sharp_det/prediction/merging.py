@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ..masks.instances import SparseInstances, overlapping_pairs
 from .tile_grid import Tile
@@ -229,6 +227,9 @@ def _among(members: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 def _groups(members: np.ndarray, edges: Sequence) -> list[np.ndarray]:
     """Part indices into the groups that the edges connect."""
+    from scipy.sparse import coo_array  # of tiled images only: imports take a while
+    from scipy.sparse.csgraph import connected_components
+
     if not len(members):
         return []
     edges = np.searchsorted(members, np.asarray(edges, np.int64).reshape(-1, 2))

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.modeling import Backbone
 from torch import nn
 
 from ..checkpoints.trained_model import TrainedModel, load_trained_model, open_trained_model
 from ..data.augmentation import ScaleBy, build_test_resize
-from ..errors import ConfigError, UserError
+from ..errors import UserError
 from ..images.intensity import PreparedImage, prepare
 from ..images.source import ImageSource, from_array, open_image
 from ..masks.instances import SparseInstances
@@ -36,7 +35,7 @@ class Predictor:
 
     Example::
 
-        predict = Predictor.from_checkpoint("output/model_best.pth")
+        predict = Predictor.from_checkpoint("nuclei")     # or a file, e.g. "output/model_best.pth"
         objects = predict("cells.tif")        # SparseInstances: boxes, masks, scores
         labels = objects.label_map()          # int32 (H, W)
     """
@@ -44,7 +43,7 @@ class Predictor:
     def __init__(
         self,
         model: nn.Module,
-        resize: T.Augmentation,
+        resize: ScaleBy | T.ResizeShortestEdge,
         *,
         image_format: str = "RGB",
         stretch_contrast: bool = False,
@@ -55,7 +54,7 @@ class Predictor:
         Args:
             model: a ``GeneralizedRCNN`` or ``PanopticFPN`` with masks, or a ``SemanticSegmentor``
                 with ``UNetSharpHead``. It stays as it is: a copy in eval mode is used.
-            resize: what images go through in testing, e.g. ``ScaleBy``.
+            resize: what images go through in testing; by its factor for the whole image, tiles too.
             image_format: ``INPUT.FORMAT`` of the training.
             stretch_contrast: ``INPUT.STRETCH_CONTRAST`` of the training.
             class_names: of the classes 0, 1, ...
@@ -68,13 +67,12 @@ class Predictor:
         self.image_format = image_format
         self.stretch_contrast = stretch_contrast
         self.class_names = tuple(class_names)
-        resize = _rescaled(resize, self.options.scale)
         model = accelerate(model, precision=self.options.precision)
-        self._whole = _finder(model, resize, self.options.score_threshold)
-        resize = _resize_of_tiles(resize, self.options.tile_size)
-        self._tiled = _finder(model, resize, self.options.score_threshold)
-        self._least_score = _least_score(self._whole, self.options.score_threshold)
-        self._alignment = _alignment(resize, model.backbone)
+        kind = Detector if hasattr(model, "roi_heads") else Segmenter
+        self._finder = kind(model, self.options.score_threshold)
+        self._resize = resize
+        strides = [shape.stride for shape in model.backbone.output_shape().values()]
+        self._divisibility = max(model.backbone.size_divisibility, *strides)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, options: PredictionOptions | None = None, **loading):
@@ -102,7 +100,8 @@ class Predictor:
         """Load a trained model.
 
         Args:
-            path: a checkpoint, .pth or .safetensors.
+            path: a checkpoint, .pth or .safetensors, or the name of a model of the package, e.g.
+                ``nuclei``.
             config_file: YAML of its training. None: the one inside of a .safetensors file, else
                 ``config.yaml`` beside the checkpoint.
             config_opts: keys and values in turn that change the config.
@@ -134,7 +133,7 @@ class Predictor:
     @property
     def device(self) -> torch.device:
         """Where the network runs."""
-        return self._whole.model.device
+        return self._finder.model.device
 
     def __call__(self, image: Image) -> SparseInstances:
         """Find the objects of one image.
@@ -198,7 +197,7 @@ class Predictor:
         return [each if isinstance(each, UserError) else self._shown(each) for each in results]
 
     def _shown(self, found: SparseInstances) -> SparseInstances:
-        found = found.at_least(self._least_score)
+        found = found.at_least(self._finder.least_score)
         return found.without_overlaps(self.options.min_area, self.options.max_covered)
 
     def _prepare(self, image: Image) -> PreparedImage:
@@ -214,37 +213,50 @@ class Predictor:
             image = planes[0]
         return prepare(image, self.image_format, self.stretch_contrast)
 
+    def _scale(self, shape: tuple[int, int]) -> float:
+        """The factor by which the network sees an image of (height, width) larger."""
+        resize = self._resize
+        side = max(shape)
+        if isinstance(resize, ScaleBy):
+            factor = min(resize.factors[0], resize.max_size / side)
+        else:
+            factor = min(resize.short_edge_length[0] / min(shape), resize.max_size / side)
+        return self.options.scale * factor
+
     def _find_whole(self, windows: list[np.ndarray]) -> list[SparseInstances]:
         """Find the objects of images of one size, each of them a tile of its own."""
         shape = windows[0].shape[:2]
         (tile,) = tile_grid(shape, max(shape), 0)
+        scale = self._scale(shape)
         try:
-            return self._whole.find(windows, [tile] * len(windows), shape)
+            return self._finder.find(windows, [tile] * len(windows), shape, scale)
         except torch.OutOfMemoryError:
             pass  # What follows needs the memory that the exception holds.
         if len(windows) > 1:
             half = len(windows) // 2
             return self._find_whole(windows[:half]) + self._find_whole(windows[half:])
-        smaller = self.options.halved(max(shape), self._alignment)
+        smaller = self.options.halved(max(shape), alignment_of(scale, self._divisibility))
         return [self._find_in_tiles(_Decoded(windows[0]), smaller, lambda pixels: None)]
 
     def _find_in_tiles(
         self, image: PreparedImage, options: PredictionOptions, progress: Callable[[int], None]
     ) -> SparseInstances:
-        grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, self._alignment)
+        scale = self._scale(image.shape)
+        alignment = alignment_of(scale, self._divisibility)
+        grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, alignment)
         tiles, parts = [], []
         try:
             for batch in _batches_of_one_shape(grid, options):
                 windows = [image.window(tile.rows, tile.columns) for tile in batch]
                 tiles += batch
-                parts += self._tiled.find(windows, batch, image.shape)
+                parts += self._finder.find(windows, batch, image.shape, scale)
                 progress(sum(tile.core_area for tile in batch))
         except torch.OutOfMemoryError:
             pass  # What follows needs the memory that the exception holds.
         else:
-            return self._tiled.join(tiles, parts, image.shape)
+            return self._finder.join(tiles, parts, image.shape, scale)
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
-        smaller = options.halved(options.tile_size, self._alignment)
+        smaller = options.halved(options.tile_size, alignment)
         return self._find_in_tiles(image, smaller, progress)
 
 
@@ -260,44 +272,6 @@ class _Decoded:
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
         return self.pixels[rows, columns]
-
-
-def _finder(model: nn.Module, resize: T.Augmentation, score_threshold: float):
-    if hasattr(model, "roi_heads"):
-        return Detector(model, resize, score_threshold)
-    return Segmenter(model, resize)
-
-
-def _least_score(finder: Detector | Segmenter, threshold: float) -> float:
-    """The threshold for what was found; a semantic model has decided up to .5 by itself."""
-    return 0.0 if isinstance(finder, Segmenter) and threshold <= 0.5 else threshold
-
-
-def _rescaled(resize: T.Augmentation, factor: float) -> T.Augmentation:
-    if factor == 1:
-        return resize
-    if isinstance(resize, ScaleBy):
-        return ScaleBy([factor * each for each in resize.factors], resize.max_size)
-    if isinstance(resize, T.ResizeShortestEdge):
-        sides = [round(factor * side) for side in resize.short_edge_length]  # one, in testing
-        return T.ResizeShortestEdge(sides, round(factor * resize.max_size), "choice")
-    raise ConfigError(f"scale is {factor}, but {type(resize).__name__} cannot be scaled: give 1.")
-
-
-def _resize_of_tiles(resize: T.Augmentation, tile_size: int) -> T.Augmentation:
-    """What tiles are resized by: all by one factor, that of a whole tile."""
-    if not isinstance(resize, T.ResizeShortestEdge):
-        return resize
-    side = min(*resize.short_edge_length, resize.max_size)
-    return ScaleBy([side / tile_size])
-
-
-def _alignment(resize: T.Augmentation, backbone: Backbone) -> int:
-    """Pixels of the image whose multiples tiles begin at, so that strides see what they would."""
-    if not isinstance(resize, ScaleBy):
-        return 1
-    strides = [shape.stride for shape in backbone.output_shape().values()]
-    return alignment_of(resize.factors[0], max(backbone.size_divisibility, *strides))
 
 
 def _batches_of_one_shape(

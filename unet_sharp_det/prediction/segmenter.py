@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from detectron2.data import transforms as T
-from scipy import ndimage
 from torch import nn
 
 from ..errors import ConfigError
@@ -23,11 +21,11 @@ class Segmenter:
     their pixels is the score, the channel's place among the foreground channels the class.
     """
 
-    def __init__(self, model: nn.Module, resize: T.Augmentation):
+    def __init__(self, model: nn.Module, score_threshold: float):
         """
         Args:
             model: in eval mode.
-            resize: what windows go through before the network.
+            score_threshold: of objects; up to .5 the pixels decide alone.
 
         Raises:
             ConfigError: the model's head doesn't say what its channels mean.
@@ -40,26 +38,27 @@ class Segmenter:
             )
         self.model = model
         self.labels = head.labels
-        self.resize = resize
+        self.least_score = score_threshold if score_threshold > 0.5 else 0.0
 
     def find(
-        self, windows: Sequence[np.ndarray], tiles: Sequence[Tile], shape: tuple[int, int]
+        self,
+        windows: Sequence[np.ndarray],
+        tiles: Sequence[Tile],
+        shape: tuple[int, int],
+        scale: float,
     ) -> list[SparseInstances]:
         """Find the objects, or parts of objects, in the core of each window.
 
         Args:
             windows: uint8 (h, w, C), all of one size.
             tiles: where they lie in an image of (height, width) ``shape``.
+            scale: factor that windows are resized by before the network.
 
         Returns:
             of each core, in the image's coordinates.
         """
         inputs = [
-            {
-                "image": to_input(window, self.resize),
-                "height": tile.shape[0],
-                "width": tile.shape[1],
-            }
+            {"image": to_input(window, scale), "height": tile.shape[0], "width": tile.shape[1]}
             for window, tile in zip(windows, tiles, strict=True)
         ]
         with torch.inference_mode():
@@ -70,12 +69,18 @@ class Segmenter:
         ]
 
     def join(
-        self, tiles: Sequence[Tile], parts: Sequence[SparseInstances], shape: tuple[int, int]
+        self,
+        tiles: Sequence[Tile],
+        parts: Sequence[SparseInstances],
+        shape: tuple[int, int],
+        scale: float,
     ) -> SparseInstances:
         """Sew what was found in the tiles of an image together."""
         return parts[0] if len(tiles) == 1 else sew_components(shape, parts)
 
     def _components(self, probabilities, tile: Tile, shape: tuple[int, int]) -> SparseInstances:
+        from scipy import ndimage  # of semantic models only: its import takes a while
+
         top, left = tile.core_rows.start, tile.core_columns.start
         rows = slice(top - tile.rows.start, tile.core_rows.stop - tile.rows.start)
         columns = slice(left - tile.columns.start, tile.core_columns.stop - tile.columns.start)

