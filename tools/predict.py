@@ -45,8 +45,8 @@ from unet_sharp_det.errors import (
     printable,
     run_cli,
 )
+from unet_sharp_det.images.formats import count_not_read
 from unet_sharp_det.images.source import ReadOptions
-from unet_sharp_det.images.unsupported import count_not_read
 from unet_sharp_det.model_zoo import find_checkpoint
 from unet_sharp_det.outputs import OUTPUTS
 from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor

@@ -8,10 +8,9 @@ import numpy as np
 
 from ..errors import DatasetError, UserError
 from .axes import ImageAxes, assign_axes, select_planes
-from .formats import MAX_PIXELS, decode
+from .formats import CONVERT, MAX_PIXELS, decode, format_not_read
 from .planes import PixelArray, PlaneReader
 from .tiff import is_tiff, open_tiff
-from .unsupported import CONVERT, format_not_read
 
 #: What predictions look at where a file has two, or more than three channels.
 DEFAULT_CHANNELS = (0,)
