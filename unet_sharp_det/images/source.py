@@ -106,7 +106,10 @@ class ImageSource:
         ]
         if any(step != 1 for _, _, step in ranges):
             raise ValueError(f"A window needs steps of 1, not {rows} and {columns}.")
-        pixels = self.read(*(slice(start, max(start, stop)) for start, stop, _ in ranges))
+        height, width = (max(0, stop - start) for start, stop, _ in ranges)
+        if not height * width:
+            return np.empty((height, width, self.channels), self.dtype)
+        pixels = self.read(*(slice(start, stop) for start, stop, _ in ranges))
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise DatasetError(
                 f"{self.where}: holds NaN or infinite pixels. Replace them, then retry."

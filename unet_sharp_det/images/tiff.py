@@ -16,7 +16,7 @@ from .directories import open_checked
 from .ome import no_series_error, open_ome, pages_differ_error
 from .pixel_size import tiff_pixel_size
 from .planes import PixelArray
-from .tiff_chunks import ChunkedPixels, RawPixels, one_line
+from .tiff_pixels import ChunkedPixels, RawPixels, one_line
 
 logger = logging.getLogger(__name__)
 
