@@ -197,11 +197,20 @@ def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> Pix
     )
 
 
-def planes_of(image: PixelArray, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
-    """Return a source for every plane that the options ask for; see :func:`open_image`."""
+def planes_of(
+    image: PixelArray, name: str, where: str, options: ReadOptions, all_channels: bool = False
+) -> list[ImageSource]:
+    """Return a source for every plane that the options ask for; see :func:`open_image`.
+
+    Args:
+        all_channels: take all that there are, however many, whatever the options choose.
+    """
     axes = assign_axes(image.letters, image.shape, options, where)
     total = _count_channels(image, axes)
-    picks = _choose_channels(image, axes, total, options, where)
+    if all_channels:
+        picks = tuple(range(total))
+    else:
+        picks = _choose_channels(image, axes, total, options, where)
     swapped, _, _ = image.turns
     shape = (image.shape[axes.rows], image.shape[axes.columns])
     pixel_size = image.pixel_size
