@@ -6,7 +6,7 @@ import pytest
 
 from unet_sharp_det.batch.inputs import RECORDS, find_files, natural_key, output_stems
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.images.unsupported import count_not_read
+from unet_sharp_det.images.formats import count_not_read
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import io
 import struct
 import sys
+import tracemalloc
 import zlib
 
 import cv2
@@ -79,6 +80,18 @@ def test_headers(tmp_path, name):
     path = tmp_path / "image"
     path.write_bytes(FILES[name])
     assert read_shape(path) == SHAPE == read_stored(path).shape[:2]
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "bmp", "jpeg 2000"])
+def test_a_size_is_read_without_the_pixels(tmp_path, monkeypatch, name):
+    data = FILES.get(name) or imagecodecs.jpeg2k_encode(pixels(), level=0, codecformat="jp2")
+    (tmp_path / "image").write_bytes(data + bytes(2**24))
+    monkeypatch.setattr("pathlib.Path.read_bytes", None)
+    tracemalloc.start()
+    assert read_shape(tmp_path / "image") == SHAPE
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 @pytest.mark.parametrize("name", FILES)

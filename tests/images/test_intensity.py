@@ -7,7 +7,7 @@ import tifffile
 
 from unet_sharp_det.data.augmentation import StretchContrast
 from unet_sharp_det.errors import ConfigError, DatasetError
-from unet_sharp_det.images import percentiles
+from unet_sharp_det.images import intensity
 from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.images.intensity import PERCENTILES, prepare, rescale_to_uint8
 from unet_sharp_det.images.source import from_array, open_image
@@ -48,9 +48,8 @@ def scaled(values):
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    """Passes over several windows, and no collection of values."""
-    monkeypatch.setattr(percentiles, "_WINDOW_VALUES", 300)
-    monkeypatch.setattr(percentiles, "IN_MEMORY_VALUES", 100)
+    """Passes over several windows."""
+    monkeypatch.setattr(intensity, "_BAND_VALUES", 300)
 
 
 SIZES = {"gray": (61, 83), "colour": (61, 83, 3), "a pixel": (1, 1)}
@@ -100,28 +99,27 @@ def test_the_mapper_stretches_as_a_prediction_does(tmp_path, dtype, image_format
     np.testing.assert_array_equal(prepared.window(ALL, ALL), stretched)
 
 
-TYPES = ["u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8"]
-
-
-@pytest.mark.parametrize("count", [1, 2, 101, 4097])
-@pytest.mark.parametrize("dtype", TYPES)
-def test_percentiles_are_those_of_numpy(small_windows, dtype, count):
-    dtype, random = np.dtype(dtype), np.random.default_rng(count)
-    if dtype.kind == "f":
-        values = random.normal(scale=100, size=count).astype(dtype)
-    else:
-        info = np.iinfo(dtype)
-        values = random.integers(info.min // 3, info.max // 3, count, dtype=dtype)
-    windows = np.array_split(values, 3)
-    wanted = (0, *PERCENTILES, 50, 100)
-    expected = np.percentile(values, wanted)
-    if dtype.kind != "f" and dtype.itemsize <= 2:
-        counts = percentiles.small_histogram(windows, dtype)
-        found = percentiles.percentiles_of_counts(counts, dtype, wanted)
-        np.testing.assert_array_equal(found, expected)
-    if dtype.itemsize > 1:
-        found = percentiles.percentiles_of_windows(lambda: windows, count, dtype, wanted)
-        np.testing.assert_array_equal(found, expected)
+@pytest.mark.parametrize("stretch", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32"])
+def test_a_large_image_has_the_scale_of_its_sample_whole_and_by_windows(
+    tmp_path, monkeypatch, small_windows, dtype, stretch
+):
+    monkeypatch.setattr(intensity, "SAMPLE_PIXELS", 900)  # of 7,015 pixels: every third row, column
+    pixels = dim((61, 115, 3), dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(16, 16), photometric="rgb")
+    prepared = prepare(open_image(tmp_path / "a.tif")[0], "RGB", stretch)
+    expected = pixels
+    for _ in range((dtype != "uint8") + stretch):
+        low, high = np.percentile(expected[::3, ::3], PERCENTILES)
+        shares = (np.clip(expected.astype(float), low, high) - low) / (high - low)
+        expected = np.rint(shares * 255).astype(np.uint8)
+    np.testing.assert_array_equal(prepared.window(ALL, ALL), expected)
+    np.testing.assert_array_equal(
+        prepared.window(slice(7, 44), slice(30, 90)), expected[7:44, 30:90]
+    )
+    trained = read_image(tmp_path / "a.tif", "RGB")
+    trained = StretchContrast().get_transform(trained).apply_image(trained) if stretch else trained
+    np.testing.assert_array_equal(trained, expected)
 
 
 def test_big_endian_values_are_rescaled_alike():

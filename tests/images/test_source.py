@@ -13,7 +13,7 @@ from PIL import Image
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.images import formats
 from unet_sharp_det.images.source import ReadOptions, from_array, open_image
-from unet_sharp_det.images.tiff_chunks import ChunkedPixels
+from unet_sharp_det.images.tiff_pixels import ChunkedPixels
 
 FILES = {
     "uint8": (noise(*GRAY), {}),
@@ -235,7 +235,7 @@ def test_memory_is_that_of_some_windows(tmp_path, monkeypatch):
     settings = {"photometric": "rgb", "tile": (256, 256), "compression": "lzw"}
     tiles = (tile for _ in range((size // 256) ** 2))
     tifffile.imwrite(path, tiles, shape=(size, size, 3), dtype="uint8", **settings)
-    monkeypatch.setattr("unet_sharp_det.images.tiff_chunks.CACHE_BYTES", 2**20)
+    monkeypatch.setattr("unet_sharp_det.images.tiff_pixels.CACHE_BYTES", 2**20)
     tracemalloc.start()
     (source,) = open_image(path)
     for y in range(0, size, 256):

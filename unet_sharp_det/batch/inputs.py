@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DatasetError
-from ..images.unsupported import count_not_read, format_not_read
+from ..images.formats import count_not_read, format_not_read
 
 #: What an image in a folder is known by; a file that is named itself may be called anything.
 SUFFIXES = (

@@ -40,8 +40,8 @@ from ..errors import (
     look_up_option,
     printable,
 )
+from ..images.formats import count_not_read
 from ..images.source import ReadOptions
-from ..images.unsupported import count_not_read
 from ..outputs import OUTPUTS
 from ..prediction.predictor import PredictionOptions, Predictor
 from . import add_trust_argument, command_parser

@@ -1,15 +1,12 @@
 """Unpacking an archive of unknown origin into a folder that nothing can leave."""
 
 import contextlib
-import functools
 import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
 
 from ..errors import DatasetError
 from ..files import leads_inside
@@ -19,14 +16,6 @@ from ..files import leads_inside
 _LARGEST_RATIO, _SMALL = 100, 2**30
 _SHARE_OF_FREE_SPACE = 0.9
 _MOST_MEMBERS = 2_000_000
-
-
-class _Member(NamedTuple):
-    name: str
-    size: int
-    is_folder: bool
-    is_file: bool
-    open: Callable[[], IO[bytes]]
 
 
 @contextlib.contextmanager
@@ -49,7 +38,7 @@ def unpacked(archive):
     archive = Path(archive)
     with tempfile.TemporaryDirectory(prefix="unet_sharp_det-") as folder:
         try:
-            _extract(archive, Path(folder))
+            _extract(archive, folder)
         except DatasetError:
             raise
         except Exception as error:  # Those of zipfile, tarfile, their decoders and the file system.
@@ -60,68 +49,55 @@ def unpacked(archive):
         yield Path(folder)
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    room = _Room(archive, folder)
-    for member in _members(archive, room):
-        room.take(member.size)
-        _check_member(archive, member)
-        target = folder / member.name
-        (target if member.is_folder else target.parent).mkdir(parents=True, exist_ok=True)
-        if member.is_file:
-            with member.open() as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file)
-
-
-def _members(archive: Path, room: "_Room") -> Iterator[_Member]:
-    """Yield the members; those of a tar must be read before the next one."""
+def _extract(archive: Path, folder: str) -> None:
+    gate = _Gate(archive, folder)
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as package:
             for info in package.infolist():
-                kind = stat.S_IFMT(info.external_attr >> 16)
-                is_file = not info.is_dir() and kind in (0, stat.S_IFREG)
-                opens = functools.partial(package.open, info)
-                yield _Member(info.filename, info.file_size, info.is_dir(), is_file, opens)
+                is_file = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+                gate.check(info.filename, info.file_size, is_file or info.is_dir())
+                package.extract(info, folder)
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
-            for info in tar:
-                opens = functools.partial(tar.extractfile, info)
-                yield _Member(info.name, info.size, info.isdir(), info.isfile(), opens)
+            tar.extractall(folder, filter=gate.filter)
             # A tar ends before its compressed stream does, whose checksum stands at the very end.
             while rest := tar.fileobj.read(1 << 20):
-                room.take(len(rest))
+                gate.count(len(rest))
     else:
         raise DatasetError(f"{archive}: neither a folder nor a readable .zip or .tar archive.")
 
 
-class _Room:
-    """Counts what an archive unpacks to; zipfile and tarfile hold members to the size they tell."""
+class _Gate:
+    """What members must be, and their sum; zipfile and tarfile hold them to the size they tell."""
 
-    def __init__(self, archive: Path, folder: Path):
+    def __init__(self, archive: Path, folder: str):
         self._archive = archive
         free = int(shutil.disk_usage(folder).free * _SHARE_OF_FREE_SPACE)
         self._limit = min(free, max(_SMALL, _LARGEST_RATIO * archive.stat().st_size))
         self._bytes = self._members = 0
 
-    def take(self, size: int) -> None:
-        """Count a member of ``size`` bytes."""
+    def filter(self, info: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+        """Return a member as tarfile is to write it: without the archive's rights and times."""
+        self.check(info.name, info.size, info.isfile() or info.isdir())
+        return tarfile.data_filter(info, folder).replace(mtime=None, deep=False)
+
+    def check(self, name: str, size: int, is_plain: bool) -> None:
+        self.count(size)
+        if not leads_inside(name.replace("\\", "/")):
+            fault = "would be written outside of the target folder"
+        elif not is_plain:
+            fault = "is a link or a device, not a file or folder"
+        else:
+            return
+        raise DatasetError(
+            f"{self._archive}: member {name!r} {fault}. Fetch it from a source that you trust."
+        )
+
+    def count(self, size: int) -> None:
         self._bytes += size
         self._members += 1
         if self._bytes > self._limit or self._members > _MOST_MEMBERS:
             raise DatasetError(
                 f"{self._archive}: unpacks to more than {self._limit / 2**20:.0f} MiB or "
-                f"{_MOST_MEMBERS:,} files, as one made to fill the disk does. If you trust it, "
-                "unpack it yourself and give the folder; or let TMPDIR name a place with more room."
+                f"{_MOST_MEMBERS:,} files. If you trust it, unpack it yourself and give the folder."
             )
-
-
-def _check_member(archive: Path, member: _Member) -> None:
-    if not leads_inside(member.name.replace("\\", "/")):
-        fault = "would be written outside of the target folder"
-    elif not (member.is_file or member.is_folder):
-        fault = "is a link or a device, not a file or folder"
-    else:
-        return
-    raise DatasetError(
-        f"{archive}: member {member.name!r} {fault}. "
-        "Nothing was unpacked; fetch the archive from a source that you trust."
-    )

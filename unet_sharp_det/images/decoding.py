@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
 
 from ..errors import DatasetError
 from .formats import check_pixels, read_size
@@ -42,9 +41,8 @@ def read_image(path, format: str) -> np.ndarray:
             planes, or other channels than one or three.
     """
     check_image_format(format)
-    local = PathManager.get_local_path(os.fspath(path))
     try:
-        source, *others = open_image(local)
+        source, *others = open_image(_local_path(path))
     except ChannelsError as error:
         raise DatasetError(f"{error} For a training, save what you choose as a file.") from error
     _check_single(1 + len(others), source.series_count, path)
@@ -96,15 +94,15 @@ def read_stored(path) -> np.ndarray:
     Raises:
         DatasetError: the file cannot be read, is larger than ``MAX_PIXELS`` or has several planes.
     """
-    local = Path(PathManager.get_local_path(os.fspath(path)))
+    local = _local_path(path)
     if local.suffix.lower() == ".npy":
         check_pixels(read_shape(local), path)
         pixels = _load_array(local)
     else:
-        planes = _stored_planes(local)
-        check_pixels(planes[0].shape, path)
-        channels = [plane.window(_ALL, _ALL)[:, :, 0] for plane in planes]
-        pixels = channels[0] if len(channels) == 1 else np.stack(channels, axis=2)
+        source = _open_stored(local)
+        check_pixels(source.shape, path)
+        pixels = source.window(_ALL, _ALL)
+        pixels = pixels[:, :, 0] if source.channels == 1 else pixels
     return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
 
 
@@ -118,23 +116,29 @@ def read_shape(path) -> tuple[int, int]:
     if path.suffix.lower() == ".npy":
         return _load_array(path, mmap_mode="r").shape[:2]
     try:
-        return _stored_planes(path)[0].shape if is_tiff(path) else read_size(path)
+        return _open_stored(path).shape if is_tiff(path) else read_size(path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
-def _stored_planes(path: Path) -> list[ImageSource]:
-    """Return every channel of the only plane of a file, alpha among them, as it is stored."""
+def _local_path(path) -> Path:
+    """Return a path, where a URI lies after detectron2 has fetched it."""
+    name = os.fspath(path)
+    if "://" in name:
+        from detectron2.utils.file_io import PathManager
+
+        name = PathManager.get_local_path(name)
+    return Path(name)
+
+
+def _open_stored(path: Path) -> ImageSource:
+    """Return the only plane of a file with all that it stores, alpha among it."""
     image = open_pixels(path, ReadOptions())
     samples = image.shape[image.letters.index("S")] if "S" in image.letters else 1
     image = replace(image, palette=None, colours=samples, to_values=lambda pixels: pixels)
-
-    def channel(index: int) -> list[ImageSource]:
-        return planes_of(image, path.name, str(path), ReadOptions(channels=(index,)))
-
-    first, *others = channel(0)
-    _check_single(1 + len(others), first.series_count, path)
-    return [first, *(channel(index)[0] for index in range(1, first.total_channels))]
+    source, *others = planes_of(image, path.name, str(path), ReadOptions(), all_channels=True)
+    _check_single(1 + len(others), source.series_count, path)
+    return source
 
 
 def _check_single(planes: int, series: int, where) -> None:

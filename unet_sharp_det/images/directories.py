@@ -131,7 +131,7 @@ class _Directories:
                     below = values
                 else:
                     layout.append((code, values))
-        return tuple(sorted(layout)), below, following
+        return (self.order, *sorted(layout)), below, following
 
     def _count_bytes(self, more: int) -> None:
         self.bytes += more

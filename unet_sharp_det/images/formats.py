@@ -1,10 +1,13 @@
-"""Images of other formats than TIFF: their size, before they are decoded, and their pixels."""
+"""Images of other formats than TIFF: those that are read, and those that cannot be."""
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+import re
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import (
@@ -27,7 +30,22 @@ FORMATS = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP", "GIF", "PPM")
 
 _PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F")  # others are palettes and colour spaces
 _ORIENTATION = 274
-_CODESTREAM = b"\xff\x4f\xff\x51"
+_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000, before its size
+_FURTHER = b"\xaa\x55" * 2048
+
+_NOT_READ = {
+    **{".czi": "Zeiss CZI", ".zvi": "Zeiss ZVI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"},
+    **{".lof": "Leica LOF", ".xlef": "Leica XLEF", ".scn": "Leica SCN", ".vsi": "Olympus VSI"},
+    **{".ets": "Olympus ETS", ".oib": "Olympus OIB", ".oif": "Olympus OIF", ".oir": "Olympus OIR"},
+    **{".ndpis": "Hamamatsu NDPIS", ".vms": "Hamamatsu VMS", ".mrxs": "3DHISTECH MRXS"},
+    **{".dcm": "DICOM", ".dicom": "DICOM", ".ims": "Imaris", ".dv": "DeltaVision"},
+    **{".r3d": "DeltaVision", ".isyntax": "Philips iSyntax", ".bif": "Ventana BIF"},
+    **{".ics": "ICS", ".ids": "ICS", ".sld": "SlideBook", ".mrc": "MRC", ".flex": "Opera Flex"},
+}
+CONVERT = (
+    "Convert to OME-TIFF: in Fiji by File > Import > Bio-Formats and Save As > OME-TIFF, or by "
+    "the command bfconvert of Bio-Formats."
+)
 
 
 class Decoded(NamedTuple):
@@ -58,11 +76,11 @@ def decode(path: Path, max_pixels: int) -> Decoded:
     """
     data = path.read_bytes()
     with _named_errors(path):
-        image = _open(data, path)
+        file = io.BytesIO(data)
+        image = _open(file, path)
         check_pixels(image.size[::-1], path, max_pixels)
         if image.format == "JPEG2000":  # Decoded is what lies within, whose size may be another.
-            inner = _open(data[data.find(_CODESTREAM) :], path)
-            check_pixels(inner.size[::-1], path, max_pixels)
+            check_pixels(next(jpeg2000_sizes(data))[:2], path, max_pixels)
         if getattr(image, "is_animated", False) and image.format != "MPO":
             raise DatasetError(
                 f"{path}: is an animation of {image.n_frames} images. Save the one that is meant "
@@ -72,19 +90,20 @@ def decode(path: Path, max_pixels: int) -> Decoded:
         pixels = _decode(image, data, path)
     if step > 1:
         pixels = pixels.astype(np.uint8) if pixels.dtype == bool else pixels // np.uint8(step)
-    return Decoded(pixels, _orientation(image, data), step)
+    return Decoded(pixels, _orientation(image, file), step)
 
 
 def read_size(path: Path) -> tuple[int, int]:
     """Return (height, width) of an image of one of :data:`FORMATS`, turned as it is meant.
 
+    Only the header is read.
+
     Raises:
         DatasetError: the file is missing, corrupt or of another format.
     """
-    data = path.read_bytes()
-    with _named_errors(path):
-        image = _open(data, path)
-    return image.size if _orientation(image, data) >= 5 else image.size[::-1]
+    with path.open("rb") as file, _named_errors(path):
+        image = _open(file, path)
+        return image.size if _orientation(image, file) >= 5 else image.size[::-1]
 
 
 _TOO_LARGE = (
@@ -108,18 +127,56 @@ def check_pixels(shape, where, limit: int = MAX_PIXELS, remedy: str = _TOO_LARGE
     height, width = shape
     if height * width > limit:
         raise DatasetError(
-            f"{where}: has {height} x {width} pixels (height x width), {height * width:,} in all, "
-            f"but at most {limit:,} are decoded at once. {remedy} If it should be small, do not "
-            "use it: its header may be made to fill the memory."
+            f"{where}: has {height} x {width} pixels (height x width), but at most {limit:,} are "
+            f"decoded at once. {remedy}"
         )
 
 
-def _open(data: bytes, path: Path) -> Image.Image:
+def format_not_read(path) -> str | None:
+    """Return the name of a file's format if its suffix is that of one that is not read."""
+    return _NOT_READ.get(PurePath(path).suffix.lower())
+
+
+def count_not_read(paths: Iterable) -> str:
+    """Return how many files of each such format there are, and what to do; ``""`` of none."""
+    counts = Counter(filter(None, map(format_not_read, paths)))
+    if not counts:
+        return ""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    return f"Files that are not read: {kinds}. {CONVERT}"
+
+
+def is_complete(pixels: np.ndarray, data: bytes, end: int, decode: Callable) -> bool:
+    """Return whether all blocks of an image are there, where a decoder fills them in silence.
+
+    What follows the last block changes nothing: where more data changes the pixels, it was missing.
+
+    Args:
+        pixels: of the data.
+        data: of JPEG or JPEG XR.
+        end: where the marker of their end stands, -1: none.
+        decode: bytes to pixels.
+    """
+    end = len(data) if end < 0 else end
+    return np.array_equal(pixels, decode(data[:end] + _FURTHER + data[end:]))
+
+
+def jpeg2000_sizes(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (height, width, samples) of all that may be a codestream of JPEG 2000 in the data."""
+    for found in re.finditer(re.escape(_CODESTREAM), data):
+        x1, y1, x0, y0 = struct.unpack_from(">4I", data, found.start() + 8)
+        (samples,) = struct.unpack_from(">H", data, found.start() + 40)
+        yield y1 - y0, x1 - x0, samples
+
+
+def _open(file: BinaryIO, path: Path) -> Image.Image:
     """Read the header. ``Image.open`` would do, but has a limit of pixels of its own."""
+    start = file.read(16)
+    file.seek(0)
     for name in FORMATS:
         factory, accept = Image.OPEN[name]
-        if accept(data[:16]) is True:
-            return factory(io.BytesIO(data), None)
+        if accept(start) is True:
+            return factory(file, None)
     known = f"TIFF, {', '.join(FORMATS)}"
     suffix = path.suffix.lower()
     if suffix in (".tif", ".tiff") or Image.EXTENSION.get(suffix) in FORMATS:
@@ -173,25 +230,34 @@ def _to_array(image: Image.Image) -> np.ndarray:
 
 
 def _check_complete(pixels: np.ndarray, data: bytes, path: Path) -> None:
-    """Raise :class:`DatasetError` if blocks are missing before the end marker of a JPEG.
-
-    Decoders fill them with gray in silence. What follows the last block changes nothing, so where
-    more data changes the pixels, the last block was not there.
-    """
     first_scan = JpegImagePlugin.JpegImageFile(io.BytesIO(data)).fp.tell()
     end = data.find(b"\xff\xd9", first_scan)
-    longer = data[:end] + b"\xaa\x55" * 2048 + data[end:]
-    if not np.array_equal(pixels, _to_array(JpegImagePlugin.JpegImageFile(io.BytesIO(longer)))):
+
+    def decode_again(longer: bytes) -> np.ndarray:
+        return _to_array(JpegImagePlugin.JpegImageFile(io.BytesIO(longer)))
+
+    if not is_complete(pixels, data, end, decode_again):
         raise DatasetError(f"{path}: cannot be decoded, the file is truncated: its end is missing.")
 
 
-def _orientation(image: Image.Image, data: bytes) -> int:
+def _orientation(image: Image.Image, file: BinaryIO) -> int:
     # Pillow decodes a PNG to look for an orientation behind the pixels.
-    if image.format == "PNG" and b"eXIf" not in data and "Raw profile type exif" not in image.info:
+    is_known = not {"exif", "Raw profile type exif"}.isdisjoint(image.info)
+    if image.format == "PNG" and not is_known and not _has_exif(file):
         return 1
     with contextlib.suppress(Exception):  # A picture is sound, whatever is wrong with its EXIF.
         return image.getexif().get(_ORIENTATION, 1)
     return 1
+
+
+def _has_exif(png: BinaryIO) -> bool:
+    place, kind = png.tell(), b""
+    png.seek(8)
+    while kind != b"eXIf" and len(head := png.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        png.seek(length + 4, io.SEEK_CUR)
+    png.seek(place)
+    return kind == b"eXIf"
 
 
 @contextlib.contextmanager

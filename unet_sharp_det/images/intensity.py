@@ -1,6 +1,6 @@
 """What a model sees of an image: uint8, its channels, and the scale of the whole image."""
 
-from collections.abc import Callable, Iterable, Iterator
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -8,13 +8,15 @@ import cv2
 import numpy as np
 
 from ..errors import ConfigError, look_up_option
-from .percentiles import percentiles_of_counts, percentiles_of_windows, row_bands, small_histogram
 from .source import ImageSource
 
 IMAGE_FORMATS = ("BGR", "RGB", "L")
 
 # StarDist's usual normalisation: robust to hot pixels and to a few very bright nuclei.
 PERCENTILES = (1.0, 99.8)
+#: Of larger images the percentiles are those of every k-th row and column.
+SAMPLE_PIXELS = 2**22
+_BAND_VALUES = 2**22
 
 
 def check_image_format(format: str) -> str:
@@ -27,17 +29,19 @@ def rescale_to_uint8(pixels: np.ndarray) -> np.ndarray:
 
     All channels share one scale, so that colours keep their ratios. Where the percentiles
     coincide (a few bright spots on a flat ground) the minimum and maximum take their place, and
-    a constant image becomes 0. Give it whole images, never tiles: tiles of one image would each
-    get another scale.
+    a constant image becomes 0. Of more than :data:`SAMPLE_PIXELS` pixels, those of every k-th row
+    and column are looked at. Give it whole images, never tiles: tiles of one image would each get
+    another scale.
 
     Args:
-        pixels: an array of any shape and real numeric type, with finite values.
+        pixels: (H, W) or (H, W, channels) of a real numeric type, with finite values.
 
     Returns:
         a uint8 array of the same shape.
     """
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return Scale.of_windows(lambda: [pixels], pixels.size, pixels.dtype).apply(pixels)
+    step = _sample_step(pixels.shape)
+    return Scale.of(pixels[::step, ::step]).apply(pixels)
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,16 @@ class Scale:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Scale":
+        low, high = np.percentile(values, PERCENTILES)
+        if high <= low:
+            low, high = values.min(), values.max()
+        return cls(float(low), float(high))
+
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return uint8 of the shape of the values."""
-        if not _is_small_integer(values.dtype):
+        if values.dtype.kind not in "ui" or values.dtype.itemsize > 2:
             return self._map(values)
         return _table(self, values.dtype)[values.view(f"u{values.dtype.itemsize}")]
 
@@ -64,34 +75,6 @@ class Scale:
         low, high = self.low / 2, self.high / 2  # of float64, the whole difference may overflow
         shares = (np.clip(values.astype(np.float64) / 2, low, high) - low) / (high - low)
         return np.rint(shares * 255).astype(np.uint8)
-
-    @classmethod
-    def of_windows(
-        cls, windows: Callable[[], Iterable[np.ndarray]], count: int, dtype: np.dtype
-    ) -> "Scale":
-        """Return the scale of values.
-
-        Args:
-            windows: called for each pass; yields all values.
-            count: how many values there are.
-            dtype: their type.
-        """
-        if _is_small_integer(dtype):
-            return cls.of_counts(small_histogram(windows(), dtype), dtype)
-        low, high = percentiles_of_windows(windows, count, dtype, PERCENTILES)
-        if high <= low:
-            extremes = [(window.min(), window.max()) for window in windows()]
-            low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
-        return cls(float(low), float(high))
-
-    @classmethod
-    def of_counts(cls, counts: np.ndarray, dtype: np.dtype) -> "Scale":
-        """Return the scale of values of 8 or 16 bit that occur so often, from the lowest one."""
-        low, high = percentiles_of_counts(counts, dtype, PERCENTILES)
-        if high <= low:
-            present = np.flatnonzero(counts) + np.iinfo(dtype).min
-            low, high = present[0], present[-1]
-        return cls(float(low), float(high))
 
 
 @lru_cache(maxsize=16)
@@ -123,10 +106,7 @@ class PreparedImage:
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
         """Return uint8 (h, w, 3), or (h, w, 1) for ``"L"``; see :meth:`ImageSource.window`."""
-        pixels = self.source.window(rows, columns)
-        if self.scale is not None:
-            pixels = self.scale.apply(pixels)
-        pixels = _arrange(pixels, self.image_format)
+        pixels = _arrange(self.source.window(rows, columns), self.scale, self.image_format)
         return pixels if self.contrast is None else self.contrast[pixels]
 
 
@@ -135,9 +115,8 @@ def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> P
 
     Deeper ones than 8 bit are scaled as :func:`rescale_to_uint8` says, and the result once more
     for :class:`~unet_sharp_det.data.augmentation.StretchContrast`. The scale is that of the whole
-    image, for any size: integers of 16 bits are counted in one pass over windows, wider types
-    collected up to 2**26 values and beyond that ranked in two to four passes. The percentiles are
-    exact in every case. An image of uint8 without stretching is not read at all.
+    image, for any size: it is read once, by bands. An image of uint8 without stretching is not
+    read at all.
 
     Args:
         source: what :func:`~unet_sharp_det.images.source.open_image` returns.
@@ -149,49 +128,38 @@ def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> P
         DatasetError: the file is corrupt, or holds NaN or infinite pixels.
     """
     check_image_format(image_format)
-    dtype = source.dtype
-    if dtype == np.uint8 and not stretch_contrast:
+    is_deep = source.dtype != np.uint8
+    if not is_deep and not stretch_contrast:
         return PreparedImage(source, image_format)
-    counts = small_histogram(_windows(source), dtype) if _is_small_integer(dtype) else None
-    if counts is None:
-        count = source.shape[0] * source.shape[1] * source.channels
-        scale = Scale.of_windows(lambda: _windows(source), count, dtype)
-    else:
-        scale = None if dtype == np.uint8 else Scale.of_counts(counts, dtype)
-    plain = PreparedImage(source, image_format, scale)
+    sample = _sample(source)
+    scale = Scale.of(sample) if is_deep else None
     if not stretch_contrast:
-        return plain
-    if counts is None or (source.channels == 3 and image_format == "L"):
-        mapped = small_histogram(_windows(plain, source.channels), np.dtype(np.uint8))
-    else:
-        mapped = _mapped_counts(counts, scale, dtype)
-        # Gray is stretched as three equal channels, whose percentiles may lie elsewhere.
-        mapped *= 3 if source.channels == 1 and image_format != "L" else 1
-    contrast = Scale.of_counts(mapped, np.dtype(np.uint8))
+        return PreparedImage(source, image_format, scale)
+    contrast = Scale.of(_arrange(sample, scale, image_format))
     table = contrast.apply(np.arange(256, dtype=np.uint8))
     return PreparedImage(source, image_format, scale, table)
 
 
-def _is_small_integer(dtype: np.dtype) -> bool:
-    return dtype.kind in "ui" and dtype.itemsize <= 2
+def _sample_step(shape: tuple[int, ...]) -> int:
+    return max(1, math.ceil(math.sqrt(shape[0] * shape[1] / SAMPLE_PIXELS)))
 
 
-def _windows(image: ImageSource | PreparedImage, channels: int | None = None) -> Iterator:
-    channels = channels or image.channels
-    return (image.window(*part) for part in row_bands(image.shape, channels))
+def _sample(source: ImageSource) -> np.ndarray:
+    """Return the values of every k-th row and column, read by bands that k divides."""
+    height, width = source.shape
+    step = _sample_step(source.shape)
+    rows = step * max(1, _BAND_VALUES // (width * source.channels * step))
+    bands = [
+        source.window(slice(top, top + rows), slice(0, width))[::step, ::step].copy()
+        for top in range(0, height, rows)
+    ]
+    return np.concatenate(bands)
 
 
-def _mapped_counts(counts: np.ndarray, scale: Scale | None, dtype: np.dtype) -> np.ndarray:
-    """Return how often each uint8 occurs after the scale."""
-    if scale is None:
-        return counts
-    info = np.iinfo(dtype)
-    table = scale.apply(np.arange(info.min, info.max + 1).astype(dtype))
-    return np.bincount(table, weights=counts, minlength=256).astype(np.int64)
-
-
-def _arrange(pixels: np.ndarray, image_format: str) -> np.ndarray:
-    """Return uint8 pixels, (h, w, 1) or (h, w, 3) in RGB order, with the channels of the format."""
+def _arrange(pixels: np.ndarray, scale: Scale | None, image_format: str) -> np.ndarray:
+    """Return uint8 in the channels of the format, of pixels (h, w, 1) or (h, w, 3) in RGB order."""
+    if scale is not None:
+        pixels = scale.apply(pixels)
     is_gray = pixels.shape[2] == 1
     if image_format == "L":
         conversion = None if is_gray else cv2.COLOR_RGB2GRAY

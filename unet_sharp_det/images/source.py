@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError, UserError
-from .axes import ImageAxes, assign_axes, select_planes
-from .formats import MAX_PIXELS, decode
-from .planes import PixelArray, PlaneReader
+from .formats import CONVERT, MAX_PIXELS, decode, format_not_read
+from .planes import ImageAxes, PixelArray, PlaneReader, assign_axes, select_planes
 from .tiff import is_tiff, open_tiff
-from .unsupported import CONVERT, format_not_read
 
 #: What predictions look at where a file has two, or more than three channels.
 DEFAULT_CHANNELS = (0,)
@@ -30,9 +28,9 @@ class ReadOptions:
             may repeat. None: all, of which there must be one or three besides alpha.
         channel_axis, plane_axis: a letter of the file's axes, or an index into those longer than 1
             (and Y and X), i.e. into the shape that ``tifffile.imread`` gives. None: by the rules of
-            :func:`~unet_sharp_det.images.axes.assign_axes`.
+            :func:`~unet_sharp_det.images.planes.assign_axes`.
         planes: ``"all"``, ``"max"`` (the maximum over the axis), or indices from 0, all along
-            ``plane_axis``; see :func:`~unet_sharp_det.images.axes.select_planes`.
+            ``plane_axis``; see :func:`~unet_sharp_det.images.planes.select_planes`.
         series: which series of a TIFF file, from 0.
         max_pixels: of an image that must be decoded as a whole (at most 2**30 then, OpenCV's own
             limit), or of a strip or tile.
@@ -107,7 +105,10 @@ class ImageSource:
         ]
         if any(step != 1 for _, _, step in ranges):
             raise ValueError(f"A window needs steps of 1, not {rows} and {columns}.")
-        pixels = self.read(*(slice(start, max(start, stop)) for start, stop, _ in ranges))
+        height, width = (max(0, stop - start) for start, stop, _ in ranges)
+        if not height * width:
+            return np.empty((height, width, self.channels), self.dtype)
+        pixels = self.read(*(slice(start, stop) for start, stop, _ in ranges))
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise DatasetError(
                 f"{self.where}: holds NaN or infinite pixels. Replace them, then retry."
@@ -191,20 +192,25 @@ def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> Pix
         shape=pixels.shape,
         dtype=pixels.dtype,
         colours=1 if samples <= 2 else 3,
-        palette=None,
         orientation=orientation,
-        pixel_size=None,
-        series_count=1,
-        channel_names=(),
         to_values=lambda values: values if step == 1 else values * np.uint8(step),
     )
 
 
-def planes_of(image: PixelArray, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
-    """Return a source for every plane that the options ask for; see :func:`open_image`."""
+def planes_of(
+    image: PixelArray, name: str, where: str, options: ReadOptions, all_channels: bool = False
+) -> list[ImageSource]:
+    """Return a source for every plane that the options ask for; see :func:`open_image`.
+
+    Args:
+        all_channels: take all that there are, however many, whatever the options choose.
+    """
     axes = assign_axes(image.letters, image.shape, options, where)
     total = _count_channels(image, axes)
-    picks = _choose_channels(image, axes, total, options, where)
+    if all_channels:
+        picks = tuple(range(total))
+    else:
+        picks = _choose_channels(image, axes, total, options, where)
     swapped, _, _ = image.turns
     shape = (image.shape[axes.rows], image.shape[axes.columns])
     pixel_size = image.pixel_size
@@ -226,7 +232,7 @@ def planes_of(image: PixelArray, name: str, where: str, options: ReadOptions) ->
             where=where + plane.name,
             read=PlaneReader(image, axes, plane, picks, shape, has_palette, where + plane.name),
         )
-        for plane in select_planes(axes, options, where)
+        for plane in select_planes(axes, options.planes, where)
     ]
 
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..errors import DatasetError, UserError
 from .directories import open_checked
-from .ome import no_series_error, open_ome, pages_differ_error
+from .ome import OmeImage, no_series_error, select_image
 from .pixel_size import tiff_pixel_size
 from .planes import PixelArray
-from .tiff_chunks import ChunkedPixels, RawPixels, one_line
+from .tiff_pixels import ChunkedPixels, RawPixels, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +79,7 @@ def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
 def _describe(tiff, path: Path, layouts, number: int, max_pixels: int) -> PixelArray:
     if not len(tiff.pages):
         raise DatasetError(f"{path}: the TIFF file holds no page, or is truncated.")
-    ome = open_ome(tiff, path, layouts, number) if tiff.is_ome else None
-    if ome is not None:
-        series, count = ome.series, ome.count
-    else:
-        if tiff.is_ome:  # tifffile is not to follow what the XML names
-            tiff.is_ome = tiff.pages.cache = tiff.pages.useframes = False
-        series, count = _series(tiff, path, number)
+    series, count, ome = _find_series(tiff, path, layouts, number)
     page = series.keyframe
     shape = tuple(series.get_shape(False))
     if series.dtype is None or not shape or 0 in shape:
@@ -106,21 +100,39 @@ def _describe(tiff, path: Path, layouts, number: int, max_pixels: int) -> PixelA
         colours=_count_colours(page),
         palette=palette,
         orientation=int(page.tags.valueof(274, 1)),
-        pixel_size=ome.image.pixel_size if ome else tiff_pixel_size(tiff, page),
+        pixel_size=ome.pixel_size if ome else tiff_pixel_size(tiff, page),
         series_count=count,
-        channel_names=ome.image.channels if ome else (),
+        channel_names=ome.channels if ome else (),
         to_values=to_values,
     )
 
 
-def _series(tiff, path: Path, number: int):
-    """Return one of tifffile's series, and how many there are, reduced copies not counted."""
+def _find_series(tiff, path: Path, layouts, number: int) -> tuple[object, int, OmeImage | None]:
+    """Return a series of tifffile's, how many there are, and what OME-XML says of it.
+
+    Reduced copies are not counted.
+    """
+    if tiff.is_ome:
+        ome = select_image(tiff.ome_metadata or "", path, layouts, number)
+        if ome is None:
+            tiff.is_ome = False
+        else:
+            tiff.pages.first.description = ome.xml
+    found = _all_series(tiff, path)
+    if found and found[0].kind == "ome":
+        return found[0], ome.count, ome
+    if not 0 <= number < len(found):
+        raise no_series_error(path, number, len(found))
+    return found[number], max(1, sum(not each.keyframe.is_reduced for each in found)), None
+
+
+def _all_series(tiff, path: Path) -> list:
     from tifffile import TIFF
 
     if tiff.is_scn and any(int(number) > _MOST_SCN for number in _scn_numbers(tiff)):
         raise DatasetError(f"{path}: its XML names more than {_MOST_SCN} channels or planes.")
     try:
-        found = tiff.series
+        return tiff.series
     except Exception as error:  # any kind may come out of corrupt metadata
         logger.warning(
             f"{path}: what it says of its axes cannot be read ({one_line(error)}). Each page is "
@@ -128,10 +140,7 @@ def _series(tiff, path: Path, number: int):
         )
         for kind in TIFF.FILE_FLAGS:
             setattr(tiff, f"is_{kind}", False)
-        found = tiff.series
-    if not 0 <= number < len(found):
-        raise no_series_error(path, number, len(found))
-    return found[number], max(1, sum(not each.keyframe.is_reduced for each in found))
+        return tiff.series
 
 
 def _scn_numbers(tiff) -> list[str]:
@@ -147,7 +156,9 @@ def _check_pages(series, layouts: dict[str, dict[int, tuple]], path: Path) -> No
             raise DatasetError(f"{path}: pages of the series lack, or the files that hold them.")
         found.add(layouts[str(page.parent.filehandle.path)].get(page.offset))
     if len(found - {None}) > 1:
-        raise pages_differ_error(path)
+        raise DatasetError(
+            f"{path}: pages of one image differ in size, type or compression. Save it anew."
+        )
 
 
 def _check_colours(page, path: Path) -> None:

@@ -1,0 +1,163 @@
+"""Windows of the pixels in a TIFF: only what they touch is read, and files are closed between."""
+
+import os
+from functools import lru_cache
+from itertools import product
+from math import ceil, prod
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import DatasetError, UserError
+from .tiff_codecs import ChunkDecoder
+
+# Decoded strips and tiles that are kept, because neighbouring windows touch the same ones.
+CACHE_BYTES = 2**27
+
+
+class RawPixels:
+    """Uncompressed pixels that lie in one piece, read by slices.
+
+    Args:
+        path: the file.
+        offset: of the first value in it.
+        dtype: of the values, with the file's byte order.
+        shape: of all axes.
+
+    Raises:
+        DatasetError: the file ends before its pixels do.
+    """
+
+    def __init__(self, path: str, offset: int, dtype: np.dtype, shape: tuple[int, ...]):
+        self.path, self.offset, self.dtype, self.shape = path, offset, dtype, shape
+        self._check_size()
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
+        """Return the array of slices, one per axis, each with start and stop."""
+        self._check_size()  # A file that is mapped beyond its end would end the process.
+        return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[slices])
+
+    def _check_size(self) -> None:
+        end = self.offset + prod(self.shape) * self.dtype.itemsize
+        if end > os.path.getsize(self.path):
+            raise DatasetError(f"{self.path}: is truncated: the file ends before its pixels do.")
+
+
+class _Page(NamedTuple):
+    path: str
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+    tables: bytes | None
+
+
+class ChunkedPixels:
+    """The pixels of a series in strips or tiles, read by slices; see :data:`CACHE_BYTES`.
+
+    Args:
+        series: tifffile's, of pages that are loaded.
+        shape: of all axes.
+        max_pixels: the largest strip or tile, in pixels.
+
+    Raises:
+        DatasetError: a strip or tile is larger, or lies behind the end of its file.
+    """
+
+    def __init__(self, series, shape: tuple[int, ...], max_pixels: int):
+        keyframe = series.keyframe
+        self.shape, self.dtype = shape, series.dtype
+        self.page_shape = keyframe.shaped  # separate samples, depth, length, width, samples
+        self.nodata = keyframe.nodata or 0
+        _, depth, length, width, samples = self.page_shape
+        if keyframe.is_tiled:
+            self.chunk = (keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth)
+        else:
+            self.chunk = (1, min(keyframe.rowsperstrip, length), width)
+        self.grid = tuple(
+            ceil(n / c) for n, c in zip((depth, length, width), self.chunk, strict=True)
+        )
+        self._pages = [
+            _Page(
+                str(page.parent.filehandle.path),
+                tuple(page.dataoffsets),
+                tuple(page.databytecounts),
+                page.jpegtables,
+            )
+            for page in series.pages
+        ]
+        self._leading = 0  # axes that number the pages
+        while prod(shape[self._leading :]) > prod(self.page_shape):
+            self._leading += 1
+        self._check(max_pixels, "tile" if keyframe.is_tiled else "strip")
+        self._decode = ChunkDecoder(keyframe)
+        chunk_bytes = prod(self.chunk) * samples * self.dtype.itemsize
+        self._chunk = lru_cache(CACHE_BYTES // chunk_bytes)(self._read_chunk)
+
+    def _check(self, max_pixels: int, kind: str) -> None:
+        path = self._pages[0].path
+        if prod(self.chunk) > max_pixels or prod(self.chunk) * self.page_shape[-1] > 4 * max_pixels:
+            raise DatasetError(
+                f"{path}: a single {kind} has {' x '.join(map(str, self.chunk[-2:]))} pixels, more "
+                f"than --max-pixels {max_pixels}. Save the image anew as tiled TIFF, e.g. with "
+                "tifffile.imwrite(..., tile=(256, 256)), or raise --max-pixels."
+            )
+        sizes = {path: os.path.getsize(path) for path in {page.path for page in self._pages}}
+        expected = self.page_shape[0] * prod(self.grid)
+        for number, page in enumerate(self._pages):
+            ends = [o + c for o, c in zip(page.offsets, page.counts, strict=False)]
+            if len(ends) < expected or max(ends) > sizes[page.path]:
+                raise DatasetError(
+                    f"{page.path}: page {number} is truncated or corrupt: strips or tiles of it "
+                    "lie behind the end of the file."
+                )
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
+        """Return the array of slices, one per axis, each with start and stop."""
+        leading = self._leading
+        numbers = np.arange(len(self._pages)).reshape(self.shape[:leading])[slices[:leading]]
+        inner = iter(
+            part for part, n in zip(slices[leading:], self.shape[leading:], strict=True) if n > 1
+        )
+        parts = [slice(0, 1) if size == 1 else next(inner) for size in self.page_shape]
+        out = np.empty((numbers.size, *(part.stop - part.start for part in parts)), self.dtype)
+        for number, target in zip(numbers.flat, out, strict=True):
+            self._read_page(int(number), parts, target)
+        return out.reshape([part.stop - part.start for part in slices])
+
+    def _read_page(self, number: int, parts: list[slice], out: np.ndarray) -> None:
+        samples, *space, channels = parts
+        touched = [
+            range(part.start // c, ceil(part.stop / c))
+            for part, c in zip(space, self.chunk, strict=True)
+        ]
+        for sample, *index in product(range(samples.start, samples.stop), *touched):
+            linear = int(np.ravel_multi_index((sample, *index), (self.page_shape[0], *self.grid)))
+            chunk = self._chunk(number, linear)
+            source, target = [], []
+            for i, c, part, size in zip(index, self.chunk, space, chunk.shape, strict=False):
+                low, high = max(i * c, part.start), min(i * c + size, part.stop)
+                source.append(slice(low - i * c, high - i * c))
+                target.append(slice(low - part.start, high - part.start))
+            out[(sample - samples.start, *target)] = chunk[(*source, channels)]
+
+    def _read_chunk(self, number: int, linear: int) -> np.ndarray:
+        """Return a decoded strip or tile: (depth, length, width, samples)."""
+        page = self._pages[number]
+        offset, count = page.offsets[linear], page.counts[linear]
+        if not offset or not count:  # a sparse file
+            return np.full((*self.chunk, self.page_shape[-1]), self.nodata, self.dtype)
+        where = f"{page.path}: strip or tile {linear} of page {number}"
+        try:
+            with open(page.path, "rb") as file:
+                file.seek(offset)
+                data = file.read(count)
+            if len(data) < count:
+                raise DatasetError(f"{where} is truncated.")
+            return self._decode(data, linear, page.tables)
+        except UserError:
+            raise
+        except Exception as error:  # any kind may come out of corrupt bytes
+            raise DatasetError(f"{where} cannot be decoded: {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
