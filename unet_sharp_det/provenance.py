@@ -8,8 +8,6 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-import detectron2
-
 from . import __version__
 
 _REPOSITORY = Path(__file__).parents[1]
@@ -30,6 +28,8 @@ def git_state(folder=_REPOSITORY) -> dict:
     """
     if GIT_STATE in os.environ:
         return json.loads(os.environ[GIT_STATE])
+    if not (Path(folder) / ".git").exists():  # installed, perhaps below another checkout
+        return {"revision": None, "dirty": None}
     revision = _git(folder, "rev-parse", "HEAD")
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
     return {"revision": revision, "dirty": None if changes is None else bool(changes)}
@@ -46,6 +46,8 @@ def _git(folder, *arguments: str) -> str | None:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of this package, detectron2, Python, the platform and ``packages``."""
+    import detectron2
+
     found = {
         "unet_sharp_det": __version__,
         "detectron2": detectron2.__version__,

@@ -1,6 +1,7 @@
 """Which files inputs name, and names of outputs that never clash."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,7 @@ def found(*inputs, **options):
 def stems(*inputs, known=None, used=None, **options):
     files = find_files(inputs, **options)
     chosen = output_stems(files, known or {}, used or {})
-    return {os.path.relpath(file.path): chosen[file.key] for file in files}
+    return {os.path.relpath(file.path): chosen[file.path] for file in files}
 
 
 def test_folder(root):
@@ -52,6 +53,9 @@ def test_files_of_microscopes_that_are_not_read_are_counted(root):
         assert [file.name for file in files] == ["a.png"]
         assert [path.name for path in not_read] == expected
     assert count_not_read(not_read).startswith("Files that are not read: 2 Zeiss CZI, 1 Leica LIF.")
+    twice = []
+    find_files(["d", "d/a.png", "d"], not_read=twice)
+    assert [path.name for path in twice] == ["b.czi", "c.CZI"]
     with pytest.raises(DatasetError, match="only: has no image.*1 Nikon ND2.*Bio-Formats"):
         find_files(["only"])
 
@@ -106,7 +110,7 @@ def test_links_are_images_of_their_own(root):
     assert stems("d") == {"d/a.png": "a", "d/b.png": "b"}
     os.symlink("store", "linked")
     (first, _) = find_files(["linked"])
-    assert first.key == str(root / "linked" / "1.png")
+    assert first.path == root / "linked" / "1.png"
     with pytest.raises(DatasetError, match="is the folder of a.png"):
         find_files(["d/a.png"], output="store")
 
@@ -186,7 +190,7 @@ def test_equal_names_of_several_folders(root):
 
 def test_stems_of_earlier_runs_stay(root):
     touch("x/a.png", "y/a.png")
-    key = os.path.realpath("x/a.png")
+    key = Path(os.path.realpath("x/a.png"))
     assert stems("x", "y", known={key: "a"}, used={"a": key}) == {"x/a.png": "a", "y/a.png": "y/a"}
     assert stems("y", known={key: "a"}, used={"a": key}) == {"y/a.png": "y/a"}
     assert stems("x", known={key: "old"}, used={"old": key}) == {"x/a.png": "old"}

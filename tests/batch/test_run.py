@@ -13,8 +13,7 @@ import tifffile
 from run_files import OF_ALL, files, rows, run, write_images, write_stack
 from stub_predictor import StubPredictor, spots, write_mixed_folder
 
-from unet_sharp_det.batch import batch_run
-from unet_sharp_det.batch.progress import Progress, ProgressBar, ProgressLines
+from unet_sharp_det.batch import run as run_module
 from unet_sharp_det.batch.run import predict_files
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.coco.truth import CocoTruth
@@ -34,7 +33,7 @@ def test_two_channels_are_predicted_as_on_the_page_and_said(tmp_path, caplog):
     about = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
     tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=about)
     result = run(tmp_path / "a.ome.tif", tmp_path / "out")
-    assert (result.predicted, result.failed, result.objects) == (1, (), 4)
+    assert (result.predicted, result.failed, result.objects) == (1, [], 4)
     assert "has 2 channels" in caplog.text
     assert "0 DAPI, 1 GFP" in caplog.text
     assert "channel 0 alone is predicted" in (tmp_path / "out" / "predict.log").read_text()
@@ -58,7 +57,7 @@ def test_an_image_in_several_files_is_predicted_once(tmp_path):
         tifffile.imwrite(path, spots(z, count=z + 1), description=text, metadata=None)
     for predicted in (2, 0):
         result = run(tmp_path / "in", tmp_path / "out")
-        assert (result.predicted, result.failed) == (predicted, ())
+        assert (result.predicted, result.failed) == (predicted, [])
     objects = {name: row["objects"] for name, row in rows(tmp_path / "out").items()}
     assert objects == {"a.ome.tif_z000": "1", "a.ome.tif_z001": "2"}
     alone = run(tmp_path / "in" / "b.ome.tif", tmp_path / "alone")
@@ -68,7 +67,7 @@ def test_an_image_in_several_files_is_predicted_once(tmp_path):
 def test_a_folder_says_which_files_it_did_not_read(images, tmp_path):
     (images / "a.czi").write_bytes(b"ZISRAWFILE")
     result = run(images, tmp_path / "out")
-    assert result.not_read == (images / "a.czi",)
+    assert result.not_read == [images / "a.czi"]
     assert json.loads((tmp_path / "out" / "predict.json").read_text())["not_read_files"] == 1
 
 
@@ -218,14 +217,14 @@ def test_several_series(tmp_path, images, caplog):
 
 
 def test_a_writer_that_raises(tmp_path, images, monkeypatch):
-    real = batch_run.write_outputs
+    real = run_module.write_outputs
 
     def write(instances, context, stem, names):
         if context.source.name == "i2.png":
             raise ZeroDivisionError("in a writer")
         return real(instances, context, stem, names)
 
-    monkeypatch.setattr(batch_run, "write_outputs", write)
+    monkeypatch.setattr(run_module, "write_outputs", write)
     result = run(images, tmp_path / "out")
     (failed,) = result.failed
     assert failed.error.startswith("ZeroDivisionError: in a writer")
@@ -234,14 +233,14 @@ def test_a_writer_that_raises(tmp_path, images, monkeypatch):
 
 
 def test_a_full_disk_stops_the_run(tmp_path, images, monkeypatch):
-    real = batch_run.write_outputs
+    real = run_module.write_outputs
 
     def write(instances, context, stem, names):
         if context.source.name == "i2.png":
             raise RuntimeError("cannot save") from OSError(28, "No space left on device")
         return real(instances, context, stem, names)
 
-    monkeypatch.setattr(batch_run, "write_outputs", write)
+    monkeypatch.setattr(run_module, "write_outputs", write)
     with pytest.raises(UserError, match="No space left on device.*goes on"):
         run(images, tmp_path / "out")
     assert list(rows(tmp_path / "out")) == ["i0.png", "i1.png"]
@@ -273,7 +272,7 @@ def test_equal_names(tmp_path, images):
 
 
 def test_chunks_are_bounded(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(batch_run, "_PIXELS_AT_ONCE", 3 * 40 * 50)
+    monkeypatch.setattr(run_module, "_PIXELS_AT_ONCE", 3 * 40 * 50)
     predictor = StubPredictor()
     run(images, tmp_path / "a", predictor)
     assert [len(call) for call in predictor.calls] == [3, 3]
@@ -283,40 +282,50 @@ def test_chunks_are_bounded(tmp_path, images, monkeypatch):
     assert [len(call) for call in predictor.calls] == [4, 2]
 
 
-class Recorded(Progress):
-    def __init__(self):
-        super().__init__()
-        self.parts = []
+@pytest.fixture
+def bars(monkeypatch):
+    """The bars of the runs; each has the ``parts`` of the work that it showed."""
 
-    def reach(self, part):
-        super().reach(part)
-        self.parts.append(part)
+    class Bar(run_module.tqdm):
+        def __init__(self, **options):
+            self.parts = []
+            super().__init__(**options)
+            made.append(self)
+
+        def update(self, count=1):
+            super().update(count)
+            self.parts.append(self.n / self.total)
+
+    made = []
+    monkeypatch.setattr(run_module, "tqdm", Bar)
+    return made
 
 
-def test_progress(tmp_path, images):
+def test_progress(tmp_path, images, bars):
     tifffile.imwrite(images / "large.tif", spots(0, 400, 500), imagej=True)
     (images / "bad.png").write_text("bad")
-    progress = Recorded()
-    run(images, tmp_path / "out", progress=progress)
-    assert (progress.images, progress.done) == (8, 8)
-    assert progress.parts == sorted(progress.parts)
-    assert progress.parts[-1] == pytest.approx(1)
-    assert max(np.diff(progress.parts)) > 0.8  # the large image is most of the work
-    again = Recorded()
-    run(images, tmp_path / "out", progress=again)
-    assert (again.images, again.done) == (1, 1)  # the bad one
+    run(images, tmp_path / "out", progress=io.StringIO())
+    run(images, tmp_path / "out", progress=io.StringIO())
+    first, again = bars
+    assert "8/8 files" in first.postfix
+    assert first.parts == sorted(first.parts)
+    assert first.parts[-1] == pytest.approx(1)
+    assert max(np.diff(first.parts)) > 0.8  # the large image is most of the work
+    assert "1/1 files, bad.png" in again.postfix
+    assert again.parts[-1] == 1
 
 
-def test_progress_of_a_file_that_turns_out_to_be_done(tmp_path, images, monkeypatch):
+def test_progress_of_a_file_that_turns_out_to_be_done(tmp_path, images, monkeypatch, bars):
     """A stack whose planes are done, after a run that could not open it."""
     write_stack(images / "stack.tif", [spots(1), spots(2)])
     run(images / "stack.tif", tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(batch_run, "open_image", lambda *_: 1 / 0)
+        patch.setattr(run_module, "open_image", lambda *_: 1 / 0)
         assert run(images / "stack.tif", tmp_path / "out", overwrite=True).failed
-    progress = Recorded()
-    assert run(images / "stack.tif", tmp_path / "out", progress=progress).predicted == 0
-    assert (progress.images, progress.done, progress.part) == (1, 1, 1)
+    result = run(images / "stack.tif", tmp_path / "out", progress=io.StringIO())
+    assert (result.predicted, result.failed) == (0, [])
+    assert bars[-1].parts == [1]
+    assert "1/1 files" in bars[-1].postfix
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
@@ -388,13 +397,11 @@ def test_names_that_are_too_long_fail_before_the_prediction(tmp_path):
         assert (tmp_path / "out" / name / ("y" * 230 + "_labels.tif")).is_file()
 
 
-def test_names_do_not_steer_the_terminal(tmp_path):
+def test_names_do_not_steer_the_terminal(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images")
     (images / "i3.png").rename(images / "\x1b[2Ji3\n.png")
-    for kind in (ProgressBar, ProgressLines):
-        stream = io.StringIO()
-        options = {"seconds": 0.0} if kind is ProgressLines else {}
-        progress = kind(stream, **options)
-        run(images, tmp_path / kind.__name__, progress=progress)
-        assert "\x1b[2J" not in stream.getvalue()
-        assert r"\x1b[2Ji3 .png" in stream.getvalue()
+    monkeypatch.setattr(run_module, "_SECONDS_BETWEEN_LINES", 0.0)
+    stream = io.StringIO()
+    run(images / "\x1b[2Ji3\n.png", tmp_path / "out", progress=stream)
+    assert "\x1b[2J" not in stream.getvalue()
+    assert r"\x1b[2Ji3 .png" in stream.getvalue()

@@ -4,7 +4,6 @@ import json
 
 import cv2
 import numpy as np
-import pycocotools.mask as mask_util
 import pytest
 import tifffile
 from evaluation_helpers import coco_dataset
@@ -13,7 +12,7 @@ from PIL import Image
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation import EvaluationOptions
-from unet_sharp_det.evaluation.readers.label_folders import encode_objects, read_labels
+from unet_sharp_det.evaluation.readers.label_folders import read_labels
 from unet_sharp_det.evaluation.readers.prediction_files import (
     match_images,
     open_predictions,
@@ -112,12 +111,3 @@ def test_numbers_may_be_left_out(tmp_path):
     save(tmp_path / "found" / "1.png", label_map(BOXES, numbers=[7, 65535, 300]))
     [overlap] = match(open_truth(tmp_path / "truth"), tmp_path / "found")
     assert list(overlap.iou) == [1, 1, 1]
-
-
-def test_encoded_objects():
-    labels = np.random.default_rng(0).integers(0, 9, (7, 5))
-    rles = encode_objects(labels)
-    assert len(rles) == 8
-    for number, rle in enumerate(rles, start=1):
-        assert np.array_equal(mask_util.decode(rle), labels == number)
-    assert encode_objects(np.zeros((7, 5), np.int32)) == []

@@ -1,4 +1,4 @@
-"""Sparse instances against dense masks, pycocotools and InstanceMap."""
+"""Sparse instances against dense masks and pycocotools."""
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -28,6 +28,22 @@ def sparse(masks, scores):
     )
 
 
+def paint_pixels(masks, scores, min_area, max_covered):
+    """Label map and scores, pixel by pixel of the whole image."""
+    order = np.argsort(-scores, kind="stable")
+    labels, number, kept = np.zeros(masks.shape[1:], np.int32), 0, []
+    for index in order:
+        visible = masks[index] & (labels == 0)
+        covered = masks[index].sum() - visible.sum()
+        if covered > max_covered * masks[index].sum():
+            continue
+        is_kept = int(visible.sum() >= max(1, min_area))
+        number += is_kept
+        labels[visible] = number if is_kept else -1  # What is too small hides all the same.
+        kept += [scores[index]] * is_kept
+    return np.maximum(labels, 0), kept
+
+
 @pytest.mark.parametrize("seed", range(40))
 class TestAgainstDenseMasks:
     def test_masks_and_areas(self, seed):
@@ -46,13 +62,17 @@ class TestAgainstDenseMasks:
         assert all(rle["size"] == list(masks.shape[1:]) for rle in found)
 
     @pytest.mark.parametrize("min_area", [0, 9])
-    def test_overlaps_go_as_in_instance_maps(self, seed, min_area):
+    @pytest.mark.parametrize("max_covered", [1.0, 0.5])
+    def test_overlaps_go_to_the_higher_score(self, seed, min_area, max_covered):
         masks, scores = random_masks(seed)
-        found = sparse(masks, scores).without_overlaps(min_area)
-        wanted = InstanceMap.from_masks(masks, scores, min_area=min_area)
-        np.testing.assert_array_equal(found.label_map(), wanted.labels)
-        np.testing.assert_array_equal(found.scores, wanted.scores)
+        labels, kept = paint_pixels(masks, scores, min_area, max_covered)
+        found = sparse(masks, scores).without_overlaps(min_area, max_covered)
+        np.testing.assert_array_equal(found.label_map(), labels)
+        np.testing.assert_array_equal(found.scores, kept)
         assert found.full_masks().sum(axis=0).max(initial=0) <= 1
+        options = {"min_area": min_area, "max_covered": max_covered}
+        painted = InstanceMap.from_masks(masks, scores, **options)
+        np.testing.assert_array_equal(painted.labels, labels)
 
     def test_label_map_there_and_back(self, seed):
         labels = sparse(*random_masks(seed)).without_overlaps().label_map()

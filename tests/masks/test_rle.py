@@ -4,8 +4,8 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
-from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.masks import mask_areas, mask_pixels, to_rles, union_mask
+from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.masks import encode_mask, mask_areas, mask_pixels, to_rles, union_mask
 
 SHAPE = (6, 8)
 
@@ -44,6 +44,26 @@ def test_random_masks_of_every_form(seed):
             assert mask_areas(rles).tolist() == masks.sum(axis=(1, 2)).tolist()
             union = union_mask(rles, (height, width), "x")
             assert (union == masks.any(axis=0)).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_masks_are_encoded_as_pycocotools_does(seed):
+    generator = np.random.default_rng(seed)
+    for _ in range(20):
+        height, width = generator.integers(1, 20, 2)
+        whole = np.zeros((height, width), bool)
+        top, left = generator.integers(0, height), generator.integers(0, width)
+        part = whole[top : top + generator.integers(0, 9), left : left + generator.integers(0, 9)]
+        part[:] = generator.random(part.shape) < generator.random() * 1.2
+        for mask, corner in (
+            (whole, (0, 0)),
+            (part, (top, left)),
+            (part.view(np.uint8), (top, left)),
+        ):
+            assert encode_mask(mask, whole.shape, *corner) == as_text(whole)
+    for corner in ((0, 1), (1, 0), (-1, 0), (0, -1)):
+        with pytest.raises(UserError, match="does not lie in an image"):
+            encode_mask(whole, whole.shape, *corner)
 
 
 def test_polygons_are_filled_as_pycocotools_does():

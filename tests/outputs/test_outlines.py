@@ -12,9 +12,8 @@ from roifile import ROI_TYPE, ImagejRoi
 from shapely.geometry import shape as to_shape
 
 from unet_sharp_det.masks.instances import SparseInstances
-from unet_sharp_det.outputs import OutputContext, outlines
-from unet_sharp_det.outputs.outlines import iterate_outlines, rings_of, trace_outline
-from unet_sharp_det.outputs.rois import to_roi
+from unet_sharp_det.outputs import OutputContext
+from unet_sharp_det.outputs.outlines import iterate_outlines, rings_of, to_roi, trace_outline
 
 RING = np.pad(np.zeros((1, 2), bool), 1, constant_values=True)
 CROSSING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], bool)  # the hole touches the outer ring
@@ -63,24 +62,6 @@ def test_random_masks(seed):
         mask = rng.random(rng.integers(1, 16, 2)) < density
         mask[0, 0] = True
         check(mask)
-
-
-@pytest.mark.parametrize("large", [256, 6, 0])
-def test_many_at_once_are_as_one_by_one(large, monkeypatch):
-    monkeypatch.setattr(outlines, "_LARGE", large)
-    monkeypatch.setattr(outlines, "_BLOCK", 50)
-    rng = np.random.default_rng(0)
-    masks = [rng.random(rng.integers(1, 9, 2)) < rng.random() for _ in range(500)]
-    masks += [mask for mask, _, _ in MASKS.values()]
-    masks += [np.tri(size, 9, dtype=bool) for size in range(1, 9)]
-    corners = rng.integers(0, 100_000, (len(masks), 2))
-    found = SparseInstances.from_windows(
-        (100_009, 100_009), corners, masks, np.ones(len(masks)), np.zeros(len(masks))
-    )
-    for number, outline in enumerate(iterate_outlines(found)):
-        expected = trace_outline(found.masks[number], *found.boxes[number, :2].tolist())
-        assert shapely.equals_exact(outline, expected)
-    assert number == len(found) - 1
 
 
 def test_one_outline_per_object_in_the_image(instances):

@@ -11,7 +11,7 @@ from skimage.measure import regionprops
 
 from unet_sharp_det.images.source import ReadOptions, from_array, open_image
 from unet_sharp_det.masks.instances import SparseInstances
-from unet_sharp_det.outputs import OutputContext, measurements
+from unet_sharp_det.outputs import OutputContext, object_table
 
 
 def read(path):
@@ -54,7 +54,7 @@ def assert_angle(row, region):
 
 @pytest.mark.parametrize("tile", [1024, 16, 5])
 def test_every_column_in_pixels(tile, instances, context, write, monkeypatch):
-    monkeypatch.setattr(measurements, "_TILE", tile)
+    monkeypatch.setattr(object_table, "_TILE", tile)
     sizes = []
 
     def read_window(rows, columns):
@@ -138,7 +138,7 @@ def test_intensities_are_named_by_the_channels_of_the_file(tmp_path, write):
 
 def test_standard_deviation_far_from_zero(write, monkeypatch):
     """A sum of squares would lose every digit."""
-    monkeypatch.setattr(measurements, "_TILE", 4)
+    monkeypatch.setattr(object_table, "_TILE", 4)
     values = 1e9 + np.random.default_rng(0).random((12, 12, 1))
     found = SparseInstances.from_label_map(np.ones((12, 12), np.int32))
     context = OutputContext(from_array(values), ("nucleus",))

@@ -189,7 +189,7 @@ def test_warnings_that_no_user_can_mend_are_not_shown(tool, called, monkeypatch,
 
 def test_failures_name_the_path_once(tool):
     def line(error):
-        return tool._describe_failure(ImageRecord("/p/a.tif", 1, 1, "a", "_z1", error=error))
+        return tool._describe_failure(ImageRecord("/p/a.tif", "1-1", "a", "_z1", error=error))
 
     assert line("/p/a.tif: has 2 channels") == "/p/a.tif: has 2 channels"
     assert line("/p/a.tif[z=1]: is corrupt") == "/p/a.tif[z=1]: is corrupt"

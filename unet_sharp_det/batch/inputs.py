@@ -5,7 +5,7 @@ import fnmatch
 import hashlib
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ SUFFIXES = (
 RECORDS = "predict_records.jsonl"
 
 #: The stamp of a file that cannot be reached, perhaps for a while, as on a share.
-GONE = (0, 0)
+GONE = ""
 
 _WILDCARDS = re.compile(r"[*?[]")
 
@@ -33,7 +33,7 @@ class InputFile:
     """An image file that was found.
 
     Attributes:
-        path: absolute; symbolic links are kept.
+        path: absolute; symbolic links are kept, so that two links to a file are two images.
         folder: the folder that the user named or that a pattern begins with; what lies between it
             and the file is kept in the names of outputs. The file's own if it was named itself.
     """
@@ -42,22 +42,17 @@ class InputFile:
     folder: Path
 
     @property
-    def key(self) -> str:
-        """What makes it the same file: its path, so that two links to a file are two images."""
-        return str(self.path)
-
-    @property
     def name(self) -> str:
         """The path below :attr:`folder`, with ``/``."""
         return self.path.relative_to(self.folder).as_posix()
 
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self) -> str:
         """Return its size in bytes and its time of change in nanoseconds; ``GONE`` of no file."""
         try:
             status = os.stat(self.path)
         except OSError:
             return GONE
-        return status.st_size, status.st_mtime_ns
+        return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def find_files(
@@ -69,7 +64,7 @@ def find_files(
         inputs: of each image once, whatever names it: a file; a folder, for the files with one of
             ``SUFFIXES`` in it; or a pattern with ``*``, ``?``, ``[...]`` and, for any folders,
             ``**``, after folders that exist as written. Hidden files and folders are passed over,
-            and so are outputs of predictions. Symbolic links go by their own path.
+            and so are outputs of predictions.
         recursive: take the folders below a folder too; links that lead in a circle do no harm.
         output: the folder for outputs, which is not searched.
         not_read: gets the files in folders whose format of a microscope is not read.
@@ -81,23 +76,19 @@ def find_files(
         DatasetError: there is no input, one is empty or of no image, a folder cannot be read, or
             an image lies in the output folder itself, where outputs could replace it.
     """
+    not_read = [] if not_read is None else not_read
     real_output = os.path.realpath(output) if output is not None else None
-    search = _Search(recursive, real_output, [] if not_read is None else not_read)
-    found: dict[str, InputFile] = {}
-    for text in inputs:
-        if not os.fspath(text):
+    found: dict[Path, InputFile] = {}
+    for text in map(os.fspath, inputs):
+        if not text:
             raise DatasetError("INPUT: is empty (a variable that is not set?). Name an image.")
-        for file in search.find(os.path.expanduser(os.fspath(text))):
-            found.setdefault(file.key, file)
+        for file in _find(text, recursive, real_output, not_read):
+            found.setdefault(file.path, file)
     if not found:
         raise DatasetError("INPUT: name at least one image, folder or pattern.")
-    for file in found.values():
-        real = os.path.dirname(os.path.realpath(file.path))
-        if search.output in (real, os.path.realpath(file.path.parent)):
-            raise DatasetError(
-                f"--output {output}: is the folder of {file.path.name}, which outputs could "
-                f"replace. Name another, e.g. {Path(output) / 'predictions'}."
-            )
+    for path in found:
+        if real_output in (os.path.dirname(os.path.realpath(path)), os.path.realpath(path.parent)):
+            raise _is_input_error(output, path.name)
     return sorted(found.values(), key=lambda file: natural_key(str(file.path)))
 
 
@@ -111,8 +102,8 @@ def natural_key(text: str) -> tuple:
 
 
 def output_stems(
-    files: Sequence[InputFile], known: Mapping[str, str], used: Mapping[str, str]
-) -> dict[str, str]:
+    files: Sequence[InputFile], known: Mapping[Path, str], used: Mapping[str, Path]
+) -> dict[Path, str]:
     """Choose what the output files of each image begin with, so that no two share a file.
 
     That is the file's path below the folder that was named, without its suffix. With the suffix
@@ -122,175 +113,138 @@ def output_stems(
 
     Args:
         files: all inputs.
-        known: the stems of earlier runs into the same folder, by key; these stay.
-        used: the keys by what outputs of earlier runs begin with, planes included, in lower case.
+        known: the stems of earlier runs into the same folder; these stay.
+        used: the paths by what outputs of earlier runs begin with, planes included, in lower case.
 
     Returns:
-        dict: stems with ``/``, by key. They differ in more than case.
+        dict: stems with ``/``. They differ in more than case.
     """
-    siblings = _count_stems({file.path.parent for file in files})
-    levels = {file.key: 0 for file in files}
-    names = {file.key: _candidates(file, siblings) for file in files}
-    while True:
-        users = defaultdict(list)
-        for key, level in levels.items():
-            users[names[key][level].casefold()].append(key)
-        clashing = [
-            key
-            for stem, keys in users.items()
-            for key in keys
-            if (len(keys) > 1 or used.get(stem, key) != key) and levels[key] + 1 < len(names[key])
-        ]
-        if not clashing:
-            break
-        for key in clashing:
-            levels[key] += 1
-    chosen = {key: known.get(key, names[key][level]) for key, level in levels.items()}
-    taken = Counter(stem.casefold() for stem in chosen.values())
-    return {  # A stem of an earlier run may be one that this run chose for another image.
-        key: stem if key in known or taken[stem.casefold()] == 1 else names[key][-1]
-        for key, stem in chosen.items()
+    siblings = {folder: _count_stems(folder) for folder in {file.path.parent for file in files}}
+    candidates = {file.path: _candidates(file, siblings[file.path.parent]) for file in files}
+    counts = Counter(name.casefold() for names in candidates.values() for name in names)
+    return {
+        path: known.get(path)
+        or next(
+            name
+            for name in names
+            if counts[name.casefold()] == 1 and used.get(name.casefold(), path) == path
+        )
+        for path, names in candidates.items()
     }
 
 
-def _candidates(file: InputFile, siblings: Mapping[Path, Counter]) -> list[str]:
+def with_digits(name: str, path: Path) -> str:
+    """Return a name that no other path's file has."""
+    return f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+
+
+def _candidates(file: InputFile, siblings: Counter) -> list[str]:
     relative = file.path.relative_to(file.folder)
-    if siblings[file.path.parent][file.path.stem.casefold()] < 2:
+    if siblings[file.path.stem.casefold()] < 2:
         relative = relative.with_name(file.path.stem)
-    digits = hashlib.sha256(os.fsencode(file.key)).hexdigest()[:8]
     name = relative.as_posix()
-    return [name, f"{file.folder.name or 'root'}/{name}", f"{name}-{digits}"]
+    return [name, f"{file.folder.name or 'root'}/{name}", with_digits(name, file.path)]
 
 
-def _count_stems(folders: Iterable[Path]) -> dict[Path, Counter]:
+def _count_stems(folder: Path) -> Counter:
     """Return how many images of each stem, in lower case, a folder has."""
-    counts = {}
-    for folder in folders:
-        names = {os.path.splitext(name) for name in _names(folder)}
-        counts[folder] = Counter(
-            stem.casefold()
-            for stem, suffix in names
-            if suffix.lower() in SUFFIXES and not stem.startswith(".")
-        )
-    return counts
+    names = [Path(name) for name in _visible(folder)]
+    return Counter(name.stem.casefold() for name in names if name.suffix.lower() in SUFFIXES)
 
 
-class _Search:
-    def __init__(self, recursive: bool, output: str | None, not_read: list[Path]):
-        self.recursive = recursive
-        self.output = output
-        self.not_read = not_read
-
-    def find(self, text: str) -> list[InputFile]:
-        path = Path(os.path.abspath(text))
-        if os.path.isdir(path):
-            return self._in_folder(path, text)
-        if os.path.exists(path):  # pathlib's raises for names that are too long
-            if not path.is_file():
-                raise DatasetError(f"{text}: is neither a file nor a folder.")
-            return [InputFile(path, path.parent)]
-        ends = range(1, len(path.parts) + 1)
-        missing = next(end for end in ends if not os.path.exists(Path(*path.parts[:end])))
-        for fixed in range(missing - 1, len(path.parts)):
-            if _WILDCARDS.search(path.parts[fixed]):
-                return self._of_pattern(path, fixed, text)
-        raise DatasetError(f"{text}: there is no such file or folder. {_nearest(path)}")
-
-    def _in_folder(self, folder: Path, text: str) -> list[InputFile]:
-        if os.path.realpath(folder) == self.output:
-            raise DatasetError(
-                f"--output {text}: is the folder of the images, which outputs could replace. Name "
-                f"another, e.g. {Path(text) / 'predictions'}."
-            )
-        folders = list(self._walk(folder)) if self.recursive else [folder]
-        names = [each / name for each in folders for name in _names(each)]
-        not_read = [path for path in names if format_not_read(path) and path.name[0] != "."]
-        self.not_read += not_read
-        found = [InputFile(path, folder) for each in folders for path in _images(each)]
-        if not found:
-            explanation = count_not_read(not_read) or self._explain(folder)
-            raise DatasetError(f"{text}: has no image that is read. {explanation}")
-        return found
-
-    def _of_pattern(self, path: Path, fixed: int, text: str) -> list[InputFile]:
-        """Return the files of a pattern, of which so many parts are taken as they are."""
-        folder, pattern = Path(*path.parts[:fixed]), list(path.parts[fixed:])
-        if not folder.is_dir():
-            raise DatasetError(f"{text}: there is no folder {folder}. {_nearest(folder)}")
-        any_suffix = not pattern[-1].endswith("*")
-        matches = {
-            match: InputFile(match, folder)
-            for match in self._match(folder, pattern)
-            if any_suffix or match.suffix.lower() in SUFFIXES
-        }
-        if not matches:
-            raise DatasetError(
-                f"{text}: no image matches the pattern. {_describe(folder)} Within a pattern ** "
-                "stands for any folders."
-            )
-        return list(matches.values())
-
-    def _match(self, folder: Path, pattern: list[str]) -> Iterator[Path]:
-        """Yield the files below a folder that match the parts of a pattern."""
-        first, *others = pattern
-        if first == "**":
-            for each in self._walk(folder):
-                yield from self._match(each, others or ["*"])
-            return
-        for name in _names(folder):
-            if name.startswith(".") and not first.startswith("."):
-                continue
-            if fnmatch.fnmatch(name, first):
-                path = folder / name
-                if not others:
-                    if path.is_file() or path.is_symlink() and not path.exists():
-                        yield path
-                elif path.is_dir() and not self._is_output(path):
-                    yield from self._match(path, others)
-
-    def _walk(self, folder: Path) -> Iterator[Path]:
-        """Yield a folder and those below it, each once."""
-        seen = {os.path.realpath(folder)}
-        pending = [folder]
-        while pending:
-            each = pending.pop()
-            yield each
-            for name in _names(each):
-                below = each / name
-                if name.startswith(".") or not below.is_dir() or self._is_output(below):
-                    continue
-                real = os.path.realpath(below)
-                if real not in seen:
-                    seen.add(real)
-                    pending.append(below)
-
-    def _is_output(self, folder: Path) -> bool:
-        return os.path.realpath(folder) == self.output or (folder / RECORDS).exists()
-
-    def _explain(self, folder: Path) -> str:
-        """Say what a folder has instead of images, and where images are."""
-        text = _describe(folder)
-        if not self.recursive:
-            below = sum(len(_images(each)) for each in self._walk(folder) if each != folder)
-            if below:
-                text += f" The folders below it have {below} images: take them with --recursive."
-        return text
+def _find(
+    text: str, recursive: bool, output: str | None, not_read: list[Path]
+) -> Iterator[InputFile]:
+    """Yield what an input names: the file itself, or the images of a folder or pattern."""
+    path = Path(os.path.abspath(os.path.expanduser(text)))
+    is_folder = os.path.isdir(path)
+    if is_folder:
+        if os.path.realpath(path) == output:
+            raise _is_input_error(text, "the images")
+        folder, pattern = path, ["**", "*"] if recursive else ["*"]
+    elif os.path.exists(path):  # pathlib's raises for names that are too long
+        if not path.is_file():
+            raise DatasetError(f"{text}: is neither a file nor a folder. Name an image.")
+        yield InputFile(path, path.parent)
+        return
+    else:
+        folder, pattern = _part_pattern(path, text)
+    found = [each for each in _match(folder, pattern, output) if not os.path.isdir(each)]
+    skipped = [each for each in found if format_not_read(each)] if is_folder else []
+    if pattern[-1].endswith("*"):
+        found = [each for each in found if each.suffix.lower() in SUFFIXES]
+    if not found:
+        reason = "has no image that is read" if is_folder else "no image matches the pattern"
+        explanation = count_not_read(skipped) or _explain(folder, output, is_folder)
+        raise DatasetError(f"{text}: {reason}. {explanation}")
+    not_read += [each for each in skipped if each not in not_read]
+    yield from (InputFile(each, folder) for each in found)
 
 
-def _describe(folder: Path) -> str:
+def _part_pattern(path: Path, text: str) -> tuple[Path, list[str]]:
+    """Return the folder that a pattern begins with, as it is written, and the other parts."""
+    ends = range(1, len(path.parts) + 1)
+    missing = next(end for end in ends if not os.path.exists(Path(*path.parts[:end])))
+    for fixed in range(missing - 1, len(path.parts)):
+        if _WILDCARDS.search(path.parts[fixed]):
+            folder = Path(*path.parts[:fixed])
+            if not folder.is_dir():
+                raise DatasetError(f"{text}: there is no folder {folder}. {_nearest(folder)}")
+            return folder, list(path.parts[fixed:])
+    raise DatasetError(f"{text}: there is no such file or folder. {_nearest(path)}")
+
+
+def _match(folder: Path, pattern: list[str], output: str | None) -> Iterator[Path]:
+    """Yield what lies below a folder and matches the parts of a pattern."""
+    first, *others = pattern
+    if first == "**":
+        for each in _walk(folder, output):
+            yield from _match(each, others or ["*"], output)
+        return
+    names = _names(folder) if first.startswith(".") else _visible(folder)
+    for path in (folder / name for name in names if fnmatch.fnmatch(name, first)):
+        if not others:
+            if path.is_file() or path.is_symlink():
+                yield path
+        elif path.is_dir() and not _is_output(path, output):
+            yield from _match(path, others, output)
+
+
+def _walk(folder: Path, output: str | None) -> Iterator[Path]:
+    """Yield a folder and those below it, each once."""
+    seen, pending = set(), [folder]
+    while pending:
+        each = pending.pop()
+        if (real := os.path.realpath(each)) in seen:
+            continue
+        seen.add(real)
+        yield each
+        below = [each / name for name in _visible(each)]
+        pending += [path for path in below if path.is_dir() and not _is_output(path, output)]
+
+
+def _is_output(folder: Path, output: str | None) -> bool:
+    return os.path.realpath(folder) == output or (folder / RECORDS).exists()
+
+
+def _explain(folder: Path, output: str | None, is_folder: bool) -> str:
+    """Say what a folder has instead of images, and where images are."""
     suffixes = Counter(Path(name).suffix.lower() or "no suffix" for name in _names(folder))
     has = ", ".join(f"{count} with {suffix}" for suffix, count in suffixes.most_common(5))
-    return f"Known are {', '.join(SUFFIXES)}; the folder {folder} has {has or 'nothing'}."
+    text = f"Known are {', '.join(SUFFIXES)}; the folder {folder} has {has or 'nothing'}."
+    if not is_folder:
+        return f"{text} Within a pattern ** stands for any folders."
+    below = [path for path in _match(folder, ["**", "*"], output) if path.parent != folder]
+    count = sum(path.suffix.lower() in SUFFIXES for path in below)
+    hint = f" The folders below it have {count} images: take them with --recursive."
+    return text + hint if count else text
 
 
-def _images(folder: Path) -> list[Path]:
-    """Return the files of a folder that are images by name; links to nowhere are among them."""
-    paths = [
-        folder / name
-        for name in _names(folder)
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-    ]
-    return [path for path in paths if path.is_file() or path.is_symlink() and not path.exists()]
+def _is_input_error(output, what: str) -> DatasetError:
+    return DatasetError(
+        f"--output {output}: is the folder of {what}, which outputs could replace. Name another, "
+        f"e.g. {Path(output) / 'predictions'}."
+    )
 
 
 def _names(folder: Path) -> list[str]:
@@ -300,17 +254,15 @@ def _names(folder: Path) -> list[str]:
         raise DatasetError(f"{folder}: cannot be listed ({error.strerror}).") from error
 
 
+def _visible(folder: Path) -> list[str]:
+    return [name for name in _names(folder) if not name.startswith(".")]
+
+
 def _nearest(path: Path) -> str:
     """Name what exists near a missing path."""
     while not os.path.isdir(path.parent):
         path = path.parent
-    names = [name for name in _names(path.parent) if not name.startswith(".")]
-    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
-    shown = close or names[:3]
-    if not shown:
-        return f"The folder {path.parent} is empty."
-    listed = ", ".join(f"'{name}'" for name in shown)
-    if close:
-        return f"Near that name the folder {path.parent} has {listed}."
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return f"The folder {path.parent} has {listed}{more}."
+    names = _visible(path.parent)
+    close = difflib.get_close_matches(path.name, names)
+    listed = ", ".join(f"'{name}'" for name in close or names[:3]) or "nothing"
+    return f"{'Near that name the' if close else 'The'} folder {path.parent} has {listed}."

@@ -1,17 +1,17 @@
-"""What was predicted into a folder: a line per image, so that a stopped run can go on."""
+"""What was predicted into a folder: a line of JSON per image, by which a stopped run goes on."""
 
 import contextlib
 import json
 import logging
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 
 from ..errors import ConfigError, DatasetError, UserError
 from ..files import lock, remove_leftovers, write_text
-from .inputs import RECORDS, InputFile
+from .inputs import RECORDS, InputFile, output_stems, with_digits
 
 #: Of all images together.
 FILES = ("summary.csv", "coco.json", "predict.json")
@@ -21,49 +21,50 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """An image, a plane of a file, that was predicted or failed.
+    """An image, a plane of a file, that was predicted, failed, or is being predicted.
 
     Attributes:
         source: the file's absolute path; symbolic links are kept.
-        size, changed: of the file, in bytes and nanoseconds, when it was read.
+        stamp: of the file when it was read, see :meth:`InputFile.stamp`.
         stem: what outputs of the file begin with, below the output folder.
         plane: what the plane appends to it, "" for files of one.
         planes: how many the file has with the options of the run.
-        height, width, objects, mean_area, median_area, coverage: in pixels; coverage is the
-            fraction of the image that lies in objects. None where there are no objects or it
-            failed.
-        seconds: of prediction and writing; the images of a batch share its time equally.
+        height, width: in pixels.
         outputs: paths of the files below the output folder, by name of the output.
+        objects: how many were found. None: the outputs are not complete.
+        mean_area, median_area: in pixels; None where there are no objects.
+        coverage: the fraction of the image that lies in objects.
         error: why it failed, "" if it did not.
-        is_forgotten: there is no such image any more.
     """
 
     source: str
-    size: int
-    changed: int
+    stamp: str
     stem: str
     plane: str = ""
     planes: int = 1
     height: int | None = None
     width: int | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
     objects: int | None = None
     mean_area: float | None = None
     median_area: float | None = None
     coverage: float | None = None
-    seconds: float = 0.0
-    outputs: dict[str, str] = field(default_factory=dict)
     error: str = ""
-    is_forgotten: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all outputs were written."""
+        return self.objects is not None and not self.error
 
 
 class Records:
     """The records of an output folder, in ``predict_records.jsonl`` there.
 
     Its first line holds the settings, with which every image of the folder was predicted. A line
-    is added once an image's outputs are complete, so that after a crash each line stands for whole
-    files; a line that was cut short is passed over. Other lines hold the files that were about to
-    be written, so that those of a run that was killed are known as its own. While it is open
-    another process cannot open it, where the system has locks.
+    is added before an image's outputs are written, so that those of a run that was killed are known
+    as its own, and another one once they are complete. The last line of an image counts; one that
+    was cut short is passed over. While it is open another process cannot open it, where the
+    system has locks.
 
     Attributes:
         folder: for outputs.
@@ -74,10 +75,10 @@ class Records:
     def __init__(self, folder: Path, settings: Mapping[str, object]):
         """Use :meth:`open`."""
         self.folder = folder
-        self.settings = dict(settings)
+        self.settings = json.loads(json.dumps(settings))
+        self.is_new = not (folder / RECORDS).exists()
         self._by_source: dict[str, dict[str, ImageRecord]] = {}
-        self._begun: set[str] = set()
-        self.is_new = True
+        self._own: set[str] = set()
         self._file = None
         self._lock = threading.Lock()
 
@@ -91,15 +92,16 @@ class Records:
         Args:
             folder: for outputs; it is made.
             settings: all that outputs depend on, as JSON values.
-            overwrite: forget the records of a run with other settings instead of raising.
+            overwrite: delete the results of a run with other settings instead of raising.
 
         Raises:
             ConfigError: the folder has outputs of other settings, which the error names.
             UserError: the folder cannot be written to, or another process writes to it.
         """
-        records = cls(Path(folder), settings)
-        with _lock(records.folder):
-            records._read(overwrite)
+        with _lock(folder):
+            records = cls(folder, settings)
+            if not records.is_new:
+                records._read(overwrite)
             try:
                 yield records
             finally:
@@ -107,48 +109,46 @@ class Records:
                     with contextlib.suppress(OSError):  # What could not be written is told before.
                         records._file.close()
 
-    def start(self) -> None:
+    def start(self, outputs: Collection[str]) -> None:
         """Write the file anew, with the settings and what is known; lines are added from then on.
+
+        Args:
+            outputs: names of those of the run.
 
         Raises:
             UserError: it cannot be written.
         """
-        remove_leftovers(self.folder, {*self._begun, *FILES, RECORDS}.__contains__)
-        path = self.folder / RECORDS
-        recorded = {name for record in self for name in record.outputs.values()}
-        begun = [name for name in self._begun - recorded if os.path.lexists(self.folder / name)]
-        current = [{"settings": self.settings}, {"begun": sorted(begun)}, *map(asdict, self)]
-        write_text(path, "".join(json.dumps(line) + "\n" for line in current))
+        if "coco" in outputs:
+            self._own.add("coco.json")
+        remove_leftovers(self.folder, {*self._own, *FILES, RECORDS}.__contains__)
+        path, header = self.folder / RECORDS, {"settings": self.settings, "own": sorted(self._own)}
+        lines = [header, *map(asdict, self)]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._file = open(path, "a", encoding="utf-8")
 
     def __iter__(self) -> Iterator[ImageRecord]:
         for planes in self._by_source.values():
             yield from planes.values()
 
-    def stems(self) -> dict[str, str]:
-        """Return the stem of each source."""
-        return {record.source: record.stem for record in self}
+    def of(self, source: Path) -> dict[str, ImageRecord]:
+        """Return the records of a file by plane."""
+        return dict(self._by_source.get(str(source), {}))
 
-    def get(self, source: str, plane: str) -> ImageRecord | None:
-        """Return the record of a plane."""
-        return self._by_source.get(source, {}).get(plane)
-
-    def of(self, source: str) -> list[ImageRecord]:
-        """Return the records of a file."""
-        return list(self._by_source.get(source, {}).values())
-
-    def is_done(self, record: ImageRecord, file: InputFile, outputs: Collection[str]) -> bool:
+    def is_done(
+        self, record: ImageRecord | None, file: InputFile, outputs: Collection[str]
+    ) -> bool:
         """Return whether a record has these outputs, of the file as it is now."""
         return (
-            not record.error
-            and (record.size, record.changed) == file.stamp()
+            record is not None
+            and record.is_done
+            and record.stamp == file.stamp()
             and set(outputs) <= set(record.outputs)
             and self.has_outputs(record)
         )
 
     def all_done(self, file: InputFile, outputs: Collection[str]) -> bool:
         """Return whether all planes of a file are done."""
-        planes = self.of(file.key)
+        planes = list(self.of(file.path).values())
         done = all(self.is_done(record, file, outputs) for record in planes)
         return done and bool(planes) and len(planes) == planes[0].planes
 
@@ -156,140 +156,146 @@ class Records:
         """Return whether the output files of a record exist."""
         return all((self.folder / path).is_file() for path in record.outputs.values())
 
-    def find_foreign(self, paths: Iterable[Path]) -> Path | None:
-        """Return the first of some paths that exists, but was not written by a run."""
+    def refuse_foreign(self, paths: Iterable[Path]) -> None:
+        """Raise if one of some paths below the folder exists, but was not written by a run."""
         for path in filter(os.path.lexists, paths):
-            name = path.relative_to(self.folder).as_posix()
-            if name not in self._begun:
-                return path
-        return None
+            if path.relative_to(self.folder).as_posix() not in self._own:
+                raise UserError(
+                    f"--output {self.folder}: has {path}, which is not of this tool and would be "
+                    "replaced. Name another folder, or replace it with --overwrite."
+                )
 
-    def begin(self, paths: Iterable[Path]) -> None:
-        """Note that these files are about to be written; that is on disk when this returns."""
-        names = {path.relative_to(self.folder).as_posix() for path in paths}
+    def add(self, *records: ImageRecord) -> None:
+        """Add records, or replace those of the same planes; they are on disk when this returns."""
         with self._lock:
-            self._append({"begun": sorted(names)})
-            self._begun |= names
-
-    def add(self, record: ImageRecord) -> None:
-        """Add a record, or replace that of the same plane; it is on disk when this returns."""
-        with self._lock:
-            self._append(asdict(record))
-            self._by_source.setdefault(record.source, {})[record.plane] = record
+            try:
+                self._file.writelines(json.dumps(asdict(record)) + "\n" for record in records)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise write_error(self.folder, error) from error
+            for record in records:
+                self._take(record)
 
     def forget(self, record: ImageRecord) -> None:
         """Delete the outputs of an image, and its record."""
-        with self._lock:
-            self._delete_outputs(record)
-            self._append(asdict(replace(record, is_forgotten=True)))
-            self._by_source[record.source].pop(record.plane)
+        self._delete(record.outputs.values())
+        self.add(ImageRecord(record.source, record.stamp, record.stem, record.plane))
 
     def delete_joined_coco(self) -> None:
         """Delete ``coco.json`` if a run wrote it."""
-        if "coco.json" in self._begun:
-            (self.folder / "coco.json").unlink(missing_ok=True)
+        if "coco.json" in self._own:
+            self._delete(["coco.json"])
 
-    def _append(self, line: dict) -> None:
-        try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise write_error(self.folder, error) from error
+    def _take(self, record: ImageRecord) -> None:
+        """Hold a record in memory; without outputs and error it is of an image that is no more."""
+        self._own.update(record.outputs.values())
+        planes = self._by_source.setdefault(record.source, {})
+        planes[record.plane] = record
+        if not record.outputs and not record.error:
+            planes.pop(record.plane)
 
-    def _delete_outputs(self, record: ImageRecord) -> None:
-        for path in record.outputs.values():
+    def _delete(self, names: Iterable[str]) -> None:
+        for path in (self.folder / name for name in names):
             try:
-                (self.folder / path).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
             except OSError as error:
-                message = f"{self.folder / path}: cannot be deleted ({error.strerror})."
-                raise UserError(message) from error
+                raise UserError(f"{path}: cannot be deleted ({error.strerror}).") from error
 
     def _read(self, overwrite: bool) -> None:
         path = self.folder / RECORDS
-        self.is_new = not path.exists()
-        header, *lines = _read_lines(path) or [{"settings": {}}]
+        header, *lines = _read_lines(path)
+        self._own.update(header.get("own", []))
         for line in lines:
-            if isinstance(line, dict) and isinstance(line.get("begun"), list):
-                self._begun.update(name for name in line["begun"] if isinstance(name, str))
-                continue
-            record = _record(line, path)
-            self._begun.update(record.outputs.values())
-            planes = self._by_source.setdefault(record.source, {})
-            if record.is_forgotten:
-                planes.pop(record.plane, None)
-            else:
-                planes[record.plane] = record
-        differences = _differences(header["settings"], self.settings)
-        if any(self) and differences:
-            if not overwrite:
-                raise ConfigError(
-                    f"--output {self.folder}: has results of other settings: "
-                    f"{'; '.join(differences)}. Name another folder, or delete those results with "
-                    "--overwrite."
-                )
-            for record in self:
-                self._delete_outputs(record)
-            self._by_source = {}
-            self.delete_joined_coco()
+            self._take(_record(line, path))
+        old, new = header["settings"], self.settings
+        if not any(self) or old == new:
+            return
+        if not overwrite:
+            differences = "; ".join(
+                f"{name} was {old.get(name)}, is {new.get(name)}"
+                for name in sorted({*old, *new})
+                if old.get(name) != new.get(name)
+            )
+            raise ConfigError(
+                f"--output {self.folder}: has results of other settings: {differences}. Name "
+                "another folder, or delete those results with --overwrite."
+            )
+        self._delete(name for record in self for name in record.outputs.values())
+        self._by_source = {}
+        self.delete_joined_coco()
+
+
+class Stems:
+    """What the outputs of each file begin with, so that no two write the same file."""
+
+    def __init__(self, files: Sequence[InputFile], records: Records):
+        """Choose the stems of files beside those that the records have."""
+        known = {Path(record.source): record.stem for record in records}
+        self._users = {
+            (record.stem + record.plane).casefold(): Path(record.source) for record in records
+        }
+        self._stems = output_stems(files, known, self._users)
+        self._users |= {stem.casefold(): path for path, stem in self._stems.items()}
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._stems
+
+    def of(self, file: InputFile, planes: Sequence[str] = ()) -> str:
+        """Return the stem of a file with these planes.
+
+        If a plane's name is that of another file (``a_z003.tif`` beside plane 3 of ``a.tif``) the
+        stem gets digits.
+        """
+        stem = self._stems[file.path]
+        names = [(stem + plane).casefold() for plane in planes]
+        if any(self._users.get(name, file.path) != file.path for name in names):
+            stem = with_digits(stem, file.path)
+        self._users |= {(stem + plane).casefold(): file.path for plane in planes}
+        return stem
 
 
 def write_error(folder: Path, error: OSError) -> UserError:
     """Return the error of an output folder that takes no more files."""
     return UserError(
-        f"--output {folder}: cannot be written ({error.strerror}). What is done stays; make room, "
-        "and the same command goes on (without --overwrite)."
+        f"--output {folder}: cannot be written ({error.strerror}). Make room, and the same command "
+        "goes on (without --overwrite)."
     )
 
 
-def _read_lines(path: Path) -> list[dict]:
-    """Return the objects of a file of JSON lines; what is no JSON was cut short."""
+def _read_lines(path: Path) -> list:
+    """Return the values of a file of JSON lines; what is no JSON was cut short."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     lines = []
     for line in text.splitlines():
         with contextlib.suppress(ValueError):
             lines.append(json.loads(line))
-    header = lines[0] if lines else None
-    if not isinstance(header, dict) or not isinstance(header.get("settings"), dict):
-        raise DatasetError(
-            f"{path}: is no file of this tool, or is damaged: it does not begin with settings. "
-            "Remove it and use --overwrite, by which all images are predicted anew."
-        )
+    header = lines[0] if lines and isinstance(lines[0], dict) else {}
+    if not isinstance(header.get("settings"), dict):
+        raise _damaged(path, "does not begin with settings")
     return lines
 
 
 def _record(line: object, path: Path) -> ImageRecord:
-    try:
+    with contextlib.suppress(TypeError, AttributeError):
         record = ImageRecord(**line)
-        inside = all(map(_is_inside, [record.stem, *record.outputs.values()]))
-    except (TypeError, AttributeError):
-        inside = False
-    if not inside:
-        raise DatasetError(
-            f"{path}: has a line that is no record of this tool. Remove the file and use "
-            "--overwrite, by which all images are predicted anew."
-        )
-    return record
+        if all(map(_is_inside, [record.stem, *record.outputs.values()])):
+            return record
+    raise _damaged(path, "has a line that is no record of this tool")
 
 
 def _is_inside(path: str) -> bool:
-    """Return whether a relative path stays below its folder."""
+    """Return whether a relative path, whose name may hold anything, stays below its folder."""
     return not PurePath(path).is_absolute() and ".." not in PurePath(path).parts
 
 
-def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    """Return "name: was X, is Y" for the settings that differ."""
-    new = json.loads(json.dumps(new))
-    return [
-        f"{name} was {old.get(name)}, is {new.get(name)}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
+def _damaged(path: Path, fault: str) -> DatasetError:
+    return DatasetError(
+        f"{path}: {fault}. Remove it and use --overwrite, by which all images are predicted anew."
+    )
 
 
 @contextlib.contextmanager
@@ -300,8 +306,7 @@ def _lock(folder: Path) -> Iterator[None]:
         file = open(folder / ".predict.lock", "w")
     except OSError as error:
         raise UserError(
-            f"--output {folder}: cannot be written to ({error.strerror}). Make room, or choose "
-            "another place."
+            f"--output {folder}: cannot be written to ({error.strerror}). Choose another place."
         ) from error
     with file:
         try:

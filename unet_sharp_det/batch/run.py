@@ -5,17 +5,25 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
-from ..errors import ConfigError, PrintableFormatter, UserError
-from ..images.source import ReadOptions
-from ..outputs import output_paths
-from . import summary
-from .batch_run import BatchRun, Stems, foreign_file_error
-from .inputs import InputFile, find_files
-from .progress import Progress
-from .records import FILES, ImageRecord, Records
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import ConfigError, PrintableFormatter, UserError, disk_error, printable
+from ..files import check_name
+from ..images.ome import PartOfImageError
+from ..images.source import DEFAULT_CHANNELS, ChannelsError, ImageSource, ReadOptions, open_image
+from ..outputs import OutputContext, output_paths, write_outputs
+from .inputs import GONE, InputFile, find_files
+from .records import FILES, ImageRecord, Records, Stems, write_error
+from .summary import write_summaries
+
+if TYPE_CHECKING:
+    from ..masks.instances import SparseInstances
 
 DEFAULT_OUTPUTS = ("labels", "overlay", "table")
 LOG = "predict.log"
@@ -23,8 +31,16 @@ LOG = "predict.log"
 # Options that change how long it takes and what is refused, but not what is found.
 _OF_NO_EFFECT = {"batch_size", "max_pixels"}
 
+# What is in memory at once, twice: images that are opened together so that some are of one size.
+_PIXELS_AT_ONCE = 1 << 25
+_BATCHES_AT_ONCE = 4
 
-@dataclass(frozen=True)
+_SECONDS_BETWEEN_LINES = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
 class RunSummary:
     """What :func:`predict_files` did.
 
@@ -39,12 +55,12 @@ class RunSummary:
     """
 
     output: Path
-    predicted: int
-    skipped: int
-    failed: tuple[ImageRecord, ...]
-    objects: int
-    seconds: float
-    not_read: tuple[Path, ...] = ()
+    predicted: int = 0
+    skipped: int = 0
+    failed: list[ImageRecord] = field(default_factory=list)
+    objects: int = 0
+    seconds: float = 0.0
+    not_read: list[Path] = field(default_factory=list)
 
 
 def predict_files(
@@ -58,18 +74,13 @@ def predict_files(
     recursive: bool = False,
     overwrite: bool = False,
     weights: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
+    progress: TextIO | None = None,
 ) -> RunSummary:
     """Find the objects in image files, and write them to a folder.
 
     An image that fails does not stop the others. What is done stays when the run is stopped; the
     same call goes on with the rest, and tries again what failed. Images that have changed, or lack
-    one of ``outputs``, are predicted anew.
-
-    Beside the files of each image the folder gets ``summary.csv``, for the output "coco"
-    ``coco.json`` of all images, ``predict.json`` (settings and versions), ``predict.log``, and
-    ``predict_records.jsonl``, by which a run goes on. The former three are of all images of the
-    folder that were predicted by this call or earlier ones.
+    one of ``outputs``, are predicted anew. docs/OUTPUTS.md lists the files of the folder.
 
     Args:
         predictor: a :class:`Predictor`.
@@ -82,64 +93,40 @@ def predict_files(
         overwrite: predict all inputs anew. Results of other settings in the folder are deleted.
         weights: what identifies the model, such as digests of its files, by name. Without it
             another model's results in the folder are not noticed.
-        progress: is told how far it is.
+        progress: stream for a bar.
 
     Raises:
-        UserError: there are no images, the folder has results of other settings, other files of
-            the same names (an image that turns out to have several planes fails by itself then),
-            or cannot be written, the disk is full, or an option is unusable.
+        UserError: there are no images, the folder has results of other settings or other files of
+            the same names, it cannot be written, or an option is unusable.
     """
-    began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S%z")
     if not os.fspath(output):
         raise ConfigError("--output: is empty (a variable that is not set?). Name a folder.")
-    output, read_options = Path(output), read_options or ReadOptions()
-    _check(output, outputs, pixel_size)
-    not_read: list[Path] = []
-    files = find_files(inputs, recursive=recursive, output=output, not_read=not_read)
+    result = RunSummary(Path(output))
+    read_options = read_options or ReadOptions()
+    _check(result.output, outputs, pixel_size)
+    files = find_files(inputs, recursive=recursive, output=output, not_read=result.not_read)
     settings = _settings(predictor, read_options, pixel_size, weights)
-    with contextlib.ExitStack() as open_files:
-        records = open_files.enter_context(Records.open(output, settings, overwrite))
+    with Records.open(result.output, settings, overwrite) as records:
         stems = Stems(files, records)
         todo = [file for file in files if overwrite or not records.all_done(file, outputs)]
+        result.skipped = len(files) - len(todo)
         if not overwrite:
-            _refuse_foreign_files(todo, stems, records, outputs)
-        records.start()
-        log = open_files.enter_context(_log_file(output))
-        skipped = len(files) - len(todo)
-        log.info(f"{len(files)} files, {skipped} done before. Settings: {settings}")
-        run = BatchRun(
-            predictor,
-            records,
-            stems,
-            outputs,
-            read_options,
-            pixel_size,
-            log,
-            progress or Progress(),
-        )
-        is_finished = False
-        try:
-            run.predict(todo, overwrite)
-            is_finished = True
-        finally:
-            result = _result(output, run, skipped, time.monotonic() - began, not_read)
-            about = {
-                "started": started,
-                "finished": is_finished,
-                "files": len(files),
-                "skipped_files": skipped,
-                "predicted_images": result.predicted,
-                "failed_images": len(result.failed),
-                "not_read_files": len(result.not_read),
-                "objects": result.objects,
-                "seconds": round(result.seconds, 3),
-                "outputs": list(outputs),
-                "device": str(getattr(predictor, "device", "unknown")),
-                "batch_size": predictor.options.batch_size,
-                "settings": settings,
-            }
-            _write_of_all(records, about)
-            log.info(f"{'ended' if is_finished else 'stopped'}: {result.predicted} predicted")
+            records.refuse_foreign(_new_paths(todo, stems, records, outputs))
+        records.start(outputs)
+        with _log_file(result.output) as log, _bar(todo, progress) as bar:
+            log.info(f"{len(files)} files, {result.skipped} done before. Settings: {settings}")
+            _Run(
+                predictor=predictor,
+                records=records,
+                stems=stems,
+                outputs=outputs,
+                read_options=read_options,
+                pixel_size=pixel_size,
+                overwrite=overwrite,
+                log=log,
+                bar=bar,
+                result=result,
+            ).predict(todo)
     return result
 
 
@@ -165,50 +152,263 @@ def _settings(predictor, read_options: ReadOptions, pixel_size, weights) -> dict
     return {name: value for name, value in found.items() if name not in _OF_NO_EFFECT}
 
 
-def _refuse_foreign_files(
+def _new_paths(
     files: Sequence[InputFile], stems: Stems, records: Records, outputs: Sequence[str]
-) -> None:
-    """Raise before anything is written if it would replace a file of the user.
+) -> list[Path]:
+    """Return what the run would write that no earlier one did, as far as it is known.
 
-    Of a file with several planes the outputs' names are not known yet, see :class:`BatchRun`.
+    Of a file with several planes the names of outputs are known once it is open.
     """
     paths = [records.folder / name for name in FILES] if records.is_new else []
     for file in files:
-        if not records.of(file.key):
+        if not records.of(file.path):
             paths += output_paths(records.folder / stems.of(file, [""]), outputs)
-    if foreign := records.find_foreign(paths):
-        raise foreign_file_error(records.folder, foreign)
+    return paths
 
 
-def _result(
-    output: Path, run: BatchRun, skipped: int, seconds: float, not_read: Sequence[Path]
-) -> RunSummary:
-    failed = tuple(record for record in run.added if record.error)
-    objects = sum(record.objects or 0 for record in run.added)
-    predicted, unread = len(run.added) - len(failed), tuple(dict.fromkeys(not_read))
-    return RunSummary(output, predicted, skipped, failed, objects, seconds, unread)
+@dataclass(frozen=True)
+class _Plane:
+    """An image to predict: its record as it begins, and its part of the run's work."""
+
+    record: ImageRecord
+    source: ImageSource
+    weight: float
+
+    @property
+    def pixels(self) -> int:
+        return self.source.shape[0] * self.source.shape[1]
 
 
-def _write_of_all(records: Records, about: Mapping[str, object]) -> None:
-    """Write the files of the folder as a whole; of a stopped run those that are quick."""
-    kept = summary.in_order(records)
-    # An error here must not hide what stopped the run.
-    errors = () if about["finished"] else (UserError, OSError)
-    with contextlib.suppress(*errors):
-        summary.write_summary(records.folder, kept)
-        folder = summary.common_folder(kept)
-        summary.write_run(records.folder, {**about, "common_folder": folder})
-        if about["finished"]:
-            _join_coco(records, kept, about["outputs"])
+@dataclass(frozen=True)
+class _Run:
+    """The loop over images: opened ahead, predicted in batches, written while others are found."""
+
+    predictor: object
+    records: Records
+    stems: Stems
+    outputs: Sequence[str]
+    read_options: ReadOptions
+    pixel_size: tuple[float, float] | None
+    overwrite: bool
+    log: logging.Logger  # gets the tracebacks of unexpected errors
+    bar: tqdm  # of the files' bytes, so that an hour's image does not count like a second's
+    result: RunSummary  # what is done is added to it
+
+    def predict(self, files: Sequence[InputFile]) -> None:
+        """Predict files, and write what the folder holds as a whole, after a stop as well."""
+        began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+        def sum_up(finished: bool) -> None:
+            self.result.seconds = time.monotonic() - began
+            write_summaries(
+                self.records,
+                self.outputs,
+                started=started,
+                finished=finished,
+                skipped_files=self.result.skipped,
+                predicted_images=self.result.predicted,
+                failed_images=len(self.result.failed),
+                not_read_files=len(self.result.not_read),
+                objects=self.result.objects,
+                seconds=round(self.result.seconds, 3),
+                device=str(getattr(self.predictor, "device", "unknown")),
+            )
+            state = "ended" if finished else "stopped"
+            self.log.info(f"{state}: {self.result.predicted} predicted")
+
+        try:
+            self._predict(files)
+        except BaseException:
+            with contextlib.suppress(UserError, OSError):  # They must not hide what stopped it.
+                sum_up(False)
+            raise
+        sum_up(True)
+
+    def _predict(self, files: Sequence[InputFile]) -> None:
+        pending: Future | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="outputs") as writer:
+            for chunk in self._chunks(self._open(files)):
+                found = self._find(chunk)
+                if pending:
+                    pending.result()
+                pending = writer.submit(self._write, chunk, found)
+            if pending:
+                pending.result()
+
+    def _open(self, files: Sequence[InputFile]) -> Iterator[_Plane]:
+        for number, file in enumerate(files, 1):
+            self.bar.set_postfix_str(f"{number}/{len(files)} files, {printable(file.name)}", False)
+            stamp, weight = file.stamp(), _weight(file)
+            try:
+                planes = self._plan(file, stamp, weight)
+            except Exception as error:
+                self._fail_to_open(file, stamp, error)
+                planes = []
+            if not planes:
+                self.bar.update(weight)
+            yield from planes
+
+    def _plan(self, file: InputFile, stamp: str, weight: float) -> list[_Plane]:
+        """Open a file, and return those of its planes that are not done."""
+        sources = self._open_planes(file)
+        stem = self.stems.of(file, list(sources))
+        former = self.records.of(file.path)
+        records = {}
+        for plane, source in sources.items():
+            # All that is asked for, and what there is, so that all are of one prediction.
+            kept = former[plane].outputs if plane in former and former[plane].stamp == stamp else ()
+            names = dict.fromkeys((*self.outputs, *kept))
+            paths = output_paths(self.records.folder / f"{stem}{plane}", list(names))
+            for path in paths:
+                check_name(path)
+            if not self.overwrite:
+                self.records.refuse_foreign(paths)
+            relative = [path.relative_to(self.records.folder).as_posix() for path in paths]
+            outputs = dict(zip(names, relative, strict=True))
+            height, width = source.shape
+            records[plane] = ImageRecord(
+                source=str(file.path),
+                stamp=stamp,
+                stem=stem,
+                plane=plane,
+                planes=len(sources),
+                height=height,
+                width=width,
+                outputs=outputs,
+            )
+        self._forget(file, stamp, set(sources))
+        todo = [
+            plane
+            for plane in sources
+            if self.overwrite or not self.records.is_done(former.get(plane), file, self.outputs)
+        ]
+        return [_Plane(records[plane], sources[plane], weight / len(todo)) for plane in todo]
+
+    def _open_planes(self, file: InputFile) -> dict[str, ImageSource]:
+        """Return the planes of a file, each once however often ``planes`` names it."""
+        try:
+            sources = open_image(file.path, self.read_options)
+        except ChannelsError as error:
+            logger.warning(f"{error} Now channel 0 alone is predicted.")
+            first = replace(self.read_options, channels=DEFAULT_CHANNELS)
+            sources = open_image(file.path, first)
+        count = max(source.series_count for source in sources)
+        if count > 1 and self.read_options.series == 0:
+            logger.warning(
+                f"{file.name}: has {count} series, of which only the first is predicted. Choose "
+                f"another with --series, from 0 to {count - 1}."
+            )
+        return {source.suffix: source for source in sources}
+
+    def _forget(self, file: InputFile, stamp: str, planes: set[str]) -> None:
+        """Delete results of a file as it was before, and of planes that it no longer has."""
+        for plane, record in self.records.of(file.path).items():
+            if plane not in planes or record.stamp != stamp:
+                self.records.forget(record)
+
+    def _fail_to_open(self, file: InputFile, stamp: str, error: Exception) -> None:
+        is_part = isinstance(error, PartOfImageError) and error.whole in self.stems
+        if stamp != GONE:
+            self._forget(file, stamp, set() if is_part else set(self.records.of(file.path)))
+        if is_part:
+            logger.info(f"{file.name}: is read with {error.whole.name}.")
+        else:
+            self._fail(ImageRecord(str(file.path), stamp, self.stems.of(file)), file.name, error)
+
+    def _chunks(self, planes: Iterator[_Plane]) -> Iterator[list[_Plane]]:
+        chunk: list[_Plane] = []
+        for plane in planes:
+            chunk.append(plane)
+            is_full = len(chunk) >= _BATCHES_AT_ONCE * self.predictor.options.batch_size
+            if is_full or sum(each.pixels for each in chunk) >= _PIXELS_AT_ONCE:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _find(self, chunk: Sequence[_Plane]) -> list["SparseInstances | Exception"]:
+        """Return the objects, or the error, of each image."""
+        pixels, weight = sum(plane.pixels for plane in chunk), sum(plane.weight for plane in chunk)
+        before, done = self.bar.n, 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            self.bar.update(before + weight * min(1.0, done / pixels) - self.bar.n)
+
+        try:
+            found = self.predictor.predict_many([plane.source for plane in chunk], advance)
+        except Exception as error:
+            self.bar.update(before - self.bar.n)
+            if len(chunk) > 1:  # One by one only the one that it is about fails.
+                return [self._find([plane])[0] for plane in chunk]
+            found = [error]
+        advance(pixels)
+        return found
+
+    def _write(self, chunk: Sequence[_Plane], found: Sequence) -> None:
+        pairs = list(zip(chunk, found, strict=True))
+        begun = [plane.record for plane, each in pairs if not isinstance(each, Exception)]
+        self.records.add(*begun)
+        for plane, objects in pairs:
+            try:
+                if isinstance(objects, Exception):
+                    raise objects
+                self._finish(plane, objects)
+            except Exception as error:
+                if full := disk_error(error):  # Every other image would fail as well.
+                    raise write_error(self.records.folder, full) from error
+                self._fail(plane.record, plane.source.name, error)
+
+    def _finish(self, plane: _Plane, found: "SparseInstances") -> None:
+        record, areas = plane.record, found.areas
+        context = OutputContext(
+            plane.source, self.predictor.class_names, self.pixel_size or plane.source.pixel_size
+        )
+        stem = self.records.folder / f"{record.stem}{record.plane}"
+        write_outputs(found, context, stem, list(record.outputs))
+        self.records.add(
+            replace(
+                record,
+                objects=len(found),
+                mean_area=float(areas.mean()) if len(found) else None,
+                median_area=float(np.median(areas)) if len(found) else None,
+                coverage=float(areas.sum() / plane.pixels),
+            )
+        )
+        self.result.predicted += 1
+        self.result.objects += len(found)
+
+    def _fail(self, record: ImageRecord, name: str, error: Exception) -> None:
+        """Record an image that could not be predicted; what it had of an earlier run stays."""
+        reason = str(error)
+        if not isinstance(error, UserError):
+            reason = f"{type(error).__name__}: {error} (details in predict.log)"
+            self.log.error(name, exc_info=error)
+        logger.warning(f"{name} failed: {reason}")
+        former = self.records.of(Path(record.source)).get(record.plane)
+        failed = replace(record, error=reason, outputs=former.outputs if former else {})
+        self.result.failed.append(failed)
+        if record.stamp != GONE or former is None:  # The file may be there again.
+            self.records.add(failed)
 
 
-def _join_coco(records: Records, kept: Sequence[ImageRecord], outputs: Sequence[str]) -> None:
-    """Write ``coco.json`` of all images that have the output, those of earlier runs too."""
-    if "coco" in outputs or any("coco" in record.outputs for record in kept):
-        records.begin([records.folder / "coco.json"])
-        summary.write_coco(records.folder, kept)
-    else:
-        records.delete_joined_coco()
+def _weight(file: InputFile) -> int:
+    """Return the bytes of a file, by which it counts in the progress."""
+    return max(1, int((file.stamp() or "0-").partition("-")[0]))
+
+
+def _bar(files: Sequence[InputFile], stream: TextIO | None) -> tqdm:
+    """Return a bar, which is drawn anew all the time on a terminal, elsewhere now and then."""
+    return tqdm(
+        total=sum(map(_weight, files)),
+        file=stream,
+        disable=stream is None,
+        bar_format="{percentage:3.0f}%|{bar:20}| [{elapsed}<{remaining}]{postfix}",
+        dynamic_ncols=True,
+        smoothing=0.0,
+        mininterval=0.1 if stream and stream.isatty() else _SECONDS_BETWEEN_LINES,
+    )
 
 
 @contextlib.contextmanager

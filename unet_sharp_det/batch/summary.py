@@ -3,78 +3,51 @@
 import csv
 import json
 import os
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 
-import unet_sharp_det
-
 from ..files import atomic_path, write_json
-from ..outputs import merge_coco
-from ..provenance import versions
+from ..provenance import git_state, versions
 from .inputs import natural_key
 from .records import ImageRecord, Records
 
 COLUMNS = (
-    "image",
-    "plane",
-    "height",
-    "width",
-    "objects",
-    "mean_area_px",
-    "median_area_px",
-    "coverage",
-    "seconds",
-    "status",
-    "error",
+    *("image", "plane", "height", "width", "objects"),
+    *("mean_area_px", "median_area_px", "coverage", "status", "error"),
 )
 
-#: What a folder gets beside the files of each image.
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "tifffile")
 
 
-def write_summary(folder: Path, records: Sequence[ImageRecord]) -> None:
-    """Write ``summary.csv``, a row per image; ``image`` is its path below the common folder."""
-    names = image_names(records)
-    with atomic_path(folder / "summary.csv") as temporary:
-        # Names of files may hold bytes that are no text.
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for record in records:
-                writer.writerow(_row(record, names[record.source]))
+def write_summaries(records: Records, outputs: Collection[str], **about) -> None:
+    """Write ``summary.csv``, ``predict.json`` and, of a run that is finished, ``coco.json``.
 
-
-def write_coco(folder: Path, records: Sequence[ImageRecord]) -> None:
-    """Join the COCO files of all images in ``coco.json``, one in memory at a time.
-
-    The name of an image is as in its own file, after its folders below the common folder.
+    Args:
+        records: of the folder.
+        outputs: names of the run's outputs.
+        about: what ``predict.json`` says of the run, among it whether it is ``finished``.
     """
-    names, images, count, head = image_names(records), [], 0, {}
-    with atomic_path(folder / "coco.json") as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write('{"annotations": [')
-            for record in (record for record in records if _has_coco(record, folder)):
-                data = merge_coco([folder / record.outputs["coco"]])
-                annotations = data.pop("annotations")
-                (image,) = data.pop("images")
-                head = head or data
-                name = PurePath(names[record.source]).with_name(image["file_name"]).as_posix()
-                images.append({**image, "id": len(images) + 1, "file_name": name})
-                for annotation in annotations:
-                    ids = {"id": count + 1, "image_id": len(images)}
-                    file.write((",\n" if count else "\n") + json.dumps({**annotation, **ids}))
-                    count += 1
-            file.write("\n], " + json.dumps({**head, "images": images})[1:] + "\n")
+    kept = _in_order(records)
+    folder, names = _image_names(kept)
+    _write_table(records.folder, kept, names)
+    content = {
+        **about,
+        "outputs": list(outputs),
+        "settings": records.settings,
+        "common_folder": folder,
+        **git_state(),
+        "versions": versions(_PACKAGES),
+    }
+    write_json(records.folder / "predict.json", content, indent=2)
+    if not about["finished"]:
+        return
+    if "coco" in outputs or any("coco" in record.outputs for record in kept):
+        _write_coco(records.folder, kept, names)
+    else:
+        records.delete_joined_coco()
 
 
-def write_run(folder: Path, about: Mapping[str, object]) -> None:
-    """Write ``predict.json``: ``about``, and the versions of what ran."""
-    content = {**about, "git_revision": _git_revision(), "versions": versions(_PACKAGES)}
-    write_json(folder / "predict.json", content, indent=2)
-
-
-def in_order(records: Records) -> list[ImageRecord]:
+def _in_order(records: Records) -> list[ImageRecord]:
     """Return the records that still say something, sorted by path and plane.
 
     Those of outputs that were removed don't, nor failures of files that are gone.
@@ -82,73 +55,71 @@ def in_order(records: Records) -> list[ImageRecord]:
     kept = [
         record
         for record in records
-        if (os.path.lexists(record.source) if record.error else records.has_outputs(record))
+        if (
+            os.path.lexists(record.source)
+            if record.error
+            else record.is_done and records.has_outputs(record)
+        )
     ]
     return sorted(kept, key=lambda record: (natural_key(record.source), natural_key(record.plane)))
 
 
-def image_names(records: Sequence[ImageRecord]) -> dict[str, str]:
-    """Return the path of each source below the folder that they have in common, with ``/``."""
-    folder = common_folder(records)
-    return {
-        record.source: PurePath(os.path.relpath(record.source, folder)).as_posix()
-        if folder
-        else record.source
-        for record in records
-    }
+def _image_names(records: Sequence[ImageRecord]) -> tuple[str, dict[str, str]]:
+    """Return the deepest folder that has all sources, and the path of each below it.
 
-
-def common_folder(records: Sequence[ImageRecord]) -> str:
-    """Return the deepest folder that has all sources; "" if there is none."""
+    Where there is none, as on several drives, it is "", and the paths are whole.
+    """
     try:
-        return os.path.commonpath([os.path.dirname(record.source) for record in records])
-    except ValueError:  # No record, or several drives.
-        return ""
+        folder = os.path.commonpath([os.path.dirname(record.source) for record in records])
+    except ValueError:
+        folder = ""
+    paths = [(record.source, PurePath(record.source)) for record in records]
+    if folder:
+        paths = [(source, path.relative_to(folder)) for source, path in paths]
+    return folder, {source: path.as_posix() for source, path in paths}
 
 
-def _has_coco(record: ImageRecord, folder: Path) -> bool:
-    """Return whether a COCO file is there, and of the last prediction."""
-    return not record.error and (folder / record.outputs.get("coco", "")).is_file()
+def _write_table(folder: Path, records: Sequence[ImageRecord], names: Mapping[str, str]) -> None:
+    with atomic_path(folder / "summary.csv") as temporary:
+        # Names of files may hold bytes that are no text.
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(_row(record, names[record.source]) for record in records)
 
 
 def _row(record: ImageRecord, name: str) -> list:
     return [
-        name,
-        record.plane,
-        record.height,
-        record.width,
-        record.objects,
-        *(
-            None if value is None else f"{value:.{digits}f}"
-            for value, digits in (
-                (record.mean_area, 2),
-                (record.median_area, 1),
-                (record.coverage, 6),
-                (record.seconds, 3),
-            )
-        ),
+        *(name, record.plane, record.height, record.width, record.objects),
+        None if record.mean_area is None else f"{record.mean_area:.2f}",
+        None if record.median_area is None else f"{record.median_area:.1f}",
+        None if record.coverage is None else f"{record.coverage:.6f}",
         "failed" if record.error else "done",
         " ".join(record.error.split()),
     ]
 
 
-def _git_revision() -> str | None:
-    """Return the commit of the package's checkout, with "+" if files differ; None of no one."""
-    root = Path(unet_sharp_det.__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    command = [
-        "git",
-        "-C",
-        str(root),
-        "describe",
-        "--always",
-        "--exclude=*",
-        "--abbrev=40",
-        "--dirty=+",
-    ]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()
+def _write_coco(folder: Path, records: Sequence[ImageRecord], names: Mapping[str, str]) -> None:
+    """Join the COCO files of all images, one in memory at a time.
+
+    The name of an image is as in its own file, after its folders below the common folder.
+    """
+    from ..outputs import merge_coco  # It takes a while.
+
+    paths = [(record, folder / record.outputs.get("coco", "")) for record in records]
+    images, count, head = [], 0, {}
+    with atomic_path(folder / "coco.json") as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write('{"annotations": [')
+            for record, path in paths:
+                if record.error or not path.is_file():
+                    continue
+                head = merge_coco([path])
+                (image,), annotations = head.pop("images"), head.pop("annotations")
+                name = PurePath(names[record.source]).with_name(image["file_name"]).as_posix()
+                images.append({**image, "id": len(images) + 1, "file_name": name})
+                for annotation in annotations:
+                    annotation |= {"id": count + 1, "image_id": len(images)}
+                    file.write((",\n" if count else "\n") + json.dumps(annotation))
+                    count += 1
+            file.write("\n], " + json.dumps({**head, "images": images})[1:] + "\n")

@@ -1,9 +1,11 @@
 """The one door to a trained model: its config, its weights and the names of what it finds."""
 
+import hashlib
 import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -70,6 +72,19 @@ def open_trained_model(
         raise ConfigError(f"{path}: {error} Name its config by --config-file.") from error
     _checkpointer(network, trust_pickle).check(path)  # before its network takes memory
     return load_trained_model(cfg, trust_pickle)
+
+
+def identify_model(path, config_file=None, config_opts: Sequence[str] = ()) -> dict[str, str]:
+    """Return the first digits of the SHA-256 of a checkpoint and of its config.
+
+    The device, the folder of the training and the place of the checkpoint do not count. Arguments
+    and errors are those of :func:`config_of`.
+    """
+    cfg = config_of(path, config_file, config_opts)
+    weights = hashlib.sha256(Path(cfg.MODEL.WEIGHTS).read_bytes())
+    cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
+    config = hashlib.sha256(cfg.dump().encode())
+    return {"weights": weights.hexdigest()[:16], "config": config.hexdigest()[:16]}
 
 
 def load_trained_model(cfg: CfgNode, trust_pickle: bool = False) -> TrainedModel:

@@ -28,10 +28,9 @@ import warnings
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..batch.identity import identify_model
-from ..batch.progress import progress_for
 from ..batch.records import ImageRecord
 from ..batch.run import DEFAULT_OUTPUTS, RunSummary, predict_files
+from ..checkpoints.trained_model import identify_model
 from ..errors import (
     INTERRUPTED,
     PrintableFormatter,
@@ -192,7 +191,7 @@ def predict(args: argparse.Namespace) -> int:
         args.output,
         recursive=args.recursive,
         overwrite=args.overwrite,
-        progress=progress_for(sys.stderr),
+        progress=sys.stderr,
         **options,
     )
     _report(result)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pycocotools.mask as mask_util
 
 from ..errors import DatasetError
 from ..images.decoding import read_stored
+from ..masks import encode_mask
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,11 @@ def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str],
     x, y, width, height = cv2.boundingRect(binary)
     if width == 0:
         return ["empty_mask"], None
-    segmentation = _encode(binary)
+    box = np.s_[y : y + height, x : x + width]
+    segmentation = encode_mask(binary[box], claims.shape, y, x)
     if segmentation["counts"] in seen:
         return ["duplicate_mask"], None
     seen.add(segmentation["counts"])
-    box = np.s_[y : y + height, x : x + width]
     claims[box] += binary[box]
     nucleus = {
         "bbox": [x, y, width, height],
@@ -180,12 +180,6 @@ def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str],
         "segmentation": segmentation,
     }
     return _mask_quirks(values[box]), nucleus
-
-
-def _encode(binary: np.ndarray) -> dict:
-    # A transpose of the transpose: Fortran order, several times faster than np.asfortranarray.
-    rle = mask_util.encode(cv2.transpose(binary).T)
-    return {"size": list(binary.shape), "counts": rle["counts"].decode("ascii")}
 
 
 def _digest(pixels: np.ndarray) -> str:

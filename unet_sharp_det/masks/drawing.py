@@ -126,11 +126,6 @@ def add_caption(image: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([strip, image])
 
 
-def side_by_side(panels: list[np.ndarray], gap: int = 4) -> np.ndarray:
-    """Join pictures from left to right with their tops aligned, ``gap`` pixels apart."""
-    return montage(panels, columns=len(panels), gap=gap)
-
-
 def montage(
     pictures: list[np.ndarray], columns: int, *, gap: int = 4, cell_width: int | None = None
 ) -> np.ndarray:
@@ -185,13 +180,12 @@ def comparison(
         short_side: the image is enlarged to at least this by an integer factor.
     """
     scale = upscale_factor(*image.shape[:2], short_side)
-    return side_by_side(
-        [
-            add_caption(upscale(image, scale), title),
-            overlay(image, gt_masks, title="ground truth", short_side=short_side),
-            overlay(image, pred_masks, title="prediction", short_side=short_side),
-        ]
-    )
+    panels = [
+        add_caption(upscale(image, scale), title),
+        overlay(image, gt_masks, title="ground truth", short_side=short_side),
+        overlay(image, pred_masks, title="prediction", short_side=short_side),
+    ]
+    return montage(panels, columns=len(panels))
 
 
 def overlay(

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from ..data.coco_json import is_finite
 from ..errors import DatasetError
-from .rle import mask_pixels, numbered, to_rles
+from .instances import SparseInstances
+from .rle import numbered, to_rles
 
 _LARGEST_TABLE = 1 << 24
 
@@ -60,10 +60,8 @@ class InstanceMap:
         """
         rles = to_rles(segmentations, shape, numbered(where))
         order, kept_scores = _painting_order(len(rles), scores, score_threshold, where)
-        masks = mask_pixels([rles[index] for index in order])
-        labels = _paint(masks, shape[0] * shape[1], max_covered)
-        labels = np.ascontiguousarray(labels.reshape(shape[1], shape[0]).T)
-        return _drop_small(cls(labels, kept_scores), max(1, min_area))
+        found = SparseInstances.from_rles([rles[index] for index in order], shape, kept_scores)
+        return cls._paint(found, min_area, max_covered)
 
     @classmethod
     def from_masks(
@@ -78,10 +76,16 @@ class InstanceMap:
     ) -> "InstanceMap":
         """Paint bool masks (N, H, W), as :meth:`from_segmentations` does."""
         order, kept_scores = _painting_order(len(masks), scores, score_threshold, where)
-        shape = masks.shape[1:]
-        pixels = [np.flatnonzero(masks[index]) for index in order]
-        labels = _paint(pixels, shape[0] * shape[1], max_covered).reshape(shape)
-        return _drop_small(cls(labels, kept_scores), max(1, min_area))
+        corners, classes = np.zeros((len(order), 2), int), np.zeros(len(order))
+        found = SparseInstances.from_windows(
+            masks.shape[1:], corners, masks[order], kept_scores, classes
+        )
+        return cls._paint(found, min_area, max_covered)
+
+    @classmethod
+    def _paint(cls, found: SparseInstances, min_area: int, max_covered: float) -> "InstanceMap":
+        visible = found.without_overlaps(min_area, max_covered)
+        return cls(visible.label_map(), visible.scores)
 
     @classmethod
     def from_labels(cls, labels: np.ndarray, where: str, *, min_area: int = 0) -> "InstanceMap":
@@ -96,7 +100,8 @@ class InstanceMap:
         """
         labels = _check_labels(np.asarray(labels), where)
         numbered, count = _renumber(labels)
-        return _drop_small(cls(numbered, np.ones(count)), min_area)
+        found = cls(numbered, np.ones(count))
+        return found.keep(found.areas >= min_area) if min_area > 1 else found
 
     @classmethod
     def empty(cls, shape: tuple[int, int]) -> "InstanceMap":
@@ -132,36 +137,16 @@ def _painting_order(
     """Return the indices of what is kept, the topmost one first, and their scores."""
     if scores is None:
         return np.arange(count)[::-1], np.ones(count)
-    for index, score in enumerate(scores):
-        if not is_finite(score):
-            raise DatasetError(
-                f"{where}: the score of mask {index} is {score}: scores must be finite numbers."
-            )
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (count,):
-        raise DatasetError(f"{where}: {count} masks have {values.size} scores, give one for each.")
+        raise DatasetError(f"{where}: {count} masks have {values.size} scores. Give one for each.")
+    for index in np.flatnonzero(~np.isfinite(values)):
+        raise DatasetError(
+            f"{where}: the score of mask {index} is {values[index]}. Give a finite number."
+        )
     order = np.argsort(-values, kind="stable")
     order = order[values[order] >= score_threshold]
     return order, values[order]
-
-
-def _paint(masks: Sequence[np.ndarray], size: int, max_covered: float) -> np.ndarray:
-    """Number the pixels of masks 1..N, the topmost one first; 0 is left.
-
-    Args:
-        masks: the indices of each one's pixels in an image of ``size`` pixels.
-    """
-    labels = np.zeros(size, np.int32)
-    for number, pixels in enumerate(masks, 1):
-        visible = pixels[labels[pixels] == 0]
-        if len(pixels) - len(visible) <= max_covered * len(pixels):
-            labels[visible] = number
-    return labels
-
-
-def _drop_small(found: InstanceMap, min_area: int) -> InstanceMap:
-    kept = found.areas >= min_area
-    return found if kept.all() else found.keep(kept)
 
 
 def _check_labels(labels: np.ndarray, where: str) -> np.ndarray:

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pycocotools.mask as mask_util
-import torch
-from detectron2.structures import Boxes, Instances
 from scipy import ndimage
 from shapely import STRtree
 from shapely import box as rectangle
 
-from ..errors import UserError
+from .rle import encode_mask, mask_pixels
+
+if TYPE_CHECKING:
+    from detectron2.structures import Instances
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,26 @@ class SparseInstances:
         masks = [labels[part] == number for number, part in present]
         scores = np.ones(len(present)) if scores is None else scores
         return cls.from_windows(labels.shape, corners, masks, scores, np.zeros(len(present)))
+
+    @classmethod
+    def from_rles(
+        cls, rles: Sequence[dict], shape: tuple[int, int], scores: Sequence[float]
+    ) -> "SparseInstances":
+        """Return the masks that :func:`to_rles` gave, of the class 0; those without pixels vanish.
+
+        Args:
+            rles: of an image of ``shape``, (height, width).
+            scores: one per mask.
+        """
+        corners, masks = [], []
+        for pixels in mask_pixels(rles):
+            x, y = np.divmod(pixels, shape[0])
+            left, top = x.min(initial=shape[1]), y.min(initial=shape[0])
+            mask = np.zeros((y.max(initial=top) + 1 - top, x.max(initial=left) + 1 - left), bool)
+            mask[y - top, x - left] = True
+            corners.append((top, left))
+            masks.append(mask)
+        return cls.from_windows(shape, corners, masks, scores, np.zeros(len(masks)))
 
     @classmethod
     def concatenate(
@@ -192,14 +213,12 @@ class SparseInstances:
         inside = (x0 < columns.stop) & (x1 > columns.start) & (y0 < rows.stop) & (y1 > rows.start)
         for index in np.flatnonzero(inside)[::-1]:
             left, top, right, bottom = self.boxes[index]
-            ys = slice(max(top, rows.start), min(bottom, rows.stop))
-            xs = slice(max(left, columns.start), min(right, columns.stop))
-            region = (xs.start, ys.start, xs.stop, ys.stop)
-            part = window[
-                ys.start - rows.start : ys.stop - rows.start,
-                xs.start - columns.start : xs.stop - columns.start,
-            ]
-            part[_part(self.masks[index], self.boxes[index], region)] = index + 1
+            region = (
+                *(max(left, columns.start), max(top, rows.start)),
+                *(min(right, columns.stop), min(bottom, rows.stop)),
+            )
+            seen = _part(self.masks[index], self.boxes[index], region)
+            _part(window, (columns.start, rows.start), region)[seen] = index + 1
         return window
 
     def label_map(self) -> np.ndarray:
@@ -209,20 +228,22 @@ class SparseInstances:
     def full_masks(self) -> np.ndarray:
         """Return bool (N, H, W): N times the image's pixels, for small images only."""
         full = np.zeros((len(self), *self.shape), bool)
-        for canvas, mask, (x0, y0, x1, y1) in zip(full, self.masks, self.boxes, strict=True):
-            canvas[y0:y1, x0:x1] = mask
+        for canvas, mask, box in zip(full, self.masks, self.boxes, strict=True):
+            _part(canvas, (0, 0), box)[:] = mask
         return full
 
     def to_rles(self) -> list[dict]:
         """Return COCO's compressed RLEs of the image's size, with ``counts`` as text."""
-        rles = [
-            mask_util.frPyObjects(_runs(mask, box, self.shape), *self.shape)
-            for mask, box in zip(self.masks, self.boxes.tolist(), strict=True)
+        return [
+            encode_mask(mask, self.shape, top, left)
+            for mask, (left, top, _, _) in zip(self.masks, self.boxes.tolist(), strict=True)
         ]
-        return [{**rle, "counts": rle["counts"].decode("ascii")} for rle in rles]
 
-    def to_instances(self) -> Instances:
+    def to_instances(self) -> "Instances":
         """Return detectron2's Instances: pred_boxes, pred_masks (N, H, W), scores, pred_classes."""
+        import torch
+        from detectron2.structures import Boxes, Instances
+
         instances = Instances(self.shape)
         instances.pred_boxes = Boxes(torch.from_numpy(self.boxes.astype(np.float32)))
         instances.pred_masks = torch.from_numpy(self.full_masks())
@@ -231,8 +252,8 @@ class SparseInstances:
         return instances
 
 
-def _part(mask: np.ndarray, box: np.ndarray, region: Sequence[int]) -> np.ndarray:
-    """Return the view of a mask, whose box is given, in a rectangle inside of the box."""
+def _part(mask: np.ndarray, box: Sequence[int], region: Sequence[int]) -> np.ndarray:
+    """Return the view of a mask, whose box or corner is given, in a rectangle inside of it."""
     left, top = box[:2]
     x0, y0, x1, y1 = region
     return mask[y0 - top : y1 - top, x0 - left : x1 - left]
@@ -245,21 +266,3 @@ def overlapping_pairs(boxes: np.ndarray) -> np.ndarray:
     first, second = STRtree(rectangles).query(rectangles)
     pairs = np.stack([first, second], axis=1)[first < second].astype(np.int64)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-
-
-def _runs(mask: np.ndarray, box: Sequence[int], shape: tuple[int, int]) -> dict:
-    """Return the plain RLE of a mask: column by column, beginning with background."""
-    left, top, right, bottom = box
-    height, width = shape
-    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise UserError(f"A box {tuple(box)} (x0, y0, x1, y1) does not lie in an image of {shape}.")
-    padded = np.zeros((right - left, bottom - top + 2), np.int8)
-    padded[:, 1:-1] = mask.T
-    column, row = np.nonzero(np.diff(padded, axis=1))
-    edges = (left + column) * height + top + row
-    # A run that ends with a column goes on in the next one if that begins with the object.
-    goes_on = np.flatnonzero(np.diff(edges) == 0)
-    edges = np.delete(edges, np.concatenate([goes_on, goes_on + 1]))
-    ends = edges if edges[-1] == height * width else np.append(edges, height * width)
-    counts = np.diff(ends, prepend=0)
-    return {"size": list(shape), "counts": counts.tolist()}

@@ -1,4 +1,4 @@
-"""COCO's masks, checked, turned into compressed run lengths (RLE), and decoded.
+"""COCO's masks as compressed run lengths (RLE): checked, encoded and decoded.
 
 pycocotools trusts what it gets: a polygon with NaN takes all memory, and runs that do not fill the
 image read and write beyond it. So masks that come from a file pass :func:`to_rles` first.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pycocotools.mask as mask_util
 
-from ..errors import DatasetError
+from ..errors import DatasetError, UserError
 
 _OFFSET = 48  # the code of 0
 _BITS = 5
@@ -57,6 +57,38 @@ def to_rles(
             f"width) {shape}. It was cut off or made for another size: export it again."
         )
     return rles
+
+
+def encode_mask(mask: np.ndarray, shape: tuple[int, int], top: int = 0, left: int = 0) -> dict:
+    """Encode a mask that lies in an image, whose other pixels are background.
+
+    Args:
+        mask: bool (h, w).
+        shape: (height, width) of the image.
+        top, left: of the mask's first pixel in the image.
+
+    Returns:
+        COCO's compressed RLE of the image's size, with ``counts`` as text.
+
+    Raises:
+        UserError: the mask does not lie in the image.
+    """
+    (height, width), (rows, columns) = shape, mask.shape
+    if not (0 <= left <= width - columns and 0 <= top <= height - rows):
+        raise UserError(
+            f"A mask of {mask.shape} at (y, x) {top, left} does not lie in an image of {shape}."
+        )
+    padded = np.zeros((columns, rows + 2), np.int8)
+    padded[:, 1:-1] = mask.T
+    column, row = np.nonzero(np.diff(padded, axis=1))
+    edges = (left + column) * height + top + row
+    # A run that ends with a column goes on in the next one if that begins with the object.
+    goes_on = np.flatnonzero(np.diff(edges) == 0)
+    edges = np.delete(edges, np.concatenate([goes_on, goes_on + 1]))
+    if not edges.size or edges[-1] != height * width:
+        edges = np.append(edges, height * width)
+    counts = np.diff(edges, prepend=0).tolist()
+    return _compress({"size": [height, width], "counts": counts}, shape)
 
 
 def union_mask(segmentations: Sequence, shape: tuple[int, int], where: str) -> np.ndarray:
@@ -174,7 +206,7 @@ def _compress(segmentation: list | dict, shape: tuple[int, int]) -> dict:
         return segmentation
     rle = mask_util.frPyObjects(segmentation, *shape)
     rle = mask_util.merge(rle) if isinstance(rle, list) else rle
-    return {**rle, "counts": rle["counts"].decode("ascii")}
+    return {"size": list(shape), "counts": rle["counts"].decode("ascii")}
 
 
 def _is_object(owners: np.ndarray) -> np.ndarray:

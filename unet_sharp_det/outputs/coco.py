@@ -10,7 +10,7 @@ import numpy as np
 from ..data.coco_json import check_ids
 from ..files import read_json
 from ..masks.instances import SparseInstances
-from .context import OutputContext
+from .write import OutputContext
 
 _BLOCK = 4096
 _INFO = {"description": "Predictions of unet_sharp_det"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..masks.instances import SparseInstances
-from .context import OutputContext, windows
+from .write import OutputContext, windows
 
 _STRIP_PIXELS = 2**21
 _LARGEST_CLASSIC = 2**32 - 2**25  # bytes of pixels; the rest of 4 GiB is for tags

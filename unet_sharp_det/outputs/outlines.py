@@ -1,14 +1,23 @@
-"""The outlines of objects along the borders of their pixels, as exact polygons."""
+"""Outlines of objects along the borders of their pixels, and the files that hold them.
 
-from collections.abc import Iterator
+GeoJSON is for QuPath, a zip archive of ROIs for ImageJ and Fiji.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import shapely
 
+from ..masks.drawing import distinct_colors
 from ..masks.instances import SparseInstances
+from .write import OutputContext
 
-_BLOCK = 512
-_LARGE = 256  # side of the masks that are traced one by one, in pixels
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time of zip archives: the same input, the same bytes
+_LARGEST_SHORT = 60_535  # ImageJ takes larger 16-bit coordinates for negative ones
+_MOVE, _LINE, _CLOSE = 0, 1, 4  # Java's PathIterator
 
 
 def trace_outline(mask: np.ndarray, left: int = 0, top: int = 0) -> shapely.Geometry:
@@ -39,12 +48,8 @@ def trace_outline(mask: np.ndarray, left: int = 0, top: int = 0) -> shapely.Geom
 
 def iterate_outlines(instances: SparseInstances) -> Iterator[shapely.Geometry]:
     """Yield the outline of each object in the coordinates of the image."""
-    for start in range(0, len(instances), _BLOCK):
-        masks = instances.masks[start : start + _BLOCK]
-        corners = instances.boxes[start : start + _BLOCK, :2]
-        simple = _trace_simple(masks, corners)
-        for index, (mask, (left, top)) in enumerate(zip(masks, corners.tolist(), strict=True)):
-            yield simple[index] if index in simple else trace_outline(mask, left, top)
+    for mask, (left, top) in zip(instances.masks, instances.boxes[:, :2].tolist(), strict=True):
+        yield trace_outline(mask, left, top)
 
 
 def rings_of(outline: shapely.Geometry) -> list[np.ndarray]:
@@ -56,74 +61,126 @@ def rings_of(outline: shapely.Geometry) -> list[np.ndarray]:
     return [shapely.get_coordinates(ring)[:-1].astype(np.int64) for ring in rings]
 
 
-def _trace_simple(masks: list[np.ndarray], corners: np.ndarray) -> dict[int, shapely.Polygon]:
-    """Do what :func:`trace_outline` does for many small masks at once, several times faster.
+def write_geojson(instances: SparseInstances, context: OutputContext, path: Path) -> None:
+    """Write a detection per object, one at a time.
 
     Args:
-        masks: bool arrays.
-        corners: (N, 2), x and y of their first pixels.
-
-    Returns:
-        dict: outline by index, of the masks that are one part without holes, without pixels that
-        touch at a corner only, and not large.
+        instances: object k has the id and name k + 1, and its score and area as measurements.
+        context: of it the classes, which become QuPath's classifications, the pixel size, and the
+            plane.
+        path: of the file.
     """
-    small = [index for index, mask in enumerate(masks) if max(mask.shape) <= _LARGE]
-    if not small:
-        return {}
-    canvas, lefts, owner = _side_by_side([masks[index] for index in small])
-    nw, ne, sw, se = canvas[:-1, :-1], canvas[:-1, 1:], canvas[1:, :-1], canvas[1:, 1:]
-    crossings = (nw == se) & (ne == sw) & (nw != ne)
-    is_simple = np.ones(len(small), bool)
-    is_simple[owner[np.nonzero(crossings)[1]]] = False
-    y, x = np.nonzero((nw ^ ne ^ sw ^ se) & is_simple[owner])
-    rings = _follow(y, x)
-    owners = owner[x[[ring[0] for ring in rings]]]
-    single = np.bincount(owners, minlength=len(small))[owners] == 1
-    rings = [ring for ring, alone in zip(rings, single, strict=True) if alone]
-    if not rings:
-        return {}
-    owners = owners[single]
-    ids = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
-    order = np.concatenate(rings)
-    points = np.stack([x[order] - lefts[owners][ids], y[order]], axis=1)
-    indices = np.array(small)[owners]
-    points += corners[indices][ids]
-    polygons = shapely.normalize(shapely.polygons(shapely.linearrings(points, indices=ids)))
-    return dict(zip(indices.tolist(), polygons, strict=True))
+    colors = distinct_colors(len(context.class_names))
+    classes = [
+        {"name": name, "color": color}
+        for name, color in zip(context.class_names, colors, strict=True)
+    ]
+    pixel_area = None
+    if context.pixel_size is not None:
+        pixel_area = context.pixel_size[0] * context.pixel_size[1]
+    plane = _plane(context.source.place)
+    objects = zip(
+        iterate_outlines(instances),
+        instances.classes.tolist(),
+        instances.scores.tolist(),
+        instances.areas.tolist(),
+        strict=True,
+    )
+    with open(path, "w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for number, (outline, category, score, area) in enumerate(objects, 1):
+            measurements = {"score": score, "area px^2": area}
+            if pixel_area is not None:
+                measurements["area um^2"] = area * pixel_area
+            properties = {
+                "objectType": "detection",
+                "name": str(number),
+                "classification": classes[category],
+                "measurements": measurements,
+            }
+            file.write(
+                f'{"," if number > 1 else ""}\n{{"type": "Feature", "id": {number}, "geometry": '
+                f'{shapely.to_geojson(outline)[:-1]}{plane}}}, "properties": '
+                f"{json.dumps(properties)}}}"
+            )
+        file.write("\n]}\n")
 
 
-def _side_by_side(masks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return masks on one canvas with background around each.
+def _plane(place: Mapping[str, int | None]) -> str:
+    """Return QuPath's further member of a geometry, unless it is on the first plane.
 
-    Returns:
-        tuple: the canvas, bool; (N,), the column of corners that each mask begins at; and the
-        index of the mask that each column of corners belongs to.
+    Pages of a TIFF that say nothing of themselves are times to Bio-Formats.
     """
-    widths = np.array([mask.shape[1] + 1 for mask in masks])
-    lefts = np.cumsum(widths) - widths
-    canvas = np.zeros((max(mask.shape[0] for mask in masks) + 2, widths.sum() + 1), bool)
-    for mask, left in zip(masks, lefts.tolist(), strict=True):
-        canvas[1 : mask.shape[0] + 1, left + 1 : left + 1 + mask.shape[1]] = mask
-    return canvas, lefts, np.repeat(np.arange(len(masks)), widths)
+    z, t = (place.get(axis) or 0 for axis in ("z", "t"))
+    t = t or place.get("page") or 0
+    return f', "plane": {{"c": -1, "z": {z}, "t": {t}}}' if z or t else ""
 
 
-def _follow(y: np.ndarray, x: np.ndarray) -> list[list[int]]:
-    """Return rings as lists of indices of corners, which are sorted by row, then column.
+def write_rois(instances: SparseInstances, context: OutputContext, path: Path) -> None:
+    """Write a ROI per object, named by its number and score, e.g. ``0017_score_0.93``.
 
-    Along a row corners are by turns the first and the last one of a side, and so along a column.
+    Args:
+        instances: the number of object k is k + 1, with zeros in front so that names sort.
+        context: of it the plane, on which the ROIs are shown.
+        path: of the file.
     """
-    by_column = np.lexsort((y, x))
-    partners = np.empty(len(y), np.int64)
-    partners[by_column] = by_column.reshape(-1, 2)[:, ::-1].ravel()
-    partners, seen, rings = partners.tolist(), bytearray(len(y)), []
-    for first in range(len(y)):
-        if seen[first]:
-            continue
-        ring, corner = [], first
-        while not seen[corner]:
-            neighbour = corner ^ 1
-            seen[corner] = seen[neighbour] = 1
-            ring += corner, neighbour
-            corner = partners[neighbour]
-        rings.append(ring)
-    return rings
+    positions = _positions(context.source.place)
+    digits = max(4, len(str(len(instances))))
+    objects = zip(iterate_outlines(instances), instances.scores.tolist(), strict=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, (outline, score) in enumerate(objects, 1):
+            name = f"{number:0{digits}d}_score_{score:.2f}"
+            entry = zipfile.ZipInfo(f"{name}.roi", _EPOCH)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, to_roi(outline, name, **positions), zipfile.ZIP_DEFLATED)
+
+
+def _positions(place: Mapping[str, int | None]) -> dict[str, int]:
+    """Return ImageJ's numbers of a plane, from 1: in a hyperstack, and of the only axis."""
+    known = {axis: index + 1 for axis, index in place.items() if index is not None}
+    positions = {f"{axis}_position": known[axis] for axis in "czt" if axis in known}
+    if len(place) == len(known) == 1:
+        (positions["position"],) = known.values()
+    return positions
+
+
+def to_roi(outline: shapely.Geometry, name: str, **positions: int) -> bytes:
+    """Return an outline of whole coordinates as the bytes of a .roi file.
+
+    One ring becomes a traced polygon; several parts or holes a composite, in which holes run
+    against their outer ring. ImageJ's area of either is the area of the outline. ``positions`` are
+    attributes of roifile's ROI.
+    """
+    rings = rings_of(outline)
+    roi = _polygon(rings[0]) if len(rings) == 1 else _composite(rings)
+    left, top, right, bottom = map(int, outline.bounds)
+    roi.left, roi.top, roi.right, roi.bottom = left, top, right, bottom
+    roi.name = name
+    for attribute, position in positions.items():
+        setattr(roi, attribute, position)
+    return roi.tobytes()
+
+
+def _polygon(ring: np.ndarray):
+    from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
+
+    roi = ImagejRoi(roitype=ROI_TYPE.TRACED, n_coordinates=len(ring))
+    roi.integer_coordinates = (ring - ring.min(axis=0)).astype(np.int32)
+    if ring.max() > _LARGEST_SHORT:
+        roi.options = ROI_OPTIONS.SUB_PIXEL_RESOLUTION
+        roi.subpixel_coordinates = ring.astype(np.float32)
+    return roi
+
+
+def _composite(rings: list[np.ndarray]):
+    from roifile import ROI_TYPE, ImagejRoi
+
+    path = []
+    for ring in rings:
+        steps = np.full(len(ring), _LINE)
+        steps[0] = _MOVE
+        path += [np.column_stack([steps, ring]).ravel(), [_CLOSE]]
+    coordinates = np.concatenate(path).astype(np.float32)
+    return ImagejRoi(
+        roitype=ROI_TYPE.RECT, shape_roi_size=len(coordinates), multi_coordinates=coordinates
+    )

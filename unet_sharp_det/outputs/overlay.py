@@ -8,7 +8,7 @@ import numpy as np
 
 from ..masks.drawing import distinct_colors, draw_label_contours
 from ..masks.instances import SparseInstances
-from .context import OutputContext, windows
+from .write import OutputContext, windows
 
 LONGEST_SIDE = 4096
 _TILE = 1024

@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-import pycocotools.mask as mask_util
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
@@ -17,6 +16,7 @@ from torch import Tensor
 from ...data.label_maps import check_label_maps, read_label_map
 from ...errors import ConfigError, DatasetError, UserError
 from ...files import write_json
+from ...masks import encode_mask
 from ...modeling.semantic_labels import SemanticLabels
 from ..instances.overlap import (
     Overlap,
@@ -191,7 +191,7 @@ class SemanticEvaluator(DatasetEvaluator):
                 file_name=record["file_name"],
                 channel=name,
                 overlap=Overlap.count(predicted[channel], truth[channel], valid[0]),
-                rle=_encode_rle(predicted[channel]) if self._output_dir else None,
+                rle=encode_mask(predicted[channel], valid.shape[1:]) if self._output_dir else None,
             )
             for name, channel in self._channels.items()
         ]
@@ -261,12 +261,6 @@ def _check_range(probabilities: Tensor) -> None:
             f"'sem_seg' must hold probabilities, but goes from {low:g} to {high:g}: the model "
             "returns logits. Apply MODEL.SEM_SEG_HEAD.ACTIVATION in its head at inference."
         )
-
-
-def _encode_rle(mask: np.ndarray) -> dict:
-    """Encode a bool mask (H, W) as COCO's compressed RLE, which JSON can hold."""
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def _arguments(labels: SemanticLabels) -> dict:

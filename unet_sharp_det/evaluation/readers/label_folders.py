@@ -6,13 +6,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 
 from ...errors import DatasetError
 from ...images import decoding
 from ...images.formats import check_pixels
 from ...masks.instance_maps import InstanceMap
+from ...masks.instances import SparseInstances
 from ..coco.truth import ImageRecord, Truth, index_coco
 
 FORMATS = (".png", ".tif", ".tiff", ".npy")
@@ -63,7 +63,11 @@ class LabelFolderTruth(Truth):
             height, width = record.shape
             size = {"height": height, "width": width}
             images.append({"id": image_id, "file_name": record.file_name, **size})
-            for rle in encode_objects(self.instance_map(image_id).labels):
+            objects = SparseInstances.from_label_map(self.instance_map(image_id).labels)
+            corners, ends = objects.boxes[:, :2], objects.boxes[:, 2:]
+            boxes = np.concatenate([corners, ends - corners], axis=1).tolist()
+            areas = objects.areas.tolist()
+            for rle, area, box in zip(objects.to_rles(), areas, boxes, strict=True):
                 annotations.append(
                     {
                         "id": len(annotations) + 1,
@@ -71,8 +75,8 @@ class LabelFolderTruth(Truth):
                         "category_id": 1,
                         "iscrowd": 0,
                         "segmentation": rle,
-                        "area": int(mask_util.area(rle)),
-                        "bbox": mask_util.toBbox(rle).tolist(),
+                        "area": area,
+                        "bbox": box,
                     }
                 )
         categories = [{"id": 1, "name": "object"}]
@@ -133,25 +137,6 @@ def read_labels(path) -> np.ndarray:
     """
     check_pixels(decoding.read_shape(path), path, remedy=_TOO_LARGE)
     return decoding.read_labels(path)
-
-
-def encode_objects(labels: np.ndarray) -> list[dict]:
-    """Encode the objects 1..N of an instance map (H, W) as COCO's compressed RLEs."""
-    height, width = labels.shape
-    pixels = np.concatenate([[-1], labels.ravel(order="F"), [-1]])
-    bounds = np.flatnonzero(pixels[1:] != pixels[:-1])
-    starts, ends, values = bounds[:-1], bounds[1:], pixels[bounds[:-1] + 1]
-    order = np.argsort(values, kind="stable")
-    starts, ends, values = starts[order], ends[order], values[order]
-    first = np.searchsorted(values, np.arange(1, labels.max(initial=0) + 2))
-    rles = []
-    for low, high in zip(first[:-1], first[1:], strict=True):
-        edges = np.stack([starts[low:high], ends[low:high]], axis=1).ravel()
-        counts = np.diff(edges, prepend=0, append=height * width).tolist()
-        rles.append(
-            mask_util.frPyObjects({"size": [height, width], "counts": counts}, *labels.shape)
-        )
-    return rles
 
 
 def _image_stem(path: Path, suffix: str | None, known: set[str]) -> str | None:

@@ -1,0 +1,141 @@
+"""The kinds of files that hold the objects of an image, and how they are written.
+
+Object k of :class:`SparseInstances` is number k + 1 in every file.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UserError, look_up_option
+from ..files import atomic_path
+
+if TYPE_CHECKING:
+    from ..images.source import ImageSource
+    from ..masks.instances import SparseInstances
+
+
+@dataclass(frozen=True)
+class Output:
+    """A kind of file.
+
+    Attributes:
+        ending: what follows the stem of the image's name.
+        writer: module of this package, which is imported when it is needed, and function in it,
+            (instances, context, path), that writes the file; it need not be atomic.
+        meaning: one line for help texts.
+    """
+
+    ending: str
+    writer: tuple[str, str]
+    meaning: str
+
+
+OUTPUTS: dict[str, Output] = {
+    "labels": Output(
+        "_labels.tif",
+        ("label_map", "write_label_map"),
+        "label map: each pixel's object number",
+    ),
+    "coco": Output(
+        "_coco.json",
+        ("coco", "write_coco"),
+        "COCO data set of one image with scores",
+    ),
+    "overlay": Output(
+        "_overlay.png",
+        ("overlay", "write_overlay"),
+        "the image with outlines, to look at",
+    ),
+    "table": Output(
+        "_objects.csv",
+        ("object_table", "write_object_table"),
+        "a row of measurements per object",
+    ),
+    "rois": Output("_rois.zip", ("outlines", "write_rois"), "ROIs of ImageJ and Fiji"),
+    "geojson": Output("_outlines.geojson", ("outlines", "write_geojson"), "detections of QuPath"),
+}
+
+
+@dataclass(frozen=True)
+class OutputContext:
+    """An image, and what its objects are.
+
+    Attributes:
+        source: the image, of which the overlay and the object table read windows.
+        class_names: by class, from 0.
+        pixel_size: (y, x) in micrometres. None: unknown.
+    """
+
+    source: ImageSource
+    class_names: tuple[str, ...]
+    pixel_size: tuple[float, float] | None = None
+
+
+def windows(shape: tuple[int, int], height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Part an image (height, width) into (rows, columns) of at most this size, row by row."""
+    for top in range(0, shape[0], height):
+        for left in range(0, shape[1], width):
+            yield (
+                slice(top, min(top + height, shape[0])),
+                slice(left, min(left + width, shape[1])),
+            )
+
+
+def output_paths(stem: Path, names: Sequence[str]) -> list[Path]:
+    """Return where :func:`write_outputs` writes each of ``names``.
+
+    Args:
+        stem: path of the outputs without their endings.
+        names: keys of ``OUTPUTS``.
+
+    Raises:
+        UserError: a name is unknown, or given twice.
+    """
+    names = [look_up_option(name, OUTPUTS, "Output") for name in names]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"Output: '{name}' is given {names.count(name)} times, give it once.")
+    return [Path(stem).with_name(Path(stem).name + OUTPUTS[name].ending) for name in names]
+
+
+def write_outputs(
+    instances: SparseInstances, context: OutputContext, stem: Path, names: Sequence[str]
+) -> list[Path]:
+    """Write the objects of an image to files, each of which appears whole or not at all.
+
+    Args:
+        instances: without overlaps.
+        context: the image.
+        stem: path of the outputs without their endings, e.g. ``results/a`` for
+            ``results/a_labels.tif``.
+        names: keys of ``OUTPUTS``.
+
+    Returns:
+        list[Path]: the files, in the order of ``names``.
+
+    Raises:
+        UserError: a name is unknown or given twice, the instances are not of the image's size or
+            of its classes, or a file cannot be written.
+    """
+    paths = output_paths(stem, names)
+    if tuple(instances.shape) != tuple(context.source.shape):
+        raise UserError(
+            f"{context.source.name}: is of (height, width) {tuple(context.source.shape)}, but the "
+            f"objects are of an image of {tuple(instances.shape)}."
+        )
+    if len(instances) and instances.classes.max() >= len(context.class_names):
+        raise UserError(
+            f"{context.source.name}: has an object of class {instances.classes.max()} (from 0), "
+            f"but the names of classes are {', '.join(context.class_names)}."
+        )
+    for name, path in zip(names, paths, strict=True):
+        module, function = OUTPUTS[name].writer
+        writer = getattr(importlib.import_module(f".{module}", __package__), function)
+        with atomic_path(path) as temporary:
+            writer(instances, context, temporary)
+    return paths
