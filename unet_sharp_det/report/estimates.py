@@ -21,6 +21,10 @@ class Estimate:
     high: float = _NONE
 
     @property
+    def is_defined(self) -> bool:
+        return bool(np.isfinite(self.value))
+
+    @property
     def excludes_zero(self) -> bool:
         """Whether the whole interval lies on one side of 0."""
         return self.low > 0 or self.high < 0
