@@ -232,8 +232,7 @@ def count_plots(runs: Sequence[RunReport]) -> list[Plot]:
     true = np.array([len(overlap.true_areas) for overlap in overlaps[0]])
     predicted = np.array([[len(each.pred_areas) for each in of_run] for of_run in overlaps])
     limits, line = [], {"color": NEUTRAL, "linestyle": "dashed"}
-    for number, run in enumerate(runs):
-        difference = predicted[number] - true
+    for number, difference in enumerate(predicted - true):
         if len(true) > 1:
             mean, spread = difference.mean(), 1.96 * difference.std(ddof=1)
             limits.append((number, mean, mean - spread, mean + spread))

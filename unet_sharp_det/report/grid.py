@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.patches import Patch
 
-from ..errors import UserError, look_up_option
+from ..errors import look_up_option
 from ..evaluation.instances.matching import without_void
 from .collect import RunReport, find_picture
 from .drawing import Plot, new_figure, plain

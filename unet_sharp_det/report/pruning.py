@@ -19,7 +19,7 @@ def pruning_plot(path, key: str = "pruning") -> Plot:
     """Draw bars of each number over the levels of a pruned network.
 
     Args:
-        path: JSON that ``python -m benchmarks pruning`` wrote: "title" and "machine", and
+        path: JSON that ``benchmarks/pruning.py`` wrote: "title" and "machine", and
             "levels", a list of dicts with "level", "params", "images_per_s" and "iou" (percent or
             None).
         key: of the plot.
@@ -31,8 +31,8 @@ def pruning_plot(path, key: str = "pruning") -> Plot:
     levels = content.get("levels")
     _check_levels(levels, path)
     figure = new_figure(8.4, 2.8)
-    for ax, key in zip(figure.subplots(1, len(_BARS)), _BARS, strict=True):
-        _draw_bars(ax, levels, key)
+    for ax, number in zip(figure.subplots(1, len(_BARS)), _BARS, strict=True):
+        _draw_bars(ax, levels, number)
     title = str(content.get("title", Path(path).stem))
     machine = content.get("machine")
     caption = f"Levels of a pruned network, measured on {machine}." if machine else ""
