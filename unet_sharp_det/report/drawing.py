@@ -1,9 +1,12 @@
 """What all figures share: look, lines and points with intervals, and how they become files."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import matplotlib
@@ -13,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..files import atomic_path
-from .estimates import Estimate
+
+if TYPE_CHECKING:
+    from .estimates import Estimate
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart; a marker beside each.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -79,9 +84,11 @@ class Plot:
     def svg(self) -> str:
         """Return SVG to stand in an HTML page, whose style sheet gives its text colour and font."""
         root = ElementTree.fromstring(self._render("svg", "none", fonts="none"))
-        root.remove(root.find(f"{{{_SVG}}}metadata"))
+        for name in ("metadata", "defs"):  # That first defs is a style of the whole page.
+            root.remove(root.find(f"{{{_SVG}}}{name}"))
         for name in ("width", "height", "version"):
             del root.attrib[name]
+        root.set("style", "stroke-linejoin: round; stroke-linecap: butt")
         for group in root.iter(f"{{{_SVG}}}g"):
             texts = self.hints.get(group.attrib.pop("id", ""))
             if texts:
@@ -173,17 +180,10 @@ def add_points(
     x, y = (values, places) if horizontal else (places, values)
     style = {"color": color_of(number), "marker": marker_of(number), "linestyle": linestyle}
     (points,) = plot.axes.plot(x, y, label=plain(name), **style)
-    hints = [f"{name}: {each.value:.2f} {interval_text(each)}".rstrip() for _, each in pairs]
+    hints = [f"{name}: {each.value:.2f} {each.interval}".rstrip() for _, each in pairs]
     plot.hint(points, hints)
     if whiskers:
         lengths = [(each.value - each.low, each.high - each.value) for _, each in pairs]
         lengths = np.nan_to_num(np.reshape(lengths, (-1, 2)).T).clip(min=0)
         error = {"xerr" if horizontal else "yerr": lengths}
         plot.axes.errorbar(x, y, fmt="none", ecolor=color_of(number), capsize=2, **error)
-
-
-def interval_text(estimate: Estimate) -> str:
-    """Format the interval of an estimate as "[low, high]"; "" if it has none."""
-    if not np.isfinite([estimate.low, estimate.high]).all():
-        return ""
-    return f"[{estimate.low:.2f}, {estimate.high:.2f}]"

@@ -20,7 +20,7 @@ from .breakdown import SIZE_MEASURES, SizeBin, by_look, by_size, quartiles_of_ar
 from .collect import RunReport, collect_runs, looks_of
 from .comparison import Comparison
 from .curves import training_plots
-from .drawing import Plot, color_of, interval_text
+from .drawing import Plot, color_of
 from .environment import config_differences, fingerprint, report_environment
 from .estimates import Estimate
 from .grid import GRID, choose_images, grid_plot
@@ -216,7 +216,7 @@ def _number(value: float, digits: int = 2, sign: bool = False) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    return interval_text(estimate).replace("-", "\N{MINUS SIGN}")
+    return estimate.interval.replace("-", "\N{MINUS SIGN}")
 
 
 def _svg(plot: Plot) -> Markup:
