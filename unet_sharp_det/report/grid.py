@@ -51,7 +51,8 @@ def grid_plot(runs: Sequence[RunReport], rows: Sequence[int]) -> Plot:
     axes = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
     with_ignored = False
     for of_image, row in zip(axes, rows, strict=True):
-        image, (truth, void, found) = runs[0].images[row], _foregrounds(runs, row)
+        stem = Path(runs[0].images[row].file_name).stem
+        truth, void, found = _foregrounds(runs, row)
         with_ignored |= void.any()
         picture = find_picture(runs, row)
         ground = np.zeros((*truth.shape, 3), np.uint8) if picture is None else picture
@@ -60,17 +61,13 @@ def grid_plot(runs: Sequence[RunReport], rows: Sequence[int]) -> Plot:
         for ax, shown in zip(of_image, pictures, strict=True):
             ax.imshow(shown)
             ax.set(xticks=[], yticks=[])
-        of_image[0].set_xlabel(_shortened(Path(image.file_name).stem))
+        of_image[0].set_xlabel(plain(stem if len(stem) <= 22 else f"{stem[:20]}..."))
         for ax, run in zip(of_image[2:], runs, strict=True):
             ax.set_xlabel(f"IoU {run.image_values(_SCORE)[row]:.1f} %")
     for ax, label in zip(axes[0], columns, strict=True):
         ax.set_title(plain(textwrap.fill(label, 22)), fontsize="medium")
-    colors = {_NAMES[key]: OUTCOME_COLORS[key] for key in _NAMES}
-    colors |= {"ignored": IGNORED_COLOR} if with_ignored else {}
-    handles = [
-        Patch(facecolor=np.array(color) / 255, edgecolor="black", linewidth=0.5, label=name)
-        for name, color in colors.items()
-    ]
+    handles = [_patch(name, OUTCOME_COLORS[key]) for key, name in _NAMES.items()]
+    handles += [_patch("ignored", IGNORED_COLOR)] if with_ignored else []
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     caption = (
         "Pixels of the foreground, whatever object they are of, on the dimmed images, and their "
@@ -116,5 +113,5 @@ def _foregrounds(runs: Sequence[RunReport], row: int):
     return truth.labels > 0, ignored, found
 
 
-def _shortened(name: str) -> str:
-    return plain(name if len(name) <= 22 else f"{name[:20]}...")
+def _patch(name: str, color: tuple[int, int, int]) -> Patch:
+    return Patch(facecolor=np.array(color) / 255, edgecolor="black", linewidth=0.5, label=name)
