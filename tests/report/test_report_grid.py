@@ -1,9 +1,16 @@
 """The grid of images and runs: which images, and the colour of each pixel."""
 
+import json
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from report_helpers import encode
 
 from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.record import EvaluationRecord
+from unet_sharp_det.report.collect import RunReport
 from unet_sharp_det.report.grid import (
     IGNORED_COLOR,
     choose_images,
@@ -75,3 +82,27 @@ def test_it_shows_what_the_measures_compared(reports):
     (legend,) = plot.figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["true positive", "false positive", "false negative"]
+
+
+def test_a_semantic_run_beside_one_of_instances(runs, reports, tmp_path):
+    """The upper half of all nuclei: found in one piece, or not at all."""
+    folder, (first, _) = shutil.copytree(runs[0], tmp_path / "semantic"), reports
+    masks = {each.image_id: first.truth.instance_map(each.image_id).labels for each in first.images}
+    entries = []
+    for image in first.images:
+        mask = masks[image.image_id] > 0
+        mask[len(mask) // 2 :] = False
+        names = {"image_id": image.image_id, "file_name": image.file_name, "channel": "nucleus"}
+        entries.append({**names, "segmentation": encode(mask)})
+    (folder / "inference" / "semantic_predictions.json").write_text(json.dumps(entries))
+    record = EvaluationRecord.read(folder / "inference")
+    path = str(folder / "inference" / "semantic_predictions.json")
+    replace(record, predictions=path).write(folder / "inference")
+    semantic = RunReport.read(folder, "semantic")
+    plot = grid_plot([first, semantic], [0])
+    picture = np.asarray(plot.figure.axes[3].get_images()[0].get_array())
+    truth = masks[first.images[0].image_id] > 0
+    upper = np.arange(len(truth))[:, None] < len(truth) // 2
+    np.testing.assert_array_equal(pixels_of(picture, OUTCOME_COLORS["TP"]), truth & upper)
+    np.testing.assert_array_equal(pixels_of(picture, OUTCOME_COLORS["FN"]), truth & ~upper)
+    assert not pixels_of(picture, OUTCOME_COLORS["FP"]).any()

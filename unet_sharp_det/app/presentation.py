@@ -95,7 +95,8 @@ def count_areas(areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def histogram(sizes: Sizes) -> str:
     """Draw how many objects have which area, with a line at the median, as SVG."""
-    plot = new_plot("areas", "", "", f"Area ({sizes.unit}), dashed: median", "Objects", height=2.6)
+    x = f"Area ({sizes.unit}), dashed: median"
+    plot = new_plot("areas", "", "", x, "Objects", size=(3.8, 2.4))
     if len(sizes.areas):
         counts, edges = count_areas(sizes.areas)
         bars = plot.axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=_BAR_COLOR)

@@ -120,11 +120,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def new_plot(
-    key: str, title: str, caption: str, x: str, y: str, *, height: float = 3.2, **axes
+    key: str, title: str, caption: str, x: str, y: str, *, size=(5.4, 3.2), **axes
 ) -> Plot:
-    """Return a plot with one pair of titled axes; ``axes``: of them, such as ``ylim``."""
+    """Return a plot of a size in inches with titled axes; ``axes``: of them, such as ``ylim``."""
     with matplotlib.rc_context(_STYLE):
-        figure = new_figure(5.4, height)
+        figure = new_figure(*size)
         figure.add_subplot(xlabel=x, ylabel=y, **axes)
     return Plot(key, title, caption, figure)
 

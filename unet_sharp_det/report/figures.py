@@ -38,9 +38,9 @@ def difference_plot(comparison: Comparison, note: str) -> Plot:
         f"Difference to {base.label} of measures in which more is better: right of 0 is better. "
         f"Measures of images are means over the {len(base.images)} images. {note}"
     )
-    x, height = "difference (percentage points)", 1 + len(rows) * (0.22 + 0.08 * len(others))
-    title = "Differences to the first run"
-    plot = new_plot("differences", title, caption, x, "", height=height)
+    title, x = "Differences to the first run", "difference (percentage points)"
+    size = (5.4, 1 + len(rows) * (0.22 + 0.08 * len(others)))
+    plot = new_plot("differences", title, caption, x, "", size=size)
     places = np.arange(len(rows))[::-1]
     for number, (run, shift) in enumerate(zip(others, -_shifts(len(others)), strict=True), 1):
         differences = [row.differences[number - 1] for row in rows]
