@@ -7,8 +7,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling.roi_heads import CascadeROIHeads
 from torch import nn
 
-from benchmarks.experiments.experiment import build_on_meta
 from benchmarks.measure import multiply_adds
+from unet_sharp_det.checkpoints.trained_model import build_on_meta
 
 SIZE = 256
 OBJECTS = 100

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from benchmarks.experiments.cost import OBJECTS, SIZE, NetworkCost
 from benchmarks.experiments.experiment import Experiment
-from unet_sharp_det.errors import UserError
+from unet_sharp_det.errors import ConfigError, UserError, look_up_option
 from unet_sharp_det.files import write_text
 
 Results = dict[tuple[str, int], dict]
@@ -35,13 +35,13 @@ def format_tables(
         command: that repeats the table.
 
     Raises:
-        UserError: no run is finished.
+        UserError: no run is finished, or none has one of the metrics.
     """
     if not results:
-        raise UserError(
-            f"{experiment.path}: no run is finished, so there is no table. Run it first: "
-            f"python tools/run_experiments.py {experiment.path}"
-        )
+        raise UserError(f"{experiment.path}: no run is finished. Run it without --table first.")
+    known = {metric for result in results.values() for metric in result["metrics"]}
+    for metric in experiment.metrics:
+        look_up_option(metric, sorted(known), f"{experiment.path}: metrics", ConfigError)
     parts = [f"### {experiment.name}", experiment.description, _conditions(results)]
     parts.append(_metrics_table(experiment, results))
     difference = _difference_table(experiment, results)
@@ -87,8 +87,7 @@ def write_zoo(path, name: str, text: str) -> None:
         new = f"{before}{block}{rest.split(end)[1]}"
     else:
         raise UserError(
-            f"{path}: '{begin}' and '{end}' must each stand there once, in this order, or not at "
-            "all. Mend or delete them."
+            f"{path}: '{begin}' and '{end}' must each stand there once. Mend or delete them."
         )
     write_text(path, new)
 
