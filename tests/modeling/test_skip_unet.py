@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from literal_unetsharp import LiteralUNetSharp
+from benchmarks.literal_unetsharp import LiteralUNetSharp
 from torch import nn
 
 from unet_sharp_det.errors import ConfigError, DatasetError, SchemeError, UserError

@@ -1,7 +1,6 @@
 """Running experiments with a stand-in for the training: resuming, failures, time, two runners."""
 
 import ast
-import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.experiments import Scheduler
+from benchmarks.experiments import Scheduler, command
 from benchmarks.experiments.results import read_results
 from benchmarks.experiments.run_folder import RunFolder
 from benchmarks.experiments.scheduler import exit_status
@@ -176,7 +175,8 @@ def test_a_signal_stops_cleanly(load_experiment, start_runner, tmp_path, number,
 def test_a_second_signal_kills(load_experiment, start_runner, tmp_path, monkeypatch, stand_in):
     monkeypatch.setenv("STAND_IN_SECONDS", "20")
     runner, runs = start_runner(load_experiment(seeds=[0])), tmp_path / "runs"
-    wait_for(lambda: "Starting" in (runs / "unet" / "seed0" / "process.log").read_text())
+    log = runs / "unet" / "seed0" / "process.log"
+    wait_for(lambda: log.is_file() and "Starting" in log.read_text())
     os.kill(runner.pid, signal.SIGINT)
     time.sleep(0.3)
     assert runner.is_alive()
@@ -277,22 +277,17 @@ class TestDevices:
         assert " 4 threads" in record(tmp_path, "unet")["environment"]["machine"]
 
 
-def test_the_command_line(write_experiment, stand_in, repository, tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location(
-        "run_experiments", repository / "tools" / "run_experiments.py"
-    )
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    monkeypatch.setattr(tool, "TRAIN_SCRIPT", stand_in)
-    monkeypatch.setattr(tool, "setup_logger", lambda **_: None)  # It would blind later tests.
+def test_the_command_line(write_experiment, stand_in, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "TRAIN_SCRIPT", stand_in)
+    monkeypatch.setattr(command, "setup_logger", lambda **_: None)  # It would blind later tests.
     path, zoo = str(write_experiment()), tmp_path / "MODEL_ZOO.md"
     folder = ["--folder", str(tmp_path / "runs")]
-    assert tool.main([path, *folder, "--runs", "unet", "--seeds", "1"]) == 0
+    assert command.main([path, *folder, "--runs", "unet", "--seeds", "1"]) == 0
     assert "small: 1 finished" in capsys.readouterr().out
-    assert tool.main([path, *folder, "--table", "--output", str(zoo)]) == 0
+    assert command.main([path, *folder, "--table", "--output", str(zoo)]) == 0
     assert "90.00 (1 seed)" in zoo.read_text()
     assert (tmp_path / "results" / "small" / "unet" / "seed1.json").is_file()
     with pytest.raises(ConfigError, match="Did you mean 'unetpp'"):
-        tool.main([path, *folder, "--runs", "unetp"])
+        command.main([path, *folder, "--runs", "unetp"])
     with pytest.raises(ConfigError, match=r"seed: '7' is not known. Available: 0, 1"):
-        tool.main([path, *folder, "--seeds", "7"])
+        command.main([path, *folder, "--seeds", "7"])
