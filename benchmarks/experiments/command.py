@@ -39,8 +39,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--folder", help="of the runs (default: output/experiments/<experiment>)")
     add("--runs", nargs="+", metavar="RUN", help="only these")
     add("--seeds", nargs="+", type=int, metavar="K", help="only these")
-    add("--minutes", type=positive(float), help="then stop at a checkpoint")
-    add("--jobs", type=positive(int), help="processes at once (default: one per GPU, else 1)")
+    add("--minutes", type=float, help="then stop at a checkpoint")
+    add("--jobs", type=int, help="processes at once (default: one per GPU, else 1)")
     add("--table", action="store_true", help="print the table of what is finished; run nothing")
     add("--output", metavar="F.md", help="with --table, replace the experiment's part of this file")
     add("--results", help="with --table, kept numbers (default: results/ beside EXPERIMENT.yaml)")
@@ -48,16 +48,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     if args.output and not args.table:
         parser.error("--output is for --table; the folder of the runs is --folder")
     return args
-
-
-def positive(kind):
-    def convert(text: str):
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return value
-
-    return convert
 
 
 def main(argv=None) -> int:

@@ -1,6 +1,5 @@
 """An experiment: runs, each of one config, that are trained with the same seeds."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,9 @@ from unet_sharp_det.training import setup_cfg
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
-_KEYS = ("name", "description", "opts", "seeds", "runs", "metrics")
+_KEYS = ("description", "opts", "seeds", "runs", "metrics")
 _RUN_KEYS = ("config", "opts", "evaluates")
 _OWN_KEYS = ("OUTPUT_DIR", "SEED", "DATALOADER.REPLAYABLE")  # Set by the scheduler.
-_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 _SEMANTIC_METRICS = ("sem_seg/IoU_image_mean", "sem_seg/Dice_image_mean")
 _INSTANCE_METRICS = ("instances/DSB_score", "segm/AP", "segm/AP50", "bbox/AP")
@@ -62,17 +60,15 @@ class Experiment:
     """What a YAML file in ``configs/experiments/`` says, checked.
 
     Attributes:
-        name: also of the folder of its results.
-        description: a sentence for the table, or "".
         path: the file.
+        description: a sentence for the table, or "".
         seeds: SEED of the runs.
         runs: the first one is what others are compared with.
         metrics: ``<task>/<name>``, the columns of the table.
     """
 
-    name: str
-    description: str
     path: Path
+    description: str
     seeds: tuple[int, ...]
     runs: tuple[Run, ...]
     metrics: tuple[str, ...]
@@ -84,7 +80,7 @@ class Experiment:
         Args:
             path: of a YAML file with the keys ``runs`` (``{name: {config, opts, evaluates}}``;
                 configs are relative to the file, or to ``configs/``), ``opts`` (KEY: VALUE for all
-                runs), ``seeds``, ``name`` (default: the file's), ``description``, ``metrics``.
+                runs), ``seeds``, ``description``, ``metrics``.
 
         Raises:
             ConfigError: something in it, or in a config, is unknown or does not fit.
@@ -96,13 +92,14 @@ class Experiment:
             raise ConfigError(f"{path}: runs: write 'NAME: {{config: FILE.yaml}}' for each run.")
         runs = tuple(_run(name, run, common, path) for name, run in content["runs"].items())
         _check_evaluations(runs, path)
-        name = str(content.get("name", path.stem))
-        for folder in (name, *(run.name for run in runs)):
-            if not _NAME.fullmatch(folder):
-                raise ConfigError(f"{path}: '{folder}' names a folder: letters, digits, _.+- only.")
         seeds = _seeds(content.get("seeds", [0]), path)
         metrics = _metrics(content.get("metrics"), runs, path)
-        return cls(name, str(content.get("description", "")), path, seeds, runs, metrics)
+        return cls(path, str(content.get("description", "")), seeds, runs, metrics)
+
+    @property
+    def name(self) -> str:
+        """That of the file, and of the folder of its results."""
+        return self.path.stem
 
     def select(self, runs: list[str] | None, seeds: list[int] | None) -> list[tuple[Run, int]]:
         """Pair runs and seeds, in the order to run them: seed by seed, so that all runs have

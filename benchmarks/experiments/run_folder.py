@@ -27,21 +27,11 @@ class RunFolder:
     """
 
     def __init__(self, experiment_folder, run: str, seed: int):
-        """
-        Args:
-            experiment_folder: need not exist.
-            run: its name.
-            seed: of the run.
-        """
         self.path = Path(experiment_folder, run, f"seed{seed}")
 
     @property
     def record(self) -> dict:
-        """The content of ``run.json``; a run that never started is waiting.
-
-        Raises:
-            UserError: the file is malformed.
-        """
+        """The content of ``run.json``; a run that never started is waiting."""
         path = self.path / RECORD_FILE
         if not path.is_file():
             return {"status": "waiting"}
@@ -76,12 +66,8 @@ class RunFolder:
         files.write_json(self.path / RECORD_FILE, record, indent=2)
 
     def lock(self):
-        """Take the lock.
-
-        Returns:
-            an open file that holds the lock until it is closed, here and in every process that
-            inherited it; None: another one has it.
-        """
+        """Return an open file that holds the lock until it is closed, here and in every process
+        that inherited it; None: another one has it."""
         self.path.mkdir(parents=True, exist_ok=True)
         handle = open(self.path / LOCK_FILE, "a")
         try:
@@ -92,11 +78,7 @@ class RunFolder:
         return handle
 
     def check_config(self, cfg: CfgNode) -> None:
-        """Check that a started run has the config that it was started with.
-
-        Raises:
-            ConfigError: it has another one; the message names the differences.
-        """
+        """Raise a ConfigError if a started run had another config."""
         record = self.record
         if "config" in record and (changed := describe_changes(record["config"], cfg)):
             raise ConfigError(

@@ -35,16 +35,7 @@ class Job:
     """
 
     def __init__(self, run: Run, folder: RunFolder, lock, command: list[str], env, record: dict):
-        """Start the process and note it in ``run.json``.
-
-        Args:
-            run: what it runs.
-            folder: of the run and its seed.
-            lock: of :meth:`RunFolder.lock`.
-            command: of ``tools/train_net.py``.
-            env: its environment.
-            record: what ``run.json`` says of it beside status, command, config and costs.
-        """
+        """Start ``command`` and note it in ``run.json``, beside what ``record`` says."""
         self.run, self.folder, self._lock = run, folder, lock
         self._is_asked_to_stop = False
         self._record = {
@@ -79,11 +70,7 @@ class Job:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def poll(self) -> str | None:
-        """Note in ``run.json`` how the process ended.
-
-        Returns:
-            the run's new status; None: it has not ended.
-        """
+        """Note in ``run.json`` how the process ended; return the new status, None before that."""
         pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         if pid == 0:
             return None
