@@ -23,7 +23,7 @@ from benchmarks.network_runtimes import CompiledParts, OnnxRuntimeParts, TracedP
 from benchmarks.options import add_images, new_parser, positive
 from unet_sharp_det.checkpoints.config import config_of
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
-from unet_sharp_det.checkpoints.weight_files import add_trust_argument
+from unet_sharp_det.cli import add_trust_argument
 from unet_sharp_det.data.scale import build_test_resize
 from unet_sharp_det.errors import DatasetError, look_up_option
 from unet_sharp_det.evaluation.instances.matching import InstanceOverlap

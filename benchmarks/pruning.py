@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.measure import machine, multiply_adds, table, take_turns
 from benchmarks.options import add_config, add_images, new_parser, read_config
 from unet_sharp_det.checkpoints.trained_model import load_trained_model
-from unet_sharp_det.checkpoints.weight_files import add_trust_argument
+from unet_sharp_det.cli import add_trust_argument
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.evaluation import SemanticEvaluator

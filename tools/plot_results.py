@@ -41,9 +41,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         figure.add_argument("--labels", nargs="+", help="a name per run; default: the folder's")
         figure.add_argument("--channel", help="semantic channel; default: mean, grid: the first")
     pruning = figures.add_parser("pruning", help="parameters, speed and IoU per pruning level")
-    pruning.add_argument(
-        "files", nargs="+", metavar="F.json", help="by python -m benchmarks pruning"
-    )
+    pruning.add_argument("files", nargs="+", metavar="F.json", help="by tools/benchmark.py pruning")
     for figure in (boxplots, grid, pruning):
         figure.add_argument("--output", required=True, help="a .png, .pdf or .svg file")
     return parser.parse_args(argv)

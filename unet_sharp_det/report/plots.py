@@ -145,7 +145,7 @@ def plot_pruning(files: Sequence, output) -> Figure:
     """Draw size, speed and quality of pruned models (UNet#, Figure 7), a panel per file.
 
     Args:
-        files: JSON files that ``python -m benchmarks pruning`` wrote.
+        files: JSON files that ``tools/benchmark.py pruning`` wrote.
         output: a path that ends in one of ``FORMATS``.
 
     Raises:
@@ -271,7 +271,7 @@ def grid_figure(rows: Sequence[GridRow], labels: Sequence[str]) -> Figure:
 
 
 def read_pruning(path) -> dict:
-    """Read a result of ``python -m benchmarks pruning``.
+    """Read a result of ``tools/benchmark.py pruning``.
 
     Returns:
         dict: "title" and "machine", and "levels": a list of dicts with "level", "params",
@@ -280,7 +280,7 @@ def read_pruning(path) -> dict:
     Raises:
         UserError: if the file is missing or malformed.
     """
-    remedy = f"Write it by: python -m benchmarks pruning (--help), into {path}"
+    remedy = f"Write it by: python tools/benchmark.py pruning (--help), into {path}"
     content = read_json(path, dict, remedy)
     levels = content.get("levels")
     if not isinstance(levels, list) or not levels:
