@@ -78,6 +78,14 @@ def test_is_listed(file):
     assert any(fnmatch.fnmatch(file, pattern) for pattern in listed)
 
 
+def test_configs_that_the_documents_name_are_there(repository):
+    files = [*repository.glob("*.md"), *repository.glob("docs/*.md"), repository / "Makefile"]
+    text = "\n".join(file.read_text() for file in files)
+    named = set(re.findall(r"configs/[\w/.-]+\.(?:yaml|py)\b", text))
+    assert len(named) > 5
+    assert not [name for name in named if not (repository / name).is_file()]
+
+
 @pytest.mark.parametrize("bottom_up", ["R_50", "compact/mask_rcnn_lite0"])
 def test_the_four_schemes_differ_in_nothing_else(bottom_up):
     dumps = set()

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from benchmarks.__main__ import MODULES
+
+GONE = {f"tools/{name}.py" for name in ("benchmark", "make_tiles", "compare_cgm", "train_stardist")}
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_unetsharp.yaml"
 
 
@@ -51,3 +54,12 @@ def test_anchors(run_benchmark, repository):
     out = run_benchmark("anchors", *config)
     ours, default = numbers(out, "[12, 24"), numbers(out, "[32, 64")
     assert ours[-1] > default[-1] > 0
+
+
+def test_benchmarks_that_the_documents_name_are_there(repository):
+    files = [*repository.glob("*.md"), *repository.glob("docs/*.md")]
+    text = "\n".join(file.read_text() for file in files)
+    named = set(re.findall(r"python -m benchmarks (\w+)", text))
+    assert len(named) > 5
+    assert named <= MODULES.keys()
+    assert not set(re.findall(r"tools/\w+\.py", text)) & GONE
