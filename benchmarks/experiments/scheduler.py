@@ -87,7 +87,8 @@ class Job:
     def _judge(self, code: int) -> str:
         if code == 0:
             return "finished" if is_evaluated(results_folder(self.run, self.folder)) else "failed"
-        return "stopped" if code == STOPPED_STATUS or self._is_asked_to_stop else "failed"
+        was_stopped = code == STOPPED_STATUS or (self._is_asked_to_stop and code < 0)
+        return "stopped" if was_stopped else "failed"
 
     def _add_cost(self, usage: resource.struct_rusage, code: int) -> dict | None:
         before = self._record["cost"]
