@@ -67,14 +67,13 @@ class RunFolder:
 
     def lock(self):
         """Return an open file that holds the lock until it is closed, here and in every process
-        that inherited it; None: another one has it."""
+        that inherited it; a closed one if another process has it."""
         self.path.mkdir(parents=True, exist_ok=True)
         handle = open(self.path / LOCK_FILE, "a")
         try:
             files.lock(handle.fileno())
         except BlockingIOError:
             handle.close()
-            return None
         return handle
 
     def check_config(self, cfg: CfgNode) -> None:

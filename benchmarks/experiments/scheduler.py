@@ -3,12 +3,13 @@
 import contextlib
 import logging
 import os
-import resource
+import queue
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import torch
@@ -26,81 +27,9 @@ _POLL_S = 0.1
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pycocotools", "faster-coco-eval", "timm")
 
 
-class Job:
-    """A process that trains or evaluates a run, in a session of its own, so that the terminal's
-    Ctrl-C does not reach it.
-
-    It inherits the lock of its folder: even if the scheduler is killed, nobody else begins the run
-    before the process has ended.
-    """
-
-    def __init__(self, run: Run, folder: RunFolder, lock, command: list[str], env, record: dict):
-        """Start ``command`` and note it in ``run.json``, beside what ``record`` says."""
-        self.run, self.folder, self._lock = run, folder, lock
-        self._is_asked_to_stop = False
-        self._record = {
-            **record,
-            **{"status": "running", "command": command, "config": own_settings(run.cfg)},
-            **{"cost": folder.cost, "error": None},
-        }
-        folder.write_record(self._record)
-        with open(folder.path / LOG_FILE, "ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[lock.fileno()],
-            )
-
-    def stop(self) -> None:
-        """Ask it once to stop; without the workers that load its data it could not finish the
-        iteration, so they are not asked."""
-        if not self._is_asked_to_stop:
-            self._is_asked_to_stop = True
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it and its workers; it goes on from its last checkpoint the next time."""
-        self._is_asked_to_stop = True
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def poll(self) -> str | None:
-        """Note in ``run.json`` how the process ended; return the new status, None before that."""
-        pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
-        if pid == 0:
-            return None
-        code = self._process.returncode = os.waitstatus_to_exitcode(status)
-        self._record["cost"] = self._add_cost(usage, code)
-        self._record["status"] = self._judge(code)
-        if self._record["status"] == "failed":
-            self._record["error"] = f"exit status {code}\n{self.folder.log_tail()}"
-        self.folder.write_record(self._record)
-        self.folder.drop_checkpoints()
-        self._lock.close()
-        return self._record["status"]
-
-    def _judge(self, code: int) -> str:
-        if code == 0:
-            return "finished" if is_evaluated(results_folder(self.run, self.folder)) else "failed"
-        was_stopped = code == STOPPED_STATUS or (self._is_asked_to_stop and code < 0)
-        return "stopped" if was_stopped else "failed"
-
-    def _add_cost(self, usage: resource.struct_rusage, code: int) -> dict | None:
-        before = self._record["cost"]
-        if before is None or code == -signal.SIGKILL:
-            return None
-        cpu_s = before["cpu_s"] + usage.ru_utime + usage.ru_stime
-        peak = max(before["peak_memory_mib"], usage.ru_maxrss / 2**10)
-        return {"cpu_s": round(cpu_s, 3), "peak_memory_mib": round(peak, 1)}
-
-
 class Scheduler:
-    """Runs what an experiment lacks: finished runs are skipped, stopped and failed ones go on.
+    """Runs what an experiment lacks, trainings first: finished runs are skipped, stopped and failed
+    ones go on.
 
     Finished evaluations are made again if their metrics were deleted or the training that they
     belong to left other weights since then. A run that fails is noted in its ``run.json`` and the
@@ -140,14 +69,16 @@ class Scheduler:
         self._pairs = experiment.select(runs, seeds)
         for run, seed in self._pairs:
             self._folder_of(run.name, seed).check_config(run.cfg)
-        self._waiting = list(self._pairs)
-        self._running: dict[int, Job] = {}
+        self._slots = queue.SimpleQueue()
+        for slot in range(self._jobs):
+            self._slots.put(slot)
+        self._running: dict[int, bool] = {}  # Process id: whether it is asked to stop.
         self._signals = 0
 
     def run(self) -> Counter:
         """Run until all is done, the time is up, or SIGINT or SIGTERM asks for the end.
 
-        A second signal kills the processes at once.
+        A second signal kills the processes at once; they go on from their last checkpoint.
 
         Returns:
             Counter: how many of the runs have each status.
@@ -155,38 +86,102 @@ class Scheduler:
         numbers = (signal.SIGINT, signal.SIGTERM)
         previous = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
-            self._start_waiting()
-            while self._running:
-                time.sleep(_POLL_S)
-                if self._is_over():
-                    for job in self._running.values():
-                        job.kill() if self._signals > 1 else job.stop()
-                if self._collect_ended():
-                    self._start_waiting()
+            self._run_all([pair for pair in self._pairs if pair[0].evaluates is None])
+            self._run_all([pair for pair in self._pairs if pair[0].evaluates is not None])
         finally:
-            for job in self._running.values():
-                job.stop()
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return Counter(self._status_of(run, seed) for run, seed in self._pairs)
 
+    def _run_all(self, pairs: list[tuple[Run, int]]) -> None:
+        with ThreadPoolExecutor(self._jobs) as pool:
+            waiting = [pool.submit(self._run_one, run, seed) for run, seed in pairs]
+            ended = []
+            while waiting:
+                done, waiting = wait(waiting, _POLL_S)
+                ended += done
+                if self._is_over():
+                    self._stop_running()
+        for future in ended:
+            future.result()  # Raises what went wrong.
+
+    def _stop_running(self) -> None:
+        """Ask each process once to stop, or kill all. The processes that load its data are not
+        asked: without them it could not finish the iteration."""
+        for pid, is_asked in list(self._running.items()):
+            with contextlib.suppress(ProcessLookupError, KeyError):
+                if self._signals > 1:
+                    os.killpg(pid, signal.SIGKILL)
+                elif not is_asked:
+                    os.kill(pid, signal.SIGTERM)
+                    self._running[pid] = True
+
+    def _run_one(self, run: Run, seed: int) -> None:
+        """Run what is not done, unless its time is up, what it evaluates is not trained, or another
+        process runs it."""
+        folder = self._folder_of(run.name, seed)
+        if self._is_over() or not self._is_ready(run, seed):
+            return
+        with contextlib.closing(folder.lock()) as lock:
+            if lock.closed:
+                logger.info(f"{folder.path}: another process runs it")
+            elif not self._is_done(run, seed):
+                slot = self._slots.get()
+                try:
+                    status = self._run_process(run, seed, slot, lock)
+                    logger.info(f"{folder.path}: {status}")
+                finally:
+                    self._slots.put(slot)
+
+    def _run_process(self, run: Run, seed: int, slot: int, lock) -> str:
+        """Run a process, note it in ``run.json``, and return how it ended.
+
+        It has a session of its own, so that the terminal's Ctrl-C does not reach it, and inherits
+        the lock: even if the scheduler is killed, nobody else begins the run before it has ended.
+        """
+        folder, command = self._folder_of(run.name, seed), self._command(run, seed)
+        env = self._environment(slot)
+        states, git = folder.record.get("git", []), git_state()
+        record = {
+            **{"run": run.name, "seed": seed, "status": "running", "error": None},
+            **{"command": command, "config": own_settings(run.cfg), "cost": folder.cost},
+            "evaluated": self._weights_of(run, seed),
+            "environment": {
+                "machine": machine(int(env["OMP_NUM_THREADS"]), run.cfg.MODEL.DEVICE),
+                **versions(_PACKAGES),
+            },
+            "git": states if git in states else [*states, git],
+        }
+        folder.write_record(record)
+        logger.info(f"{folder.path}: started")
+        with open(folder.path / LOG_FILE, "ab") as log:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+        self._running[process.pid] = False
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        is_asked_to_stop = self._running.pop(process.pid) or self._signals > 1
+        _, status, usage = os.wait4(process.pid, 0)
+        code = process.returncode = os.waitstatus_to_exitcode(status)
+        record["cost"] = _add_cost(record["cost"], usage, code)
+        if code == 0 and is_evaluated(results_folder(run, folder)):
+            record["status"] = "finished"
+        elif code == STOPPED_STATUS or (is_asked_to_stop and code < 0):
+            record["status"] = "stopped"
+        else:
+            record |= {"status": "failed", "error": f"exit status {code}\n{folder.log_tail()}"}
+        folder.write_record(record)
+        folder.drop_checkpoints()
+        return record["status"]
+
     def _is_over(self) -> bool:
         return self._signals > 0 or time.monotonic() > self._deadline
-
-    def _collect_ended(self) -> bool:
-        ended = {slot: status for slot, job in self._running.items() if (status := job.poll())}
-        for slot, status in ended.items():
-            logger.info(f"{self._running.pop(slot).folder.path}: {status}")
-        return bool(ended)
-
-    def _start_waiting(self) -> None:
-        for run, seed in list(self._waiting):
-            free = [slot for slot in range(self._jobs) if slot not in self._running]
-            if not free or self._is_over():
-                return
-            if self._is_ready(run, seed):
-                self._waiting.remove((run, seed))
-                self._start(run, seed, free[0])
 
     def _is_ready(self, run: Run, seed: int) -> bool:
         """Whether what it evaluates, if anything, is trained."""
@@ -194,31 +189,10 @@ class Scheduler:
             return True
         return self._folder_of(run.evaluates, seed).record["status"] == "finished"
 
-    def _start(self, run: Run, seed: int, slot: int) -> None:
-        folder = self._folder_of(run.name, seed)
-        lock = folder.lock()
-        if lock is None:
-            logger.info(f"{folder.path}: another process runs it")
-            return
-        if self._is_done(run, seed):
-            lock.close()
-            return
-        env, git = self._environment(slot), git_state()
-        states = folder.record.get("git", [])
-        threads, device = int(env["OMP_NUM_THREADS"]), run.cfg.MODEL.DEVICE
-        record = {
-            **{"run": run.name, "seed": seed, "evaluated": self._weights_of(run, seed)},
-            "environment": {"machine": machine(threads, device), **versions(_PACKAGES)},
-            "git": states if git in states else [*states, git],
-        }
-        command = self._command(run, seed, folder)
-        self._running[slot] = Job(run, folder, lock, command, env, record)
-        logger.info(f"{folder.path}: started")
-
-    def _command(self, run: Run, seed: int, folder: RunFolder) -> list[str]:
+    def _command(self, run: Run, seed: int) -> list[str]:
         command = [sys.executable, str(self._train_script), "--config-file", str(run.config_file)]
         command.append("--resume" if run.evaluates is None else "--eval-only")
-        command += ["OUTPUT_DIR", str(folder.path), "SEED", str(seed)]
+        command += ["OUTPUT_DIR", str(self._folder_of(run.name, seed).path), "SEED", str(seed)]
         command += ["DATALOADER.REPLAYABLE", "True", *run.opts]
         if run.evaluates is not None:
             weights = self._folder_of(run.evaluates, seed).final_weights
@@ -270,6 +244,14 @@ def exit_status(counts: Counter) -> int:
 def summary(counts: Counter) -> str:
     """A line such as "1 failed, 3 finished"."""
     return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+
+
+def _add_cost(before: dict | None, usage, code: int) -> dict | None:
+    if before is None or code == -signal.SIGKILL:
+        return None
+    cpu_s = before["cpu_s"] + usage.ru_utime + usage.ru_stime
+    peak = max(before["peak_memory_mib"], usage.ru_maxrss / 2**10)
+    return {"cpu_s": round(cpu_s, 3), "peak_memory_mib": round(peak, 1)}
 
 
 def _visible_gpus() -> list[str]:

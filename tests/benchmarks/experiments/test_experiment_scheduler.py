@@ -148,7 +148,8 @@ def test_a_killed_process_goes_on_the_next_time(load_experiment, start_runner, t
     runner, runs = start_runner(experiment), tmp_path / "runs"
     checkpoint = runs / "unet" / "seed0" / "last_checkpoint"
     wait_for(checkpoint.is_file)
-    children = Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()
+    tasks = Path(f"/proc/{runner.pid}/task").glob("*/children")
+    children = " ".join(task.read_text() for task in tasks).split()
     os.kill(int(children[0]), signal.SIGKILL)
     assert status_of(runner) == 1
     assert record(runs, "unet")["status"] == "failed"
@@ -218,9 +219,8 @@ def test_nobody_begins_what_a_killed_runner_s_process_still_runs(
     counts = Scheduler(experiment, runs, stand_in, runs=["unet"]).run()
     assert counts == {"running": 1}
     wait_for((folder / "inference" / "speed.json").is_file)
-    wait_for(
-        lambda: (lock := RunFolder(runs, "unet", 0).lock()) is not None and lock.close() is None
-    )
+    lock_of = RunFolder(runs, "unet", 0).lock
+    wait_for(lambda: not (lock := lock_of()).closed and lock.close() is None)
     assert Scheduler(experiment, runs, stand_in, runs=["unet"]).run() == {"finished": 1}
     assert value(experiment, runs, "unet") == LONG_SUM
     assert "cpu_s" not in read_results(experiment, runs, "")["unet", 0]["cost"]
