@@ -50,16 +50,8 @@ def read_metrics(folder: Path) -> dict[str, float | None]:
 
 
 def read_result(run: Run, folder: RunFolder) -> dict:
-    """Read a finished run.
-
-    Returns:
-        dict: ``{"run", "seed", "config", "git", "environment", "weights", "evaluated", "metrics":
-        {<task>/<name>: value}, "cost": {...}}``. ``config`` has the keys that differ from the
-        defaults, ``git`` each state of the code that it ran with, ``weights`` the fingerprint of
-        what a training left, ``evaluated`` that of what an evaluation took. Of the costs are there,
-        as far as they were measured: ``iterations``, ``train_images_per_second`` (median over the
-        log), ``inference_images_per_second``, ``cpu_s`` (start, training, evaluation),
-        ``peak_memory_mib`` (resident set) and ``peak_device_memory_mib`` (of the GPU, by torch).
+    """Read a finished run: what ``run.json`` says of it, ``metrics`` ({<task>/<name>: value}),
+    ``weights``, the fingerprint of what a training left, and ``cost`` as far as it was measured.
 
     Raises:
         UserError: a file is malformed.

@@ -21,9 +21,9 @@ _CHECKPOINT = re.compile(r"model_\d+\.pth")
 class RunFolder:
     """``<experiment>/<run>/seed<k>``; whoever holds the lock may write.
 
-    ``run.json`` has the status (of ``STATUSES``), the config, the command, the environment, the
-    states of the code, and the costs of all processes. A run that is "running" while its lock is
-    free was cut off.
+    ``run.json`` has the status (of ``STATUSES``), the config without defaults, the command, the
+    environment, the states of the code, the fingerprint of what was evaluated, and the costs of all
+    processes. A run that is "running" while its lock is free was cut off.
     """
 
     def __init__(self, experiment_folder, run: str, seed: int):
