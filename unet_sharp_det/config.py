@@ -107,8 +107,8 @@ def _add_input(cfg: CfgNode) -> None:
     # INPUT.MIN_SIZE_TRAIN. Microscopes have a scale: factors keep it, fixed sizes do not.
     cfg.INPUT.SCALE_TRAIN = []
     # Factor to resize test images by, however large they get: prediction cuts tiles, an evaluation
-    # of larger images needs the memory, or `python -m benchmarks tiles`. 0: by
-    # INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
+    # of larger images needs the memory (or tools/make_tiles.py). 0: by INPUT.MIN_SIZE_TEST and
+    # INPUT.MAX_SIZE_TEST.
     cfg.INPUT.SCALE_TEST = 0.0
     # Bring each image's percentiles 1 and 99.8 to 0 and 255 before all else, in training and
     # testing.
