@@ -4,7 +4,8 @@ import argparse
 
 from detectron2.config import CfgNode
 
-from unet_sharp_det.training import fall_back_to_cpu, setup_cfg
+from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.runtime import fall_back_to_cpu
 
 R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
 

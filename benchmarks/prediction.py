@@ -24,7 +24,7 @@ from benchmarks.options import add_images, new_parser, positive
 from unet_sharp_det.checkpoints.config import config_of
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.cli import add_trust_argument
-from unet_sharp_det.data.scale import build_test_resize
+from unet_sharp_det.data.augmentation import build_test_resize
 from unet_sharp_det.errors import DatasetError, look_up_option
 from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
 from unet_sharp_det.images.decoding import read_image
@@ -33,9 +33,8 @@ from unet_sharp_det.images.source import from_array
 from unet_sharp_det.masks.instance_maps import InstanceMap
 from unet_sharp_det.prediction import predictor as predictor_module
 from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
-from unet_sharp_det.runtime import accelerate, has_bfloat16
+from unet_sharp_det.runtime import accelerate, fall_back_to_cpu, has_bfloat16
 from unet_sharp_det.runtime.fold_norms import fold_norms
-from unet_sharp_det.training import fall_back_to_cpu
 
 DEFAULT = "detectron2's DefaultPredictor"
 _SCORE = 0.5

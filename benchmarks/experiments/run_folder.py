@@ -9,8 +9,8 @@ import yaml
 from detectron2.config import CfgNode
 
 from unet_sharp_det import files
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.training import setup_cfg
 
 RECORD_FILE, LOG_FILE, LOCK_FILE = "run.json", "process.log", "run.lock"
 STATUSES = ("waiting", "running", "stopped", "failed", "finished")

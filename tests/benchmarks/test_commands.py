@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks.__main__ import MODULES
 
-GONE = {f"tools/{name}.py" for name in ("benchmark", "make_tiles", "compare_cgm", "train_stardist")}
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_unetsharp.yaml"
 
 
@@ -62,4 +61,3 @@ def test_benchmarks_that_the_documents_name_are_there(repository):
     named = set(re.findall(r"python -m benchmarks (\w+)", text))
     assert len(named) > 5
     assert named <= MODULES.keys()
-    assert not set(re.findall(r"tools/\w+\.py", text)) & GONE
