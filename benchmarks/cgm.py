@@ -3,6 +3,7 @@
 The sample's images all hold nuclei, so the empty images are tiles of real background.
 """
 
+import argparse
 import csv
 import dataclasses
 import logging
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 from torch import Tensor, nn
 
@@ -27,6 +29,7 @@ from unet_sharp_det.files import write_json
 from unet_sharp_det.runtime import fall_back_to_cpu
 from unet_sharp_det.training import NucleiTrainer
 
+CONFIG = "configs/DSB2018-SemanticSegmentation/compact/unetsharp.yaml"
 WITHOUT, WITH, GATE_OFF = "without CGM", "with CGM", "with CGM, gate off"
 RESULTS_FILE = "cgm.json"
 
@@ -50,6 +53,7 @@ SETTINGS = {
     "INPUT.STRETCH_CONTRAST": False,  # Done before the cut.
     "INPUT.COLOR.PROB": 0.0,
     "MODEL.UNET.CHANNELS": [8, 16, 32, 64, 128],
+    "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION": "all",
     "MODEL.SEM_SEG_HEAD.EDGE_ORDER": "conv_up",
     "MODEL.SEM_SEG_HEAD.CGM.LOSS_WEIGHT": 0.1,
     "SOLVER.IMS_PER_BATCH": 8,
@@ -65,6 +69,22 @@ COLUMNS = (
 )
 
 logger = logging.getLogger(__name__)
+
+
+def main(argv) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks cgm", description=__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder that holds dsb2018/, as converted")
+    add("--output", type=Path, required=True, help="folder to write to")
+    add("--config-file", default=CONFIG, help="of the network (default: %(default)s)")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    add("--iterations", type=int, default=350, help="of each training (default: %(default)s)")
+    add("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs of the config")
+    args = parser.parse_args(argv[1:])
+    cfg = cgm_config(args.config_file, args.iterations, args.opts)
+    for name in ("detectron2", "unet_sharp_det"):
+        setup_logger(str(args.output), name=name)
+    print(compare_cgm(cfg, args.data, args.output, args.seeds))
 
 
 @dataclass(frozen=True)
@@ -98,8 +118,8 @@ class Figures:
         held = [row for row in rows if int(row["gt_pixels"]) > 0]
         if not (empty and held):
             raise DatasetError(
-                f"{images_file}: {len(empty)} tiles are empty and {len(held)} hold nuclei, but the "
-                "comparison needs both."
+                f"{images_file}: {len(empty)} tiles are empty and {len(held)} hold nuclei, "
+                "but the comparison needs both."
             )
         return cls(
             false_positive_pixels=sum(empty),
@@ -127,9 +147,8 @@ def cgm_config(config_file: str, iterations: int, opts: Sequence[str] = ()) -> C
     head = cfg.MODEL.SEM_SEG_HEAD
     if head.NAME != "UNetSharpHead" or head.NUM_CLASSES != 1:
         raise ConfigError(
-            f"{config_file}: CGM is compared on networks with MODEL.SEM_SEG_HEAD.NAME "
-            f"UNetSharpHead and NUM_CLASSES 1, not {head.NAME} and {head.NUM_CLASSES}; see "
-            "configs/DSB2018-SemanticSegmentation."
+            f"{config_file}: CGM needs a UNetSharpHead of 1 class, not {head.NAME} of "
+            f"{head.NUM_CLASSES}. Give a config of configs/DSB2018-SemanticSegmentation."
         )
     return cfg
 

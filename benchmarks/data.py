@@ -1,10 +1,8 @@
-"""Converter against plain decoding, COCO evaluation against pycocotools, and anchor shapes."""
+"""The converter against plain decoding, and anchor shapes against the nuclei."""
 
 import contextlib
-import functools
 import io
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -14,19 +12,36 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from benchmarks.measure import table, take_turns
-from benchmarks.measures import coco_programs, mask_ap
-from benchmarks.synthetic import coco_eval_workload
+from benchmarks.options import R_50, add_config, new_parser, read_config
 from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
+from unet_sharp_det.errors import DatasetError
 
 
-def benchmark_converter(source: str, repeats: int, workers: int | None = None) -> str:
+def main(argv) -> None:
+    parser = new_parser(argv[0], __doc__)
+    if argv[0] == "anchors":
+        add_config(parser, default=R_50)
+        print(compare_anchors(read_config(parser.parse_args(argv[1:]))))
+        return
+    parser.add_argument("source", help="a folder in Kaggle's layout")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    args = parser.parse_args(argv[1:])
+    print(compare_converter(args.source, args.repeats, args.workers))
+
+
+def compare_converter(source: str, repeats: int, workers: int | None = None) -> str:
     """Images per second of the converter and of decoding the same PNG files with as many workers.
 
     Args:
         source: a folder in Kaggle's layout.
         repeats: counted runs; medians are reported.
         workers: processes; None: one per core.
+
+    Raises:
+        DatasetError: there is no such folder.
     """
+    if not Path(source).is_dir():
+        raise DatasetError(f"converter: there is no folder '{source}'. Give one of PNG files.")
     files = [str(path) for path in sorted(Path(source).glob("**/*.png"))]
     images = sum(Path(path).parent.name == "images" for path in files)
 
@@ -46,28 +61,7 @@ def benchmark_converter(source: str, repeats: int, workers: int | None = None) -
     return table(title, ["", "images/s", "x time of decoding"], rows)
 
 
-def benchmark_evaluation(images: int, detections: int, repeats: int) -> str:
-    """CPU seconds of mask AP on synthetic nuclei: faster-coco-eval against pycocotools.
-
-    Args:
-        images, detections: size of the workload, detections per image.
-        repeats: counted runs; medians are reported.
-    """
-    truth, results = coco_eval_workload(images, detections, seed=0)
-    ap = {}
-
-    def evaluate(name, classes) -> None:
-        ap[name] = mask_ap(truth, results, *classes)
-
-    programs = coco_programs()
-    steps = {name: functools.partial(evaluate, name, programs[name]) for name in programs}
-    seconds = take_turns(steps, repeats, clock=time.process_time)
-    rows = [[name, ap[name], seconds[name], seconds["pycocotools"] / seconds[name]] for name in ap]
-    title = f"Mask AP, {images} images x {detections} detections"
-    return table(title, ["", "AP", "CPU s", "times faster"], rows)
-
-
-def benchmark_anchors(cfg: CfgNode) -> str:
+def compare_anchors(cfg: CfgNode) -> str:
     """How the config's anchors and limits fit its training and test data.
 
     Returns:

@@ -83,6 +83,12 @@ def multiply_adds(step: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2
 
 
+def autocast(bf16: bool) -> torch.autocast:
+    """Bfloat16 on the GPU, or on the CPU without one; if not wanted, nothing changes."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.autocast(device, torch.bfloat16, enabled=bf16)
+
+
 def synchronize() -> None:
     """Wait for the GPU, if there is one."""
     if torch.cuda.is_available():

@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from benchmarks.measure import table, take_turns
+from benchmarks.options import new_parser, positive
 from benchmarks.synthetic import coco_eval_workload
 from unet_sharp_det.evaluation.instances.matching import InstanceOverlap, shared_pixels
 from unet_sharp_det.evaluation.instances.measures import THRESHOLDS
@@ -20,7 +21,15 @@ from unet_sharp_det.evaluation.instances.results import InstanceResults
 from unet_sharp_det.masks.instance_maps import InstanceMap
 
 
-def benchmark_measures(images: int, detections: int, repeats: int) -> str:
+def main(argv) -> None:
+    parser = new_parser(argv[0], __doc__, repeats=3)
+    parser.add_argument("--images", type=positive, default=664)
+    parser.add_argument("--detections", type=positive, default=115, help="per image")
+    args = parser.parse_args(argv[1:])
+    print(compare_programs(args.images, args.detections, args.repeats))
+
+
+def compare_programs(images: int, detections: int, repeats: int) -> str:
     """CPU seconds of what ``tools/evaluate.py`` does, and of other programs that do the same.
 
     Args:

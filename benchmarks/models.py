@@ -10,7 +10,8 @@ from detectron2.utils.analysis import FlopCountAnalysis
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
-from benchmarks.measure import peak_memory, table, take_turns
+from benchmarks.measure import autocast, peak_memory, table, take_turns
+from benchmarks.options import R_50, add_config, add_images, new_parser, read_config
 from unet_sharp_det.skip_schemes import scheme_names
 
 HEADERS = [
@@ -19,7 +20,17 @@ HEADERS = [
 ]
 
 
-def benchmark_necks(cfg: CfgNode, size: int, batch: int, repeats: int) -> str:
+def main(argv) -> None:
+    parser = new_parser(argv[0], __doc__)
+    add_images(parser, size=512, batch=2)
+    parser.add_argument("--bf16", action="store_true", help="under bfloat16 autocast")
+    add_config(parser, default=R_50)
+    args = parser.parse_args(argv[1:])
+    compare = compare_necks if argv[0] == "necks" else compare_detectors
+    print(compare(read_config(args), args.size, args.batch, args.repeats, args.bf16))
+
+
+def compare_necks(cfg: CfgNode, size: int, batch: int, repeats: int, bf16: bool = False) -> str:
     """Each scheme's neck alone, on random maps of the config's bottom-up.
 
     Args:
@@ -27,6 +38,7 @@ def benchmark_necks(cfg: CfgNode, size: int, batch: int, repeats: int) -> str:
         size: side of the square images that the maps belong to, in pixels.
         batch: number of images.
         repeats: counted runs; medians are reported.
+        bf16: run under bfloat16 autocast.
 
     Returns:
         str: a Markdown table.
@@ -35,68 +47,66 @@ def benchmark_necks(cfg: CfgNode, size: int, batch: int, repeats: int) -> str:
     first = next(iter(necks.values()))
     device = next(first.parameters()).device
     maps = {
-        name: torch.randn(batch, shape.channels, size // shape.stride, size // shape.stride)
+        name: torch.randn(
+            batch, shape.channels, size // shape.stride, size // shape.stride, device=device
+        )
         for name, shape in first.bottom_up.output_shape().items()
     }
-    maps = {name: value.to(device) for name, value in maps.items()}
-    params, macs = {}, {}
-    for scheme, neck in necks.items():
+    for neck in necks.values():
         neck.bottom_up = nn.Identity()
-        params[scheme] = sum(p.numel() for p in neck.parameters())
-        macs[scheme] = _macs(neck, {name: value[:1] for name, value in maps.items()})
+    macs = {n: _macs(neck, {k: x[:1] for k, x in maps.items()}) for n, neck in necks.items()}
 
     def forward(neck):
-        with torch.no_grad():
+        with torch.no_grad(), autocast(bf16):
             neck(maps)
 
     def train(neck):
         neck.zero_grad()
-        sum(x.square().mean() for x in neck(maps).values()).backward()
+        with autocast(bf16):
+            found = neck(maps)
+        sum(x.float().square().mean() for x in found.values()).backward()
 
     title = f"Necks on {cfg.MODEL.FPN.BOTTOM_UP}, {batch} x {size} x {size}, GMAC per image"
-    return _compare(title, necks, params, macs, forward, train, repeats)
+    return _compare(title, necks, macs, forward, train, repeats, bf16)
 
 
-def benchmark_detectors(cfg: CfgNode, size: int, batch: int, repeats: int) -> str:
+def compare_detectors(cfg: CfgNode, size: int, batch: int, repeats: int, bf16: bool = False) -> str:
     """The whole detector with each scheme: inference and training step (without optimizer).
 
-    Args and Returns: as :func:`benchmark_necks`.
+    Args and Returns: as :func:`compare_necks`.
     """
     models = {scheme: _build(cfg, scheme) for scheme in scheme_names()}
     inputs = [synthetic_image(size, seed, cfg.MODEL.MASK_ON) for seed in range(batch)]
-    params, macs = {}, {}
-    for scheme, model in models.items():
-        params[scheme] = sum(p.numel() for p in model.parameters())
-        macs[scheme] = _macs(model.eval(), inputs[:1])
+    macs = {name: _macs(model.eval(), inputs[:1]) for name, model in models.items()}
 
     def forward(model):
-        with torch.no_grad():
+        with torch.no_grad(), autocast(bf16):
             model.eval()(inputs)
 
     def train(model):
         model.zero_grad()
-        with EventStorage():
-            sum(model.train()(inputs).values()).backward()
+        with EventStorage(), autocast(bf16):
+            losses = model.train()(inputs)
+        sum(losses.values()).backward()
 
     title = f"{cfg.MODEL.META_ARCHITECTURE}, {batch} x {size} x {size}, GMAC per image, inference"
-    return _compare(title, models, params, macs, forward, train, repeats)
+    return _compare(title, models, macs, forward, train, repeats, bf16)
 
 
-def _compare(title: str, models: dict, params: dict, macs: dict, forward, train, repeats) -> str:
+def _compare(title: str, models: dict, macs: dict, forward, train, repeats, bf16) -> str:
     forward_s = take_turns({n: _bind(forward, m) for n, m in models.items()}, repeats)
     train_s = take_turns({n: _bind(train, m) for n, m in models.items()}, repeats)
-    peak = {}
+    peak, rows = {}, []
     for name, model in models.items():
         model.zero_grad()
         peak[name] = peak_memory(_bind(train, model))
         model.zero_grad()
-    rows = []
-    for name in models:
-        row = [name, params[name] / 1e6, macs[name] / 1e9]
+    for name, model in models.items():
+        row = [name, sum(p.numel() for p in model.parameters()) / 1e6, macs[name] / 1e9]
         for figures in (forward_s, train_s, peak):
             row += [figures[name], figures[name] / figures["fpn"]]
         rows.append(row)
-    return table(title, HEADERS, rows)
+    return table(title + ", bf16" * bf16, HEADERS, rows)
 
 
 def _build(cfg: CfgNode, scheme: str) -> nn.Module:

@@ -20,7 +20,10 @@ from torch import nn
 
 from benchmarks.measure import peak_memory, table, take_turns
 from benchmarks.network_runtimes import CompiledParts, OnnxRuntimeParts, TracedParts
+from benchmarks.options import add_images, new_parser, positive
+from unet_sharp_det.checkpoints.config import config_of
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.cli import add_trust_argument
 from unet_sharp_det.data.augmentation import build_test_resize
 from unet_sharp_det.errors import DatasetError, look_up_option
 from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
@@ -30,7 +33,7 @@ from unet_sharp_det.images.source import from_array
 from unet_sharp_det.masks.instance_maps import InstanceMap
 from unet_sharp_det.prediction import predictor as predictor_module
 from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
-from unet_sharp_det.runtime import accelerate, has_bfloat16
+from unet_sharp_det.runtime import accelerate, fall_back_to_cpu, has_bfloat16
 
 DEFAULT = "detectron2's DefaultPredictor"
 _SCORE = 0.5
@@ -51,7 +54,30 @@ class Workload(NamedTuple):
     trust_pickle: bool = False
 
 
-def benchmark_prediction(
+def main(argv) -> None:
+    parser = new_parser(argv[0], __doc__)
+    add_images(parser, size=256, batch=4)
+    add = parser.add_argument
+    add("--weights", required=True, help="checkpoint of a trained model")
+    add("--config-file", help="of its training (default: beside the checkpoint)")
+    add("--images", default="datasets/dsb2018/images", help="folder (default: %(default)s)")
+    add("--count", type=positive, default=8, help="images at most (default: %(default)s)")
+    add("--variants", nargs="+", help="some of the table's rows (default: all)")
+    add("--threads", type=positive, nargs="+", default=[torch.get_num_threads()])
+    add_trust_argument(parser)
+    add("opts", nargs="*", metavar="KEY VALUE", help="config options")
+    args = parser.parse_args(argv[1:])
+    images = read_images(args.images, args.size, args.count)
+    cfg = config_of(args.weights, args.config_file, args.opts)
+    cfg.MODEL.WEIGHTS = args.weights
+    fall_back_to_cpu(cfg)
+    options = (args.batch, args.repeats, args.trust_pickle, args.variants)
+    for threads in args.threads:
+        torch.set_num_threads(threads)
+        print(compare_predictors(cfg, images, *options), flush=True)
+
+
+def compare_predictors(
     cfg: CfgNode,
     images: Sequence[np.ndarray],
     batch: int,
@@ -143,7 +169,7 @@ def read_images(folder, size: int, count: int) -> list[np.ndarray]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DatasetError(f"predict: there is no folder '{folder}'.")
+        raise DatasetError(f"predict: there is no folder '{folder}'. Give another --images.")
     images, others = [], set()
     for path in sorted(folder.iterdir()):
         if len(images) == count:
@@ -158,7 +184,7 @@ def read_images(folder, size: int, count: int) -> list[np.ndarray]:
     if not images:
         sizes = ", ".join(sorted(others)) or "none"
         raise DatasetError(
-            f"predict: {folder} has no image of {size} x {size} pixels. Sizes there: {sizes}. Give "
+            f"predict: {folder} has no image of {size} x {size} pixels, but of {sizes}. Give "
             "another --images or --size."
         )
     return images

@@ -11,7 +11,9 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from benchmarks.measure import machine, multiply_adds, table, take_turns
+from benchmarks.options import add_config, add_images, new_parser, read_config
 from unet_sharp_det.checkpoints.trained_model import load_trained_model
+from unet_sharp_det.cli import add_trust_argument
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.evaluation import SemanticEvaluator
@@ -25,7 +27,20 @@ from unet_sharp_det.training import NucleiTrainer
 RESULT_FILE = "pruning.json"
 
 
-def benchmark_pruning(
+def main(argv) -> None:
+    parser = new_parser(argv[0], __doc__)
+    add_images(parser, size=256, batch=1)
+    parser.add_argument("--weights", required=True, help="checkpoint of the training")
+    parser.add_argument("--dataset", default="dsb2018_val", help="registered name, for IoU")
+    parser.add_argument("--output", help="folder for pruning.json and pruning.png")
+    add_trust_argument(parser)
+    add_config(parser, required=True, help="of the training")
+    args = parser.parse_args(argv[1:])
+    names = ("weights", "dataset", "size", "batch", "repeats", "output", "trust_pickle")
+    print(compare_levels(read_config(args), **{name: getattr(args, name) for name in names}))
+
+
+def compare_levels(
     cfg: CfgNode,
     weights: str,
     dataset: str,
@@ -48,7 +63,7 @@ def benchmark_pruning(
         size: side of the square images for multiply-adds and speed, in pixels.
         batch: number of images for speed.
         repeats: counted runs; medians are reported.
-        output: folder for ``pruning.json``, which ``tools/report.py --pruning`` takes, and its
+        output: folder for ``pruning.json``, which ``unet-sharp-det report --pruning`` takes, and its
             figure as PNG and SVG. None: write nothing.
         trust_pickle: of :func:`load_trained_model`.
 
@@ -136,9 +151,8 @@ def _check(cfg: CfgNode, dataset: str, output: str | None) -> None:
     model = cfg.MODEL
     if model.META_ARCHITECTURE != "SemanticSegmentor" or model.SEM_SEG_HEAD.NAME != "UNetSharpHead":
         raise ConfigError(
-            "pruning needs a semantic network (MODEL.META_ARCHITECTURE SemanticSegmentor with "
-            f"MODEL.SEM_SEG_HEAD.NAME UNetSharpHead), but the config has {model.META_ARCHITECTURE} "
-            f"with {model.SEM_SEG_HEAD.NAME}: give one of configs/DSB2018-SemanticSegmentation."
+            f"pruning needs a semantic network, not a {model.META_ARCHITECTURE} with "
+            f"{model.SEM_SEG_HEAD.NAME}. Give a config of configs/DSB2018-SemanticSegmentation."
         )
     check_registered([dataset], "--dataset")
     if output is not None and Path(output).exists() and not Path(output).is_dir():

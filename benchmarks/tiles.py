@@ -1,5 +1,6 @@
 """Cutting the images of a COCO data set into square tiles, with their masks and label maps."""
 
+import argparse
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,34 @@ from unet_sharp_det.files import atomic_path, write_json
 from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.images.intensity import rescale_to_uint8
 from unet_sharp_det.masks.rle import mask_pixels, numbered, to_rles
+
+
+def main(argv) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tiles",
+        description="Cut a COCO data set into square tiles, in the layout of prepare_dsb2018.py.",
+    )
+    add = parser.add_argument
+    add("json_file", type=Path, metavar="JSON", help="COCO annotations with masks")
+    add("--image-root", type=Path, help="of its file names (default: the parent of its folder)")
+    add("--sem-seg-root", type=Path, help="of label maps (default: semantic/ in the image root)")
+    add("--output", type=Path, required=True, help="folder to write to")
+    add("--size", type=int, default=64, help="side in pixels (default: %(default)s)")
+    add("--stride", type=int, help="of the grid, in pixels (default: the size)")
+    add("--empty-share", type=float, metavar="S", help="share of tiles without annotated pixels")
+    add("--seed", type=int, default=0, help="of the tiles that are left out (default: 0)")
+    add(
+        "--stretch-contrast",
+        action="store_true",
+        help="of each image before it is cut; then train with INPUT.STRETCH_CONTRAST False",
+    )
+    options = vars(parser.parse_args(argv[1:]))
+    root = options["image_root"] or options["json_file"].parent.parent
+    if options["sem_seg_root"] is None and (root / "semantic").is_dir():
+        options["sem_seg_root"] = root / "semantic"
+    tiling = make_tiles(**{**options, "image_root": root})
+    print(f"{tiling.images} images: {tiling.tiles} tiles, {tiling.empty} of them empty")
+    print(f"kept: {tiling.kept}, {tiling.kept_empty} of them empty, in {options['output']}")
 
 
 @dataclass(frozen=True)
@@ -117,15 +146,9 @@ def _check_options(size: int, stride: int, empty_share: float | None) -> None:
     if size < 1:
         raise UserError(f"The size of a tile is {size}, but it must be 1 pixel or more.")
     if not 1 <= stride <= size:
-        raise UserError(
-            f"The stride is {stride}, but it must lie in 1..{size}, the size of a tile: with a "
-            "larger one, tiles would leave gaps."
-        )
+        raise UserError(f"The stride is {stride}, but must lie in 1..{size}, the tile's size.")
     if empty_share is not None and not 0 < empty_share < 1:
-        raise UserError(
-            f"The share of empty tiles is {empty_share}, but it must lie between 0 and 1. Without "
-            "one, all tiles are kept."
-        )
+        raise UserError(f"The share of empty tiles is {empty_share}, not between 0 and 1.")
 
 
 def _check_output(output, *inputs) -> None:
@@ -228,8 +251,8 @@ def _draw(tiles: list[Tile], share: float, seed: int) -> list[Tile]:
     held = len(tiles) - empty
     if not (empty and held):
         raise UserError(
-            f"{empty} of {len(tiles)} tiles are empty, so no choice of them has the share {share}. "
-            "Change the size or the stride of the tiles, or leave the share out."
+            f"{empty} of {len(tiles)} tiles are empty: no choice of them has the share {share}. "
+            "Change the size or the stride of the tiles."
         )
     wanted = {
         True: min(empty, round(held * share / (1 - share))),

@@ -1,17 +1,16 @@
 """UNet# against its literal form: speed and memory; and the counts of all the paper's networks."""
 
-import importlib.util
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import multiply_adds, peak_memory, table, take_turns
-from unet_sharp_det.errors import UserError
+from benchmarks.literal_unetsharp import LiteralUNetSharp
+from benchmarks.measure import autocast, multiply_adds, peak_memory, table, take_turns
+from benchmarks.options import new_parser, positive
 from unet_sharp_det.modeling import SkipUNet
 from unet_sharp_det.modeling.unet_encoder import UNET_CHANNELS
 
@@ -26,7 +25,6 @@ VARIANTS = {
     "conv_up, checkpoint": {"edge_order": "conv_up", "checkpoint": True},
     "raw": {"edge": "raw"},
 }
-_LITERAL_FILE = Path(__file__).parents[1] / "tests" / "helpers" / "literal_unetsharp.py"
 _HEADERS = [
     *("UNet#", "forward s", "times faster", "training step s", "times faster"),
     *("peak MiB of a step", "x literal"),
@@ -46,7 +44,22 @@ class Network(NamedTuple):
     remark: str = ""
 
 
-def benchmark_unets(size: int, batch: int, repeats: int, **options) -> str:
+def main(argv) -> None:
+    parser = new_parser(argv[0], __doc__, repeats=3)
+    if argv[0] == "unets":
+        add = parser.add_argument
+        add("--sizes", type=positive, nargs="+", default=[256, 512], help="a table for each side")
+        add("--batch", type=positive, default=1, help="number of images")
+        add("--bf16", action="store_true", help="under bfloat16 autocast")
+    args = parser.parse_args(argv[1:])
+    if argv[0] == "counts":
+        print(count_networks())
+        return
+    for size in args.sizes:
+        print(compare_unets(size, args.batch, args.repeats, args.bf16), flush=True)
+
+
+def compare_unets(size: int, batch: int, repeats: int, bf16: bool = False, **options) -> str:
     """UNet# as the package runs it against Eq. 1 node by node; all with the same weights.
 
     Memory is measured in a fresh process for each variant, for an allocator keeps what another
@@ -56,21 +69,21 @@ def benchmark_unets(size: int, batch: int, repeats: int, **options) -> str:
         size: side of the square images in pixels.
         batch: number of images.
         repeats: counted runs; medians are reported.
+        bf16: run under bfloat16 autocast.
         options: of :class:`SkipUNet`, for all variants.
 
     Returns:
         str: a Markdown table, and how far the values are from those of the literal network.
-
-    Raises:
-        UserError: the literal network is not there.
     """
     nets = {variant: build_variant(variant, options) for variant in VARIANTS}
     images = _random_images(size, batch)
     difference = largest_difference(nets[UP_CONV], nets[LITERAL], images)
-    forward_s = take_turns({name: _forward(net, images) for name, net in nets.items()}, repeats)
-    train_s = take_turns({name: _training(net, images) for name, net in nets.items()}, repeats)
-    del nets
-    peak = dict(_peaks_in_fresh_processes(size, batch, options))
+    forwards = {name: _forward(net, images, bf16) for name, net in nets.items()}
+    forward_s = take_turns(forwards, repeats)
+    trainings = {name: _training(net, images, bf16) for name, net in nets.items()}
+    train_s = take_turns(trainings, repeats)
+    del nets, forwards, trainings
+    peak = dict(_peaks_in_fresh_processes(size, batch, options, bf16))
     rows = []
     for name in VARIANTS:
         row = [name]
@@ -78,10 +91,10 @@ def benchmark_unets(size: int, batch: int, repeats: int, **options) -> str:
             row += [seconds[name], seconds[LITERAL] / seconds[name]]
         rows.append([*row, peak[name], peak[name] / peak[LITERAL]])
     title = f"UNet#, {batch} x {size} x {size}, steps without optimizer; literal: as Eq. 1 reads"
-    return f"{table(title, _HEADERS, rows)}\n{difference}\n"
+    return f"{table(title + ', bf16' * bf16, _HEADERS, rows)}\n{difference}\n"
 
 
-def benchmark_counts(size: int = 256) -> str:
+def count_networks(size: int = 256) -> str:
     """Parameters and multiply-adds of the paper's networks beside the parameters it prints.
 
     Args:
@@ -89,20 +102,14 @@ def benchmark_counts(size: int = 256) -> str:
 
     Returns:
         str: a Markdown table.
-
-    Raises:
-        UserError: the literal network is not there.
     """
     rows = []
-    for network in (*networks_2d(), *NETWORKS_3D):
-        with torch.device("meta"):
-            net = SkipUNet(network.scheme, **network.options).eval()
-            macs = None
-            if network.options.get("dim", 2) == 2:
-                macs = _gmac(net, size)
-        rows.append([*_count_row(network, net), macs, network.remark])
     with torch.device("meta"):
-        literal = load_literal()(SkipUNet().eval())
+        for network in (*networks_2d(), *NETWORKS_3D):
+            net = SkipUNet(network.scheme, **network.options).eval()
+            macs = _gmac(net, size) if network.options.get("dim", 2) == 2 else None
+            rows.append([*_count_row(network, net), macs, network.remark])
+        literal = LiteralUNetSharp(SkipUNet().eval())
         network = Network("UNet# L4, literal", "unetsharp", None, {}, "Eq. 1 node by node")
         rows.append([*_count_row(network, literal), _gmac(literal, size), network.remark])
     headers = ["network", "built as", "paper (M)", "here (M)", f"GMAC at {size} x {size}", "remark"]
@@ -154,26 +161,8 @@ def build_variant(variant: str, options: dict) -> nn.Module:
     shared = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
     net.load_state_dict(shared, strict=False)
     if variant == LITERAL:
-        net = load_literal()(net)
+        net = LiteralUNetSharp(net)
     return net.to(_device())
-
-
-def load_literal() -> type[nn.Module]:
-    """The class of the literal network, which the tests have as an oracle.
-
-    Raises:
-        UserError: this is not a checkout of the repository.
-    """
-    if not _LITERAL_FILE.is_file():
-        raise UserError(
-            f"the literal UNet# is not there: no file {_LITERAL_FILE}. It is part of the tests: "
-            "run tools/benchmark.py in a checkout of the repository, with the package installed "
-            "from it (pip install -e .)."
-        )
-    spec = importlib.util.spec_from_file_location(_LITERAL_FILE.stem, _LITERAL_FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.LiteralUNetSharp
 
 
 def logits(net: nn.Module, images: Tensor) -> Tensor:
@@ -194,34 +183,36 @@ def largest_difference(net: nn.Module, literal: nn.Module, images: Tensor) -> st
     )
 
 
-def training_memory(variant: str, size: int, batch: int, options: dict) -> float:
+def training_memory(variant: str, size: int, batch: int, options: dict, bf16: bool) -> float:
     """MiB that a training step of a variant needs at its peak, after one step to warm up."""
     net = build_variant(variant, options)
-    step = _training(net, _random_images(size, batch))
+    step = _training(net, _random_images(size, batch), bf16)
     step()
     net.zero_grad()
     return peak_memory(step)
 
 
-def _peaks_in_fresh_processes(size: int, batch: int, options: dict) -> Iterator[tuple[str, float]]:
+def _peaks_in_fresh_processes(*arguments) -> Iterator[tuple[str, float]]:
     context = multiprocessing.get_context("spawn")
     for variant in VARIANTS:
         with ProcessPoolExecutor(1, mp_context=context) as pool:
-            yield variant, pool.submit(training_memory, variant, size, batch, options).result()
+            yield variant, pool.submit(training_memory, variant, *arguments).result()
 
 
-def _forward(net: nn.Module, images: Tensor):
+def _forward(net: nn.Module, images: Tensor, bf16: bool):
     def step():
-        with torch.no_grad():
+        with torch.no_grad(), autocast(bf16):
             logits(net.eval(), images)
 
     return step
 
 
-def _training(net: nn.Module, images: Tensor):
+def _training(net: nn.Module, images: Tensor, bf16: bool):
     def step():
         net.train().zero_grad()
-        logits(net, images).square().mean().backward()
+        with autocast(bf16):
+            found = logits(net, images)
+        found.float().square().mean().backward()
 
     return step
 

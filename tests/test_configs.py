@@ -19,19 +19,22 @@ READY = [file for file in FILES if "Base" not in file and not file.startswith("e
 
 SEMANTIC = [file for file in READY if "Semantic" in file or "unetsharp_cgm_instant" in file]
 WITH_NECK = [file for file in READY if file not in SEMANTIC]
+RAW = ("MODEL.SEM_SEG_HEAD.EDGE", "raw")
+# configs/README.md lists them: file, options, number of parameters.
 NETWORKS = {
-    "unet": ("fpn", 7_852_545),
-    "wunet": ("fpn", 9_392_916),
-    "unetpp": ("unetpp", 9_163_329),
-    "unet3p": ("unet3p", 11_175_393),
-    "unet3p_raw": ("unet3p", 9_787_905),
-    "unetsharp": ("unetsharp", 9_716_865),
-    "unetsharp_raw": ("unetsharp", 10_748_481),
+    "unet": ("unet", (), 7_852_545),
+    "wunet": ("unet", ("MODEL.UNET.CHANNELS", "[35, 70, 140, 280, 560]"), 9_392_916),
+    "unetpp": ("unetpp", (), 9_163_329),
+    "unet3p": ("unet3p", (), 11_175_393),
+    "unet3p_raw": ("unet3p", RAW, 9_787_905),
+    "unetsharp": ("unetsharp", (), 9_716_865),
+    "unetsharp_raw": ("unetsharp", RAW, 10_748_481),
 }
+SUPERVISION = {"unet": "de", "unetpp": "in", "unet3p": "de", "unetsharp": "all"}
 
 
-def build(file: str):
-    cfg = setup_cfg(str(CONFIGS / file), ["MODEL.DEVICE", "meta"])
+def build(file: str, *opts: str):
+    cfg = setup_cfg(str(CONFIGS / file), ["MODEL.DEVICE", "meta", *opts])
     with torch.device("meta"):
         return build_model(cfg)
 
@@ -48,21 +51,25 @@ def test_detectors_build(file):
 @pytest.mark.parametrize("file", SEMANTIC)
 def test_semantic_networks_build(file):
     model = build(file)
-    name = Path(file).stem
     assert isinstance(model.sem_seg_head, UNetSharpHead)
     decoder = model.sem_seg_head.decoder
-    assert decoder.scheme == NETWORKS[re.split("_(?!raw)", name)[0]][0]
-    assert ("_cgm" in name) == (len(decoder.cgm) > 0)
-    assert ("_ds" in name or "_cgm" in name) == (len(decoder.branches) > 1)
+    scheme = Path(file).stem.split("_")[0]
+    assert decoder.scheme == ("fpn" if scheme == "unet" else scheme)
+    assert ("_cgm" in file) == (len(decoder.cgm) > 0) == (len(decoder.branches) > 1)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_have_the_paper_s_size(name):
-    model = build(f"DSB2018-SemanticSegmentation/{name}.yaml")
-    assert sum(p.numel() for p in model.parameters()) == NETWORKS[name][1]
-    for suffix in ("_ds", "_cgm"):
-        assert f"DSB2018-SemanticSegmentation/{name}{suffix}.yaml" in READY
-    assert f"DSB2018-SemanticSegmentation/compact/{name}.yaml" in READY
+    file, opts, parameters = NETWORKS[name]
+    model = build(f"DSB2018-SemanticSegmentation/{file}.yaml", *opts)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    branches = ("MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION", SUPERVISION[file])
+    cgm = ("MODEL.SEM_SEG_HEAD.CGM.ENABLED", "True")
+    decoder = build(
+        f"DSB2018-SemanticSegmentation/{file}.yaml", *opts, *branches, *cgm
+    ).sem_seg_head.decoder
+    assert len(decoder.branches) > 1
+    assert len(decoder.cgm) > 0
 
 
 @pytest.mark.parametrize("file", READY)
@@ -71,7 +78,15 @@ def test_is_listed(file):
     assert any(fnmatch.fnmatch(file, pattern) for pattern in listed)
 
 
-@pytest.mark.parametrize("bottom_up", ["vgg16", "R_101", "R_50", "compact/mask_rcnn_lite0"])
+def test_configs_that_the_documents_name_are_there(repository):
+    files = [*repository.glob("*.md"), *repository.glob("docs/*.md"), repository / "Makefile"]
+    text = "\n".join(file.read_text() for file in files)
+    named = set(re.findall(r"configs/[\w/.-]+\.(?:yaml|py)\b", text))
+    assert len(named) > 5
+    assert not [name for name in named if not (repository / name).is_file()]
+
+
+@pytest.mark.parametrize("bottom_up", ["R_50", "compact/mask_rcnn_lite0"])
 def test_the_four_schemes_differ_in_nothing_else(bottom_up):
     dumps = set()
     for scheme in ("fpn", "unetpp", "unet3p", "unetsharp"):
@@ -110,5 +125,6 @@ def test_semantic_lazy_config_builds():
     cfg = LazyConfig.load(str(CONFIGS / "LazyConfigs/unetsharp_semantic.py"))
     with torch.device("meta"):
         model = instantiate(cfg.model)
-    names = build("DSB2018-SemanticSegmentation/unetsharp_ds.yaml").state_dict()
+    branches = ("MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION", "all")
+    names = build("DSB2018-SemanticSegmentation/unetsharp.yaml", *branches).state_dict()
     assert list(model.state_dict()) == list(names)

@@ -7,8 +7,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling.roi_heads import CascadeROIHeads
 from torch import nn
 
-from benchmarks.experiments.experiment import build_on_meta
 from benchmarks.measure import multiply_adds
+from unet_sharp_det.checkpoints.trained_model import build_on_meta
 
 SIZE = 256
 OBJECTS = 100
@@ -16,13 +16,10 @@ OBJECTS = 100
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """Of one image of 256 x 256 pixels, as the network gets it.
+    """Parameters; 1e9 multiply-adds of an image in the backbone, and in the whole network.
 
-    Attributes:
-        parameters: number of all of them.
-        features_gmac: 1e9 multiply-adds of the backbone: bottom-up and neck, or encoder.
-        whole_gmac: those of the network, with MODEL.RPN.POST_NMS_TOPK_TEST proposals in the box
-            head and ``OBJECTS`` objects in the mask head, so that it does not depend on weights.
+    The latter with MODEL.RPN.POST_NMS_TOPK_TEST proposals in the box head and ``OBJECTS`` objects
+    in the mask head, so that it does not depend on weights.
     """
 
     parameters: int

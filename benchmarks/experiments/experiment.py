@@ -1,13 +1,11 @@
 """An experiment: runs, each of one config, that are trained with the same seeds."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from detectron2.config import CfgNode
 
-from benchmarks.experiments.metrics import default_metrics, known_metrics
 from unet_sharp_det.checkpoints.trained_model import build_on_meta
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.catalog import check_registered
@@ -16,10 +14,13 @@ from unet_sharp_det.modeling.pruning import prune_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
-_KEYS = ("name", "description", "opts", "seeds", "runs", "metrics")
+_KEYS = ("description", "opts", "seeds", "runs", "metrics")
 _RUN_KEYS = ("config", "opts", "evaluates")
-_OWN_KEYS = ("OUTPUT_DIR", "SEED", "DATALOADER.REPLAYABLE")  # The runner's.
-_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+_OWN_KEYS = ("OUTPUT_DIR", "SEED", "DATALOADER.REPLAYABLE")  # Set by the scheduler.
+
+_SEMANTIC_METRICS = ("sem_seg/IoU_image_mean", "sem_seg/Dice_image_mean")
+_INSTANCE_METRICS = ("instances/DSB_score", "segm/AP", "segm/AP50", "bbox/AP")
+_INSTANCE_METRICS += ("instances/PQ_image_mean", "instances/F1_50_image_mean")
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,16 @@ class Run:
     evaluates: str | None = None
 
     @property
-    def evaluated_cfg(self) -> CfgNode:
-        """The config of the network that is evaluated, pruned if the run says so."""
-        level = self.cfg.TEST.PRUNE_TO_LEVEL
-        if self.evaluates is None or not level:
-            return self.cfg
-        return prune_config(self.cfg, level, self.cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
+    def level(self) -> int:
+        """That the evaluated network is pruned to; 0: none."""
+        return self.cfg.TEST.PRUNE_TO_LEVEL if self.evaluates is not None else 0
 
     @property
-    def results_folder(self) -> Path:
-        """Where the evaluation writes, below the run's folder."""
-        level = self.cfg.TEST.PRUNE_TO_LEVEL if self.evaluates is not None else 0
-        return Path(f"L{level}" if level else "", "inference")
+    def evaluated_cfg(self) -> CfgNode:
+        """The config of the network that is evaluated."""
+        if not self.level:
+            return self.cfg
+        return prune_config(self.cfg, self.level, self.cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
 
 
 @dataclass(frozen=True)
@@ -61,17 +60,15 @@ class Experiment:
     """What a YAML file in ``configs/experiments/`` says, checked.
 
     Attributes:
-        name: also of the folder of its results.
-        description: a sentence for the table, or "".
         path: the file.
+        description: a sentence for the table, or "".
         seeds: SEED of the runs.
         runs: the first one is what others are compared with.
         metrics: ``<task>/<name>``, the columns of the table.
     """
 
-    name: str
-    description: str
     path: Path
+    description: str
     seeds: tuple[int, ...]
     runs: tuple[Run, ...]
     metrics: tuple[str, ...]
@@ -83,31 +80,26 @@ class Experiment:
         Args:
             path: of a YAML file with the keys ``runs`` (``{name: {config, opts, evaluates}}``;
                 configs are relative to the file, or to ``configs/``), ``opts`` (KEY: VALUE for all
-                runs), ``seeds``, ``name`` (default: the file's), ``description``, ``metrics``.
+                runs), ``seeds``, ``description``, ``metrics``.
 
         Raises:
             ConfigError: something in it, or in a config, is unknown or does not fit.
         """
         path = Path(path)
         content = _mapping(_read(path), _KEYS, str(path))
-        name = content.get("name", path.stem)
         common = _opts(content.get("opts"), f"{path}: opts")
-        seeds = _seeds(content.get("seeds", [0]), path)
         if not isinstance(content.get("runs"), dict) or not content["runs"]:
             raise ConfigError(f"{path}: runs: write 'NAME: {{config: FILE.yaml}}' for each run.")
-        runs = [_run(run, found, common, path) for run, found in content["runs"].items()]
-        _check_names([name, *(run.name for run in runs)], path)
+        runs = tuple(_run(name, run, common, path) for name, run in content["runs"].items())
         _check_evaluations(runs, path)
-        known = list(dict.fromkeys(m for run in runs for m in known_metrics(run.cfg)))
-        metrics = content.get("metrics")
-        if metrics is None:
-            metrics = list(dict.fromkeys(m for run in runs for m in default_metrics(run.cfg)))
-        if not isinstance(metrics, list):
-            raise ConfigError(f"{path}: metrics: write a list, as [{known[0]}], not {metrics!r}.")
-        for metric in metrics:
-            look_up_option(metric, known, f"{path}: metrics", ConfigError)
-        description = str(content.get("description", ""))
-        return cls(str(name), description, path, seeds, tuple(runs), tuple(metrics))
+        seeds = _seeds(content.get("seeds", [0]), path)
+        metrics = _metrics(content.get("metrics"), runs, path)
+        return cls(path, str(content.get("description", "")), seeds, runs, metrics)
+
+    @property
+    def name(self) -> str:
+        """That of the file, and of the folder of its results."""
+        return self.path.stem
 
     def select(self, runs: list[str] | None, seeds: list[int] | None) -> list[tuple[Run, int]]:
         """Pair runs and seeds, in the order to run them: seed by seed, so that all runs have
@@ -119,9 +111,8 @@ class Experiment:
         Raises:
             ConfigError: one is not the experiment's.
         """
-        names = [run.name for run in self.runs]
         for name in runs or ():
-            look_up_option(name, names, f"{self.path}: run", ConfigError)
+            look_up_option(name, [r.name for r in self.runs], f"{self.path}: run", ConfigError)
         for seed in seeds or ():
             look_up_option(str(seed), map(str, self.seeds), f"{self.path}: seed", ConfigError)
         return [
@@ -138,10 +129,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         keys = [self.construct_object(key, deep=True) for key in own]
-        twice = [key for key in keys if keys.count(key) > 1]
-        if twice:
-            problem = f"'{twice[0]}' stands twice"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        for key in keys:
+            if keys.count(key) > 1:
+                problem = f"'{key}' stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -164,13 +155,12 @@ def _mapping(content, keys: tuple[str, ...], where: str) -> dict:
 
 
 def _opts(content, where: str) -> dict[str, str]:
-    if content is None:
-        return {}
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise ConfigError(f"{where}: write 'CONFIG.KEY: value' pairs, not {content!r}.")
-    for key in content:
-        if key in _OWN_KEYS:
-            raise ConfigError(f"{where}: {key} is set by the runner; leave it out (use 'seeds').")
+    for key in _OWN_KEYS:
+        if key in content:
+            raise ConfigError(f"{where}: {key} is set by the runner. Leave it out, use 'seeds'.")
     return {str(key): str(value) for key, value in content.items()}
 
 
@@ -181,17 +171,31 @@ def _seeds(seeds, path: Path) -> tuple[int, ...]:
     return tuple(seeds)
 
 
+def _metrics(metrics, runs: tuple[Run, ...], path: Path) -> tuple[str, ...]:
+    if metrics is None:
+        metrics = [metric for run in runs for metric in _default_metrics(run.cfg)]
+    if not isinstance(metrics, list):
+        raise ConfigError(f"{path}: metrics: write a list, as [segm/AP], not {metrics!r}.")
+    return tuple(dict.fromkeys(metrics))
+
+
+def _default_metrics(cfg: CfgNode) -> tuple[str, ...]:
+    if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+        return _SEMANTIC_METRICS
+    return _INSTANCE_METRICS if cfg.MODEL.MASK_ON else ("bbox/AP",)
+
+
 def _run(name, content, common: dict[str, str], path: Path) -> Run:
     where = f"{path}: runs: {name}"
     content = _mapping(content, _RUN_KEYS, where)
     config_file = _find_config(content.get("config"), path, where)
-    own = _opts(content.get("opts"), f"{where}: opts")
-    opts = tuple(part for pair in {**common, **own}.items() for part in pair)
+    opts = {**common, **_opts(content.get("opts"), f"{where}: opts")}
+    pairs = tuple(part for pair in opts.items() for part in pair)
     try:
-        cfg = setup_cfg(str(config_file), list(opts))
+        cfg = setup_cfg(str(config_file), list(pairs))
         for option in ("TRAIN", "TEST"):
             check_registered(cfg.DATASETS[option], f"DATASETS.{option}")
-        run = Run(str(name), config_file, opts, cfg, content.get("evaluates"))
+        run = Run(str(name), config_file, pairs, cfg, content.get("evaluates"))
         build_on_meta(run.evaluated_cfg)
     except UserError as error:
         raise ConfigError(f"{where}: {error}") from error
@@ -210,13 +214,7 @@ def _find_config(config, path: Path, where: str) -> Path:
     raise ConfigError(f"{where}: config '{config}' is neither in {path.parent} nor in {CONFIGS}.")
 
 
-def _check_names(names: list[str], path: Path) -> None:
-    for name in names:
-        if not _NAME.fullmatch(str(name)):
-            raise ConfigError(f"{path}: '{name}' names a folder: letters, digits, _ . + - only.")
-
-
-def _check_evaluations(runs: list[Run], path: Path) -> None:
+def _check_evaluations(runs: tuple[Run, ...], path: Path) -> None:
     trained = [run.name for run in runs if run.evaluates is None]
     for run in runs:
         if run.evaluates is not None:

@@ -1,129 +1,140 @@
 """The folder of one run and seed: OUTPUT_DIR of its training, its record, its lock."""
 
-import fcntl
+import functools
+import hashlib
 import re
 from pathlib import Path
 
+import yaml
 from detectron2.config import CfgNode
 
-from benchmarks.experiments.settings import describe_changes
+from unet_sharp_det import files
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.files import read_json, write_json, write_text
-from unet_sharp_det.report.environment import flatten_config
-from unet_sharp_det.report.training import CURVES_FILE, read_curves
 
-RECORD_FILE, CONFIG_FILE, LOG_FILE, LOCK_FILE = (
-    *("run.json", "experiment_config.yaml"),
-    *("process.log", "run.lock"),
-)
-FINAL_WEIGHTS = "model_final.pth"
+RECORD_FILE, LOG_FILE, LOCK_FILE = "run.json", "process.log", "run.lock"
 STATUSES = ("waiting", "running", "stopped", "failed", "finished")
 
 _CHECKPOINT = re.compile(r"model_\d+\.pth")
 
 
 class RunFolder:
-    """``<folder>/<run>/seed<k>``; whoever holds the lock may write.
+    """``<experiment>/<run>/seed<k>``; whoever holds the lock may write.
 
-    ``run.json`` has the status (of ``STATUSES``), the command, the state of the code and the
-    environment of the last start, the last lines of the log of a failure, and ``sessions``: one
-    for each process, with its start (ISO 8601), seconds of wall and CPU, peak memory (MiB), and
-    how it ended. A run that is "running" while its lock is free was cut off.
+    ``run.json`` has the status (of ``STATUSES``), the config without defaults, the command, the
+    environment, the states of the code, the fingerprint of what was evaluated, and the costs of all
+    processes. A run that is "running" while its lock is free was cut off.
     """
 
-    def __init__(self, path):
-        """
-        Args:
-            path: of the folder; it need not exist.
-        """
-        self.path = Path(path)
+    def __init__(self, experiment_folder, run: str, seed: int):
+        self.path = Path(experiment_folder, run, f"seed{seed}")
 
     @property
     def record(self) -> dict:
-        """The content of ``run.json``; a run that never started is waiting.
-
-        Raises:
-            UserError: the file is malformed.
-        """
+        """The content of ``run.json``; a run that never started is waiting."""
         path = self.path / RECORD_FILE
         if not path.is_file():
-            return {"status": "waiting", "sessions": []}
-        return read_json(path, dict, "Delete the folder to run it again.")
-
-    @property
-    def status(self) -> str:
-        """Of ``STATUSES``."""
-        return self.record["status"]
+            return {"status": "waiting"}
+        return files.read_json(path, dict, "Delete the folder to run it again.")
 
     @property
     def final_weights(self) -> Path:
         """Where the training leaves its weights, before the evaluation at its end."""
-        return self.path / FINAL_WEIGHTS
+        return self.path / "model_final.pth"
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 12 digits of the final weights' SHA-256; "" without them."""
+        if not self.final_weights.is_file():
+            return ""
+        return hashlib.sha256(self.final_weights.read_bytes()).hexdigest()[:12]
+
+    @property
+    def _last_checkpoint(self) -> Path:
+        return self.path / "last_checkpoint"
+
+    @property
+    def cost(self) -> dict | None:
+        """CPU seconds and peak memory (MiB) of all processes so far; None where they are unknown,
+        or something is done twice."""
+        if not self._last_checkpoint.is_file():
+            return {"cpu_s": 0.0, "peak_memory_mib": 0.0}
+        return self.record.get("cost") if self.record["status"] == "stopped" else None
 
     def write_record(self, record: dict) -> None:
         """Replace ``run.json``."""
-        write_json(self.path / RECORD_FILE, record, indent=2)
+        files.write_json(self.path / RECORD_FILE, record, indent=2)
 
     def lock(self):
-        """Take the lock.
-
-        Returns:
-            an open file that holds the lock until it is closed, here and in every process that
-            inherited it; None: another one has it.
-        """
+        """Return an open file that holds the lock until it is closed, here and in every process
+        that inherited it; a closed one if another process has it."""
         self.path.mkdir(parents=True, exist_ok=True)
         handle = open(self.path / LOCK_FILE, "a")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(handle.fileno())
         except BlockingIOError:
             handle.close()
-            return None
         return handle
 
-    @property
-    def config(self) -> str:
-        """The config of the first start, as YAML; "" before that."""
-        path = self.path / CONFIG_FILE
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-    def config_changes(self, cfg: CfgNode) -> list[str]:
-        """How ``cfg`` differs from the config of the first start, a line for each key."""
-        config = self.config
-        return describe_changes(flatten_config(config) or {}, cfg) if config else []
-
     def check_config(self, cfg: CfgNode) -> None:
-        """Check that a started run has the config that it was started with.
-
-        Raises:
-            ConfigError: it has another one; the message names the differences.
-        """
-        if changed := self.config_changes(cfg):
+        """Raise a ConfigError if a started run had another config."""
+        record = self.record
+        if "config" in record and (changed := describe_changes(record["config"], cfg)):
             raise ConfigError(
                 f"{self.path} was started with another config ({'; '.join(changed)}). Undo the "
-                "change, name the run anew, or delete that folder to run it again."
+                "change, or delete that folder to run it again."
             )
 
-    def write_config(self, cfg: CfgNode) -> None:
-        """Keep the config of the first start."""
-        if not (self.path / CONFIG_FILE).is_file():
-            write_text(self.path / CONFIG_FILE, cfg.dump())
-
-    def seconds_per_iteration(self) -> float:
-        """The last one that the training logged; 0: none yet."""
-        curves = read_curves(self.path / CURVES_FILE)
-        return float(curves["time"][1][-1]) if "time" in curves else 0.0
-
-    def log_tail(self, lines: int = 20) -> str:
+    def log_tail(self) -> str:
         """The end of the last process' output."""
         path = self.path / LOG_FILE
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        return "\n".join(text.splitlines()[-lines:])[-4000:]
+        return "\n".join(text.splitlines()[-20:])[-4000:]
 
     def drop_checkpoints(self) -> None:
         """Delete what only ``--resume`` reads: all numbered checkpoints but the last one, and of a
         training that is done that one too."""
-        last = self.path / "last_checkpoint"
+        last = self._last_checkpoint
         needed = last.read_text().strip() if last.is_file() else ""
         for path in self.path.glob("model_*.pth"):
             if _CHECKPOINT.fullmatch(path.name) and path.name != needed:
                 path.unlink()
+
+
+def own_settings(cfg: CfgNode) -> dict[str, str]:
+    """Return ``{KEY: value as text}`` of a config, without what has its default."""
+    defaults = _defaults()
+    return {key: value for key, value in _flatten(cfg).items() if defaults.get(key) != value}
+
+
+def describe_changes(settings: dict[str, str], cfg: CfgNode) -> list[str]:
+    """Return a ``KEY: was A, now B`` for each key in which a config is not as it was.
+
+    Args:
+        settings: as it was, as of :func:`own_settings`. Keys that are not in it, those that were
+            added since then among them, had their defaults of today.
+        cfg: as it is.
+    """
+    old, new = {**_defaults(), **settings}, _flatten(cfg)
+    return [
+        f"{key}: was {old.get(key)}, now {new.get(key)}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+
+
+@functools.cache
+def _defaults() -> dict[str, str]:
+    return _flatten(setup_cfg())
+
+
+def _flatten(cfg: CfgNode) -> dict[str, str]:
+    return dict(_leaves(yaml.safe_load(cfg.dump()), ""))
+
+
+def _leaves(node, prefix: str):
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, str(node)

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from benchmarks.experiments.cost import OBJECTS, SIZE, NetworkCost
 from benchmarks.experiments.experiment import Experiment
-from unet_sharp_det.errors import UserError
+from unet_sharp_det.errors import ConfigError, UserError, look_up_option
 from unet_sharp_det.files import write_text
 
 Results = dict[tuple[str, int], dict]
@@ -35,13 +35,13 @@ def format_tables(
         command: that repeats the table.
 
     Raises:
-        UserError: no run is finished.
+        UserError: no run is finished, or none has one of the metrics.
     """
     if not results:
-        raise UserError(
-            f"{experiment.path}: no run is finished, so there is no table. Run it first: "
-            f"python tools/run_experiments.py {experiment.path}"
-        )
+        raise UserError(f"{experiment.path}: no run is finished. Run it without --table first.")
+    known = {metric for result in results.values() for metric in result["metrics"]}
+    for metric in experiment.metrics:
+        look_up_option(metric, sorted(known), f"{experiment.path}: metrics", ConfigError)
     parts = [f"### {experiment.name}", experiment.description, _conditions(results)]
     parts.append(_metrics_table(experiment, results))
     difference = _difference_table(experiment, results)
@@ -87,8 +87,7 @@ def write_zoo(path, name: str, text: str) -> None:
         new = f"{before}{block}{rest.split(end)[1]}"
     else:
         raise UserError(
-            f"{path}: '{begin}' and '{end}' must each stand there once, in this order, or not at "
-            "all. Mend or delete them."
+            f"{path}: '{begin}' and '{end}' must each stand there once. Mend or delete them."
         )
     write_text(path, new)
 
@@ -102,36 +101,41 @@ def _values(results: Results, run: str, metric: str) -> dict[int, float]:
 def _metrics_table(experiment: Experiment, results: Results) -> str:
     rows = []
     for run in experiment.runs:
-        seeds = sorted(seed for name, seed in results if name == run.name)
-        by_metric = [_values(results, run.name, metric) for metric in experiment.metrics]
-        cells = [mean_and_deviation(list(values.values())) for values in by_metric]
-        rows.append([run.name, ", ".join(map(str, seeds)) or "not run", *cells])
+        seeds = [seed for name, seed in results if name == run.name]
+        values = [_values(results, run.name, metric) for metric in experiment.metrics]
+        rows.append(_metrics_row(run.name, seeds, [list(each.values()) for each in values]))
     return _markdown(["run", "seeds", *experiment.metrics], rows)
 
 
 def _difference_table(experiment: Experiment, results: Results) -> str:
-    first, rows = experiment.runs[0], []
+    rows = []
     for run in experiment.runs[1:]:
-        cells, common = [], set()
+        differences, common = [], set()
         for metric in experiment.metrics:
-            base, values = (_values(results, name, metric) for name in (first.name, run.name))
-            shared = sorted(set(base) & set(values))
-            common.update(shared)
-            cells.append(mean_and_deviation([values[s] - base[s] for s in shared], signed=True))
+            base = _values(results, experiment.runs[0].name, metric)
+            values = _values(results, run.name, metric)
+            shared = base.keys() & values.keys()
+            common |= shared
+            differences.append([values[seed] - base[seed] for seed in shared])
         if common:
-            rows.append([run.name, ", ".join(map(str, sorted(common))), *cells])
+            rows.append(_metrics_row(run.name, common, differences, signed=True))
     return _markdown(["run", "seeds", *experiment.metrics], rows) if rows else ""
+
+
+def _metrics_row(run: str, seeds, columns: list[list[float]], signed: bool = False) -> list[str]:
+    shown = ", ".join(map(str, sorted(seeds))) or "not run"
+    return [run, shown, *(mean_and_deviation(values, signed) for values in columns)]
 
 
 def _costs_table(experiment: Experiment, results: Results, costs: dict[str, NetworkCost]) -> str:
     rows = []
     for run in experiment.runs:
-        cost = costs[run.name]
-        row = [run.name, f"{cost.parameters / 1e6:.3f}", f"{cost.features_gmac:.3f}"]
-        row.append(f"{cost.whole_gmac:.3f}")
+        network = costs[run.name]
+        counts = (network.parameters / 1e6, network.features_gmac, network.whole_gmac)
+        row = [run.name, *(f"{count:.3f}" for count in counts)]
         for key in _COSTS.values():
-            found = [r["cost"].get(key) for (name, _), r in results.items() if name == run.name]
-            found = [value for value in found if value is not None]
+            of_run = [r["cost"].get(key) for (name, _), r in results.items() if name == run.name]
+            found = [value for value in of_run if value is not None]
             row.append(f"{statistics.fmean(found):.4g}" if found else "-")
         rows.append(row)
     headers = ["run", "M parameters", "GMAC backbone", "GMAC whole", *_COSTS]

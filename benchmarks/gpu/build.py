@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -70,13 +71,8 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="DSB2018: converted, Kaggle's folder or archive")
     add("--python", default="3.12", metavar="X.Y", help="the host's (default: %(default)s)")
-    add(
-        "--have",
-        default=HAVE,
-        metavar="NAMES",
-        help="what it has: names by commas, or a file of "
-        "'pip list --format=freeze' there (default: %(default)s)",
-    )
+    have = "what it has: names by commas, or a file of 'pip list --format=freeze' there"
+    add("--have", default=HAVE, metavar="NAMES", help=f"{have} (default: %(default)s)")
     add("--without", default=WITHOUT, metavar="NAMES", help="left out (default: %(default)s)")
     add("--output", type=Path, default=Path("bundle.zip"), help="default: %(default)s")
     return parser.parse_args()
@@ -198,13 +194,11 @@ def pack_image(path: Path) -> bytes:
 
 
 def print_sizes(path: Path) -> None:
-    sizes: dict[str, int] = {}
+    sizes = Counter({"in all": path.stat().st_size})
     with ZipFile(path) as archive:
         for entry in archive.infolist():
-            part = "/".join(entry.filename.split("/")[: 2 if entry.filename[0] == "s" else 1])
-            sizes[part] = sizes.get(part, 0) + entry.compress_size
-    sizes = {"in all": path.stat().st_size, **sizes}
-    for part, size in sorted(sizes.items(), key=lambda item: -item[1])[:8]:
+            sizes[entry.filename.split("/")[0]] += entry.compress_size
+    for part, size in sizes.most_common():
         print(f"{size / 2**20:7.1f} MiB  {part}")
     print(f"written to {path}")
 

@@ -4,16 +4,16 @@
     python3 benchmarks/gpu/run.py bundle.zip --out results --minutes 9
 
 checks (4 minutes at most)    tests/devices on the GPU
-speed (3 minutes at most)     necks, detectors, U-Nets and prediction
+speed (4 minutes at most)     necks, detectors, U-Nets and prediction
 train (what is left)          an experiment, several runs at a time; called again, it goes on
 
-Every figure is written to OUT at once; RESULTS.md is the page of all of them. OUT has few files, so
-that they are easily brought back. Packages, data and runs are in WORK, which a second call on the
-same host needs. SIGTERM ends the stage and writes the page. Exit status: 0 every stage has ended by
-itself without a failure, 1 not so.
+OUT gets the output of each step at once, and RESULTS.md with all of them. Packages, data and runs
+are in WORK, which a second call on the same host needs. SIGTERM ends the stage and writes the page.
+Exit status: 0 every stage has ended by itself without a failure, 1 not so.
 """
 
 import argparse
+import datetime
 import json
 import os
 import shutil
@@ -25,34 +25,35 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import ZipFile
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-LIMITS_S = {"checks": 240, "speed": 180, "train": float("inf")}
-#: To end the last stage and to write the table and the page.
-RESERVE_S = 30
-#: For the table of the trainings, which builds each network.
-TABLE_S = 60
+ROOT = Path(__file__).resolve().parents[2]
+LIMITS_S = {"checks": 240, "speed": 240, "train": float("inf")}
+#: For the table of the trainings, which builds each network, and for them to stop before.
+TABLE_S, STOP_S = 60, 30
+QUICK = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
+MODEL = "unet_sharp_det/model_zoo/nuclei.safetensors"
 
 
 def main() -> int:
     begin = time.monotonic()
     args = parse_args()
     args.out, args.work, args.experiment = map(Path.resolve, (args.out, args.work, args.experiment))
+    args.out.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    for folder in (args.out, args.work / "results"):
-        folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(args.work / "results", args.out, dirs_exist_ok=True)
-    host, stages = Host(args, unpack(args.bundle, args.work)), args.stages.split(",")
+    environment, ended = unpack(args.bundle, args.work), {}
+    stages = {"checks": check, "speed": measure, "train": train}
     try:
-        for stage in stages:
-            left = 60 * args.minutes - (time.monotonic() - begin) - RESERVE_S
+        for stage in args.stages.split(","):
+            left = 60 * args.minutes - (time.monotonic() - begin)
             if left > 0:
-                host.run_stage(stage, min(left, LIMITS_S[stage]))
+                ended[stage] = "interrupted"
+                runner = Runner(args.out, environment, min(left, LIMITS_S[stage]))
+                stages[stage](args, runner)
+                ended[stage] = "done" if runner.succeeded else "not done"
+                print(f"{stage}: {ended[stage]}", flush=True)
     finally:
-        host.run([HERE / "results.py", args.out], RESERVE_S)
-        shutil.copytree(args.out, args.work / "results", dirs_exist_ok=True)
-    print((args.out / "RESULTS.md").read_text())
-    return int(any(host.stages.get(stage, {}).get("exit") != 0 for stage in stages))
+        page = write_page(args.out, environment, ended)
+    print(page)
+    return int(any(ended.get(stage) != "done" for stage in args.stages.split(",")))
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,8 +67,7 @@ def parse_args() -> argparse.Namespace:
     add("--minutes", type=float, default=9, help="of all stages together (default: %(default)s)")
     add("--stages", default=",".join(LIMITS_S), help="default: %(default)s")
     add("--experiment", type=Path, default=ROOT / "configs/experiments/compact_gpu.yaml")
-    cores = len(os.sched_getaffinity(0))
-    jobs = min(12, max(1, cores - 2))
+    jobs = min(12, max(1, len(os.sched_getaffinity(0)) - 2))
     add("--jobs", type=int, default=jobs, help="trainings at a time (default: %(default)s)")
     add("--tiny", action="store_true", help="a rehearsal, on a CPU too: small networks, one check")
     return parser.parse_args()
@@ -106,63 +106,34 @@ def decode_images(folder: Path) -> None:
         list(pool.map(decode, folder.glob("*.webp")))
 
 
-class Host:
-    """Runs stages, each in a session of its own, and notes how they ended."""
+class Runner:
+    """Runs the steps of a stage, each in a session of its own, until its time is up."""
 
-    def __init__(self, args: argparse.Namespace, environment: dict[str, str]):
-        self.args = args
-        self.environment = environment
-        self._file = args.out / "stages.json"
-        self.stages = json.loads(self._file.read_text()) if self._file.is_file() else {}
+    def __init__(self, out: Path, environment: dict[str, str], limit_s: float):
+        self._out, self._environment = out, environment
+        self._deadline = time.monotonic() + limit_s
+        self.succeeded = True
 
-    def run_stage(self, stage: str, limit_s: float) -> None:
-        begin = time.monotonic()
-        self._note(stage, {"exit": "interrupted", "limit_s": round(limit_s)})
-        code = getattr(self, f"_{stage}")(limit_s)
-        self._note(stage, {"exit": code, "seconds": round(time.monotonic() - begin, 1)})
+    @property
+    def left_s(self) -> float:
+        """Seconds until the stage's time is up."""
+        return self._deadline - time.monotonic()
 
-    def _note(self, stage: str, how: dict) -> None:
-        self.stages[stage] = how
-        replace_file(self._file, json.dumps(self.stages, indent=1))
-        print(f"{stage}: {how}", flush=True)
-
-    def _checks(self, limit_s: float):
-        chosen = ["-k", "volumes"] if self.args.tiny else []
-        return self.run([HERE / "checks.py", self.args.out / "checks.json", *chosen], limit_s)
-
-    def _speed(self, limit_s: float):
-        tiny = ["--tiny"] if self.args.tiny else []
-        return self.run([HERE / "speed.py", self.args.out / "speed.json", *tiny], limit_s)
-
-    def _train(self, limit_s: float):
-        kept = self.args.work / "kept"
-        paths = (self.args.experiment, self.args.work / "runs", kept, self.args.out / "train.md")
-        # Relative, for the table names the command.
-        experiment, runs, numbers, table = (os.path.relpath(path, ROOT) for path in paths)
-        tool = ["tools/run_experiments.py", experiment, "--folder", runs]
-        train_s = limit_s - min(TABLE_S, limit_s / 2)
-        limits = ["--minutes", train_s / 60, "--jobs", self.args.jobs]
-        code = self.run([*tool, *limits], train_s + 15)
-        self.run([*tool, "--table", "--results", numbers, "--output", table], TABLE_S)
-        if kept.is_dir():
-            shutil.make_archive(str(self.args.out / "train"), "zip", kept)
-        return code
-
-    def run(self, command: list, limit_s: float):
-        """Run a Python script; return its exit status, or "timeout" after it was ended."""
-        with open(self.args.out / "log.txt", "ab") as log:
+    def run(self, file: str, *command) -> None:
+        """Run Python with arguments; what it prints goes to a file of OUT, its log to log.txt."""
+        with open(self._out / file, "w") as output, open(self._out / "log.txt", "a") as log:
             process = subprocess.Popen(
                 [sys.executable, *map(str, command)],
                 cwd=ROOT,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                env=self._environment,
+                stdout=output,
+                stderr=log,
                 start_new_session=True,
             )
         try:
-            return process.wait(limit_s)
+            self.succeeded &= process.wait(max(0, self.left_s)) == 0
         except subprocess.TimeoutExpired:
-            return "timeout"
+            self.succeeded = False
         finally:
             end_group(process)
 
@@ -179,10 +150,68 @@ def end_group(process: subprocess.Popen) -> None:
             continue
 
 
-def replace_file(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+def check(args: argparse.Namespace, runner: Runner) -> None:
+    chosen = ["-k", "volumes"] if args.tiny else []
+    options = ["-v", "--continue-on-collection-errors", "-p", "no:cacheprovider", *chosen]
+    runner.run("checks.txt", "-m", "pytest", "tests/devices", *options)
+
+
+def measure(args: argparse.Namespace, runner: Runner) -> None:
+    images = args.work / "data" / "dsb2018" / "images"
+    network = ["--bf16", "--size", 800, "--batch", 8, "--repeats", 20]
+    unets = ["--bf16", "--sizes", 512, "--batch", 4, "--repeats", 20]
+    variants = ["Predictor", "Predictor, in batches", "Predictor, bf16"]
+    sides = {256: 128, 1024: 8}
+    if args.tiny:
+        network = ["--config-file", QUICK, "--size", 128, "--batch", 1, "--repeats", 1, "--bf16"]
+        unets = ["--sizes", 32, "--repeats", 1, "--bf16"]
+        variants, sides = variants[:1], {256: 1}
+    for name, options in (("necks", network), ("detectors", network), ("unets", unets)):
+        runner.run(f"speed_{name}.md", "-m", "benchmarks", name, *options)
+    for side, count in sides.items():
+        options = ["--weights", MODEL, "--images", images, "--size", side, "--count", count]
+        options += ["--batch", 8, "--repeats", 3, "--variants", *variants]
+        runner.run(f"speed_predict_{side}.md", "-m", "benchmarks", "predict", *options)
+
+
+def train(args: argparse.Namespace, runner: Runner) -> None:
+    # Relative, for the table names the command.
+    paths = (args.experiment, args.work / "runs", args.work / "kept")
+    experiment, runs, kept = (os.path.relpath(path, ROOT) for path in paths)
+    tool = ["tools/run_experiments.py", experiment, "--folder", runs]
+    minutes = max(runner.left_s - TABLE_S - STOP_S, 1) / 60
+    runner.run("train.txt", *tool, "--minutes", minutes, "--jobs", args.jobs)
+    table = args.work / "train.md"
+    runner.run("train.md", *tool, "--table", "--results", kept, "--output", table)
+    if (args.work / "kept").is_dir():
+        shutil.make_archive(str(args.out / "train"), "zip", args.work / "kept")
+
+
+def write_page(out: Path, environment: dict[str, str], ended: dict[str, str]) -> str:
+    """Write RESULTS.md of all that OUT has, and return it."""
+    git = json.loads(environment["GIT_STATE"])
+    revision = f"commit {git['revision'] or 'unknown'}" + " with changes" * bool(git["dirty"])
+    date = datetime.date.today().isoformat()
+    stages = ", ".join(f"{stage} {how}" for stage, how in ended.items())
+    parts = [f"{date}, {card_and_driver()}, {revision}. Stages: {stages}."]
+    checks = out / "checks.txt"
+    if checks.is_file():
+        lines = checks.read_text().splitlines()
+        told = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        parts.append("\n".join(["Checks:", "```", *told, *lines[-1:], "```"]))
+    parts += [path.read_text() for path in sorted(out.glob("*.md")) if path.name != "RESULTS.md"]
+    page = "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+    (out / "RESULTS.md").write_text(page)
+    return page
+
+
+def card_and_driver() -> str:
+    query = "--query-gpu=name,driver_version,memory.total"
+    command = ["nvidia-smi", query, "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+    except OSError:
+        return "no GPU"
 
 
 if __name__ == "__main__":

@@ -6,9 +6,16 @@ import torch
 from detectron2.modeling import build_model
 from PIL import Image
 
-from benchmarks import benchmark_prediction, prediction
+from benchmarks import prediction
 from benchmarks.network_runtimes import TracedParts
-from benchmarks.prediction import DEFAULT, Workload, agreement, read_images, ready_and_peak
+from benchmarks.prediction import (
+    DEFAULT,
+    Workload,
+    agreement,
+    compare_predictors,
+    read_images,
+    ready_and_peak,
+)
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.masks.instance_maps import InstanceMap
@@ -42,7 +49,7 @@ def test_ratios_are_to_the_default_predictor(cfg, images, monkeypatch):
 
     monkeypatch.setattr(prediction, "take_turns", take_turns)
     monkeypatch.setattr(prediction, "_in_fresh_process", lambda name, work: (1.25, 100.0))
-    out = benchmark_prediction(cfg, images, 2, 7, names=["Predictor"])
+    out = compare_predictors(cfg, images, 2, 7, names=["Predictor"])
     lines = [line for line in out.splitlines() if line.startswith("|")][2:]
     rows = {c[1].strip(): [float(x) for x in c[2:-1]] for c in (r.split("|") for r in lines)}
     assert list(rows) == [DEFAULT, "Predictor"]
@@ -75,7 +82,7 @@ def test_a_traced_backbone_gives_the_same(cfg):
 
 def test_unknown_variant(cfg, images):
     with pytest.raises(UserError, match="--variants: 'Predicter' is not known.*'Predictor'"):
-        benchmark_prediction(cfg, images, 1, 1, names=["Predicter"])
+        compare_predictors(cfg, images, 1, 1, names=["Predicter"])
 
 
 def test_agreement():

@@ -1,13 +1,13 @@
 """Tiles: pixels, masks and label maps are those of the crop; emptiness, the draw, the files."""
 
 import json
-import runpy
 
 import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
+from benchmarks.__main__ import main
 from benchmarks.tiles import make_tiles
 from unet_sharp_det.data import load_coco_nuclei
 from unet_sharp_det.data.label_maps import read_label_map, union_mask
@@ -311,14 +311,13 @@ class TestFiles:
             make_tiles(tmp_path / "none.json", tmp_path, tmp_path / "out")
 
 
-def test_tool(repository, converted_sample, tmp_path, capsys):
-    main = runpy.run_path(str(repository / "tools" / "make_tiles.py"))["main"]
+def test_command(converted_sample, tmp_path, capsys):
     json_file = converted_sample / "annotations" / "dsb2018_val.json"
     options = ["--output", tmp_path / "out", "--size", 128, "--empty-share", 0.5]
-    assert main([str(option) for option in (json_file, *options)]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[1] == ["8", "cut", "96", "27"]
-    assert lines[2] == ["kept", "54", "27"]
+    assert main([str(option) for option in ("tiles", json_file, *options)]) == 0
+    out = capsys.readouterr().out
+    assert "8 images: 96 tiles, 27 of them empty" in out
+    assert "kept: 54, 27 of them empty" in out
     assert len(list((tmp_path / "out" / "semantic").iterdir())) == 54
 
 

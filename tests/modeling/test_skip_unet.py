@@ -4,9 +4,9 @@ import re
 
 import pytest
 import torch
-from literal_unetsharp import LiteralUNetSharp
 from torch import nn
 
+from benchmarks.literal_unetsharp import LiteralUNetSharp
 from unet_sharp_det.errors import ConfigError, DatasetError, SchemeError, UserError
 from unet_sharp_det.modeling import SkipUNet
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels

@@ -1,6 +1,4 @@
-"""The command lines that other tests do not run: drawing, measuring."""
-
-import re
+"""The command lines that other tests do not run: drawing."""
 
 import cv2
 import pytest
@@ -47,38 +45,3 @@ class TestVisualize:
         done = run_tool("tools/visualize_data.py", *options)
         assert done.returncode == 2
         assert "none.json" in done.stderr
-
-
-class TestBenchmark:
-    """The tables are complete; figures are not judged here."""
-
-    def numbers(self, out, row):
-        line = next(line for line in out.splitlines() if line.startswith(f"| {row}"))
-        return [float(x) for x in re.findall(r"[-+]?\d+\.\d+", line)]
-
-    @pytest.mark.parametrize("task", ["necks", "detectors"])
-    def test_models(self, run_tool, repository, task):
-        options = ["--config-file", repository / COMPACT, "--size", 128, "--batch", 1]
-        out = finished(run_tool("tools/benchmark.py", "--repeats", 1, task, *options))
-        fpn, sharp = (self.numbers(out, scheme) for scheme in ("fpn", "unetsharp"))
-        params, macs = 0, 1
-        assert sharp[params] > fpn[params]
-        assert sharp[macs] > fpn[macs]
-        assert fpn[3] == fpn[5] == fpn[7] == 1.0
-
-    def test_evaluation(self, run_tool):
-        options = ["--images", 4, "--detections", 20]
-        out = finished(run_tool("tools/benchmark.py", "--repeats", 1, "evaluation", *options))
-        slow, fast = self.numbers(out, "pycocotools"), self.numbers(out, "faster-coco-eval")
-        assert slow[0] == fast[0] > 0
-
-    def test_converter(self, run_tool, sample_folder):
-        out = finished(run_tool("tools/benchmark.py", "--repeats", 1, "converter", sample_folder))
-        assert "32 images, 1111 masks" in out
-        assert self.numbers(out, "convert_dsb2018")[0] > 0
-
-    def test_anchors(self, run_tool, repository):
-        config = ["--config-file", repository / COMPACT]
-        out = finished(run_tool("tools/benchmark.py", "anchors", *config))
-        ours, default = self.numbers(out, "[12, 24"), self.numbers(out, "[32, 64")
-        assert ours[-1] > default[-1] > 0

@@ -11,7 +11,7 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.training import NucleiTrainer
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
-COMPACT = "configs/DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"
+COMPACT = "configs/DSB2018-SemanticSegmentation/compact/unetsharp.yaml"
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def one_image(register_part):
 def test_overfits_an_image(repository, one_image, tmp_path):
     cfg = setup_cfg(str(repository / COMPACT), ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)])
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (one_image,)
+    cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "all"
     cfg.MODEL.UNET.CHANNELS = [8, 8, 16, 16, 32]
     cfg.MODEL.SEM_SEG_HEAD.EDGE_CHANNELS = 8
     cfg.INPUT.COLOR.PROB = 0.0

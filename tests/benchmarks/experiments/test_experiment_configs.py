@@ -8,9 +8,9 @@ import torch
 
 from benchmarks.experiments import Experiment
 from benchmarks.experiments.cost import network_cost
-from benchmarks.experiments.experiment import build_on_meta
+from benchmarks.experiments.run_folder import describe_changes, own_settings
 from benchmarks.measure import multiply_adds
-from unet_sharp_det.report.environment import config_differences
+from unet_sharp_det.checkpoints.trained_model import build_on_meta
 
 EXPERIMENTS = Path(__file__).parents[3] / "configs" / "experiments"
 RUNS = {
@@ -51,10 +51,20 @@ def test_equal_cost():
     assert [run.cfg.MODEL.FPN.OUT_CHANNELS for run in runs] == [128] * len(runs)
 
 
+@pytest.mark.parametrize("bottom_up", ["vgg16", "r101"])
+def test_necks_of_table_2_differ_in_nothing_else(bottom_up):
+    runs = [run for run in load("table2_instance").runs if run.name.startswith(bottom_up)]
+    schemes = ["fpn", "unetpp", "unet3p", "unetsharp"]
+    assert [run.cfg.MODEL.FPN.SKIP_SCHEME for run in runs] == schemes
+    for run in runs[1:]:
+        changed = describe_changes(own_settings(runs[0].cfg), run.cfg)
+        assert [change.split(":")[0] for change in changed] == ["MODEL.FPN.SKIP_SCHEME"]
+
+
 def test_ablations_change_one_thing():
     base, *others = load("ablations_compact").runs
     for run in others:
-        changed = [key for key, _ in config_differences([base.cfg.dump(), run.cfg.dump()])]
+        changed = describe_changes(own_settings(base.cfg), run.cfg)
         expected = {"no_flips": 2, "scale_1": 3}.get(run.name, 1)
         assert len(changed) == expected, (run.name, changed)
 
@@ -62,6 +72,6 @@ def test_ablations_change_one_thing():
 def test_pruned_networks_cost_what_the_paper_s_levels_do():
     whole, *levels = load("pruning").runs
     parameters = [network_cost(run.evaluated_cfg).parameters for run in levels]
-    # In README.md, from tools/benchmark.py pruning.
+    # In README.md, from python -m benchmarks pruning.
     assert [round(count / 1e6, 3) for count in parameters] == [0.026, 0.142, 0.609, 2.432]
     assert network_cost(whole.cfg).parameters > parameters[-1]

@@ -1,7 +1,7 @@
 """Running experiments with a stand-in for the training: resuming, failures, time, two runners."""
 
 import ast
-import importlib.util
+import itertools
 import json
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.experiments import Scheduler
+from benchmarks.experiments import Scheduler, command
 from benchmarks.experiments.results import read_results
 from benchmarks.experiments.run_folder import RunFolder
 from benchmarks.experiments.scheduler import exit_status
@@ -23,6 +23,8 @@ from unet_sharp_det.provenance import git_state
 
 LONG = {"SOLVER.MAX_ITER": 100}  # two seconds
 LONG_SUM = sum(range(100))
+UNETSHARP = "DSB2018-SemanticSegmentation/compact/unetsharp.yaml"
+DS = {"MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION": "all"}
 
 
 def record(folder, run, seed=0):
@@ -72,10 +74,9 @@ def test_all_runs_finish_and_are_skipped_the_next_time(load_experiment, stand_in
     assert Scheduler(experiment, tmp_path, stand_in, jobs=2).run() == {"finished": 4}
     assert value(experiment, tmp_path, "unetpp", seed=1) == 2 * sum(range(10))
     first = record(tmp_path, "unet")
-    assert first["git"] == git_state()
-    assert first["sessions"][0]["cpu_s"] > 0
-    assert first["sessions"][0]["peak_memory_mib"] > 1
-    assert first["sessions"][0]["exit_status"] == 0
+    assert first["git"] == [git_state()]
+    assert first["cost"]["cpu_s"] > 0
+    assert first["cost"]["peak_memory_mib"] > 1
     folder = tmp_path / "unet" / "seed0"
     assert [path.name for path in folder.glob("*.pth")] == ["model_final.pth"]
     assert Scheduler(experiment, tmp_path, stand_in).run() == {"finished": 4}
@@ -92,25 +93,28 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(load_experiment, stand_in, t
     error = record(tmp_path, "bad")["error"]
     assert error.startswith("exit status 1\n")
     assert error.endswith("ValueError: no such data")
+    good = record(tmp_path, "good")
     Scheduler(experiment, tmp_path, stand_in).run()
-    assert len(record(tmp_path, "bad")["sessions"]) == 2
-    assert len(record(tmp_path, "good")["sessions"]) == 1
+    log = (tmp_path / "bad" / "seed0" / "process.log").read_text()
+    assert log.count("ValueError: no such data") == 2
+    assert record(tmp_path, "good") == good
 
 
 def test_an_evaluation_follows_the_training_whose_weights_it_takes(
     load_experiment, stand_in, tmp_path, caplog
 ):
-    config = "DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"
     options = {"TEST.PRUNE_TO_LEVEL": 2, "MODEL.SEM_SEG_HEAD.INFERENCE": "fast"}
-    level = {"config": config, "opts": options, "evaluates": "whole"}
-    runs = {"L2": level, "whole": {"config": config}}
+    level = {"config": UNETSHARP, "opts": {**options, **DS}, "evaluates": "whole"}
+    runs = {"L2": level, "whole": {"config": UNETSHARP, "opts": DS}}
     experiment = load_experiment(runs, seeds=[0])
     assert Scheduler(experiment, tmp_path, stand_in, jobs=2).run() == {"finished": 2}
     assert value(experiment, tmp_path, "L2") == pytest.approx(sum(range(10)) / 100)
 
     shutil.rmtree(tmp_path / "whole")
     experiment = load_experiment(runs, seeds=[0], opts={"SOLVER.MAX_ITER": 20})
-    RunFolder(tmp_path / "L2" / "seed0").path.joinpath("experiment_config.yaml").unlink()
+    folder = RunFolder(tmp_path, "L2", 0)
+    settings = {**folder.record["config"], "SOLVER.MAX_ITER": "20"}
+    folder.write_record({**folder.record, "config": settings})
     assert Scheduler(experiment, tmp_path, stand_in, runs=["L2"]).run() == {"finished": 1}
     assert Scheduler(experiment, tmp_path, stand_in, runs=["whole"]).run() == {"finished": 1}
     assert list(read_results(experiment, tmp_path, "")) == [("whole", 0)]
@@ -119,16 +123,13 @@ def test_an_evaluation_follows_the_training_whose_weights_it_takes(
     assert value(experiment, tmp_path, "L2") == pytest.approx(sum(range(20)) / 100)
 
 
-def test_what_is_not_begun_is_explained(load_experiment, stand_in, tmp_path, caplog):
-    caplog.set_level("INFO")
-    config = "DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"
+def test_an_evaluation_waits_for_its_training(load_experiment, stand_in, tmp_path):
     options = {"TEST.PRUNE_TO_LEVEL": 2, "MODEL.SEM_SEG_HEAD.INFERENCE": "fast"}
-    level = {"config": config, "opts": options, "evaluates": "whole"}
-    experiment = load_experiment({"L2": level, "whole": {"config": config}}, seeds=[0])
+    level = {"config": UNETSHARP, "opts": {**options, **DS}, "evaluates": "whole"}
+    experiment = load_experiment(
+        {"L2": level, "whole": {"config": UNETSHARP, "opts": DS}}, seeds=[0]
+    )
     assert Scheduler(experiment, tmp_path, stand_in, runs=["L2"]).run() == {"waiting": 1}
-    assert "L2, seed 0: not begun, it evaluates whole, which is not trained." in caplog.text
-    Scheduler(experiment, tmp_path, stand_in, runs=["whole"], minutes=0.1).run()
-    assert "whole, seed 0: not begun, it needs 40 s to get anywhere." in caplog.text
 
 
 def test_metrics_that_were_deleted_or_damaged_are_made_again(load_experiment, stand_in, tmp_path):
@@ -136,10 +137,10 @@ def test_metrics_that_were_deleted_or_damaged_are_made_again(load_experiment, st
     Scheduler(experiment, tmp_path, stand_in).run()
     metrics = tmp_path / "unet" / "seed0" / "inference" / "semantic_metrics.json"
     metrics.write_text('{"metr')
-    (tmp_path / "unet" / "seed0" / "metrics.json").write_text("{\n{}\n{}\n")
+    other = record(tmp_path, "unetpp")
     assert Scheduler(experiment, tmp_path, stand_in, minutes=2).run() == {"finished": 2}
     assert json.loads(metrics.read_text())["metrics"]["IoU_image_mean"] == sum(range(10))
-    assert len(record(tmp_path, "unetpp")["sessions"]) == 1
+    assert record(tmp_path, "unetpp") == other
 
 
 def test_a_killed_process_goes_on_the_next_time(load_experiment, start_runner, tmp_path, stand_in):
@@ -147,16 +148,13 @@ def test_a_killed_process_goes_on_the_next_time(load_experiment, start_runner, t
     runner, runs = start_runner(experiment), tmp_path / "runs"
     checkpoint = runs / "unet" / "seed0" / "last_checkpoint"
     wait_for(checkpoint.is_file)
-    children = Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()
+    tasks = Path(f"/proc/{runner.pid}/task").glob("*/children")
+    children = " ".join(task.read_text() for task in tasks).split()
     os.kill(int(children[0]), signal.SIGKILL)
     assert status_of(runner) == 1
     assert record(runs, "unet")["status"] == "failed"
     assert record(runs, "unetpp")["status"] == "finished"
-    Scheduler(experiment, runs, stand_in).run()
-    assert [session["end"] for session in record(runs, "unet")["sessions"]] == [
-        "failed",
-        "finished",
-    ]
+    assert Scheduler(experiment, runs, stand_in).run() == {"finished": 2}
     log = (runs / "unet" / "seed0" / "process.log").read_text().splitlines()
     assert int(log[-1].split()[-1]) >= 5
     assert value(experiment, runs, "unet") == LONG_SUM == value(experiment, runs, "unetpp")
@@ -175,64 +173,38 @@ def test_a_signal_stops_cleanly(load_experiment, start_runner, tmp_path, number,
     assert value(experiment, runs, "unet") == LONG_SUM
 
 
-def test_minutes_end_with_a_checkpoint_before_the_time_is_up(load_experiment, stand_in, tmp_path):
+def test_a_second_signal_kills(load_experiment, start_runner, tmp_path, monkeypatch, stand_in):
+    monkeypatch.setenv("STAND_IN_SECONDS", "20")
+    runner, runs = start_runner(load_experiment(seeds=[0])), tmp_path / "runs"
+    log = runs / "unet" / "seed0" / "process.log"
+    wait_for(lambda: log.is_file() and "Starting" in log.read_text())
+    os.kill(runner.pid, signal.SIGINT)
+    time.sleep(0.3)
+    assert runner.is_alive()
+    os.kill(runner.pid, signal.SIGINT)
+    assert status_of(runner) == 75
+    assert record(runs, "unet")["status"] == "stopped"
+
+
+def test_minutes_end_with_a_checkpoint(load_experiment, stand_in, tmp_path):
     experiment = load_experiment(opts={"SOLVER.MAX_ITER": 400}, seeds=[0])
-    limit = {"minutes": 2.5 / 60, "margin_s": 1.0}
     begin = time.monotonic()
-    assert Scheduler(experiment, tmp_path, stand_in, **limit).run() == {"waiting": 2}, "no start-up"
-    (tmp_path / "unet" / "seed0").mkdir(parents=True)
-    session = {"startup_s": 0.5, "end": "stopped"}
-    RunFolder(tmp_path / "unet" / "seed0").write_record(
-        {"status": "stopped", "sessions": [session]}
-    )
-    begin = time.monotonic()
-    counts = Scheduler(experiment, tmp_path, stand_in, **limit).run()
-    assert 0.5 < time.monotonic() - begin < 2.5
+    counts = Scheduler(experiment, tmp_path, stand_in, minutes=1.5 / 60).run()
+    assert 1.5 < time.monotonic() - begin < 5
     assert counts == {"stopped": 1, "waiting": 1}
     assert exit_status(counts) == 75
     checkpoints = [path.name for path in (tmp_path / "unet" / "seed0").glob("*.pth")]
     assert checkpoints == [(tmp_path / "unet" / "seed0" / "last_checkpoint").read_text()]
 
 
-def test_minutes_end_with_a_checkpoint_before_the_first_line_of_the_log(
-    load_experiment, stand_in, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("STAND_IN_SECONDS", "0.8")
-    experiment = load_experiment(seeds=[0])
-    folder = tmp_path / "unet" / "seed0"
-    folder.mkdir(parents=True)
-    session = {"startup_s": 0.2, "end": "stopped"}
-    RunFolder(folder).write_record({"status": "stopped", "sessions": [session]})
-    limit = {"runs": ["unet"], "minutes": 5 / 60, "margin_s": 0.3}
-    assert Scheduler(experiment, tmp_path, stand_in, **limit).run() == {"stopped": 1}
-    assert not (folder / "metrics.json").exists()
-    assert (folder / "last_checkpoint").is_file()
-
-
-def test_minutes_leave_time_for_an_evaluation_on_the_way(load_experiment, stand_in, tmp_path):
-    experiment = load_experiment(opts={"SOLVER.MAX_ITER": 1000, "TEST.EVAL_PERIOD": 500}, seeds=[0])
-    session = {"startup_s": 0.1, "evaluation_s": 3.0, "end": "finished"}
-    results = tmp_path / "unetpp" / "seed0" / "inference"
-    results.mkdir(parents=True)
-    (results / "semantic_metrics.json").write_text('{"metrics": {"IoU_image_mean": 1.0}}')
-    RunFolder(tmp_path / "unetpp" / "seed0").write_record(
-        {"status": "finished", "sessions": [session]}
-    )
-    begin = time.monotonic()
-    counts = Scheduler(experiment, tmp_path, stand_in, minutes=0.1, margin_s=0.5).run()
-    assert counts == {"stopped": 1, "finished": 1}
-    assert 2.0 < time.monotonic() - begin < 5.0, "the margin alone would leave 5.4"
-
-
 def test_two_runners_share_the_runs(load_experiment, start_runner, tmp_path):
     experiment = load_experiment(opts={"SOLVER.MAX_ITER": 50})
     runners = [start_runner(experiment) for _ in range(2)]
     assert {status_of(runner) for runner in runners} <= {0, 75}
-    records = [
-        record(tmp_path / "runs", run, seed) for run in ("unet", "unetpp") for seed in (0, 1)
-    ]
-    assert [found["status"] for found in records] == ["finished"] * 4
-    assert [len(found["sessions"]) for found in records] == [1] * 4
+    for run, seed in itertools.product(("unet", "unetpp"), (0, 1)):
+        assert record(tmp_path / "runs", run, seed)["status"] == "finished"
+        log = tmp_path / "runs" / run / f"seed{seed}" / "process.log"
+        assert log.read_text().count("Starting training") == 1
 
 
 def test_nobody_begins_what_a_killed_runner_s_process_still_runs(
@@ -247,7 +219,8 @@ def test_nobody_begins_what_a_killed_runner_s_process_still_runs(
     counts = Scheduler(experiment, runs, stand_in, runs=["unet"]).run()
     assert counts == {"running": 1}
     wait_for((folder / "inference" / "speed.json").is_file)
-    wait_for(lambda: (lock := RunFolder(folder).lock()) is not None and lock.close() is None)
+    lock_of = RunFolder(runs, "unet", 0).lock
+    wait_for(lambda: not (lock := lock_of()).closed and lock.close() is None)
     assert Scheduler(experiment, runs, stand_in, runs=["unet"]).run() == {"finished": 1}
     assert value(experiment, runs, "unet") == LONG_SUM
     assert "cpu_s" not in read_results(experiment, runs, "")["unet", 0]["cost"]
@@ -304,22 +277,17 @@ class TestDevices:
         assert " 4 threads" in record(tmp_path, "unet")["environment"]["machine"]
 
 
-def test_the_command_line(write_experiment, stand_in, repository, tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location(
-        "run_experiments", repository / "tools" / "run_experiments.py"
-    )
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    monkeypatch.setattr(tool, "TRAIN_SCRIPT", stand_in)
-    monkeypatch.setattr(tool, "setup_logger", lambda **_: None)  # It would blind later tests.
+def test_the_command_line(write_experiment, stand_in, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "TRAIN_SCRIPT", stand_in)
+    monkeypatch.setattr(command, "setup_logger", lambda **_: None)  # It would blind later tests.
     path, zoo = str(write_experiment()), tmp_path / "MODEL_ZOO.md"
     folder = ["--folder", str(tmp_path / "runs")]
-    assert tool.main([path, *folder, "--runs", "unet", "--seeds", "1"]) == 0
+    assert command.main([path, *folder, "--runs", "unet", "--seeds", "1"]) == 0
     assert "small: 1 finished" in capsys.readouterr().out
-    assert tool.main([path, *folder, "--table", "--output", str(zoo)]) == 0
+    assert command.main([path, *folder, "--table", "--output", str(zoo)]) == 0
     assert "90.00 (1 seed)" in zoo.read_text()
     assert (tmp_path / "results" / "small" / "unet" / "seed1.json").is_file()
     with pytest.raises(ConfigError, match="Did you mean 'unetpp'"):
-        tool.main([path, *folder, "--runs", "unetp"])
+        command.main([path, *folder, "--runs", "unetp"])
     with pytest.raises(ConfigError, match=r"seed: '7' is not known. Available: 0, 1"):
-        tool.main([path, *folder, "--seeds", "7"])
+        command.main([path, *folder, "--seeds", "7"])

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.experiments import Experiment, Scheduler, format_tables, write_zoo
-from benchmarks.experiments.cost import NetworkCost
-from benchmarks.experiments.results import keep_results, read_result, read_results, run_folder_of
+from benchmarks.experiments.cost import NetworkCost, network_cost
+from benchmarks.experiments.results import keep_results, read_result, read_results
+from benchmarks.experiments.run_folder import RunFolder
 from benchmarks.experiments.table import mean_and_deviation
 from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.provenance import git_state
 
 UNET = "DSB2018-SemanticSegmentation/compact/unet.yaml"
 METRIC = "sem_seg/IoU_image_mean"
@@ -31,7 +33,8 @@ def experiment(tmp_path_factory):
 def result(run, seed, value, **cost):
     return {
         **{"run": run, "seed": seed, "git": [{"revision": "a" * 40, "dirty": seed == 1}]},
-        **{"environment": {"machine": "M"}, "config": {}, "metrics": {METRIC: value}, "cost": cost},
+        **{"environment": {"machine": "M"}, "config": {}, "cost": cost},
+        "metrics": {METRIC: value, "sem_seg/Dice_image_mean": None},
     }
 
 
@@ -116,57 +119,60 @@ def test_what_was_made_with_another_config_does_not_count(
 
 
 class TestCostsOfResumedRuns:
-    """``sessions`` of run.json -> what counts."""
+    """``run.json`` of an earlier process -> what counts."""
 
-    STATE = {"revision": "a" * 40, "dirty": False}
-    TRAINED = {"git": STATE, "end": "stopped", "cpu_s": 5.0, "wall_s": 5.0, "peak_memory_mib": 9.0}
+    STOPPED = {"status": "stopped", "cost": {"cpu_s": 500.0, "peak_memory_mib": 9e5}}
 
     @pytest.fixture
     def cost(self, experiment, stand_in, tmp_path):
-        """A function (*earlier sessions) that returns the costs of a run which had them too."""
+        """A function (record, checkpoint=4) that returns the costs of a run which had it before."""
 
-        def read(*earlier):
+        def read(record, checkpoint=4):
+            folder = RunFolder(tmp_path, "unet", 0)
+            folder.write_record({"git": [], **record})
+            if checkpoint is not None:
+                name = f"model_{checkpoint:07d}.pth"
+                (folder.path / "last_checkpoint").write_text(name)
+                (folder.path / name).write_text('{"iteration": 4, "sum": 10}')
             Scheduler(experiment, tmp_path, stand_in, runs=["unet"], seeds=[0]).run()
-            folder = run_folder_of(tmp_path, experiment.runs[0], 0)
-            last = {**self.TRAINED, "end": "finished", "peak_memory_mib": 3.0}
-            folder.write_record({**folder.record, "sessions": [*earlier, last]})
             return read_result(experiment.runs[0], folder)["cost"]
 
         return read
 
-    def test_those_of_all_sessions(self, cost):
-        found = cost(self.TRAINED)
-        assert (found["cpu_s"], found["wall_s"], found["peak_memory_mib"]) == (10.0, 10.0, 9.0)
+    def test_those_of_all_processes(self, cost):
+        found = cost(self.STOPPED)
+        assert 500 < found["cpu_s"] < 600
+        assert found["peak_memory_mib"] == 9e5
 
-    def test_none_of_a_killed_one(self, cost):
-        killed = {"git": self.STATE, "end": "killed"}
-        assert not {"cpu_s", "wall_s", "peak_memory_mib"} & set(cost(killed))
+    @pytest.mark.parametrize("status", ["running", "failed", "finished"])
+    def test_none_where_something_was_done_twice(self, cost, status):
+        assert not {"cpu_s", "peak_memory_mib"} & set(cost({**self.STOPPED, "status": status}))
 
-    @pytest.mark.parametrize(
-        "change", [{"end": "failed", "startup_s": 1.0}, {"exit_status": -9}, {"exit_status": -15}]
-    )
-    def test_no_time_of_iterations_that_were_repeated(self, cost, change):
-        assert "cpu_s" not in cost({**self.TRAINED, **change})
-
-    def test_what_failed_before_it_began_costs_nothing(self, cost):
-        assert cost({**self.TRAINED, "end": "failed"})["cpu_s"] == 5.0
-
-    def test_no_time_of_an_evaluation_that_was_repeated(self, cost):
-        found = cost({**self.TRAINED, "evaluation_s": 2.0})
-        assert "cpu_s" not in found
-        assert found["peak_memory_mib"] == 9.0
+    def test_what_came_to_no_checkpoint_costs_nothing(self, cost):
+        assert cost({**self.STOPPED, "status": "failed"}, checkpoint=None)["cpu_s"] < 100
 
 
-def test_the_code_of_all_sessions_is_named(experiment, stand_in, tmp_path):
+def test_the_code_of_all_processes_is_named(experiment, stand_in, tmp_path):
     Scheduler(experiment, tmp_path, stand_in, runs=["unet"], seeds=[0]).run()
-    folder = run_folder_of(tmp_path, experiment.runs[0], 0)
-    (session,) = folder.record["sessions"]
-    other = {**session, "git": {"revision": "b" * 40, "dirty": True}}
-    folder.write_record({**folder.record, "sessions": [other, session, other]})
+    folder = RunFolder(tmp_path, "unet", 0)
+    other = {"revision": "b" * 40, "dirty": True}
+    folder.write_record({**folder.record, "status": "failed", "git": [other]})
+    Scheduler(experiment, tmp_path, stand_in, runs=["unet"], seeds=[0]).run()
     result = read_result(experiment.runs[0], folder)
-    assert result["git"] == [other["git"], session["git"]]
+    assert result["git"] == [other, git_state()]
     text = format_tables(experiment, {("unet", 0): result}, COSTS, "")
     assert "commit bbbbbbbbbb with changes" in text
+
+
+def test_kept_results_of_the_repository_give_their_tables(repository):
+    """Whatever changed in the code since."""
+    path = repository / "configs" / "experiments" / "compact_cpu.yaml"
+    experiment = Experiment.load(path)
+    results = read_results(experiment, "none", path.parent / "results" / experiment.name)
+    assert len(results) == 12
+    costs = {run.name: network_cost(run.evaluated_cfg) for run in experiment.runs}
+    tables = format_tables(experiment, results, costs, "").split("\n\nTrainings of")[0]
+    assert tables in (repository / "MODEL_ZOO.md").read_text()
 
 
 def test_zoo_replaces_only_its_own_part(tmp_path):
@@ -192,15 +198,13 @@ def test_zoo_replaces_only_its_own_part(tmp_path):
         ({"seeds": [0, 0]}, "different whole numbers"),
         ({"opts": {"SOLVER.MAX_ITR": 3}}, "Did you mean 'SOLVER.MAX_ITER'"),
         ({"opts": {"OUTPUT_DIR": "x"}}, "set by the runner"),
-        ({"metrics": ["sem_seg/IoU_image_men"]}, "Did you mean 'sem_seg/IoU_image_mean'"),
-        ({"metrics": "sem_seg/IoU_image_mean"}, r"write a list, as \[sem_seg/"),
+        ({"metrics": "sem_seg/IoU_image_mean"}, "write a list"),
         ({"metrics": 5}, "write a list"),
         ({"opts": {"MODEL.META_ARCHITECTURE": "SemanticSegmenter"}}, "cannot be built.*Segmenter"),
         ({"opts": {"MODEL.UNET.NORM": "GM"}}, "runs: unet: .*GM"),
         ({"opts": {"DATASETS.TRAIN": ["dsb2018_trian"]}}, "Did you mean 'dsb2018_train'"),
         ({"runs": {"a": {"config": "nowhere.yaml"}}}, "config 'nowhere.yaml' is neither in"),
         ({"runs": {"a": {"confg": UNET}}}, "Did you mean 'config'"),
-        ({"runs": {"../a": {"config": UNET}}}, "names a folder"),
         ({"runs": {"a": {"config": UNET, "evaluates": "b"}}}, "evaluates: 'b' is not known"),
         (
             {"runs": {"a": {"config": UNET, "opts": {"MODEL.SEM_SEG_HEAD.SKIP_SCHEME": "unetp"}}}},
@@ -211,6 +215,12 @@ def test_zoo_replaces_only_its_own_part(tmp_path):
 def test_mistakes_in_the_file(load_experiment, content, message):
     with pytest.raises(ConfigError, match=message):
         load_experiment(**content)
+
+
+def test_a_metric_that_no_run_has(load_experiment):
+    experiment = load_experiment(metrics=["sem_seg/IoU_image_men"])
+    with pytest.raises(ConfigError, match="Did you mean 'sem_seg/IoU_image_mean'"):
+        format_tables(experiment, {("unet", 0): result("unet", 0, 1.0)}, COSTS, "")
 
 
 def test_a_run_that_stands_twice(write_experiment):

@@ -1,23 +1,12 @@
-"""tools/train_stardist.py: what feeds the training and what records it, without StarDist."""
+"""The training of StarDist: what feeds the training and what records it, without StarDist."""
 
-import importlib.util
 import json
-import sys
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-
-@pytest.fixture(scope="module")
-def tool(repository):
-    path = repository / "tools" / "train_stardist.py"
-    spec = importlib.util.spec_from_file_location("train_stardist", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+from benchmarks import stardist as tool
 
 
 def rle(*slices):
@@ -35,21 +24,21 @@ def rle(*slices):
         (["--model", "none"], "none/config.json does not exist"),
     ],
 )
-def test_unusable_options(tool, converted_sample, tmp_path, capsys, options, message):
+def test_unusable_options(converted_sample, tmp_path, capsys, options, message):
     needed = ["--data", str(converted_sample), "--output", str(tmp_path / "new")]
     with pytest.raises(SystemExit):
         tool.parse_args([*needed, *options])
     assert message in capsys.readouterr().err
 
 
-def test_results_are_not_overwritten(tool, converted_sample, tmp_path, capsys):
+def test_results_are_not_overwritten(converted_sample, tmp_path, capsys):
     (tmp_path / "cost.json").write_text("{}")
     with pytest.raises(SystemExit):
         tool.parse_args(["--data", str(converted_sample), "--output", str(tmp_path)])
     assert "is not empty: give a new folder" in capsys.readouterr().err
 
 
-def test_label_map(tool):
+def test_label_map():
     labels = tool.label_map([rle(slice(0, 3), slice(0, 4)), rle(slice(2, 5), slice(3, 6))], (6, 8))
     expected = np.zeros((6, 8), np.uint16)
     expected[:3, :4] = 1
@@ -59,7 +48,7 @@ def test_label_map(tool):
     assert not tool.label_map([], (6, 8)).any()
 
 
-def test_split(tool, converted_sample):
+def test_split(converted_sample):
     pytest.importorskip("csbdeep")
     split = tool.read_split(converted_sample, "val", 2)
     coco = json.loads((converted_sample / "annotations" / "dsb2018_val.json").read_text())
@@ -74,7 +63,7 @@ def test_split(tool, converted_sample):
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 3), (20, 5), (16, 20)])
-def test_small_images_are_reflected(tool, shape):
+def test_small_images_are_reflected(shape):
     array = np.arange(np.prod(shape)).reshape(shape)
     padded = tool.pad_to(array, 16)
     assert padded.shape == (max(shape[0], 16), max(shape[1], 16), *shape[2:])
@@ -83,7 +72,7 @@ def test_small_images_are_reflected(tool, shape):
         assert np.array_equal(padded[: shape[0], 5:10], array[:, ::-1])
 
 
-def test_augmentation_moves_image_and_labels_alike(tool):
+def test_augmentation_moves_image_and_labels_alike():
     labels = np.arange(64, dtype=np.uint16).reshape(8, 8)
     image = np.repeat(labels[..., None] * 100.0, 3, axis=2)
     np.random.seed(0)
@@ -97,7 +86,7 @@ def test_augmentation_moves_image_and_labels_alike(tool):
     assert len(seen) == 8
 
 
-def test_record_of_an_epoch(tool, tmp_path, monkeypatch):
+def test_record_of_an_epoch(tmp_path, monkeypatch):
     seconds = iter([0.0, 40.0, 120.0, 160.0])
     monkeypatch.setattr(tool.time, "process_time", lambda: next(seconds))
     folder = tmp_path / "stardist"

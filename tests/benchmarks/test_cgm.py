@@ -1,7 +1,6 @@
 """The comparison with and without CGM: it is fair, its figures are counted right, it is written."""
 
 import json
-import runpy
 
 import cv2
 import numpy as np
@@ -10,11 +9,12 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from benchmarks import cgm
+from benchmarks.__main__ import main
 from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.training import NucleiTrainer
 
-CONFIG = "configs/DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"
+CONFIG = "configs/DSB2018-SemanticSegmentation/compact/unetsharp.yaml"
 INSTANCE = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 TINY = ("MODEL.UNET.CHANNELS", "[2, 2, 2, 2, 2]", "MODEL.SEM_SEG_HEAD.EDGE_CHANNELS", "2")
 TINY += ("SOLVER.IMS_PER_BATCH", "2", "MODEL.DEVICE", "cpu")
@@ -147,8 +147,7 @@ def test_of_another_head(repository):
         cgm.cgm_config(str(repository / INSTANCE), 4)
 
 
-def test_tool_without_data(repository, tmp_path):
-    main = runpy.run_path(str(repository / "tools" / "compare_cgm.py"))["main"]
+def test_without_data(repository, tmp_path):
     options = ["--config-file", repository / CONFIG, "--data", tmp_path, "--output", tmp_path]
     with pytest.raises(DatasetError, match=r"prepare_dsb2018\.py"):
-        main([str(option) for option in options])
+        main(["cgm", *map(str, options)])

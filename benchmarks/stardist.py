@@ -1,8 +1,7 @@
-#!/usr/bin/env python
 """Train StarDist on DSB2018 as its users do, for a comparison: label maps and what they cost.
 
-tools/train_stardist.py --data datasets/dsb2018 --output output/stardist
-tools/evaluate.py --predictions output/stardist/labels --images datasets/dsb2018 \\
+python -m benchmarks stardist --data datasets/dsb2018 --output output/stardist
+python tools/evaluate.py --predictions output/stardist/labels --images datasets/dsb2018 \\
     --truth datasets/dsb2018/annotations/dsb2018_val.json --output output/stardist/inference
 
 Needs an environment of its own (pip install stardist "tensorflow-cpu<2.16" "numpy<2" pycocotools).
@@ -14,9 +13,6 @@ stardist_Ns/   for each of --snapshots, the same as it was after N CPU seconds
 labels/        a label map of each validation image, for tools/evaluate.py
 cost.json      seconds of training, choosing thresholds and predicting, thresholds and versions
 """
-
-if __name__ == "__main__":
-    import _start  # noqa: F401
 
 import argparse
 import json
@@ -51,9 +47,11 @@ def start_clock() -> Callable[[], dict[str, float]]:
     return lambda: {name: round(clock() - starts[name], 3) for name, clock in clocks.items()}
 
 
-def parse_args(argv=None) -> argparse.Namespace:
+def parse_args(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks stardist",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="dsb2018 folder, as converted")
     parser.add_argument("--output", type=Path, required=True, help="new folder to write to")
@@ -192,8 +190,8 @@ def predict(model, split: Split, folder: Path) -> dict[str, float]:
     return seconds
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
+def main(argv) -> None:
+    args = parse_args(argv[1:])
     cost = {"threads": args.threads, "versions": load_stardist(args.threads)}
     from stardist.models import StarDist2D
 
@@ -213,8 +211,3 @@ def main(argv=None) -> int:
     text = json.dumps(cost, indent=2)
     (args.output / "cost.json").write_text(text + "\n")
     print(text)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,5 @@
 """U-Nets against their literal form, the paper's counts, and pruning measured level by level."""
 
-import importlib.util
 import json
 import re
 import sys
@@ -12,7 +11,10 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 
-from benchmarks import benchmark_pruning, benchmark_unets, measures, pruning, unets
+from benchmarks import measures, pruning, unets
+from benchmarks.__main__ import main
+from benchmarks.pruning import compare_levels
+from benchmarks.unets import compare_unets
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
@@ -45,15 +47,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def tool(repository):
-    path = repository / "tools" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class TestUnets:
     SECONDS = {name: float(2**i) for i, name in enumerate(unets.VARIANTS)}
 
@@ -64,12 +57,12 @@ class TestUnets:
                 step()
             return {name: self.SECONDS[name] for name in steps}
 
-        def peaks(size, batch, options):
+        def peaks(*arguments):
             return [(name, 100 * self.SECONDS[name]) for name in unets.VARIANTS]
 
         monkeypatch.setattr(unets, "take_turns", take_turns)
         monkeypatch.setattr(unets, "_peaks_in_fresh_processes", peaks)
-        out = benchmark_unets(32, 2, 7, **TINY)
+        out = compare_unets(32, 2, 7, **TINY)
         found = {name: list(map(float, numbers)) for name, numbers in rows(out).items()}
         assert list(found) == list(unets.VARIANTS)
         for name, x in self.SECONDS.items():
@@ -95,14 +88,9 @@ class TestUnets:
     def test_memory_is_that_of_a_fresh_process(self, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         monkeypatch.setattr(unets, "VARIANTS", {"literal": {}})
-        [(name, mebibytes)] = unets._peaks_in_fresh_processes(64, 1, TINY)
+        [(name, mebibytes)] = unets._peaks_in_fresh_processes(64, 1, TINY, False)
         assert name == "literal"
         assert 1 < mebibytes < 1000
-
-    def test_outside_of_a_checkout(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(unets, "_LITERAL_FILE", tmp_path / "literal.py")
-        with pytest.raises(UserError, match=r"no file .*literal.py.*in a checkout"):
-            benchmark_unets(32, 1, 1, **TINY)
 
 
 class TestCounts:
@@ -136,8 +124,8 @@ class TestCounts:
         "UNet# L4, f, conv_up": 39.81,
     }
 
-    def test_the_table(self, tool, capsys):
-        tool.main(["counts"])
+    def test_the_table(self, capsys):
+        main(["counts"])
         found = rows(capsys.readouterr().out)
         published = found.pop("UNet 3+ as published")
         assert published[1] == "-"
@@ -207,13 +195,13 @@ class TestPruning:
     WITHOUT_CGM = ("MODEL.SEM_SEG_HEAD.CGM.ENABLED", "False")
     TINY = {"size": 64, "batch": 2, "repeats": 1}
 
-    def test_every_level(self, tool, repository, config, trained, two_images, tmp_path, capsys):
+    def test_every_level(self, repository, config, trained, two_images, tmp_path, capsys):
         cfg = config(*self.WITHOUT_CGM)
         whole, weights = trained(cfg)
         command = ["pruning", "--config-file", str(repository / INSTANT), "--weights", weights]
         command += ["--dataset", two_images, "--size", "64", "--batch", "2", "--repeats", "1"]
         command += ["--output", str(tmp_path / "out"), "MODEL.DEVICE", "cpu"]
-        tool.main([*command, "DATALOADER.NUM_WORKERS", "0", *self.WITHOUT_CGM])
+        main([*command, "DATALOADER.NUM_WORKERS", "0", *self.WITHOUT_CGM])
         out = capsys.readouterr().out
         assert "Bit-identical" in out
         assert ": L_1, L_2, L_3, L_4." in out
@@ -241,7 +229,7 @@ class TestPruning:
     def test_with_cgm_and_branches_that_are_not_there(self, config, trained, two_images):
         supervision = ("MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION", "none")
         cfg = config(*supervision)
-        out = benchmark_pruning(cfg, trained(cfg)[1], two_images, **self.TINY)
+        out = compare_levels(cfg, trained(cfg)[1], two_images, **self.TINY)
         assert list(rows(out)) == ["L_4"]
         left_out = [line for line in out.splitlines() if line.startswith("Left out: level")]
         assert [line.split()[3] for line in left_out] == ["1:", "2:", "3:"]
@@ -261,20 +249,20 @@ class TestPruning:
     def test_a_scheme_without_levels(self, config, two_images):
         cfg = config("MODEL.SEM_SEG_HEAD.SKIP_SCHEME", "unet")
         with pytest.raises(ConfigError, match=r"no node X\[0,1\], it cannot be pruned"):
-            benchmark_pruning(cfg, "none.pth", two_images, **self.TINY)
+            compare_levels(cfg, "none.pth", two_images, **self.TINY)
 
     def test_what_is_given_is_checked(self, repository, config, two_images, tmp_path):
         with pytest.raises(CheckpointError, match="no file 'none.pth'"):
-            benchmark_pruning(config(), "none.pth", two_images, **self.TINY)
+            compare_levels(config(), "none.pth", two_images, **self.TINY)
         with pytest.raises(DatasetError, match="--dataset: 'test_benchmar.*Did you mean"):
-            benchmark_pruning(config(), "none.pth", "test_benchmar", **self.TINY)
+            compare_levels(config(), "none.pth", "test_benchmar", **self.TINY)
         detector = setup_cfg(str(repository / DETECTOR), ["MODEL.DEVICE", "cpu"])
         with pytest.raises(ConfigError, match="needs a semantic network"):
-            benchmark_pruning(detector, "none.pth", two_images, **self.TINY)
+            compare_levels(detector, "none.pth", two_images, **self.TINY)
         output = tmp_path / "file"
         output.touch()
         with pytest.raises(UserError, match="--output .*file: is a file"):
-            benchmark_pruning(config(), "none.pth", two_images, **self.TINY, output=str(output))
+            compare_levels(config(), "none.pth", two_images, **self.TINY, output=str(output))
 
 
 class TestMeasures:
@@ -288,7 +276,7 @@ class TestMeasures:
         "mask AP: faster-coco-eval",
     )
 
-    def test_ratios_are_to_the_first_of_a_group(self, tool, monkeypatch, capsys):
+    def test_ratios_are_to_the_first_of_a_group(self, monkeypatch, capsys):
         results, matched = {}, []
         stardist = SimpleNamespace(matching=lambda true, found, thresh: matched.append(thresh))
         monkeypatch.setitem(sys.modules, "stardist.matching", stardist)
@@ -299,7 +287,7 @@ class TestMeasures:
             return {name: 2.0**i for i, name in enumerate(steps)}
 
         monkeypatch.setattr(measures, "take_turns", take_turns)
-        tool.main(["measures", "--images", "3", "--detections", "9"])
+        main(["measures", "--images", "3", "--detections", "9"])
         found = rows(capsys.readouterr().out)
         assert tuple(found) == self.NAMES
         assert [float(row[1]) for row in found.values()] == [1, 0.5, 1, 0.5, 0.25, 1, 0.5]
@@ -320,26 +308,16 @@ class TestMeasures:
 
 
 class TestArguments:
-    @pytest.mark.parametrize(
-        ("command", "repeats"),
-        [
-            (["unets"], 3),
-            (["measures"], 3),
-            (["necks"], 5),
-            (["unets", "--repeats", "2"], 2),
-            (["--repeats", "4", "unets"], 4),
-            (["--repeats", "4", "necks"], 4),
-        ],
-    )
-    def test_repeats(self, tool, command, repeats):
-        assert tool.parse_args(command).repeats == repeats
-
-    def test_a_number_below_one(self, tool, capsys):
+    def test_a_number_below_one(self, capsys):
         with pytest.raises(SystemExit):
-            tool.parse_args(["unets", "--sizes", "0"])
+            main(["unets", "--sizes", "0"])
         assert "0 is not 1 or more" in capsys.readouterr().err
 
-    def test_a_table_per_size(self, tool, monkeypatch, capsys):
-        monkeypatch.setattr(tool, "benchmark_unets", lambda *arguments: f"unets {arguments}")
-        tool.main(["unets", "--sizes", "64", "32", "--batch", "2"])
-        assert capsys.readouterr().out == "unets (64, 2, 3)\nunets (32, 2, 3)\n"
+    def test_a_table_per_size(self, monkeypatch, capsys):
+        monkeypatch.setattr(unets, "compare_unets", lambda *arguments: f"unets {arguments}")
+        assert main(["unets", "--sizes", "64", "32", "--batch", "2"]) == 0
+        assert capsys.readouterr().out == "unets (64, 2, 3, False)\nunets (32, 2, 3, False)\n"
+
+    def test_no_such_benchmark(self, capsys):
+        assert main(["unet"]) == 2
+        assert "python -m benchmarks unets" in capsys.readouterr().err
