@@ -63,8 +63,8 @@ def compare_levels(
         size: side of the square images for multiply-adds and speed, in pixels.
         batch: number of images for speed.
         repeats: counted runs; medians are reported.
-        output: folder for ``pruning.json``, which ``unet-sharp-det report --pruning`` takes, and its
-            figure as PNG and SVG. None: write nothing.
+        output: folder for ``pruning.json``, which ``unet-sharp-det report --pruning`` takes, and
+            its figure as PNG and SVG. None: write nothing.
         trust_pickle: of :func:`load_trained_model`.
 
     Returns:
