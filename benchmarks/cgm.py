@@ -21,7 +21,7 @@ from benchmarks.tiles import Tiling, make_tiles
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.data.dsb2018_convert import CATEGORIES
 from unet_sharp_det.errors import ConfigError, DatasetError
-from unet_sharp_det.evaluation.evaluators.semantic import IMAGES_FILE
+from unet_sharp_det.evaluation.record import SEMANTIC_IMAGES_FILE
 from unet_sharp_det.files import write_json
 from unet_sharp_det.training import NucleiTrainer, fall_back_to_cpu, setup_cfg
 
@@ -229,7 +229,7 @@ def _evaluate(cfg: CfgNode, model: nn.Module, output: Path) -> Figures:
     cfg = cfg.clone()
     cfg.OUTPUT_DIR = str(output)
     NucleiTrainer.test(cfg, model)
-    return Figures.read(output / "inference" / IMAGES_FILE)
+    return Figures.read(output / "inference" / SEMANTIC_IMAGES_FILE)
 
 
 def _write(path: Path, cfg: CfgNode, tilings: dict[str, Tiling], figures: dict) -> None:

@@ -23,7 +23,7 @@ from benchmarks.network_runtimes import CompiledParts, OnnxRuntimeParts, TracedP
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.data.scale import build_test_resize
 from unet_sharp_det.errors import DatasetError, look_up_option
-from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
+from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.images.intensity import prepare
 from unet_sharp_det.images.source import from_array

@@ -23,7 +23,7 @@ import logging
 from unet_sharp_det.errors import run_cli
 from unet_sharp_det.evaluation import EvaluationOptions
 from unet_sharp_det.evaluation.evaluate_files import AP_SAMPLES, evaluate_files
-from unet_sharp_det.evaluation.instances.measure_table import SAMPLES
+from unet_sharp_det.evaluation.instances.results import SAMPLES
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -14,7 +14,7 @@ import argparse
 
 from unet_sharp_det.errors import run_cli
 from unet_sharp_det.evaluation.evaluate_files import AP_SAMPLES
-from unet_sharp_det.evaluation.instances.measure_table import SAMPLES
+from unet_sharp_det.evaluation.instances.results import SAMPLES
 from unet_sharp_det.report import write_report
 from unet_sharp_det.report.page import WORST
 

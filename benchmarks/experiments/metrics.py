@@ -4,13 +4,14 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from unet_sharp_det.evaluation.coco import ap_report
-from unet_sharp_det.evaluation.coco.ap import area_ranges, max_dets_list
-from unet_sharp_det.evaluation.evaluators import semantic as semantic_evaluation
-from unet_sharp_det.evaluation.instances import results as instance_results
+from unet_sharp_det.evaluation.coco.ap import metric_definitions
 from unet_sharp_det.evaluation.instances.measures import FOREGROUND_MEASURES, INSTANCE_MEASURES
-from unet_sharp_det.evaluation.instances.overlap import DEFINITIONS
-from unet_sharp_det.evaluation.record import EvaluationOptions
+from unet_sharp_det.evaluation.record import (
+    AP_METRICS_FILE,
+    INSTANCE_METRICS_FILE,
+    SEMANTIC_METRICS_FILE,
+    EvaluationOptions,
+)
 from unet_sharp_det.files import read_json
 
 _BOXES = ("bbox/AP",)
@@ -32,16 +33,14 @@ def known_metrics(cfg: CfgNode) -> list[str]:
     """All metrics that the evaluation of a model of this kind gives, ``<task>/<name>``."""
     architecture, found = cfg.MODEL.META_ARCHITECTURE, {}
     if architecture != "SemanticSegmentor":
-        options = EvaluationOptions.from_config(cfg)
-        ranges = area_ranges(options.area_sides)[1:]
-        names = list(ap_report.metric_definitions(max_dets_list(options.max_dets), ranges, [""]))
+        names = list(metric_definitions(EvaluationOptions.from_config(cfg)))
         found["bbox"] = names
         if cfg.MODEL.MASK_ON:
             found["segm"] = names
             found["instances"] = [measure.name for measure in INSTANCE_MEASURES]
             found["foreground"] = [measure.name for measure in FOREGROUND_MEASURES]
     if architecture in ("SemanticSegmentor", "PanopticFPN"):
-        found["sem_seg"] = list(DEFINITIONS)
+        found["sem_seg"] = [measure.name for measure in FOREGROUND_MEASURES]
     return [f"{task}/{name}" for task, names in found.items() for name in names]
 
 
@@ -53,10 +52,10 @@ def read_metrics(folder) -> dict[str, float | None]:
     """
     folder, found = Path(folder), {}
     remedy = "Delete the folder of the file and run the experiment again, which evaluates anew."
-    for name in (ap_report.METRICS_FILE, instance_results.METRICS_FILE):
+    for name in (AP_METRICS_FILE, INSTANCE_METRICS_FILE):
         if (folder / name).is_file():
             found.update(read_json(folder / name, dict, remedy)["results"])
-    path = folder / semantic_evaluation.METRICS_FILE
+    path = folder / SEMANTIC_METRICS_FILE
     if path.is_file():
         found["sem_seg"] = read_json(path, dict, remedy)["metrics"]
     return {f"{task}/{name}": v for task, values in found.items() for name, v in values.items()}

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.coco.truth import CocoTruth
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
+from unet_sharp_det.evaluation.evaluation import find_evaluation
+from unet_sharp_det.evaluation.readers.truth import CocoTruth
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
-from unet_sharp_det.report.collect import RunReport, collect_runs, find_evaluation, looks_of
+from unet_sharp_det.report.collect import RunReport, collect_runs, looks_of
 from unet_sharp_det.report.comparison import estimates_of
 from unet_sharp_det.report.environment import config_differences, fingerprint, report_environment
 from unet_sharp_det.report.training import Training, read_curves, read_environment
@@ -79,7 +80,7 @@ class TestRuns:
         (copied / "inference" / "evaluation.json").unlink()
         with pytest.raises(UserError, match="choose one by --dataset. Available: a, b"):
             find_evaluation(copied)
-        assert find_evaluation(copied, "b")[0] == copied / "inference" / "b"
+        assert find_evaluation(copied, "b") == copied / "inference" / "b"
         with pytest.raises(UserError, match="--dataset.*'c' is not known.*Available: a, b"):
             find_evaluation(copied, "c")
 
@@ -149,7 +150,7 @@ class TestErrors:
 
     def test_changed_predictions(self, copied):
         run = RunReport.read(copied, "x")
-        run.results.write(copied / "inference", {})
+        run.results.write(copied / "inference", run.record.dataset, run.record.options)
         RunReport.read(copied, "x")
         path = copied / "inference" / "coco_instances_results.json"
         results = json.loads(path.read_text())

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from ..errors import ConfigError
 from ..evaluation.evaluate_files import AP_SAMPLES
-from ..evaluation.instances.measure_table import SAMPLES
+from ..evaluation.instances.results import SAMPLES
 from ..files import write_text
 from . import curves, figures
 from .breakdown import SIZE_MEASURES, by_look, by_size, quartiles_of_area

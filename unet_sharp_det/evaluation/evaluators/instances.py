@@ -10,12 +10,11 @@ from detectron2.evaluation import DatasetEvaluator
 
 from ...errors import DatasetError, UserError
 from ...masks.instance_maps import InstanceMap
-from ..coco.truth import CocoTruth
-from ..instances.matching import InstanceOverlap
+from ..instances.overlap import InstanceOverlap
 from ..instances.results import InstanceResults
-from ..ranks import gather_on_main
-from ..record import EvaluationOptions, EvaluationRecord
-from .coco import RESULTS_FILE
+from ..readers.truth import CocoTruth
+from ..record import COCO_RESULTS_FILE, EvaluationOptions, EvaluationRecord
+from .gather import gather_on_main
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +22,9 @@ logger = logging.getLogger(__name__)
 class InstanceEvaluator(DatasetEvaluator):
     """DSB2018 score, cell AP, PQ, AJI, F1, boundaries and counts of objects; IoU of their union.
 
-    All measures are defined in ``instance_measures.py``. Predicted masks become an instance map
-    (:class:`InstanceMap`): where they overlap, the higher score has the pixels. Classes are not
-    told apart. Crowd regions of the ground truth count for nothing.
+    Predicted masks become an instance map (:class:`InstanceMap`): where they overlap, the higher
+    score has the pixels. Classes are not told apart. Crowd regions of the ground truth count for
+    nothing. :data:`INSTANCE_MEASURES` and :data:`FOREGROUND_MEASURES` define the measures.
     """
 
     def __init__(
@@ -42,9 +41,9 @@ class InstanceEvaluator(DatasetEvaluator):
                 the data set is converted to a COCO json in ``output_dir``.
             options: score threshold, minimum area and tolerance; None: the defaults.
             distributed: gather the matchings of all ranks, and evaluate on the main one.
-            output_dir: folder for ``instances_per_image.csv`` (``instance_results.COLUMNS``, in
-                the measures' units), ``instance_metrics.json`` and ``evaluation.json``, which
-                ``tools/report.py`` reads. None: write nothing.
+            output_dir: folder for ``instances_per_image.csv`` (in the measures' units),
+                ``instance_metrics.json`` and ``evaluation.json``, which ``tools/report.py`` reads.
+                None: write nothing.
 
         Raises:
             DatasetError: if there is no COCO json, nor a folder to convert the data set into.
@@ -134,23 +133,13 @@ class InstanceEvaluator(DatasetEvaluator):
         )
 
     def _write(self, results: InstanceResults) -> None:
-        options = self._options
-        results.write(
-            self._output_dir,
-            {
-                "dataset": self._dataset_name,
-                "score_threshold": options.score_threshold,
-                "min_area": options.min_area,
-                "max_covered": options.max_covered,
-                "boundary_tolerance": options.boundary_tolerance,
-            },
-        )
+        results.write(self._output_dir, self._dataset_name, self._options)
         EvaluationRecord(
             dataset=self._dataset_name,
             truth=self._truth.where,
-            predictions=RESULTS_FILE,
+            predictions=COCO_RESULTS_FILE,
             images=MetadataCatalog.get(self._dataset_name).get("image_root"),
-            options=options,
+            options=self._options,
         ).write(self._output_dir)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -19,20 +18,19 @@ from ...data.label_maps import read_label_map
 from ...errors import ConfigError, DatasetError, UserError
 from ...files import write_json
 from ...modeling.semantic_labels import SemanticLabels
-from ..instances.overlap import (
-    Overlap,
-    define,
-    format_metrics,
-    percent,
-    summarize_channels,
+from ..instances.measures import FOREGROUND_MEASURES
+from ..instances.pixel_counts import PixelCounts
+from ..instances.results import MeasureTable
+from ..record import (
+    SEMANTIC_IMAGES_FILE,
+    SEMANTIC_METRICS_FILE,
+    SEMANTIC_PREDICTIONS_FILE,
+    EvaluationOptions,
+    EvaluationRecord,
+    nan_to_none,
     write_csv,
 )
-from ..ranks import gather_on_main
-from ..record import EvaluationOptions, EvaluationRecord
-
-IMAGES_FILE = "semantic_per_image.csv"
-METRICS_FILE = "semantic_metrics.json"
-PREDICTIONS_FILE = "semantic_predictions.json"
+from .gather import gather_on_main
 
 _RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
 COLUMNS = ("image_id", "file_name", "channel", *_RATIOS, "gt_pixels", "pred_pixels")
@@ -49,7 +47,7 @@ class ChannelResult:
     image_id: int
     file_name: str
     channel: str
-    overlap: Overlap
+    counts: PixelCounts
     rle: dict | None
 
 
@@ -58,12 +56,9 @@ class SemanticEvaluator(DatasetEvaluator):
 
     P holds the pixels that ``labels.decide`` gives to a channel, G those that the label map does;
     pixels of ``labels.ignore_value`` are in neither, nor in the background.
-    ``overlap.DEFINITIONS`` has the metrics: ``IoU_image_mean``, ``Dice_image_mean``,
-    ``IoU_pooled`` and ``Dice_pooled``, and each with ``_two_class`` before its ending, averaged
-    over the foreground and the background of every image or pool. Where P and G are both empty
-    the value is 100, where only one of them is 0; so an image of ignored pixels alone counts as
-    100. With several foreground channels a metric is the mean over them, and
-    ``<metric>/<channel>`` that of each.
+    :data:`FOREGROUND_MEASURES` defines the metrics. An image of ignored pixels alone counts as 100.
+    With several foreground channels a metric is the mean over them, and ``<metric>/<channel>``
+    that of each.
     """
 
     def __init__(
@@ -141,20 +136,28 @@ class SemanticEvaluator(DatasetEvaluator):
         if results is None:
             return {}
         results = sorted(results, key=lambda result: result.image_id)
-        metrics = summarize_channels(
+        metrics, definitions = summarize_channels(
             {
-                name: [result.overlap for result in results if result.channel == name]
+                name: [result.counts for result in results if result.channel == name]
                 for name in self._channels
             }
         )
-        image_count = len({result.image_id for result in results})
+        lines = [f"{name} {value:.2f}: {definitions[name]}" for name, value in metrics.items()]
+        count = len({result.image_id for result in results})
         logger.info(
-            f"Semantic metrics of {self._dataset_name} in percent, {image_count} of its "
+            f"Semantic metrics of {self._dataset_name} in percent, {count} of its "
             f"{len(self._records)} images, P = predicted pixels, G = those of the label map, "
-            f"without ignored ones:\n{format_metrics(metrics)}"
+            "without ignored ones:\n" + "\n".join(lines)
         )
         if self._output_dir:
-            self._write(results, metrics, image_count)
+            content = {
+                "metrics": nan_to_none(metrics),
+                "definitions": definitions,
+                "images": count,
+                "labels": _arguments(self._labels),
+                "channels": self._channels,
+            }
+            self._write(results, content)
         return {"sem_seg": metrics}
 
     def _probabilities(self, output: dict) -> Tensor:
@@ -191,30 +194,30 @@ class SemanticEvaluator(DatasetEvaluator):
                 image_id=record["image_id"],
                 file_name=record["file_name"],
                 channel=name,
-                overlap=Overlap.count(predicted[channel], truth[channel], valid[0]),
+                counts=PixelCounts.count(predicted[channel], truth[channel], valid[0]),
                 rle=_encode_rle(predicted[channel]) if self._output_dir else None,
             )
             for name, channel in self._channels.items()
         ]
 
-    def _write(self, results: list[ChannelResult], metrics: dict, image_count: int) -> None:
-        rows, predictions = [], []
-        for result in results:
-            where = {name: getattr(result, name) for name in ("image_id", "file_name", "channel")}
-            overlap = result.overlap
-            ratios = [percent(overlap.ratios[name]) for name in _RATIOS]
-            rows.append([*where.values(), *ratios, overlap.gt_pixels, overlap.pred_pixels])
-            predictions.append({**where, "segmentation": result.rle})
-        content = {
-            "metrics": {k: None if math.isnan(value) else value for k, value in metrics.items()},
-            "definitions": define(metrics),
-            "images": image_count,
-            "labels": _arguments(self._labels),
-            "channels": self._channels,
-        }
-        write_csv(os.path.join(self._output_dir, IMAGES_FILE), COLUMNS, rows)
-        write_json(os.path.join(self._output_dir, PREDICTIONS_FILE), predictions)
-        write_json(os.path.join(self._output_dir, METRICS_FILE), content, indent=2)
+    def _write(self, results: list[ChannelResult], content: dict) -> None:
+        places = [
+            {name: getattr(result, name) for name in ("image_id", "file_name", "channel")}
+            for result in results
+        ]
+        table = MeasureTable.of([result.counts for result in results], FOREGROUND_MEASURES)
+        columns = [table.image_values(f"{name}_image_mean") for name in _RATIOS]
+        rows = [
+            [*place.values(), *(f"{x:.4f}" for x in ratios), result.counts.true, result.counts.pred]
+            for place, result, *ratios in zip(places, results, *columns, strict=True)
+        ]
+        predictions = [
+            {**place, "segmentation": result.rle}
+            for place, result in zip(places, results, strict=True)
+        ]
+        write_csv(os.path.join(self._output_dir, SEMANTIC_IMAGES_FILE), COLUMNS, rows)
+        write_json(os.path.join(self._output_dir, SEMANTIC_PREDICTIONS_FILE), predictions)
+        write_json(os.path.join(self._output_dir, SEMANTIC_METRICS_FILE), content, indent=2)
         self._write_record()
 
     def _write_record(self) -> None:
@@ -224,10 +227,37 @@ class SemanticEvaluator(DatasetEvaluator):
         EvaluationRecord(
             dataset=self._dataset_name,
             truth=metadata.json_file,
-            predictions=PREDICTIONS_FILE,
+            predictions=SEMANTIC_PREDICTIONS_FILE,
             images=metadata.get("image_root"),
             options=self._options,
         ).write(self._output_dir)
+
+
+def summarize_channels(
+    channels: dict[str, list[PixelCounts]],
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Summarize the counts of the images by foreground channel.
+
+    Returns:
+        ``{metric: percent}`` and ``{metric: definition}``: of several channels the means over
+        them, then ``<metric>/<channel>`` of each.
+    """
+    summaries = {
+        name: MeasureTable.of(counts, FOREGROUND_MEASURES).summary()
+        for name, counts in channels.items()
+    }
+    several = len(summaries) > 1
+    metrics, definitions = {}, {}
+    for measure in FOREGROUND_MEASURES:
+        values = [summary[measure.name] for summary in summaries.values()]
+        metrics[measure.name] = float(np.mean(values))
+        of_what = "mean over the channels: " if several else ""
+        definitions[measure.name] = of_what + measure.definition
+    for channel, summary in summaries.items() if several else ():
+        for measure in FOREGROUND_MEASURES:
+            metrics[f"{measure.name}/{channel}"] = summary[measure.name]
+            definitions[f"{measure.name}/{channel}"] = f"channel {channel}: {measure.definition}"
+    return metrics, definitions
 
 
 def _index_records(dataset_name: str) -> dict:

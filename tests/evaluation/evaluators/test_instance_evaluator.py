@@ -21,7 +21,9 @@ from unet_sharp_det.evaluation import (
     NucleiCOCOEvaluator,
     build_nuclei_evaluators,
 )
-from unet_sharp_det.evaluation.instances.results import COLUMNS, IMAGES_FILE, METRICS_FILE
+from unet_sharp_det.evaluation.instances.results import COLUMNS
+from unet_sharp_det.evaluation.record import INSTANCE_IMAGES_FILE as IMAGES_FILE
+from unet_sharp_det.evaluation.record import INSTANCE_METRICS_FILE as METRICS_FILE
 from unet_sharp_det.evaluation.record import EvaluationRecord
 
 

@@ -1,0 +1,51 @@
+"""The evaluators of a data set, by what a model predicts."""
+
+import os
+
+from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluators
+
+from ...modeling.semantic_labels import SemanticLabels
+from ..record import EvaluationOptions
+from .coco import NucleiCOCOEvaluator
+from .instances import InstanceEvaluator
+from .semantic import SemanticEvaluator
+
+
+def build_nuclei_evaluators(
+    cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+) -> DatasetEvaluators:
+    """Build the evaluators of a data set from ``cfg``.
+
+    Args:
+        cfg: MODEL.META_ARCHITECTURE "SemanticSegmentor" is evaluated by its label maps alone,
+            "PanopticFPN" by them too, by MODEL.SEM_SEG_HEAD. TEST.DETECTIONS_PER_IMAGE and
+            TEST.AREA_SIDES parametrise AP, TEST.INSTANCES the other measures of instances;
+            without MODEL.MASK_ON instances are evaluated by their boxes only.
+        dataset_name: name of a registered data set.
+        output_folder: folder for the results. None: ``inference`` in ``cfg.OUTPUT_DIR``, and in
+            it a folder for each data set if DATASETS.TEST has several.
+
+    Returns:
+        DatasetEvaluators: with the tasks "bbox", and for a model with masks "segm", "instances"
+        and "foreground"; "sem_seg" of a semantic model.
+    """
+    if output_folder is None:
+        output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        if len(cfg.DATASETS.TEST) > 1:
+            output_folder = os.path.join(output_folder, dataset_name)
+    architecture, with_masks = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.MASK_ON
+    options = EvaluationOptions.from_config(cfg)
+    arguments = {"options": options, "output_dir": output_folder}
+    evaluators = []
+    if architecture != "SemanticSegmentor":
+        tasks = ("bbox", "segm") if with_masks else ("bbox",)
+        evaluators.append(NucleiCOCOEvaluator(dataset_name, tasks=tasks, **arguments))
+        if with_masks:
+            evaluators.append(InstanceEvaluator(dataset_name, **arguments))
+    if architecture in ("SemanticSegmentor", "PanopticFPN"):
+        labels = SemanticLabels.from_config(cfg)
+        if evaluators:  # One record: the instances' own.
+            arguments["options"] = None
+        evaluators.append(SemanticEvaluator(dataset_name, labels, **arguments))
+    return DatasetEvaluators(evaluators)
