@@ -6,9 +6,11 @@ its own INSTALL.md or from tools/setup_env.sh, and importing unet_sharp_det says
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
@@ -19,8 +21,20 @@ def read_version():
 
 
 def read_readme():
-    readme = ROOT / "README.md"
-    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+    """Return the README for an index page, where links into the repository lead nowhere."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"!\[[^\]]*\]\((?!https?:)[^)]*\)\n?", "", text)
+    return re.sub(r"\[([^\]]*)\]\((?!https?:)([^)#]*)[^)]*\)", r"\1 (`\2` of the repository)", text)
+
+
+class BuildWithConfigs(build_py):
+    """Puts configs/ where ``model_zoo.get_config_file`` finds them in an installed package."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib, "unet_sharp_det", "model_zoo", "configs")
+            shutil.copytree(ROOT / "configs", target, dirs_exist_ok=True)
 
 
 setup(
@@ -29,11 +43,15 @@ setup(
     description="Skip schemes of UNet++, UNet 3+ and UNet# as detectron2 backbones",
     long_description=read_readme(),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     packages=find_packages(include=["unet_sharp_det", "unet_sharp_det.*"]),
     package_data={
         "unet_sharp_det.model_zoo": ["*.safetensors", "*.md"],
         "unet_sharp_det.report": ["templates/*"],
     },
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={"console_scripts": ["unet-sharp-det = unet_sharp_det.cli:main"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.7",
@@ -57,6 +75,7 @@ setup(
         # The project's own needs.
         "imagecodecs>=2023.1",
         "jinja2>=3.0",
+        "lazy_loader>=0.4",
         "opencv-python-headless>=4.5",
         "plotly>=6.0",
         "roifile>=2023.5",

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def setup_arguments():
 kept = {}
 setuptools.setup = kept.update
 runpy.run_path("setup.py")
+del kept["cmdclass"]
 print(json.dumps(kept))
 """
     return json.loads(run_setup_py(code))
@@ -181,7 +183,7 @@ def test_the_lock_has_one_opencv_and_it_needs_no_display():
 def test_import_without_detectron2_names_the_command_that_installs_it():
     code = """
 try:
-    import unet_sharp_det
+    from unet_sharp_det import add_unet_sharp_config
 except ImportError as error:
     print(error)
 """
@@ -189,6 +191,87 @@ except ImportError as error:
     assert 'bash tools/setup_env.sh --detectron2-only "$(command -v python)"' in message
     assert SETUP_SCRIPT.is_file()
     assert re.search(r"^ *--detectron2-only\)", SETUP_SCRIPT.read_text("utf-8"), re.MULTILINE)
+
+
+def run(command, **options):
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=300, **options
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def pip(*arguments, **options):
+    return run([sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments], **options)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what git tracks or would add, so that no build touches the repository."""
+    folder = tmp_path_factory.mktemp("checkout")
+    names = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT)
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith(("datasets/", "tests/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(checkout):
+    run([sys.executable, "setup.py", "--quiet", "sdist"], cwd=checkout)
+    (path,) = (checkout / "dist").glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheels(checkout, sdist, tmp_path_factory):
+    """The wheel of the checkout and that of the sdist."""
+    built = []
+    for source in (checkout, sdist):
+        folder = tmp_path_factory.mktemp("wheel")
+        pip("wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, source)
+        built += folder.glob("*.whl")
+    return built
+
+
+def test_the_sdist_gives_the_same_wheel_as_the_checkout(wheels):
+    of_checkout, of_sdist = (set(zipfile.ZipFile(wheel).namelist()) for wheel in wheels)
+    assert of_checkout == of_sdist
+    configs = {
+        f"unet_sharp_det/model_zoo/{path.relative_to(ROOT)}"
+        for path in (ROOT / "configs").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert configs <= of_checkout
+    assert {"unet_sharp_det/report/templates/report.html.j2"} - of_checkout == set()
+    assert any(name.endswith("/LICENSE") for name in of_checkout)
+    assert not any(name.startswith(("tests/", "tools/", "benchmarks/")) for name in of_checkout)
+
+
+def test_an_installed_wheel_predicts_and_finds_its_configs(wheels, sample_folder, tmp_path):
+    site = tmp_path / "site"
+    pip("install", "--quiet", "--no-deps", "--target", site, wheels[0])
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    code = """
+import unet_sharp_det
+print(unet_sharp_det.__file__)
+print(unet_sharp_det.model_zoo.get_config_file("quick_schedules/unetsharp_cgm_instant_test.yaml"))
+"""
+    inside = run([sys.executable, "-c", code], env=environment, cwd=tmp_path).split()
+    assert all(path.startswith(str(site)) for path in inside)
+    image = next(sample_folder.rglob("images/*.png"))
+    command = [site / "bin" / "unet-sharp-det", "predict", image, "--output", "found"]
+    out = run([sys.executable, *command], env=environment, cwd=tmp_path)
+    assert re.match(r"1 images with \d+ objects", out)
+    assert (tmp_path / "found" / f"{image.stem}_labels.tif").is_file()
+
+
+def test_links_of_the_readme_hold_on_an_index_page(setup_arguments):
+    text = setup_arguments["long_description"]
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
 
 
 def run_setup_script(*arguments, **environment):

@@ -36,7 +36,7 @@ from benchmarks import (
 )
 from benchmarks.prediction import read_images
 from unet_sharp_det.checkpoints.config import config_of
-from unet_sharp_det.checkpoints.weight_files import add_trust_argument
+from unet_sharp_det.cli import add_trust_argument
 from unet_sharp_det.errors import DatasetError, run_cli
 from unet_sharp_det.training import fall_back_to_cpu, setup_cfg
 

@@ -1,73 +1,7 @@
 #!/usr/bin/env python
-"""Judge the predictions of any tool by the measures of this package's evaluators.
+import _start  # noqa: F401
 
-tools/evaluate.py --predictions P --truth T --output DIR
-
-P  a list of COCO results, a COCO data set (scores if its annotations have any), a
-   semantic_predictions.json (4-connected components are the objects), or a folder of label maps
-   (.png of 8 or 16 bits, .tif, .npy: 0 the background, each object a number)
-T  a COCO data set, or a folder of label maps
-DIR  gets instances_per_image.csv, instance_metrics.json, evaluation.json (for tools/report.py) and,
-   of predictions with scores, metrics.json and ap_table.md
-
-Label maps are paired by the stem of the image's file name; endings such as _cp_masks, _masks and
-_labels are taken off.
-"""
+from unet_sharp_det.cli import main
 
 if __name__ == "__main__":
-    import _start  # noqa: F401
-
-import argparse
-import logging
-
-from unet_sharp_det.errors import run_cli
-from unet_sharp_det.evaluation import EvaluationOptions
-from unet_sharp_det.evaluation.evaluate_files import AP_SAMPLES, evaluate_files
-from unet_sharp_det.evaluation.instances.results import SAMPLES
-
-
-def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--predictions", required=True, metavar="P", help="file or folder")
-    add("--truth", required=True, metavar="T", help="file or folder")
-    add("--output", required=True, metavar="DIR", help="folder for the results")
-    add("--images", metavar="DIR", help="folder of the images, for tools/report.py")
-    add("--dataset", metavar="NAME", help="what reports call the data (default: T's name)")
-    add("--suffix", help="what follows the image's stem in names of P's label maps, e.g. _cp_masks")
-    add("--truth-suffix", metavar="SUFFIX", help="the same for T")
-    add("--allow-missing", action="store_true", help="count missing predictions as empty")
-    defaults = EvaluationOptions()
-    add("--score-threshold", type=float, default=defaults.score_threshold, help="least score")
-    add("--min-area", type=int, default=defaults.min_area, help="least pixels of an object")
-    covered = "largest share of an object that objects of higher scores may cover"
-    add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=covered)
-    tolerance = defaults.boundary_tolerance
-    add("--boundary-tolerance", type=float, default=tolerance, help="of boundary_F1, in pixels")
-    add("--max-dets", type=int, default=defaults.max_dets, help="detections per image, for AP")
-    sides = {"nargs": 2, "type": float, "default": defaults.area_sides, "metavar": "SIDE"}
-    add("--area-sides", **sides, help="in pixels; part small | medium | large, for AP")
-    add("--samples", type=int, default=SAMPLES, help="bootstrap samples of the intervals")
-    add("--ap-samples", type=int, default=AP_SAMPLES, help="the same for AP, which takes longer")
-    return parser.parse_args(argv)
-
-
-def main(argv=None) -> int:
-    args = vars(parse_args(argv))
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
-    options = EvaluationOptions(
-        score_threshold=args.pop("score_threshold"),
-        min_area=args.pop("min_area"),
-        max_covered=args.pop("max_covered"),
-        boundary_tolerance=args.pop("boundary_tolerance"),
-        max_dets=args.pop("max_dets"),
-        area_sides=tuple(args.pop("area_sides")),
-    )
-    print(evaluate_files(**args, options=options))
-    return 0
-
-
-if __name__ == "__main__":
-    run_cli(main)
+    main("evaluate")

@@ -23,7 +23,7 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
-from unet_sharp_det.checkpoints.weight_files import add_trust_argument
+from unet_sharp_det.cli import add_trust_argument
 from unet_sharp_det.errors import run_cli
 from unet_sharp_det.training import (
     ValidationLoss,
@@ -33,9 +33,9 @@ from unet_sharp_det.training import (
     distribute,
     end_at_early_stop,
     explain_failure,
-    launch,
     load_lazy_cfg,
 )
+from unet_sharp_det.training.launch import launch
 
 
 def main(args) -> None:

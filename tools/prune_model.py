@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from unet_sharp_det.checkpoints.trained_model import open_trained_model
-from unet_sharp_det.checkpoints.weight_files import add_trust_argument, write_safetensors
+from unet_sharp_det.checkpoints.weight_files import write_safetensors
+from unet_sharp_det.cli import add_trust_argument
 from unet_sharp_det.errors import run_cli
 from unet_sharp_det.export.model_files import portable_config
 from unet_sharp_det.files import atomic_path, write_text

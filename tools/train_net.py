@@ -1,76 +1,7 @@
 #!/usr/bin/env python
-"""Train or evaluate a detector or a semantic network from a YAML config.
+import _start  # noqa: F401
 
-One machine:        tools/train_net.py --config-file C.yaml --num-gpus 2 OUTPUT_DIR out
-torchrun:           torchrun --nproc-per-node 2 tools/train_net.py --config-file C.yaml
-Go on after a stop: tools/train_net.py --config-file C.yaml --resume
-Stop at once:       kill PID (SIGTERM) saves a checkpoint after the iteration and exits with 75
-Evaluate only:      tools/train_net.py --config-file C.yaml --eval-only MODEL.WEIGHTS model.pth
-... pruned to L_2:  the same with TEST.PRUNE_TO_LEVEL 2 MODEL.SEM_SEG_HEAD.INFERENCE fast; its
-                    results go to OUTPUT_DIR/L2
-"""
+from unet_sharp_det.cli import main
 
 if __name__ == "__main__":
-    import _start  # noqa: F401
-
-import os
-
-from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup
-from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
-
-from unet_sharp_det.checkpoints.trained_model import load_trained_model
-from unet_sharp_det.checkpoints.weight_files import add_trust_argument
-from unet_sharp_det.errors import run_cli
-from unet_sharp_det.modeling.pruning import prune_config
-from unet_sharp_det.training import (
-    NucleiTrainer,
-    StopOnSignal,
-    exit_on_sigterm,
-    fall_back_to_cpu,
-    launch,
-    setup_cfg,
-    write_device_memory,
-)
-
-
-def setup(args) -> CfgNode:
-    cfg = setup_cfg(args.config_file, args.opts)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="unet_sharp_det")
-    fall_back_to_cpu(cfg)
-    level = cfg.TEST.PRUNE_TO_LEVEL
-    if args.eval_only and level:
-        cfg = prune_config(cfg, level, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
-        cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, f"L{level}")
-    cfg.freeze()
-    default_setup(cfg, args)
-    return cfg
-
-
-def main(args) -> None:
-    exit_on_sigterm()
-    cfg = setup(args)
-    if args.eval_only:
-        NucleiTrainer.test(cfg, load_trained_model(cfg, args.trust_pickle).model)
-        return
-    trainer = NucleiTrainer(cfg, trust_pickle=args.trust_pickle)
-    trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
-    trainer.resume_or_load(resume=args.resume)
-    try:
-        trainer.train()
-    finally:
-        if comm.is_main_process():
-            write_device_memory(cfg.OUTPUT_DIR, resumed=args.resume)
-
-
-def cli() -> int:
-    parser = default_argument_parser(epilog=__doc__)
-    add_trust_argument(parser)
-    args = parser.parse_args()
-    launch(main, args, setup_cfg(args.config_file, args.opts).MODEL.DEVICE)
-    return 0
-
-
-if __name__ == "__main__":
-    run_cli(cli)
+    main("train")

@@ -1,23 +1,40 @@
 """Skip schemes of UNet++, UNet 3+ and UNet# for detectron2.
 
-Importing the package registers its builders and data sets with detectron2, as importing
-``detectron2.modeling`` registers detectron2's own: afterwards
-``MODEL.BACKBONE.NAME: build_skip_fpn_backbone`` works.
+:func:`add_unet_sharp_config` adds the keys to a config and registers with detectron2 what they
+name: afterwards ``MODEL.BACKBONE.NAME: build_skip_fpn_backbone`` works, and so do the data sets.
+After detectron2 has been imported, importing this package is enough for that. The schemes,
+:class:`SkipGrid` and :class:`SkipUNet` need torch only.
 """
 
-try:
-    import detectron2  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        "unet_sharp_det needs detectron2, which is not on the Python package index under its own "
-        "name. From a checkout of unet_sharp_det run:  bash tools/setup_env.sh --detectron2-only "
-        '"$(command -v python)"  (or, for compiled ops, by its INSTALL.md).'
-    ) from error
+import sys
 
-__version__ = "0.1.0"
+import lazy_loader
 
-from . import data  # noqa: F401
-from .config import add_unet_sharp_config
-from .modeling import SkipFPN, SkipGrid, SkipUNet, UNetSharpHead
+__version__ = "0.2.0"
 
-__all__ = ["SkipFPN", "SkipGrid", "SkipUNet", "UNetSharpHead", "add_unet_sharp_config"]
+_attribute, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["model_zoo"],
+    submod_attrs={
+        "config": ["add_unet_sharp_config"],
+        "modeling": ["SkipFPN", "SkipGrid", "SkipUNet", "UNetSharpHead"],
+        "skip_schemes": ["Edge", "register_scheme"],
+    },
+)
+
+
+def __getattr__(name: str):
+    try:
+        return _attribute(name)
+    except ModuleNotFoundError as error:
+        if error.name != "detectron2":
+            raise
+        raise ImportError(
+            f"unet_sharp_det.{name} needs detectron2, which is not on the Python package index "
+            "under its own name. From a checkout of unet_sharp_det run:  bash tools/setup_env.sh "
+            '--detectron2-only "$(command -v python)"'
+        ) from error
+
+
+if "detectron2" in sys.modules:
+    from . import registration  # noqa: F401

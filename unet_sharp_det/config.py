@@ -4,7 +4,12 @@ from detectron2.config import CfgNode
 
 
 def add_unet_sharp_config(cfg: CfgNode) -> None:
-    """Add the keys of unet_sharp_det to ``cfg`` (in place). No key of detectron2 is changed."""
+    """Add the keys of unet_sharp_det to ``cfg`` (in place), and register what they name.
+
+    No key of detectron2 is changed.
+    """
+    from . import registration  # noqa: F401
+
     _add_neck(cfg)
     _add_timm(cfg)
     _add_unet(cfg)

@@ -1,6 +1,6 @@
 """tools/app.py and the start of the server: what is wrong is told in one line, before any work."""
 
-import importlib.util
+import importlib
 import signal
 import socket
 import subprocess
@@ -17,11 +17,8 @@ from unet_sharp_det.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def tool(repository):
-    spec = importlib.util.spec_from_file_location("app_tool", repository / "tools" / "app.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return importlib.import_module("unet_sharp_det.cli.app")
 
 
 @pytest.fixture

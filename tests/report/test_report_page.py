@@ -1,6 +1,6 @@
 """The page itself, in a browser: figures and pictures are there, nothing is fetched or broken."""
 
-import importlib.util
+import importlib
 import json
 import re
 import shutil
@@ -135,11 +135,8 @@ def test_it_holds_the_numbers_and_the_files(page_of_two, reports):
 
 
 @pytest.fixture(scope="module")
-def tool(repository):
-    spec = importlib.util.spec_from_file_location("report", repository / "tools" / "report.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return importlib.import_module("unet_sharp_det.cli.report")
 
 
 class TestTool:

@@ -1,7 +1,7 @@
 """tools/evaluate.py: what it prints and writes, and that it overwrites nothing but evaluations."""
 
 import csv
-import importlib.util
+import importlib
 import json
 
 import cv2
@@ -22,11 +22,8 @@ FILES = {"instances_per_image.csv", "instance_metrics.json", "evaluation.json"}
 
 
 @pytest.fixture(scope="module")
-def tool(repository):
-    spec = importlib.util.spec_from_file_location("evaluate_tool", repository / "tools/evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return importlib.import_module("unet_sharp_det.cli.evaluate")
 
 
 @pytest.fixture(scope="module")

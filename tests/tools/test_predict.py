@@ -1,6 +1,6 @@
 """tools/predict.py: from the command line to files, with a network that is not trained."""
 
-import importlib.util
+import importlib
 import json
 import os
 import signal
@@ -24,11 +24,8 @@ INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 
 
 @pytest.fixture(scope="module")
-def tool(repository):
-    spec = importlib.util.spec_from_file_location("predict_tool", repository / "tools/predict.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return importlib.import_module("unet_sharp_det.cli.predict")
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_two_processes_stop_together_with_the_loss_of_one(
     name = register_part("three", lambda counts: sorted(counts, key=counts.get)[:3])
     data = MetadataCatalog.get(name)
     arguments = [str(repository / INSTANT), data.json_file, data.image_root, str(tmp_path)]
-    script = repository / "tests" / "engine" / "stop_early_each_rank.py"
+    script = repository / "tests" / "training" / "stop_early_each_rank.py"
     command = [sys.executable, str(script), *arguments]
     subprocess.run(command, env=environment, check=True, timeout=300)
     for rank in range(2):

@@ -9,7 +9,7 @@ import torch
 from detectron2.engine import default_argument_parser
 
 from unet_sharp_det.errors import ConfigError, UserError
-from unet_sharp_det.training import check_num_gpus
+from unet_sharp_det.training.launch import check_num_gpus
 
 launch_module = importlib.import_module("unet_sharp_det.training.launch")
 

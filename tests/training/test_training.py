@@ -79,7 +79,7 @@ def test_unusable_data_are_told_before_anything_is_built(
 
 
 def test_two_processes_end_with_equal_weights(environment, repository, tmp_path):
-    script = repository / "tests" / "engine" / "train_and_save_each_rank.py"
+    script = repository / "tests" / "training" / "train_and_save_each_rank.py"
     command = [sys.executable, str(script), str(repository / INSTANT), str(tmp_path)]
     subprocess.run(command, env=environment, check=True, timeout=300)
     first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in range(2))

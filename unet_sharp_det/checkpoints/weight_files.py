@@ -5,7 +5,6 @@ it. Here a file may only build tensors, arrays, numbers, strings and containers 
 else is refused by name before it runs, unless the caller says that the file is trusted.
 """
 
-import argparse
 import contextlib
 import pickle
 import re
@@ -103,19 +102,6 @@ def read_safetensors_config(path) -> str | None:
         raise CheckpointError(f"there is no file '{path}'.")
     with _explained(path), safe_open(path, framework="pt") as file:
         return (file.metadata() or {}).get(CONFIG_KEY)
-
-
-def add_trust_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-pickle``, for ``args.trust_pickle``.
-
-    A flag and no key of the config, since a stranger's config could set that for his own file.
-    """
-    parser.add_argument(
-        "--trust-pickle",
-        action="store_true",
-        help="run whatever the file of weights asks for when it is read; for files that you made "
-        "yourself. Without it a file may hold numbers and texts only",
-    )
 
 
 @contextlib.contextmanager

@@ -1,20 +1,13 @@
-"""Data of microscopy images: registration (on import), reading, augmentation, mapping."""
+"""Data of microscopy images: registration, checks, augmentation, mapping, label maps."""
 
-from .augmentation import RandomColor, RandomRotate90, StretchContrast
-from .catalog import load_coco_nuclei, register_coco_nuclei, register_dsb2018
-from .label_maps import read_label_map
-from .mapper import NucleiDatasetMapper, build_augmentations
+import lazy_loader
 
-__all__ = [
-    "NucleiDatasetMapper",
-    "RandomColor",
-    "RandomRotate90",
-    "StretchContrast",
-    "build_augmentations",
-    "load_coco_nuclei",
-    "read_label_map",
-    "register_coco_nuclei",
-    "register_dsb2018",
-]
-
-register_dsb2018()
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "augmentation": ["RandomColor", "RandomRotate90", "StretchContrast"],
+        "catalog": ["load_coco_nuclei", "register_coco_nuclei", "register_dsb2018"],
+        "label_maps": ["read_label_map"],
+        "mapper": ["NucleiDatasetMapper", "build_augmentations"],
+    },
+)

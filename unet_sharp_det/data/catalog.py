@@ -234,3 +234,6 @@ def _check_files(where: str, what: str, names: list[str], root: Path, remedy: st
 def _first(values: list, limit: int = 3) -> str:
     shown = ", ".join(repr(value)[1:-1][-200:] for value in values[:limit])
     return f"{shown} and {len(values) - limit} more" if len(values) > limit else shown
+
+
+register_dsb2018()

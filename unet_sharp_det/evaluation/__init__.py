@@ -1,15 +1,14 @@
 """Evaluators: COCO's AP for many small objects, the measures of cells, and those of label maps."""
 
-from .evaluators.build import build_nuclei_evaluators
-from .evaluators.coco import NucleiCOCOEvaluator
-from .evaluators.instances import InstanceEvaluator
-from .evaluators.semantic import SemanticEvaluator
-from .record import EvaluationOptions
+import lazy_loader
 
-__all__ = [
-    "EvaluationOptions",
-    "InstanceEvaluator",
-    "NucleiCOCOEvaluator",
-    "SemanticEvaluator",
-    "build_nuclei_evaluators",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "build": ["build_nuclei_evaluators"],
+        "evaluators.coco": ["NucleiCOCOEvaluator"],
+        "evaluators.instances": ["InstanceEvaluator"],
+        "evaluators.semantic": ["SemanticEvaluator"],
+        "record": ["EvaluationOptions"],
+    },
+)

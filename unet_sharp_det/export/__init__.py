@@ -1,7 +1,12 @@
 """A trained model as one file for other programs; see docs/EXPORT.md and tools/export_model.py."""
 
-from .formats import FORMATS, PRECISIONS
-from .model_files import ExportRequest, export_model
-from .probability_model import ProbabilityModel
+import lazy_loader
 
-__all__ = ["FORMATS", "PRECISIONS", "ExportRequest", "ProbabilityModel", "export_model"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "formats": ["FORMATS", "PRECISIONS"],
+        "model_files": ["ExportRequest", "export_model"],
+        "probability_model": ["ProbabilityModel"],
+    },
+)

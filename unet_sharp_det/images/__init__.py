@@ -1,13 +1,11 @@
 """Images of any format: read whole for training, window by window for prediction."""
 
-from .decoding import read_image, read_labels
-from .source import ImageSource, ReadOptions, from_array, open_image
+import lazy_loader
 
-__all__ = [
-    "ImageSource",
-    "ReadOptions",
-    "from_array",
-    "open_image",
-    "read_image",
-    "read_labels",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "decoding": ["read_image", "read_labels"],
+        "source": ["ImageSource", "ReadOptions", "from_array", "open_image"],
+    },
+)

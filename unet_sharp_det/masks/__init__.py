@@ -1,5 +1,10 @@
 """Masks as COCO has them: polygons and run lengths (RLE), checked, converted, decoded."""
 
-from .rle import mask_areas, mask_pixels, to_rles, union_mask
+import lazy_loader
 
-__all__ = ["mask_areas", "mask_pixels", "to_rles", "union_mask"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "rle": ["mask_areas", "mask_pixels", "to_rles", "union_mask"],
+    },
+)

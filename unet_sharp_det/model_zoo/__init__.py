@@ -4,6 +4,11 @@ One file a model holds weights and config: ``NAME.safetensors`` in this folder, 
 ``NAME.md`` (data, measures, limits, licence).
 """
 
-from .zoo import find_checkpoint, get, get_checkpoint_file, get_config, names
+import lazy_loader
 
-__all__ = ["find_checkpoint", "get", "get_checkpoint_file", "get_config", "names"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "zoo": ["find_checkpoint", "get", "get_checkpoint_file", "get_config", "get_config_file", "names"],
+    },
+)

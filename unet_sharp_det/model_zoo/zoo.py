@@ -10,6 +10,8 @@ from ..checkpoints.trained_model import open_trained_model
 from ..errors import CheckpointError, ConfigError, look_up_option
 
 _FOLDER = Path(__file__).parent
+# Of an installed package, and of a checkout.
+_CONFIGS = (_FOLDER / "configs", _FOLDER.parents[1] / "configs")
 
 
 def names() -> list[str]:
@@ -24,6 +26,22 @@ def get_checkpoint_file(name: str) -> Path:
         ConfigError: there is no model of that name.
     """
     return _FOLDER / f"{look_up_option(name, names(), 'model_zoo', ConfigError)}.safetensors"
+
+
+def get_config_file(name: str) -> str:
+    """Return the path of a config of this project, as detectron2's function does of its own.
+
+    Args:
+        name: its path below ``configs``, e.g.
+            ``DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml``.
+
+    Raises:
+        ConfigError: there is no config of that name.
+    """
+    folder = next(path for path in _CONFIGS if path.is_dir())
+    known = [path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")]
+    known += [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
+    return str(folder / look_up_option(name, sorted(known), "Config", ConfigError))
 
 
 def get_config(name: str) -> CfgNode:

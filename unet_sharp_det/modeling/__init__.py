@@ -1,23 +1,17 @@
-from .losses import HybridLoss
-from .sem_seg_head import UNetSharpHead
-from .skip_decoder import SkipDecoder
-from .skip_fpn import SkipFPN, build_skip_fpn_backbone
-from .skip_grid import SkipGrid
-from .skip_unet import SkipUNet
-from .timm_backbone import TimmBackbone, build_timm_backbone
-from .unet_encoder import UNetEncoder, VNetEncoder, build_unet_encoder
+"""Skip grids and what is built of them: necks, decoders, heads, U-Nets; and their bottom-ups."""
 
-__all__ = [
-    "HybridLoss",
-    "SkipDecoder",
-    "SkipFPN",
-    "SkipGrid",
-    "SkipUNet",
-    "TimmBackbone",
-    "UNetEncoder",
-    "UNetSharpHead",
-    "VNetEncoder",
-    "build_skip_fpn_backbone",
-    "build_timm_backbone",
-    "build_unet_encoder",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "losses": ["HybridLoss"],
+        "sem_seg_head": ["UNetSharpHead"],
+        "skip_decoder": ["SkipDecoder"],
+        "skip_fpn": ["SkipFPN", "build_skip_fpn_backbone"],
+        "skip_grid": ["SkipGrid"],
+        "skip_unet": ["SkipUNet"],
+        "timm_backbone": ["TimmBackbone", "build_timm_backbone"],
+        "unet_encoder": ["UNetEncoder", "VNetEncoder", "build_unet_encoder"],
+    },
+)

@@ -1,11 +1,11 @@
 """From a trained model to files: images of any format and size, their objects, and output files."""
 
-from ..masks.instances import SparseInstances
-from .options import PredictionOptions
-from .predictor import Predictor
+import lazy_loader
 
-__all__ = [
-    "PredictionOptions",
-    "Predictor",
-    "SparseInstances",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "options": ["PredictionOptions"],
+        "predictor": ["Predictor"],
+    },
+)

@@ -1,14 +1,7 @@
-"""One HTML file about the results of one or several runs, see :func:`page.write_report`.
+"""One HTML file about the results of one or several runs, see :func:`page.write_report`."""
 
-It is imported when it is asked for: reading runs needs neither jinja2 nor plotly.
-"""
+import lazy_loader
 
-__all__ = ["write_report"]
-
-
-def __getattr__(name: str):
-    if name == "write_report":
-        from .page import write_report
-
-        return write_report
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"page": ["write_report"]}
+)

@@ -1,6 +1,11 @@
 """The same network, arranged to run faster: for prediction, and for evaluations on a CPU."""
 
-from .accelerated import accelerate
-from .bfloat16 import has_bfloat16
+import lazy_loader
 
-__all__ = ["accelerate", "has_bfloat16"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "accelerated": ["accelerate"],
+        "bfloat16": ["has_bfloat16"],
+    },
+)

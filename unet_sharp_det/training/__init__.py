@@ -1,33 +1,20 @@
-from .best_metric import BestCheckpointer
-from .early_stopping import EarlyStopping, end_at_early_stop
-from .hooks import build_validation_hooks, explain_failure
-from .launch import check_num_gpus, distribute, launch
-from .lazy import amp_precision, load_lazy_cfg
-from .mixed_precision import choose_trainer
-from .resources import write_device_memory
-from .setup import fall_back_to_cpu, setup_cfg
-from .stopping import STOPPED_STATUS, StopOnSignal, exit_on_sigterm
-from .trainer import NucleiTrainer
-from .validation_loss import ValidationLoss
+"""Training: configs from the command line, workers, the trainer, and its hooks."""
 
-__all__ = [
-    "STOPPED_STATUS",
-    "BestCheckpointer",
-    "EarlyStopping",
-    "NucleiTrainer",
-    "StopOnSignal",
-    "ValidationLoss",
-    "amp_precision",
-    "build_validation_hooks",
-    "check_num_gpus",
-    "choose_trainer",
-    "distribute",
-    "end_at_early_stop",
-    "exit_on_sigterm",
-    "explain_failure",
-    "fall_back_to_cpu",
-    "launch",
-    "load_lazy_cfg",
-    "setup_cfg",
-    "write_device_memory",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "best_metric": ["BestCheckpointer"],
+        "early_stopping": ["EarlyStopping", "end_at_early_stop"],
+        "hooks": ["build_validation_hooks", "explain_failure"],
+        "lazy": ["amp_precision", "load_lazy_cfg"],
+        "mixed_precision": ["choose_trainer"],
+        "resources": ["write_device_memory"],
+        "run": ["run_training"],
+        "setup": ["fall_back_to_cpu", "setup_cfg"],
+        "stopping": ["STOPPED_STATUS", "StopOnSignal", "exit_on_sigterm"],
+        "trainer": ["NucleiTrainer"],
+        "validation_loss": ["ValidationLoss"],
+    },
+)

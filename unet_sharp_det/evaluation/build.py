@@ -5,11 +5,11 @@ import os
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluators
 
-from ...modeling.semantic_labels import SemanticLabels
-from ..record import EvaluationOptions
-from .coco import NucleiCOCOEvaluator
-from .instances import InstanceEvaluator
-from .semantic import SemanticEvaluator
+from ..modeling.semantic_labels import SemanticLabels
+from .evaluators.coco import NucleiCOCOEvaluator
+from .evaluators.instances import InstanceEvaluator
+from .evaluators.semantic import SemanticEvaluator
+from .record import EvaluationOptions
 
 
 def build_nuclei_evaluators(

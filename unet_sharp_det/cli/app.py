@@ -1,0 +1,122 @@
+"""Open a web page on which a trained model finds and measures the objects of an image.
+
+unet-sharp-det app
+unet-sharp-det app --weights output/model_best.pth
+
+The page is served on this computer only, and nothing leaves it. Ctrl+C ends it. An image that takes
+too long or too much memory is given up; it holds up no other.
+"""
+
+import argparse
+import contextlib
+import functools
+import logging
+import signal
+import threading
+import warnings
+from pathlib import Path
+
+from ..app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
+from ..app.isolation import IsolatedAnalyser
+from ..app.server import serving
+from ..errors import UserError, interrupt
+from ..model_zoo import find_checkpoint
+from ..prediction.options import SMALLEST_TILE, PredictionOptions
+from ..prediction.predictor import Predictor
+from . import add_trust_argument, command_parser
+
+# The repository's sample; an installed package has none.
+_EXAMPLE_ID = "a022908f1b7880838dbc0411e50828e64b4f5e0263afdf04295e30bb2ff58005"
+_EXAMPLE = (
+    Path(__file__)
+    .resolve()
+    .parents[2]
+    .joinpath("datasets", "sample", "stage1_train", _EXAMPLE_ID, "images", f"{_EXAMPLE_ID}.png")
+)
+_END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = command_parser("app", __doc__)
+    add = parser.add_argument
+    help_ = "trained model, .pth or .safetensors, or a name of the model zoo (default: nuclei)"
+    add("--weights", default="nuclei", metavar="F", help=help_)
+    add("--config-file", metavar="F.yaml", help="of its training; default: beside the weights")
+    add("--device", help="e.g. cpu or cuda:1; default: the first GPU, or the CPU")
+    add("--host", default="127.0.0.1", help="address to serve at (default: this computer only)")
+    add("--port", type=int, default=7860, help="default: 7860")
+    add("--max-upload-mb", type=float, default=200, help="size of a file (default: 200)")
+    add(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        help=f"height x width of an image (default: {MAX_PIXELS})",
+    )
+    add("--scale", type=float, default=1.0, help="0.5 for objects twice as large as in training")
+    add("--tile-size", type=int, default=1024, help="of larger images, in pixels (default: 1024)")
+    add(
+        "--pixel-size", type=float, default=0, metavar="UM", help="micrometres; 0: as the file says"
+    )
+    add_trust_argument(parser)
+    return parser.parse_args(argv)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    checks = {
+        "--port": (0 <= args.port <= 65535, "from 0 (any that is free) to 65535"),
+        "--tile-size": (args.tile_size >= SMALLEST_TILE, f"{SMALLEST_TILE} or more pixels"),
+        "--max-upload-mb": (args.max_upload_mb > 0, "above 0"),
+        "--max-pixels": (args.max_pixels > 0, "above 0"),
+        "--pixel-size": (args.pixel_size >= 0, "0 or more"),
+    }
+    for name, (is_valid, range_) in checks.items():
+        if not is_valid:
+            value = getattr(args, name.strip("-").replace("-", "_"))
+            raise UserError(f"{name} is {value}, but it must be {range_}.")
+
+
+def load_predictor(args: argparse.Namespace, options: PredictionOptions) -> Predictor:
+    configure_messages()
+    return Predictor.from_checkpoint(
+        args.weights,
+        config_file=args.config_file,
+        device=args.device,
+        trust_pickle=args.trust_pickle,
+        options=options,
+    )
+
+
+def configure_messages() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    check_args(args)
+    configure_messages()
+    options = PredictionOptions(
+        score_threshold=LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
+    )
+    args.weights = find_checkpoint(args.weights)
+    load = functools.partial(load_predictor, args, options)
+    analyser = IsolatedAnalyser(Analyser(load, args.max_pixels))
+    for number in _END_SIGNALS:  # as Ctrl+C does, so that the app's files vanish
+        signal.signal(number, interrupt)
+    page = serving(
+        analyser,
+        host=args.host,
+        port=args.port or None,
+        max_upload_mb=args.max_upload_mb,
+        pixel_size=args.pixel_size,
+        example=_EXAMPLE if _EXAMPLE.exists() else None,
+    )
+    with contextlib.suppress(KeyboardInterrupt), page as address, contextlib.closing(analyser):
+        try:
+            analyser.load()
+            print(f"Open {address} in a browser. Ctrl+C ends the app.", flush=True)
+            threading.Event().wait()
+        finally:  # A second signal would interrupt the end.
+            for number in (signal.SIGINT, *_END_SIGNALS):
+                signal.signal(number, signal.SIG_IGN)
+    return 0

@@ -1,0 +1,278 @@
+"""Find the nuclei, or other objects, in microscopy images with a trained model.
+
+  unet-sharp-det predict images/ --output results
+  unet-sharp-det predict --weights my.safetensors 'plate*/**/*.tif' --output results --outputs all
+  unet-sharp-det predict --weights output/model_best.pth stack.tif --output results --planes max \\
+      --channels 0 --pixel-size 0.325
+
+INPUT is an image, a folder of images, or a pattern in quotes, in which * stands for any part of a
+name and ** for any folders. Images of 8, 16 and 32 bits, gray or RGB, are read; of stacks and time
+series each plane is an image of its own unless --planes says otherwise.
+
+DIR gets, for an image a.tif, those of these files that --outputs names:
+{outputs}
+and of all images together summary.csv (objects and areas per image), coco.json with the output
+coco, predict.json (settings and versions) and predict.log.
+
+A bad image does not stop the others; it is named at the end, and the exit status is 1. After
+Ctrl-C or a crash, give the same command again, without --overwrite: it goes on with the images that
+are not done.
+"""
+
+import argparse
+import logging
+import re
+import signal
+import sys
+import warnings
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ..batch.identity import identify_model
+from ..batch.progress import progress_for
+from ..batch.records import ImageRecord
+from ..batch.run import DEFAULT_OUTPUTS, RunSummary, predict_files
+from ..errors import (
+    INTERRUPTED,
+    PrintableFormatter,
+    UserError,
+    interrupt,
+    look_up_option,
+    printable,
+)
+from ..images.source import ReadOptions
+from ..images.unsupported import count_not_read
+from ..model_zoo import find_checkpoint
+from ..outputs import OUTPUTS
+from ..prediction.predictor import PredictionOptions, Predictor
+from . import add_trust_argument, command_parser
+
+_MOST_NAMED = 50
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    lines = [
+        f"  {name:<8} a{output.ending:<18} {output.meaning}" for name, output in OUTPUTS.items()
+    ]
+    parser = command_parser(
+        "predict",
+        __doc__.format(outputs="\n".join(lines)),
+        usage="%(prog)s [--weights FILE] INPUT [INPUT ...] --output DIR [options]",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder or 'pattern'")
+    add = parser.add_argument
+    help_ = "trained model, .pth or .safetensors, or a name of the model zoo (default: nuclei)"
+    add("--weights", default="nuclei", metavar="FILE", help=help_)
+    add("--output", required=True, metavar="DIR", help="folder for the results")
+    _add_what(parser.add_argument_group("what is written"))
+    _add_found(parser.add_argument_group("what is found"))
+    _add_reading(parser.add_argument_group("how images are read"))
+    _add_running(parser.add_argument_group("model and speed"))
+    return parser.parse_args(argv)
+
+
+def _add_what(group) -> None:
+    add = group.add_argument
+    add(
+        "--outputs",
+        nargs="+",
+        default=list(DEFAULT_OUTPUTS),
+        metavar="NAME",
+        help=f"of {', '.join(OUTPUTS)}; or all (default: {' '.join(DEFAULT_OUTPUTS)})",
+    )
+    add(
+        "--pixel-size",
+        nargs="+",
+        metavar="UM",
+        help="width and height of a pixel in micrometres, one number if they are equal, for sizes "
+        "in micrometres (default: what the file says)",
+    )
+    help_ = "predict all anew; results of another model or of other options in DIR are deleted"
+    add("--overwrite", action="store_true", help=help_)
+
+
+def _add_found(group) -> None:
+    add, defaults = group.add_argument, PredictionOptions()
+    help_ = "least score of an object, from 0 to 1 (default: %(default)s)"
+    add("--score-threshold", type=float, default=defaults.score_threshold, metavar="S", help=help_)
+    help_ = "least pixels of an object (default: %(default)s)"
+    add("--min-area", type=int, default=defaults.min_area, metavar="N", help=help_)
+    help_ = "largest share of an object that better ones may cover; above it, it is left out as a "
+    help_ += "second detection (default: %(default)s)"
+    add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=help_)
+    help_ = "resize images by this factor, if their objects are larger or smaller than those of "
+    help_ += "the training: 0.5 for objects of twice the size (default: 1)"
+    add("--scale", type=float, default=defaults.scale, metavar="F", help=help_)
+
+
+def _add_reading(group) -> None:
+    add, defaults = group.add_argument, ReadOptions()
+    add("--recursive", "-r", action="store_true", help="search the folders below a folder too")
+    help_ = "which channels, from 0: one, or three as red, green and blue"
+    add("--channels", nargs="+", metavar="C", help=help_)
+    help_ = "which planes, from 0; all, each as an image; or max, their maximum (default: all)"
+    add("--planes", nargs="+", default=["all"], metavar="Z", help=help_)
+    help_ = "the axis that planes are along: a letter such as Z or T, or its number"
+    add("--plane-axis", metavar="AXIS", help=help_)
+    add("--channel-axis", metavar="AXIS", help="the same for channels")
+    help_ = "which image of a file that has several, from 0 (default: %(default)s)"
+    add("--series", type=int, default=defaults.series, metavar="N", help=help_)
+    help_ = "refuse larger images that cannot be read by parts (default: %(default)s)"
+    add("--max-pixels", type=int, default=defaults.max_pixels, metavar="N", help=help_)
+
+
+def _add_running(group) -> None:
+    add, defaults = group.add_argument, PredictionOptions()
+    help_ = "config of the training (default: that in FILE, or config.yaml beside it)"
+    add("--config-file", metavar="YAML", help=help_)
+    help_ = "KEY VALUE pairs that change the config; stand last"
+    add("--opts", nargs=argparse.REMAINDER, default=[], help=help_)
+    add_trust_argument(group)
+    help_ = "cpu, cuda, cuda:1, ... (default: the first GPU, or the CPU without one)"
+    add("--device", help=help_)
+    help_ = "fp32; or bf16, faster on some devices, with slightly other results (default: fp32)"
+    add("--precision", default=defaults.precision, metavar="P", help=help_)
+    help_ = "images or tiles at once; more pay on a GPU only (default: %(default)s)"
+    add("--batch-size", type=int, default=defaults.batch_size, metavar="N", help=help_)
+    help_ = "larger images are cut into tiles of this side in pixels (default: %(default)s)"
+    add("--tile-size", type=int, default=defaults.tile_size, metavar="N", help=help_)
+    help_ = "pixels that tiles share; no less than an object's size (default: 256, or half a tile)"
+    add("--tile-overlap", type=int, metavar="N", help=help_)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    console = logging.StreamHandler()
+    console.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[console], level=logging.INFO)
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
+    logging.captureWarnings(True)
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with logging_redirect_tqdm():
+            return predict(args)
+    except KeyboardInterrupt:
+        without = ", without --overwrite," if args.overwrite else ""
+        print(
+            f"Stopped. Give the same command again{without} to go on: what is done stays.",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, former)
+        logging.captureWarnings(False)
+
+
+def predict(args: argparse.Namespace) -> int:
+    weights = find_checkpoint(args.weights)
+    options = {
+        "outputs": _outputs(args.outputs),
+        "read_options": _read_options(args),
+        "pixel_size": _pixel_size(args.pixel_size),
+        "weights": identify_model(weights, args.config_file, args.opts),
+    }
+    predictor = Predictor.from_checkpoint(
+        weights,
+        config_file=args.config_file,
+        config_opts=args.opts,
+        device=args.device,
+        trust_pickle=args.trust_pickle,
+        options=PredictionOptions(
+            score_threshold=args.score_threshold,
+            min_area=args.min_area,
+            max_covered=args.max_covered,
+            batch_size=args.batch_size,
+            tile_size=args.tile_size,
+            tile_overlap=args.tile_overlap,
+            scale=args.scale,
+            precision=args.precision,
+        ),
+    )
+    result = predict_files(
+        predictor,
+        args.inputs,
+        args.output,
+        recursive=args.recursive,
+        overwrite=args.overwrite,
+        progress=progress_for(sys.stderr),
+        **options,
+    )
+    _report(result)
+    return 1 if result.failed else 0
+
+
+def _report(result: RunSummary) -> None:
+    skipped = f", {result.skipped} files were done before" if result.skipped else ""
+    print(
+        f"{result.predicted} images with {result.objects} objects in {result.seconds:.0f} s"
+        f"{skipped}: {printable(str(result.output))}"
+    )
+    if result.not_read:
+        print(count_not_read(result.not_read), file=sys.stderr)
+    if result.failed:
+        print(f"{len(result.failed)} images failed:", file=sys.stderr)
+        for record in result.failed[:_MOST_NAMED]:
+            print(f"  {printable(_describe_failure(record))}", file=sys.stderr)
+        if len(result.failed) > _MOST_NAMED:
+            print(f"  and others, see {result.output / 'summary.csv'}", file=sys.stderr)
+
+
+def _describe_failure(record: ImageRecord) -> str:
+    """Return the image and its error, most of which begin with the path."""
+    if re.match(re.escape(record.source) + r"(\[[^\]]*\])?: ", record.error):
+        return record.error
+    return f"{record.source}{record.plane}: {record.error}"
+
+
+def _words(texts: list[str]) -> list[str]:
+    """Take 0,1,2 and 0 1 2 for the same."""
+    return [word for text in texts for word in text.split(",") if word]
+
+
+def _outputs(texts: list[str]) -> list[str]:
+    names = _words(texts)
+    if "all" in names:
+        return list(OUTPUTS)
+    what = "--outputs (INPUTs stand before it)"
+    return list(dict.fromkeys(look_up_option(name, [*OUTPUTS, "all"], what) for name in names))
+
+
+def _read_options(args: argparse.Namespace) -> ReadOptions:
+    planes = _words(args.planes)
+    channels = None if args.channels is None else _numbers("--channels", args.channels, int)
+    return ReadOptions(
+        channels=channels,
+        channel_axis=_axis(args.channel_axis),
+        plane_axis=_axis(args.plane_axis),
+        planes=planes[0] if planes in (["all"], ["max"]) else _indices("--planes", planes),
+        series=args.series,
+        max_pixels=args.max_pixels,
+    )
+
+
+def _indices(option: str, texts: list[str]) -> tuple[int, ...]:
+    """Return each number once."""
+    return tuple(dict.fromkeys(_numbers(option, texts, int)))
+
+
+def _pixel_size(texts: list[str] | None) -> tuple[float, float] | None:
+    """Return (y, x)."""
+    if texts is None:
+        return None
+    sizes = _numbers("--pixel-size", texts, float)
+    if len(sizes) not in (1, 2):
+        raise UserError(f"--pixel-size takes one or two numbers, width and height, not {sizes}.")
+    return sizes[-1], sizes[0]
+
+
+def _axis(text: str | None) -> int | str | None:
+    return int(text) if text and text.lstrip("-").isdecimal() else text
+
+
+def _numbers(option: str, texts: list[str], kind: type) -> tuple:
+    try:
+        return tuple(kind(word) for word in _words(texts))
+    except ValueError:
+        raise UserError(
+            f"{option} takes numbers, not '{' '.join(texts)}'. INPUTs stand before it."
+        ) from None

@@ -1,0 +1,36 @@
+"""Compare runs on the same images in one HTML file, which needs no network.
+
+unet-sharp-det report RUN [RUN ...] --output report.html
+
+A RUN is the OUTPUT_DIR of unet-sharp-det train, or a folder that unet-sharp-det evaluate wrote. Its
+evaluation is repeated from its files. Differences are to the first run.
+"""
+
+import argparse
+
+from ..evaluation.evaluate_files import AP_SAMPLES
+from ..evaluation.instances.results import SAMPLES
+from ..report import write_report
+from ..report.page import WORST
+from . import command_parser
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = command_parser("report", __doc__)
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="folder of a run")
+    add("--output", default="report.html", metavar="F.html", help="default: report.html")
+    add("--labels", nargs="+", help="a name per run; default: the folder's")
+    add("--dataset", help="of runs that were evaluated on several data sets")
+    add("--worst", type=int, default=WORST, help=f"number of images to draw (default: {WORST})")
+    add("--samples", type=int, default=SAMPLES, help=f"of the bootstrap (default: {SAMPLES})")
+    add("--ap-samples", type=int, default=AP_SAMPLES, help=f"of COCO's AP (default: {AP_SAMPLES})")
+    add("--title", help="of the page")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = vars(parse_args(argv))
+    write_report(**args)
+    print(args["output"])
+    return 0

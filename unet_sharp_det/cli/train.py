@@ -1,0 +1,39 @@
+"""Train or evaluate a detector or a semantic network by a config.
+
+One machine:        unet-sharp-det train --config-file C.yaml --num-gpus 2 OUTPUT_DIR out
+torchrun:           torchrun --nproc-per-node 2 -m unet_sharp_det train --config-file C.yaml
+Go on after a stop: unet-sharp-det train --config-file C.yaml --resume
+Stop at once:       kill PID (SIGTERM) saves a checkpoint after the iteration and exits with 75
+Evaluate only:      unet-sharp-det train --config-file C.yaml --eval-only MODEL.WEIGHTS model.pth
+... pruned to L_2:  the same with TEST.PRUNE_TO_LEVEL 2 MODEL.SEM_SEG_HEAD.INFERENCE fast; its
+                    results go to OUTPUT_DIR/L2
+"""
+
+import argparse
+import os
+
+from .. import training
+from . import add_trust_argument, command_parser
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Take the arguments of detectron2's own ``train_net.py``."""
+    parser = command_parser("train", __doc__)
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE", help="a config, or a name of the model zoo's")
+    add("--resume", action="store_true", help="go on at the last checkpoint of OUTPUT_DIR")
+    add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS")
+    add("--num-gpus", type=int, default=1, help="GPUs per machine; on a CPU, processes")
+    add("--num-machines", type=int, default=1, help="number of machines")
+    add("--machine-rank", type=int, default=0, help="number of this machine, from 0")
+    port = 2**15 + 2**14 + os.getuid() % 2**14
+    add("--dist-url", default=f"tcp://127.0.0.1:{port}", help="where the workers of all meet")
+    add_trust_argument(parser)
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the config; stand last")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    training.run_training(args)
+    return 0
