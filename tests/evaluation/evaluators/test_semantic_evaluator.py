@@ -205,7 +205,6 @@ def test_files_and_log(register_maps, tmp_path, caplog):
     assert content["metrics"] == metrics
     assert content["definitions"] == DEFINITIONS
     assert content["images"] == 2
-    assert SemanticLabels(**content["labels"]) == SemanticLabels()
     assert content["channels"] == {"cell": 0}
     first, second = json.loads((folder / PREDICTIONS_FILE).read_text())
     assert (first["image_id"], first["file_name"], first["channel"]) == (2, "2.jpg", "cell")
@@ -226,19 +225,16 @@ def test_no_image_is_nan_and_null(register_maps, tmp_path):
     assert content["metrics"] == dict.fromkeys(DEFINITIONS)
 
 
-def test_channels_are_averaged_named_and_told():
+def test_channels_are_averaged_and_named():
     channels = {"a": [PixelCounts(1, 1, 1, 4)], "b": [PixelCounts(1, 2, 1, 4)]}
-    metrics, definitions = summarize_channels(channels)
+    metrics = summarize_channels(channels)
     assert list(metrics)[:8] == list(DEFINITIONS)
-    assert list(metrics) == list(definitions)
     assert len(metrics) == 3 * 8
     assert metrics["IoU_pooled/a"] == 100
     assert metrics["IoU_pooled/b"] == 50
     assert metrics["IoU_pooled"] == 75
-    assert definitions["IoU_pooled"] == "mean over the channels: " + DEFINITIONS["IoU_pooled"]
-    assert definitions["IoU_pooled/a"] == "channel a: " + DEFINITIONS["IoU_pooled"]
     alone = {name: metrics[f"{name}/a"] for name in DEFINITIONS}
-    assert summarize_channels({"a": channels["a"]}) == (alone, DEFINITIONS)
+    assert summarize_channels({"a": channels["a"]}) == alone
 
 
 def test_reset_forgets(register_maps):

@@ -4,7 +4,6 @@ import json
 
 import cv2
 import numpy as np
-import pycocotools.mask as mask_util
 import pytest
 import tifffile
 from evaluation_helpers import coco_dataset
@@ -15,7 +14,7 @@ from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation import EvaluationOptions
 from unet_sharp_det.evaluation.evaluation import match_images
 from unet_sharp_det.evaluation.readers.predictions import open_predictions
-from unet_sharp_det.evaluation.readers.truth import encode_objects, open_truth, read_labels
+from unet_sharp_det.evaluation.readers.truth import open_truth, read_labels
 
 OPTIONS = EvaluationOptions()
 BOXES = [(0, 0, 8, 8), (8, 0, 20, 8), (30, 30, 40, 50)]
@@ -109,12 +108,3 @@ def test_numbers_may_be_left_out(tmp_path):
     save(tmp_path / "found" / "1.png", label_map(BOXES, numbers=[7, 65535, 300]))
     [overlap] = match(open_truth(tmp_path / "truth"), tmp_path / "found")
     assert list(overlap.iou) == [1, 1, 1]
-
-
-def test_encoded_objects():
-    labels = np.random.default_rng(0).integers(0, 9, (7, 5))
-    rles = encode_objects(labels)
-    assert len(rles) == 8
-    for number, rle in enumerate(rles, start=1):
-        assert np.array_equal(mask_util.decode(rle), labels == number)
-    assert encode_objects(np.zeros((7, 5), np.int32)) == []

@@ -139,7 +139,7 @@ def coco_average_precision(
 
 
 def metric_definitions(options: EvaluationOptions, class_names=()) -> dict[str, str]:
-    """Return ``{metric: definition}`` in the order of reports, with AP of each of several classes."""
+    """Return ``{metric: definition}``, in the order of reports; several classes have an AP each."""
     definitions = {
         "AP": (
             "mean over IoU thresholds 0.50, 0.55 .. 0.95 of the area under the 101-point "

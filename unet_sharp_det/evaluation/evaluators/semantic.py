@@ -1,6 +1,5 @@
 """Overlap of a semantic model's maps with the label maps, which the U-Net papers report."""
 
-import dataclasses
 import logging
 import os
 from collections import Counter
@@ -76,18 +75,17 @@ class SemanticEvaluator(DatasetEvaluator):
                 names of the labels 0, 1, ..., name the channels ("-" becomes "_", since
                 detectron2 does not print metrics with it); without, the labels do.
             labels: the meaning of the model's channels.
-            options: what ``tools/report.py`` judges the components of the predictions by, as
-                objects of the data set's ``json_file``. None: no ``evaluation.json`` for it.
+            options: what reports judge the components of the predictions by, as objects of the data
+                set's ``json_file``. None: no ``evaluation.json`` for them.
             distributed: gather the results of all ranks, and evaluate on the main one.
-            output_dir: folder for ``semantic_per_image.csv`` (``COLUMNS``; ratios in percent),
-                ``semantic_metrics.json`` (the metrics, their definitions, the number of images,
-                the labels and the channels) and ``semantic_predictions.json`` (a COCO RLE of
-                each image and channel), each replaced atomically. None: write nothing.
+            output_dir: folder for ``semantic_per_image.csv`` (ratios in percent),
+                ``semantic_metrics.json`` (with definitions) and ``semantic_predictions.json`` (a
+                COCO RLE of each image and channel), each replaced atomically. None: write nothing.
 
         Raises:
-            DatasetError: if an image of the data set has no image_id or that of another one, or
-                its label maps cannot be meant, see :func:`check_label_maps`.
-            ConfigError: if two channels have the same name.
+            DatasetError: an image has no image_id or that of another one, or its label maps cannot
+                be meant, see :func:`check_label_maps`.
+            ConfigError: two channels have the same name.
         """
         self._dataset_name = dataset_name
         self._labels = labels
@@ -136,14 +134,17 @@ class SemanticEvaluator(DatasetEvaluator):
         if results is None:
             return {}
         results = sorted(results, key=lambda result: result.image_id)
-        metrics, definitions = summarize_channels(
-            {
-                name: [result.counts for result in results if result.channel == name]
-                for name in self._channels
-            }
-        )
-        lines = [f"{name} {value:.2f}: {definitions[name]}" for name, value in metrics.items()]
+        counts = {
+            name: [result.counts for result in results if result.channel == name]
+            for name in self._channels
+        }
+        metrics = summarize_channels(counts)
+        definitions = {measure.name: measure.definition for measure in FOREGROUND_MEASURES}
         count = len({result.image_id for result in results})
+        lines = [
+            f"{name} {value:.2f}: {definitions[name.partition('/')[0]]}"
+            for name, value in metrics.items()
+        ]
         logger.info(
             f"Semantic metrics of {self._dataset_name} in percent, {count} of its "
             f"{len(self._records)} images, P = predicted pixels, G = those of the label map, "
@@ -154,25 +155,25 @@ class SemanticEvaluator(DatasetEvaluator):
                 "metrics": nan_to_none(metrics),
                 "definitions": definitions,
                 "images": count,
-                "labels": _arguments(self._labels),
                 "channels": self._channels,
             }
-            self._write(results, content)
+            write_json(os.path.join(self._output_dir, SEMANTIC_METRICS_FILE), content, indent=2)
+            self._write_images(results)
+            self._write_record()
         return {"sem_seg": metrics}
 
     def _probabilities(self, output: dict) -> Tensor:
         if "sem_seg" not in output:
             raise UserError(
-                "Semantic IoU and Dice need the output 'sem_seg', but the model returned "
-                f"{sorted(output)}: use a model with a semantic head (MODEL.META_ARCHITECTURE "
-                "SemanticSegmentor or PanopticFPN), or leave this evaluator out."
+                f"The model returns no 'sem_seg', but {sorted(output)}. Use a "
+                "MODEL.META_ARCHITECTURE with a semantic head, or leave this evaluator out."
             )
         probabilities = output["sem_seg"]
         if len(probabilities) != self._labels.num_classes:
             raise ConfigError(
                 f"The model predicts {len(probabilities)} semantic channels, but "
-                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {self._labels.num_classes}: evaluate with the "
-                "labels that the model was built with."
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {self._labels.num_classes}. Evaluate with the "
+                "model's own labels."
             )
         if self._labels.activation == "sigmoid":
             _check_range(probabilities)
@@ -200,25 +201,17 @@ class SemanticEvaluator(DatasetEvaluator):
             for name, channel in self._channels.items()
         ]
 
-    def _write(self, results: list[ChannelResult], content: dict) -> None:
-        places = [
-            {name: getattr(result, name) for name in ("image_id", "file_name", "channel")}
-            for result in results
-        ]
+    def _write_images(self, results: list[ChannelResult]) -> None:
         table = MeasureTable.of([result.counts for result in results], FOREGROUND_MEASURES)
-        columns = [table.image_values(f"{name}_image_mean") for name in _RATIOS]
-        rows = [
-            [*place.values(), *(f"{x:.4f}" for x in ratios), result.counts.true, result.counts.pred]
-            for place, result, *ratios in zip(places, results, *columns, strict=True)
-        ]
-        predictions = [
-            {**place, "segmentation": result.rle}
-            for place, result in zip(places, results, strict=True)
-        ]
+        ratios = [table.image_values(f"{name}_image_mean") for name in _RATIOS]
+        rows, predictions = [], []
+        for result, *values in zip(results, *ratios, strict=True):
+            place = {name: getattr(result, name) for name in ("image_id", "file_name", "channel")}
+            percents = [f"{value:.4f}" for value in values]
+            rows.append([*place.values(), *percents, result.counts.true, result.counts.pred])
+            predictions.append({**place, "segmentation": result.rle})
         write_csv(os.path.join(self._output_dir, SEMANTIC_IMAGES_FILE), COLUMNS, rows)
         write_json(os.path.join(self._output_dir, SEMANTIC_PREDICTIONS_FILE), predictions)
-        write_json(os.path.join(self._output_dir, SEMANTIC_METRICS_FILE), content, indent=2)
-        self._write_record()
 
     def _write_record(self) -> None:
         metadata = MetadataCatalog.get(self._dataset_name)
@@ -233,31 +226,23 @@ class SemanticEvaluator(DatasetEvaluator):
         ).write(self._output_dir)
 
 
-def summarize_channels(
-    channels: dict[str, list[PixelCounts]],
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Summarize the counts of the images by foreground channel.
+def summarize_channels(channels: dict[str, list[PixelCounts]]) -> dict[str, float]:
+    """Return ``{metric: percent}`` of the counts of the images by foreground channel.
 
-    Returns:
-        ``{metric: percent}`` and ``{metric: definition}``: of several channels the means over
-        them, then ``<metric>/<channel>`` of each.
+    Of several channels that are the means over them, then ``<metric>/<channel>`` of each.
     """
     summaries = {
         name: MeasureTable.of(counts, FOREGROUND_MEASURES).summary()
         for name, counts in channels.items()
     }
-    several = len(summaries) > 1
-    metrics, definitions = {}, {}
-    for measure in FOREGROUND_MEASURES:
-        values = [summary[measure.name] for summary in summaries.values()]
-        metrics[measure.name] = float(np.mean(values))
-        of_what = "mean over the channels: " if several else ""
-        definitions[measure.name] = of_what + measure.definition
-    for channel, summary in summaries.items() if several else ():
-        for measure in FOREGROUND_MEASURES:
-            metrics[f"{measure.name}/{channel}"] = summary[measure.name]
-            definitions[f"{measure.name}/{channel}"] = f"channel {channel}: {measure.definition}"
-    return metrics, definitions
+    metrics = {
+        measure.name: float(np.mean([values[measure.name] for values in summaries.values()]))
+        for measure in FOREGROUND_MEASURES
+    }
+    if len(summaries) > 1:
+        for channel, values in summaries.items():
+            metrics.update({f"{name}/{channel}": value for name, value in values.items()})
+    return metrics
 
 
 def _index_records(dataset_name: str) -> dict:
@@ -266,11 +251,11 @@ def _index_records(dataset_name: str) -> dict:
     lacking = sum("image_id" not in record for record in records)
     if lacking:
         raise DatasetError(f"{dataset_name}: {lacking} of {len(records)} images lack 'image_id'.")
-    counts = Counter(record["image_id"] for record in records)
-    repeated = [image_id for image_id, count in counts.items() if count > 1]
-    if repeated:
-        raise DatasetError(f"{dataset_name}: several images have the image_id {repeated[0]}.")
-    return {record["image_id"]: record for record in records}
+    by_id = {record["image_id"]: record for record in records}
+    if len(by_id) < len(records):
+        one, _ = Counter(record["image_id"] for record in records).most_common(1)[0]
+        raise DatasetError(f"{dataset_name}: several images have the image_id {one}.")
+    return by_id
 
 
 def _foreground_names(labels: SemanticLabels, label_names) -> dict[str, int]:
@@ -279,8 +264,8 @@ def _foreground_names(labels: SemanticLabels, label_names) -> dict[str, int]:
     channels = {names[channel]: channel for channel in labels.foreground_channels}
     if len(channels) < len(labels.foreground_channels):
         raise ConfigError(
-            f"Several semantic channels have the same name, of {names}: tell them apart in "
-            "stuff_classes of the data set's metadata, or in MODEL.SEM_SEG_HEAD.REGIONS."
+            f"Several semantic channels have the same name, of {names}. Tell them apart in the "
+            "metadata's stuff_classes, or in MODEL.SEM_SEG_HEAD.REGIONS."
         )
     return channels
 
@@ -289,8 +274,8 @@ def _check_range(probabilities: Tensor) -> None:
     low, high = float(probabilities.min()), float(probabilities.max())
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         raise UserError(
-            f"'sem_seg' must hold probabilities, but goes from {low:g} to {high:g}: the model "
-            "returns logits. Apply MODEL.SEM_SEG_HEAD.ACTIVATION in its head at inference."
+            f"'sem_seg' goes from {low:g} to {high:g}: the model returns logits. Apply "
+            "MODEL.SEM_SEG_HEAD.ACTIVATION in its head at inference."
         )
 
 
@@ -298,8 +283,3 @@ def _encode_rle(mask: np.ndarray) -> dict:
     """Encode a bool mask (H, W) as COCO's compressed RLE, which JSON can hold."""
     rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
-
-
-def _arguments(labels: SemanticLabels) -> dict:
-    """Return what :class:`SemanticLabels` is made of."""
-    return {f.name: getattr(labels, f.name) for f in dataclasses.fields(labels) if f.init}

@@ -73,53 +73,26 @@ def counts(overlap: InstanceOverlap, threshold: float, *, strict: bool = False) 
     return matched, len(overlap.pred_areas) - matched, len(overlap.true_areas) - matched
 
 
-def jaccard(*thresholds: float, strict: bool = False) -> Ratio:
-    """TP / (TP + FP + FN) at each threshold."""
+def found_share(
+    fp_weight: float, fn_weight: float, *thresholds: float, strict: bool = False
+) -> Ratio:
+    """TP / (TP + ``fp_weight`` FP + ``fn_weight`` FN) at each threshold."""
 
     def ratio(overlap):
-        tp, fp, fn = _counts_at(overlap, thresholds, strict)
-        return tp, tp + fp + fn
+        tp, fp, fn = np.array([counts(overlap, t, strict=strict) for t in thresholds], float).T
+        return tp, tp + fp_weight * fp + fn_weight * fn
 
     return ratio
 
 
-def f1(*thresholds: float, strict: bool = False) -> Ratio:
-    """2 TP / (2 TP + FP + FN) at each threshold."""
-
-    def ratio(overlap):
-        tp, fp, fn = _counts_at(overlap, thresholds, strict)
-        return 2 * tp, 2 * tp + fp + fn
-
-    return ratio
-
-
-def precision(overlap: InstanceOverlap) -> tuple:
-    """TP / (TP + FP) at .5."""
-    tp, fp, _ = counts(overlap, 0.5)
-    return tp, tp + fp
-
-
-def recall(overlap: InstanceOverlap) -> tuple:
-    """TP / (TP + FN) at .5."""
-    tp, _, fn = counts(overlap, 0.5)
-    return tp, tp + fn
+precision, recall = partial(found_share, 1, 0), partial(found_share, 0, 1)
+jaccard, f1 = partial(found_share, 1, 1), partial(found_share, 0.5, 0.5)
 
 
 def panoptic_quality(overlap: InstanceOverlap) -> tuple:
     """Sum of IoU over TP / (TP + FP / 2 + FN / 2)."""
     tp, fp, fn = counts(overlap, 0.5, strict=True)
-    return _matched_iou(overlap, strict=True), tp + fp / 2 + fn / 2
-
-
-def segmentation_quality(overlap: InstanceOverlap) -> tuple:
-    """Sum of IoU over TP / TP."""
-    return _matched_iou(overlap, strict=True), counts(overlap, 0.5, strict=True)[0]
-
-
-def recognition_quality(overlap: InstanceOverlap) -> tuple:
-    """TP / (TP + FP / 2 + FN / 2)."""
-    tp, fp, fn = counts(overlap, 0.5, strict=True)
-    return tp, tp + fp / 2 + fn / 2
+    return matched_iou(overlap, strict=True)[0], tp + fp / 2 + fn / 2
 
 
 def aggregated_jaccard(overlap: InstanceOverlap) -> tuple:
@@ -140,9 +113,10 @@ def aggregated_jaccard(overlap: InstanceOverlap) -> tuple:
     return overlap.shared[best].sum(), union + overlap.pred_areas[unpaired].sum()
 
 
-def matched_iou(overlap: InstanceOverlap) -> tuple:
+def matched_iou(overlap: InstanceOverlap, *, strict: bool = False) -> tuple:
     """Sum of IoU over TP / TP."""
-    return _matched_iou(overlap), len(overlap.match(0.5))
+    pairs = overlap.match(0.5, strict=strict)
+    return overlap.iou[pairs].sum(), len(pairs)
 
 
 def matched_dice(overlap: InstanceOverlap) -> tuple:
@@ -194,17 +168,9 @@ def _zero_where_missed(ratio: Ratio) -> Ratio:
 
     def ratio_of_image(overlap):
         top, bottom = ratio(overlap)
-        return top, bottom or len(overlap.true_areas) + len(overlap.pred_areas)
+        return top, np.where(bottom, bottom, len(overlap.true_areas) + len(overlap.pred_areas))
 
     return ratio_of_image
-
-
-def _counts_at(overlap: InstanceOverlap, thresholds, strict: bool) -> np.ndarray:
-    return np.array([counts(overlap, t, strict=strict) for t in thresholds], float).T
-
-
-def _matched_iou(overlap: InstanceOverlap, strict: bool = False) -> float:
-    return overlap.iou[overlap.match(0.5, strict=strict)].sum()
 
 
 def _foreground_sums(counts: PixelCounts, two_class: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -277,8 +243,8 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
         )
     ),
     *_pair("PQ", "sum of IoU over TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, panoptic_quality),
-    *_pair_of_matched("SQ", "mean IoU over TP, IoU > .5", _PQ, segmentation_quality),
-    *_pair("RQ", "TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, recognition_quality),
+    *_pair_of_matched("SQ", "mean IoU over TP, IoU > .5", _PQ, partial(matched_iou, strict=True)),
+    *_pair("RQ", "TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, f1(0.5, strict=True)),
     *_pair(
         "AJI",
         "intersections / unions of each true object with the predicted one of largest IoU, "
@@ -292,8 +258,8 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
     ),
     *_pair("F1", f"the {_ALL}{_F1}, IoU > t", _AF1, f1(*THRESHOLDS, strict=True)),
     *_pair("F1_50", f"{_F1}, IoU >= .5", _STARDIST, f1(0.5)),
-    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", precision),
-    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", recall),
+    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", precision(0.5)),
+    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", recall(0.5)),
     Measure(
         "boundary_F1",
         f"{_MEAN}the harmonic mean of the share of predicted boundary pixels near a true one, and "

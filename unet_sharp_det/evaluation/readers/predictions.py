@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as mask_util
-from scipy import ndimage
 
 from ...data.coco_json import check_coco, is_box, is_finite, is_id
 from ...errors import DatasetError, UserError
@@ -90,6 +89,8 @@ class SemanticPredictions(Predictions):
     """
 
     def _paint(self, predicted, record, where):
+        from scipy import ndimage  # Slow to import, and seldom needed.
+
         labels, count = np.zeros(record.shape, np.int32), 0
         for segmentation in predicted:
             mask = InstanceMap.from_segmentations([segmentation], record.shape, where).labels

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 
 from ...data.coco_json import read_coco
@@ -21,6 +20,7 @@ from ...images import decoding
 from ...images.formats import check_pixels
 from ...masks import union_mask
 from ...masks.instance_maps import InstanceMap
+from ...masks.instances import SparseInstances
 
 FORMATS = (".png", ".tif", ".tiff", ".npy")
 
@@ -67,8 +67,8 @@ class Truth(ABC):
     """The true objects of some images.
 
     Attributes:
-        where: the file or folder that they are of.
-        records: ``{image_id: ImageRecord}``, never empty.
+        where: the file or folder.
+        records: of the images by image_id, one or more.
         has_categories: whether objects have categories, else all are of the category 1.
         coco: the same in COCO's format, whose images have the ids of ``records``.
     """
@@ -79,11 +79,7 @@ class Truth(ABC):
     coco: COCO
 
     def record(self, image_id) -> ImageRecord:
-        """Return an image's record.
-
-        Raises:
-            DatasetError: there is no such image.
-        """
+        """Return an image's record; raise a DatasetError if there is no such image."""
         if image_id not in self.records:
             raise DatasetError(f"The ground truth {self.where} has no image {image_id}.")
         return self.records[image_id]
@@ -107,13 +103,7 @@ class CocoTruth(Truth):
     has_categories = True
 
     def __init__(self, json_file):
-        """
-        Args:
-            json_file: the annotations. An image entry may have a "look", a group for reports.
-
-        Raises:
-            DatasetError: see :func:`read_coco`; or an object has no mask.
-        """
+        """Read a COCO json; raise the errors of :func:`read_coco` and :func:`check_masks`."""
         self.where = os.fspath(json_file)
         content = read_coco(self.where)
         check_masks(content["annotations"], self.where)
@@ -129,12 +119,12 @@ class CocoTruth(Truth):
         }
 
     def instance_map(self, image_id) -> InstanceMap:
-        """Paint the objects of an image, without crowd regions."""
+        """See :class:`Truth`; crowd regions are no objects."""
         record, segmentations = self.record(image_id), self._segmentations(image_id, crowd=0)
         return InstanceMap.from_segmentations(segmentations, record.shape, self._name(record))
 
     def void(self, image_id) -> np.ndarray | None:
-        """Return bool (H, W), the crowd regions of an image; None where it has none."""
+        """See :class:`Truth`: the crowd regions."""
         record, segmentations = self.record(image_id), self._segmentations(image_id, crowd=1)
         return (
             union_mask(segmentations, record.shape, self._name(record)) if segmentations else None
@@ -157,14 +147,7 @@ class LabelMapTruth(Truth):
     has_categories = False
 
     def __init__(self, folder, suffix: str | None = None):
-        """
-        Args:
-            folder: of label maps, see :func:`find_label_maps` and :func:`read_labels`.
-            suffix: what follows the stem of an image's name; None: one of ``ENDINGS`` or nothing.
-
-        Raises:
-            DatasetError: there is no label map, two of one stem, or one that cannot be read.
-        """
+        """See :func:`find_label_maps`."""
         self.where = os.fspath(folder)
         self._files = find_label_maps(folder, suffix)
         self.records = {
@@ -173,12 +156,12 @@ class LabelMapTruth(Truth):
         }
 
     def instance_map(self, image_id) -> InstanceMap:
-        """Read the objects of an image."""
+        """See :class:`Truth`."""
         path = self._files[self.record(image_id).image_id]
         return InstanceMap.from_labels(read_labels(path), str(path))
 
     def void(self, image_id) -> None:
-        """Return None: a label map has no crowd regions."""
+        """See :class:`Truth`: a label map has none."""
 
     @cached_property
     def coco(self) -> COCO:
@@ -188,19 +171,22 @@ class LabelMapTruth(Truth):
             height, width = record.shape
             size = {"height": height, "width": width}
             images.append({"id": image_id, "file_name": record.file_name, **size})
-            annotations += [
-                {
-                    "image_id": image_id,
-                    "category_id": 1,
-                    "iscrowd": 0,
-                    "segmentation": rle,
-                    "area": int(mask_util.area(rle)),
-                    "bbox": mask_util.toBbox(rle).tolist(),
-                }
-                for rle in encode_objects(self.instance_map(image_id).labels)
-            ]
-        for number, annotation in enumerate(annotations, 1):
-            annotation["id"] = number
+            objects = SparseInstances.from_label_map(self.instance_map(image_id).labels)
+            corners, ends = objects.boxes[:, :2], objects.boxes[:, 2:]
+            boxes = np.concatenate([corners, ends - corners], axis=1).tolist()
+            areas = objects.areas.tolist()
+            for rle, area, box in zip(objects.to_rles(), areas, boxes, strict=True):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image_id,
+                        "category_id": 1,
+                        "iscrowd": 0,
+                        "segmentation": rle,
+                        "area": area,
+                        "bbox": box,
+                    }
+                )
         categories = [{"id": 1, "name": "object"}]
         return index_coco({"images": images, "annotations": annotations, "categories": categories})
 
@@ -293,25 +279,6 @@ def refuse_pictures(path) -> None:
     """Raise a DatasetError if a path is that of a single label map."""
     if Path(path).suffix.lower() in FORMATS:
         raise DatasetError(f"{path}: is one label map, give the folder that it is in.")
-
-
-def encode_objects(labels: np.ndarray) -> list[dict]:
-    """Encode the objects 1..N of an instance map (H, W) as COCO's compressed RLEs."""
-    height, width = labels.shape
-    pixels = np.concatenate([[-1], labels.ravel(order="F"), [-1]])
-    bounds = np.flatnonzero(pixels[1:] != pixels[:-1])
-    starts, ends, values = bounds[:-1], bounds[1:], pixels[bounds[:-1] + 1]
-    order = np.argsort(values, kind="stable")
-    starts, ends, values = starts[order], ends[order], values[order]
-    first = np.searchsorted(values, np.arange(1, labels.max(initial=0) + 2))
-    rles = []
-    for low, high in zip(first[:-1], first[1:], strict=True):
-        edges = np.stack([starts[low:high], ends[low:high]], axis=1).ravel()
-        counts = np.diff(edges, prepend=0, append=height * width).tolist()
-        rles.append(
-            mask_util.frPyObjects({"size": [height, width], "counts": counts}, *labels.shape)
-        )
-    return rles
 
 
 def _image_stem(path: Path, suffix: str | None, known: set[str]) -> str | None:
