@@ -152,15 +152,8 @@ def match_images(
         DatasetError: a mask or label map is malformed, or not of the image's size.
     """
     return [
-        InstanceOverlap.count(
-            truth.instance_map(image_id),
-            predictions.instance_map(image_id),
-            image_id=image_id,
-            file_name=record.file_name,
-            void=truth.void(image_id),
-            boundary_tolerance=options.boundary_tolerance,
-        )
-        for image_id, record in with_bar(list(truth.records.items()), "matching", "image")
+        truth.overlap(image_id, predictions.instance_map(image_id), options.boundary_tolerance)
+        for image_id in with_bar(list(truth.records), "matching", "image")
     ]
 
 

@@ -85,6 +85,12 @@ class EvaluationOptions:
             raise ConfigError(f"{name} must {what}, not {value}.")
 
     @property
+    def counting(self) -> dict[str, float]:
+        """Which predicted objects count, as the constructors of :class:`InstanceMap` take it."""
+        names = ("score_threshold", "min_area", "max_covered")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def recall_limits(self) -> list[int]:
         """The increasing limits of detections per image at which AR is taken."""
         return sorted({1, min(100, self.max_dets), self.max_dets})

@@ -183,11 +183,7 @@ class _Matches:
     """The matches of detections to ground truth of each class, area range and image."""
 
     def __init__(self, coco_eval, image_ids):
-        """
-        Args:
-            coco_eval: pycocotools' or faster-coco-eval's, evaluated on ``image_ids``.
-            image_ids: the ids, in the order of the indices that ``accumulate`` gets.
-        """
+        """``coco_eval`` was evaluated on ``image_ids``, whose order ``accumulate`` goes by."""
         self._class = type(coco_eval)
         self._params = coco_eval.params
         # Flat, in the order of class, area range, image; COCOeval sorts the images by id.
@@ -196,11 +192,10 @@ class _Matches:
         self._positions = np.array([positions[image_id] for image_id in image_ids], dtype=int)
 
     def accumulate(self, indices) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the curves of the images with these indices.
+        """Return the precision of images (IoU, recall, class, area) and recall (IoU, class, limit).
 
-        Returns:
-            tuple[np.ndarray, np.ndarray]: at the largest limit of detections, precision
-            (IoU, recall, class, area); of all areas, recall (IoU, class, limit). -1: undefined.
+        Precision is that at the largest limit of detections, recall that of all areas; -1 where
+        undefined.
         """
         chosen = np.sort(self._positions[indices if len(indices) else []])
         blocks = range(0, len(self._items), max(1, len(self._positions)))
@@ -216,10 +211,7 @@ class _Matches:
 
 
 def _metrics(precision, recall, iou_thresholds, names: list[str]) -> dict[str, float]:
-    """Return ``{metric: percent}`` of the curves that ``_Matches.accumulate`` gives.
-
-    ``names`` are the metrics in the order of ``metric_definitions``.
-    """
+    """Return ``{metric: percent}`` of curves; ``names`` are in the order of the definitions."""
     values = [
         precision[..., 0],
         *(precision[np.isclose(iou_thresholds, threshold)][..., 0] for threshold in (0.5, 0.75)),

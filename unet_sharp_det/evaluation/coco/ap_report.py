@@ -9,10 +9,7 @@ from .ap import AREA_BINS, CocoResult, area_bin_text
 
 
 def explain_undefined(results: dict[str, CocoResult], options: EvaluationOptions) -> list[str]:
-    """Return a line for each metric that is NaN, with the reason.
-
-    Tasks share their ground truth, and so the reason.
-    """
+    """Return a line for each metric that is NaN, with the reason, which tasks share."""
     undefined = {
         name
         for result in results.values()
@@ -51,13 +48,7 @@ def write_report(
 ) -> None:
     """Write ``ap_table.md`` and ``metrics.json`` (NaN as null) into ``folder``, atomically.
 
-    Args:
-        folder: made if it does not exist.
-        results: by task.
-        options: of the results.
-        dataset: what reports call the data.
-        objects: number of the annotated ones.
-        facts: what else the JSON file is to say.
+    ``objects`` is the number of annotated ones, ``facts`` what else the JSON file is to say.
     """
     result = next(iter(results.values()))
     title = (

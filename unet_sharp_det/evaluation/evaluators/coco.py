@@ -79,19 +79,17 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             self._coco_api = index_coco(content)
 
     def evaluate(self, img_ids=None) -> dict:
-        """Evaluate the processed images, on the main process.
+        """Return ``{task: {metric: percent}}`` on the main process, {} on the others.
+
+        It is empty, too, for a data set without annotations, whose predictions are written alone.
 
         Args:
             img_ids: ids of the images to evaluate on. None: all images of the data set, whether
                 or not they were processed.
 
-        Returns:
-            dict: ``{task: {metric: percent}}``; empty on other ranks, and for a data set without
-            annotations, for which only the predictions are written.
-
         Raises:
-            DatasetError: if predictions and data set disagree on images or categories.
-            UserError: if masks are to be evaluated and the model predicted none.
+            DatasetError: predictions and data set disagree on images or categories.
+            UserError: masks are to be evaluated and the model predicted none.
         """
         predictions = gather_on_main(self._predictions, self._distributed)
         if predictions is None:
@@ -148,9 +146,8 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         if unknown:
             raise DatasetError(
                 f"The model predicted the classes {sorted(unknown)}, but {self._dataset_name} has "
-                f"{sorted(category_ids)}. Set MODEL.ROI_HEADS.NUM_CLASSES (RetinaNet: "
-                "MODEL.RETINANET.NUM_CLASSES), and load the data set before, which sets "
-                "thing_dataset_id_to_contiguous_id in its metadata."
+                f"{sorted(category_ids)}. Set NUM_CLASSES of the model's head, and load the data "
+                "set before, which sets thing_dataset_id_to_contiguous_id in its metadata."
             )
         return [
             {**result, "category_id": category_ids[result["category_id"]]} for result in results
@@ -160,8 +157,8 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         unknown = {result["image_id"] for result in results} - set(self._coco_api.imgs)
         if unknown:
             raise DatasetError(
-                f"Predictions for image ids that {self._metadata.json_file} does not have, e.g. "
-                f"{min(unknown)}: is {self._dataset_name} the data set that was loaded?"
+                f"Predictions are for image ids that {self._metadata.json_file} does not have, "
+                f"e.g. {min(unknown)}. Is {self._dataset_name} the data set that was loaded?"
             )
         for result in results:
             if not is_finite(result["score"]):
@@ -171,6 +168,6 @@ class NucleiCOCOEvaluator(COCOEvaluator):
                 )
         if "segm" in self._tasks and any("segmentation" not in result for result in results):
             raise UserError(
-                "Masks are to be evaluated, but the model predicted none: set MODEL.MASK_ON to "
-                "True for a model with masks, or evaluate tasks ('bbox',) only."
+                "Masks are to be evaluated, but the model predicted none. Set MODEL.MASK_ON to "
+                "True, or evaluate tasks ('bbox',) only."
             )

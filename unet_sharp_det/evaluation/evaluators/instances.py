@@ -68,9 +68,8 @@ class InstanceEvaluator(DatasetEvaluator):
                 the size of the ground truth, and whose ``scores`` a float tensor (N,).
 
         Raises:
-            DatasetError: if an image is unknown, its size differs from the ground truth's, or a
-                score is no finite number.
-            UserError: if the model predicts no masks.
+            DatasetError: an image is unknown or of another size, or a score is no finite number.
+            UserError: the model predicts no masks.
         """
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
@@ -78,11 +77,9 @@ class InstanceEvaluator(DatasetEvaluator):
             self._overlaps.append(self._compare(image_id, predicted))
 
     def evaluate(self) -> dict:
-        """Evaluate all images of the data set; those that were not processed have no prediction.
+        """Return ``{"instances": {measure: value}, "foreground": ...}``, {} on other processes.
 
-        Returns:
-            dict: ``{"instances": ..., "foreground": ...}``, each ``{measure: value}``; empty on
-            other processes than the main one.
+        The main process judges all images; those that were not processed have no prediction.
 
         Raises:
             DatasetError: an image was processed twice.
@@ -96,7 +93,10 @@ class InstanceEvaluator(DatasetEvaluator):
                 f"{len(missing)} of the {len(self._truth.records)} images of {self._dataset_name} "
                 "were not processed. Their objects count as missed."
             )
-            overlaps = overlaps + [self._compare(image_id) for image_id in missing]
+            overlaps = overlaps + [
+                self._compare(image_id, InstanceMap.empty(self._truth.record(image_id).shape))
+                for image_id in missing
+            ]
         results = InstanceResults(overlaps)
         logger.info(
             f"Instance measures of {self._dataset_name}, {len(overlaps)} images, objects scored "
@@ -106,29 +106,19 @@ class InstanceEvaluator(DatasetEvaluator):
             self._write(results)
         return results.headline
 
-    def _compare(self, image_id, predicted: InstanceMap | None = None) -> InstanceOverlap:
-        record = self._truth.record(image_id)
-        return InstanceOverlap.count(
-            self._truth.instance_map(image_id),
-            InstanceMap.empty(record.shape) if predicted is None else predicted,
-            image_id=image_id,
-            file_name=record.file_name,
-            void=self._truth.void(image_id),
-            boundary_tolerance=self._options.boundary_tolerance,
-        )
+    def _compare(self, image_id, predicted: InstanceMap) -> InstanceOverlap:
+        return self._truth.overlap(image_id, predicted, self._options.boundary_tolerance)
 
     def _paint(self, instances, where: str) -> InstanceMap:
         if not instances.has("pred_masks"):
             raise UserError(
-                "These measures need masks, but the model predicted none: set MODEL.MASK_ON to "
-                "True for a model with masks, or leave this evaluator out."
+                "These measures need masks, but the model predicted none. Set MODEL.MASK_ON to "
+                "True, or leave this evaluator out."
             )
         return InstanceMap.from_masks(
             instances.pred_masks.cpu().numpy().astype(bool, copy=False),
             instances.scores.cpu().numpy().astype(np.float64),
-            score_threshold=self._options.score_threshold,
-            min_area=self._options.min_area,
-            max_covered=self._options.max_covered,
+            **self._options.counting,
             where=where,
         )
 
@@ -149,7 +139,7 @@ def _coco_json(dataset_name: str, output_dir: str | None) -> str:
     if metadata.get("json_file") is None:
         if output_dir is None:
             raise DatasetError(
-                f"The data set {dataset_name} has no json_file in its metadata: give an output_dir "
+                f"The data set {dataset_name} has no json_file in its metadata. Give an output_dir "
                 "to convert it into."
             )
         path = os.path.join(output_dir, f"{dataset_name}_coco_format.json")

@@ -53,12 +53,10 @@ class BoundaryCounts:
     def count(
         cls, predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0
     ) -> "BoundaryCounts":
-        """Compare the boundaries of two instance maps.
+        """Compare the boundaries of two instance maps (H, W), 0 the background.
 
-        Args:
-            predicted, true: integers (H, W), 0 the background.
-            tolerance: pixels, 0 or more; a boundary pixel is near if its Euclidean distance to the
-                nearest boundary pixel of the other map is at most this.
+        A boundary pixel is near if its Euclidean distance to the nearest boundary pixel of the
+        other map is at most the tolerance.
         """
         pred_edge, true_edge = inner_boundaries(predicted), inner_boundaries(true)
         return cls(

@@ -116,13 +116,7 @@ class InstanceResults:
     """The measures of a data set by task: "instances" and "foreground"."""
 
     def __init__(self, overlaps: Sequence[InstanceOverlap]):
-        """
-        Args:
-            overlaps: the images; they are sorted by their image_id.
-
-        Raises:
-            DatasetError: an image is there twice.
-        """
+        """Sort the images by image_id; raise a DatasetError if one is there twice."""
         self.overlaps = sorted(overlaps, key=lambda overlap: overlap.image_id)
         for one, other in itertools.pairwise(self.overlaps):
             if one.image_id == other.image_id:
@@ -176,19 +170,13 @@ class InstanceResults:
     def write(self, folder, dataset: str, options: EvaluationOptions, **facts) -> None:
         """Write ``instances_per_image.csv`` and ``instance_metrics.json``, atomically.
 
-        Args:
-            folder: made if it does not exist.
-            dataset: what reports call the data.
-            options: that the measures depended on.
-            facts: what else the JSON file is to say.
+        ``facts`` are what else the JSON file is to say.
         """
         write_csv(os.path.join(folder, INSTANCE_IMAGES_FILE), COLUMNS, self._rows())
         true_count, pred_count = self.object_counts
         content = {
             "dataset": dataset,
-            "score_threshold": options.score_threshold,
-            "min_area": options.min_area,
-            "max_covered": options.max_covered,
+            **options.counting,
             "boundary_tolerance": options.boundary_tolerance,
             **facts,
             "images": len(self.overlaps),

@@ -38,24 +38,14 @@ class Predictions(ABC):
     has_scores = False
 
     def __init__(self, by_image: dict, truth: Truth, options: EvaluationOptions, where: str):
-        """
-        Args:
-            by_image: what is predicted, by image id; images without have no object.
-            truth: of the images.
-            options: the least score and area of objects that count.
-            where: the file or folder, which the errors name.
-        """
+        """``by_image`` is what is predicted by image id; ``where`` is what errors call the file."""
         self._by_image = by_image
         self._truth = truth
         self._options = options
         self._where = where
 
     def instance_map(self, image_id) -> InstanceMap:
-        """Return the objects of an image that count.
-
-        Raises:
-            DatasetError: they cannot be read, or are not of the image's size.
-        """
+        """Return the objects of an image that count; DatasetError: they cannot be read."""
         record = self._truth.record(image_id)
         if image_id not in self._by_image:
             return InstanceMap.empty(record.shape)
@@ -139,9 +129,7 @@ class CocoPredictions(Predictions):
             record.shape,
             where,
             [entry["score"] for _, entry in predicted] if self.has_scores else None,
-            score_threshold=self._options.score_threshold,
-            min_area=self._options.min_area,
-            max_covered=self._options.max_covered,
+            **self._options.counting,
         )
 
     def _rles(self, predicted: list[tuple], record: ImageRecord) -> list[dict]:
@@ -261,11 +249,7 @@ class _ImageFinder:
     def find_all(self, found: dict, names: dict | None = None, *, complete: bool = True) -> dict:
         """Check and return ``{key: image_id}``, in which the id of an unknown image is None.
 
-        Args:
-            found: by whatever the predictions name their images by.
-            names: what errors call the image of each key; None: the key.
-            complete: whether all images of the ground truth must be there, unless missing ones are
-                allowed.
+        ``names`` are what errors call the keys; ``complete`` demands that no image is missing.
         """
         truth, records = self._truth.where, self._truth.records
         unknown = [names[key] if names else key for key, value in found.items() if value is None]

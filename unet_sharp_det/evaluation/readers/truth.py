@@ -21,6 +21,7 @@ from ...images.formats import check_pixels
 from ...masks import union_mask
 from ...masks.instance_maps import InstanceMap
 from ...masks.instances import SparseInstances
+from ..instances.overlap import InstanceOverlap
 
 FORMATS = (".png", ".tif", ".tiff", ".npy")
 
@@ -83,6 +84,17 @@ class Truth(ABC):
         if image_id not in self.records:
             raise DatasetError(f"The ground truth {self.where} has no image {image_id}.")
         return self.records[image_id]
+
+    def overlap(self, image_id, predicted: InstanceMap, tolerance: float) -> InstanceOverlap:
+        """Match the objects of an image with predicted ones; tolerance: of boundaries."""
+        return InstanceOverlap.count(
+            self.instance_map(image_id),
+            predicted,
+            image_id=image_id,
+            file_name=self.record(image_id).file_name,
+            void=self.void(image_id),
+            boundary_tolerance=tolerance,
+        )
 
     @abstractmethod
     def instance_map(self, image_id) -> InstanceMap:
