@@ -13,9 +13,8 @@ if __name__ == "__main__":
 
 import argparse
 
-from unet_sharp_det.evaluation.readers.run_results import METRICS
-
 from unet_sharp_det.errors import run_cli
+from unet_sharp_det.evaluation.readers.run_results import METRICS
 from unet_sharp_det.report.plots import plot_boxplots, plot_grid, plot_pruning
 
 

@@ -130,13 +130,13 @@ def metrics_with(value):
 
 class TestErrors:
     def test_no_evaluation(self, tmp_path):
-        with pytest.raises(UserError, match=r"no evaluation.json in .*tools/train_net.py"):
+        with pytest.raises(UserError, match=r"no evaluation.json in .*unet-sharp-det train"):
             collect_runs([tmp_path / "none"])
 
     @pytest.mark.parametrize("what, key", [("ground truth", "truth"), ("predictions",) * 2])
     def test_a_missing_file(self, copied, what, key):
         change_record(copied, **{key: "/nowhere/file.json"})
-        with pytest.raises(UserError, match=f"{what} /nowhere/file.json.*evaluate again.*tools"):
+        with pytest.raises(UserError, match=f"{what} /nowhere/file.json.*evaluate again.*unet-sharp-det"):
             collect_runs([copied])
 
     def test_pictures_of_another_size(self, copied, tmp_path):

@@ -121,7 +121,7 @@ def find_evaluation(run, dataset: str | None = None) -> Path:
     """Return the folder of a run's evaluation.
 
     Args:
-        run: OUTPUT_DIR of a training or evaluation, or a folder of tools/evaluate.py.
+        run: OUTPUT_DIR of a training or evaluation, or a folder of ``evaluate_files``.
         dataset: of several evaluated ones, that one.
 
     Raises:
@@ -178,9 +178,9 @@ def with_bar(steps: list, what: str, unit: str) -> Iterable:
 def evaluate_again(folder) -> str:
     """Say how an evaluation is made, in which something is wrong."""
     return (
-        "For a training: python tools/train_net.py --config-file CONFIG.yaml --eval-only "
-        "MODEL.WEIGHTS model_final.pth OUTPUT_DIR DIR; for files: python tools/evaluate.py "
-        f"--predictions P --truth T --images I --output {folder}"
+        "For a training: unet-sharp-det train --config-file CONFIG.yaml --eval-only MODEL.WEIGHTS "
+        "model_final.pth OUTPUT_DIR DIR; for files: unet-sharp-det evaluate --predictions P "
+        f"--truth T --images I --output {folder}"
     )
 
 

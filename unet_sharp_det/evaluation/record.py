@@ -160,7 +160,7 @@ class EvaluationRecord:
         if not path.is_file():
             raise UserError(
                 f"There is no {RECORD_FILE} in {folder}. An evaluation writes it: "
-                "tools/train_net.py --eval-only, or tools/evaluate.py for files."
+                "unet-sharp-det train --eval-only, or unet-sharp-det evaluate for files."
             )
         try:
             content = read_json(path, dict)

@@ -42,7 +42,7 @@ class InstanceEvaluator(DatasetEvaluator):
             options: score threshold, minimum area and tolerance; None: the defaults.
             distributed: gather the matchings of all ranks, and evaluate on the main one.
             output_dir: folder for ``instances_per_image.csv`` (in the measures' units),
-                ``instance_metrics.json`` and ``evaluation.json``, which ``tools/report.py`` reads.
+                ``instance_metrics.json`` and ``evaluation.json``, which reports read.
                 None: write nothing.
 
         Raises:

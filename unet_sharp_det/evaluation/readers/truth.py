@@ -31,7 +31,7 @@ ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_pred")
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _TOO_LARGE = (
     "Cut it into parts, the truth and what was found alike, or give what was found as COCO "
-    "results, as tools/predict.py --outputs coco writes them."
+    "results, as unet-sharp-det predict --outputs coco writes them."
 )
 
 
