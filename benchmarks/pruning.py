@@ -18,12 +18,11 @@ from unet_sharp_det.evaluation import SemanticEvaluator
 from unet_sharp_det.files import write_json
 from unet_sharp_det.modeling.pruning import prune_config, pruned_weights
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
-from unet_sharp_det.report.plots import plot_pruning
+from unet_sharp_det.report.pruning import pruning_plot
 from unet_sharp_det.skip_schemes import build_table
 from unet_sharp_det.training import NucleiTrainer
 
 RESULT_FILE = "pruning.json"
-FIGURE_FILE = "pruning.png"
 
 
 def benchmark_pruning(
@@ -49,8 +48,8 @@ def benchmark_pruning(
         size: side of the square images for multiply-adds and speed, in pixels.
         batch: number of images for speed.
         repeats: counted runs; medians are reported.
-        output: folder for ``pruning.json``, which ``tools/plot_results.py pruning`` takes, and its
-            figure ``pruning.png``. None: write nothing.
+        output: folder for ``pruning.json``, which ``tools/report.py --pruning`` takes, and its
+            figure as PNG and SVG. None: write nothing.
         trust_pickle: of :func:`load_trained_model`.
 
     Returns:
@@ -214,4 +213,4 @@ def _levels_table(title: str, levels: list[dict]) -> str:
 def _write(folder: Path, content: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RESULT_FILE, content, indent=2)
-    plot_pruning([folder / RESULT_FILE], folder / FIGURE_FILE)
+    pruning_plot(folder / RESULT_FILE).save(folder)

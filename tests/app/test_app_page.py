@@ -72,7 +72,7 @@ def test_from_an_image_to_a_table(open_page, predictor, tmp_path):
     wait_for_count(opened, 3)
     assert page.get_attribute("#picture img", "src") != before
     page.wait_for_function("document.querySelector('#picture img').naturalWidth > 128")
-    page.wait_for_selector("#histogram .bars path")
+    page.wait_for_selector("#histogram svg path >> nth=0")
     assert len(predictor.calls) == calls + 1
 
     page.fill("#score input[type=number]", "0.2")
@@ -106,7 +106,7 @@ def test_narrow_dark_and_with_the_example(open_page):
     opened.page.wait_for_selector("#picture img")
     opened.page.click("#start:enabled")
     wait_for_count(opened, 3)
-    opened.page.wait_for_selector("#histogram .bars path")
+    opened.page.wait_for_selector("#histogram svg path >> nth=0")
     widths = "(e => [e.scrollWidth, e.clientWidth])(document.scrollingElement)"
     assert len(set(opened.page.evaluate(widths))) == 1
     ground = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")

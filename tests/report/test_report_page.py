@@ -1,20 +1,19 @@
 """The page itself, in a browser: figures and pictures are there, nothing is fetched or broken."""
 
 import importlib
-import json
 import re
 import shutil
 from dataclasses import replace
+from xml.etree import ElementTree
 
-import plotly.graph_objects as go
+import cv2
+import numpy as np
 import pytest
-from plotly.offline import get_plotlyjs
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.record import EvaluationRecord
 from unet_sharp_det.report import write_report
-from unet_sharp_det.report.page import _plot_spec
-from unet_sharp_det.report.plotting import Plot
+from unet_sharp_det.report.drawing import add_legend, new_plot, plain
 
 NASTY = "<b>bold</b></script><script>alert(1)</script>"
 SIZES = {"samples": 30, "ap_samples": 5}
@@ -39,17 +38,6 @@ def page_of_one(runs, converted_sample, tmp_path_factory):
     return output
 
 
-@pytest.fixture
-def open_report(browser_page):
-    def open_page(path, **options):
-        opened = browser_page(path, **options)
-        ready = "document.documentElement.dataset.plots !== undefined"
-        opened.page.wait_for_function(ready, timeout=60_000)
-        return opened
-
-    return open_page
-
-
 def check_is_sound(opened):
     assert opened.problems == []
     evaluate = opened.page.evaluate
@@ -58,7 +46,8 @@ def check_is_sound(opened):
     assert evaluate("[...document.images].every(image => image.naturalWidth > 0)")
     ids = evaluate("[...document.querySelectorAll('.plot')].map(e => e.id)")
     assert len(set(ids)) == len(ids)
-    empty = "[...document.querySelectorAll('.plot')].filter(e => !e.querySelector('g.trace'))"
+    drawn = "path, use, image"
+    empty = f"[...document.querySelectorAll('.plot')].filter(e => !e.querySelector('{drawn}'))"
     assert evaluate(f"{empty}.map(e => e.id)") == []
     narrow = "[...document.querySelectorAll('.plot')].filter(e => e.clientWidth < 250).length"
     assert evaluate(narrow) == 0
@@ -68,25 +57,25 @@ def check_is_sound(opened):
 
 
 @pytest.mark.parametrize("width, scheme", [(400, "light"), (1400, "dark")])
-def test_two_runs(open_report, page_of_two, width, scheme):
-    opened = open_report(page_of_two, width=width, color_scheme=scheme)
-    assert check_is_sound(opened) == 22
+def test_two_runs(browser_page, page_of_two, width, scheme):
+    opened = browser_page(page_of_two, width=width, color_scheme=scheme)
+    assert check_is_sound(opened) == 23
     assert opened.page.locator("img").count() == 6
     assert opened.page.locator("b", has_text="bold").count() == 0
     assert opened.page.locator("#summary th", has_text=NASTY).count() > 0
-    assert opened.page.locator(".legendtext", has_text=NASTY).count() > 0
+    assert opened.page.locator("svg text", has_text=NASTY).count() > 0
     ground, text = opened.page.evaluate(
         "[getComputedStyle(document.body).backgroundColor,"
-        " getComputedStyle(document.querySelector('.xtick text')).fill]"
+        " getComputedStyle(document.querySelector('.plot text')).fill]"
     )
     dark_ground = sum(map(int, re.findall(r"\d+", ground))) < 200
     dark_text = sum(map(int, re.findall(r"\d+", text)[:3])) < 200
     assert (dark_ground, dark_text) == ((scheme == "dark"), (scheme == "light"))
 
 
-def test_one_run_without_scores_images_and_training(open_report, page_of_one):
-    opened = open_report(page_of_one, width=400)
-    assert check_is_sound(opened) == 13
+def test_one_run_without_scores_images_and_training(browser_page, page_of_one):
+    opened = browser_page(page_of_one, width=400)
+    assert check_is_sound(opened) == 14
     assert opened.page.title() == "A title"
     text = opened.page.inner_text("main")
     assert "have no scores to rank them by" in text
@@ -111,16 +100,35 @@ def test_names_of_measures_say_what_is_pooled(page_of_one):
     assert not re.search(r"<code>(precision|recall)_50</code>", "".join(sections.values()))
 
 
-def test_a_figure_cannot_end_its_script():
-    figure = go.Figure(layout_title_text="</script>&")
-    spec = _plot_spec(Plot("key", "title", "caption", figure))
-    assert not set("<>&") & set(spec)
-    assert json.loads(spec)["layout"]["title"]["text"] == "</script>&"
-
-
-def test_the_size_is_that_of_plotly_and_little_more(page_of_two):
+def test_it_has_no_script_and_is_small(page_of_two):
     text = page_of_two.read_text(encoding="utf-8")
-    assert len(text) - len(get_plotlyjs()) < 1_500_000
+    assert "<script" not in text
+    assert len(text) < 2_500_000
+
+
+def test_points_say_their_images(page_of_two, reports):
+    """In every figure of images; undefined values have no point."""
+    text = page_of_two.read_text(encoding="utf-8")
+    figures = dict(re.findall(r'(?s)<div class="plot" id="([\w-]+)".*?(<svg.*?</svg>)', text))
+    row = int(np.argmin(reports[0].image_values("DSB_score")))
+    name = reports[0].images[row].file_name
+    value = f"{reports[0].image_values('DSB_score')[row]:g}"
+    for key in ("scores", "box-dsb-score", "counts", "agreement"):
+        titles = re.findall(r"<title>(first, .*?)</title>", figures[key])
+        assert len(titles) == 8, key
+        (title,) = [each for each in titles if name in each]
+        assert value in title or key in ("counts", "agreement")
+    assert len(re.findall(r"<title>first: \d+\.\d+ \[", figures["ap-pooled"])) == 10
+
+
+@pytest.mark.parametrize("label", ["$x_1$", "_a", "a & <b>", "$", "a$b"])
+def test_labels_are_shown_as_they_are(label):
+    plot = new_plot("key", "title", "caption", "x", "y")
+    for name in (label, "other"):
+        plot.axes.plot([1, 2], [3, 4], label=plain(name))
+    add_legend(plot)
+    texts = [each.text for each in ElementTree.fromstring(plot.svg()).iter() if each.text]
+    assert label in [text.strip("\N{ZERO WIDTH SPACE}") for text in texts]
 
 
 def test_it_holds_the_numbers_and_the_files(page_of_two, reports):
@@ -142,12 +150,19 @@ def tool():
 class TestTool:
     def test_it_writes_the_page(self, tool, runs, tmp_path, capsys):
         output = tmp_path / "r.html"
-        arguments = ["--worst", "0", "--samples", "2", "--title", "T", "--output", str(output)]
+        arguments = ["--worst", "0", "--samples", "2", "--title", "T", "--grid", "0"]
+        arguments += ["--figures", str(tmp_path / "figures"), "--output", str(output)]
         assert tool.main([str(runs[0]), *arguments]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == str(output)
         text = output.read_text(encoding="utf-8")
         assert "<title>T</title>" in text
         assert "<img" not in text
+        keys = re.findall(r'<div class="plot" id="([\w-]+)"', text)
+        names = [f"{key}.{kind}" for key in keys for kind in ("png", "svg")]
+        assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(names)
+        for key in keys:
+            assert np.ptp(cv2.imread(str(tmp_path / "figures" / f"{key}.png"))) > 100
+            ElementTree.parse(tmp_path / "figures" / f"{key}.svg")
 
     def test_an_error_leaves_the_former_file(self, tool, runs, tmp_path):
         output = tmp_path / "r.html"

@@ -18,7 +18,7 @@ from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import CheckpointError, ConfigError, DatasetError, UserError
 from unet_sharp_det.modeling import SkipUNet
-from unet_sharp_det.report.plots import plot_pruning
+from unet_sharp_det.report.pruning import pruning_plot
 from unet_sharp_det.training import NucleiTrainer, setup_cfg
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
@@ -234,8 +234,8 @@ class TestPruning:
         coarse = 9 * (4 * 4 + 4 * 4)  # X[1,0]
         assert levels[0]["gmac"] == pytest.approx((64**2 * fine + 32**2 * coarse) / 1e9)
         assert (tmp_path / "out" / "pruning.png").stat().st_size > 1000
-        figure = plot_pruning([tmp_path / "out" / "pruning.json"], tmp_path / "again.png")
-        assert len(figure.subfigs[0].axes[0].patches) == 4
+        plot = pruning_plot(tmp_path / "out" / "pruning.json")
+        assert len(plot.axes.patches) == 4
 
     def test_with_cgm_and_branches_that_are_not_there(self, config, trained, two_images):
         supervision = ("MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION", "none")

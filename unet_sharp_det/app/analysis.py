@@ -1,4 +1,4 @@
-"""What the app finds out about an image: its planes, its objects above a score, their sizes."""
+"""What the app finds out about an image: its planes, and its objects above a score."""
 
 import contextlib
 import functools
@@ -49,21 +49,6 @@ class View:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """The sizes of N objects.
-
-    Attributes:
-        areas: (N,), in ``unit``.
-        unit: ``"px"`` or ``"µm²"``.
-        coverage: the fraction of the image that lies in objects.
-    """
-
-    areas: np.ndarray
-    unit: str
-    coverage: float
-
-
-@dataclass(frozen=True)
 class Found:
     """What the network found in a view.
 
@@ -89,22 +74,11 @@ class Found:
         return objects.select(objects.areas >= min_area)
 
 
-def measure(objects: SparseInstances, pixel_size: tuple[float, float] | None) -> Sizes:
-    """Measure objects without overlaps.
-
-    Args:
-        objects: of an image.
-        pixel_size: (y, x) in micrometres. None: unknown, areas are in pixels.
-    """
-    areas = objects.areas
-    coverage = areas.sum() / (objects.shape[0] * objects.shape[1])
-    if pixel_size is None:
-        return Sizes(areas.astype(float), "px", coverage)
-    return Sizes(areas * (pixel_size[0] * pixel_size[1]), "µm²", coverage)
-
-
 class Analyser:
     """Opens images and finds their objects; keeps nothing of them.
+
+    Its methods raise a :class:`UserError` if a file is no image, or too large; the message has the
+    file's name but not its folder.
 
     Args:
         load_predictor: returns a :class:`~unet_sharp_det.prediction.predictor.Predictor` that finds
@@ -125,12 +99,7 @@ class Analyser:
         self.predictor  # noqa: B018 - is loaded
 
     def inspect(self, path: Path) -> ImageFile:
-        """Say what there is to choose in a file.
-
-        Raises:
-            UserError: it is no image, or too large; the message has the file's name but not its
-                folder. So for the other methods.
-        """
+        """Say what there is to choose in a file."""
         with _without_folder(path):
             # The first channel is there in every file, however many there are.
             planes = open_image(path, self._options((0,)))
@@ -162,13 +131,8 @@ class Analyser:
             (candidates,) = self.predictor.predict_many([source], progress=count)
             if isinstance(candidates, UserError):
                 raise candidates
-            return Found(
-                view=view,
-                candidates=candidates,
-                display=to_display(source),
-                class_names=self.predictor.class_names,
-                pixel_size=source.pixel_size,
-            )
+            names, display = self.predictor.class_names, to_display(source)
+            return Found(view, candidates, display, names, source.pixel_size)
 
     def write(
         self,
@@ -198,19 +162,17 @@ class Analyser:
 
     def _open(self, view: View) -> ImageSource:
         planes = open_image(view.path, self._options(view.channels))
-        if not 0 <= view.plane < len(planes):
+        if not 0 <= view.plane < len(planes):  # It was chosen for the image before this one.
             raise UserError(f"{view.path}: has no plane {view.plane + 1}, only {len(planes)}.")
-        source = planes[view.plane]
-        self._check_size(source)
-        return source
+        self._check_size(planes[view.plane])
+        return planes[view.plane]
 
     def _check_size(self, source: ImageSource) -> None:
         height, width = source.shape
         if height * width > self.max_pixels:
             raise DatasetError(
-                f"{source.name}: has {height} x {width} pixels, more than the "
-                f"{self.max_pixels} that this page accepts. Start it with a larger "
-                "--max-pixels, or use tools/predict.py."
+                f"{source.name}: has {height} x {width} pixels, this page accepts "
+                f"{self.max_pixels}. Start it with a larger --max-pixels."
             )
 
 
@@ -224,5 +186,5 @@ def _without_folder(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise UserError(
             f"{path.name}: the computer's memory doesn't suffice for this image. Use "
-            "tools/predict.py with the image as a tiled TIFF."
+            "unet-sharp-det predict with the image as a tiled TIFF."
         ) from error

@@ -63,16 +63,16 @@ class IsolatedAnalyser:
             UserError: it cannot be loaded.
         """
         forkserver.ensure_running()
-        self._ask_finder("The model", "load", ())
+        self._ask_finder("The model", "load")
 
     def inspect(self, path: Path) -> ImageFile:
-        return self._ask_reader(path, "inspect", (path,))
+        return self._ask_reader(path, "inspect", path)
 
     def display(self, view: View) -> np.ndarray:
-        return self._ask_reader(view.path, "display", (view,))
+        return self._ask_reader(view.path, "display", view)
 
     def find(self, view: View, progress: Progress = lambda fraction: None) -> Found:
-        return self._ask_finder(view.path.name, "find", (view,), progress)
+        return self._ask_finder(view.path.name, "find", view, progress=progress)
 
     def write(
         self,
@@ -83,32 +83,33 @@ class IsolatedAnalyser:
         names: list[str],
     ) -> list[Path]:
         args = (found, objects, pixel_size, folder, names)
-        return self._ask_reader(found.view.path, "write", args)
+        return self._ask_reader(found.view.path, "write", *args)
 
     def close(self) -> None:
         """End all processes."""
         for worker in list(self._workers):
             self._end(worker)
 
-    def _ask_reader(self, path: Path, method: str, args: tuple):
+    def _ask_reader(self, path: Path, method: str, *args):
         worker = self._start(self._readers, self._read_memory)
         try:
-            return worker.call(path.name, method, args, self._read_seconds)
+            return worker.call(path.name, self._read_seconds, method, args)
         finally:
             self._end(worker)
 
-    def _ask_finder(self, subject: str, method: str, args: tuple, progress: Progress | None = None):
+    def _ask_finder(self, subject: str, method: str, *args, progress: Progress | None = None):
         with self._turn:
             if self._finder is not None and not self._finder.is_alive():
                 self._end(self._finder)
                 self._finder = None
             if self._finder is None:  # spawned, since a fork could not use CUDA
                 self._finder = self._start(multiprocessing.get_context("spawn"), _FIND_MEMORY)
-            return self._finder.call(subject, method, args, FIND_SECONDS, progress)
+            return self._finder.call(subject, FIND_SECONDS, method, args, progress)
 
     def _start(self, context, memory: int) -> "_Worker":
-        memory += _MEMORY_PER_PIXEL * self._analyser.max_pixels
-        worker = _Worker(context, self._analyser, memory)
+        worker = _Worker(
+            context, self._analyser, memory + _MEMORY_PER_PIXEL * self._analyser.max_pixels
+        )
         self._workers.add(worker)
         return worker
 
@@ -126,28 +127,13 @@ class _Worker:
         self._process = context.Process(target=_serve, args=(target, theirs), daemon=True)
         self._process.start()
         theirs.close()
+        self.is_alive = self._process.is_alive
 
-    def call(
-        self,
-        subject: str,
-        method: str,
-        args: tuple,
-        seconds: float,
-        progress: Progress | None = None,
-    ):
-        """Return what a method returns, or raise its :class:`UserError`.
+    def call(self, subject: str, seconds: float, method: str, args: tuple, progress=None):
+        """Return what a method returns, or raise its error; errors of its process name ``subject``.
 
-        Args:
-            subject: what errors name.
-            method: of the object.
-            args: of the method.
-            seconds: for all of it.
-            progress: what the method's own ``progress`` calls, if it has one. A ``UserError`` of
-                it is raised in the method.
-
-        Raises:
-            UserError: also if the process takes too long or too much memory, or crashes; it has
-                ended then.
+        A ``UserError`` of ``progress`` is raised in the method. After any other error, as after too
+        many seconds or bytes, the process has ended.
         """
         deadline = time.monotonic() + seconds
         try:
@@ -172,9 +158,6 @@ class _Worker:
             raise content
         return content
 
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
-
     def _check(self, subject: str, seconds: float, deadline: float) -> None:
         if time.monotonic() > deadline:
             excess = f"{seconds:g} seconds"
@@ -184,7 +167,7 @@ class _Worker:
             return
         raise UserError(
             f"{subject}: needs more than {excess}, the most that this page gives to an image. "
-            "Use tools/predict.py with the image as a tiled TIFF."
+            "Use unet-sharp-det predict with the image as a tiled TIFF."
         )
 
     def end(self) -> None:

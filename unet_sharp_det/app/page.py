@@ -1,7 +1,5 @@
 """The page: its layout, and what happens when something on it is used."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 
@@ -9,8 +7,8 @@ import gradio as gr
 
 from ..errors import UserError
 from ..outputs import OUTPUTS
-from .analysis import LOWEST_SCORE, Analyser, Found, ImageFile, View, measure
-from .presentation import draw_objects, histogram, message, summary
+from .analysis import LOWEST_SCORE, Analyser, Found, ImageFile, View
+from .presentation import draw_objects, histogram, measure, message, summary
 from .sessions import NO_IMAGE, Session, Sessions
 
 DOWNLOADS = ("labels", "table", "rois", "geojson")
@@ -35,6 +33,8 @@ CSS = """
   border: 1px solid var(--border-color-primary); padding: 8px 14px; }
 .numbers dt { color: var(--body-text-color-subdued); font-size: var(--text-sm); }
 .numbers dd { margin: 0; font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+#histogram svg { display: block; width: 100%; height: auto; max-width: 640px; }
+#histogram text { fill: currentColor !important; font-family: inherit !important; }
 .message { margin: 0; padding: 10px 14px; border-radius: var(--radius-lg);
   border: 1px solid var(--border-color-primary); }
 .message.alert { border-color: #d14343; border-left-width: 5px; }
@@ -127,9 +127,8 @@ class Page:
                 info="One, or three that the model sees as red, green and blue.",
                 elem_id="channels",
             )
-        self.start = gr.Button(
-            "Find objects", variant="primary", interactive=False, elem_id="start"
-        )
+        start = {"variant": "primary", "interactive": False, "elem_id": "start"}
+        self.start = gr.Button("Find objects", **start)
         self.score = gr.Slider(
             LOWEST_SCORE,
             1,
@@ -164,7 +163,7 @@ class Page:
 
     def _lay_out_results(self) -> None:
         self.numbers = gr.HTML("", elem_id="numbers", padding=False)
-        self.histogram = gr.Plot(label="Areas", elem_id="histogram")
+        self.histogram = gr.HTML("", elem_id="histogram", padding=False)
         self.kinds = gr.CheckboxGroup(
             [(each.meaning[0].upper() + each.meaning[1:], key) for key, each in OUTPUTS.items()],
             value=list(DOWNLOADS),
@@ -250,7 +249,7 @@ class Page:
         planes = file.planes if file else ("",)
         channels = file.channels if file else 1
         return {
-            **self._no_results(),
+            self.results: gr.Column(visible=False),
             self.plane: gr.Slider(
                 value=1,
                 maximum=max(len(planes), 2),
@@ -265,20 +264,18 @@ class Page:
             self.start: gr.Button(interactive=file is not None),
         }
 
-    def _no_results(self) -> dict:
-        return {self.results: gr.Column(visible=False)}
-
     @_shows_errors
     def show_view(self, plane: int, channels: list[int], request: gr.Request) -> dict:
         session = self._session(request)
+        shown = {self.results: gr.Column(visible=False)}
         with session.lock:
             session.found = None
             try:
                 view = _choose_view(session, plane, channels)
             except UserError as error:
-                return {**self._no_results(), **self._say(str(error), error=True)}
+                return {**shown, **self._say(str(error), error=True)}
             picture = session.write_picture(self._analyser.display(view))
-        return {**self._no_results(), **self._say(""), self.picture: str(picture)}
+        return {**shown, **self._say(""), self.picture: str(picture)}
 
     @_shows_errors
     def find(

@@ -1,35 +1,55 @@
-"""How the app shows results: the picture with outlines, the histogram, numbers and messages."""
-
-from __future__ import annotations
+"""How the app shows results: the picture with outlines, sizes and their histogram, messages."""
 
 import html
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
+from ..images.intensity import prepare
+from ..images.source import ImageSource
 from ..masks.drawing import distinct_colors, draw_label_contours, upscale, upscale_factor
 from ..masks.instances import SparseInstances
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-    from ..images.source import ImageSource
-    from .analysis import Sizes
+from ..outputs.overlay import draw_overlay
+from ..report.drawing import new_plot
 
 LONGEST_SIDE = 1600
 
 _MOST_BINS = 40
-_BAR_COLOR = "#2a78b5"
-_LINE_COLOR = "#e0602b"
-_TEXT_COLOR = "#808791"  # legible on white and on black
+_BAR_COLOR, _LINE_COLOR = "#2a78b5", "#e0602b"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of N objects.
+
+    Attributes:
+        areas: (N,), in ``unit``.
+        unit: ``"px"`` or ``"µm²"``.
+        coverage: the fraction of the image that lies in objects.
+    """
+
+    areas: np.ndarray
+    unit: str
+    coverage: float
+
+
+def measure(objects: SparseInstances, pixel_size: tuple[float, float] | None) -> Sizes:
+    """Measure objects without overlaps.
+
+    Args:
+        objects: of an image.
+        pixel_size: (y, x) in micrometres. None: unknown, areas are in pixels.
+    """
+    areas = objects.areas
+    coverage = areas.sum() / (objects.shape[0] * objects.shape[1])
+    if pixel_size is None:
+        return Sizes(areas.astype(float), "px", coverage)
+    return Sizes(areas * (pixel_size[0] * pixel_size[1]), "µm²", coverage)
 
 
 def to_display(source: ImageSource) -> np.ndarray:
     """Return an image with stretched contrast, uint8 (h, w, 3), at most ``LONGEST_SIDE`` long."""
-    from ..images.intensity import prepare
-    from ..outputs.overlay import draw_overlay
-
     prepared = prepare(source, "RGB", stretch_contrast=True)
     return draw_overlay(SparseInstances.empty(source.shape), prepared, LONGEST_SIDE)
 
@@ -65,47 +85,26 @@ def _reduced_labels(objects: SparseInstances, shape: tuple[int, int], factor: in
     return labels
 
 
-def histogram(sizes: Sizes) -> go.Figure:
-    """Return how many objects have which area, with a line at the median."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    if len(sizes.areas):
-        counts, edges = np.histogram(sizes.areas, bins=_bins(sizes.areas))
-        pairs = zip(edges[:-1], edges[1:], strict=True)
-        ranges = [f"{_short(low)} to {_short(high)}" for low, high in pairs]
-        figure.add_bar(
-            x=(edges[:-1] + edges[1:]) / 2,
-            y=counts,
-            width=np.diff(edges),
-            marker={"color": _BAR_COLOR, "line": {"width": 0}},
-            customdata=ranges,
-            hovertemplate=f"%{{customdata}} {sizes.unit}: %{{y}} objects<extra></extra>",
-        )
-        if counts.max() <= 6:
-            figure.update_yaxes(dtick=1)
-        figure.add_vline(float(np.median(sizes.areas)), line_color=_LINE_COLOR, line_dash="dash")
-    figure.update_layout(
-        height=240,
-        margin={"l": 8, "r": 8, "t": 36, "b": 8},
-        bargap=0.05,
-        showlegend=False,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": _TEXT_COLOR},
-        xaxis={"title": f"Area ({sizes.unit}), dashed: median", "automargin": True},
-        yaxis={"title": "Objects", "automargin": True, "rangemode": "tozero"},
-    )
-    figure.update_xaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False)
-    figure.update_yaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False, tickformat=",d")
-    return figure
-
-
-def _bins(areas: np.ndarray) -> np.ndarray:
+def count_areas(areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of objects (B,) in bins of area, and the bins' edges (B + 1,)."""
     edges = np.histogram_bin_edges(areas, bins="auto")
-    if len(edges) - 1 <= _MOST_BINS:
-        return edges
-    return np.linspace(edges[0], edges[-1], _MOST_BINS + 1)
+    if len(edges) - 1 > _MOST_BINS:
+        edges = np.linspace(edges[0], edges[-1], _MOST_BINS + 1)
+    return np.histogram(areas, bins=edges)
+
+
+def histogram(sizes: Sizes) -> str:
+    """Draw how many objects have which area, with a line at the median, as SVG."""
+    plot = new_plot("areas", "", "", f"Area ({sizes.unit}), dashed: median", "Objects", height=2.6)
+    if len(sizes.areas):
+        counts, edges = count_areas(sizes.areas)
+        bars = plot.axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=_BAR_COLOR)
+        for bar, count, low, high in zip(bars, counts, edges[:-1], edges[1:], strict=True):
+            text = f"{_short(low)} to {_short(high)} {sizes.unit}: {count} objects"
+            plot.hint(bar, [text])
+        plot.axes.axvline(np.median(sizes.areas), color=_LINE_COLOR, linestyle="dashed")
+    plot.axes.yaxis.get_major_locator().set_params(integer=True)
+    return plot.svg()
 
 
 def summary(sizes: Sizes, objects: SparseInstances, class_names: tuple[str, ...]) -> str:
@@ -130,11 +129,11 @@ def summary(sizes: Sizes, objects: SparseInstances, class_names: tuple[str, ...]
     return f'<dl class="numbers" aria-label="Results" aria-live="polite">{cells}</dl>'
 
 
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
-
-
 def message(text: str, *, error: bool = False) -> str:
     """Return a message as HTML; the text is shown as it is."""
     role = "alert" if error else "status"
     return f'<p class="message {role}" role="{role}">{html.escape(text)}</p>' if text else ""
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

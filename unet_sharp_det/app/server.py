@@ -23,6 +23,7 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
+_FOLDER = "GRADIO_TEMP_DIR"
 
 
 def import_gradio() -> None:
@@ -125,14 +126,9 @@ def is_loopback(host: str) -> bool:
 
 def _check_address(host: str, port: int | None) -> None:
     if ":" in host:
-        raise UserError(
-            f"--host {host}: the page has no IPv6 addresses. Use one like 127.0.0.1, or a name."
-        )
+        raise UserError(f"--host {host}: the page has no IPv6 addresses. Use one like 127.0.0.1.")
     try:
-        family, kind, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        socket.create_server((host, port or 0)).close()
     except OSError as error:
         where = f"--host {host}" + (f" --port {port}" if port else "")
         raise UserError(
@@ -144,14 +140,12 @@ def _check_address(host: str, port: int | None) -> None:
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[Path]:
     """Yield a folder for all files of the app, which gradio uses as well."""
-    name = "GRADIO_TEMP_DIR"
-    former = os.environ.get(name)
+    former = os.environ.get(_FOLDER)
     with tempfile.TemporaryDirectory(prefix="unet_sharp_det_app_") as folder:
-        os.environ[name] = folder
+        os.environ[_FOLDER] = folder
         try:
             yield Path(folder).resolve()
         finally:
-            if former is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = former
+            os.environ.pop(_FOLDER)
+            if former is not None:
+                os.environ[_FOLDER] = former

@@ -1,7 +1,5 @@
 """What the app keeps of each open page: one image, what was found in it, and a folder of files."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -9,15 +7,12 @@ import tempfile
 from collections import OrderedDict
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from ..errors import DatasetError, UserError
-
-if TYPE_CHECKING:
-    from .analysis import Found, View
+from .analysis import Found, View
 
 NO_IMAGE = "No image is open, or it was removed in the meantime. Open it again."
 
@@ -52,11 +47,8 @@ class Session:
     def __init__(self, folder: Path):
         self.lock = RLock()
         self.folder = folder
-        self.path: Path | None = None
-        self.view: View | None = None
-        self.found: Found | None = None
         self.closed = False
-        self._pictures: list[Path] = []
+        self.forget_image()
 
     def take_image(self, path, name: str) -> Path:
         """Keep a file as the image of the session, in the place of a former one.
@@ -74,10 +66,7 @@ class Session:
         kept = Path(tempfile.mkdtemp(dir=self.folder), "image", safe_name(name))
         kept.parent.mkdir()
         try:
-            try:
-                os.link(path, kept)
-            except OSError:  # another file system, or one without links
-                shutil.copyfile(path, kept)
+            shutil.copyfile(path, kept)
         except OSError as error:
             raise DatasetError(f"{name}: cannot be read ({error.strerror}).") from error
         self.path = kept
@@ -85,8 +74,10 @@ class Session:
 
     def forget_image(self) -> None:
         """Remove the image, what was found in it, and every file of it."""
-        self.path = self.view = self.found = None
-        self._pictures = []
+        self.path: Path | None = None
+        self.view: View | None = None
+        self.found: Found | None = None
+        self._pictures = 0
         for each in self.folder.iterdir():
             shutil.rmtree(each, ignore_errors=True)
 
@@ -122,20 +113,16 @@ class Session:
         """Write uint8 (H, W, 3) RGB as PNG under a new name; only the last few are kept."""
         folder = self.current_image().parents[1] / "pictures"
         folder.mkdir(exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, suffix=".png")
-        _, png = cv2.imencode(".png", picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        with os.fdopen(handle, "wb") as file:
-            file.write(png.tobytes())
-        self._pictures.append(Path(name))
-        for old in self._pictures[:-_KEPT_PICTURES]:
-            old.unlink(missing_ok=True)
-        del self._pictures[:-_KEPT_PICTURES]
-        return Path(name)
+        path, old = (folder / f"{self._pictures - n}.png" for n in (0, _KEPT_PICTURES))
+        cv2.imwrite(str(path), picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        old.unlink(missing_ok=True)
+        self._pictures += 1
+        return path
 
     def close(self) -> None:
         """Remove everything."""
         self.closed = True
-        self.path = self.view = self.found = None
+        self.forget_image()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

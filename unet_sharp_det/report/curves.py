@@ -1,12 +1,9 @@
 """The figures of a report on trainings."""
 
-import itertools
 from collections.abc import Sequence
 
-import plotly.graph_objects as go
-
 from .collect import RunReport
-from .plotting import COLORS, DASHES, Plot, color_of, new_figure, plain
+from .drawing import COLORS, DASHES, Plot, add_legend, color_of, new_plot, plain
 
 # Curves on validation data: the first of each line that a training has.
 _SCORES = (
@@ -23,69 +20,60 @@ def training_plots(runs: Sequence[RunReport]) -> list[Plot]:
         return []
     plots = [_loss_plot(trained), _score_plot(trained), _rate_plot(trained)]
     plots += [_parts_plot(number, run) for number, run in trained]
-    return [plot for plot in plots if plot.figure.data]
+    plots = [plot for plot in plots if plot.axes.lines]
+    for plot in plots:
+        add_legend(plot)
+    return plots
 
 
 def _loss_plot(trained) -> Plot:
-    figure = new_figure("iteration", "loss")
-    for (number, run), (name, what) in itertools.product(
-        trained, {"total_loss": "training", "validation/total_loss": "validation"}.items()
-    ):
-        _add(figure, run, name, f"{run.label}, {what}", color_of(number), what == "validation")
     caption = (
         "Sum of all losses: of the training batches (line; median of the last 20 iterations), and, "
         "where it was computed, of the validation images (dashed)."
     )
-    return Plot("loss", "Loss", caption, figure)
+    plot = new_plot("loss", "Loss", caption, "iteration", "loss")
+    for number, run in trained:
+        color = color_of(number)
+        _add(plot, run, "total_loss", f"{run.label}, training", color)
+        label = f"{run.label}, validation"
+        _add(plot, run, "validation/total_loss", label, color, "dashed", "o")
+    return plot
 
 
 def _score_plot(trained) -> Plot:
-    figure = new_figure("iteration", "percent")
+    caption = "Measures of the validation images, each time that they were evaluated."
+    title = "Measures on validation data"
+    plot = new_plot("validation", title, caption, "iteration", "percent")
     for number, run in trained:
         for names, dash in zip(_SCORES, DASHES, strict=False):
-            name = next((name for name in names if name in run.training.curves), None)
-            if name:
-                label = f"{run.label}, {name.split('/')[-1]}"
-                _add(figure, run, name, label, color_of(number), True, dash)
-    caption = "Measures of the validation images, each time that they were evaluated."
-    return Plot("validation", "Measures on validation data", caption, figure)
+            name = next((name for name in names if name in run.training.curves), names[0])
+            label = f"{run.label}, {name.split('/')[-1]}"
+            _add(plot, run, name, label, color_of(number), dash, "o")
+    return plot
 
 
 def _rate_plot(trained) -> Plot:
-    figure = new_figure("iteration", "learning rate")
-    for number, run in trained:
-        _add(figure, run, "lr", run.label, color_of(number))
-    figure.update_layout(yaxis={"exponentformat": "e", "rangemode": "tozero"}, showlegend=True)
     caption = "Learning rate of the first group of parameters."
-    return Plot("rate", "Learning rate", caption, figure)
+    plot = new_plot("rate", "Learning rate", caption, "iteration", "learning rate")
+    for number, run in trained:
+        _add(plot, run, "lr", run.label, color_of(number))
+    plot.axes.set_ylim(bottom=0)
+    return plot
 
 
 def _parts_plot(number: int, run: RunReport) -> Plot:
-    figure = new_figure("iteration", "loss")
+    caption = "The parts of the training loss (median of the last 20 iterations)."
+    title = f"Parts of the loss, {run.label}"
+    plot = new_plot(f"loss-parts-{number}", title, caption, "iteration", "loss")
     for index, name in enumerate(run.training.losses):
         dash = DASHES[index // len(COLORS) % len(DASHES)]
-        _add(figure, run, name, name, COLORS[index % len(COLORS)], dash=dash)
-    caption = "The parts of the training loss (median of the last 20 iterations)."
-    return Plot(f"loss-parts-{number}", f"Parts of the loss, {run.label}", caption, figure)
+        _add(plot, run, name, name, COLORS[index % len(COLORS)], dash)
+    return plot
 
 
 def _add(
-    figure: go.Figure,
-    run: RunReport,
-    name: str,
-    label: str,
-    color: str,
-    with_markers: bool = False,
-    dash: str | None = None,
+    plot: Plot, run: RunReport, name: str, label: str, color: str, dash="solid", marker=None
 ) -> None:
-    if name not in run.training.curves:
-        return
-    iterations, values = run.training.curves[name]
-    figure.add_scatter(
-        x=iterations,
-        y=values,
-        mode="lines+markers" if with_markers else "lines",
-        line={"color": color, "width": 2, "dash": dash or ("dash" if with_markers else "solid")},
-        name=plain(label),
-        hovertemplate=f"{plain(label)}<br>iteration %{{x}}: %{{y:.4g}}<extra></extra>",
-    )
+    if name in run.training.curves:
+        style = {"color": color, "linestyle": dash, "marker": marker, "markersize": 3.5}
+        plot.axes.plot(*run.training.curves[name], label=plain(label), **style)

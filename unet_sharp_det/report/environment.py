@@ -16,7 +16,7 @@ _PACKAGES = (
     "pycocotools",
     "faster-coco-eval",
     "opencv-python-headless",
-    "plotly",
+    "matplotlib",
     "jinja2",
 )
 

@@ -20,6 +20,17 @@ class Estimate:
     high: float = _NONE
 
     @property
+    def is_defined(self) -> bool:
+        return bool(np.isfinite(self.value))
+
+    @property
+    def interval(self) -> str:
+        """The interval as "[low, high]"; "" if there is none."""
+        if not np.isfinite([self.low, self.high]).all():
+            return ""
+        return f"[{self.low:.2f}, {self.high:.2f}]"
+
+    @property
     def excludes_zero(self) -> bool:
         """Whether the whole interval lies on one side of 0."""
         return self.low > 0 or self.high < 0

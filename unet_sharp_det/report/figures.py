@@ -7,19 +7,19 @@ import numpy as np
 from ..evaluation.instances.measures import THRESHOLDS
 from .breakdown import LookGroup, SizeBin
 from .collect import RunReport
-from .comparison import Comparison, Row
-from .estimates import Estimate
-from .plotting import (
+from .comparison import Comparison
+from .drawing import (
     NEUTRAL,
     Plot,
+    add_legend,
     add_line,
     add_points,
     color_of,
-    new_figure,
+    marker_of,
+    new_plot,
     plain,
-    symbol_of,
-    transparent,
 )
+from .estimates import Estimate
 
 BOXES = {
     "IoU_image_mean": "IoU of the foreground",
@@ -32,32 +32,31 @@ _LEVELS = {0: "0.50", 5: "0.75"}
 
 def difference_plot(comparison: Comparison, note: str) -> Plot:
     """Draw the differences of the headline measures in percent, a row per measure."""
-    rows: list[Row] = [row for row in comparison.headline if row.quantity.unit == "percent"]
+    rows = [row for row in comparison.headline if row.quantity.unit == "percent"]
     base, *others = comparison.runs
-    figure = new_figure("difference (percentage points)", "")
-    places = np.arange(len(rows))[::-1]
-    for number, run in enumerate(others, start=1):
-        shift = 0.22 * ((len(others) - 1) / 2 - (number - 1)) / max(1, len(others) / 2)
-        differences = [row.differences[number - 1] for row in rows]
-        add_points(figure, places + shift, differences, run.label, number, horizontal=True)
-    figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1.5})
-    names = [row.quantity.name.removesuffix("_image_mean") for row in rows]
-    figure.update_layout(
-        yaxis={"tickvals": places, "ticktext": names, "range": [-0.6, len(rows) - 0.4]},
-        showlegend=len(others) > 1,
-    )
     caption = (
         f"Difference to {base.label} of measures in which more is better: right of 0 is better. "
         f"Measures of images are means over the {len(base.images)} images. {note}"
     )
-    height = 130 + len(rows) * (26 + 8 * len(others))
-    return Plot("differences", "Differences to the first run", caption, figure, height)
+    x, height = "difference (percentage points)", 1 + len(rows) * (0.22 + 0.08 * len(others))
+    title = "Differences to the first run"
+    plot = new_plot("differences", title, caption, x, "", height=height)
+    places = np.arange(len(rows))[::-1]
+    for number, (run, shift) in enumerate(zip(others, -_shifts(len(others)), strict=True), 1):
+        differences = [row.differences[number - 1] for row in rows]
+        add_points(plot, places + shift, differences, run.label, number, horizontal=True)
+    plot.axes.axvline(0, color=NEUTRAL)
+    names = [row.quantity.name.removesuffix("_image_mean") for row in rows]
+    plot.axes.set_yticks(places, names)
+    plot.axes.set_ylim(-0.6, len(rows) - 0.4)
+    add_legend(plot)
+    return plot
 
 
 def threshold_plots(comparison: Comparison, note: str) -> list[Plot]:
     """Draw AP against the IoU threshold: mean over images, pooled, and COCO's."""
     images = len(comparison.runs[0].images)
-    titles = {
+    texts = {
         "image_mean": (
             "Cell AP, mean over images",
             f"Mean over {images} images of TP / (TP + FP + FN). {note}",
@@ -68,56 +67,56 @@ def threshold_plots(comparison: Comparison, note: str) -> list[Plot]:
         ),
     }
     plots = []
-    for kind, (title, caption) in titles.items():
-        figure = new_figure("IoU threshold", "AP (%)", yaxis_range=[0, 100])
+    for kind, (title, caption) in texts.items():
+        plot = _threshold_plot(f"ap-{kind.replace('_', '-')}", title, caption)
         for number, run in enumerate(comparison.runs):
             names = [f"cell_AP{100 * t:.0f}_{kind}" for t in THRESHOLDS]
             estimates = [comparison.estimates[number][name] for name in names]
-            add_line(figure, THRESHOLDS, estimates, run.label, number)
-        plots.append(Plot(f"ap-{kind.replace('_', '-')}", title, caption, figure))
+            add_line(plot, THRESHOLDS, estimates, run.label, number)
+        plots.append(plot)
     if any("segm" in run.coco for run in comparison.runs):
         plots.append(_coco_threshold_plot(comparison))
+    for plot in plots:
+        add_legend(plot)
     return plots
 
 
 def _coco_threshold_plot(comparison: Comparison) -> Plot:
-    figure = new_figure("IoU threshold", "AP (%)", yaxis_range=[0, 100])
-    for number, run in enumerate(comparison.runs):
-        if "segm" in run.coco:
-            result = run.coco["segm"]
-            estimates = [Estimate(100 * value) for value in result.precision.mean(axis=1)]
-            add_line(figure, result.iou_thresholds, estimates, run.label, number)
     caption = (
         "COCO's AP of masks: area under the interpolated precision-recall curve of all detections "
         "ranked by their score, whatever the score threshold. The intervals of AP50 and AP75 are "
         "in the table of all measures."
     )
-    return Plot("ap-coco", "COCO AP of masks", caption, figure)
+    plot = _threshold_plot("ap-coco", "COCO AP of masks", caption)
+    for number, run in enumerate(comparison.runs):
+        if "segm" in run.coco:
+            result = run.coco["segm"]
+            estimates = [Estimate(100 * value) for value in result.precision.mean(axis=1)]
+            add_line(plot, result.iou_thresholds, estimates, run.label, number)
+    return plot
+
+
+def _threshold_plot(key: str, title: str, caption: str) -> Plot:
+    return new_plot(key, title, caption, "IoU threshold", "AP (%)", ylim=(0, 100))
 
 
 def precision_recall_plots(runs: Sequence[RunReport]) -> list[Plot]:
     """Draw COCO's precision against recall at IoU .5 and .75; [] if no run has scores."""
     scored = [(number, run) for number, run in enumerate(runs) if "segm" in run.coco]
-    plots = []
+    limits, plots = {"xlim": (0, 1), "ylim": (0, 1.03)}, []
     for level, text in _LEVELS.items() if scored else ():
-        figure = new_figure("recall", "precision", xaxis_range=[0, 1], yaxis_range=[0, 1.03])
-        for number, run in scored:
-            result = run.coco["segm"]
-            figure.add_scatter(
-                x=result.recall_thresholds,
-                y=result.precision[level],
-                mode="lines",
-                line={"color": color_of(number), "width": 2, "shape": "vh"},
-                name=plain(run.label),
-                hovertemplate=f"{plain(run.label)}<br>recall %{{x:.2f}}: precision %{{y:.3f}}"
-                "<extra></extra>",
-            )
         caption = (
             "Precision (the largest at that recall or more) at 101 levels of recall, detections of "
             f"all images ranked by score and matched at IoU ≥ {text}. The area under the curve is "
             f"AP{round(100 * float(text))}."
         )
-        plots.append(Plot(f"pr-{level}", f"IoU {text}", caption, figure))
+        plot = new_plot(f"pr-{level}", f"IoU {text}", caption, "recall", "precision", **limits)
+        for number, run in scored:
+            result = run.coco["segm"]
+            style = {"color": color_of(number), "label": plain(run.label), "where": "pre"}
+            plot.axes.step(result.recall_thresholds, result.precision[level], **style)
+        add_legend(plot)
+        plots.append(plot)
     return plots
 
 
@@ -125,61 +124,60 @@ def box_plots(runs: Sequence[RunReport]) -> list[Plot]:
     """Draw the distribution over images of the measures of ``BOXES``, a box per run."""
     plots = []
     for name, title in BOXES.items():
-        figure = new_figure("", f"{title} (%)", showlegend=False)
-        for number, run in enumerate(runs):
-            _add_box(figure, run, name, number)
+        defined = [np.isfinite(run.image_values(name)) for run in runs]
+        values = [run.image_values(name)[rows] for run, rows in zip(runs, defined, strict=True)]
         caption = (
             f"{title} of each of {len(runs[0].images)} images. Box: quartiles, median; whiskers: "
-            "the last image within 1.5 of the box's height; dashed: mean; points: all images."
+            "the last image within 1.5 of the box's height; dashed: mean; points: all images. "
+            + " ".join(_distribution(*pair) for pair in zip(runs, values, strict=True))
         )
-        plots.append(Plot(f"box-{name.lower().replace('_', '-')}", title, caption, figure, 330))
+        key = f"box-{name.lower().replace('_', '-')}"
+        plot = new_plot(key, title, caption, "", f"{title} (%)")
+        for number, (run, rows) in enumerate(zip(runs, defined, strict=True)):
+            _add_box(plot, number, run, name, rows)
+        plot.axes.set_xticks(range(len(runs)), [plain(run.label) for run in runs])
+        plot.axes.set_xlim(-0.6, len(runs) - 0.4)
+        plots.append(plot)
     return plots
 
 
-def _add_box(figure, run: RunReport, name: str, number: int) -> None:
-    values = run.image_values(name)
-    defined = np.isfinite(values)
-    if not defined.any():
-        return
-    shown = values[defined]
-    q1, median, q3 = np.percentile(shown, [25, 50, 75])
-    reach = 1.5 * (q3 - q1)
-    names = [
-        plain(image.file_name) for image, keep in zip(run.images, defined, strict=True) if keep
-    ]
-    figure.add_box(
-        x=[plain(run.label)],
-        q1=[q1],
-        median=[median],
-        q3=[q3],
-        mean=[shown.mean()],
-        lowerfence=[shown[shown >= q1 - reach].min()],
-        upperfence=[shown[shown <= q3 + reach].max()],
-        y=[shown.tolist()],
-        boxpoints="all",
-        jitter=0.6,
-        pointpos=0,
-        text=[names],
-        hovertemplate="%{text}: %{y:.2f}<extra></extra>",
-        name=plain(run.label),
-        line={"color": color_of(number), "width": 2},
-        fillcolor=transparent(color_of(number), 0.15),
-        marker={"symbol": symbol_of(number), "size": 5, "opacity": 0.6, "color": color_of(number)},
+def _distribution(run: RunReport, values: np.ndarray) -> str:
+    if not len(values):
+        return f"{run.label}: no image has a value."
+    lower, median, upper = np.percentile(values, [25, 50, 75])
+    return (
+        f"{run.label}: median {median:.2f}, quartiles {lower:.2f} and {upper:.2f}, "
+        f"mean {values.mean():.2f}."
     )
+
+
+def _add_box(plot: Plot, number: int, run: RunReport, name: str, rows: np.ndarray) -> None:
+    values, color = run.image_values(name)[rows], color_of(number)
+    lines = ("boxprops", "medianprops", "whiskerprops", "capprops")
+    plot.axes.boxplot(
+        [values],
+        positions=[number],
+        widths=0.5,
+        showfliers=False,
+        showmeans=True,
+        meanline=True,
+        meanprops={"color": color, "linestyle": "dashed"},
+        **{part: {"color": color} for part in lines},
+    )
+    places = number + np.random.default_rng(0).uniform(-0.15, 0.15, len(values))
+    _add_images(plot, places, values, run, number, rows)
 
 
 def look_plots(groups: Sequence[LookGroup], runs: Sequence[RunReport], note: str) -> list[Plot]:
     """Draw the DSB score and the AJI of each look."""
+    names = [f"{plain(group.look)}\nn = {group.images}" for group in groups]
+    caption = f"Mean over the n images of each look; one image has no interval. {note}"
     plots = []
     for name, title in {"DSB_score": "DSB score", "AJI_image_mean": "AJI"}.items():
-        figure = new_figure("", f"{title} (%)", yaxis_range=[0, 100])
-        shifts = _shifts(len(runs))
-        for number, run in enumerate(runs):
-            found = [group.estimates[number][name] for group in groups]
-            add_points(figure, np.arange(len(groups)) + shifts[number], found, run.label, number)
-        _name_places(figure, [f"{plain(group.look)}<br>n = {group.images}" for group in groups])
-        caption = f"Mean over the n images of each look; one image has no interval. {note}"
-        plots.append(Plot(f"look-{title.split()[0].lower()}", f"{title} by look", caption, figure))
+        key = f"look-{title.split()[0].lower()}"
+        plot = new_plot(key, f"{title} by look", caption, "", f"{title} (%)", ylim=(0, 103))
+        _add_groups(plot, names, [group.estimates for group in groups], runs, name)
+        plots.append(plot)
     return plots
 
 
@@ -193,95 +191,90 @@ def size_plots(bins: Sequence[SizeBin], runs: Sequence[RunReport], note: str) ->
             "Predicted objects, binned by their own area, that are matched at IoU ≥ .5",
         ),
     }
-    plots = []
-    for key, (title, axis, caption) in contents.items():
-        figure = new_figure("area (px)", axis, yaxis_range=[0, 103])
-        shifts = _shifts(len(runs))
-        for number, run in enumerate(runs):
-            estimates = [of_size.estimates[number][key] for of_size in bins]
-            add_points(figure, np.arange(len(bins)) + shifts[number], estimates, run.label, number)
-        texts = [_short_areas(of_size) for of_size in bins]
-        _name_places(figure, texts)
-        objects = sum(of_size.objects for of_size in bins)
+    objects = sum(of_size.objects for of_size in bins)
+    names, plots = [_short_areas(of_size) for of_size in bins], []
+    for name, (title, axis, caption) in contents.items():
         caption = f"{caption}. The bins hold a quarter of the {objects} true objects each. {note}"
-        plots.append(Plot(key.replace("_50", "-by-size"), title, caption, figure))
+        key = name.replace("_50", "-by-size")
+        plot = new_plot(key, title, caption, "area (px)", axis, ylim=(0, 103))
+        _add_groups(plot, names, [of_size.estimates for of_size in bins], runs, name)
+        plots.append(plot)
     return plots
 
 
-def score_plot(runs: Sequence[RunReport], rows: Sequence[int]) -> Plot:
-    """Draw the DSB score of every image, in the order ``rows``."""
-    figure = new_figure("images, by the score of the first run", "DSB score (%)")
+def _add_groups(plot: Plot, names: list[str], groups: list, runs, measure: str) -> None:
+    """Draw a measure of each run in each group; ``groups`` are Estimates by group and run."""
+    for number, (run, shift) in enumerate(zip(runs, _shifts(len(runs)), strict=True)):
+        estimates = [group[number][measure] for group in groups]
+        add_points(plot, np.arange(len(groups)) + shift, estimates, run.label, number)
+    plot.axes.set_xticks(range(len(names)), names)
+    plot.axes.set_xlim(-0.6, len(names) - 0.4)
+    add_legend(plot)
+
+
+def score_plot(runs: Sequence[RunReport], order: Sequence[int]) -> Plot:
+    """Draw the DSB score of every image, in an order of the images' rows."""
+    caption = f"Each of {len(order)} images; point at one for the name of its file."
+    x = "images, by the score of the first run"
+    plot = new_plot("scores", "DSB score of every image", caption, x, "DSB score (%)")
     for number, run in enumerate(runs):
-        values = run.image_values("DSB_score")[rows]
-        figure.add_scatter(
-            x=np.arange(1, len(rows) + 1),
-            y=values,
-            mode="markers",
-            marker={"symbol": symbol_of(number), "size": 7, "color": color_of(number)},
-            text=[plain(run.images[row].file_name) for row in rows],
-            name=plain(run.label),
-            hovertemplate=f"{plain(run.label)}<br>%{{text}}: %{{y:.2f}}<extra></extra>",
-        )
-    figure.update_layout(showlegend=len(runs) > 1)
-    caption = f"Each of {len(rows)} images; hover over a point for the name of its file."
-    return Plot("scores", "DSB score of every image", caption, figure, 320)
+        values = run.image_values("DSB_score")[order]
+        defined = np.isfinite(values)
+        places = np.arange(1, len(order) + 1)[defined]
+        _add_images(plot, places, values[defined], run, number, np.asarray(order)[defined])
+    add_legend(plot)
+    return plot
 
 
 def count_plots(runs: Sequence[RunReport]) -> list[Plot]:
     """Draw the agreement of the numbers of objects: against each other, and Bland-Altman."""
-    true, predicted = _object_counts(runs)
-    largest = max(1, true.max(), predicted.max())
-    scatter = new_figure("true objects", "predicted objects")
-    scatter.add_scatter(
-        x=[0, largest],
-        y=[0, largest],
-        mode="lines",
-        line={"color": NEUTRAL, "dash": "dash", "width": 1.5},
-        name="equal",
-        hoverinfo="skip",
-    )
-    bland = new_figure("mean of both numbers", "predicted − true")
-    bland.add_hline(y=0, line={"color": NEUTRAL, "dash": "dash", "width": 1.5})
-    limits = []
-    for number, run in enumerate(runs):
-        names = [plain(image.file_name) for image in run.images]
-        difference = predicted[number] - true
-        _add_counts(scatter, true, predicted[number], run.label, number, names)
-        _add_counts(bland, (true + predicted[number]) / 2, difference, run.label, number, names)
+    overlaps = [run.results.overlaps for run in runs]
+    true = np.array([len(overlap.true_areas) for overlap in overlaps[0]])
+    predicted = np.array([[len(each.pred_areas) for each in of_run] for of_run in overlaps])
+    limits, line = [], {"color": NEUTRAL, "linestyle": "dashed"}
+    for number, difference in enumerate(predicted - true):
         if len(true) > 1:
-            bias, spread = difference.mean(), 1.96 * difference.std(ddof=1)
-            low, high = bias - spread, bias + spread
-            for y, dash in ((bias, "solid"), (low, "dot"), (high, "dot")):
-                bland.add_hline(y=y, line={"color": color_of(number), "dash": dash, "width": 1.5})
-            limits.append(f"{run.label} {_signed(bias)} [{_signed(low)}, {_signed(high)}]")
-    images = f"{len(true)} images; hover over a point for the name of its file."
+            mean, spread = difference.mean(), 1.96 * difference.std(ddof=1)
+            limits.append((number, mean, mean - spread, mean + spread))
+    texts = [f"{runs[n].label} {_signed(m)} [{_signed(a)}, {_signed(b)}]" for n, m, a, b in limits]
+    images = f"{len(true)} images; point at one for the name of its file."
     agreement = (
         "Difference against mean of both numbers (Bland and Altman, Lancet 327, 1986); solid: mean "
         "difference, dotted: limits of agreement, 1.96 standard deviations around it: "
+        f"{'; '.join(texts)}. {images}"
     )
-    return [
-        Plot("counts", "Predicted against true number", f"Objects in each of {images}", scatter),
-        Plot("agreement", "Agreement", f"{agreement}{'; '.join(limits)}. {images}", bland),
-    ]
+    title, caption = "Predicted against true number", f"Objects in each of {images}"
+    counts = new_plot("counts", title, caption, "true objects", "predicted objects")
+    counts.axes.axline((0, 0), slope=1, label="equal", **line)
+    axes = ("mean of both numbers", "predicted − true")
+    bland = new_plot("agreement", "Agreement", agreement, *axes)
+    bland.axes.axhline(0, **line)
+    for number, run in enumerate(runs):
+        of_run = predicted[number]
+        _add_images(counts, true, of_run, run, number)
+        _add_images(bland, (true + of_run) / 2, of_run - true, run, number)
+    for number, mean, low, high in limits:
+        for y, style in ((mean, "solid"), (low, "dotted"), (high, "dotted")):
+            bland.axes.axhline(y, color=color_of(number), linestyle=style)
+    for plot in (counts, bland):
+        add_legend(plot)
+    return [counts, bland]
 
 
-def _object_counts(runs: Sequence[RunReport]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of true objects (N,) and of predicted ones (runs, N)."""
-    true = np.array([len(overlap.true_areas) for overlap in runs[0].results.overlaps])
-    predicted = [[len(overlap.pred_areas) for overlap in run.results.overlaps] for run in runs]
-    return true, np.array(predicted)
-
-
-def _add_counts(figure, x, y, label: str, number: int, names: list[str]) -> None:
-    figure.add_scatter(
-        x=x,
-        y=y,
-        mode="markers",
-        marker={"symbol": symbol_of(number), "size": 8, "color": color_of(number), "opacity": 0.75},
-        text=names,
-        name=plain(label),
-        hovertemplate=f"{plain(label)}<br>%{{text}}: %{{x}}, %{{y}}<extra></extra>",
+def _add_images(plot: Plot, x, y, run: RunReport, number: int, rows=slice(None)) -> None:
+    """Draw a point per image of a run, of those in ``rows``, which says its file's name."""
+    (points,) = plot.axes.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=marker_of(number),
+        color=color_of(number),
+        alpha=0.7,
+        label=plain(run.label),
     )
+    names = np.array([image.file_name for image in run.images], dtype=object)[rows]
+    hints = [f"{run.label}, {name}: {a:g}, {b:g}" for name, a, b in zip(names, x, y, strict=True)]
+    plot.hint(points, hints)
 
 
 def _signed(value: float) -> str:
@@ -291,13 +284,6 @@ def _signed(value: float) -> str:
 def _shifts(runs: int) -> np.ndarray:
     """Return where the runs' points lie beside a category's place."""
     return (np.arange(runs) - (runs - 1) / 2) * min(0.18, 0.7 / runs)
-
-
-def _name_places(figure, texts: list[str]) -> None:
-    places = list(range(len(texts)))
-    figure.update_layout(
-        xaxis={"tickvals": places, "ticktext": texts, "range": [-0.6, len(texts) - 0.4]}
-    )
 
 
 def _short_areas(of_size: SizeBin) -> str:

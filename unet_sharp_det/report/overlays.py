@@ -89,12 +89,17 @@ def outcome_picture(
         image = _stretch(image)
     if void is not None:
         image = np.where(void[..., None], np.uint8(_GROUND), image)
-    rows, columns = _sampling(true.labels.shape, long_side)
-    canvas = _resize(image, len(rows), len(columns))
-    drawn_true = true.keep(outcomes.true != TP)
-    drawn_classes = outcomes.true[outcomes.true != TP]
-    for found, classes in ((predicted, outcomes.predicted), (drawn_true, drawn_classes)):
-        labels = found.labels[np.ix_(rows, columns)]
+    scale = long_side / max(true.labels.shape)
+    scale = int(scale) if scale >= 1 else scale
+    size = [max(1, round(side * scale)) for side in true.labels.shape[::-1]]
+    nearest = cv2.INTER_NEAREST_EXACT
+    canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else nearest)
+    missed = outcomes.true != TP
+    for found, classes in (
+        (predicted, outcomes.predicted),
+        (true.keep(missed), outcomes.true[missed]),
+    ):
+        labels = cv2.resize(found.labels, size, interpolation=nearest)
         colors = [OUTCOME_COLORS[name] for name in classes]
         canvas = draw_label_contours(canvas, labels, colors, thickness=2)
     return canvas
@@ -119,20 +124,3 @@ def _stretch(image: np.ndarray) -> np.ndarray:
     low, high = np.percentile(image, [0.5, 99.8])
     scaled = (image.astype(np.float32) - low) * (_BRIGHTEST / max(high - low, 1))
     return scaled.clip(0, _BRIGHTEST).astype(np.uint8)
-
-
-def _sampling(shape: tuple[int, int], long_side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and the columns of the original that the pixels of the picture show."""
-    scale = long_side / max(shape)
-    scale = int(scale) if scale >= 1 else scale
-    sizes = [max(1, round(side * scale)) for side in shape]
-    return tuple(
-        ((np.arange(size) + 0.5) * side / size).astype(int)
-        for size, side in zip(sizes, shape, strict=True)
-    )
-
-
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    smaller = height < image.shape[0]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_NEAREST_EXACT
-    return cv2.resize(image, (width, height), interpolation=method)

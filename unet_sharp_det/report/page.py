@@ -1,7 +1,7 @@
-"""The report as one HTML file that needs no network."""
+"""The report as one HTML file that needs neither network nor JavaScript."""
 
 import datetime
-import json
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,20 +10,22 @@ from pathlib import Path
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from ..errors import ConfigError
 from ..evaluation.evaluate_files import AP_SAMPLES
 from ..evaluation.instances.results import SAMPLES
 from ..files import write_text
-from . import curves, figures
-from .breakdown import SIZE_MEASURES, by_look, by_size, quartiles_of_area
+from . import figures
+from .breakdown import SIZE_MEASURES, SizeBin, by_look, by_size, quartiles_of_area
 from .collect import RunReport, collect_runs, looks_of
 from .comparison import Comparison
+from .curves import training_plots
+from .drawing import Plot, color_of
 from .environment import config_differences, fingerprint, report_environment
 from .estimates import Estimate
+from .grid import GRID, choose_images, grid_plot
 from .overlays import OUTCOME_COLORS
-from .plotting import Plot, color_of, interval_text
+from .pruning import pruning_plot
 from .worst_images import order_by_score, worst_images
 
 WORST = 10
@@ -49,9 +51,12 @@ def write_report(
     labels: Sequence[str] | None = None,
     dataset: str | None = None,
     worst: int = WORST,
+    grid: Sequence[str] = GRID,
+    pruning: Sequence = (),
     samples: int = SAMPLES,
     ap_samples: int = AP_SAMPLES,
     title: str | None = None,
+    figures_folder: str | None = None,
 ) -> list[RunReport]:
     """Compare runs on the same images in one HTML file.
 
@@ -62,36 +67,89 @@ def write_report(
         labels: names of the runs; None: their folders.
         dataset: of runs that were evaluated on several data sets, that one.
         worst: number of images to draw, those of the first run's lowest DSB score.
+        grid: images whose pixels are drawn for all runs side by side, see ``choose_images``.
+        pruning: JSON files of benchmarks of pruned networks, see ``pruning_plot``.
         samples: number of bootstrap samples.
         ap_samples: COCO's AP, which takes longer, has the first of them.
         title: of the page; None: the data set and the runs.
+        figures_folder: folder that each figure is written to as PNG and SVG too.
 
     Returns:
         list[RunReport]: what was read of the runs.
 
     Raises:
         UserError: see ``collect_runs``; or ``output`` cannot be a file; or ``worst``, ``samples``
-            or ``ap_samples`` is too small.
+            or ``ap_samples`` is too small; or an image or a file of ``pruning`` cannot be drawn.
     """
     _check_output(output)
     least = {"--worst": (worst, 0), "--samples": (samples, 1), "--ap-samples": (ap_samples, 1)}
     for option, (value, lowest) in least.items():
         if value < lowest:
             raise ConfigError(f"{option} must be {lowest} or more, not {value}.")
+    pruned = [pruning_plot(path, f"pruning-{i}") for i, path in enumerate(pruning)]
     found = collect_runs(runs, labels, dataset)
-    write_text(output, render(found, worst, samples, min(samples, ap_samples), title))
+    rows = choose_images(found, grid)
+    analysis = _Analysis(found, samples, min(samples, ap_samples))
+    plots = analysis.plots() | {"grid": [grid_plot(found, rows)] if rows else [], "pruning": pruned}
+    write_text(output, _render(analysis, plots, worst, title))
+    if figures_folder is not None:
+        for plot in itertools.chain.from_iterable(plots.values()):
+            plot.save(figures_folder)
     return found
 
 
-def render(
-    runs: Sequence[RunReport], worst: int, samples: int, ap_samples: int, title: str | None
+class _Analysis:
+    """What tables and figures show of runs."""
+
+    def __init__(self, runs: Sequence[RunReport], samples: int, ap_samples: int):
+        self.runs, self.samples, self.ap_samples = runs, samples, ap_samples
+        self.comparison = Comparison(runs, samples, ap_samples)
+        self.looks = looks_of(runs)
+        self.by_look = by_look(runs, self.looks, samples)
+        bounds, sides = quartiles_of_area(runs[0]), runs[0].record.options.area_sides
+        self.quarters = by_size(runs, bounds, _QUARTERS, samples) if bounds else []
+        names = ("small", "medium", "large")
+        self.coco_bins = by_size(runs, [side**2 for side in sides], names, samples)
+
+    @property
+    def note(self) -> str:
+        if len(self.runs[0].images) == 1:
+            return "One image: there are no intervals."
+        return f"Intervals: 95 %, percentiles of {self.samples} bootstrap samples of the images."
+
+    @property
+    def note_with_ap(self) -> str:
+        if not any(run.coco for run in self.runs):
+            return self.note
+        return f"{self.note} Those of COCO's metrics are of the first {self.ap_samples} samples."
+
+    @property
+    def size_tables(self) -> dict[str, list[SizeBin]]:
+        return {"Quarters of the true objects": self.quarters, "COCO's bins": self.coco_bins}
+
+    def plots(self) -> dict[str, list[Plot]]:
+        """Draw the figures of the sections."""
+        runs, note = self.runs, self.note
+        differences = []
+        if len(runs) > 1:
+            differences.append(figures.difference_plot(self.comparison, self.note_with_ap))
+        return {
+            "differences": differences,
+            "thresholds": figures.threshold_plots(self.comparison, note),
+            "precision_recall": figures.precision_recall_plots(runs),
+            "boxes": figures.box_plots(runs),
+            "looks": figures.look_plots(self.by_look, runs, note),
+            "sizes": figures.size_plots(self.quarters, runs, note) if self.quarters else [],
+            "counts": figures.count_plots(runs),
+            "training": training_plots(runs),
+            "scores": [figures.score_plot(runs, order_by_score(runs[0]))],
+        }
+
+
+def _render(
+    analysis: _Analysis, plots: dict[str, list[Plot]], worst: int, title: str | None
 ) -> str:
-    """Return the page; arguments as of :func:`write_report`."""
-    comparison = Comparison(runs, samples, ap_samples)
-    looks = looks_of(runs)
-    groups = by_look(runs, looks, samples)
-    note = _interval_note(len(runs[0].images), samples)
-    with_ap = f"{note} Those of COCO's metrics are of the first {ap_samples} samples."
+    runs = analysis.runs
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -99,39 +157,24 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "interval": _interval, "spec": _plot_spec}
-    dataset = runs[0].record.dataset
+    environment.filters |= {"number": _number, "interval": _interval, "svg": _svg}
     return environment.get_template("report.html.j2").render(
-        title=title or f"{dataset}: {', '.join(run.label for run in runs)}",
+        title=title or f"{runs[0].record.dataset}: {', '.join(run.label for run in runs)}",
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         runs=[_describe(number, run) for number, run in enumerate(runs)],
         images=len(runs[0].images),
         objects=runs[0].results.object_counts[0],
-        samples=samples,
-        ap_samples=ap_samples,
-        note=note,
-        note_with_ap=with_ap if any(run.coco for run in runs) else note,
+        analysis=analysis,
         few_images=len(runs[0].images) < _FEW_IMAGES,
         options_differ=len({run.record.options for run in runs}) > 1,
-        comparison=comparison,
-        difference=figures.difference_plot(comparison, with_ap) if len(runs) > 1 else None,
-        thresholds=figures.threshold_plots(comparison, note),
-        precision_recall=figures.precision_recall_plots(runs),
-        boxes=figures.box_plots(runs),
-        looks=groups,
-        look_measures=[name for name in _LOOK_MEASURES if name in comparison.rows],
-        look_plots=figures.look_plots(groups, runs, note),
-        **_sizes(runs, samples, note),
-        count_plots=figures.count_plots(runs),
-        training=curves.training_plots(runs),
-        worst=worst_images(runs, looks, worst),
-        scores=figures.score_plot(runs, order_by_score(runs[0])),
+        plots=plots,
+        look_measures=[name for name in _LOOK_MEASURES if name in analysis.comparison.rows],
+        size_measures=SIZE_MEASURES,
+        worst=worst_images(runs, analysis.looks, worst),
         outcome_colors=OUTCOME_COLORS,
         config_differences=config_differences([_config(run) for run in runs]),
         environment=report_environment(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),
-        plotly=Markup(get_plotlyjs()),
     )
 
 
@@ -147,30 +190,11 @@ def _check_output(output) -> None:
             )
 
 
-def _interval_note(images: int, samples: int) -> str:
-    if images == 1:
-        return "One image: there are no intervals."
-    return f"Intervals: 95 %, percentiles of {samples} bootstrap samples of the images."
-
-
-def _sizes(runs: Sequence[RunReport], samples: int, note: str) -> dict:
-    bounds = quartiles_of_area(runs[0])
-    quarters = by_size(runs, bounds, _QUARTERS, samples) if bounds else []
-    sides = runs[0].record.options.area_sides
-    coco = by_size(runs, [side**2 for side in sides], ("small", "medium", "large"), samples)
-    return {
-        "size_tables": {"Quarters of the true objects": quarters, "COCO's bins": coco},
-        "size_measures": SIZE_MEASURES,
-        "size_plots": figures.size_plots(quarters, runs, note) if quarters else [],
-    }
-
-
 def _describe(number: int, run: RunReport) -> dict:
     """Return what the template says of a run."""
     return {
         "label": run.label,
         "color": color_of(number),
-        "dataset": run.record.dataset,
         "predicted": run.results.object_counts[1],
         "has_scores": bool(run.coco),
         "options": asdict(run.record.options),
@@ -192,13 +216,8 @@ def _number(value: float, digits: int = 2, sign: bool = False) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    return interval_text(estimate).replace("-", "\N{MINUS SIGN}")
+    return estimate.interval.replace("-", "\N{MINUS SIGN}")
 
 
-def _plot_spec(plot: Plot) -> Markup:
-    """Return a figure as JSON that cannot end the script element that it is put into."""
-    spec = json.loads(plot.figure.to_json())
-    text = json.dumps({"data": spec["data"], "layout": spec["layout"]})
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+def _svg(plot: Plot) -> Markup:
+    return Markup(plot.svg())

@@ -16,12 +16,8 @@ SCORE = "DSB_score"
 class RunPicture:
     """A run's objects in an image.
 
-    Attributes:
-        label: of the run.
-        score: of the image in percent.
-        counts: ``{"TP" | "FP" | "FN": number at IoU >= .5, "merges" | "splits": number}``.
-        uri: the picture as a data URI.
-        size: (height, width) of the picture.
+    ``score`` is in percent, ``counts`` are of TP, FP and FN at IoU >= .5, merges and splits, and
+    ``uri`` is the picture, of ``size`` (height, width).
     """
 
     label: str
@@ -54,22 +50,16 @@ def worst_images(
     runs: Sequence[RunReport], looks: Sequence[str | None], count: int
 ) -> list[WorstImage]:
     """Draw the ``count`` images on which the first run has the lowest score, for all runs."""
-    return [_draw(runs, looks, row) for row in order_by_score(runs[0])[:count]]
+    images = []
+    for row in order_by_score(runs[0])[:count]:
+        name, image = runs[0].images[row].file_name, find_picture(runs, row)
+        objects = len(runs[0].results.overlaps[row].true_areas)
+        pictures = [_draw(run, row, image) for run in runs]
+        images.append(WorstImage(name, looks[row], objects, image is not None, pictures))
+    return images
 
 
-def _draw(runs: Sequence[RunReport], looks: Sequence[str | None], row: int) -> WorstImage:
-    first = runs[0]
-    image = find_picture(runs, row)
-    return WorstImage(
-        first.images[row].file_name,
-        looks[row],
-        len(first.results.overlaps[row].true_areas),
-        image is not None,
-        [_draw_run(run, row, image) for run in runs],
-    )
-
-
-def _draw_run(run: RunReport, row: int, image: np.ndarray | None) -> RunPicture:
+def _draw(run: RunReport, row: int, image: np.ndarray | None) -> RunPicture:
     overlap = run.results.overlaps[row]
     picture = outcome_picture(
         image,

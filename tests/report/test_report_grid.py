@@ -1,0 +1,77 @@
+"""The grid of images and runs: which images, and the colour of each pixel."""
+
+import numpy as np
+import pytest
+
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.report.grid import (
+    IGNORED_COLOR,
+    choose_images,
+    grid_plot,
+    pixel_picture,
+    truth_picture,
+)
+from unet_sharp_det.report.overlays import OUTCOME_COLORS
+
+SIZE = (20, 30)
+
+
+def mask_of(x0, y0, x1, y1):
+    mask = np.zeros(SIZE, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def pixels_of(picture, color):
+    return (picture == color).all(axis=2)
+
+
+def test_every_pixel_has_the_colour_of_its_outcome():
+    truth, found, void = mask_of(0, 0, 10, 10), mask_of(5, 0, 15, 10), mask_of(0, 8, 30, 20)
+    image = np.full((*SIZE, 3), 100, np.uint8)
+    picture = pixel_picture(image, truth, found, void)
+    outcomes = {"TP": truth & found, "FP": found & ~truth, "FN": truth & ~found}
+    for name, pixels in outcomes.items():
+        np.testing.assert_array_equal(pixels_of(picture, OUTCOME_COLORS[name]), pixels & ~void)
+    np.testing.assert_array_equal(pixels_of(picture, IGNORED_COLOR), void)
+    assert (picture[:8, 20] == 90).all()
+    dark = pixel_picture(image // 10, truth, found, void)
+    np.testing.assert_array_equal(dark, picture)
+    shown = truth_picture(truth, void)
+    np.testing.assert_array_equal(pixels_of(shown, 255), truth & ~void)
+    np.testing.assert_array_equal(pixels_of(shown, IGNORED_COLOR), void)
+
+
+def test_images_on_which_runs_differ_most_or_the_worst_of_one(reports):
+    first, second = (run.image_values("IoU_image_mean") for run in reports)
+    expected = np.argsort(-abs(first - second), kind="stable")
+    assert choose_images(reports, ["3"]) == expected[:3].tolist()
+    assert choose_images(reports, ["99"]) == expected.tolist()
+    assert choose_images(reports[:1], ["1"]) == [int(np.argmin(first))]
+    assert choose_images(reports, ["0"]) == []
+
+
+def test_images_by_their_ids_or_file_names(reports):
+    images = reports[0].images
+    stem = images[2].file_name.split("/")[-1].removesuffix(".png")
+    assert choose_images(reports, [stem, str(images[0].image_id)]) == [2, 0]
+    with pytest.raises(UserError, match=f"--grid.*Did you mean '{stem}'"):
+        choose_images(reports, [f"{stem}x", "1"])
+
+
+def test_it_shows_what_the_measures_compared(reports):
+    plot = grid_plot(reports, [3, 5])
+    axes = np.reshape(plot.figure.axes, (2, 4))
+    assert [ax.get_title() for ax in axes[0]] == ["image", "ground truth", "first", "second"]
+    for row, of_image in zip([3, 5], axes, strict=True):
+        pictures = [np.asarray(ax.get_images()[0].get_array()) for ax in of_image]
+        np.testing.assert_array_equal(pictures[0], reports[0].picture(row))
+        for run, ax, picture in zip(reports, of_image[2:], pictures[2:], strict=True):
+            tp, fp, fn = (pixels_of(picture, OUTCOME_COLORS[k]).sum() for k in ("TP", "FP", "FN"))
+            iou = run.image_values("IoU_image_mean")[row]
+            assert 100 * tp / (tp + fp + fn) == pytest.approx(iou)
+            assert ax.get_xlabel() == f"IoU {iou:.1f} %"
+            assert pixels_of(pictures[1], 255).sum() == tp + fn
+    (legend,) = plot.figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["true positive", "false positive", "false negative"]

@@ -1,0 +1,67 @@
+"""The figure of pruned networks, from what their benchmark wrote."""
+
+import json
+
+import pytest
+
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.report import write_report
+from unet_sharp_det.report.pruning import pruning_plot
+
+LEVELS = [
+    {"level": 1, "params": 1_250_000, "gmac": 1.0, "images_per_s": 40.0, "iou": 70.5},
+    {"level": 2, "params": 9_000_000, "gmac": 9.0, "images_per_s": 10.25, "iou": None},
+]
+
+
+def write(path, **content):
+    whole = {"levels": LEVELS, "title": "UNet# pruned", "machine": "a CPU", **content}
+    path.write_text(json.dumps(whole))
+    return path
+
+
+def test_bars_have_the_numbers(tmp_path):
+    plot = pruning_plot(write(tmp_path / "a.json"))
+    assert (plot.key, plot.title, "a CPU" in plot.caption) == ("pruning", "UNet# pruned", True)
+    size, speed, iou = plot.figure.axes
+    titles = [ax.get_title() for ax in (size, speed, iou)]
+    assert titles == ["parameters (M)", "images / s", "IoU (%)"]
+    assert [bar.get_height() for bar in size.patches] == pytest.approx([1.25, 9])
+    assert [bar.get_height() for bar in speed.patches] == [40, 10.25]
+    assert [text.get_text() for text in size.texts] == ["1.25", "9.00"]
+    assert [text.get_text() for text in iou.texts] == ["70.50", "n/a"]
+    assert [label.get_text() for label in iou.get_xticklabels()] == ["L1", "L2"]
+
+
+def test_without_any_value(tmp_path):
+    plot = pruning_plot(write(tmp_path / "a.json", levels=[{**LEVELS[0], "iou": None}]))
+    assert plot.figure.axes[2].get_ylim() == (0, 1)
+
+
+def test_it_is_a_section_of_the_report(runs, tmp_path):
+    files = [write(tmp_path / "a.json"), write(tmp_path / "b.json", title="Another network")]
+    output = tmp_path / "r.html"
+    write_report(runs[:1], output, worst=0, grid=["0"], samples=2, ap_samples=1, pruning=files)
+    section = output.read_text(encoding="utf-8").split('<section id="pruning">')[1]
+    for part in ("UNet# pruned", "Another network", ">9.00<", ">n/a<"):
+        assert part in section.split("</section>")[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"levels": []}, "'levels' must be a list"),
+        ({"levels": [{"level": 1}]}, "'params' of a level is no number"),
+        ({"levels": [{**LEVELS[0], "images_per_s": None}]}, "'images_per_s'"),
+        ({"levels": [3]}, "'level' of a level is no number: 3"),
+    ],
+)
+def test_malformed_file(tmp_path, content, message):
+    path = write(tmp_path / "a.json", **content)
+    with pytest.raises(UserError, match=f"a.json: {message}.*Benchmark the pruning"):
+        pruning_plot(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match="no file .*none.json.*benchmarks/pruning.py"):
+        pruning_plot(tmp_path / "none.json")
