@@ -136,7 +136,8 @@ class TestErrors:
     @pytest.mark.parametrize("what, key", [("ground truth", "truth"), ("predictions",) * 2])
     def test_a_missing_file(self, copied, what, key):
         change_record(copied, **{key: "/nowhere/file.json"})
-        with pytest.raises(UserError, match=f"{what} /nowhere/file.json.*evaluate again.*unet-sharp-det"):
+        message = f"{what} /nowhere/file.json.*evaluate again.*unet-sharp-det"
+        with pytest.raises(UserError, match=message):
             collect_runs([copied])
 
     def test_pictures_of_another_size(self, copied, tmp_path):
