@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from benchmarks.measure import machine
 from benchmarks.tiles import Tiling, make_tiles
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
-from unet_sharp_det.data.dsb2018_convert import CATEGORIES
+from unet_sharp_det.data.catalog import DSB2018_CATEGORIES
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.evaluation.record import SEMANTIC_IMAGES_FILE
 from unet_sharp_det.files import write_json
-from unet_sharp_det.training import NucleiTrainer, fall_back_to_cpu, setup_cfg
+from unet_sharp_det.runtime import fall_back_to_cpu
+from unet_sharp_det.training import NucleiTrainer
 
 WITHOUT, WITH, GATE_OFF = "without CGM", "with CGM", "with CGM, gate off"
 RESULTS_FILE = "cgm.json"
@@ -174,7 +176,7 @@ def _prepare_tiles(data: Path, output: Path) -> dict[str, Tiling]:
             f"tiles_{split}",
             output / "annotations" / json_file.name,
             output,
-            [category["name"] for category in CATEGORIES],
+            [category["name"] for category in DSB2018_CATEGORIES],
         )
     return tilings
 

@@ -21,7 +21,7 @@ from torch import nn
 from benchmarks.measure import peak_memory, table, take_turns
 from benchmarks.network_runtimes import CompiledParts, OnnxRuntimeParts, TracedParts
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
-from unet_sharp_det.data.scale import build_test_resize
+from unet_sharp_det.data.augmentation import build_test_resize
 from unet_sharp_det.errors import DatasetError, look_up_option
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.images.decoding import read_image

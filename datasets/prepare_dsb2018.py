@@ -15,7 +15,8 @@ if __name__ == "__main__":
 import argparse
 import os
 
-from unet_sharp_det.data.dsb2018_convert import Conversion, convert_dsb2018, default_root
+from unet_sharp_det.data.catalog import default_root
+from unet_sharp_det.data.dsb2018_convert import Conversion, convert_dsb2018
 from unet_sharp_det.data.dsb2018_read import QUIRKS
 from unet_sharp_det.errors import run_cli
 

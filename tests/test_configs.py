@@ -10,7 +10,7 @@ from detectron2.config import LazyConfig, instantiate
 from detectron2.modeling import build_model
 
 from unet_sharp_det import SkipFPN, UNetSharpHead
-from unet_sharp_det.training import setup_cfg
+from unet_sharp_det.config import setup_cfg
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml"))

@@ -37,8 +37,9 @@ from benchmarks import (
 from benchmarks.prediction import read_images
 from unet_sharp_det.checkpoints.config import config_of
 from unet_sharp_det.cli import add_trust_argument
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import DatasetError, run_cli
-from unet_sharp_det.training import fall_back_to_cpu, setup_cfg
+from unet_sharp_det.runtime import fall_back_to_cpu
 
 R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"
 

@@ -22,6 +22,7 @@ import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import convert_image_to_rgb
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import NucleiDatasetMapper
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import UserError, run_cli
@@ -30,7 +31,6 @@ from unet_sharp_det.files import atomic_path, read_json, safe_join
 from unet_sharp_det.images import read_image
 from unet_sharp_det.masks.drawing import comparison, montage, overlay
 from unet_sharp_det.masks.rle import numbered, to_rles
-from unet_sharp_det.training import setup_cfg
 
 MONTAGE_WIDTH = 1440
 

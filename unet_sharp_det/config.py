@@ -1,6 +1,18 @@
-"""The keys that this package adds to detectron2's config, each with its meaning and unit."""
+"""The keys that this package adds to detectron2's config, and reading configs from files.
 
-from detectron2.config import CfgNode
+docs/CONFIG.md is written from the comments above the keys by ``tools/write_config_doc.py``.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import detectron2
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from yaml.constructor import ConstructorError
+
+from .errors import ConfigError, UserError, first_line, look_up_option
 
 
 def add_unet_sharp_config(cfg: CfgNode) -> None:
@@ -20,157 +32,293 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
 
 
 def _add_neck(cfg: CfgNode) -> None:
-    fpn = cfg.MODEL.FPN
-    # Skip scheme of the neck: fpn | unetpp | unet3p | unetsharp, or the quoted aliases
-    # "++" | "+++" | "#". (Unquoted, YAML reads # as a comment.)
-    fpn.SKIP_SCHEME = "unetsharp"
-    # Registered name of the bottom-up that build_skip_fpn_backbone puts the neck on: any
-    # backbone whose MODEL.FPN.IN_FEATURES have strides that double or repeat.
-    fpn.BOTTOM_UP = "build_resnet_backbone"
-    # Levels above the last one: maxpool (p6, for Mask R-CNN) | p6p7 (for RetinaNet) | none.
-    fpn.TOP_BLOCK = "maxpool"
-    # Channels of every inner node. 0: the scheme's own width (see modeling/skip_fpn.py).
-    fpn.NODE_CHANNELS = 0
-    # Channels that a convolved skip edge carries. 0: the scheme's own width.
-    fpn.EDGE_CHANNELS = 0
-    # Order of convolution and upsampling on a convolved edge: conv_up (at the source's
-    # resolution, cheap) | up_conv (as the papers' equations read, at the target's).
-    fpn.EDGE_ORDER = "conv_up"
-    # How a node joins its inputs: cat | add (by MODEL.FPN.FUSE_TYPE) | auto (the scheme's own).
-    fpn.SKIP_FUSE = "auto"
+    """The neck of a detector: build_skip_fpn_backbone"""
+    # The skip scheme of the neck is one of fpn, unetpp, unet3p and unetsharp, or of their aliases
+    # "++", "+++" and "#". Quote the aliases: YAML reads an unquoted # as a comment.
+    cfg.MODEL.FPN.SKIP_SCHEME = "unetsharp"
+    # This is the registered name of the backbone below the neck (the bottom-up). Its features
+    # MODEL.FPN.IN_FEATURES must have strides that double or repeat.
+    cfg.MODEL.FPN.BOTTOM_UP = "build_resnet_backbone"
+    # This adds levels above the last one. maxpool adds p6, which Mask R-CNN needs; p6p7 adds p6
+    # and p7, which RetinaNet needs; none adds nothing.
+    cfg.MODEL.FPN.TOP_BLOCK = "maxpool"
+    # Every inner node has this number of channels. 0 takes the scheme's own width.
+    cfg.MODEL.FPN.NODE_CHANNELS = 0
+    # A convolved skip edge carries this number of channels. 0 takes the scheme's own width.
+    cfg.MODEL.FPN.EDGE_CHANNELS = 0
+    # A convolved edge convolves and upsamples. conv_up convolves first, at the source's resolution,
+    # which is cheap; up_conv upsamples first, as the papers' equations read.
+    cfg.MODEL.FPN.EDGE_ORDER = "conv_up"
+    # A node joins its inputs by concatenation (cat) or as MODEL.FPN.FUSE_TYPE says (add). auto
+    # takes the scheme's own way.
+    cfg.MODEL.FPN.SKIP_FUSE = "auto"
 
 
 def _add_timm(cfg: CfgNode) -> None:
+    """A timm model as the bottom-up: build_timm_backbone"""
     cfg.MODEL.TIMM = CfgNode()
-    # Name of the timm architecture that build_timm_backbone builds.
+    # This is timm's name of the architecture.
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
-    # Features to return, of res1 (stride 2) .. res5 (stride 32).
+    # The backbone returns these features, of res1 (stride 2) to res5 (stride 32).
     cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
-    # Images are padded to a multiple of this many pixels. 0: of the largest stride.
+    # Images are padded to a multiple of this number of pixels. 0 takes the largest stride.
     cfg.MODEL.TIMM.SIZE_DIVISIBILITY = 0
-    # FrozenBN: batch statistics stay as loaded | BN: they train | SyncBN | GN.
+    # The norms are FrozenBN (statistics stay as loaded), BN (they are trained), SyncBN or GN.
     cfg.MODEL.TIMM.NORM = "FrozenBN"
 
 
 def _add_unet(cfg: CfgNode) -> None:
+    """The encoder of a U-Net: build_unet_encoder"""
     cfg.MODEL.UNET = CfgNode()
-    # Channels of X[0,0], X[1,0], ... of build_unet_encoder, at strides 1, 2, 4, ...
+    # The encoder's nodes X[0,0], X[1,0], ... at strides 1, 2, 4, ... have these numbers of
+    # channels.
     cfg.MODEL.UNET.CHANNELS = [32, 64, 128, 256, 512]
-    # Norm of its convolutions: BN | SyncBN | GN (any width), or else what
-    # detectron2.layers.get_norm takes. MODEL.SEM_SEG_HEAD.NORM is the decoder's.
+    # The encoder's norms are BN, SyncBN, GN (of any width) or what detectron2.layers.get_norm
+    # takes. The decoder has its own key, MODEL.SEM_SEG_HEAD.NORM.
     cfg.MODEL.UNET.NORM = "BN"
 
 
 def _add_sem_seg_head(cfg: CfgNode) -> None:
-    """What UNetSharpHead reads beside detectron2's NAME, IN_FEATURES (finest first, strides
-    double or repeat), NUM_CLASSES (channels), NORM, IGNORE_VALUE and LOSS_WEIGHT."""
-    head = cfg.MODEL.SEM_SEG_HEAD
-    # Skip scheme of the decoder, as MODEL.FPN.SKIP_SCHEME.
-    head.SKIP_SCHEME = "unetsharp"
-    # What the scheme's convolved edges do: f (convolve) | raw (enter the node as they are).
-    head.EDGE = "f"
-    # Order of convolution and upsampling on a convolved edge: up_conv (as the paper's Eq. 1
-    # reads) | conv_up (another function with the same weights, cheaper).
-    head.EDGE_ORDER = "up_conv"
-    # Channels that a convolved edge carries. 0: the scheme's own (modeling/skip_decoder.py).
-    head.EDGE_CHANNELS = 0
-    # Channels of the decoder's nodes, one number per level. []: the scheme's own.
-    head.NODE_CHANNELS = []
-    # Branches with a loss (UNet#, Sec. 2.2): none (the last node alone) | in (all nodes of full
-    # size) | de (the last node of every level) | all.
-    head.DEEP_SUPERVISION = "none"
-    # At inference: accurate (mean over the branches of full size) | fast (the last one).
-    head.INFERENCE = "accurate"
-    # What the channels mean: sigmoid (each a map of its own) | softmax (exclusive; channel 0 is
-    # the background and counts in NUM_CLASSES).
-    head.ACTIVATION = "sigmoid"
-    # With sigmoid: the labels of each channel, e.g. [[1, 2, 4], [1, 4], [4]] for BraTS.
-    # []: channel c is label c + 1.
-    head.REGIONS = []
-    # Recompute the decoder's nodes in the backward pass instead of keeping their maps.
-    head.ACTIVATION_CHECKPOINT = False
-    # Weights of the hybrid loss' terms (UNet#, Eq. 2).
-    head.LOSS = CfgNode()
-    head.LOSS.FOCAL = 0.5
-    head.LOSS.DICE = 1.0
-    head.LOSS.LOVASZ = 0.5
-    # Classification-guided modules (UNet#, Sec. 2.3): is there any object in the image?
-    head.CGM = CfgNode()
-    head.CGM.ENABLED = False
-    head.CGM.DROPOUT = 0.5
-    head.CGM.LOSS_WEIGHT = 1.0
+    """The decoder of a semantic model: UNetSharpHead"""
+    # The skip scheme of the decoder takes the names that MODEL.FPN.SKIP_SCHEME takes.
+    cfg.MODEL.SEM_SEG_HEAD.SKIP_SCHEME = "unetsharp"
+    # The scheme's convolved edges are convolved (f) or enter the node as they are (raw).
+    cfg.MODEL.SEM_SEG_HEAD.EDGE = "f"
+    # up_conv upsamples an edge, then convolves it, as the paper's Eq. 1 reads. conv_up is cheaper,
+    # but another function with the same weights.
+    cfg.MODEL.SEM_SEG_HEAD.EDGE_ORDER = "up_conv"
+    # A convolved edge carries this number of channels. 0 takes the scheme's own width.
+    cfg.MODEL.SEM_SEG_HEAD.EDGE_CHANNELS = 0
+    # The decoder's nodes have these numbers of channels, one per level. [] takes the scheme's own.
+    cfg.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = []
+    # A loss is put on the last node alone (none), on all nodes of full size (in), on the last node
+    # of every level (de), or on both (all). See UNet#, Sec. 2.2.
+    cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "none"
+    # At inference, accurate takes the mean of all branches of full size, fast the last branch.
+    cfg.MODEL.SEM_SEG_HEAD.INFERENCE = "accurate"
+    # With sigmoid each channel is a map of its own. With softmax the channels are exclusive:
+    # channel 0 is the background, and NUM_CLASSES counts it.
+    cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "sigmoid"
+    # With sigmoid, each channel stands for these labels, e.g. [[1, 2, 4], [1, 4], [4]] for BraTS.
+    # With [] channel c stands for label c + 1.
+    cfg.MODEL.SEM_SEG_HEAD.REGIONS = []
+    # True saves memory: the backward pass computes the decoder's nodes again instead of keeping
+    # their maps.
+    cfg.MODEL.SEM_SEG_HEAD.ACTIVATION_CHECKPOINT = False
+    cfg.MODEL.SEM_SEG_HEAD.LOSS = CfgNode()
+    # This is the weight of the focal loss in the hybrid loss (UNet#, Eq. 2).
+    cfg.MODEL.SEM_SEG_HEAD.LOSS.FOCAL = 0.5
+    # This is the weight of the Dice loss in the hybrid loss.
+    cfg.MODEL.SEM_SEG_HEAD.LOSS.DICE = 1.0
+    # This is the weight of the Lovasz loss in the hybrid loss.
+    cfg.MODEL.SEM_SEG_HEAD.LOSS.LOVASZ = 0.5
+    cfg.MODEL.SEM_SEG_HEAD.CGM = CfgNode()
+    # True adds classification-guided modules (UNet#, Sec. 2.3), which learn whether an image has
+    # any object.
+    cfg.MODEL.SEM_SEG_HEAD.CGM.ENABLED = False
+    # The modules drop inputs with this probability in training.
+    cfg.MODEL.SEM_SEG_HEAD.CGM.DROPOUT = 0.5
+    # This is the weight of the modules' loss.
+    cfg.MODEL.SEM_SEG_HEAD.CGM.LOSS_WEIGHT = 1.0
 
 
 def _add_input(cfg: CfgNode) -> None:
-    # Factors to resize a training image by, one drawn per image, instead of to
-    # INPUT.MIN_SIZE_TRAIN; a longer side than INPUT.MAX_SIZE_TRAIN is cut down to it. []: by
-    # INPUT.MIN_SIZE_TRAIN. Microscopes have a scale: factors keep it, fixed sizes do not.
+    """Images before they enter the network"""
+    # A training image is resized by a factor drawn from this list, and its longer side is cut down
+    # to INPUT.MAX_SIZE_TRAIN pixels. Factors keep the microscope's scale, which fixed sizes do not.
+    # With [] it is resized to INPUT.MIN_SIZE_TRAIN, as in detectron2.
     cfg.INPUT.SCALE_TRAIN = []
-    # Factor to resize test images by, however large they get: prediction cuts tiles, an evaluation
-    # of larger images needs the memory (or tools/make_tiles.py). 0: by INPUT.MIN_SIZE_TEST and
-    # INPUT.MAX_SIZE_TEST.
+    # A test image is resized by this factor, however large it gets: prediction cuts tiles, but an
+    # evaluation of large images needs the memory. 0 resizes it to INPUT.MIN_SIZE_TEST.
     cfg.INPUT.SCALE_TEST = 0.0
-    # Bring each image's percentiles 1 and 99.8 to 0 and 255 before all else, in training and
-    # testing.
+    # True brings the percentiles 1 and 99.8 of each image to 0 and 255 before all else, in training
+    # and testing.
     cfg.INPUT.STRETCH_CONTRAST = False
-    # INPUT.RANDOM_FLIP also takes "both" (horizontal and vertical, each with probability .5).
-    # Rotate by 0, 90, 180 or 270 degrees with equal probability: cells have no upright side.
+    # True turns training images by 0, 90, 180 or 270 degrees with equal probability. Beside it,
+    # INPUT.RANDOM_FLIP also takes "both": horizontal and vertical, each with probability 0.5.
     cfg.INPUT.RANDOM_ROTATE90 = False
     cfg.INPUT.COLOR = CfgNode()
-    # Probability that an image's colours are changed, by either an HSV shift or a
-    # brightness-contrast change (UNet#, Sec. 3.3). 0: never.
+    # The colours of a training image are changed with this probability, by either an HSV shift or a
+    # change of brightness and contrast (UNet#, Sec. 3.3).
     cfg.INPUT.COLOR.PROB = 0.0
-    # Largest shifts of hue (degrees of 360), saturation and value (of 255).
+    # These are the largest shifts of hue (in degrees of 360), saturation and value (of 255).
     cfg.INPUT.COLOR.HSV = [20.0, 30.0, 20.0]
-    # Largest relative changes of brightness and of contrast.
+    # This is the largest change of brightness, as a share from 0 to 1.
     cfg.INPUT.COLOR.BRIGHTNESS = 0.2
+    # This is the largest change of contrast, as a share from 0 to 1.
     cfg.INPUT.COLOR.CONTRAST = 0.2
 
 
 def _add_training(cfg: CfgNode) -> None:
-    # With SEED >= 0: order and augmentations of the images, and what the model draws at random,
-    # depend on the seed and the iteration alone. A resumed training then goes on as if it had not
-    # been stopped, where detectron2 begins with the first images of the seed again.
+    """Training"""
+    # True lets a resumed training go on as if it had not been stopped: the images, their
+    # augmentations and what the model draws depend on SEED (at least 0) and the iteration alone.
+    # False starts with the first images again, as detectron2 does.
     cfg.DATALOADER.REPLAYABLE = False
-    # Optimizer: SGD | AdamW | Adam (WEIGHT_DECAY is part of its gradient).
+    # The optimizer is SGD, AdamW or Adam, in which SOLVER.WEIGHT_DECAY is part of the gradient.
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # With SOLVER.AMP.ENABLED: fp16 (detectron2's, GPUs only) | bf16 (GPUs, and CPUs with
-    # AVX512-BF16 or AMX). A device without it trains in float32.
+    # With SOLVER.AMP.ENABLED, a training computes in fp16 (on GPUs) or bf16 (on GPUs, and on CPUs
+    # with AVX512-BF16 or AMX). A device that lacks it trains in float32.
     cfg.SOLVER.AMP.PRECISION = "fp16"
-    # Whether each evaluation during training also takes the training losses on DATASETS.TEST:
-    # validation/total_loss, validation/<loss>; of several data sets validation/<data set>/<loss>.
+    # True starts a training from those weights of MODEL.WEIGHTS that fit, though they are of
+    # another skip scheme. False refuses such weights.
+    cfg.MODEL.WEIGHTS_PARTIAL = False
+    # These are the names of the objects' classes in results. [] takes those that the checkpoint
+    # keeps, which are those of the data set it was trained on.
+    cfg.MODEL.CLASS_NAMES = []
+    # True computes the training losses on DATASETS.TEST at every evaluation during the training.
+    # They are logged as validation/total_loss and validation/<loss>; with several data sets as
+    # validation/<data set>/<loss>.
     cfg.TEST.VALIDATION_LOSS = True
-    # Metric whose best checkpoint is kept as model_best.pth, as <task>/<metric> (of several data
-    # sets the first one's) or <data set>/<task>/<metric>, or a validation loss; "" keeps none.
-    # Losses, errors, merges and splits are best when smallest, all else when largest.
+    # The checkpoint that is best by this metric is kept as model_best.pth. Name it
+    # <task>/<metric> (the first data set's), <data set>/<task>/<metric> or a validation loss; ""
+    # keeps none. Losses, errors, merges and splits are best when smallest, all else when largest.
     cfg.TEST.BEST_METRIC = "segm/AP"
     cfg.TEST.EARLY_STOPPING = CfgNode()
-    # Stop after this many evaluations in a row that did not improve BEST_METRIC. 0: never.
+    # The training stops after this number of evaluations in a row that did not improve
+    # TEST.BEST_METRIC. 0 trains to the end.
     cfg.TEST.EARLY_STOPPING.PATIENCE = 0
-    # By how much BEST_METRIC must pass its best value to be an improvement, in its own unit.
+    # TEST.BEST_METRIC must pass its best value by more than this to be improved, in its own unit.
     cfg.TEST.EARLY_STOPPING.MIN_DELTA = 0.0
-    # With --eval-only, prune a semantic network to this level, L_1, L_2, ... (UNet#, Sec. 2.4),
-    # in the mode MODEL.SEM_SEG_HEAD.INFERENCE. 0: leave it whole.
-    cfg.TEST.PRUNE_TO_LEVEL = 0
-    # True: a training starts from what fits of MODEL.WEIGHTS of another skip scheme (transfer);
-    # False: an error. Evaluation and prediction always need all weights.
-    cfg.MODEL.WEIGHTS_PARTIAL = False
-    # Names of the classes of objects in results. []: those that the checkpoint keeps, which are
-    # those of the data set it was trained on.
-    cfg.MODEL.CLASS_NAMES = []
 
 
 def _add_evaluation(cfg: CfgNode) -> None:
-    # Sides in pixels that part COCO's small | medium | large objects (areas 32^2 and 96^2).
+    """Evaluation"""
+    # With --eval-only, a semantic network is pruned to this level, L_1, L_2, ... (UNet#, Sec. 2.4),
+    # in the mode MODEL.SEM_SEG_HEAD.INFERENCE. 0 leaves it whole.
+    cfg.TEST.PRUNE_TO_LEVEL = 0
+    # These sides, in pixels, part COCO's small, medium and large objects (areas 32^2 and 96^2).
     cfg.TEST.AREA_SIDES = [32, 96]
-    # Of the measures of instances beside AP and AR.
     cfg.TEST.INSTANCES = CfgNode()
-    # Objects of at least this score count.
+    # The measures of instances beside AP and AR count objects of at least this score.
     cfg.TEST.INSTANCES.SCORE_THRESHOLD = 0.5
-    # Objects of at least this many pixels, those of objects with a higher score taken off, count.
+    # They count objects of at least this number of pixels, without those pixels that objects with
+    # a higher score have.
     cfg.TEST.INSTANCES.MIN_AREA = 0
-    # Objects of which those with higher scores cover more than this share do not count: most are
-    # found twice. 1: all count.
+    # They leave out an object if those with higher scores cover more than this share of it: most
+    # such objects are found twice. 1 counts them all.
     cfg.TEST.INSTANCES.MAX_COVERED = 0.5
-    # Pixels between two boundaries that boundary_F1 takes as one.
+    # boundary_F1 takes two boundaries as one up to this distance, in pixels.
     cfg.TEST.INSTANCES.BOUNDARY_TOLERANCE = 2.0
+
+
+def setup_cfg(config_file: str | dict = "", opts: list[str] | None = None) -> CfgNode:
+    """Merge detectron2's defaults, the keys of this package, a YAML file and ``KEY VALUE`` pairs.
+
+    Configs may be strangers', so nothing in them is run: neither Python expressions in YAML (but
+    for those in detectron2's own model zoo), nor the pickles of ``MODEL.LOAD_PROPOSALS``.
+
+    Args:
+        config_file: path of a YAML file, "" for none, or what stands in a file.
+        opts: keys and values in turn, e.g. ``["SOLVER.BASE_LR", "0.01"]``.
+
+    Returns:
+        CfgNode: not frozen.
+
+    Raises:
+        ConfigError: a file is missing, no YAML or holds Python, a key is unknown, a value has a
+            wrong type, or the config asks for precomputed proposals.
+    """
+    cfg = get_cfg()
+    add_unet_sharp_config(cfg)
+    if isinstance(config_file, dict):
+        _merge_content(cfg, config_file)
+    elif config_file:
+        _merge_file(cfg, config_file)
+    _merge_opts(cfg, opts or [])
+    if cfg.MODEL.LOAD_PROPOSALS:
+        raise ConfigError(
+            "MODEL.LOAD_PROPOSALS: files of proposals are pickles, which could run any program. "
+            "Set it to False."
+        )
+    return cfg
+
+
+class _CautiousCfgNode(CfgNode):
+    """Reads Python in YAML from detectron2's own configs only, which are code that is installed."""
+
+    @classmethod
+    def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict:
+        return super().load_yaml_with_base(filename, allow_unsafe=_is_of_detectron2(filename))
+
+
+def _is_of_detectron2(path: str) -> bool:
+    configs = Path(detectron2.__file__).parent / "model_zoo" / "configs"
+    return Path(path).resolve().is_relative_to(configs.resolve())
+
+
+def _merge_file(cfg: CfgNode, path: str) -> None:
+    if not os.path.isfile(path):
+        raise ConfigError(f"--config-file: there is no file '{path}'. See configs/README.md.")
+    _check_keys(_keys(_load_yaml(path)), cfg, path)
+    try:
+        # What _load_yaml let through holds Python in detectron2's own files at most.
+        cfg.merge_from_file(path, allow_unsafe=True)
+    except (ValueError, AssertionError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _merge_content(cfg: CfgNode, content: dict) -> None:
+    try:
+        loaded = CfgNode(content)
+        _check_keys(_keys(loaded), cfg, "its content")
+        cfg.merge_from_other_cfg(loaded)
+    except UserError:
+        raise
+    except Exception as error:  # of types, and of the literals that texts are read as
+        raise ConfigError(f"a value is of a wrong type: {first_line(error)}.") from error
+
+
+def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
+    for option in opts[0::2]:
+        if option.startswith("--"):
+            raise ConfigError(f"the command line: {option} must stand before 'KEY VALUE' pairs.")
+    if len(opts) % 2:
+        raise ConfigError(f"options are 'KEY VALUE' pairs, but the last one has no value: {opts}.")
+    _check_keys(opts[0::2], cfg, "the command line")
+    try:
+        cfg.merge_from_list(opts)
+    except (ValueError, AssertionError) as error:
+        raise ConfigError(f"the command line: {error}") from error
+
+
+def _load_yaml(path: str) -> CfgNode:
+    try:
+        loaded = _CautiousCfgNode.load_yaml_with_base(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: its _BASE_ '{error.filename}' does not exist.") from error
+    except ConstructorError as error:
+        raise ConfigError(_explain_tag(path, error)) from error
+    except (yaml.YAMLError, TypeError) as error:
+        raise ConfigError(f"{path} is no valid YAML config: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} is no valid YAML config: it holds no 'KEY: value' pairs.")
+    return CfgNode(loaded)
+
+
+def _explain_tag(path: str, error: ConstructorError) -> str:
+    mark = error.problem_mark
+    where = f"{mark.name}, line {mark.line + 1}" if mark else path
+    tag = re.search("tag:yaml.org,2002:(python/[^']*)", str(error.problem))
+    if not tag:
+        return f"{path} is no valid YAML config: {where}: {error.problem}"
+    return (
+        f"{where}: '!!{tag[1]}' is Python, which a YAML config may not run. Write a plain value, "
+        "e.g. [1, 2] for a tuple, or a LazyConfig (.py)."
+    )
+
+
+def _check_keys(keys: list[str], cfg: CfgNode, where: str) -> None:
+    known = _keys(cfg)
+    for key in keys:
+        look_up_option(key, known, f"{where}: config key", ConfigError)
+
+
+def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
+    """All keys of a config as dotted paths, nodes included."""
+    keys = []
+    for name, value in cfg.items():
+        keys.append(f"{prefix}{name}")
+        if isinstance(value, CfgNode):
+            keys.extend(_keys(value, f"{prefix}{name}."))
+    return keys

@@ -9,10 +9,10 @@ from detectron2.config import CfgNode
 
 from benchmarks.experiments.metrics import default_metrics, known_metrics
 from unet_sharp_det.checkpoints.trained_model import build_on_meta
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import ConfigError, UserError, look_up_option
 from unet_sharp_det.modeling.pruning import prune_config
-from unet_sharp_det.training import setup_cfg
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -4,8 +4,8 @@ import functools
 
 from detectron2.config import CfgNode
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.report.environment import flatten_config
-from unet_sharp_det.training import setup_cfg
 
 
 def own_settings(config: str) -> dict[str, str]:

@@ -25,12 +25,12 @@ from benchmarks.measure import peak_memory, synchronize
 from benchmarks.models import synthetic_image
 from benchmarks.unets import VARIANTS, build_variant, logits
 from unet_sharp_det import model_zoo
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.files import write_json
 from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.prediction import PredictionOptions, Predictor
-from unet_sharp_det.runtime import has_bfloat16
+from unet_sharp_det.runtime import fall_back_to_cpu, has_bfloat16
 from unet_sharp_det.skip_schemes import scheme_names
-from unet_sharp_det.training import fall_back_to_cpu, setup_cfg
 
 ROOT = Path(__file__).parents[2]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

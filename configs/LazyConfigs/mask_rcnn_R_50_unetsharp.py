@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from unet_sharp_det import SkipFPN
 from unet_sharp_det.data import NucleiDatasetMapper, RandomColor, RandomRotate90
-from unet_sharp_det.data.scale import RandomScaledCrop, ScaleBy
+from unet_sharp_det.data.augmentation import RandomScaledCrop, ScaleBy
 from unet_sharp_det.evaluation import EvaluationOptions, InstanceEvaluator, NucleiCOCOEvaluator
 
 model = model_zoo.get_config("common/models/mask_rcnn_fpn.py").model

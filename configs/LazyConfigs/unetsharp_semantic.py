@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from unet_sharp_det import UNetSharpHead
 from unet_sharp_det.data import NucleiDatasetMapper, RandomColor, RandomRotate90, StretchContrast
-from unet_sharp_det.data.scale import RandomScaledCrop, ScaleBy
+from unet_sharp_det.data.augmentation import RandomScaledCrop, ScaleBy
 from unet_sharp_det.evaluation import EvaluationOptions, SemanticEvaluator
 from unet_sharp_det.modeling import HybridLoss, SkipDecoder, UNetEncoder
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels

@@ -9,9 +9,9 @@ from PIL import Image
 from benchmarks import benchmark_prediction, prediction
 from benchmarks.network_runtimes import TracedParts
 from benchmarks.prediction import DEFAULT, Workload, agreement, read_images, ready_and_peak
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.masks.instance_maps import InstanceMap
-from unet_sharp_det.training import setup_cfg
 
 SEMANTIC = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.checkpoints.weight_files import write_safetensors
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import CheckpointError, UserError
-from unet_sharp_det.training import setup_cfg
 
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_{}.yaml"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-import unet_sharp_det.data
+import unet_sharp_det.data.catalog
 from unet_sharp_det.data import register_coco_nuclei, register_dsb2018
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.data.label_maps import read_label_map
@@ -59,7 +59,7 @@ def load(tmp_path):
 
 def test_importing_the_package_registers_dsb2018_at_the_default_root(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    importlib.reload(unet_sharp_det.data)
+    importlib.reload(unet_sharp_det.data.catalog)
     for name in SPLITS:
         assert name in DatasetCatalog.list()
         json_file = tmp_path / "dsb2018" / "annotations" / f"{name}.json"

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from unet_sharp_det.data.label_checks import check_label_maps
+from unet_sharp_det.data.label_maps import check_label_maps
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 

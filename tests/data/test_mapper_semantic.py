@@ -6,11 +6,11 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import NucleiDatasetMapper, RandomRotate90, load_coco_nuclei
-from unet_sharp_det.data.scale import RandomScaledCrop, ScaleBy
+from unet_sharp_det.data.augmentation import RandomScaledCrop, ScaleBy
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
-from unet_sharp_det.training import setup_cfg
 
 SHAPE = (30, 40)
 THREE = SemanticLabels(num_classes=3)

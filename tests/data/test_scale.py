@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import build_augmentations
-from unet_sharp_det.data.scale import RandomScaledCrop, ScaleBy
+from unet_sharp_det.data.augmentation import RandomScaledCrop, ScaleBy
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.training import setup_cfg
 
 
 def noise(height, width):

@@ -5,10 +5,11 @@ import json
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import NucleiDatasetMapper, register_coco_nuclei
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.training import NucleiTrainer, setup_cfg
-from unet_sharp_det.training.stream import load_training_records
+from unet_sharp_det.training import NucleiTrainer
+from unet_sharp_det.training.trainer import load_training_records
 
 NAME = "nuclei_to_train_on"
 MASK = {"segmentation": [[2, 2, 8, 2, 8, 6, 2, 6]]}

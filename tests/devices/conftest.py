@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unet_sharp_det.training import setup_cfg
+from unet_sharp_det.config import setup_cfg
 
 CONFIGS = {
     "detector": "mask_rcnn_lite0_unetsharp_instant_test.yaml",

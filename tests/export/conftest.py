@@ -6,7 +6,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
-from unet_sharp_det.training import setup_cfg
+from unet_sharp_det.config import setup_cfg
 
 HEAD = "MODEL.SEM_SEG_HEAD"
 

@@ -10,11 +10,11 @@ from test_probability_model import assert_same
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.checkpoints.trained_model import open_trained_model
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.export import ExportRequest, checks, export_model, formats, model_files
 from unet_sharp_det.export.metadata import METADATA_FILE
 from unet_sharp_det.modeling.pruning import cut_to_level
-from unet_sharp_det.training import setup_cfg
 
 RCNN = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.prediction.merging import merge_detections
-from unet_sharp_det.training import setup_cfg
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.files import write_text
-from unet_sharp_det.training import NucleiTrainer, setup_cfg
+from unet_sharp_det.training import NucleiTrainer
 
 DEMO = Path(__file__).parents[2] / "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
 

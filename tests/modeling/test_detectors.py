@@ -11,8 +11,8 @@ from detectron2.utils.events import EventStorage
 from detectron2.utils.testing import convert_scripted_instances
 
 from unet_sharp_det import SkipFPN
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.skip_schemes import scheme_names
-from unet_sharp_det.training import setup_cfg
 
 TINY = [
     *("MODEL.DEVICE", "cpu"),

@@ -9,10 +9,10 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.modeling import SkipUNet
 from unet_sharp_det.modeling.layers import conv_block, init_he
 from unet_sharp_det.skip_schemes import scheme_names
-from unet_sharp_det.training import setup_cfg
 
 LITE0 = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_fpn.yaml"
 R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_fpn.yaml"

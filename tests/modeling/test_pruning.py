@@ -8,10 +8,10 @@ from detectron2.modeling import build_model
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.checkpoints.trained_model import open_trained_model
 from unet_sharp_det.checkpoints.weight_files import write_safetensors
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import CheckpointError, ConfigError
 from unet_sharp_det.modeling.pruning import prune_config, pruned_weights
 from unet_sharp_det.modeling.skip_grid import node_key
-from unet_sharp_det.training import setup_cfg
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 SCHEME = "MODEL.SEM_SEG_HEAD.SKIP_SCHEME"

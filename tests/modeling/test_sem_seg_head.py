@@ -8,9 +8,9 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.modeling import HybridLoss, SkipUNet, UNetSharpHead
-from unet_sharp_det.training import setup_cfg
 
 TINY = (4, 6, 8, 10, 12)
 BRATS = ((1, 2, 4), (1, 4), (4,))

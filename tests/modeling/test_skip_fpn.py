@@ -10,9 +10,9 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import nn
 
 from unet_sharp_det import SkipFPN
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError, SchemeError
 from unet_sharp_det.skip_schemes import scheme_names
-from unet_sharp_det.training import setup_cfg
 
 CHANNELS = {"res2": 8, "res3": 12, "res4": 16, "res5": 20}
 

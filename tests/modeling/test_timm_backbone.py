@@ -8,9 +8,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import CheckpointError, ConfigError
 from unet_sharp_det.modeling import TimmBackbone
-from unet_sharp_det.training import setup_cfg
 
 
 def random_state(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.checkpoints.weight_files import write_safetensors
-from unet_sharp_det.data.scale import ScaleBy
+from unet_sharp_det.data.augmentation import ScaleBy
 from unet_sharp_det.errors import CheckpointError, ConfigError, UserError
 from unet_sharp_det.files import write_text
 from unet_sharp_det.masks.instances import SparseInstances

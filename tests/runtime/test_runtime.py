@@ -11,12 +11,12 @@ from detectron2.structures import Boxes, Instances
 from timm.layers import FrozenBatchNormAct2d
 from torch import nn
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.modeling import TimmBackbone
 from unet_sharp_det.runtime import accelerate, accelerated, box_chunks
 from unet_sharp_det.runtime.fold_norms import fold_norms
 from unet_sharp_det.runtime.roi_pooling import PixelROIPooler
-from unet_sharp_det.training import setup_cfg
 
 LITE0 = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 R_50 = "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml"

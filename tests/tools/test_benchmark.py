@@ -14,12 +14,13 @@ from detectron2.modeling import build_model
 
 from benchmarks import benchmark_pruning, benchmark_unets, measures, pruning, unets
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import CheckpointError, ConfigError, DatasetError, UserError
 from unet_sharp_det.modeling import SkipUNet
 from unet_sharp_det.report.pruning import pruning_plot
-from unet_sharp_det.training import NucleiTrainer, setup_cfg
+from unet_sharp_det.training import NucleiTrainer
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 DETECTOR = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"

@@ -4,7 +4,7 @@ import torch
 from detectron2.modeling import build_model
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
-from unet_sharp_det.training import setup_cfg
+from unet_sharp_det.config import setup_cfg
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 

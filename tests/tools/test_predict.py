@@ -16,9 +16,9 @@ import torch
 from detectron2.modeling import build_model
 
 from unet_sharp_det.batch.records import ImageRecord
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.outputs import OUTPUTS
-from unet_sharp_det.training import setup_cfg
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 

@@ -1,62 +1,16 @@
-"""The command lines that other tests do not run: LazyConfig training, drawing, measuring."""
+"""The command lines that other tests do not run: drawing, measuring."""
 
-import json
 import re
 
 import cv2
 import pytest
 
-from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.training import load_lazy_cfg
-
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_unetsharp.yaml"
-LAZY = "configs/LazyConfigs/mask_rcnn_R_50_unetsharp.py"
 
 
 def finished(done):
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
-
-
-class TestLazyConfig:
-    SMALL = (
-        "train.init_checkpoint=''",
-        "optimizer.lr=1e-6",
-        "train.max_iter=2",
-        "dataloader.train.mapper.augmentations.0.crop_size=[64,64]",
-        "dataloader.train.total_batch_size=1",
-        "dataloader.train.num_workers=0",
-        "dataloader.test.num_workers=0",
-        "dataloader.test.mapper.augmentations.0.factors=[0.25]",
-    )
-
-    def test_trains_evaluates_and_resumes(self, run_tool, repository, tmp_path):
-        command = ["tools/lazyconfig_train_net.py", "--config-file", repository / LAZY]
-        options = [*self.SMALL, f"train.output_dir={tmp_path}"]
-        finished(run_tool(*command, *options))
-        assert (tmp_path / "model_final.pth").is_file()
-        assert (tmp_path / "model_best.pth").is_file()
-        results = json.loads((tmp_path / "inference" / "metrics.json").read_text())["results"]
-        assert set(results) == {"bbox", "segm"}
-        out = finished(run_tool(*command, "--resume", *options, "train.max_iter=3"))
-        assert "Starting training from iteration 2" in out
-
-    @pytest.mark.parametrize(
-        ("option", "message"),
-        [
-            ("train.max_iters=2", "Did you mean 'max_iter'"),
-            ("model.backbone.node_channel=2", "Did you mean 'node_channels'"),
-            ("dataloader.train.mapper.augmentations.9.prob=1", "index: '9'"),
-            ("train.max_iter", "'path.key=value'"),
-        ],
-    )
-    def test_unknown_key(self, repository, option, message):
-        with pytest.raises(ConfigError, match=message):
-            load_lazy_cfg(str(repository / LAZY), [option])
-
-    def test_an_argument_of_the_target_is_known(self, repository):
-        cfg = load_lazy_cfg(str(repository / LAZY), ["model.backbone.node_channels=32"])
-        assert cfg.model.backbone.node_channels == 32
 
 
 class TestVisualize:

@@ -8,8 +8,9 @@ import torch.distributed as dist
 from detectron2.utils import comm
 from torch.multiprocessing import start_processes
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
-from unet_sharp_det.training import NucleiTrainer, setup_cfg
+from unet_sharp_det.training import NucleiTrainer
 
 OPTIONS = [
     *("MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False"),

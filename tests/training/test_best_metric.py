@@ -9,12 +9,12 @@ from detectron2.engine import HookBase, TrainerBase, hooks
 from torch import nn
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.training import (
     NucleiTrainer,
     build_validation_hooks,
     end_at_early_stop,
-    setup_cfg,
 )
 from unet_sharp_det.training.best_metric import full_name
 
@@ -193,7 +193,7 @@ def test_a_run_that_had_stopped_says_so(tmp_path, caplog):
         ("segm/AP", 1, {"patience": 1, "min_delta": NAN}, "improvement nan"),
         ("segm/AP", 0, {"patience": 1}, "EVAL_PERIOD.*now 0"),
         ("", 1, {"patience": 1}, "BEST_METRIC.*now ''"),
-        ("validation/total_loss", 1, {}, "set TEST.VALIDATION_LOSS"),
+        ("validation/total_loss", 1, {}, "Set TEST.VALIDATION_LOSS"),
         ("instances/count_bias", 1, {}, "best at 0.*count_error"),
     ],
 )

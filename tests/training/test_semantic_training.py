@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from unet_sharp_det.training import NucleiTrainer, setup_cfg
+from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.training import NucleiTrainer
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 COMPACT = "configs/DSB2018-SemanticSegmentation/compact/unetsharp_ds.yaml"

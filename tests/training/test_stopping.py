@@ -13,12 +13,12 @@ from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.training import (
     STOPPED_STATUS,
     NucleiTrainer,
     StopOnSignal,
     exit_on_sigterm,
-    setup_cfg,
 )
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_fpn_instant_test.yaml"

@@ -15,9 +15,10 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase, TrainerBase
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import DatasetError, TrainingError
-from unet_sharp_det.training import NucleiTrainer, explain_failure, setup_cfg
+from unet_sharp_det.training import NucleiTrainer, explain_failure
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
@@ -44,7 +45,7 @@ def test_a_full_disk_is_told_without_a_traceback(caplog):
     try:
         with (
             pytest.raises(TrainingError, match=r"^out: cannot be written \(No space .*--resume"),
-            explain_failure("SOLVER.BASE_LR", 0.1, "out"),
+            explain_failure("out"),
         ):
             trainer.train(0, 2)
     finally:

@@ -6,8 +6,7 @@ import torch
 from detectron2.data.build import build_batch_data_loader
 
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.training import setup_cfg
-from unet_sharp_det.training.stream import TrainingStream, build_replayable_loader, seeded
+from unet_sharp_det.training.stream import ReplayableLoader, TrainingStream, seeded
 
 RECORDS = [{"image_id": i, "width": 3 if i % 3 else 1, "height": 2} for i in range(7)]
 
@@ -56,6 +55,12 @@ def test_seeded_leaves_the_generators_as_they_were():
     assert draw({}) == expected != inside
 
 
-def test_needs_a_seed():
-    with pytest.raises(ConfigError, match="SEED >= 0, now -1"):
-        build_replayable_loader(setup_cfg("", ["DATALOADER.REPLAYABLE", "True"]), draw)
+def test_the_loader_skips_batches_and_needs_a_seed():
+    def loaded(count, skipped=0, seed=5):
+        loader = ReplayableLoader(RECORDS, draw, seed=seed, total_batch_size=2)
+        loader.skip_batches(skipped)
+        return [batch for batch, _ in zip(loader, range(count), strict=False)]
+
+    assert loaded(3, skipped=2) == loaded(5)[2:] == batches(5)[2:]
+    with pytest.raises(ConfigError, match="at least 0, now -1"):
+        loaded(1, seed=-1)

@@ -11,8 +11,9 @@ from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import nn
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import NucleiDatasetMapper
-from unet_sharp_det.training import ValidationLoss, setup_cfg
+from unet_sharp_det.training import ValidationLoss
 
 ARCHITECTURES = {
     "mask_rcnn_lite0_unetsharp": {"loss_cls", "loss_mask", "loss_rpn_cls"},

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import torch
 from detectron2.utils import comm
 
-from unet_sharp_det.training import NucleiTrainer, setup_cfg
+from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.training import NucleiTrainer
 from unet_sharp_det.training.launch import launch
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 from detectron2.config import CfgNode
 
+from ..config import setup_cfg
 from ..errors import CheckpointError, ConfigError, first_line
-from ..training import setup_cfg
 from .weight_files import read_safetensors_config
 
 #: A config of all keys has 25 kB of text and 1,000 values, at a depth of 4.

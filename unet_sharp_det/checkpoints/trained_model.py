@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import ConfigError, UserError, first_line
-from ..training.setup import fall_back_to_cpu
+from ..runtime.device import fall_back_to_cpu
 from .class_names import check_class_names, class_names
 from .config import config_of
 from .loading import SkipCheckpointer

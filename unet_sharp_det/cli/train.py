@@ -1,4 +1,4 @@
-"""Train or evaluate a detector or a semantic network by a config.
+"""Train or evaluate a detector or a semantic network by a YAML config or a LazyConfig.
 
 One machine:        unet-sharp-det train --config-file C.yaml --num-gpus 2 OUTPUT_DIR out
 torchrun:           torchrun --nproc-per-node 2 -m unet_sharp_det train --config-file C.yaml
@@ -7,6 +7,9 @@ Stop at once:       kill PID (SIGTERM) saves a checkpoint after the iteration an
 Evaluate only:      unet-sharp-det train --config-file C.yaml --eval-only MODEL.WEIGHTS model.pth
 ... pruned to L_2:  the same with TEST.PRUNE_TO_LEVEL 2 MODEL.SEM_SEG_HEAD.INFERENCE fast; its
                     results go to OUTPUT_DIR/L2
+LazyConfig:         unet-sharp-det train --config-file C.py train.output_dir=out; all else the same
+
+A LazyConfig is a Python program, which this command runs: read a stranger's before.
 """
 
 import argparse
@@ -29,7 +32,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     port = 2**15 + 2**14 + os.getuid() % 2**14
     add("--dist-url", default=f"tcp://127.0.0.1:{port}", help="where the workers of all meet")
     add_trust_argument(parser)
-    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the config; stand last")
+    add(
+        "opts",
+        nargs=argparse.REMAINDER,
+        help="KEY VALUE pairs (LazyConfig: key=value); stand last",
+    )
     return parser.parse_args(argv)
 
 

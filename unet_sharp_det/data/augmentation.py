@@ -1,33 +1,159 @@
-"""Augmentations for cells: exact quarter turns, and one of two colour changes.
+"""What happens to images before the network: contrast, crop, resize, flips, turns, colour.
 
-Source: UNet#, Sec. 3.3 (Qian et al., arXiv 2205.11786): RandomRotate90, flips, and "a random
-selection (HSV color space transformation, brightness contrast change)". detectron2's own
-``RandomRotation`` interpolates and its boxes grow; here pixels are only permuted.
+Sources: UNet#, Sec. 3.3 (Qian et al., arXiv 2205.11786), names RandomRotate90, flips, and "a random
+selection (HSV color space transformation, brightness contrast change)". Images are resized by
+factors: those of one microscope differ in size, their pixels in scale less. detectron2's
+``ResizeShortestEdge`` brings all images to one size, and so cells to many.
 """
 
+import functools
+import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
-from ..errors import ConfigError
+from ..errors import ConfigError, look_up_option
 from ..images.intensity import check_image_format, rescale_to_uint8
 
-__all__ = [
-    "HSVShiftTransform",
-    "RandomColor",
-    "RandomRotate90",
-    "Rotate90Transform",
-    "StretchContrast",
-]
-
+FLIPS = {
+    "none": [],
+    "horizontal": [{"horizontal": True, "vertical": False}],
+    "vertical": [{"horizontal": False, "vertical": True}],
+    "both": [{"horizontal": True, "vertical": False}, {"horizontal": False, "vertical": True}],
+}
+CROP_TYPES = ("relative", "relative_range", "absolute", "absolute_range")
 _TO_HSV = {"BGR": cv2.COLOR_BGR2HSV, "RGB": cv2.COLOR_RGB2HSV}
 _FROM_HSV = {"BGR": cv2.COLOR_HSV2BGR, "RGB": cv2.COLOR_HSV2RGB}
 
 
+def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """Build the augmentations that ``cfg.INPUT`` asks for, in their order.
+
+    Raises:
+        ConfigError: a value is unusable.
+    """
+    config = cfg.INPUT
+    augmentations = [StretchContrast()] if config.STRETCH_CONTRAST else []
+    if not is_train:
+        return [*augmentations, build_test_resize(config)]
+    augmentations += _build_crop_and_resize(config)
+    flip = look_up_option(config.RANDOM_FLIP, FLIPS, "INPUT.RANDOM_FLIP", ConfigError)
+    augmentations += [T.RandomFlip(**axes) for axes in FLIPS[flip]]
+    if config.RANDOM_ROTATE90:
+        augmentations.append(RandomRotate90())
+    if config.COLOR.PROB > 0:
+        augmentations.append(
+            RandomColor(
+                config.COLOR.PROB,
+                hsv=config.COLOR.HSV,
+                brightness=config.COLOR.BRIGHTNESS,
+                contrast=config.COLOR.CONTRAST,
+                image_format=config.FORMAT,
+            )
+        )
+    return augmentations
+
+
+def build_test_resize(config: CfgNode) -> T.Augmentation:
+    """Return how images are resized before the network, in evaluation as in prediction.
+
+    Args:
+        config: ``cfg.INPUT``. ``MAX_SIZE_TEST`` bounds ``MIN_SIZE_TEST``, as in detectron2, but not
+            ``SCALE_TEST``: a smaller scale would find other objects.
+    """
+    if config.SCALE_TEST:
+        return ScaleBy([config.SCALE_TEST])
+    return T.ResizeShortestEdge(config.MIN_SIZE_TEST, config.MAX_SIZE_TEST, "choice")
+
+
+def _build_crop_and_resize(config: CfgNode) -> list[T.Augmentation]:
+    """By factors, the crop's size counts after the resize; to sizes, as in detectron2, before."""
+    crops = [_build_crop(config.CROP)] if config.CROP.ENABLED else []
+    if config.SCALE_TRAIN:
+        scale = ScaleBy(config.SCALE_TRAIN, config.MAX_SIZE_TRAIN)
+        if crops and config.CROP.TYPE == "absolute":
+            return [RandomScaledCrop(scale, tuple(config.CROP.SIZE))]
+        return [*crops, scale]
+    sampling = config.MIN_SIZE_TRAIN_SAMPLING
+    look_up_option(sampling, ("choice", "range"), "INPUT.MIN_SIZE_TRAIN_SAMPLING", ConfigError)
+    return [*crops, T.ResizeShortestEdge(config.MIN_SIZE_TRAIN, config.MAX_SIZE_TRAIN, sampling)]
+
+
+def _build_crop(config: CfgNode) -> T.RandomCrop:
+    crop_type = look_up_option(config.TYPE, CROP_TYPES, "INPUT.CROP.TYPE", ConfigError)
+    if crop_type.startswith("absolute"):
+        size, wanted = tuple(int(side) for side in config.SIZE), "two sizes in whole pixels"
+        usable = size == tuple(config.SIZE) and all(side >= 1 for side in size)
+    else:
+        size, wanted = tuple(config.SIZE), "two shares of the image above 0, and 1 at most"
+        usable = all(0 < side <= 1 for side in size)
+    if len(size) != 2 or not usable:
+        raise ConfigError(f"INPUT.CROP.SIZE is {config.SIZE}, but '{crop_type}' takes {wanted}.")
+    return T.RandomCrop(crop_type, size)
+
+
+class ScaleBy(T.Augmentation):
+    """Resize by a factor drawn from a list; a longer side than ``max_size`` is cut down to it."""
+
+    def __init__(self, factors: Sequence[float], max_size: float = math.inf):
+        """
+        Args:
+            factors: all above 0, drawn with equal probability.
+            max_size: in pixels.
+
+        Raises:
+            ConfigError: a factor is unusable.
+        """
+        super().__init__()
+        if not factors or min(factors) <= 0:
+            raise ConfigError(f"INPUT.SCALE_* is {list(factors)}, but takes factors above 0.")
+        self.factors = tuple(factors)
+        self.max_size = max_size
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return self.resize(*image.shape[:2], np.random.choice(self.factors))
+
+    def resize(self, height: int, width: int, factor: float) -> T.ResizeTransform:
+        """Return the resize of an image of this size by a drawn factor."""
+        factor = min(factor, self.max_size / max(height, width))
+        new_height, new_width = (max(1, round(side * factor)) for side in (height, width))
+        return T.ResizeTransform(height, width, new_height, new_width)
+
+
+class RandomScaledCrop(T.Augmentation):
+    """Resize by a drawn factor and crop: cut out first, so that only the crop is resized."""
+
+    def __init__(self, scale: ScaleBy, crop_size: tuple[int, int]):
+        """
+        Args:
+            scale: has the factors; its ``max_size`` is of the crop.
+            crop_size: (height, width) after the resize, in pixels; a smaller image stays whole.
+        """
+        super().__init__()
+        self.scale = scale
+        self.crop_size = crop_size
+
+    def get_transform(self, image: np.ndarray) -> T.TransformList:
+        height, width = image.shape[:2]
+        factor = np.random.choice(self.scale.factors)
+        crop_height, crop_width = (
+            min(side, max(1, round(wanted / factor)))
+            for side, wanted in zip((height, width), self.crop_size, strict=True)
+        )
+        top = np.random.randint(height - crop_height + 1)
+        left = np.random.randint(width - crop_width + 1)
+        crop = T.CropTransform(left, top, crop_width, crop_height, width, height)
+        return T.TransformList([crop, self.scale.resize(crop_height, crop_width, factor)])
+
+
 class Rotate90Transform(T.Transform):
-    """Turn an image and all that lies on it counter-clockwise by quarter turns, without loss."""
+    """Turn an image and all that lies on it counter-clockwise by quarter turns, without loss.
+
+    detectron2's ``RotationTransform`` interpolates; here pixels are only permuted.
+    """
 
     def __init__(self, height: int, width: int, quarter_turns: int):
         """
@@ -41,7 +167,6 @@ class Rotate90Transform(T.Transform):
         self.quarter_turns = quarter_turns % 4
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """Turn an array of shape (H, W) or (H, W, C)."""
         return np.ascontiguousarray(np.rot90(img, self.quarter_turns))
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
@@ -56,7 +181,6 @@ class Rotate90Transform(T.Transform):
         return np.stack(turned, axis=1)
 
     def inverse(self) -> T.Transform:
-        """Return the turn back."""
         height, width = self.height, self.width
         if self.quarter_turns % 2:
             height, width = width, height
@@ -70,47 +194,18 @@ class RandomRotate90(T.Augmentation):
         super().__init__()
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draw the turn of an image of shape (H, W, C)."""
         return Rotate90Transform(*image.shape[:2], int(np.random.randint(4)))
 
 
-class HSVShiftTransform(T.Transform):
-    """Add a shift to hue, saturation and value of a uint8 image; masks and boxes stay."""
+class StretchContrast(T.Augmentation):
+    """Bring the percentiles 1 and 99.8 of an image to 0 and 255, without chance.
 
-    def __init__(self, hue: float, saturation: float, value: float, image_format: str):
-        """
-        Args:
-            hue: in degrees of 360; hues wrap around.
-            saturation, value: in units of 255; clipped at 0 and 255.
-            image_format: ``"BGR"`` or ``"RGB"``.
-        """
-        super().__init__()
-        self.hue = hue
-        self.saturation = saturation
-        self.value = value
-        self.image_format = image_format
+    Fluorescence images are dark, each in its own way. It must come before any cut: see
+    :func:`unet_sharp_det.images.intensity.rescale_to_uint8`.
+    """
 
-    def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """Shift the colours of a uint8 array of shape (H, W, 3)."""
-        # In float, since 8-bit HSV has steps of two degrees and loses colours without any shift.
-        hsv = cv2.cvtColor(img.astype(np.float32) / 255, _TO_HSV[self.image_format])
-        hsv[:, :, 0] = (hsv[:, :, 0] + self.hue) % 360
-        shift = np.array([self.saturation, self.value], np.float32) / 255
-        hsv[:, :, 1:] = np.clip(hsv[:, :, 1:] + shift, 0, 1)
-        shifted = cv2.cvtColor(hsv, _FROM_HSV[self.image_format])
-        return np.rint(shifted * 255).astype(np.uint8)
-
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Return ``coords`` as they are."""
-        return coords
-
-    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Return ``segmentation`` as it is."""
-        return segmentation
-
-    def inverse(self) -> T.Transform:
-        """Return no change: nothing moved."""
-        return T.NoOpTransform()
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return T.ColorTransform(rescale_to_uint8)
 
 
 class RandomColor(T.Augmentation):
@@ -152,12 +247,12 @@ class RandomColor(T.Augmentation):
         self.image_format = check_image_format(image_format)
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Draw the change of a uint8 image of shape (H, W, C)."""
         if self._rand_range() >= self.prob:
             return T.NoOpTransform()
         if self.image_format != "L" and self._rand_range() < 0.5:
-            shifts = [self._rand_range(-limit, limit) for limit in self.hsv]
-            return HSVShiftTransform(*shifts, self.image_format)
+            shifts = tuple(self._rand_range(-limit, limit) for limit in self.hsv)
+            shift = functools.partial(shift_hsv, shifts=shifts, image_format=self.image_format)
+            return T.ColorTransform(shift)
         brightness = 1 + self._rand_range(-self.brightness, self.brightness)
         contrast = 1 + self._rand_range(-self.contrast, self.contrast)
         # brightness * (mean + contrast * (image - mean))
@@ -168,13 +263,18 @@ class RandomColor(T.Augmentation):
         )
 
 
-class StretchContrast(T.Augmentation):
-    """Bring the percentiles 1 and 99.8 of an image to 0 and 255, without chance.
+def shift_hsv(
+    image: np.ndarray, shifts: tuple[float, float, float], image_format: str
+) -> np.ndarray:
+    """Add a shift to hue, saturation and value of a uint8 image (H, W, 3).
 
-    Fluorescence images are dark, each in its own way. It must come before any cut: see
-    :func:`unet_sharp_det.images.intensity.rescale_to_uint8`.
+    Args:
+        image: in the order of channels ``image_format``, ``"BGR"`` or ``"RGB"``.
+        shifts: of the hue in degrees of 360, which wrap around; of saturation and value in units of
+            255, clipped at 0 and 255.
     """
-
-    def get_transform(self, image: np.ndarray) -> T.Transform:
-        """Return the stretch, which leaves all but images as it is."""
-        return T.ColorTransform(rescale_to_uint8)
+    # In float, since 8-bit HSV has steps of two degrees and loses colours without any shift.
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, _TO_HSV[image_format])
+    hsv[:, :, 0] = (hsv[:, :, 0] + shifts[0]) % 360
+    hsv[:, :, 1:] = np.clip(hsv[:, :, 1:] + np.array(shifts[1:], np.float32) / 255, 0, 1)
+    return np.rint(cv2.cvtColor(hsv, _FROM_HSV[image_format]) * 255).astype(np.uint8)

@@ -14,39 +14,43 @@ from ..errors import DatasetError, look_up_option
 from ..files import safe_join
 from ..images.decoding import read_shape
 from .coco_json import read_coco
-from .dsb2018_convert import CATEGORIES, SPLITS, default_root
 from .label_maps import IGNORED
 
+DSB2018_SPLITS = ("train", "val", "test")
+DSB2018_CATEGORIES = [{"id": 1, "name": "nucleus", "supercategory": "cell"}]
 _ANNOTATION_KEYS = ("id", "iscrowd", "bbox", "segmentation")
 
 
 def register_dsb2018(root=None) -> None:
     """Register ``dsb2018_train``, ``dsb2018_val`` and ``dsb2018_test``; nothing is read yet.
 
-    Registering the same root again changes nothing, another root replaces the former one. Label
-    maps are read from ``root/semantic`` if there is that folder, which older conversions lack;
-    :func:`read_label_map` paints the same ones from the annotations.
+    Label maps are read from ``root/semantic`` if there is that folder, which older conversions
+    lack; :func:`read_label_map` paints the same ones from the annotations.
 
     Args:
         root: the folder that ``datasets/prepare_dsb2018.py`` wrote to. None:
             ``$DETECTRON2_DATASETS/dsb2018``, where the variable defaults to ``datasets``.
     """
     root = default_root() if root is None else Path(root)
-    for split in SPLITS:
+    for split in DSB2018_SPLITS:
         register_coco_nuclei(
             f"dsb2018_{split}",
             root / "annotations" / f"dsb2018_{split}.json",
             root,
-            [category["name"] for category in CATEGORIES],
+            [category["name"] for category in DSB2018_CATEGORIES],
             sem_seg_root=root / "semantic",
             sem_seg_optional=True,
             remedy=(
                 f"Run: python datasets/prepare_dsb2018.py stage1_train.zip --output {root}   "
-                "(datasets/sample in place of the archive: 32 images that need no download; no "
-                "test images). Where the data lies elsewhere, set DETECTRON2_DATASETS to the "
-                "folder that holds dsb2018/."
+                "(or datasets/sample for the archive: 32 images, none of test), or set "
+                "DETECTRON2_DATASETS to the folder that holds dsb2018/."
             ),
         )
+
+
+def default_root() -> Path:
+    """Return ``$DETECTRON2_DATASETS/dsb2018``, where the variable defaults to ``datasets``."""
+    return Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser() / "dsb2018"
 
 
 def register_coco_nuclei(
@@ -61,7 +65,7 @@ def register_coco_nuclei(
 ) -> None:
     """Register a COCO json file (polygons or RLE) under ``name``, to be checked when it is loaded.
 
-    Registering the same again changes nothing; other files or classes replace the former ones.
+    Other files or classes replace those that were registered before.
 
     Args:
         name: what ``DATASETS.TRAIN`` or ``DATASETS.TEST`` refer to.
@@ -89,37 +93,32 @@ def register_coco_nuclei(
             return
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
+    options = {
+        "sem_seg_root": sem_seg_root,
+        "sem_seg_optional": sem_seg_optional,
+        "remedy": remedy,
+    }
     load = functools.partial(
-        load_coco_nuclei,
-        name,
-        json_file,
-        image_root,
-        thing_classes,
-        sem_seg_root=sem_seg_root,
-        sem_seg_optional=sem_seg_optional,
-        remedy=remedy,
+        load_coco_nuclei, name, json_file, image_root, thing_classes, **options
     )
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**metadata)
 
 
 def check_registered(names: Sequence[str], option: str) -> None:
-    """Check that data sets are known to detectron2's ``DatasetCatalog``.
+    """Raise a DatasetError if detectron2's ``DatasetCatalog`` lacks one of ``names``.
 
     Args:
         names: of the data sets.
         option: that named them, for the error.
-
-    Raises:
-        DatasetError: one is not; the message has the nearest names.
     """
     for name in names:
         try:
             look_up_option(name, DatasetCatalog.list(), option, DatasetError)
         except DatasetError as error:
             raise DatasetError(
-                f"{error} Sets of your own are registered by a Python file that the environment "
-                "variable DETECTRON2_ENV_MODULE names."
+                f"{error} Your own are registered by the Python file that the environment variable "
+                "DETECTRON2_ENV_MODULE names."
             ) from error
 
 
@@ -152,9 +151,8 @@ def load_coco_nuclei(
     if [category["name"] for category in classes] != list(thing_classes):
         found = {category["id"]: category["name"] for category in classes}
         raise DatasetError(
-            f"{where}: the categories of the json file are {reprlib.repr(found)}, but the data set "
-            f"is registered with the classes {list(thing_classes)} (in the order of the ids). "
-            "Change either."
+            f"{where}: the json file has the categories {reprlib.repr(found)}, but the data set is "
+            f"registered with the classes {list(thing_classes)}. Change either."
         )
     names = [image["file_name"] for image in content["images"]]
     _check_files(where, "images", names, Path(image_root), remedy)
@@ -172,13 +170,8 @@ def load_coco_nuclei(
 
 
 def _to_records(content: dict, indices: dict[int, int], image_root) -> list[dict]:
-    """Return detectron2's dataset dicts in the order of the image ids.
-
-    Args:
-        content: a data set of :func:`read_coco`.
-        indices: contiguous ones of the category ids.
-        image_root: the folder of the images.
-    """
+    """Return detectron2's dataset dicts in the order of the image ids; ``indices`` are the
+    contiguous ones of the category ids."""
     annotations = defaultdict(list)
     for annotation in content["annotations"]:
         entry = {key: annotation[key] for key in _ANNOTATION_KEYS if key in annotation}
@@ -203,8 +196,7 @@ def _check_sizes(where: str, records: list[dict]) -> None:
         if found != shape:
             raise DatasetError(
                 f"{where}: {path} has (height, width) {found}, but the image with id "
-                f"{record['image_id']!r} has {shape}. Write the file's size, or give the file that "
-                "was annotated."
+                f"{record['image_id']!r} has {shape}. Give the file that was annotated."
             )
 
 
@@ -215,7 +207,7 @@ def _add_label_maps(where: str, records: list[dict], root: Path, remedy: str) ->
     if shared:
         raise DatasetError(
             f"{where}: several images would share the label map {_first(shared)}. Give the images "
-            "names that differ in more than folder and suffix."
+            "other names."
         )
     _check_files(where, "label maps", names, root, remedy)
     for record, name in zip(records, names, strict=True):

@@ -7,10 +7,7 @@ about odd files stands in ``dsb2018_read.QUIRKS``.
 """
 
 import contextlib
-import filecmp
-import os
 import re
-import shutil
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,10 +21,9 @@ from ..errors import DatasetError
 from ..files import atomic_path, write_json
 from ..masks import union_mask
 from .archive import unpacked
+from .catalog import DSB2018_CATEGORIES, DSB2018_SPLITS
 from .dsb2018_read import QUIRKS, Sample, read_sample
 
-SPLITS = ("train", "val", "test")
-CATEGORIES = [{"id": 1, "name": "nucleus", "supercategory": "cell"}]
 DOWNLOAD = "https://bbbc.broadinstitute.org/BBBC038 (stage1_train.zip)"
 
 
@@ -55,8 +51,8 @@ class Conversion:
 def split_of(dsb_id: str) -> str | None:
     """Return the split of an image id, or None if the id is not hexadecimal.
 
-    ``int(id[:8], 16) % 10`` gives train for 0..4, val for 5 and 6, test for 7..9: the 50/20/30
-    proportion of UNet++ (Zhou et al., TMI 2019), fixed by the id so that no image ever moves.
+    The first 8 digits modulo 10 give train for 0 to 4, val for 5 and 6, test for 7 to 9: the
+    proportion of UNet++ (Zhou et al., TMI 2019), fixed so that no image ever moves.
     """
     if not re.fullmatch("[0-9a-fA-F]{8,}", dsb_id):
         return None
@@ -69,8 +65,7 @@ def convert_dsb2018(
 ) -> Conversion:
     """Convert DSB2018 to COCO json files with RLE masks, and to label maps.
 
-    Every file is written atomically, and the same input gives the same bytes however many
-    workers there are.
+    The same input gives the same bytes, however many workers there are.
 
     Args:
         source: a folder in Kaggle's layout, a folder that holds it as ``stage1_train``, or a
@@ -85,79 +80,54 @@ def convert_dsb2018(
     """
     with _opened(Path(source)) as folder:
         if folder.resolve() == Path(root).resolve():
-            raise DatasetError(f"{root}: is the input itself, give another --output.")
+            raise DatasetError(f"{root}: is the input itself. Give another --output.")
         samples, label_maps = _read_samples(folder, workers)
         quirks = _collect_quirks(samples)
         counts = _count(samples, quirks)
-        refused = strict and any(quirks[kind] for kind in QUIRKS if not is_harmless(kind))
+        refused = strict and any(quirks[k] for k in QUIRKS if QUIRKS[k].effect != "harmless")
         if not refused:
             _write_images(folder, Path(root), samples, label_maps)
             _write_annotations(Path(root) / "annotations", samples, counts, quirks)
     return Conversion(counts, quirks, written=not refused)
 
 
-def is_harmless(kind: str) -> bool:
-    """Whether a kind of quirk is one that ``strict`` lets pass."""
-    return QUIRKS[kind].effect == "harmless"
+def _to_coco(samples: list[Sample]) -> dict:
+    """Return the COCO dict of a split's images, sorted by id.
 
-
-def to_coco(samples: list[Sample]) -> dict:
-    """Return the COCO dict of one split.
-
-    Args:
-        samples: all images of the split, sorted by id; unreadable ones take an image id (so that
-            a mended file moves no other id) but are left out.
+    Unreadable ones take an image id, so that a mended file moves no other id, but are left out.
     """
     images, annotations = [], []
     for image_id, sample in enumerate(samples, start=1):
         if not sample.readable:
             continue
-        images.append(
-            {
-                "id": image_id,
-                "file_name": f"images/{sample.dsb_id}.png",
-                "width": sample.width,
-                "height": sample.height,
-                "dsb_id": sample.dsb_id,
-            }
-        )
+        size = {"width": sample.width, "height": sample.height}
+        file_name = f"images/{sample.dsb_id}.png"
+        images.append({"id": image_id, "file_name": file_name, **size, "dsb_id": sample.dsb_id})
         for nucleus in sample.nuclei:
             ids = {"id": len(annotations) + 1, "image_id": image_id, "category_id": 1, "iscrowd": 0}
             annotations.append({**ids, **nucleus})
-    info = {"description": "DSB2018 nuclei (BBBC038, CC0)"}
-    return {"info": info, "categories": CATEGORIES, "images": images, "annotations": annotations}
-
-
-def encode_label_map(nuclei: list[dict], shape: tuple[int, int], where: str) -> bytes:
-    """Return an image's label map as a PNG file: 8 bit, 1 where any nucleus is, else 0.
-
-    Args:
-        nuclei: with COCO's ``segmentation``.
-        shape: (height, width) of the image.
-        where: what errors name.
-    """
-    labels = union_mask([nucleus["segmentation"] for nucleus in nuclei], shape, where)
-    return cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
+    content = {"categories": DSB2018_CATEGORIES, "images": images, "annotations": annotations}
+    return {"info": {"description": "DSB2018 nuclei (BBBC038, CC0)"}, **content}
 
 
 @contextlib.contextmanager
 def _opened(source: Path):
     """Yield the folder of the image folders, unpacked if ``source`` is an archive."""
     if not source.exists():
-        raise DatasetError(f"{source}: no such file or folder. DSB2018 can be had at {DOWNLOAD}.")
+        raise DatasetError(f"{source}: no such file or folder. Get DSB2018 from {DOWNLOAD}.")
     with contextlib.nullcontext(source) if source.is_dir() else unpacked(source) as folder:
         inner = folder / "stage1_train"
         folder = inner if inner.is_dir() else folder
         if not any(folder.glob("*/images")):
             raise DatasetError(
-                f"{source}: holds no image folder. Expected <id>/images/<id>.png and "
-                "<id>/masks/*, either directly or below stage1_train/."
+                f"{source}: holds no image folder. Give <id>/images/<id>.png and <id>/masks/*, "
+                "directly or below stage1_train/."
             )
         yield folder
 
 
 def _read_samples(folder: Path, workers: int | None) -> tuple[list[Sample], dict[str, bytes]]:
-    """Read all image folders in parallel; returns samples sorted by id, and label maps by id."""
+    """Return the samples of all image folders, sorted by id, and their label maps by id."""
     paths = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
     )
@@ -175,11 +145,13 @@ def _read(folder: Path) -> tuple[Sample, bytes]:
     sample = read_sample(folder)
     if not sample.readable:
         return sample, b""
-    return sample, encode_label_map(sample.nuclei, (sample.height, sample.width), sample.dsb_id)
+    masks = [nucleus["segmentation"] for nucleus in sample.nuclei]
+    labels = union_mask(masks, (sample.height, sample.width), sample.dsb_id)
+    return sample, cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
 
 
 def _silence_opencv() -> None:
-    """Leave it to the report to name rotten files: OpenCV's own log lines do not."""
+    """Leave it to the report to name rotten files."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -193,7 +165,7 @@ def _collect_quirks(samples: list[Sample]) -> dict[str, list[str]]:
 
 
 def _duplicates(samples: list[Sample]) -> list[str]:
-    """Return one line for each image that repeats the pixels of an earlier id."""
+    """Return a line for each image that repeats the pixels of an earlier id."""
     groups = defaultdict(list)
     for sample in samples:
         if sample.readable:
@@ -206,25 +178,16 @@ def _duplicates(samples: list[Sample]) -> list[str]:
 
 
 def _count(samples: list[Sample], quirks: dict[str, list[str]]) -> dict[str, dict[str, int]]:
-    images, nuclei = Counter(), Counter()
+    counts = {split: Counter(images=0, nuclei=0, skipped=0) for split in (*DSB2018_SPLITS, None)}
     for sample in samples:
-        images[split_of(sample.dsb_id)] += sample.readable
-        nuclei[split_of(sample.dsb_id)] += len(sample.nuclei)
-    skipped = Counter(
-        split_of(affected.split("/")[0])
-        for kind in QUIRKS
-        if QUIRKS[kind].effect == "skipped"
-        for affected in quirks[kind]
-    )
-    return {
-        split or "none": {
-            "images": images[split],
-            "nuclei": nuclei[split],
-            "skipped": skipped[split],
-        }
-        for split in (*SPLITS, None)
-        if split or skipped[split]
-    }
+        found = {"images": sample.readable, "nuclei": len(sample.nuclei)}
+        counts[split_of(sample.dsb_id)].update(found)
+    for kind, quirk in QUIRKS.items():
+        for affected in quirks[kind] if quirk.effect == "skipped" else ():
+            counts[split_of(affected.split("/")[0])]["skipped"] += 1
+    without_split = dict(counts.pop(None))
+    named = {split: dict(count) for split, count in counts.items()}
+    return named | ({"none": without_split} if without_split["skipped"] else {})
 
 
 def _write_images(
@@ -233,7 +196,8 @@ def _write_images(
     for sample in samples:
         if sample.readable:
             name = f"{sample.dsb_id}.png"
-            _copy(folder / sample.dsb_id / "images" / name, root / "images" / name)
+            image = folder / sample.dsb_id / "images" / name
+            _update(root / "images" / name, image.read_bytes())
             _update(root / "semantic" / name, label_maps[sample.dsb_id])
 
 
@@ -245,16 +209,9 @@ def _write_annotations(folder: Path, samples: list[Sample], counts: dict, quirks
         for kind, quirk in QUIRKS.items()
     }
     write_json(folder / "report.json", {"counts": counts, "quirks": report}, indent=1)
-    for split in SPLITS:
-        coco = to_coco([sample for sample in samples if split_of(sample.dsb_id) == split])
+    for split in DSB2018_SPLITS:
+        coco = _to_coco([sample for sample in samples if split_of(sample.dsb_id) == split])
         write_json(folder / f"dsb2018_{split}.json", coco)
-
-
-def _copy(source: Path, target: Path) -> None:
-    if target.exists() and filecmp.cmp(source, target, shallow=False):
-        return
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def _update(target: Path, content: bytes) -> None:
@@ -262,8 +219,3 @@ def _update(target: Path, content: bytes) -> None:
         return
     with atomic_path(target) as temporary:
         temporary.write_bytes(content)
-
-
-def default_root() -> Path:
-    """Return ``$DETECTRON2_DATASETS/dsb2018``, where the variable defaults to ``datasets``."""
-    return Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser() / "dsb2018"

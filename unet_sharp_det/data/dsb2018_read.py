@@ -57,7 +57,7 @@ class Sample:
 
     Attributes:
         dsb_id: the name of the image's folder.
-        height, width: in pixels; 0 where the image could not be read.
+        height, width: in pixels; 0 if the image is unreadable.
         digest: hash of the decoded pixels without alpha, equal for duplicates; "" if unreadable.
         nuclei: per nucleus COCO's ``bbox`` (XYWH, pixels), ``area`` (pixels) and ``segmentation``
             (compressed RLE), in the order of the mask files' names.
@@ -99,13 +99,13 @@ def read_sample(folder) -> Sample:
         return sample
     sample.height, sample.width = pixels.shape[:2]
     sample.digest = _digest(pixels)
-    sample.quirks += [(kind, sample.dsb_id) for kind in image_quirks(pixels)]
+    sample.quirks += [(kind, sample.dsb_id) for kind in _image_quirks(pixels)]
     _read_masks(folder, sample)
     return sample
 
 
-def image_quirks(pixels: np.ndarray) -> list[str]:
-    """Return the kinds of quirk of a decoded image, (H, W) or (H, W, 2 to 4), alpha the last."""
+def _image_quirks(pixels: np.ndarray) -> list[str]:
+    """Of a decoded image, (H, W) or (H, W, 2 to 4), alpha the last."""
     kinds = []
     if _colours(pixels).ndim == 2:
         kinds.append("grayscale")
@@ -117,8 +117,8 @@ def image_quirks(pixels: np.ndarray) -> list[str]:
     return kinds
 
 
-def mask_quirks(values: np.ndarray) -> list[str]:
-    """Return the kinds of quirk of a mask, (H, W), cropped to the box of its values above 0."""
+def _mask_quirks(values: np.ndarray) -> list[str]:
+    """Of a mask, (H, W), cropped to the box of its values above 0."""
     kinds = []
     if ((values > 0) & (values < values.max())).any():
         kinds.append("non_binary_mask")
@@ -179,7 +179,7 @@ def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str],
         "area": int(binary[box].sum(dtype=np.int64)),
         "segmentation": segmentation,
     }
-    return mask_quirks(values[box]), nucleus
+    return _mask_quirks(values[box]), nucleus
 
 
 def _encode(binary: np.ndarray) -> dict:

@@ -4,14 +4,22 @@
 """
 
 import itertools
+import logging
+from collections.abc import Sequence
 
+import cv2
 import numpy as np
+import torch
 
 from ..errors import DatasetError
 from ..images.decoding import read_labels
 from ..masks import union_mask
+from ..modeling.semantic_labels import SemanticLabels
 
 IGNORED = 255
+_SAMPLE = 100
+
+logger = logging.getLogger(__name__)
 
 
 def read_label_map(record: dict) -> np.ndarray:
@@ -71,3 +79,68 @@ def _label_of(annotation: dict, where: str) -> int:
             f"{where}: has the category_id {label - 1}, but label maps hold 0 to {IGNORED - 2}."
         )
     return label
+
+
+def check_label_maps(records: Sequence[dict], semantic: SemanticLabels, name: str) -> None:
+    """Check a data set's label map files: each may be right, and all of them wrong.
+
+    A sample of them is read, and if it holds no class all others until one does. What may be meant
+    is warned about: maps without a class, and maps that seem to number objects.
+
+    Args:
+        records: detectron2's dataset dicts; those without ``sem_seg_file_name`` are passed over.
+        semantic: the labels that the model knows.
+        name: of the data set, for messages.
+
+    Raises:
+        DatasetError: a map that is read has unknown labels; or none has a class, and some have
+            ignored pixels, as masks of 0 and 255 do.
+    """
+    files = [record for record in records if record.get("sem_seg_file_name")]
+    if not files:
+        return
+    members = [semantic.members[channel] for channel in semantic.foreground_channels]
+    classes = {label for labels in members for label in labels}
+    ignored = semantic.ignore_value
+    contents = [_describe(record, semantic) for record in files[:: -(-len(files) // _SAMPLE)]]
+    if not any(classes & labels for labels, _ in contents):
+        contents = []
+        for record in files:
+            contents.append(_describe(record, semantic))
+            if classes & contents[-1][0]:
+                break
+    without = [labels for labels, _ in contents if not classes & labels]
+    masked = sum(ignored in labels for labels in without)
+    if masked and len(without) == len(contents):
+        raise DatasetError(
+            f"{name}: its label maps hold only 0 and {ignored}, which is left out of training and "
+            "evaluation. Save objects as 1."
+        )
+    if masked:
+        logger.warning(
+            f"{name}: {masked} of {len(contents)} label maps hold {ignored} but no class. If it "
+            "stands for objects, save them as 1."
+        )
+    elif len(without) == len(contents):
+        logger.warning(f"{name}: no label map holds one of the classes {sorted(classes)}.")
+    counts = {count for _, count in contents if count != 0}
+    if None not in counts and len(counts) > 1:
+        logger.warning(
+            f"{name}: the label maps seem to number objects. If so, save all objects of a class as "
+            "one number."
+        )
+
+
+def _describe(record: dict, semantic: SemanticLabels) -> tuple[set[int], int | None]:
+    """Return the labels of a map, and how many objects it may number from 1 on; None: none."""
+    labels = read_label_map(record)
+    held = set(np.unique(labels).tolist())
+    semantic.check(torch.tensor(sorted(held)), record["sem_seg_file_name"])
+    numbers = sorted(held - {0, semantic.ignore_value})
+    if numbers != list(range(1, len(numbers) + 1)):
+        return held, None
+    for number in numbers:
+        regions, _ = cv2.connectedComponents((labels == number).view(np.uint8))
+        if regions > 2:  # one is the background
+            return held, None
+    return held, len(numbers)

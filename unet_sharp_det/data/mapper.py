@@ -11,32 +11,22 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances
 
-from ..errors import ConfigError, DatasetError, look_up_option
+from ..errors import ConfigError, DatasetError
 from ..images.decoding import read_image
 from ..images.intensity import check_image_format
 from ..modeling.semantic_labels import SemanticLabels
-from .augmentation import RandomColor, RandomRotate90, StretchContrast
+from .augmentation import build_augmentations
 from .label_maps import IGNORED, read_label_map
-from .scale import RandomScaledCrop, ScaleBy, build_test_resize
 
-FLIPS = {
-    "none": [],
-    "horizontal": [{"horizontal": True, "vertical": False}],
-    "vertical": [{"horizontal": False, "vertical": True}],
-    "both": [{"horizontal": True, "vertical": False}, {"horizontal": False, "vertical": True}],
-}
 SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "PanopticFPN")
-CROP_TYPES = ("relative", "relative_range", "absolute", "absolute_range")
 
 
 class NucleiDatasetMapper(DatasetMapper):
     """detectron2's ``DatasetMapper`` with four differences.
 
-    Images of 16 bit, one channel or with alpha are read as :func:`read_image` says; images
-    without nuclei, or whose crop holds none, survive as background; masks are bitmasks, the only
-    format that holds RLE ground truth; label maps for semantic segmentation are checked, and
-    painted from the annotations where there are no files (:func:`read_label_map`). Keypoints and
-    precomputed proposals are not supported.
+    Images are read by :func:`read_image`; images without nuclei, or whose crop holds none, survive
+    as background; masks are bitmasks, the only format that holds RLE; label maps come from
+    :func:`read_label_map` and are checked. Keypoints and proposals are not supported.
     """
 
     @configurable
@@ -138,13 +128,11 @@ class NucleiDatasetMapper(DatasetMapper):
         return dataset_dict
 
     def check_masks(self, records: Iterable[dict]) -> None:
-        """Check that all annotations have the masks that the model learns, or is judged by.
+        """Raise a DatasetError if an annotation lacks the mask that the model learns, or is judged
+        by.
 
         Args:
             records: dataset dicts.
-
-        Raises:
-            DatasetError: one has none.
         """
         learns_masks = self.use_instances and self.use_instance_mask
         for record in records:
@@ -154,13 +142,12 @@ class NucleiDatasetMapper(DatasetMapper):
                 if "segmentation" not in annotation:
                     name = f" (id {annotation['id']!r})" if "id" in annotation else ""
                     raise DatasetError(
-                        f"{record['file_name']}: has an annotation{name} without 'segmentation', "
-                        "but the model learns masks. Annotate its mask, or set MODEL.MASK_ON: "
-                        "False."
+                        f"{record['file_name']}: has an annotation{name} without 'segmentation'. "
+                        "Annotate its mask, or set MODEL.MASK_ON: False."
                     )
 
     def _read_labels(self, dataset_dict: dict) -> np.ndarray | None:
-        """Return the checked label map, uint8 (H, W), if the model is trained on one."""
+        """Return the checked label map, if the model takes one."""
         if self.semantic is None or not self.with_targets:
             return None
         labels = read_label_map(dataset_dict)
@@ -170,7 +157,7 @@ class NucleiDatasetMapper(DatasetMapper):
         return labels.astype(np.uint8)
 
     def _transform_annotations(self, dataset_dict, transforms, image_shape) -> None:
-        """Replace ``annotations`` by ``instances``, with masks even where there are none."""
+        """Replace ``annotations`` by ``instances``."""
         nuclei = [a for a in dataset_dict["annotations"] if a.get("iscrowd", 0) == 0]
         self.check_masks([{**dataset_dict, "annotations": nuclei}])
         if nuclei:
@@ -183,8 +170,8 @@ class NucleiDatasetMapper(DatasetMapper):
 def _check_mask_options(use_mask: bool, mask_format: str, recompute_boxes: bool) -> None:
     if use_mask and mask_format != "bitmask":
         raise ConfigError(
-            f"INPUT.MASK_FORMAT is '{mask_format}', but nuclei are annotated by RLE, which only "
-            "bitmasks can hold. Set INPUT.MASK_FORMAT: bitmask."
+            f"INPUT.MASK_FORMAT is '{mask_format}', which holds no RLE. Set "
+            "INPUT.MASK_FORMAT: bitmask."
         )
     if recompute_boxes and not use_mask:
         raise ConfigError("recompute_boxes needs use_instance_mask: boxes are fitted to masks.")
@@ -194,78 +181,17 @@ def _check_labels_fit(semantic: SemanticLabels) -> None:
     labels = {*semantic.allowed, semantic.ignore_value}
     if min(labels) < 0 or max(labels) > IGNORED:
         raise ConfigError(
-            f"MODEL.SEM_SEG_HEAD knows the labels {min(labels)} to {max(labels)}, but they must "
-            f"lie in 0..{IGNORED}. Change NUM_CLASSES, REGIONS or IGNORE_VALUE."
+            f"MODEL.SEM_SEG_HEAD has labels out of 0..{IGNORED}: {min(labels)} to {max(labels)}. "
+            "Change NUM_CLASSES, REGIONS or IGNORE_VALUE."
         )
 
 
 def empty_instances(image_shape: tuple[int, int], with_masks: bool) -> Instances:
-    """Return the ground truth of an image of (height, width) ``image_shape`` without objects.
-
-    detectron2's ``annotations_to_instances`` leaves ``gt_masks`` out of it.
-    """
+    """The ground truth of an image of (height, width) ``image_shape`` without objects, with
+    ``gt_masks``, which detectron2's ``annotations_to_instances`` leaves out."""
     instances = Instances(image_shape)
     instances.gt_boxes = Boxes(torch.zeros(0, 4))
     instances.gt_classes = torch.zeros(0, dtype=torch.int64)
     if with_masks:
         instances.gt_masks = BitMasks(torch.zeros(0, *image_shape, dtype=torch.bool))
     return instances
-
-
-def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Build the augmentations that ``cfg.INPUT`` asks for.
-
-    For training: contrast, crop, resize, flips, quarter turns, colour; for testing: contrast and
-    resize.
-
-    Raises:
-        ConfigError: a value is unusable.
-    """
-    config = cfg.INPUT
-    augmentations = [StretchContrast()] if config.STRETCH_CONTRAST else []
-    if not is_train:
-        return [*augmentations, build_test_resize(config)]
-    augmentations += _build_crop_and_resize(config)
-    flip = look_up_option(config.RANDOM_FLIP, FLIPS, "INPUT.RANDOM_FLIP", ConfigError)
-    augmentations += [T.RandomFlip(**axes) for axes in FLIPS[flip]]
-    if config.RANDOM_ROTATE90:
-        augmentations.append(RandomRotate90())
-    if config.COLOR.PROB > 0:
-        augmentations.append(
-            RandomColor(
-                config.COLOR.PROB,
-                hsv=config.COLOR.HSV,
-                brightness=config.COLOR.BRIGHTNESS,
-                contrast=config.COLOR.CONTRAST,
-                image_format=config.FORMAT,
-            )
-        )
-    return augmentations
-
-
-def _build_crop_and_resize(config: CfgNode) -> list[T.Augmentation]:
-    """Build the random crop and resize: by factors (the crop's size counts after the resize) or,
-    as in detectron2, to sizes (the crop's size counts before)."""
-    crops = [_build_crop(config.CROP)] if config.CROP.ENABLED else []
-    if config.SCALE_TRAIN:
-        scale = ScaleBy(config.SCALE_TRAIN, config.MAX_SIZE_TRAIN)
-        if crops and config.CROP.TYPE == "absolute":
-            return [RandomScaledCrop(scale, tuple(config.CROP.SIZE))]
-        return [*crops, scale]
-    sampling = config.MIN_SIZE_TRAIN_SAMPLING
-    look_up_option(sampling, ("choice", "range"), "INPUT.MIN_SIZE_TRAIN_SAMPLING", ConfigError)
-    return [*crops, T.ResizeShortestEdge(config.MIN_SIZE_TRAIN, config.MAX_SIZE_TRAIN, sampling)]
-
-
-def _build_crop(config: CfgNode) -> T.RandomCrop:
-    """Build the random crop; along a side that is shorter than the crop, the whole side is kept."""
-    crop_type = look_up_option(config.TYPE, CROP_TYPES, "INPUT.CROP.TYPE", ConfigError)
-    if crop_type.startswith("absolute"):
-        size, wanted = tuple(int(side) for side in config.SIZE), "two sizes in whole pixels"
-        usable = size == tuple(config.SIZE) and all(side >= 1 for side in size)
-    else:
-        size, wanted = tuple(config.SIZE), "two shares of the image above 0, and 1 at most"
-        usable = all(0 < side <= 1 for side in size)
-    if len(size) != 2 or not usable:
-        raise ConfigError(f"INPUT.CROP.SIZE is {config.SIZE}, but '{crop_type}' takes {wanted}.")
-    return T.RandomCrop(crop_type, size)

@@ -9,6 +9,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "zoo": ["find_checkpoint", "get", "get_checkpoint_file", "get_config", "get_config_file", "names"],
+        "zoo": [
+            "find_checkpoint",
+            "get",
+            "get_checkpoint_file",
+            "get_config",
+            "get_config_file",
+            "names",
+        ],
     },
 )

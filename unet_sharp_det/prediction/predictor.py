@@ -12,7 +12,7 @@ from detectron2.modeling import Backbone
 from torch import nn
 
 from ..checkpoints.trained_model import TrainedModel, load_trained_model, open_trained_model
-from ..data.scale import ScaleBy, build_test_resize
+from ..data.augmentation import ScaleBy, build_test_resize
 from ..errors import ConfigError, UserError
 from ..images.intensity import PreparedImage, prepare
 from ..images.source import ImageSource, from_array, open_image

@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "accelerated": ["accelerate"],
-        "bfloat16": ["has_bfloat16"],
+        "device": ["fall_back_to_cpu", "has_bfloat16"],
     },
 )

@@ -8,8 +8,8 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from torch import Tensor, nn
 
 from ..errors import ConfigError, look_up_option
-from .bfloat16 import has_bfloat16
 from .box_chunks import split_box_head
+from .device import has_bfloat16
 from .fold_norms import fold_norms
 from .roi_pooling import PixelROIPooler
 

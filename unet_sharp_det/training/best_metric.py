@@ -1,19 +1,58 @@
-"""The metric that tells how good a checkpoint is: its value, its direction, the best checkpoint."""
+"""What goes by a metric of the validation: the best checkpoint, and early stopping."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from detectron2.engine import hooks
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from fvcore.common.checkpoint import Checkpointer
 
 from ..errors import ConfigError, look_up_option
 from ..evaluation.instances.measures import INSTANCE_MEASURES
 
-BEST_METRIC_KEY = "TEST.BEST_METRIC (LazyConfig: train.best_metric)"
+_METRIC = "TEST.BEST_METRIC (LazyConfig: train.best_metric)"
+_STOPPING = "TEST.EARLY_STOPPING (LazyConfig: train.early_stopping)"
 
 logger = logging.getLogger(__name__)
+
+
+def build_validation_hooks(
+    eval_period: int,
+    checkpointer: Checkpointer,
+    metric: str,
+    *,
+    validation_loss: Callable[[], dict] | None = None,
+    patience: int = 0,
+    min_delta: float = 0.0,
+) -> list[HookBase]:
+    """Build this worker's hooks that follow the evaluation, and precede the periodic checkpointer.
+
+    Args:
+        eval_period: iterations between evaluations; 0: only at the end.
+        checkpointer: writes ``model_best.pth``, and ``model_final.pth`` at an early stop.
+        metric: what they go by, see :func:`latest_value`; "": keep no best one.
+        validation_loss: :class:`~.validation_loss.ValidationLoss`, or None.
+        patience, min_delta: of :class:`EarlyStopping`; patience 0: train to the end.
+
+    Raises:
+        ConfigError: a value is unusable, or the metric is a validation loss and there is none.
+    """
+    if metric.startswith("validation/") and validation_loss is None:
+        raise ConfigError(
+            f"{_METRIC} is '{metric}', but no validation loss is computed. Set "
+            "TEST.VALIDATION_LOSS (LazyConfig: train.validation_loss) to True."
+        )
+    built = []
+    if validation_loss is not None:
+        built.append(hooks.EvalHook(eval_period, validation_loss))
+    if metric and comm.is_main_process():
+        built.append(BestCheckpointer(eval_period, checkpointer, metric))
+    if patience != 0:
+        built.append(EarlyStopping(eval_period, checkpointer, metric, patience, min_delta))
+    return built
 
 
 def lower_is_better(metric: str) -> bool:
@@ -28,30 +67,24 @@ def lower_is_better(metric: str) -> bool:
     goals = {measure.name: measure.goal for measure in INSTANCE_MEASURES}
     if goals.get(name) == "zero":
         raise ConfigError(
-            f"{BEST_METRIC_KEY}: '{metric}' is best at 0, neither large nor small. Take another, "
-            "e.g. instances/count_error."
+            f"{_METRIC}: '{metric}' is best at 0, neither large nor small. Take another, e.g. "
+            "instances/count_error."
         )
     is_loss = "loss" in name.lower() or "error" in name.lower()
     return is_loss or goals.get(name) == "smallest"
 
 
 def full_name(metric: str, datasets: Sequence[str]) -> str:
-    """Return a metric's name among those of an evaluation on several data sets.
+    """Return a metric's name in the storage, where ``datasets`` were evaluated.
 
-    Args:
-        metric: ``<task>/<name>``, or "".
-        datasets: of the evaluation.
-
-    Returns:
-        the metric of the first data set, as :func:`latest_value` takes it; of a single data set, or
-        with a data set's name in it, the same.
+    Of several data sets, ``<task>/<name>`` stands for the metric of the first one.
     """
     parts = metric.split("/")
     if len(datasets) < 2 or len(parts) != 2:
         return metric
     task, name = parts
     named = [task, datasets[0], name] if task == "validation" else [datasets[0], task, name]
-    logger.info(f"{BEST_METRIC_KEY}: '{metric}' is that of {datasets[0]}, the first data set.")
+    logger.info(f"{_METRIC}: '{metric}' is that of {datasets[0]}, the first data set.")
     return "/".join(named)
 
 
@@ -75,27 +108,20 @@ def latest_value(storage: EventStorage, metric: str) -> tuple[float, int] | None
         name for name, smoothed in storage.smoothing_hints().items() if "/" in name and not smoothed
     ]
     if not known:
-        logger.warning(f"{BEST_METRIC_KEY}: no metric was evaluated, so not '{metric}' either.")
+        logger.warning(f"{_METRIC}: no metric was evaluated, so not '{metric}' either.")
         return None
-    look_up_option(metric, known, BEST_METRIC_KEY, ConfigError)
+    look_up_option(metric, known, _METRIC, ConfigError)
     return storage.latest()[metric]
 
 
 class BestCheckpointer(hooks.BestCheckpointer):
     """Keep ``model_best.pth``, of the best metric so far, and remember that metric over a resume.
 
-    Losses, errors and the like (:func:`lower_is_better`) are best when smallest, all else when
-    largest; NaN and infinity never are. For the main process, after the hooks that evaluate and
-    before the periodic checkpointer, which saves what this one remembers.
+    What :func:`lower_is_better` names is best when smallest, all else when largest; NaN and
+    infinity never are. For the main process.
     """
 
     def __init__(self, eval_period: int, checkpointer: Checkpointer, metric: str):
-        """
-        Args:
-            eval_period: iterations between evaluations; 0: only at the end.
-            checkpointer: writes the file.
-            metric: name in the storage, see :func:`latest_value`.
-        """
         mode = "min" if lower_is_better(metric) else "max"
         super().__init__(eval_period, checkpointer, metric, mode)
 
@@ -105,13 +131,128 @@ class BestCheckpointer(hooks.BestCheckpointer):
             super()._best_checking()
 
     def state_dict(self) -> dict:
-        return {
-            "metric": self._val_metric,
-            "best_metric": self.best_metric,
-            "best_iter": self.best_iter,
-        }
+        best = {"best_metric": self.best_metric, "best_iter": self.best_iter}
+        return {"metric": self._val_metric, **best}
 
     def load_state_dict(self, state: dict) -> None:
         if state.get("metric", self._val_metric) == self._val_metric:
             self.best_metric = state["best_metric"]
             self.best_iter = state["best_iter"]
+
+
+class _EarlyStop(BaseException):
+    """Leaves detectron2's training loop. No Exception, which it would log with a traceback."""
+
+
+@contextlib.contextmanager
+def end_at_early_stop():
+    """Let a training that :class:`EarlyStopping` stops return as if it had ended."""
+    with contextlib.suppress(_EarlyStop):
+        yield
+
+
+class EarlyStopping(HookBase):
+    """Stop after a number of evaluations in a row that did not improve a metric.
+
+    The metric improves as for :class:`BestCheckpointer`. All workers stop after the same iteration,
+    with ``model_final.pth`` written. The state is part of the checkpoints: a resumed run goes on
+    counting, and one that had stopped stops at once, unless ``patience`` was raised. To be
+    registered on every worker.
+    """
+
+    _STATE = ("best_value", "best_iter", "evaluations_since")
+
+    def __init__(
+        self,
+        eval_period: int,
+        checkpointer: Checkpointer,
+        metric: str,
+        patience: int,
+        min_delta: float = 0.0,
+    ):
+        """
+        Args:
+            eval_period: iterations between evaluations.
+            checkpointer: writes ``model_final.pth``.
+            metric: name in the main process' storage, see :func:`latest_value`.
+            patience: evaluations without improvement after which to stop.
+            min_delta: by how much the best value must be exceeded to count as improved, in the
+                metric's unit.
+
+        Raises:
+            ConfigError: a value is out of range, or nothing is evaluated during the training.
+        """
+        if patience < 1 or not 0 <= min_delta < math.inf:
+            raise ConfigError(
+                f"{_STOPPING}: the patience is {patience}, the smallest improvement {min_delta}. "
+                "Give at least 0 of each; a patience of 0 turns early stopping off."
+            )
+        if eval_period < 1 or not metric:
+            raise ConfigError(
+                f"{_STOPPING} needs evaluations during the training. Set TEST.EVAL_PERIOD, now "
+                f"{eval_period}, and TEST.BEST_METRIC, now '{metric}', or the patience to 0."
+            )
+        self._period = eval_period
+        self._checkpointer = checkpointer
+        self._metric = metric
+        self._patience = patience
+        self._min_delta = min_delta
+        self._sign = -1 if lower_is_better(metric) else 1
+        self.best_value: float | None = None
+        self.best_iter: int | None = None
+        self.evaluations_since = 0
+
+    def before_train(self) -> None:
+        if self._is_out_of_patience():
+            logger.info(
+                f"{self._summary()} The run had stopped early, so it does not go on. Raise the "
+                f"patience to go on, or set it to 0: {_STOPPING}."
+            )
+            raise _EarlyStop
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        # EvalHook leaves the last evaluation to after_train, where nothing is left to stop.
+        if done % self._period != 0 or done >= self.trainer.max_iter:
+            return
+        if comm.is_main_process():
+            self._count()
+        if self._is_out_of_patience():
+            self._checkpointer.save("model_final", iteration=self.trainer.iter)
+            logger.info(f"{self._summary()} Stopped early at iteration {self.trainer.iter}.")
+            raise _EarlyStop
+
+    def state_dict(self) -> dict:
+        return {"metric": self._metric, **{name: getattr(self, name) for name in self._STATE}}
+
+    def load_state_dict(self, state: dict) -> None:
+        if state["metric"] == self._metric:
+            for name in self._STATE:
+                setattr(self, name, state[name])
+
+    def _count(self) -> None:
+        found = latest_value(self.trainer.storage, self._metric)
+        if found is None:
+            return
+        value, iteration = found
+        if self._improves(value):
+            self.best_value, self.best_iter, self.evaluations_since = value, iteration, 0
+        else:
+            self.evaluations_since += 1
+
+    def _improves(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        if self.best_value is None:
+            return True
+        return self._sign * (value - self.best_value) > self._min_delta
+
+    def _is_out_of_patience(self) -> bool:
+        """Whether to stop: what the main process, which alone knows the metric, says."""
+        return comm.all_gather(self.evaluations_since >= self._patience)[0]
+
+    def _summary(self) -> str:
+        best = "no finite value"
+        if self.best_value is not None:
+            best = f"{self.best_value:.5g} at iteration {self.best_iter}"
+        return f"Best {self._metric}: {best}; evaluations since then: {self.evaluations_since}."

@@ -1,57 +1,193 @@
-"""LazyConfigs from the command line, with errors that name the nearest key."""
+"""LazyConfigs: reading them, and training what they build."""
 
+import functools
 import inspect
-import logging
 import os
 
-import torch
-from detectron2.config import LazyConfig
+from detectron2.config import CfgNode, LazyConfig, instantiate
+from detectron2.engine import hooks
 from detectron2.utils.registry import locate
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
 
+from ..checkpoints.loading import SkipCheckpointer
+from ..config import setup_cfg
+from ..data.catalog import check_registered
 from ..errors import ConfigError, look_up_option
-from .mixed_precision import lacks_precision
+from .stream import ReplayableLoader
+from .trainer import NucleiTrainer
 
-logger = logging.getLogger(__name__)
+#: Where a LazyConfig's ``train`` has what the keys of a YAML config say.
+LAZY_KEYS = {
+    "OUTPUT_DIR": "output_dir",
+    "SEED": "seed",
+    "MODEL.DEVICE": "device",
+    "MODEL.WEIGHTS": "init_checkpoint",
+    "MODEL.WEIGHTS_PARTIAL": "weights_partial",
+    "DATALOADER.REPLAYABLE": "replayable",
+    "SOLVER.MAX_ITER": "max_iter",
+    "SOLVER.CHECKPOINT_PERIOD": "checkpointer.period",
+    "SOLVER.AMP.ENABLED": "amp.enabled",
+    "SOLVER.AMP.PRECISION": "amp.precision",
+    "TEST.EVAL_PERIOD": "eval_period",
+    "TEST.VALIDATION_LOSS": "validation_loss",
+    "TEST.BEST_METRIC": "best_metric",
+    "TEST.EARLY_STOPPING.PATIENCE": "early_stopping.patience",
+    "TEST.EARLY_STOPPING.MIN_DELTA": "early_stopping.min_delta",
+}
+#: Of these keys of ``train``, which detectron2's own configs lack.
+_DEFAULTS = {
+    "seed": -1,
+    "weights_partial": False,
+    "replayable": False,
+    "amp.enabled": False,
+    "amp.precision": "fp16",
+    "validation_loss": False,
+    "best_metric": "",
+    "early_stopping.patience": 0,
+    "early_stopping.min_delta": 0.0,
+}
+
+
+def read_config(config_file: str, opts: list[str]) -> tuple[CfgNode, type[NucleiTrainer]]:
+    """Read a config of either kind.
+
+    Args:
+        config_file: path of a YAML file or, if it ends in .py, of a LazyConfig, which is run.
+        opts: ``KEY VALUE`` pairs, or ``path.key=value`` of a LazyConfig.
+
+    Returns:
+        (cfg, trainer class): the class trains what the config describes when made with ``cfg``,
+        which is not frozen.
+
+    Raises:
+        ConfigError: see :func:`.config.setup_cfg` and :func:`load_lazy_cfg`.
+    """
+    if not config_file.endswith(".py"):
+        return setup_cfg(config_file, opts), NucleiTrainer
+    lazy = load_lazy_cfg(config_file, opts)
+    return _settings(lazy), type("LazyTrainer", (LazyTrainer,), {"lazy": lazy})
 
 
 def load_lazy_cfg(config_file: str, opts: list[str]) -> DictConfig:
-    """Load a LazyConfig, apply ``path.key=value`` options, and fall back to the CPU.
+    """Load a LazyConfig, complete its ``train``, and apply ``path.key=value`` options.
 
     Raises:
         ConfigError: the file does not exist, an option is malformed or names a key that neither
             the config nor the signature of the node's ``_target_`` knows.
     """
     if not os.path.isfile(config_file):
-        raise ConfigError(f"--config-file: no file '{config_file}'; see configs/README.md.")
-    cfg = LazyConfig.load(config_file)
+        raise ConfigError(
+            f"--config-file: there is no file '{config_file}'. See configs/README.md."
+        )
+    lazy = LazyConfig.load(config_file)
+    for key, default in _DEFAULTS.items():
+        if OmegaConf.select(lazy.train, key) is None:
+            OmegaConf.update(lazy.train, key, default, force_add=True)
     for option in opts:
-        _check_option(cfg, option)
+        _check_option(lazy, option)
     try:
-        cfg = LazyConfig.apply_overrides(cfg, opts)
+        return LazyConfig.apply_overrides(lazy, opts)
     except Exception as error:  # hydra and omegaconf raise kinds of their own
         raise ConfigError(f"the command line: {error}") from error
-    if cfg.train.device == "cuda" and not torch.cuda.is_available():
-        logger.warning("No CUDA device: running on the CPU.")
-        cfg.train.device = "cpu"
-    precision, option = amp_precision(cfg.train.amp), "train.amp.precision"
-    reason = precision and lacks_precision(precision, cfg.train.device, option)
-    if reason:
-        logger.warning(f"train.amp: {reason}: training in float32.")
-        cfg.train.amp.enabled = False
+
+
+class LazyTrainer(NucleiTrainer):
+    """:class:`NucleiTrainer` with the parts of a LazyConfig; :func:`read_config` derives a class
+    for each, for detectron2 builds parts without an instance."""
+
+    lazy: DictConfig
+
+    def build_hooks(self) -> list:
+        """As in NucleiTrainer, with ``train.checkpointer`` and ``train.log_period``."""
+        train, built = self.lazy.train, []
+        for hook in super().build_hooks():
+            if isinstance(hook, hooks.PeriodicCheckpointer):
+                hook = hooks.PeriodicCheckpointer(self.checkpointer, **train.checkpointer)
+            elif isinstance(hook, hooks.PeriodicWriter):
+                hook._period = train.log_period
+            built.append(hook)
+        return built
+
+    @classmethod
+    def check_datasets(cls, cfg: CfgNode) -> None:
+        for part in cls.lazy.dataloader:
+            check_registered(_dataset_names(cls.lazy, part), f"dataloader.{part}.dataset.names")
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        return instantiate(cls.lazy.model).to(cfg.MODEL.DEVICE)
+
+    @classmethod
+    def build_trained_model(cls, cfg: CfgNode, trust_pickle: bool = False) -> nn.Module:
+        model = cls.build_model(cfg)
+        SkipCheckpointer(model, trained=True, trust_pickle=trust_pickle).load(cfg.MODEL.WEIGHTS)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module):
+        cls.lazy.optimizer.params.model = model
+        return instantiate(cls.lazy.optimizer)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer):
+        return instantiate(cls.lazy.lr_multiplier)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode):
+        """``dataloader.train``; with ``train.replayable`` a :class:`ReplayableLoader` in place of
+        detectron2's ``build_detection_train_loader``."""
+        loader = cls.lazy.dataloader.train
+        if not cfg.DATALOADER.REPLAYABLE:
+            return instantiate(loader)
+        arguments = {key: value for key, value in loader.items() if key != "_target_"}
+        for key in arguments:
+            known = inspect.signature(ReplayableLoader).parameters
+            look_up_option(key, known, "train.replayable: dataloader.train", ConfigError)
+        arguments |= {key: instantiate(arguments[key]) for key in ("dataset", "mapper")}
+        return ReplayableLoader(**{**arguments, "seed": cfg.SEED})
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        return instantiate(cls.lazy.dataloader.test)
+
+    @classmethod
+    def build_validation_loader(cls, cfg: CfgNode, dataset_name: str):
+        if "validation" not in cls.lazy.dataloader:
+            raise ConfigError("train.validation_loss needs dataloader.validation. Add it.")
+        return instantiate(cls.lazy.dataloader.validation)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str):
+        return instantiate(cls.lazy.dataloader.evaluator)
+
+
+def _settings(lazy: DictConfig) -> CfgNode:
+    """Return a config whose keys say what ``train`` of a LazyConfig says.
+
+    ``DATASETS.TEST`` holds one name, of all that ``dataloader.test`` gives, if it is there.
+    """
+    cfg = setup_cfg()
+    for key, path in LAZY_KEYS.items():
+        *parents, name = key.split(".")
+        node = functools.reduce(CfgNode.__getitem__, parents, cfg)
+        node[name] = OmegaConf.select(lazy.train, path)
+    if "test" in lazy.dataloader:
+        cfg.DATASETS.TEST = (", ".join(_dataset_names(lazy, "test")) or "dataloader.test",)
     return cfg
 
 
-def amp_precision(amp: DictConfig) -> str | None:
-    """What ``train.amp`` asks for; None: float32. detectron2's own has no ``precision``: fp16."""
-    return amp.get("precision", "fp16") if amp.enabled else None
+def _dataset_names(lazy: DictConfig, part: str) -> list[str]:
+    """The names of the data sets of ``dataloader.<part>``, if it takes registered ones."""
+    names = OmegaConf.select(lazy, f"dataloader.{part}.dataset.names", default=[])
+    return [names] if isinstance(names, str) else list(names)
 
 
-def _check_option(cfg: DictConfig, option: str) -> None:
+def _check_option(lazy: DictConfig, option: str) -> None:
     path, equals, _ = option.partition("=")
     if not equals:
         raise ConfigError(f"options are 'path.key=value', got '{option}'.")
-    node = cfg
+    node = lazy
     for key in path.split("."):
         if isinstance(node, ListConfig):
             look_up_option(key, map(str, range(len(node))), f"{option}: index", ConfigError)

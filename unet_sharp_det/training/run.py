@@ -7,27 +7,28 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..checkpoints.trained_model import load_trained_model
 from ..modeling.pruning import prune_config
+from ..runtime.device import fall_back_to_cpu
 from .launch import launch
+from .lazy import read_config
 from .resources import write_device_memory
-from .setup import fall_back_to_cpu, setup_cfg
 from .stopping import StopOnSignal, exit_on_sigterm
 from .trainer import NucleiTrainer
 
 
 def run_training(args) -> None:
     """Start the workers that ``args`` asks for, and train or evaluate in them."""
-    launch(_work, args, setup_cfg(args.config_file, args.opts).MODEL.DEVICE)
+    cfg, _ = read_config(args.config_file, args.opts)
+    launch(_work, args, cfg.MODEL.DEVICE)
 
 
 def _work(args) -> None:
     exit_on_sigterm()
-    cfg = _setup(args)
+    cfg, trainer_class = _setup(args)
     if args.eval_only:
-        NucleiTrainer.test(cfg, load_trained_model(cfg, args.trust_pickle).model)
+        trainer_class.test(cfg, trainer_class.build_trained_model(cfg, args.trust_pickle))
         return
-    trainer = NucleiTrainer(cfg, trust_pickle=args.trust_pickle)
+    trainer = trainer_class(cfg, trust_pickle=args.trust_pickle)
     trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
     trainer.resume_or_load(resume=args.resume)
     try:
@@ -37,8 +38,8 @@ def _work(args) -> None:
             write_device_memory(cfg.OUTPUT_DIR, resumed=args.resume)
 
 
-def _setup(args) -> CfgNode:
-    cfg = setup_cfg(args.config_file, args.opts)
+def _setup(args) -> tuple[CfgNode, type[NucleiTrainer]]:
+    cfg, trainer_class = read_config(args.config_file, args.opts)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="unet_sharp_det")
     fall_back_to_cpu(cfg)
     level = cfg.TEST.PRUNE_TO_LEVEL
@@ -46,5 +47,5 @@ def _setup(args) -> CfgNode:
         cfg = prune_config(cfg, level, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, f"L{level}")
     cfg.freeze()
-    default_setup(cfg, args)
-    return cfg
+    default_setup(trainer_class.lazy or cfg, args)
+    return cfg, trainer_class

@@ -6,47 +6,82 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, get_detection_dataset_dicts
-from detectron2.data.build import (
-    build_batch_data_loader,
-    filter_images_with_only_crowd_annotations,
-)
+from detectron2.data import DatasetFromList
+from detectron2.data.build import build_batch_data_loader
 from detectron2.data.samplers import TrainingSampler
+from detectron2.engine import HookBase
 from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..data.label_checks import check_label_maps
-from ..data.mapper import NucleiDatasetMapper
-from ..errors import ConfigError, DatasetError
+from ..errors import ConfigError
+
+
+class ReplayableLoader:
+    """A training loader that goes on where a stopped training was.
+
+    detectron2's starts anew when a training is resumed: the same first images come again, with
+    other augmentations. This one leaves out what the batches of the iterations before have used.
+    """
+
+    def __init__(
+        self,
+        dataset: Sequence[dict],
+        mapper: Callable[[dict], dict],
+        *,
+        seed: int,
+        total_batch_size: int,
+        num_workers: int = 0,
+        aspect_ratio_grouping: bool = True,
+    ):
+        """
+        Args:
+            dataset: dataset dicts with "width" and "height".
+            mapper: maps one, drawing from the generators of Python, numpy and torch (CPU).
+            seed: of the order and of the augmentations, at least 0.
+            total_batch_size, num_workers, aspect_ratio_grouping: as of
+                ``detectron2.data.build_detection_train_loader``.
+
+        Raises:
+            ConfigError: the seed is negative.
+        """
+        if seed < 0:
+            raise ConfigError(
+                f"Replayable data need a seed of at least 0, now {seed}. Set SEED (LazyConfig: "
+                "train.seed)."
+            )
+        self._stream = TrainingStream(
+            dataset,
+            mapper,
+            seed,
+            batch_size=total_batch_size // comm.get_world_size(),
+            grouped=aspect_ratio_grouping,
+        )
+        self._batches = build_batch_data_loader(
+            self._stream,
+            None,
+            total_batch_size,
+            aspect_ratio_grouping=aspect_ratio_grouping,
+            num_workers=num_workers,
+            seed=seed,  # Without one it would draw from the model's random numbers at its start.
+        )
+
+    def skip_batches(self, count: int) -> None:
+        """Begin after ``count`` batches; to be called before the iteration starts."""
+        self._stream.skip_batches(count)
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        return iter(self._batches)
 
 
 class TrainingStream(IterableDataset):
     """An endless stream of mapped images; the one at a position depends on seed and position only.
 
-    detectron2's loader starts anew when a training is resumed: the same first images come again,
-    with other augmentations. This one leaves out what the batches of the iterations before have
-    used. Its order does not depend on the number of loading processes.
+    The order does not depend on the number of loading processes. ``batch_size`` is this worker's;
+    ``grouped`` says whether wide and tall images get into batches of their own.
     """
 
-    def __init__(
-        self,
-        records: Sequence[dict],
-        mapper: Callable[[dict], dict],
-        seed: int,
-        *,
-        batch_size: int,
-        grouped: bool,
-    ):
-        """
-        Args:
-            records: dataset dicts with "width" and "height".
-            mapper: maps one, drawing from the generators of Python, numpy and torch (CPU).
-            seed: of the order and of the augmentations.
-            batch_size: images of a batch of this worker.
-            grouped: whether wide and tall images get into batches of their own, see
-                ``detectron2.data.common.AspectRatioGroupedDataset``.
-        """
+    def __init__(self, records, mapper, seed: int, *, batch_size: int, grouped: bool):
         self._groups = [bool(r["width"] > r["height"]) if grouped else False for r in records]
         self._records = DatasetFromList(list(records), copy=False)
         self._mapper = mapper
@@ -81,67 +116,38 @@ class TrainingStream(IterableDataset):
                 yield mapped
 
 
+class SeedIterations(HookBase):
+    """Seed what the model draws by the iteration, so that a resumed training draws what it would
+    have drawn. Workers draw differently."""
+
+    def __init__(self, seed: int):
+        self._seed = seed
+
+    def before_step(self) -> None:
+        sequence = np.random.SeedSequence((self._seed, comm.get_rank(), self.trainer.iter))
+        seed_all_rng(int(sequence.generate_state(1)[0]))
+
+
 @contextlib.contextmanager
-def seeded(*seed: int) -> Iterator[None]:
-    """Seed the generators of Python, numpy and torch (CPU), and put them back afterwards."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+def seeded(*seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed the generators of Python, numpy and torch, and put them back afterwards.
+
+    Args:
+        seed: one or several whole numbers.
+        device: whose generator is included, beside that of the CPU.
+    """
+    python, arrays = random.getstate(), np.random.get_state()
+    on_gpu = device is not None and device.type == "cuda"
     first, second, third = np.random.SeedSequence(seed).generate_state(3).tolist()
-    random.seed(first)
-    np.random.seed(second)
-    torch.default_generator.manual_seed(third)
     try:
-        yield
+        with torch.random.fork_rng(devices=[device] if on_gpu else []):
+            random.seed(first)
+            np.random.seed(second)
+            torch.default_generator.manual_seed(third)
+            if on_gpu:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(third)
+            yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-
-
-def load_training_records(cfg: CfgNode, mapper: NucleiDatasetMapper) -> list[dict]:
-    """Load the images of ``DATASETS.TRAIN``, and check that there is what to train on.
-
-    Raises:
-        DatasetError: a data set is unusable, there is no object, one lacks the mask that the model
-            learns, or the label maps cannot be meant, see :func:`check_label_maps`.
-    """
-    records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
-    mapper.check_masks(records)
-    if mapper.semantic is not None:
-        check_label_maps(records, mapper.semantic, ", ".join(cfg.DATASETS.TRAIN))
-    with_objects = filter_images_with_only_crowd_annotations(records)
-    has_label_maps = any("sem_seg_file_name" in record for record in records)
-    if not with_objects and (mapper.use_instances or not has_label_maps):
-        raise DatasetError(
-            f"DATASETS.TRAIN: {', '.join(cfg.DATASETS.TRAIN)} has no object in its {len(records)} "
-            "images, so there is nothing to train on. Annotate some."
-        )
-    return with_objects if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else records
-
-
-def build_replayable_loader(cfg: CfgNode, mapper: NucleiDatasetMapper):
-    """Build the training loader of ``DATALOADER.REPLAYABLE``.
-
-    Returns:
-        (loader, stream): what detectron2's loader gives, and the :class:`TrainingStream` in it.
-
-    Raises:
-        ConfigError: there is no seed, or the sampler is another than TrainingSampler.
-    """
-    if cfg.SEED < 0 or cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise ConfigError(
-            f"DATALOADER.REPLAYABLE needs SEED >= 0, now {cfg.SEED}, and SAMPLER_TRAIN "
-            f"TrainingSampler, now {cfg.DATALOADER.SAMPLER_TRAIN}. Set them, or it to False."
-        )
-    records = load_training_records(cfg, mapper)
-    grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
-    batch_size = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-    stream = TrainingStream(records, mapper, cfg.SEED, batch_size=batch_size, grouped=grouped)
-    loader = build_batch_data_loader(
-        stream,
-        None,
-        cfg.SOLVER.IMS_PER_BATCH,
-        aspect_ratio_grouping=grouped,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        seed=cfg.SEED,  # Without one it would draw from the model's random numbers when it starts.
-    )
-    return loader, stream
+        random.setstate(python)
+        np.random.set_state(arrays)

@@ -1,5 +1,6 @@
 """Training and evaluation of detectors on nuclei, as detectron2's DefaultTrainer does it."""
 
+import contextlib
 import logging
 import os
 import weakref
@@ -10,7 +11,9 @@ from detectron2.data import (
     DatasetCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
+    get_detection_dataset_dicts,
 )
+from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.modeling import build_model
@@ -21,19 +24,26 @@ from torch import nn
 
 from ..checkpoints.class_names import names_of_data
 from ..checkpoints.loading import SkipCheckpointer
-from ..data import NucleiDatasetMapper
+from ..checkpoints.trained_model import load_trained_model
 from ..data.catalog import check_registered
-from ..data.label_checks import check_label_maps
-from ..errors import ConfigError, look_up_option
+from ..data.label_maps import check_label_maps
+from ..data.mapper import NucleiDatasetMapper
+from ..errors import (
+    ConfigError,
+    DatasetError,
+    TrainingError,
+    UserError,
+    disk_error,
+    look_up_option,
+)
 from ..evaluation import build_nuclei_evaluators
+from ..files import write_json
 from ..runtime import accelerate
-from .best_metric import full_name
-from .early_stopping import end_at_early_stop
-from .hooks import SeedIterations, build_validation_hooks, explain_failure
+from .best_metric import build_validation_hooks, end_at_early_stop, full_name
 from .launch import distribute
 from .mixed_precision import choose_trainer
-from .resources import InferenceSpeed
-from .stream import build_replayable_loader, load_training_records
+from .resources import SPEED_FILE, measured_speed
+from .stream import ReplayableLoader, SeedIterations
 from .validation_loss import ValidationLoss
 
 logger = logging.getLogger(__name__)
@@ -42,8 +52,14 @@ _ADAPTIVE = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
 
 
 class NucleiTrainer(DefaultTrainer):
-    """DefaultTrainer with nuclei data, AdamW, CPU workers, and what goes by the validation data:
-    its loss, the best checkpoint, early stopping."""
+    """DefaultTrainer with nuclei data, AdamW, CPU workers, replayable data, and what goes by the
+    validation data: its loss, the best checkpoint, early stopping.
+
+    The parts come from the ``build_*`` methods; :class:`.lazy.LazyTrainer` has a LazyConfig's.
+    """
+
+    #: The LazyConfig that the parts come from; None: they come from ``cfg``.
+    lazy = None
 
     def __init__(self, cfg: CfgNode, trust_pickle: bool = False):
         """
@@ -55,18 +71,20 @@ class NucleiTrainer(DefaultTrainer):
             DatasetError: a data set, of the evaluation too, is unknown or unusable.
         """
         TrainerBase.__init__(self)
-        _check_datasets(cfg)
+        self.check_datasets(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        logger.info(f"{type(model).__name__}: {trained / 1e6:.2f} M trained parameters.")
+        logger.debug(f"Model:\n{model}")
         optimizer = self.build_optimizer(cfg, model)
         amp = cfg.SOLVER.AMP
         precision = amp.PRECISION if amp.ENABLED else None
         trainer_class = choose_trainer(precision, model, cfg.MODEL.DEVICE)
-        loader, self._stream = self._build_loader_and_stream(cfg)
-        self._trainer = trainer_class(distribute(model), loader, optimizer)
+        self._trainer = trainer_class(distribute(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = SkipCheckpointer(
             self._trainer.model,
@@ -81,19 +99,18 @@ class NucleiTrainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True):
         """As in DefaultTrainer; a replayable loader goes on after the batches that were trained."""
         super().resume_or_load(resume=resume)
-        if self._stream is not None:
-            self._stream.skip_batches(self.start_iter)
+        if isinstance(self._trainer.data_loader, ReplayableLoader):
+            self._trainer.data_loader.skip_batches(self.start_iter)
 
     def train(self):
         """As in DefaultTrainer, but it returns None at an early stop.
 
         Raises:
             ConfigError: ``TEST.BEST_METRIC`` is none of the metrics that the first evaluation gave.
-            TrainingError: the loss became NaN or infinite; the checkpoints before stay.
+            TrainingError: the loss became NaN or infinite, or the disk is full; the checkpoints
+                before stay.
         """
-        cfg = self.cfg
-        explained = explain_failure("SOLVER.BASE_LR", cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR)
-        with explained, end_at_early_stop():
+        with explain_failure(self.cfg.OUTPUT_DIR), end_at_early_stop():
             return super().train()
 
     def build_hooks(self) -> list:
@@ -133,23 +150,35 @@ class NucleiTrainer(DefaultTrainer):
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
         """As in DefaultTrainer, but on a CPU with the model arranged to run faster, as for
         prediction (:func:`.runtime.accelerate`); the speed goes to ``inference/speed.json``."""
-        check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
-        speed = InferenceSpeed()
         if torch.device(cfg.MODEL.DEVICE).type == "cpu":
             model = accelerate(getattr(model, "module", model))
-        with speed.measure(model):
+        with measured_speed(model) as speed:
             results = super().test(cfg, model, evaluators)
-        if comm.is_main_process():
-            speed.write(os.path.join(cfg.OUTPUT_DIR, "inference"))
+        if speed and comm.is_main_process():
+            write_json(os.path.join(cfg.OUTPUT_DIR, "inference", SPEED_FILE), speed, indent=2)
         return results
 
     @classmethod
+    def check_datasets(cls, cfg: CfgNode) -> None:
+        """Load what the evaluation will need, lest a training end without it.
+
+        Raises:
+            DatasetError: a data set is unknown or unusable.
+        """
+        check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+        check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
+        mapper = NucleiDatasetMapper(cfg, is_train=False)
+        for name in cfg.DATASETS.TEST:
+            _check_targets(DatasetCatalog.get(name), mapper, name)
+
+    @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = build_model(cfg)
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        logger.info(f"{type(model).__name__}: {trained / 1e6:.2f} M trained parameters.")
-        logger.debug(f"Model:\n{model}")
-        return model
+        return build_model(cfg)
+
+    @classmethod
+    def build_trained_model(cls, cfg: CfgNode, trust_pickle: bool = False) -> nn.Module:
+        """Build the model with all weights of ``MODEL.WEIGHTS``, as its training left them."""
+        return load_trained_model(cfg, trust_pickle).model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -169,19 +198,26 @@ class NucleiTrainer(DefaultTrainer):
         return optimizer(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
 
     @classmethod
-    def _build_loader_and_stream(cls, cfg: CfgNode):
-        if not cfg.DATALOADER.REPLAYABLE:
-            return cls.build_train_loader(cfg), None
-        return build_replayable_loader(cfg, NucleiDatasetMapper(cfg, is_train=True))
-
-    @classmethod
     def build_train_loader(cls, cfg: CfgNode):
+        """detectron2's loader, or with ``DATALOADER.REPLAYABLE`` a :class:`ReplayableLoader`."""
         mapper = NucleiDatasetMapper(cfg, is_train=True)
         records = load_training_records(cfg, mapper)
-        return build_detection_train_loader(cfg, mapper=mapper, dataset=records)
+        if not cfg.DATALOADER.REPLAYABLE:
+            return build_detection_train_loader(cfg, mapper=mapper, dataset=records)
+        if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+            raise ConfigError("DATALOADER.REPLAYABLE needs SAMPLER_TRAIN TrainingSampler. Set it.")
+        return ReplayableLoader(
+            records,
+            mapper,
+            seed=cfg.SEED,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        check_registered([dataset_name], "DATASETS.TEST")
         mapper = NucleiDatasetMapper(cfg, is_train=False)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
@@ -196,13 +232,59 @@ class NucleiTrainer(DefaultTrainer):
         return build_nuclei_evaluators(cfg, dataset_name)
 
 
-def _check_datasets(cfg: CfgNode) -> None:
-    """Load what the evaluation will need, lest a training end without it."""
-    check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
-    check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
-    mapper = NucleiDatasetMapper(cfg, is_train=False)
-    for name in cfg.DATASETS.TEST:
-        records = DatasetCatalog.get(name)
-        mapper.check_masks(records)
-        if mapper.semantic is not None:
-            check_label_maps(records, mapper.semantic, name)
+def load_training_records(cfg: CfgNode, mapper: NucleiDatasetMapper) -> list[dict]:
+    """Load the images of ``DATASETS.TRAIN``, and check that there is what to train on.
+
+    Raises:
+        DatasetError: a data set is unusable, there is no object, one lacks the mask that the model
+            learns, or the label maps cannot be meant, see :func:`check_label_maps`.
+    """
+    names = ", ".join(cfg.DATASETS.TRAIN)
+    records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
+    _check_targets(records, mapper, names)
+    with_objects = filter_images_with_only_crowd_annotations(records)
+    has_label_maps = any("sem_seg_file_name" in record for record in records)
+    if not with_objects and (mapper.use_instances or not has_label_maps):
+        raise DatasetError(
+            f"DATASETS.TRAIN: {names} has no object in its {len(records)} images. Annotate some."
+        )
+    return with_objects if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else records
+
+
+def _check_targets(records: list[dict], mapper: NucleiDatasetMapper, name: str) -> None:
+    mapper.check_masks(records)
+    if mapper.semantic is not None:
+        check_label_maps(records, mapper.semantic, name)
+
+
+@contextlib.contextmanager
+def explain_failure(output_dir: str):
+    """Turn what ends a training into a TrainingError: a loss that diverged, a full disk.
+
+    Args:
+        output_dir: where the checkpoints are.
+    """
+    detectron2_logger = logging.getLogger(TrainerBase.__module__)
+    detectron2_logger.addFilter(_is_unexplained)
+    try:
+        yield
+    except FloatingPointError as error:
+        raise TrainingError(
+            f"{error} Training diverged. Lower SOLVER.BASE_LR (LazyConfig: optimizer.lr), lengthen "
+            f"the warm-up, or clip gradients; earlier checkpoints are in {output_dir}."
+        ) from error
+    except Exception as error:
+        if full := disk_error(error):
+            raise TrainingError(
+                f"{full.filename or output_dir}: cannot be written ({full.strerror}). Make room "
+                "and go on with --resume."
+            ) from error
+        raise
+    finally:
+        detectron2_logger.removeFilter(_is_unexplained)
+
+
+def _is_unexplained(record: logging.LogRecord) -> bool:
+    """Whether a message has no traceback, or that of a defect."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, UserError | FloatingPointError) or disk_error(error))

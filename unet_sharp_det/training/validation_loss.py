@@ -2,19 +2,18 @@
 
 import contextlib
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
+
+from .stream import seeded
 
 SEED = 0
 
@@ -57,7 +56,7 @@ class ValidationLoss:
         """
         results = {}
         for name, loader in list(self._loaders.items()):
-            losses = mean_losses(self._model, loader, name)
+            losses = _mean_losses(self._model, loader, name)
             if losses is None:
                 del self._loaders[name]
             else:
@@ -67,54 +66,35 @@ class ValidationLoss:
         return {"validation": results}
 
 
-def mean_losses(
-    model: nn.Module, loader: Iterable[list[dict]], name: str
-) -> dict[str, float] | None:
-    """Return the mean of each loss over the images of all workers, and ``total_loss``, their sum.
-
-    Args:
-        model, loader: as in :class:`ValidationLoss`, the model without its distributed wrapper.
-        name: of the data set, for the log.
-
-    Returns:
-        None if no image has an annotation, which is logged.
-    """
+def _mean_losses(model: nn.Module, loader: Iterable[list[dict]], name: str) -> dict | None:
+    """Average over the images of all workers; None if none of them has an annotation."""
     start = time.perf_counter()
-    total = sum(comm.all_gather(_sum_losses(model, loader)), start=_Sum())
-    if not total.annotated:
+    total, images, annotated = Counter(), 0, False
+    for sums, count, any_annotated in comm.all_gather(_sum_losses(model, loader)):
+        total.update(sums)  # `+` would drop losses of 0.
+        images += count
+        annotated |= any_annotated
+    if not annotated:
         logger.warning(
             f"{name}: no image has an annotation, so there is no validation loss on it. Annotate "
-            "it, or set TEST.VALIDATION_LOSS (LazyConfig: train.validation_loss) to False."
+            "it, or set TEST.VALIDATION_LOSS to False."
         )
         return None
-    means = {loss: value / total.images for loss, value in total.losses.items()}
+    means = {loss: value / images for loss, value in total.items()}
     means["total_loss"] = sum(means.values())
     logger.info(
-        f"Validation loss on {name}: {means['total_loss']:.4g}, mean over {total.images} images, "
+        f"Validation loss on {name}: {means['total_loss']:.4g}, mean over {images} images, "
         f"{time.perf_counter() - start:.1f} s."
     )
     return means
 
 
-@dataclass
-class _Sum:
-    """Losses summed over images."""
-
-    losses: Counter = field(default_factory=Counter)
-    images: int = 0
-    annotated: bool = False
-
-    def __add__(self, other: "_Sum") -> "_Sum":
-        losses = Counter(self.losses)
-        losses.update(other.losses)  # `+` would drop losses of 0.
-        return _Sum(losses, self.images + other.images, self.annotated or other.annotated)
-
-
-def _sum_losses(model: nn.Module, loader: Iterable[list[dict]]) -> _Sum:
+def _sum_losses(model: nn.Module, loader: Iterable[list[dict]]) -> tuple[Counter, int, bool]:
+    """Return this worker's sums of losses, its images, and whether one has an annotation."""
     device = next(model.parameters()).device
-    total = _Sum()
+    total, images, annotated = Counter(), 0, False
     # Detectors log what they sample: not into the storage of the training.
-    with torch.no_grad(), EventStorage(), forked_rng(device), loss_mode(model):
+    with torch.no_grad(), EventStorage(), seeded(SEED, device=device), loss_mode(model):
         for batch in loader:
             batch = [record for record in batch if "instances" in record or "sem_seg" in record]
             if not batch:
@@ -122,37 +102,16 @@ def _sum_losses(model: nn.Module, loader: Iterable[list[dict]]) -> _Sum:
             torch.manual_seed(SEED)
             with unchanged(model):
                 losses = {name: float(loss) for name, loss in model(batch).items()}
-            total += _Sum(
-                Counter({name: loss * len(batch) for name, loss in losses.items()}),
-                len(batch),
-                any(map(_is_annotated, batch)),
-            )
-    return total
+            total.update({name: loss * len(batch) for name, loss in losses.items()})
+            images += len(batch)
+            annotated |= any(map(_is_annotated, batch))
+    return total, images, annotated
 
 
 def _is_annotated(record: dict) -> bool:
     if len(record.get("instances", ())) > 0:
         return True
     return "sem_seg" in record and bool(record["sem_seg"].any())
-
-
-@contextlib.contextmanager
-def forked_rng(device: torch.device):
-    """Seed all random numbers, and put them back into their former state at the end.
-
-    Args:
-        device: whose generator is included, beside those of the CPU, of numpy and of Python.
-    """
-    python, arrays = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            random.seed(SEED)
-            np.random.seed(SEED)
-            torch.manual_seed(SEED)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(arrays)
 
 
 @contextlib.contextmanager

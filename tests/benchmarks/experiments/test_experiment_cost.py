@@ -7,7 +7,7 @@ from detectron2.modeling import build_model
 from benchmarks.experiments import cost
 from benchmarks.experiments.cost import network_cost
 from benchmarks.measure import multiply_adds
-from unet_sharp_det.training import setup_cfg
+from unet_sharp_det.config import setup_cfg
 
 
 def config(repository, name, *opts):

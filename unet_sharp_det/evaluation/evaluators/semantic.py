@@ -12,8 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
-from ...data.label_checks import check_label_maps
-from ...data.label_maps import read_label_map
+from ...data.label_maps import check_label_maps, read_label_map
 from ...errors import ConfigError, DatasetError, UserError
 from ...files import write_json
 from ...modeling.semantic_labels import SemanticLabels

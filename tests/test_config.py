@@ -1,17 +1,19 @@
 """Configs from files and command lines, and the messages for what is wrong in them."""
 
+import importlib.util
 import re
 
 import pytest
 import torch
 import yaml
-from detectron2.config import instantiate
+from detectron2.config import get_cfg
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError, SchemeError, run_cli
-from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.modeling import SkipFPN
+from unet_sharp_det.runtime import fall_back_to_cpu
 from unet_sharp_det.skip_schemes import resolve_scheme
-from unet_sharp_det.training import fall_back_to_cpu, load_lazy_cfg, setup_cfg
+from unet_sharp_det.training.lazy import LAZY_KEYS
 
 
 @pytest.fixture
@@ -118,21 +120,18 @@ def test_a_quoted_hash_works(yaml_file):
     assert resolve_scheme(cfg.MODEL.FPN.SKIP_SCHEME) == "unetsharp"
 
 
+def values(node, prefix=""):
+    """The values of a config by their dotted keys."""
+    found = {}
+    for key, value in node.items():
+        is_node = isinstance(value, dict)
+        found |= values(value, f"{prefix}{key}.") if is_node else {f"{prefix}{key}": value}
+    return found
+
+
 def test_no_key_of_detectron2_is_changed():
-    from detectron2.config import get_cfg
-
-    stock, ours = get_cfg(), setup_cfg()
-
-    def values(node, prefix=""):
-        for key, value in node.items():
-            if isinstance(value, dict):
-                yield from values(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value
-
-    ours = dict(values(ours))
-    for key, value in values(stock):
-        assert ours[key] == value
+    ours = values(setup_cfg())
+    assert {key: ours[key] for key in values(get_cfg())} == values(get_cfg())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -168,14 +167,14 @@ def test_the_package_exports_the_neck():
     assert unet_sharp_det.SkipFPN is SkipFPN
 
 
-def test_lazy_detectors_are_evaluated_as_those_of_yaml(repository, register_part, tmp_path):
-    name = register_part("one_image", lambda counts: list(counts)[:1])
-    options = [f"dataloader.test.dataset.names={name}", f"train.output_dir={tmp_path}"]
-    file = repository / "configs" / "LazyConfigs" / "mask_rcnn_R_50_unetsharp.py"
-    evaluators = instantiate(load_lazy_cfg(str(file), options).dataloader.evaluator)
-    evaluators.reset()
-    assert set(evaluators.evaluate()) == {"bbox", "segm", "instances", "foreground"}
-    record = EvaluationRecord.read(tmp_path / "inference")
-    assert record.dataset == name
-    file = repository / "configs" / "DSB2018-InstanceSegmentation" / "mask_rcnn_R_50_unetsharp.yaml"
-    assert record.options == EvaluationOptions.from_config(setup_cfg(str(file)))
+def test_the_page_of_keys_is_what_the_comments_say(repository):
+    """If it is not: python tools/write_config_doc.py."""
+    path = repository / "tools" / "write_config_doc.py"
+    spec = importlib.util.spec_from_file_location("write_config_doc", path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    page = tool.document(tool.SOURCE.read_text(), LAZY_KEYS)
+    assert tool.TARGET.read_text() == page
+
+    added = set(values(setup_cfg())) - set(values(get_cfg()))
+    assert set(re.findall(r"^\| `([A-Z][\w.]+)` \| `.*` \| .*\. \|$", page, re.MULTILINE)) == added

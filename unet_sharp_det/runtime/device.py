@@ -1,0 +1,45 @@
+"""What a device can compute in, and the CPU in place of a missing GPU."""
+
+import logging
+
+import torch
+from detectron2.config import CfgNode
+
+from ..errors import ConfigError, look_up_option
+
+PRECISIONS = ("fp16", "bf16")
+
+logger = logging.getLogger(__name__)
+
+
+def fall_back_to_cpu(cfg: CfgNode) -> None:
+    """Set ``MODEL.DEVICE`` to the CPU if there is no GPU, and ``SOLVER.AMP.ENABLED`` to False if
+    the device cannot train in its precision.
+
+    Raises:
+        ConfigError: ``SOLVER.AMP.PRECISION`` is unknown.
+    """
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+        logger.warning(f"No CUDA device: running on the CPU, {torch.get_num_threads()} threads.")
+    precision, device = cfg.SOLVER.AMP.PRECISION, torch.device(cfg.MODEL.DEVICE)
+    look_up_option(precision, PRECISIONS, "SOLVER.AMP.PRECISION", ConfigError)
+    can_train = device.type == "cuda" if precision == "fp16" else has_bfloat16(device)
+    if cfg.SOLVER.AMP.ENABLED and not can_train:
+        cfg.SOLVER.AMP.ENABLED = False
+        logger.warning(f"{device} cannot train in {precision}: training in float32.")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 (a CPU AVX512-BF16 or AMX).
+
+    Others emulate it, slowly.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _cpu_has_bfloat16()
+
+
+def _cpu_has_bfloat16() -> bool:
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return supported is not None and bool(supported())
