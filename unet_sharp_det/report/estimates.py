@@ -50,7 +50,7 @@ class Estimates:
 
     @classmethod
     def of_table(cls, table: MeasureTable, weights: np.ndarray) -> "Estimates":
-        """Take the measures of a table; weights (B, N) from ``measure_table.resample``."""
+        """Take the measures of a table; weights (B, N) from ``resample``."""
         return cls(table.summary(), table.resampled(_of_several_images(weights)))
 
     @classmethod
