@@ -24,7 +24,7 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.data.catalog import DSB2018_CATEGORIES
 from unet_sharp_det.errors import ConfigError, DatasetError
-from unet_sharp_det.evaluation.evaluators.semantic import IMAGES_FILE
+from unet_sharp_det.evaluation.record import SEMANTIC_IMAGES_FILE
 from unet_sharp_det.files import write_json
 from unet_sharp_det.runtime import fall_back_to_cpu
 from unet_sharp_det.training import NucleiTrainer
@@ -250,7 +250,7 @@ def _evaluate(cfg: CfgNode, model: nn.Module, output: Path) -> Figures:
     cfg = cfg.clone()
     cfg.OUTPUT_DIR = str(output)
     NucleiTrainer.test(cfg, model)
-    return Figures.read(output / "inference" / IMAGES_FILE)
+    return Figures.read(output / "inference" / SEMANTIC_IMAGES_FILE)
 
 
 def _write(path: Path, cfg: CfgNode, tilings: dict[str, Tiling], figures: dict) -> None:

@@ -15,8 +15,8 @@ from pycocotools.cocoeval import COCOeval
 from benchmarks.measure import table, take_turns
 from benchmarks.options import new_parser, positive
 from benchmarks.synthetic import coco_eval_workload
-from unet_sharp_det.evaluation.instances.matching import InstanceOverlap, shared_pixels
 from unet_sharp_det.evaluation.instances.measures import THRESHOLDS
+from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap, shared_pixels
 from unet_sharp_det.evaluation.instances.results import InstanceResults
 from unet_sharp_det.masks.instance_maps import InstanceMap
 

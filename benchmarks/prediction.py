@@ -26,7 +26,7 @@ from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.cli import add_trust_argument
 from unet_sharp_det.data.augmentation import build_test_resize
 from unet_sharp_det.errors import DatasetError, look_up_option
-from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
+from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.images.intensity import prepare
 from unet_sharp_det.images.source import from_array

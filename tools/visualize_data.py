@@ -26,7 +26,7 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import NucleiDatasetMapper
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import UserError, run_cli
-from unet_sharp_det.evaluation.readers.prediction_files import check_entry
+from unet_sharp_det.evaluation.readers.predictions import check_entry
 from unet_sharp_det.files import atomic_path, read_json, safe_join
 from unet_sharp_det.images import read_image
 from unet_sharp_det.masks.drawing import comparison, montage, overlay

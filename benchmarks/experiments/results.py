@@ -8,9 +8,11 @@ import numpy as np
 from benchmarks.experiments.experiment import Experiment, Run
 from benchmarks.experiments.run_folder import RunFolder, describe_changes
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.coco import ap_report
-from unet_sharp_det.evaluation.evaluators import semantic
-from unet_sharp_det.evaluation.instances import results as instances
+from unet_sharp_det.evaluation.record import (
+    AP_METRICS_FILE,
+    INSTANCE_METRICS_FILE,
+    SEMANTIC_METRICS_FILE,
+)
 from unet_sharp_det.files import read_json, write_json
 from unet_sharp_det.report.training import CURVES_FILE, read_curves
 from unet_sharp_det.training.resources import DEVICE_MEMORY_FILE, SPEED_FILE
@@ -40,10 +42,10 @@ def read_metrics(folder: Path) -> dict[str, float | None]:
         UserError: a file is malformed.
     """
     found = {}
-    for name in (ap_report.METRICS_FILE, instances.METRICS_FILE):
+    for name in (AP_METRICS_FILE, INSTANCE_METRICS_FILE):
         if (folder / name).is_file():
             found.update(read_json(folder / name, dict, _REMEDY)["results"])
-    path = folder / semantic.METRICS_FILE
+    path = folder / SEMANTIC_METRICS_FILE
     if path.is_file():
         found["sem_seg"] = read_json(path, dict, _REMEDY)["metrics"]
     return {f"{task}/{name}": v for task, values in found.items() for name, v in values.items()}

@@ -77,8 +77,7 @@ dataloader.evaluator = L(DatasetEvaluators)(
         L(NucleiCOCOEvaluator)(
             dataset_name="${dataloader.test.dataset.names}",
             tasks=("bbox", "segm"),
-            max_dets_per_image=options.max_dets,
-            area_sides=options.area_sides,
+            options=options,
             output_dir="${train.output_dir}/inference",
         ),
         L(InstanceEvaluator)(

@@ -16,8 +16,8 @@ from stub_predictor import StubPredictor, spots, write_mixed_folder
 from unet_sharp_det.batch import run as run_module
 from unet_sharp_det.batch.run import predict_files
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.coco.truth import CocoTruth
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
+from unet_sharp_det.evaluation.readers.truth import CocoTruth
 from unet_sharp_det.images.source import ReadOptions
 from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.outputs import OUTPUTS

@@ -20,9 +20,6 @@ import torch
 from label_map_pairs import random_pair, sample_pairs
 from scipy.spatial.distance import cdist
 
-from unet_sharp_det.evaluation.instances.boundary import inner_boundaries
-from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
-from unet_sharp_det.evaluation.instances.measure_table import MeasureTable
 from unet_sharp_det.evaluation.instances.measures import (
     INSTANCE_MEASURES,
     THRESHOLDS,
@@ -31,6 +28,9 @@ from unet_sharp_det.evaluation.instances.measures import (
     f1,
     jaccard,
 )
+from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
+from unet_sharp_det.evaluation.instances.pixel_counts import inner_boundaries
+from unet_sharp_det.evaluation.instances.results import MeasureTable
 from unet_sharp_det.masks.instance_maps import InstanceMap
 
 EXACT, BITS_32 = 1e-9, 1e-6
@@ -53,7 +53,7 @@ def overlaps(pairs):
 
 @pytest.fixture(scope="module")
 def table(overlaps):
-    return MeasureTable.from_overlaps(overlaps, INSTANCE_MEASURES)
+    return MeasureTable.of(overlaps, INSTANCE_MEASURES)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +80,7 @@ def overlap_of(true, predicted):
 
 
 def summary_of(true, predicted):
-    return MeasureTable.from_overlaps([overlap_of(true, predicted)], INSTANCE_MEASURES).summary()
+    return MeasureTable.of([overlap_of(true, predicted)], INSTANCE_MEASURES).summary()
 
 
 # StarDist
@@ -142,7 +142,7 @@ def test_stardist_at_any_threshold(pairs, overlaps, stardist, by_image, agree):
         assert min(theirs.fp, theirs.fn) > 0
         for key, ratio in stardist_ratios(t).items():
             measure = Measure(key, "", "", ratio, by_image, empty=0.0, unit="ratio")
-            (ours,) = MeasureTable.from_overlaps(overlaps, [measure]).summary().values()
+            (ours,) = MeasureTable.of(overlaps, [measure]).summary().values()
             name, tolerance = f"{key}_{mean}, t = .1, .3, .5 .. .95", EXACT
             if key in ("mean_matched_score", "panoptic_quality"):
                 tolerance = precision

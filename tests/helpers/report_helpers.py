@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pycocotools.mask as mask_util
 
-from unet_sharp_det.evaluation.coco.truth import CocoTruth
+from unet_sharp_det.evaluation.readers.truth import CocoTruth
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
 
 ENVIRONMENT = """[01/01 00:00:00] detectron2 INFO: Environment info:

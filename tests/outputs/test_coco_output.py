@@ -6,7 +6,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.evaluation.readers.prediction_files import open_predictions, open_truth
+from unet_sharp_det.evaluation.readers.predictions import open_predictions
+from unet_sharp_det.evaluation.readers.truth import open_truth
 from unet_sharp_det.evaluation.record import EvaluationOptions
 from unet_sharp_det.outputs import coco, merge_coco
 

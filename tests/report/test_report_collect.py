@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.coco.truth import CocoTruth
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
+from unet_sharp_det.evaluation.evaluation import find_evaluation
+from unet_sharp_det.evaluation.readers.truth import CocoTruth
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
-from unet_sharp_det.report.collect import RunReport, collect_runs, find_evaluation, looks_of
+from unet_sharp_det.report.collect import RunReport, collect_runs, looks_of
 from unet_sharp_det.report.comparison import estimates_of
 from unet_sharp_det.report.environment import config_differences, fingerprint, report_environment
 from unet_sharp_det.report.training import Training, read_curves, read_environment
@@ -79,7 +80,7 @@ class TestRuns:
         (copied / "inference" / "evaluation.json").unlink()
         with pytest.raises(UserError, match="choose one by --dataset. Available: a, b"):
             find_evaluation(copied)
-        assert find_evaluation(copied, "b")[0] == copied / "inference" / "b"
+        assert find_evaluation(copied, "b") == copied / "inference" / "b"
         with pytest.raises(UserError, match="--dataset.*'c' is not known.*Available: a, b"):
             find_evaluation(copied, "c")
 
@@ -129,13 +130,14 @@ def metrics_with(value):
 
 class TestErrors:
     def test_no_evaluation(self, tmp_path):
-        with pytest.raises(UserError, match=r"no evaluation.json in .*tools/train_net.py"):
+        with pytest.raises(UserError, match=r"no evaluation.json in .*unet-sharp-det train"):
             collect_runs([tmp_path / "none"])
 
     @pytest.mark.parametrize("what, key", [("ground truth", "truth"), ("predictions",) * 2])
     def test_a_missing_file(self, copied, what, key):
         change_record(copied, **{key: "/nowhere/file.json"})
-        with pytest.raises(UserError, match=f"{what} /nowhere/file.json.*evaluate again.*tools"):
+        message = f"{what} /nowhere/file.json.*evaluate again.*unet-sharp-det"
+        with pytest.raises(UserError, match=message):
             collect_runs([copied])
 
     def test_pictures_of_another_size(self, copied, tmp_path):
@@ -149,7 +151,7 @@ class TestErrors:
 
     def test_changed_predictions(self, copied):
         run = RunReport.read(copied, "x")
-        run.results.write(copied / "inference", {})
+        run.results.write(copied / "inference", run.record.dataset, run.record.options)
         RunReport.read(copied, "x")
         path = copied / "inference" / "coco_instances_results.json"
         results = json.loads(path.read_text())

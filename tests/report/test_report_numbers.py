@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
-from unet_sharp_det.evaluation.instances.measure_table import interval, resample
+from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
+from unet_sharp_det.evaluation.instances.results import interval, resample
 from unet_sharp_det.masks.instance_maps import InstanceMap
 from unet_sharp_det.report.breakdown import by_look, by_size, quartiles_of_area
 from unet_sharp_det.report.comparison import Comparison, estimates_of

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.evaluation.instances.matching import InstanceOverlap
 from unet_sharp_det.evaluation.instances.measures import counts, merges, splits
+from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.masks.drawing import draw_label_contours
 from unet_sharp_det.masks.instance_maps import InstanceMap
 from unet_sharp_det.report.overlays import OUTCOME_COLORS, Outcomes, data_uri, outcome_picture

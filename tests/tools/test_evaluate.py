@@ -13,7 +13,7 @@ from detectron2.structures import Boxes, Instances
 
 from unet_sharp_det.errors import ConfigError, DatasetError, run_cli
 from unet_sharp_det.evaluation import EvaluationOptions, InstanceEvaluator, NucleiCOCOEvaluator
-from unet_sharp_det.evaluation.coco.truth import CocoTruth
+from unet_sharp_det.evaluation.readers.truth import CocoTruth
 from unet_sharp_det.evaluation.record import EvaluationRecord
 
 FAST = ["--samples", "40", "--ap-samples", "4"]

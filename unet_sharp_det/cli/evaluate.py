@@ -18,7 +18,7 @@ import logging
 
 from ..evaluation import EvaluationOptions
 from ..evaluation.evaluate_files import AP_SAMPLES, evaluate_files
-from ..evaluation.instances.measure_table import SAMPLES
+from ..evaluation.instances.results import SAMPLES
 from . import command_parser
 
 

@@ -1,9 +1,9 @@
-"""The evaluators that a config asks for."""
+"""The evaluators of a data set, by what a model predicts."""
 
 import os
 
 from detectron2.config import CfgNode
-from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluators
 
 from ..modeling.semantic_labels import SemanticLabels
 from .evaluators.coco import NucleiCOCOEvaluator
@@ -34,32 +34,18 @@ def build_nuclei_evaluators(
         output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             output_folder = os.path.join(output_folder, dataset_name)
-    architecture = cfg.MODEL.META_ARCHITECTURE
+    architecture, with_masks = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.MASK_ON
     options = EvaluationOptions.from_config(cfg)
+    arguments = {"options": options, "output_dir": output_folder}
     evaluators = []
     if architecture != "SemanticSegmentor":
-        evaluators += _instance_evaluators(dataset_name, cfg.MODEL.MASK_ON, options, output_folder)
+        tasks = ("bbox", "segm") if with_masks else ("bbox",)
+        evaluators.append(NucleiCOCOEvaluator(dataset_name, tasks=tasks, **arguments))
+        if with_masks:
+            evaluators.append(InstanceEvaluator(dataset_name, **arguments))
     if architecture in ("SemanticSegmentor", "PanopticFPN"):
-        semantic = SemanticEvaluator(
-            dataset_name,
-            SemanticLabels.from_config(cfg),
-            options=options if not evaluators else None,  # One record: the instances' own.
-            output_dir=output_folder,
-        )
-        evaluators.append(semantic)
+        labels = SemanticLabels.from_config(cfg)
+        if evaluators:  # One record: the instances' own.
+            arguments["options"] = None
+        evaluators.append(SemanticEvaluator(dataset_name, labels, **arguments))
     return DatasetEvaluators(evaluators)
-
-
-def _instance_evaluators(
-    dataset_name: str, with_masks: bool, options: EvaluationOptions, folder: str
-) -> list[DatasetEvaluator]:
-    coco_evaluator = NucleiCOCOEvaluator(
-        dataset_name,
-        tasks=("bbox", "segm") if with_masks else ("bbox",),
-        max_dets_per_image=options.max_dets,
-        area_sides=options.area_sides,
-        output_dir=folder,
-    )
-    if not with_masks:
-        return [coco_evaluator]
-    return [coco_evaluator, InstanceEvaluator(dataset_name, options=options, output_dir=folder)]

@@ -3,48 +3,37 @@
 import logging
 import math
 import os
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import ConfigError, DatasetError
 from ..files import read_json
-from .coco import ap_report
-from .coco.ap import TASKS, CocoResult, area_ranges, coco_average_precision
-from .coco.truth import Truth
-from .instances.matching import InstanceOverlap
-from .instances.measure_table import LEVEL, SAMPLES, interval, resample
-from .instances.results import InstanceResults
-from .readers.prediction_files import (
-    SECONDS_BEFORE_A_BAR,
-    Predictions,
-    match_images,
-    open_predictions,
-    open_truth,
-)
-from .record import EvaluationOptions, EvaluationRecord
+from .coco.ap import CocoResult
+from .coco.ap_report import explain_undefined, write_report
+from .evaluation import Evaluation, with_bar
+from .instances.results import LEVEL, SAMPLES, interval, resample
+from .record import AP_METRICS_FILE, AP_TABLE_FILE, EvaluationOptions, EvaluationRecord
 
 AP_SAMPLES = 200
 
 # The rows of the printed table; the files have all.
-_HEADLINES = {
-    "instances": (
-        "DSB_score",
-        "cell_AP50_pooled",
-        "cell_AP75_pooled",
-        "F1_50_pooled",
-        "PQ_image_mean",
-        "AJI_image_mean",
-        "boundary_F1",
-        "count_error",
-        "count_bias",
-        "merges",
-        "splits",
-    ),
-    "foreground": ("IoU_image_mean", "Dice_image_mean"),
-}
+_HEADLINES = (
+    "DSB_score",
+    "cell_AP50_pooled",
+    "cell_AP75_pooled",
+    "F1_50_pooled",
+    "PQ_image_mean",
+    "AJI_image_mean",
+    "boundary_F1",
+    "count_error",
+    "count_bias",
+    "merges",
+    "splits",
+    "IoU_image_mean",
+    "Dice_image_mean",
+)
 _AP_HEADLINES = ("AP", "AP50", "AP75")
 
 logger = logging.getLogger(__name__)
@@ -87,92 +76,44 @@ def evaluate_files(
     Raises:
         UserError: a file or folder is missing, malformed, or does not fit another one.
     """
-    options = options or EvaluationOptions()
     _check_folders(output, images)
     for option, count in (("--samples", samples), ("--ap-samples", ap_samples)):
         if count < 1:
             raise ConfigError(f"{option} must be 1 or more, not {count}.")
-    true = open_truth(truth, truth_suffix)
-    weights, ap_weights = (resample(len(true.records), count) for count in (samples, ap_samples))
-    found = open_predictions(predictions, true, options, suffix, allow_missing)
-    _warn_of_pictures(true, images)
-    overlaps = match_images(true, found, options)
-    _warn_of_masks(overlaps, found)
-    results = InstanceResults(overlaps)
+    record = EvaluationRecord(
+        dataset=dataset or Path(truth).resolve().stem,
+        truth=os.fspath(truth),
+        predictions=os.fspath(predictions),
+        images=images and os.fspath(images),
+        suffix=suffix,
+        truth_suffix=truth_suffix,
+        allow_missing=allow_missing,
+        options=options or EvaluationOptions(),
+    )
+    evaluation = Evaluation.of(record)
+    _warn(evaluation)
+    weights = resample(len(evaluation.images), samples)
     intervals = {
         task: {name: interval(values) for name, values in table.resampled(weights).items()}
-        for task, table in results.tables.items()
+        for task, table in evaluation.results.tables.items()
     }
-    ap = {}
-    if found.has_scores:
-        ap = average_precision(true, found, options)
-        intervals["segm"] = _ap_intervals(ap["segm"], ap_weights)
+    if evaluation.coco:
+        intervals["segm"] = _ap_intervals(evaluation.coco["segm"], ap_samples)
+    found = {task: _nulled(intervals[task]) for task in evaluation.results.tables}
+    evaluation.results.write(
+        output, record.dataset, record.options, intervals=found, interval_samples=samples
+    )
+    if evaluation.coco:
+        _write_ap(output, evaluation, intervals["segm"], ap_samples)
     else:
         logger.info(
             f"{predictions}: has no scores, by which AP and AR of COCO rank detections: they are "
             "not reported. cell_AP needs none."
         )
-    dataset = dataset or Path(truth).resolve().stem
-    facts = {
-        "dataset": dataset,
-        "score_threshold": options.score_threshold,
-        "min_area": options.min_area,
-        "max_covered": options.max_covered,
-        "boundary_tolerance": options.boundary_tolerance,
-        "intervals": {task: _nulled(intervals[task]) for task in results.tables},
-        "interval_samples": samples,
-    }
-    results.write(output, facts)
-    _write_ap(output, dataset, true, options, ap, intervals.get("segm"), ap_samples)
-    EvaluationRecord(
-        dataset=dataset,
-        truth=os.fspath(truth),
-        predictions=os.path.abspath(predictions),
-        images=images and os.fspath(images),
-        suffix=suffix,
-        truth_suffix=truth_suffix,
-        allow_missing=allow_missing,
-        options=options,
-    ).write(output)
-    return _format_table(results, ap, intervals)
-
-
-def average_precision(
-    truth: Truth, predictions: Predictions, options: EvaluationOptions
-) -> dict[str, CocoResult]:
-    """Compute COCO's AP and AR of boxes and of masks.
-
-    Returns:
-        dict: results of "bbox" and "segm", whose images are in the order of ``truth.records``.
-
-    Raises:
-        UserError: the predictions have no scores.
-        DatasetError: ground truth or predictions lack something that COCO's evaluation needs.
-    """
-    results = predictions.coco_results()
-    return {
-        task: coco_average_precision(
-            truth.coco,
-            results,
-            task,
-            max_dets=options.max_dets,
-            area_sides=options.area_sides,
-            truth_name=truth.where,
-            results_name=predictions.where,
-        )
-        for task in TASKS
-    }
-
-
-def _ap_intervals(result: CocoResult, weights: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Return the interval of each metric from samples of the images, given as (B, N) counts."""
-    samples = tqdm(
-        [np.repeat(np.arange(len(row)), row) for row in weights],
-        desc="intervals of AP",
-        unit="sample",
-        delay=SECONDS_BEFORE_A_BAR,
-    )
-    return {name: interval(values) for name, values in result.bootstrap(samples).items()}
+        for name in (AP_METRICS_FILE, AP_TABLE_FILE):  # Of former predictions.
+            Path(output, name).unlink(missing_ok=True)
+    replace(record, predictions=os.path.abspath(predictions)).write(output)
+    return _format_table(evaluation, intervals)
 
 
 def _check_folders(output, images) -> None:
@@ -185,7 +126,7 @@ def _check_folders(output, images) -> None:
         raise DatasetError(f"--output: {there} is a file, give a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise DatasetError(f"--output: {there} cannot be written to, give another folder.")
-    path = Path(output) / ap_report.METRICS_FILE
+    path = Path(output) / AP_METRICS_FILE
     if path.exists() and not _is_ap_report(path):
         raise DatasetError(
             f"--output: {path} was not written by an evaluation (a training logs to a file of that "
@@ -195,74 +136,73 @@ def _check_folders(output, images) -> None:
 
 def _is_ap_report(path: Path) -> bool:
     try:
-        content = read_json(path)
+        return "results" in read_json(path, dict)
     except DatasetError:  # A training's log has a JSON object per line.
         return False
-    return isinstance(content, dict) and "results" in content
 
 
-def _warn_of_pictures(truth: Truth, images) -> None:
-    records = truth.records.values() if images else ()
-    missing = [record.file_name for record in records if record.find_picture(images) is None]
+def _warn(evaluation: Evaluation) -> None:
+    """Warn of pictures that are not there, and of masks that are no label maps."""
+    folder, records = evaluation.record.images, evaluation.images
+    missing = [each.file_name for each in records if folder and each.find_picture(folder) is None]
     if missing:
         logger.warning(
-            f"{images}: lacks {len(missing)} of {len(records)} images, e.g. {missing[0]}; reports "
+            f"{folder}: lacks {len(missing)} of {len(records)} images, e.g. {missing[0]}; reports "
             "will not show them. Give --images, to which the names in the truth are relative."
+        )
+    overlaps = evaluation.results.overlaps
+    several = any(len(overlap.true_areas) > 1 for overlap in overlaps)
+    single = all(len(overlap.pred_areas) <= 1 for overlap in overlaps)
+    if several and single and not evaluation.predictions.has_scores:
+        logger.warning(
+            "No image has more than one predicted object: if these are masks of the foreground, "
+            "number their objects first, e.g. by scipy.ndimage.label."
         )
 
 
-def _warn_of_masks(overlaps: Sequence[InstanceOverlap], predictions: Predictions) -> None:
-    several = any(len(overlap.true_areas) > 1 for overlap in overlaps)
-    if several and not predictions.has_scores:
-        if all(len(overlap.pred_areas) <= 1 for overlap in overlaps):
-            logger.warning(
-                "No image has more than one predicted object: if these are masks of the "
-                "foreground, number their objects first, e.g. by scipy.ndimage.label."
-            )
+def _ap_intervals(result: CocoResult, samples: int) -> dict[str, tuple[float, float]]:
+    weights = resample(len(result.image_ids), samples)
+    drawn = [np.repeat(np.arange(len(row)), row) for row in weights]
+    values = result.bootstrap(with_bar(drawn, "intervals of AP", "sample"))
+    return {name: interval(of_metric) for name, of_metric in values.items()}
 
 
-def _write_ap(output, dataset, truth, options, ap: dict, intervals, samples: int) -> None:
-    if not ap:  # Those of former predictions would be taken for these ones'.
-        for name in (ap_report.METRICS_FILE, ap_report.TABLE_FILE):
-            Path(output, name).unlink(missing_ok=True)
-        return
-    facts = {
-        "dataset": dataset,
-        "images": len(truth.records),
-        "objects": len(truth.coco.anns),
-        "max_dets": options.max_dets,
-        "implementation": ap["segm"].implementation,
-        "intervals": {"segm": _nulled(intervals)},
-        "interval_samples": samples,
-    }
-    metrics = {task: result.metrics for task, result in ap.items()}
-    ap_report.write_report(output, facts, metrics, ap["segm"].definitions)
-    for line in ap_report.explain_undefined(metrics, area_ranges(options.area_sides)[1:]):
+def _write_ap(output, evaluation: Evaluation, intervals: dict, samples: int) -> None:
+    write_report(
+        output,
+        evaluation.coco,
+        evaluation.record.options,
+        dataset=evaluation.record.dataset,
+        objects=len(evaluation.truth.coco.anns),
+        intervals={"segm": _nulled(intervals)},
+        interval_samples=samples,
+    )
+    for line in explain_undefined(evaluation.coco, evaluation.record.options):
         logger.info(line)
 
 
-def _nulled(intervals: dict) -> dict:
+def _nulled(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float] | None]:
     """Return the intervals as JSON can hold them, undefined ones as null."""
     return {
         name: None if math.isnan(low) else [low, high] for name, (low, high) in intervals.items()
     }
 
 
-def _format_table(results: InstanceResults, ap: dict, intervals: dict) -> str:
+def _format_table(evaluation: Evaluation, intervals: dict) -> str:
+    results = evaluation.results
     true_count, predicted_count = results.object_counts
     title = (
         f"{len(results.overlaps)} images, {true_count} true and {predicted_count} predicted objects"
     )
     rows = [["measure", "value", f"{100 * LEVEL:.0f} % interval", "unit"]]
     rows.append(["---", "---:", "---:", "---"])
-    for name in _AP_HEADLINES if ap else ():
-        value = ap["segm"].metrics[name]
+    for name in _AP_HEADLINES if evaluation.coco else ():
+        value = evaluation.coco["segm"].metrics[name]
         rows.append(_row(f"{name} of masks (COCO)", value, intervals["segm"][name], "percent"))
-    for task, names in _HEADLINES.items():
-        units = {measure.name: measure.unit for measure in results.tables[task].measures}
-        for name in names:
-            value = results.metrics[task][name]
-            rows.append(_row(name, value, intervals[task][name], units[name]))
+    units = {measure.name: measure.unit for measure in results.measures}
+    for task, values in results.metrics.items():
+        for name in (name for name in _HEADLINES if name in values):
+            rows.append(_row(name, values[name], intervals[task][name], units[name]))
     return f"{title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -1,20 +1,32 @@
-"""What an evaluation was made with, kept beside its results so that a report can repeat it."""
+"""The folder of an evaluation: its files, and the record of what was compared by which options."""
 
+import csv
 import dataclasses
-import json
+import itertools
+import math
 import numbers
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detectron2.config import CfgNode
-
 from ..data.coco_json import is_finite
 from ..errors import ConfigError, UserError
-from ..files import write_json
-from .coco.ap import area_ranges, max_dets_list
+from ..files import atomic_path, read_json, write_json
 
 RECORD_FILE = "evaluation.json"
+AP_METRICS_FILE = "metrics.json"
+AP_TABLE_FILE = "ap_table.md"
+COCO_RESULTS_FILE = "coco_instances_results.json"
+INSTANCE_METRICS_FILE = "instance_metrics.json"
+INSTANCE_IMAGES_FILE = "instances_per_image.csv"
+SEMANTIC_METRICS_FILE = "semantic_metrics.json"
+SEMANTIC_IMAGES_FILE = "semantic_per_image.csv"
+SEMANTIC_PREDICTIONS_FILE = "semantic_predictions.json"
+
+_LARGEST_AREA = 1e5**2
+_LARGEST_TOLERANCE = 100  # The disk that boundaries are dilated by has its square of pixels.
+_MOST_DETECTIONS = 2**31 - 1
 _TYPES = {
     "dataset": str,
     "truth": str,
@@ -23,23 +35,22 @@ _TYPES = {
     "truth_suffix": str | None,
     "allow_missing": bool,
 }
-_LARGEST_TOLERANCE = 100  # The disk that boundaries are dilated by has its square of pixels.
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """The choices that measures depend on.
+    """The choices that measures depend on; the first four do not matter to COCO's AP and AR.
 
     Attributes:
-        score_threshold: predicted objects of at least this score count, but for AP and AR. Scores
-            of other tools may lie outside of [0, 1].
-        min_area: predicted objects of at least this many pixels that no other one covers count,
-            but for AP and AR.
+        score_threshold: predicted objects of at least this score count. Scores of other tools may
+            lie outside of [0, 1].
+        min_area: predicted objects of at least this many pixels that no other one covers count.
         max_covered: predicted objects of which those of higher scores cover more than this share,
-            0 to 1, vanish, but for AP and AR.
+            0 to 1, vanish.
         boundary_tolerance: 0 to 100 pixels, see :class:`BoundaryCounts`.
         max_dets: only that many detections of an image, by highest score, count for AP and AR.
-        area_sides: two sides (a, b) in pixels that part small | medium | large objects.
+        area_sides: two sides (a, b) in pixels: for AP an object of at most a^2 pixels is small,
+            from a^2 to b^2 medium, from b^2 large; one on a boundary is in both bins.
 
     Raises:
         ConfigError: one is no number, or outside of its range.
@@ -53,28 +64,46 @@ class EvaluationOptions:
     area_sides: tuple[float, float] = (32, 96)
 
     def __post_init__(self):
-        if not is_finite(self.score_threshold):
+        self._check("score_threshold", "be a finite number")
+        self._check("min_area", "be a whole number of pixels, 0 or more", 0, is_whole=True)
+        self._check("max_covered", "lie in 0 to 1", 0, 1)
+        tolerance = _LARGEST_TOLERANCE
+        self._check("boundary_tolerance", f"lie in 0 to {tolerance} pixels", 0, tolerance)
+        limit = "be a whole number of detections per image, 1 or more"
+        self._check("max_dets", limit, 1, _MOST_DETECTIONS, is_whole=True)
+        sides = self.area_sides
+        are_numbers = len(sides) == 2 and all(map(is_finite, sides))
+        if not are_numbers or not 0 < sides[0] < sides[1] < math.sqrt(_LARGEST_AREA):
             raise ConfigError(
-                f"score_threshold must be a finite number, not {self.score_threshold}."
+                f"area_sides must be two increasing sides in pixels, e.g. [32, 96], not {sides}."
             )
-        if not isinstance(self.min_area, numbers.Integral) or self.min_area < 0:
-            raise ConfigError(
-                f"min_area must be a whole number of pixels, 0 or more, not {self.min_area}."
-            )
-        if not is_finite(self.max_covered) or not 0 <= self.max_covered <= 1:
-            raise ConfigError(f"max_covered must lie in 0 to 1, not {self.max_covered}.")
-        tolerance = self.boundary_tolerance
-        if not is_finite(tolerance) or not 0 <= tolerance <= _LARGEST_TOLERANCE:
-            raise ConfigError(
-                f"boundary_tolerance must lie in 0 to {_LARGEST_TOLERANCE} pixels, not {tolerance}."
-            )
-        # Only to raise.
-        max_dets_list(self.max_dets)
-        area_ranges(self.area_sides)
+
+    def _check(self, name, what: str, low=-math.inf, high=math.inf, *, is_whole=False) -> None:
+        value = getattr(self, name)
+        kind = numbers.Integral if is_whole else numbers.Real
+        if not is_finite(value) or not isinstance(value, kind) or not low <= value <= high:
+            raise ConfigError(f"{name} must {what}, not {value}.")
+
+    @property
+    def counting(self) -> dict[str, float]:
+        """Which predicted objects count, as the constructors of :class:`InstanceMap` take it."""
+        names = ("score_threshold", "min_area", "max_covered")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def recall_limits(self) -> list[int]:
+        """The increasing limits of detections per image at which AR is taken."""
+        return sorted({1, min(100, self.max_dets), self.max_dets})
+
+    @property
+    def area_ranges(self) -> list[list[float]]:
+        """The (lowest, highest) area in pixels of small, medium and large objects."""
+        bounds = [0.0, *(float(side) ** 2 for side in self.area_sides), _LARGEST_AREA]
+        return [list(pair) for pair in itertools.pairwise(bounds)]
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> "EvaluationOptions":
-        """Read TEST.INSTANCES, TEST.DETECTIONS_PER_IMAGE and TEST.AREA_SIDES."""
+    def from_config(cls, cfg) -> "EvaluationOptions":
+        """Read TEST.INSTANCES, TEST.DETECTIONS_PER_IMAGE and TEST.AREA_SIDES of a CfgNode."""
         try:
             return cls(
                 score_threshold=cfg.TEST.INSTANCES.SCORE_THRESHOLD,
@@ -99,7 +128,7 @@ class EvaluationRecord:
         truth: COCO json file, or folder of label maps.
         predictions: file or folder; relative to the record's own folder if it lies there.
         images: folder that the images' file names are relative to; None: no pictures.
-        suffix, truth_suffix: of label maps, see ``label_folders.find_label_maps``.
+        suffix, truth_suffix: of label maps, see :func:`find_label_maps`.
         allow_missing: whether images without a label map count as empty.
         options: of the measures.
     """
@@ -131,10 +160,10 @@ class EvaluationRecord:
         if not path.is_file():
             raise UserError(
                 f"There is no {RECORD_FILE} in {folder}. An evaluation writes it: "
-                "tools/train_net.py --eval-only, or tools/evaluate.py for files."
+                "unet-sharp-det train --eval-only, or unet-sharp-det evaluate for files."
             )
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path, dict)
             options = content.pop("options")
             options["area_sides"] = tuple(options["area_sides"])
             options.setdefault("max_covered", 1.0)  # Records of before the option.
@@ -144,5 +173,18 @@ class EvaluationRecord:
                 if not isinstance(getattr(record, name), kind):
                     raise TypeError(f"{name} cannot be {getattr(record, name)!r}")
             return record
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path}: is no record of an evaluation ({error}).") from error
+
+
+def nan_to_none(values: dict[str, float]) -> dict[str, float | None]:
+    """Return values as JSON can hold them, undefined ones as null."""
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def write_csv(path, columns: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Write a CSV file with a header, atomically."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.instances.matching import InstanceOverlap
-from ..evaluation.instances.measure_table import resample
 from ..evaluation.instances.measures import MERGE_IOU
+from ..evaluation.instances.overlap import InstanceOverlap
+from ..evaluation.instances.results import resample
 from .collect import RunReport
 from .estimates import Estimates
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.instances.measure_table import resample
+from ..evaluation.instances.results import resample
 from .collect import RunReport
 from .estimates import Estimate, Estimates
 

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from ..evaluation.coco.ap import CocoResult
-from ..evaluation.instances.measure_table import MeasureTable, interval
-from ..evaluation.readers.prediction_files import SECONDS_BEFORE_A_BAR
+from ..evaluation.evaluation import with_bar
+from ..evaluation.instances.results import MeasureTable, interval
 
 _NONE = float("nan")
 
@@ -51,7 +50,7 @@ class Estimates:
 
     @classmethod
     def of_table(cls, table: MeasureTable, weights: np.ndarray) -> "Estimates":
-        """Take the measures of a table; weights (B, N) from ``measure_table.resample``."""
+        """Take the measures of a table; weights (B, N) from ``resample``."""
         return cls(table.summary(), table.resampled(_of_several_images(weights)))
 
     @classmethod
@@ -67,9 +66,7 @@ class Estimates:
             prefix: of the names.
         """
         samples = [np.repeat(rows, counts) for counts in _of_several_images(weights)]
-        delay = SECONDS_BEFORE_A_BAR
-        bar = tqdm(samples, f"intervals of {prefix}AP", unit="sample", delay=delay, disable=None)
-        drawn = result.bootstrap(bar)
+        drawn = result.bootstrap(with_bar(samples, f"intervals of {prefix}AP", "sample"))
         return cls(
             {prefix + name: value for name, value in result.metrics.items()},
             {prefix + name: values for name, values in drawn.items()},

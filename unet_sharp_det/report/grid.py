@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from ..errors import look_up_option
-from ..evaluation.instances.matching import without_void
+from ..evaluation.instances.overlap import without_void
 from .collect import RunReport, find_picture
 from .drawing import Plot, new_figure, plain
 from .overlays import FN, FP, OUTCOME_COLORS, TP

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from ..evaluation.instances.matching import InstanceOverlap, without_void
 from ..evaluation.instances.measures import MERGE_IOU
+from ..evaluation.instances.overlap import InstanceOverlap, without_void
 from ..masks.drawing import draw_label_contours
 from ..masks.instance_maps import InstanceMap
 

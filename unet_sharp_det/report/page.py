@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ..errors import ConfigError
 from ..evaluation.evaluate_files import AP_SAMPLES
-from ..evaluation.instances.measure_table import SAMPLES
+from ..evaluation.instances.results import SAMPLES
 from ..files import write_text
 from . import figures
 from .breakdown import SIZE_MEASURES, SizeBin, by_look, by_size, quartiles_of_area

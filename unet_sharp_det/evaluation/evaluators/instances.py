@@ -10,12 +10,11 @@ from detectron2.evaluation import DatasetEvaluator
 
 from ...errors import DatasetError, UserError
 from ...masks.instance_maps import InstanceMap
-from ..coco.truth import CocoTruth
-from ..instances.matching import InstanceOverlap
+from ..instances.overlap import InstanceOverlap
 from ..instances.results import InstanceResults
-from ..ranks import gather_on_main
-from ..record import EvaluationOptions, EvaluationRecord
-from .coco import RESULTS_FILE
+from ..readers.truth import CocoTruth
+from ..record import COCO_RESULTS_FILE, EvaluationOptions, EvaluationRecord
+from .gather import gather_on_main
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +22,9 @@ logger = logging.getLogger(__name__)
 class InstanceEvaluator(DatasetEvaluator):
     """DSB2018 score, cell AP, PQ, AJI, F1, boundaries and counts of objects; IoU of their union.
 
-    All measures are defined in ``instance_measures.py``. Predicted masks become an instance map
-    (:class:`InstanceMap`): where they overlap, the higher score has the pixels. Classes are not
-    told apart. Crowd regions of the ground truth count for nothing.
+    Predicted masks become an instance map (:class:`InstanceMap`): where they overlap, the higher
+    score has the pixels. Classes are not told apart. Crowd regions of the ground truth count for
+    nothing. :data:`INSTANCE_MEASURES` and :data:`FOREGROUND_MEASURES` define the measures.
     """
 
     def __init__(
@@ -42,9 +41,9 @@ class InstanceEvaluator(DatasetEvaluator):
                 the data set is converted to a COCO json in ``output_dir``.
             options: score threshold, minimum area and tolerance; None: the defaults.
             distributed: gather the matchings of all ranks, and evaluate on the main one.
-            output_dir: folder for ``instances_per_image.csv`` (``instance_results.COLUMNS``, in
-                the measures' units), ``instance_metrics.json`` and ``evaluation.json``, which
-                ``tools/report.py`` reads. None: write nothing.
+            output_dir: folder for ``instances_per_image.csv`` (in the measures' units),
+                ``instance_metrics.json`` and ``evaluation.json``, which reports read.
+                None: write nothing.
 
         Raises:
             DatasetError: if there is no COCO json, nor a folder to convert the data set into.
@@ -69,9 +68,8 @@ class InstanceEvaluator(DatasetEvaluator):
                 the size of the ground truth, and whose ``scores`` a float tensor (N,).
 
         Raises:
-            DatasetError: if an image is unknown, its size differs from the ground truth's, or a
-                score is no finite number.
-            UserError: if the model predicts no masks.
+            DatasetError: an image is unknown or of another size, or a score is no finite number.
+            UserError: the model predicts no masks.
         """
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
@@ -79,11 +77,9 @@ class InstanceEvaluator(DatasetEvaluator):
             self._overlaps.append(self._compare(image_id, predicted))
 
     def evaluate(self) -> dict:
-        """Evaluate all images of the data set; those that were not processed have no prediction.
+        """Return ``{"instances": {measure: value}, "foreground": ...}``, {} on other processes.
 
-        Returns:
-            dict: ``{"instances": ..., "foreground": ...}``, each ``{measure: value}``; empty on
-            other processes than the main one.
+        The main process judges all images; those that were not processed have no prediction.
 
         Raises:
             DatasetError: an image was processed twice.
@@ -97,7 +93,10 @@ class InstanceEvaluator(DatasetEvaluator):
                 f"{len(missing)} of the {len(self._truth.records)} images of {self._dataset_name} "
                 "were not processed. Their objects count as missed."
             )
-            overlaps = overlaps + [self._compare(image_id) for image_id in missing]
+            overlaps = overlaps + [
+                self._compare(image_id, InstanceMap.empty(self._truth.record(image_id).shape))
+                for image_id in missing
+            ]
         results = InstanceResults(overlaps)
         logger.info(
             f"Instance measures of {self._dataset_name}, {len(overlaps)} images, objects scored "
@@ -107,50 +106,30 @@ class InstanceEvaluator(DatasetEvaluator):
             self._write(results)
         return results.headline
 
-    def _compare(self, image_id, predicted: InstanceMap | None = None) -> InstanceOverlap:
-        record = self._truth.record(image_id)
-        return InstanceOverlap.count(
-            self._truth.instance_map(image_id),
-            InstanceMap.empty(record.shape) if predicted is None else predicted,
-            image_id=image_id,
-            file_name=record.file_name,
-            void=self._truth.void(image_id),
-            boundary_tolerance=self._options.boundary_tolerance,
-        )
+    def _compare(self, image_id, predicted: InstanceMap) -> InstanceOverlap:
+        return self._truth.overlap(image_id, predicted, self._options.boundary_tolerance)
 
     def _paint(self, instances, where: str) -> InstanceMap:
         if not instances.has("pred_masks"):
             raise UserError(
-                "These measures need masks, but the model predicted none: set MODEL.MASK_ON to "
-                "True for a model with masks, or leave this evaluator out."
+                "These measures need masks, but the model predicted none. Set MODEL.MASK_ON to "
+                "True, or leave this evaluator out."
             )
         return InstanceMap.from_masks(
             instances.pred_masks.cpu().numpy().astype(bool, copy=False),
             instances.scores.cpu().numpy().astype(np.float64),
-            score_threshold=self._options.score_threshold,
-            min_area=self._options.min_area,
-            max_covered=self._options.max_covered,
+            **self._options.counting,
             where=where,
         )
 
     def _write(self, results: InstanceResults) -> None:
-        options = self._options
-        results.write(
-            self._output_dir,
-            {
-                "dataset": self._dataset_name,
-                "score_threshold": options.score_threshold,
-                "min_area": options.min_area,
-                "max_covered": options.max_covered,
-                "boundary_tolerance": options.boundary_tolerance,
-            },
-        )
+        results.write(self._output_dir, self._dataset_name, self._options)
         EvaluationRecord(
             dataset=self._dataset_name,
             truth=self._truth.where,
-            predictions=RESULTS_FILE,
+            predictions=COCO_RESULTS_FILE,
             images=MetadataCatalog.get(self._dataset_name).get("image_root"),
-            options=options,
+            options=self._options,
         ).write(self._output_dir)
 
 
@@ -160,7 +139,7 @@ def _coco_json(dataset_name: str, output_dir: str | None) -> str:
     if metadata.get("json_file") is None:
         if output_dir is None:
             raise DatasetError(
-                f"The data set {dataset_name} has no json_file in its metadata: give an output_dir "
+                f"The data set {dataset_name} has no json_file in its metadata. Give an output_dir "
                 "to convert it into."
             )
         path = os.path.join(output_dir, f"{dataset_name}_coco_format.json")

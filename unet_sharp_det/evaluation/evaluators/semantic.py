@@ -1,8 +1,6 @@
 """Overlap of a semantic model's maps with the label maps, which the U-Net papers report."""
 
-import dataclasses
 import logging
-import math
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -18,20 +16,19 @@ from ...errors import ConfigError, DatasetError, UserError
 from ...files import write_json
 from ...masks import encode_mask
 from ...modeling.semantic_labels import SemanticLabels
-from ..instances.overlap import (
-    Overlap,
-    define,
-    format_metrics,
-    percent,
-    summarize_channels,
+from ..instances.measures import FOREGROUND_MEASURES
+from ..instances.pixel_counts import PixelCounts
+from ..instances.results import MeasureTable
+from ..record import (
+    SEMANTIC_IMAGES_FILE,
+    SEMANTIC_METRICS_FILE,
+    SEMANTIC_PREDICTIONS_FILE,
+    EvaluationOptions,
+    EvaluationRecord,
+    nan_to_none,
     write_csv,
 )
-from ..ranks import gather_on_main
-from ..record import EvaluationOptions, EvaluationRecord
-
-IMAGES_FILE = "semantic_per_image.csv"
-METRICS_FILE = "semantic_metrics.json"
-PREDICTIONS_FILE = "semantic_predictions.json"
+from .gather import gather_on_main
 
 _RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
 COLUMNS = ("image_id", "file_name", "channel", *_RATIOS, "gt_pixels", "pred_pixels")
@@ -48,7 +45,7 @@ class ChannelResult:
     image_id: int
     file_name: str
     channel: str
-    overlap: Overlap
+    counts: PixelCounts
     rle: dict | None
 
 
@@ -57,12 +54,9 @@ class SemanticEvaluator(DatasetEvaluator):
 
     P holds the pixels that ``labels.decide`` gives to a channel, G those that the label map does;
     pixels of ``labels.ignore_value`` are in neither, nor in the background.
-    ``overlap.DEFINITIONS`` has the metrics: ``IoU_image_mean``, ``Dice_image_mean``,
-    ``IoU_pooled`` and ``Dice_pooled``, and each with ``_two_class`` before its ending, averaged
-    over the foreground and the background of every image or pool. Where P and G are both empty
-    the value is 100, where only one of them is 0; so an image of ignored pixels alone counts as
-    100. With several foreground channels a metric is the mean over them, and
-    ``<metric>/<channel>`` that of each.
+    :data:`FOREGROUND_MEASURES` defines the metrics. An image of ignored pixels alone counts as 100.
+    With several foreground channels a metric is the mean over them, and ``<metric>/<channel>``
+    that of each.
     """
 
     def __init__(
@@ -80,18 +74,17 @@ class SemanticEvaluator(DatasetEvaluator):
                 names of the labels 0, 1, ..., name the channels ("-" becomes "_", since
                 detectron2 does not print metrics with it); without, the labels do.
             labels: the meaning of the model's channels.
-            options: what ``tools/report.py`` judges the components of the predictions by, as
-                objects of the data set's ``json_file``. None: no ``evaluation.json`` for it.
+            options: what reports judge the components of the predictions by, as objects of the data
+                set's ``json_file``. None: no ``evaluation.json`` for them.
             distributed: gather the results of all ranks, and evaluate on the main one.
-            output_dir: folder for ``semantic_per_image.csv`` (``COLUMNS``; ratios in percent),
-                ``semantic_metrics.json`` (the metrics, their definitions, the number of images,
-                the labels and the channels) and ``semantic_predictions.json`` (a COCO RLE of
-                each image and channel), each replaced atomically. None: write nothing.
+            output_dir: folder for ``semantic_per_image.csv`` (ratios in percent),
+                ``semantic_metrics.json`` (with definitions) and ``semantic_predictions.json`` (a
+                COCO RLE of each image and channel), each replaced atomically. None: write nothing.
 
         Raises:
-            DatasetError: if an image of the data set has no image_id or that of another one, or
-                its label maps cannot be meant, see :func:`check_label_maps`.
-            ConfigError: if two channels have the same name.
+            DatasetError: an image has no image_id or that of another one, or its label maps cannot
+                be meant, see :func:`check_label_maps`.
+            ConfigError: two channels have the same name.
         """
         self._dataset_name = dataset_name
         self._labels = labels
@@ -140,35 +133,46 @@ class SemanticEvaluator(DatasetEvaluator):
         if results is None:
             return {}
         results = sorted(results, key=lambda result: result.image_id)
-        metrics = summarize_channels(
-            {
-                name: [result.overlap for result in results if result.channel == name]
-                for name in self._channels
-            }
-        )
-        image_count = len({result.image_id for result in results})
+        counts = {
+            name: [result.counts for result in results if result.channel == name]
+            for name in self._channels
+        }
+        metrics = summarize_channels(counts)
+        definitions = {measure.name: measure.definition for measure in FOREGROUND_MEASURES}
+        count = len({result.image_id for result in results})
+        lines = [
+            f"{name} {value:.2f}: {definitions[name.partition('/')[0]]}"
+            for name, value in metrics.items()
+        ]
         logger.info(
-            f"Semantic metrics of {self._dataset_name} in percent, {image_count} of its "
+            f"Semantic metrics of {self._dataset_name} in percent, {count} of its "
             f"{len(self._records)} images, P = predicted pixels, G = those of the label map, "
-            f"without ignored ones:\n{format_metrics(metrics)}"
+            "without ignored ones:\n" + "\n".join(lines)
         )
         if self._output_dir:
-            self._write(results, metrics, image_count)
+            content = {
+                "metrics": nan_to_none(metrics),
+                "definitions": definitions,
+                "images": count,
+                "channels": self._channels,
+            }
+            write_json(os.path.join(self._output_dir, SEMANTIC_METRICS_FILE), content, indent=2)
+            self._write_images(results)
+            self._write_record()
         return {"sem_seg": metrics}
 
     def _probabilities(self, output: dict) -> Tensor:
         if "sem_seg" not in output:
             raise UserError(
-                "Semantic IoU and Dice need the output 'sem_seg', but the model returned "
-                f"{sorted(output)}: use a model with a semantic head (MODEL.META_ARCHITECTURE "
-                "SemanticSegmentor or PanopticFPN), or leave this evaluator out."
+                f"The model returns no 'sem_seg', but {sorted(output)}. Use a "
+                "MODEL.META_ARCHITECTURE with a semantic head, or leave this evaluator out."
             )
         probabilities = output["sem_seg"]
         if len(probabilities) != self._labels.num_classes:
             raise ConfigError(
                 f"The model predicts {len(probabilities)} semantic channels, but "
-                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {self._labels.num_classes}: evaluate with the "
-                "labels that the model was built with."
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {self._labels.num_classes}. Evaluate with the "
+                "model's own labels."
             )
         if self._labels.activation == "sigmoid":
             _check_range(probabilities)
@@ -190,31 +194,23 @@ class SemanticEvaluator(DatasetEvaluator):
                 image_id=record["image_id"],
                 file_name=record["file_name"],
                 channel=name,
-                overlap=Overlap.count(predicted[channel], truth[channel], valid[0]),
+                counts=PixelCounts.count(predicted[channel], truth[channel], valid[0]),
                 rle=encode_mask(predicted[channel], valid.shape[1:]) if self._output_dir else None,
             )
             for name, channel in self._channels.items()
         ]
 
-    def _write(self, results: list[ChannelResult], metrics: dict, image_count: int) -> None:
+    def _write_images(self, results: list[ChannelResult]) -> None:
+        table = MeasureTable.of([result.counts for result in results], FOREGROUND_MEASURES)
+        ratios = [table.image_values(f"{name}_image_mean") for name in _RATIOS]
         rows, predictions = [], []
-        for result in results:
-            where = {name: getattr(result, name) for name in ("image_id", "file_name", "channel")}
-            overlap = result.overlap
-            ratios = [percent(overlap.ratios[name]) for name in _RATIOS]
-            rows.append([*where.values(), *ratios, overlap.gt_pixels, overlap.pred_pixels])
-            predictions.append({**where, "segmentation": result.rle})
-        content = {
-            "metrics": {k: None if math.isnan(value) else value for k, value in metrics.items()},
-            "definitions": define(metrics),
-            "images": image_count,
-            "labels": _arguments(self._labels),
-            "channels": self._channels,
-        }
-        write_csv(os.path.join(self._output_dir, IMAGES_FILE), COLUMNS, rows)
-        write_json(os.path.join(self._output_dir, PREDICTIONS_FILE), predictions)
-        write_json(os.path.join(self._output_dir, METRICS_FILE), content, indent=2)
-        self._write_record()
+        for result, *values in zip(results, *ratios, strict=True):
+            place = {name: getattr(result, name) for name in ("image_id", "file_name", "channel")}
+            percents = [f"{value:.4f}" for value in values]
+            rows.append([*place.values(), *percents, result.counts.true, result.counts.pred])
+            predictions.append({**place, "segmentation": result.rle})
+        write_csv(os.path.join(self._output_dir, SEMANTIC_IMAGES_FILE), COLUMNS, rows)
+        write_json(os.path.join(self._output_dir, SEMANTIC_PREDICTIONS_FILE), predictions)
 
     def _write_record(self) -> None:
         metadata = MetadataCatalog.get(self._dataset_name)
@@ -223,10 +219,29 @@ class SemanticEvaluator(DatasetEvaluator):
         EvaluationRecord(
             dataset=self._dataset_name,
             truth=metadata.json_file,
-            predictions=PREDICTIONS_FILE,
+            predictions=SEMANTIC_PREDICTIONS_FILE,
             images=metadata.get("image_root"),
             options=self._options,
         ).write(self._output_dir)
+
+
+def summarize_channels(channels: dict[str, list[PixelCounts]]) -> dict[str, float]:
+    """Return ``{metric: percent}`` of the counts of the images by foreground channel.
+
+    Of several channels that are the means over them, then ``<metric>/<channel>`` of each.
+    """
+    summaries = {
+        name: MeasureTable.of(counts, FOREGROUND_MEASURES).summary()
+        for name, counts in channels.items()
+    }
+    metrics = {
+        measure.name: float(np.mean([values[measure.name] for values in summaries.values()]))
+        for measure in FOREGROUND_MEASURES
+    }
+    if len(summaries) > 1:
+        for channel, values in summaries.items():
+            metrics.update({f"{name}/{channel}": value for name, value in values.items()})
+    return metrics
 
 
 def _index_records(dataset_name: str) -> dict:
@@ -235,11 +250,11 @@ def _index_records(dataset_name: str) -> dict:
     lacking = sum("image_id" not in record for record in records)
     if lacking:
         raise DatasetError(f"{dataset_name}: {lacking} of {len(records)} images lack 'image_id'.")
-    counts = Counter(record["image_id"] for record in records)
-    repeated = [image_id for image_id, count in counts.items() if count > 1]
-    if repeated:
-        raise DatasetError(f"{dataset_name}: several images have the image_id {repeated[0]}.")
-    return {record["image_id"]: record for record in records}
+    by_id = {record["image_id"]: record for record in records}
+    if len(by_id) < len(records):
+        one, _ = Counter(record["image_id"] for record in records).most_common(1)[0]
+        raise DatasetError(f"{dataset_name}: several images have the image_id {one}.")
+    return by_id
 
 
 def _foreground_names(labels: SemanticLabels, label_names) -> dict[str, int]:
@@ -248,8 +263,8 @@ def _foreground_names(labels: SemanticLabels, label_names) -> dict[str, int]:
     channels = {names[channel]: channel for channel in labels.foreground_channels}
     if len(channels) < len(labels.foreground_channels):
         raise ConfigError(
-            f"Several semantic channels have the same name, of {names}: tell them apart in "
-            "stuff_classes of the data set's metadata, or in MODEL.SEM_SEG_HEAD.REGIONS."
+            f"Several semantic channels have the same name, of {names}. Tell them apart in the "
+            "metadata's stuff_classes, or in MODEL.SEM_SEG_HEAD.REGIONS."
         )
     return channels
 
@@ -258,11 +273,6 @@ def _check_range(probabilities: Tensor) -> None:
     low, high = float(probabilities.min()), float(probabilities.max())
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         raise UserError(
-            f"'sem_seg' must hold probabilities, but goes from {low:g} to {high:g}: the model "
-            "returns logits. Apply MODEL.SEM_SEG_HEAD.ACTIVATION in its head at inference."
+            f"'sem_seg' goes from {low:g} to {high:g}: the model returns logits. Apply "
+            "MODEL.SEM_SEG_HEAD.ACTIVATION in its head at inference."
         )
-
-
-def _arguments(labels: SemanticLabels) -> dict:
-    """Return what :class:`SemanticLabels` is made of."""
-    return {f.name: getattr(labels, f.name) for f in dataclasses.fields(labels) if f.init}

@@ -1,21 +1,24 @@
 """The measures of instance segmentation, each with its definition, source, unit and ties.
 
-All are made of the same matching of each image (``matching.InstanceOverlap``). T are the true and P
-the predicted objects, which do not overlap; TP are the pairs matched one to one at an IoU threshold
-t, FP and FN the objects of P and T that are left. A measure is a ratio of two counts of an image:
+All are made of the same matching of each image (:class:`InstanceOverlap`). T are the true and P the
+predicted objects, which do not overlap; TP are the pairs matched one to one at an IoU threshold t,
+FP and FN the objects of P and T that are left. A measure is a ratio of two counts of an image:
 ``_image_mean`` is the mean of the ratios over the images, ``_pooled`` the ratio of the sums over
 all images, in which images with many objects weigh more.
+
+Measures of the foreground are made of :class:`PixelCounts`, of all objects or of a semantic label.
 
 IoU >= t unless a definition says >: the two differ only where an IoU is exactly t.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from .matching import InstanceOverlap
-from .overlap import DEFINITIONS as FOREGROUND_DEFINITIONS
+from .overlap import InstanceOverlap
+from .pixel_counts import PixelCounts
 
 THRESHOLDS = tuple(float(t) for t in np.arange(10, 20) / 20)
 
@@ -24,7 +27,7 @@ MERGE_IOU = 0.1
 _PERCENT, _OBJECTS = "percent", "objects per image"
 
 # Numerator and denominator of an image, numbers or (K,): several ratios, whose mean counts.
-Ratio = Callable[[InstanceOverlap], tuple]
+Ratio = Callable[[InstanceOverlap | PixelCounts], tuple]
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ class Measure:
         """What the ratio is multiplied by to be in ``unit``."""
         return 100.0 if self.unit == _PERCENT else 1.0
 
+    @property
+    def description(self) -> str:
+        """Definition, unit and source in a line."""
+        source = f" [{self.source}]" if self.source else ""
+        return f"{self.definition}; {self.unit}{source}"
+
 
 def counts(overlap: InstanceOverlap, threshold: float, *, strict: bool = False) -> tuple:
     """Return the numbers of TP, FP and FN of an image."""
@@ -64,53 +73,26 @@ def counts(overlap: InstanceOverlap, threshold: float, *, strict: bool = False) 
     return matched, len(overlap.pred_areas) - matched, len(overlap.true_areas) - matched
 
 
-def jaccard(*thresholds: float, strict: bool = False) -> Ratio:
-    """TP / (TP + FP + FN) at each threshold."""
+def found_share(
+    fp_weight: float, fn_weight: float, *thresholds: float, strict: bool = False
+) -> Ratio:
+    """TP / (TP + ``fp_weight`` FP + ``fn_weight`` FN) at each threshold."""
 
     def ratio(overlap):
-        tp, fp, fn = _counts_at(overlap, thresholds, strict)
-        return tp, tp + fp + fn
+        tp, fp, fn = np.array([counts(overlap, t, strict=strict) for t in thresholds], float).T
+        return tp, tp + fp_weight * fp + fn_weight * fn
 
     return ratio
 
 
-def f1(*thresholds: float, strict: bool = False) -> Ratio:
-    """2 TP / (2 TP + FP + FN) at each threshold."""
-
-    def ratio(overlap):
-        tp, fp, fn = _counts_at(overlap, thresholds, strict)
-        return 2 * tp, 2 * tp + fp + fn
-
-    return ratio
-
-
-def precision(overlap: InstanceOverlap) -> tuple:
-    """TP / (TP + FP) at .5."""
-    tp, fp, _ = counts(overlap, 0.5)
-    return tp, tp + fp
-
-
-def recall(overlap: InstanceOverlap) -> tuple:
-    """TP / (TP + FN) at .5."""
-    tp, _, fn = counts(overlap, 0.5)
-    return tp, tp + fn
+precision, recall = partial(found_share, 1, 0), partial(found_share, 0, 1)
+jaccard, f1 = partial(found_share, 1, 1), partial(found_share, 0.5, 0.5)
 
 
 def panoptic_quality(overlap: InstanceOverlap) -> tuple:
     """Sum of IoU over TP / (TP + FP / 2 + FN / 2)."""
     tp, fp, fn = counts(overlap, 0.5, strict=True)
-    return _matched_iou(overlap, strict=True), tp + fp / 2 + fn / 2
-
-
-def segmentation_quality(overlap: InstanceOverlap) -> tuple:
-    """Sum of IoU over TP / TP."""
-    return _matched_iou(overlap, strict=True), counts(overlap, 0.5, strict=True)[0]
-
-
-def recognition_quality(overlap: InstanceOverlap) -> tuple:
-    """TP / (TP + FP / 2 + FN / 2)."""
-    tp, fp, fn = counts(overlap, 0.5, strict=True)
-    return tp, tp + fp / 2 + fn / 2
+    return matched_iou(overlap, strict=True)[0], tp + fp / 2 + fn / 2
 
 
 def aggregated_jaccard(overlap: InstanceOverlap) -> tuple:
@@ -131,9 +113,10 @@ def aggregated_jaccard(overlap: InstanceOverlap) -> tuple:
     return overlap.shared[best].sum(), union + overlap.pred_areas[unpaired].sum()
 
 
-def matched_iou(overlap: InstanceOverlap) -> tuple:
+def matched_iou(overlap: InstanceOverlap, *, strict: bool = False) -> tuple:
     """Sum of IoU over TP / TP."""
-    return _matched_iou(overlap), len(overlap.match(0.5))
+    pairs = overlap.match(0.5, strict=strict)
+    return overlap.iou[pairs].sum(), len(pairs)
 
 
 def matched_dice(overlap: InstanceOverlap) -> tuple:
@@ -168,18 +151,16 @@ def splits(overlap: InstanceOverlap) -> tuple:
     return _several(overlap.true_index[overlap.iou > MERGE_IOU]), 1
 
 
-def foreground(ratio_name: str) -> Ratio:
-    """IoU or Dice of the unions of all objects; of "two_class" ones and of what is left."""
+def foreground_iou(counts: PixelCounts, *, two_class: bool) -> tuple:
+    """|P & G| / |P | G|, of the foreground, and of the background where ``two_class``."""
+    shared, sums = _foreground_sums(counts, two_class)
+    return shared, sums - shared
 
-    def ratio(overlap):
-        sets = [overlap.foreground]
-        if "two_class" in ratio_name:
-            sets.append(sets[0].background)
-        parts = np.array([s.intersection for s in sets], float)
-        sums = np.array([s.gt_pixels + s.pred_pixels for s in sets], float)
-        return (parts, sums - parts) if ratio_name.startswith("IoU") else (2 * parts, sums)
 
-    return ratio
+def foreground_dice(counts: PixelCounts, *, two_class: bool) -> tuple:
+    """2 |P & G| / (|P| + |G|), likewise."""
+    shared, sums = _foreground_sums(counts, two_class)
+    return 2 * shared, sums
 
 
 def _zero_where_missed(ratio: Ratio) -> Ratio:
@@ -187,17 +168,15 @@ def _zero_where_missed(ratio: Ratio) -> Ratio:
 
     def ratio_of_image(overlap):
         top, bottom = ratio(overlap)
-        return top, bottom or len(overlap.true_areas) + len(overlap.pred_areas)
+        return top, np.where(bottom, bottom, len(overlap.true_areas) + len(overlap.pred_areas))
 
     return ratio_of_image
 
 
-def _counts_at(overlap: InstanceOverlap, thresholds, strict: bool) -> np.ndarray:
-    return np.array([counts(overlap, t, strict=strict) for t in thresholds], float).T
-
-
-def _matched_iou(overlap: InstanceOverlap, strict: bool = False) -> float:
-    return overlap.iou[overlap.match(0.5, strict=strict)].sum()
+def _foreground_sums(counts: PixelCounts, two_class: bool) -> tuple[np.ndarray, np.ndarray]:
+    sets = [counts, counts.background] if two_class else [counts]
+    shared = np.array([each.shared for each in sets], float)
+    return shared, np.array([each.true + each.pred for each in sets], float)
 
 
 def _several(indices: np.ndarray) -> int:
@@ -210,8 +189,6 @@ _STARDIST = "StarDist's accuracy, Cellpose's average precision; Schmidt et al., 
 _PQ = "Kirillov et al., CVPR 2019, Eq. 1"
 _AJI = "Kumar et al., IEEE TMI 36(7), 2017, Algorithm 1"
 _BF = "Csurka et al., BMVC 2013, for the boundaries of objects"
-_UNION = "of the unions of all objects"
-
 _BOTH = "; an image without true and predicted objects counts as 100"
 _MEAN, _POOL = "mean over images of ", "over all images together: "
 _ALL = "mean over t = .50, .55 .. .95 of "
@@ -266,8 +243,8 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
         )
     ),
     *_pair("PQ", "sum of IoU over TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, panoptic_quality),
-    *_pair_of_matched("SQ", "mean IoU over TP, IoU > .5", _PQ, segmentation_quality),
-    *_pair("RQ", "TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, recognition_quality),
+    *_pair_of_matched("SQ", "mean IoU over TP, IoU > .5", _PQ, partial(matched_iou, strict=True)),
+    *_pair("RQ", "TP / (TP + FP / 2 + FN / 2), IoU > .5", _PQ, f1(0.5, strict=True)),
     *_pair(
         "AJI",
         "intersections / unions of each true object with the predicted one of largest IoU, "
@@ -281,8 +258,8 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
     ),
     *_pair("F1", f"the {_ALL}{_F1}, IoU > t", _AF1, f1(*THRESHOLDS, strict=True)),
     *_pair("F1_50", f"{_F1}, IoU >= .5", _STARDIST, f1(0.5)),
-    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", precision),
-    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", recall),
+    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", precision(0.5)),
+    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", recall(0.5)),
     Measure(
         "boundary_F1",
         f"{_MEAN}the harmonic mean of the share of predicted boundary pixels near a true one, and "
@@ -302,15 +279,31 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
     ),
 )
 
-# The same as ``overlap.summarize``, of InstanceOverlap.foreground.
-FOREGROUND_MEASURES: tuple[Measure, ...] = tuple(
-    Measure(
-        name,
-        f"{definition} ({_UNION})",
+_IOU = "|P & G| / |P | G|"
+_DICE = "2 |P & G| / (|P| + |G|)"
+
+
+def _foreground_measure(
+    name: str, formula: str, ratio: Ratio, two_class: bool, by_image: bool
+) -> Measure:
+    text = formula if by_image else f"{formula} with the pixels of all images counted together"
+    text = _MEAN + text if by_image else text
+    if two_class:
+        name, text = f"{name}_two_class", f"{text}, averaged over the foreground and the background"
+    return Measure(
+        name + ("_image_mean" if by_image else "_pooled"),
+        f"{text}; 100 where both sets are empty, 0 where only one is",
         "",
-        foreground(name.removesuffix("_image_mean").removesuffix("_pooled")),
-        by_image=name.endswith("_image_mean"),
+        partial(ratio, two_class=two_class),
+        by_image,
         empty=1.0,
     )
-    for name, definition in FOREGROUND_DEFINITIONS.items()
+
+
+#: Of P and G, the predicted and the true pixels of the foreground.
+FOREGROUND_MEASURES: tuple[Measure, ...] = tuple(
+    _foreground_measure(*kind, two_class, by_image)
+    for two_class in (False, True)
+    for by_image in (True, False)
+    for kind in (("IoU", _IOU, foreground_iou), ("Dice", _DICE, foreground_dice))
 )

@@ -1,163 +1,203 @@
-"""IoU and Dice of pixel sets: counts of an image, their summary, its definitions and files.
+"""What the objects of two instance maps share: one histogram, of which all measures are made."""
 
-P is the set of the predicted pixels and G that of the true ones, both among the valid pixels; the
-rest of the valid pixels are the background of each.
-"""
-
-import csv
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from ...files import atomic_path
+from ...errors import DatasetError
+from ...masks.instance_maps import InstanceMap
+from .pixel_counts import BoundaryCounts, PixelCounts
 
-_IOU = "|P & G| / |P | G|"
-_DICE = "2 |P & G| / (|P| + |G|)"
-_POOLED = "with the pixels of all images counted together"
-_TWO_CLASSES = "averaged over the foreground and the background"
-_EMPTY = "100 where both sets are empty, 0 where only one is"
-
-# Every metric is in percent, of P and G, the predicted and the true pixels of the foreground.
-DEFINITIONS = {
-    "IoU_image_mean": f"mean over images of {_IOU}; {_EMPTY}",
-    "Dice_image_mean": f"mean over images of {_DICE}; {_EMPTY}",
-    "IoU_pooled": f"{_IOU} {_POOLED}; {_EMPTY}",
-    "Dice_pooled": f"{_DICE} {_POOLED}; {_EMPTY}",
-    "IoU_two_class_image_mean": f"mean over images of {_IOU}, {_TWO_CLASSES}; {_EMPTY}",
-    "Dice_two_class_image_mean": f"mean over images of {_DICE}, {_TWO_CLASSES}; {_EMPTY}",
-    "IoU_two_class_pooled": f"{_IOU} {_POOLED}, {_TWO_CLASSES}; {_EMPTY}",
-    "Dice_two_class_pooled": f"{_DICE} {_POOLED}, {_TWO_CLASSES}; {_EMPTY}",
-}
+_VOID_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """Numbers of pixels of P & G, of G, of P, and of all that are valid; the sum pools images."""
+class InstanceOverlap:
+    """What the true and the predicted objects of an image share; small, whatever its size.
 
-    intersection: int = 0
-    gt_pixels: int = 0
-    pred_pixels: int = 0
-    valid_pixels: int = 0
+    Attributes:
+        image_id, file_name: of the image.
+        true_areas, pred_areas: integers (N,), (M,), pixels of each object.
+        true_index, pred_index, shared: integers (K,): the pairs of objects, counted from 0, that
+            have pixels in common, by true object then predicted one, and the number of the pixels.
+        pixels: of the image, without void ones.
+        boundary: of all objects.
+    """
+
+    image_id: int | str
+    file_name: str
+    true_areas: np.ndarray
+    pred_areas: np.ndarray
+    true_index: np.ndarray
+    pred_index: np.ndarray
+    shared: np.ndarray
+    pixels: int
+    boundary: BoundaryCounts
 
     @classmethod
     def count(
-        cls, predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None
-    ) -> "Overlap":
-        """Count bool masks of the same shape. Only pixels of ``valid`` count; None: all do."""
-        if valid is None:
-            valid = np.ones_like(truth)
-        predicted, truth = predicted & valid, truth & valid
-        sets = (predicted & truth, truth, predicted, valid)
-        return cls(*(int(np.count_nonzero(pixels)) for pixels in sets))
+        cls,
+        true: InstanceMap,
+        predicted: InstanceMap,
+        *,
+        image_id: int | str,
+        file_name: str = "",
+        void: np.ndarray | None = None,
+        boundary_tolerance: float = 2.0,
+    ) -> "InstanceOverlap":
+        """Compare two maps of an image.
 
-    def __add__(self, other: "Overlap") -> "Overlap":
-        return Overlap(
-            self.intersection + other.intersection,
-            self.gt_pixels + other.gt_pixels,
-            self.pred_pixels + other.pred_pixels,
-            self.valid_pixels + other.valid_pixels,
+        Args:
+            void: bool (H, W), pixels that say nothing (COCO's crowd regions). They count for
+                neither map, and predicted objects with more than half of their pixels there are
+                left out, as in panoptic quality (Kirillov et al., CVPR 2019, Sec. 4.1).
+            boundary_tolerance: pixels, see :class:`BoundaryCounts`.
+
+        Raises:
+            DatasetError: the maps differ in size.
+        """
+        if true.labels.shape != predicted.labels.shape:
+            raise DatasetError(
+                f"Image {image_id} ({file_name}): the prediction has (height, width) "
+                f"{predicted.labels.shape}, the ground truth {true.labels.shape}. Predict at that "
+                "size, or resize the label map by nearest neighbour."
+            )
+        true, predicted = without_void(true, predicted, void)
+        pixels = true.labels.size - (0 if void is None else int(np.count_nonzero(void)))
+        true_index, pred_index, shared = shared_pixels(true, predicted)
+        return cls(
+            image_id=image_id,
+            file_name=file_name,
+            true_areas=true.areas,
+            pred_areas=predicted.areas,
+            true_index=true_index,
+            pred_index=pred_index,
+            shared=shared,
+            pixels=pixels,
+            boundary=BoundaryCounts.count(predicted.labels, true.labels, boundary_tolerance),
         )
 
-    @property
-    def background(self) -> "Overlap":
-        """The counts of what is neither ignored nor foreground."""
-        union = self.gt_pixels + self.pred_pixels - self.intersection
-        return Overlap(
-            self.valid_pixels - union,
-            self.valid_pixels - self.gt_pixels,
-            self.valid_pixels - self.pred_pixels,
-            self.valid_pixels,
-        )
+    @cached_property
+    def iou(self) -> np.ndarray:
+        """float (K,): |T & P| / |T | P| of each pair."""
+        return self.shared / self.union
 
-    @property
-    def iou(self) -> float:
-        """|P & G| / |P | G|; 1 where both are empty."""
-        return _ratio(self.intersection, self.gt_pixels + self.pred_pixels - self.intersection)
+    @cached_property
+    def union(self) -> np.ndarray:
+        """integers (K,): |T | P| of each pair."""
+        both = self.true_areas[self.true_index] + self.pred_areas[self.pred_index]
+        return both - self.shared
 
-    @property
-    def dice(self) -> float:
-        """2 |P & G| / (|P| + |G|); 1 where both are empty."""
-        return _ratio(2 * self.intersection, self.gt_pixels + self.pred_pixels)
+    @cached_property
+    def foreground(self) -> PixelCounts:
+        """The counts of the unions of all objects."""
+        sums = (int(self.shared.sum()), int(self.true_areas.sum()), int(self.pred_areas.sum()))
+        return PixelCounts(*sums, self.pixels)
 
-    @property
-    def ratios(self) -> dict[str, float]:
-        """IoU, Dice, and the mean of each over foreground and background; all from 0 to 1."""
-        return {
-            "IoU": self.iou,
-            "Dice": self.dice,
-            "IoU_two_class": (self.iou + self.background.iou) / 2,
-            "Dice_two_class": (self.dice + self.background.dice) / 2,
-        }
+    def match(self, threshold: float, *, strict: bool = False) -> np.ndarray:
+        """Pair objects one to one: as many as can be, as StarDist and Cellpose do it.
+
+        Of several ways, which only thresholds up to .5 leave, that of the largest sum of IoU,
+        to which pairs below the threshold count too.
+
+        Args:
+            threshold: pairs of IoU >= this may be matched.
+            strict: only those of IoU > this. From .5 on, such pairs are unique by themselves.
+
+        Returns:
+            integers: the indices of the matched pairs, increasing.
+        """
+        key = (threshold, strict)
+        if key not in self._matches:
+            allowed = self.iou > threshold if strict else self.iou >= threshold
+            candidates = np.flatnonzero(allowed)
+            is_unique = self._one_to_one(candidates)
+            self._matches[key] = candidates if is_unique else self._assign(allowed)
+        return self._matches[key]
+
+    @cached_property
+    def _matches(self) -> dict:
+        return {}
+
+    def _one_to_one(self, pairs: np.ndarray) -> bool:
+        """Whether no object is in two of the pairs."""
+        sides = (self.true_index[pairs], self.pred_index[pairs])
+        return all(len(np.unique(side)) == len(side) for side in sides)
+
+    def _assign(self, allowed: np.ndarray) -> np.ndarray:
+        """Solve the assignment in each group of objects that overlap, directly or in a chain."""
+        order, starts = self._groups()
+        gains = allowed + self.iou / (2 * max(1, min(len(self.true_areas), len(self.pred_areas))))
+        matched = []
+        for pairs in np.split(order, starts[1:]):
+            candidates = pairs[allowed[pairs]]
+            if not self._one_to_one(candidates):
+                chosen = _best_assignment(
+                    self.true_index[pairs], self.pred_index[pairs], gains[pairs]
+                )
+                candidates = pairs[chosen][allowed[pairs[chosen]]]
+            matched.append(candidates)
+        return np.sort(np.concatenate(matched))
+
+    def _groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return all pairs sorted by the group of objects they are of, and each group's start."""
+        from scipy.sparse import coo_array  # Slow to import, and seldom needed.
+        from scipy.sparse.csgraph import connected_components
+
+        true_count, pred_count = len(self.true_areas), len(self.pred_areas)
+        links = (self.true_index, true_count + self.pred_index)
+        size = true_count + pred_count
+        graph = coo_array((np.ones(len(self.shared)), links), shape=(size, size))
+        _, groups = connected_components(graph, directed=False)
+        group_of_pair = groups[self.true_index]
+        order = np.argsort(group_of_pair, kind="stable")
+        _, starts = np.unique(group_of_pair[order], return_index=True)
+        return order, starts
 
 
-def summarize(images: list[Overlap]) -> dict[str, float]:
-    """Return every metric of ``DEFINITIONS`` in percent; NaN without images."""
-    if not images:
-        return dict.fromkeys(DEFINITIONS, float("nan"))
-    ratios = [image.ratios for image in images]
-    metrics = {}
-    for name, pooled in sum(images, Overlap()).ratios.items():
-        metrics[f"{name}_image_mean"] = float(np.mean([values[name] for values in ratios]))
-        metrics[f"{name}_pooled"] = pooled
-    return {name: 100.0 * metrics[name] for name in DEFINITIONS}
+def without_void(
+    true: InstanceMap, predicted: InstanceMap, void: np.ndarray | None
+) -> tuple[InstanceMap, InstanceMap]:
+    """Return the maps as :meth:`InstanceOverlap.count` compares them, by its ``void``."""
+    if void is None or not void.any():
+        return true, predicted
+    return (
+        true.without(void, largest_share=1.0),
+        predicted.without(void, largest_share=_VOID_SHARE),
+    )
 
 
-def summarize_channels(channels: dict[str, list[Overlap]]) -> dict[str, float]:
-    """Summarize one or several foreground channels.
-
-    Args:
-        channels: the images' counts by the channel's name.
+def shared_pixels(
+    true: InstanceMap, predicted: InstanceMap
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the histogram of two maps of a size where it is not 0.
 
     Returns:
-        dict: as :func:`summarize` of the only channel; of several, the means over the channels,
-        then ``<metric>/<channel>`` of each.
+        integers (K,), (K,), (K,): the pairs of a true and a predicted object with pixels in
+        common, counted from 0, and the numbers of the pixels.
     """
-    summaries = {name: summarize(images) for name, images in channels.items()}
-    means = {
-        metric: float(np.mean([summary[metric] for summary in summaries.values()]))
-        for metric in DEFINITIONS
-    }
-    if len(summaries) == 1:
-        return means
-    by_channel = {
-        f"{metric}/{name}": summary[metric]
-        for name, summary in summaries.items()
-        for metric in DEFINITIONS
-    }
-    return {**means, **by_channel}
+    in_both = (true.labels > 0) & (predicted.labels > 0)
+    columns = max(1, len(predicted))
+    keys = (true.labels[in_both].astype(np.int64) - 1) * columns + predicted.labels[in_both] - 1
+    if len(true) * columns <= 4 * true.labels.size:
+        histogram = np.bincount(keys, minlength=1)
+        keys = np.flatnonzero(histogram)
+        counts = histogram[keys]
+    else:  # many objects: the histogram would be larger than the image
+        keys, counts = np.unique(keys, return_counts=True)
+    return keys // columns, keys % columns, counts
 
 
-def define(metrics: Iterable[str]) -> dict[str, str]:
-    """Return ``{metric: definition}`` of the metrics that a summary holds."""
-    metrics = list(metrics)
-    of_all = "mean over the channels: " if any("/" in metric for metric in metrics) else ""
-    definitions = {}
-    for metric in metrics:
-        name, _, channel = metric.partition("/")
-        of_what = f"channel {channel}: " if channel else of_all
-        definitions[metric] = of_what + DEFINITIONS[name]
-    return definitions
+def _best_assignment(rows: np.ndarray, columns: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Return the indices of the pairs of the assignment of largest gain; other pairs gain 0."""
+    from scipy.optimize import linear_sum_assignment  # Slow to import, and seldom needed.
 
-
-def format_metrics(metrics: dict[str, float]) -> str:
-    """Format metrics as lines "<metric> <value>: <definition>"."""
-    definitions = define(metrics)
-    return "\n".join(f"{name} {value:.2f}: {definitions[name]}" for name, value in metrics.items())
-
-
-def percent(ratio: float) -> str:
-    """Format a ratio from 0 to 1 for the files: in percent, with 4 decimals."""
-    return f"{100 * ratio:.4f}"
-
-
-def write_csv(path, columns: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Write a CSV file with a header, atomically."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else 1.0
+    row_values, row = np.unique(rows, return_inverse=True)
+    column_values, column = np.unique(columns, return_inverse=True)
+    matrix = np.zeros((len(row_values), len(column_values)))
+    matrix[row, column] = gains
+    pair_of = np.full(matrix.shape, -1)
+    pair_of[row, column] = np.arange(len(rows))
+    chosen = pair_of[linear_sum_assignment(matrix, maximize=True)]
+    return chosen[chosen >= 0]

@@ -1,21 +1,31 @@
-"""What is reported of the matchings of a data set: results by task, log lines, and files."""
+"""Measures of a data set: values of all images, bootstrap intervals, and their files."""
 
 import itertools
 import math
 import os
 import re
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
-from ...errors import DatasetError
-from ...files import write_json
-from .matching import InstanceOverlap
-from .measure_table import MeasureTable
-from .measures import FOREGROUND_MEASURES, INSTANCE_MEASURES, Measure
-from .overlap import write_csv
+import numpy as np
 
-IMAGES_FILE = "instances_per_image.csv"
-METRICS_FILE = "instance_metrics.json"
+from ...errors import ConfigError, DatasetError, look_up_option
+from ...files import write_json
+from ..record import (
+    INSTANCE_IMAGES_FILE,
+    INSTANCE_METRICS_FILE,
+    EvaluationOptions,
+    nan_to_none,
+    write_csv,
+)
+from .measures import FOREGROUND_MEASURES, INSTANCE_MEASURES, Measure
+from .overlap import InstanceOverlap
+from .pixel_counts import PixelCounts
+
+SAMPLES = 1000
+LEVEL = 0.95
 
 # Column of the file of images: the measure that it is the image's value of.
 _IMAGE_COLUMNS = {
@@ -38,27 +48,83 @@ COLUMNS = ("image_id", "file_name", "n_gt", "n_pred", *_IMAGE_COLUMNS)
 # Written, but neither logged nor drawn as a training curve.
 _DETAIL = re.compile(r"cell_AP(?!50|75|90)\d\d_")
 
-_TASKS = {"instances": INSTANCE_MEASURES, "foreground": FOREGROUND_MEASURES}
+
+@dataclass(frozen=True)
+class MeasureTable:
+    """What measures are made of, an image per row.
+
+    Attributes:
+        measures: the columns.
+        parts: (numerators, denominators), each (N, K), of each measure.
+    """
+
+    measures: tuple[Measure, ...]
+    parts: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+    @classmethod
+    def of(
+        cls, images: Sequence[InstanceOverlap | PixelCounts], measures: Sequence[Measure]
+    ) -> "MeasureTable":
+        """Take the measures of images, from what these measures are ratios of."""
+        return cls(tuple(measures), tuple(_parts(measure, images) for measure in measures))
+
+    def __len__(self) -> int:
+        return len(self.parts[0][0])
+
+    def select(self, rows: Sequence[int]) -> "MeasureTable":
+        """Return the table of some images, by their row numbers."""
+        rows = np.asarray(rows, dtype=int)
+        return MeasureTable(
+            self.measures, tuple((top[rows], bottom[rows]) for top, bottom in self.parts)
+        )
+
+    def image_values(self, name: str) -> np.ndarray:
+        """Return a measure's value of each image (N,) in its unit; NaN where it has none."""
+        names = [measure.name for measure in self.measures]
+        index = names.index(look_up_option(name, names, "measure"))
+        measure = self.measures[index]
+        return measure.scale * _mean_ratio(*self.parts[index], measure.empty)
+
+    def summary(self) -> dict[str, float]:
+        """Return every measure of all images in its unit; NaN where nothing defines it."""
+        everything = np.ones((1, len(self)))
+        return {name: float(values[0]) for name, values in self.resampled(everything).items()}
+
+    def resampled(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return every measure (B,) of B samples of the images.
+
+        Args:
+            weights: (B, N), how often each sample holds each image, from :func:`resample`.
+        """
+        if len(self) == 0:
+            return {measure.name: np.full(len(weights), np.nan) for measure in self.measures}
+        values = {}
+        for measure, (top, bottom) in zip(self.measures, self.parts, strict=True):
+            if measure.by_image:
+                ratios = _mean_ratio(top, bottom, measure.empty)[:, None]
+                defined = np.isfinite(ratios)
+                top, bottom, empty = np.where(defined, ratios, 0.0), defined, np.nan
+            else:
+                empty = measure.empty
+            values[measure.name] = measure.scale * _mean_ratio(
+                weights @ top, weights @ bottom, empty
+            )
+        return values
 
 
 class InstanceResults:
     """The measures of a data set by task: "instances" and "foreground"."""
 
     def __init__(self, overlaps: Sequence[InstanceOverlap]):
-        """
-        Args:
-            overlaps: the images; they are sorted by their image_id.
-
-        Raises:
-            DatasetError: an image is there twice.
-        """
+        """Sort the images by image_id; raise a DatasetError if one is there twice."""
         self.overlaps = sorted(overlaps, key=lambda overlap: overlap.image_id)
         for one, other in itertools.pairwise(self.overlaps):
             if one.image_id == other.image_id:
                 raise DatasetError(f"The image {one.image_id} ({one.file_name}) is there twice.")
+        foregrounds = [overlap.foreground for overlap in self.overlaps]
         self.tables = {
-            task: MeasureTable.from_overlaps(self.overlaps, measures)
-            for task, measures in _TASKS.items()
+            "instances": MeasureTable.of(self.overlaps, INSTANCE_MEASURES),
+            "foreground": MeasureTable.of(foregrounds, FOREGROUND_MEASURES),
         }
 
     @cached_property
@@ -75,6 +141,11 @@ class InstanceResults:
         }
 
     @property
+    def measures(self) -> list[Measure]:
+        """Those of all tasks."""
+        return [measure for table in self.tables.values() for measure in table.measures]
+
+    @property
     def object_counts(self) -> tuple[int, int]:
         """The numbers of true and of predicted objects."""
         return (
@@ -82,47 +153,42 @@ class InstanceResults:
             sum(len(overlap.pred_areas) for overlap in self.overlaps),
         )
 
+    def image_values(self, name: str) -> np.ndarray:
+        """Return a measure's value of each image (N,) in its unit; NaN where it has none."""
+        task = next(task for task, values in self.metrics.items() if name in values)
+        return self.tables[task].image_values(name)
+
     def format(self) -> str:
         """Return a line "<measure> <value>: <definition>" for each of ``headline``."""
+        shown = {name: value for values in self.headline.values() for name, value in values.items()}
         return "\n".join(
-            f"{name} {value:.2f}: {definition_of(measure)}"
-            for task, values in self.headline.items()
-            for measure in _TASKS[task]
-            for name, value in values.items()
-            if name == measure.name
+            f"{measure.name} {shown[measure.name]:.2f}: {measure.description}"
+            for measure in self.measures
+            if measure.name in shown
         )
 
-    def write(self, folder, facts: dict) -> None:
+    def write(self, folder, dataset: str, options: EvaluationOptions, **facts) -> None:
         """Write ``instances_per_image.csv`` and ``instance_metrics.json``, atomically.
 
-        Args:
-            folder: made if it does not exist.
-            facts: what else the JSON file is to say: data set, options.
+        ``facts`` are what else the JSON file is to say.
         """
-        write_csv(os.path.join(folder, IMAGES_FILE), COLUMNS, self._rows())
+        write_csv(os.path.join(folder, INSTANCE_IMAGES_FILE), COLUMNS, self._rows())
         true_count, pred_count = self.object_counts
         content = {
+            "dataset": dataset,
+            **options.counting,
+            "boundary_tolerance": options.boundary_tolerance,
             **facts,
             "images": len(self.overlaps),
             "objects": true_count,
             "predicted_objects": pred_count,
-            "results": {
-                task: {name: None if math.isnan(value) else value for name, value in found.items()}
-                for task, found in self.metrics.items()
-            },
-            "definitions": {
-                measure.name: definition_of(measure)
-                for measures in _TASKS.values()
-                for measure in measures
-            },
+            "results": {task: nan_to_none(values) for task, values in self.metrics.items()},
+            "definitions": {measure.name: measure.description for measure in self.measures},
         }
-        write_json(os.path.join(folder, METRICS_FILE), content, indent=2)
+        write_json(os.path.join(folder, INSTANCE_METRICS_FILE), content, indent=2)
 
     def _rows(self) -> list[list]:
-        columns = []
-        for name in _IMAGE_COLUMNS.values():
-            task = next(task for task, found in self.metrics.items() if name in found)
-            columns.append(self.tables[task].image_values(name))
+        columns = [self.image_values(name) for name in _IMAGE_COLUMNS.values()]
         return [
             [
                 overlap.image_id,
@@ -135,7 +201,46 @@ class InstanceResults:
         ]
 
 
-def definition_of(measure: Measure) -> str:
-    """Return definition, unit and source of a measure in a line."""
-    source = f" [{measure.source}]" if measure.source else ""
-    return f"{measure.definition}; {measure.unit}{source}"
+def resample(image_count: int, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
+    """Draw bootstrap samples of images with replacement, each as large as the set.
+
+    Equal arguments give equal samples, so that runs on the same images can be paired.
+
+    Returns:
+        integers (samples, image_count): how often a sample holds each image.
+
+    Raises:
+        ConfigError: there is no image, or no sample.
+    """
+    if image_count < 1 or samples < 1:
+        raise ConfigError(f"Cannot draw {samples} samples of {image_count} images.")
+    shares = np.full(image_count, 1 / image_count)
+    return np.random.default_rng(seed).multinomial(image_count, shares, size=samples)
+
+
+def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Return the percentile interval (Efron 1979) of bootstrap values, NaN ones left out."""
+    defined = values[np.isfinite(values)]
+    if defined.size == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _parts(measure: Measure, images: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    ratios = [measure.ratio(image) for image in images]
+    top, bottom = zip(*ratios, strict=True) if ratios else ((), ())
+    rows = len(images)
+    return (
+        np.asarray(top, float).reshape(rows, -1 if rows else 1),
+        np.asarray(bottom, float).reshape(rows, -1 if rows else 1),
+    )
+
+
+def _mean_ratio(top: np.ndarray, bottom: np.ndarray, empty: float) -> np.ndarray:
+    """Return the mean over K of top / bottom, both (..., K), with ``empty`` for 0 / 0."""
+    bottom = np.asarray(bottom, float)
+    ratios = np.divide(top, bottom, out=np.full(bottom.shape, empty), where=bottom != 0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice")
+        return np.nanmean(ratios, axis=-1)

@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-from test_matching import labels_of, overlap_of
+from test_overlap import labels_of, overlap_of
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
-from unet_sharp_det.evaluation.instances.measure_table import MeasureTable, interval, resample
 from unet_sharp_det.evaluation.instances.measures import FOREGROUND_MEASURES, INSTANCE_MEASURES
-from unet_sharp_det.evaluation.instances.overlap import summarize
-from unet_sharp_det.evaluation.instances.results import InstanceResults
-
-MEASURES = INSTANCE_MEASURES + FOREGROUND_MEASURES
+from unet_sharp_det.evaluation.instances.results import (
+    InstanceResults,
+    MeasureTable,
+    interval,
+    resample,
+)
 
 
 def random_overlaps(seed, count=6, found_share=0.7):
@@ -27,34 +28,28 @@ def random_overlaps(seed, count=6, found_share=0.7):
     return overlaps
 
 
-def test_a_sample_is_the_data_set_of_its_images():
-    overlaps = random_overlaps(0)
-    table = MeasureTable.from_overlaps(overlaps, MEASURES)
-    weights = resample(len(overlaps), samples=5, seed=3)
+@pytest.mark.parametrize("task", ["instances", "foreground"])
+def test_a_sample_is_the_data_set_of_its_images(task):
+    table = InstanceResults(random_overlaps(0)).tables[task]
+    weights = resample(len(table), samples=5, seed=3)
     drawn = table.resampled(weights)
     for row, counts in enumerate(weights):
-        rows = np.repeat(np.arange(len(overlaps)), counts)
+        rows = np.repeat(np.arange(len(table)), counts)
         expected = table.select(rows).summary()
         for name, values in drawn.items():
             np.testing.assert_allclose(values[row], expected[name], rtol=1e-12, err_msg=name)
 
 
-def test_foreground_is_that_of_the_semantic_evaluation():
-    overlaps = random_overlaps(1)
-    found = MeasureTable.from_overlaps(overlaps, FOREGROUND_MEASURES).summary()
-    expected = summarize([overlap.foreground for overlap in overlaps])
-    assert found == {name: pytest.approx(value) for name, value in expected.items()}
-
-
 def test_values_of_images_have_the_mean_of_the_data_set():
-    table = MeasureTable.from_overlaps(random_overlaps(2), MEASURES)
-    summary = table.summary()
-    for measure in MEASURES:
+    results = InstanceResults(random_overlaps(2))
+    summary = {**results.metrics["instances"], **results.metrics["foreground"]}
+    assert list(summary) == [measure.name for measure in results.measures]
+    for measure in results.measures:
         if measure.by_image:
-            values = table.image_values(measure.name)
+            values = results.image_values(measure.name)
             np.testing.assert_allclose(np.nanmean(values), summary[measure.name], rtol=1e-12)
     with pytest.raises(UserError, match="Did you mean 'DSB_score'"):
-        table.image_values("DSB_scores")
+        results.tables["instances"].image_values("DSB_scores")
 
 
 def test_samples_hold_as_many_images_and_repeat_by_seed():
@@ -71,7 +66,7 @@ def test_interval_covers_the_mean_as_often_as_it_says():
     """Of 300 sets of 60 images with a DSB score known by construction, about 95 % cover it."""
     good = overlap_of(labels_of([(0, 0, 4, 4)]), labels_of([(0, 0, 4, 4)]))
     poor = overlap_of(labels_of([(0, 0, 4, 4)]), labels_of([]), image_id=2)
-    table = MeasureTable.from_overlaps([good, poor], INSTANCE_MEASURES[:1])
+    table = MeasureTable.of([good, poor], INSTANCE_MEASURES[:1])
     generator, covered = np.random.default_rng(0), 0
     for repeat in range(300):
         drawn = table.select(generator.random(60) < 0.3)
@@ -87,8 +82,8 @@ def test_interval_of_values():
 
 
 def test_no_images():
-    table = MeasureTable.from_overlaps([], MEASURES)
-    assert np.isnan(list(table.summary().values())).all()
+    for measures in (INSTANCE_MEASURES, FOREGROUND_MEASURES):
+        assert np.isnan(list(MeasureTable.of([], measures).summary().values())).all()
 
 
 def test_an_image_counts_once():

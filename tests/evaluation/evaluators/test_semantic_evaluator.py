@@ -22,17 +22,17 @@ from unet_sharp_det import add_unet_sharp_config
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation import SemanticEvaluator, build_nuclei_evaluators
-from unet_sharp_det.evaluation.evaluators.coco import RESULTS_FILE
-from unet_sharp_det.evaluation.evaluators.semantic import (
-    COLUMNS,
-    IMAGES_FILE,
-    METRICS_FILE,
-    PREDICTIONS_FILE,
-)
-from unet_sharp_det.evaluation.instances.overlap import DEFINITIONS
+from unet_sharp_det.evaluation.evaluators.semantic import COLUMNS, summarize_channels
+from unet_sharp_det.evaluation.instances.measures import FOREGROUND_MEASURES
+from unet_sharp_det.evaluation.instances.pixel_counts import PixelCounts
+from unet_sharp_det.evaluation.record import COCO_RESULTS_FILE
+from unet_sharp_det.evaluation.record import SEMANTIC_IMAGES_FILE as IMAGES_FILE
+from unet_sharp_det.evaluation.record import SEMANTIC_METRICS_FILE as METRICS_FILE
+from unet_sharp_det.evaluation.record import SEMANTIC_PREDICTIONS_FILE as PREDICTIONS_FILE
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.report.collect import RunReport
 
+DEFINITIONS = {measure.name: measure.definition for measure in FOREGROUND_MEASURES}
 BRATS = SemanticLabels(3, regions=((1, 2, 4), (1, 4), (4,)))
 
 
@@ -205,7 +205,6 @@ def test_files_and_log(register_maps, tmp_path, caplog):
     assert content["metrics"] == metrics
     assert content["definitions"] == DEFINITIONS
     assert content["images"] == 2
-    assert SemanticLabels(**content["labels"]) == SemanticLabels()
     assert content["channels"] == {"cell": 0}
     first, second = json.loads((folder / PREDICTIONS_FILE).read_text())
     assert (first["image_id"], first["file_name"], first["channel"]) == (2, "2.jpg", "cell")
@@ -224,6 +223,18 @@ def test_no_image_is_nan_and_null(register_maps, tmp_path):
     assert all(math.isnan(value) for value in metrics.values())
     content = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
     assert content["metrics"] == dict.fromkeys(DEFINITIONS)
+
+
+def test_channels_are_averaged_and_named():
+    channels = {"a": [PixelCounts(1, 1, 1, 4)], "b": [PixelCounts(1, 2, 1, 4)]}
+    metrics = summarize_channels(channels)
+    assert list(metrics)[:8] == list(DEFINITIONS)
+    assert len(metrics) == 3 * 8
+    assert metrics["IoU_pooled/a"] == 100
+    assert metrics["IoU_pooled/b"] == 50
+    assert metrics["IoU_pooled"] == 75
+    alone = {name: metrics[f"{name}/a"] for name in DEFINITIONS}
+    assert summarize_channels({"a": channels["a"]}) == alone
 
 
 def test_reset_forgets(register_maps):
@@ -355,6 +366,6 @@ def test_builder_follows_the_architecture(nuclei, tmp_path, architecture, tasks)
     folder = tmp_path / "run" / "inference"
     assert (folder / IMAGES_FILE).exists() == ("sem_seg" in tasks)
     run = RunReport.read(tmp_path / "run", "x")
-    predictions = RESULTS_FILE if "instances" in tasks else PREDICTIONS_FILE
+    predictions = COCO_RESULTS_FILE if "instances" in tasks else PREDICTIONS_FILE
     assert run.record.predictions == str(folder / predictions)
     assert run.results.metrics["instances"]["DSB_score"] == 100

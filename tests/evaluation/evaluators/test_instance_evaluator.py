@@ -21,7 +21,9 @@ from unet_sharp_det.evaluation import (
     NucleiCOCOEvaluator,
     build_nuclei_evaluators,
 )
-from unet_sharp_det.evaluation.instances.results import COLUMNS, IMAGES_FILE, METRICS_FILE
+from unet_sharp_det.evaluation.instances.results import COLUMNS
+from unet_sharp_det.evaluation.record import INSTANCE_IMAGES_FILE as IMAGES_FILE
+from unet_sharp_det.evaluation.record import INSTANCE_METRICS_FILE as METRICS_FILE
 from unet_sharp_det.evaluation.record import EvaluationRecord
 
 
@@ -292,7 +294,7 @@ def test_undefined_values_are_null_in_the_file(register, tmp_path):
 
 
 def test_record_that_is_missing_or_malformed(tmp_path):
-    with pytest.raises(UserError, match="no evaluation.json in .*tools/evaluate.py"):
+    with pytest.raises(UserError, match="no evaluation.json in .*unet-sharp-det evaluate"):
         EvaluationRecord.read(tmp_path)
     for content in ("[]", "{", '{"truth": "a"}'):
         (tmp_path / "evaluation.json").write_text(content)

@@ -8,9 +8,7 @@ from detectron2.utils import comm
 def gather_on_main(items: list, distributed: bool) -> list | None:
     """Return the items of all ranks in the order of the ranks; None on all but the main process.
 
-    Args:
-        items: what this process has collected.
-        distributed: False: return this process' own ``items``, on every rank.
+    Not ``distributed``, every process gets its own ``items``.
     """
     if not distributed:
         return items

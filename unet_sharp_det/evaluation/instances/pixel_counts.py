@@ -1,11 +1,38 @@
-"""Boundaries of objects, and how many of their pixels lie near the other map's boundaries."""
+"""Numbers of pixels that two maps of an image share: of their foreground, of their boundaries."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from ...errors import ConfigError
+
+@dataclass(frozen=True)
+class PixelCounts:
+    """Numbers of pixels of P & G, of G, of P, and of all that are valid.
+
+    P is the set of the predicted and G that of the true pixels of the foreground, both among the
+    valid pixels.
+    """
+
+    shared: int
+    true: int
+    pred: int
+    valid: int
+
+    @classmethod
+    def count(cls, predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> "PixelCounts":
+        """Count bool masks of the same shape, of which only the pixels of ``valid`` count."""
+        predicted, truth = predicted & valid, truth & valid
+        sets = (predicted & truth, truth, predicted, valid)
+        return cls(*(int(np.count_nonzero(pixels)) for pixels in sets))
+
+    @property
+    def background(self) -> "PixelCounts":
+        """The counts of the valid pixels that are not of the foreground."""
+        union = self.true + self.pred - self.shared
+        return PixelCounts(
+            self.valid - union, self.valid - self.true, self.valid - self.pred, self.valid
+        )
 
 
 @dataclass(frozen=True)
@@ -26,18 +53,11 @@ class BoundaryCounts:
     def count(
         cls, predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0
     ) -> "BoundaryCounts":
-        """Compare the boundaries of two instance maps.
+        """Compare the boundaries of two instance maps (H, W), 0 the background.
 
-        Args:
-            predicted, true: integers (H, W), 0 the background.
-            tolerance: pixels; a boundary pixel is near if its Euclidean distance to the nearest
-                boundary pixel of the other map is at most this.
-
-        Raises:
-            ConfigError: the tolerance is negative.
+        A boundary pixel is near if its Euclidean distance to the nearest boundary pixel of the
+        other map is at most the tolerance.
         """
-        if tolerance < 0:
-            raise ConfigError(f"The boundary tolerance must be 0 or more pixels, not {tolerance}.")
         pred_edge, true_edge = inner_boundaries(predicted), inner_boundaries(true)
         return cls(
             pred=int(np.count_nonzero(pred_edge)),

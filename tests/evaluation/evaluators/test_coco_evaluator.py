@@ -12,10 +12,9 @@ from evaluation_helpers import coco_dataset, instances, process
 
 from benchmarks.synthetic import coco_eval_workload
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
-from unet_sharp_det.evaluation import InstanceEvaluator, NucleiCOCOEvaluator
-from unet_sharp_det.evaluation.coco.ap import fast_coco_eval
-from unet_sharp_det.evaluation.coco.ap_report import METRICS_FILE, TABLE_FILE
-from unet_sharp_det.evaluation.evaluators.coco import RESULTS_FILE
+from unet_sharp_det.evaluation import EvaluationOptions, InstanceEvaluator, NucleiCOCOEvaluator
+from unet_sharp_det.evaluation.coco import ap
+from unet_sharp_det.evaluation.record import AP_METRICS_FILE, AP_TABLE_FILE, COCO_RESULTS_FILE
 
 KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@100", "AR@500"]
 
@@ -39,37 +38,46 @@ def assert_same_results(first, second, atol):
             )
 
 
-@pytest.mark.parametrize("detections", [12, 150])
-def test_fast_equals_pycocotools(register, detections):
-    dataset, results = coco_eval_workload(images=4, detections=detections, seed=detections)
+@pytest.fixture(params=["faster-coco-eval", "pycocotools"])
+def implementation(request, monkeypatch):
+    """The package that evaluates."""
+    if request.param == "pycocotools":
+        monkeypatch.setattr(ap, "fast_coco_eval", lambda: None)
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("workload", "options"),
+    [
+        ({"images": 4, "detections": 12, "seed": 12}, EvaluationOptions()),
+        ({"images": 4, "detections": 150, "seed": 150}, EvaluationOptions()),
+        (
+            {"images": 3, "detections": 140, "seed": 5},
+            EvaluationOptions(max_dets=120, area_sides=(10, 20)),
+        ),
+    ],
+    ids=["few", "many", "a limit and crowd"],
+)
+def test_fast_equals_pycocotools(register, workload, options, monkeypatch):
+    dataset, results = coco_eval_workload(**workload)
+    if options.max_dets == 120:
+        for annotation in dataset["annotations"][::7]:
+            annotation["iscrowd"] = 1
     name = register(dataset)
-    fast = evaluate_results(NucleiCOCOEvaluator(name, use_fast_impl=True), results)
-    slow = evaluate_results(NucleiCOCOEvaluator(name, use_fast_impl=False), results)
+    fast = evaluate_results(NucleiCOCOEvaluator(name, options=options), results)
+    monkeypatch.setattr(ap, "fast_coco_eval", lambda: None)
+    slow = evaluate_results(NucleiCOCOEvaluator(name, options=options), results)
     assert 1 < slow["segm"]["AP"] < 99
     assert_same_results(fast, slow, atol=1e-9)
+    if options.max_dets == 120:
+        assert not any(math.isnan(fast["segm"][key]) for key in ("APs", "APm", "APl"))
 
 
-def test_fast_equals_pycocotools_with_a_limit_and_crowd(register):
-    dataset, results = coco_eval_workload(images=3, detections=140, seed=5)
-    for annotation in dataset["annotations"][::7]:
-        annotation["iscrowd"] = 1
-    name = register(dataset)
-    arguments = {"max_dets_per_image": 120, "area_sides": (10, 20)}
-    fast = evaluate_results(NucleiCOCOEvaluator(name, **arguments), results)
-    slow = evaluate_results(NucleiCOCOEvaluator(name, use_fast_impl=False, **arguments), results)
-    assert_same_results(fast, slow, atol=1e-9)
-    assert not any(math.isnan(fast["segm"][key]) for key in ("APs", "APm", "APl"))
-
-
-def test_both_implementations_are_used(register, tmp_path):
+def test_both_implementations_are_used(register, tmp_path, implementation):
     name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
-    for use_fast_impl, package in [(True, "faster-coco-eval"), (False, "pycocotools")]:
-        evaluator = NucleiCOCOEvaluator(
-            name, use_fast_impl=use_fast_impl, output_dir=str(tmp_path / package)
-        )
-        process(evaluator, {1: instances([])})
-        metrics = json.loads((tmp_path / package / METRICS_FILE).read_text())
-        assert metrics["implementation"].startswith(f"{package} ")
+    process(NucleiCOCOEvaluator(name, output_dir=str(tmp_path)), {1: instances([])})
+    metrics = json.loads((tmp_path / AP_METRICS_FILE).read_text())
+    assert metrics["implementation"].startswith(f"{implementation} ")
 
 
 def nuclei_grid(count, side=6, size=128):
@@ -78,15 +86,13 @@ def nuclei_grid(count, side=6, size=128):
     return [(x, y, x + side, y + side) for x, y in corners]
 
 
-@pytest.mark.parametrize("use_fast_impl", [True, False])
-def test_more_than_100_nuclei_need_more_than_100_detections(register, use_fast_impl):
+@pytest.mark.usefixtures("implementation")
+def test_more_than_100_nuclei_need_more_than_100_detections(register):
     boxes = nuclei_grid(150)
     name = register(coco_dataset({1: boxes}, size=(128, 128)))
     found = {1: instances(boxes, size=(128, 128))}
-    capped = process(
-        NucleiCOCOEvaluator(name, max_dets_per_image=100, use_fast_impl=use_fast_impl), found
-    )
-    full = process(NucleiCOCOEvaluator(name, use_fast_impl=use_fast_impl), found)
+    capped = process(NucleiCOCOEvaluator(name, options=EvaluationOptions(max_dets=100)), found)
+    full = process(NucleiCOCOEvaluator(name), found)
     for task in ("bbox", "segm"):
         assert list(capped[task]) == [*KEYS[:-1]]
         # 100 of 150 objects: 67 of the 101 recall points 0, .01 .. 1 are reached.
@@ -101,7 +107,9 @@ def test_more_than_100_nuclei_need_more_than_100_detections(register, use_fast_i
 
 def test_few_detections_per_image_shorten_the_keys(register):
     name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
-    results = process(NucleiCOCOEvaluator(name, max_dets_per_image=20), {1: instances([])})
+    results = process(
+        NucleiCOCOEvaluator(name, options=EvaluationOptions(max_dets=20)), {1: instances([])}
+    )
     assert list(results["bbox"]) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@20"]
 
 
@@ -111,7 +119,7 @@ def test_few_detections_per_image_shorten_the_keys(register):
 def test_area_bins_follow_the_sides(register, caplog, sides, expected):
     box = (0, 0, 8, 8)
     name = register(coco_dataset({1: [box]}))
-    evaluator = NucleiCOCOEvaluator(name, area_sides=sides)
+    evaluator = NucleiCOCOEvaluator(name, options=EvaluationOptions(area_sides=sides))
     with caplog.at_level(logging.INFO, logger="unet_sharp_det"):
         results = process(evaluator, {1: instances([box])})
     for key in ("APs", "APm", "APl"):
@@ -125,17 +133,20 @@ def test_area_bins_follow_the_sides(register, caplog, sides, expected):
 def test_an_object_on_a_boundary_is_in_both_bins(register):
     box = (0, 0, 8, 8)
     name = register(coco_dataset({1: [box]}))
-    segm = process(NucleiCOCOEvaluator(name, area_sides=(8, 40)), {1: instances([box])})["segm"]
+    segm = process(
+        NucleiCOCOEvaluator(name, options=EvaluationOptions(area_sides=(8, 40))),
+        {1: instances([box])},
+    )["segm"]
     assert [segm["APs"], segm["APm"]] == pytest.approx([100, 100])
     assert math.isnan(segm["APl"])
 
 
-@pytest.mark.parametrize("use_fast_impl", [True, False])
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("processed", [True, False], ids=["no detection", "no image"])
-def test_nothing_detected_is_zero(register, use_fast_impl, processed):
+def test_nothing_detected_is_zero(register, processed):
     name = register(coco_dataset({1: [(0, 0, 8, 8)], 2: []}))
     predictions = {1: instances([]), 2: instances([])} if processed else {}
-    results = process(NucleiCOCOEvaluator(name, use_fast_impl=use_fast_impl), predictions)
+    results = process(NucleiCOCOEvaluator(name), predictions)
     for task in ("bbox", "segm"):
         assert list(results[task]) == KEYS
         nan = {"APm", "APl"}
@@ -143,20 +154,20 @@ def test_nothing_detected_is_zero(register, use_fast_impl, processed):
         assert {value for key, value in results[task].items() if key not in nan} == {0.0}
 
 
-@pytest.mark.parametrize("use_fast_impl", [True, False])
-def test_detections_on_an_image_without_nuclei_are_false_positives(register, use_fast_impl):
+@pytest.mark.usefixtures("implementation")
+def test_detections_on_an_image_without_nuclei_are_false_positives(register):
     box = (0, 0, 8, 8)
     name = register(coco_dataset({1: [box], 2: []}))
-    evaluator = NucleiCOCOEvaluator(name, use_fast_impl=use_fast_impl)
+    evaluator = NucleiCOCOEvaluator(name)
     found = {1: instances([box], [0.5]), 2: instances([box], [0.9])}
     assert process(evaluator, found)["segm"]["AP"] == pytest.approx(50)
     assert process(evaluator, {**found, 2: instances([])})["segm"]["AP"] == pytest.approx(100)
 
 
-@pytest.mark.parametrize("use_fast_impl", [True, False])
-def test_no_ground_truth_at_all_is_nan(register, caplog, use_fast_impl):
+@pytest.mark.usefixtures("implementation")
+def test_no_ground_truth_at_all_is_nan(register, caplog):
     name = register(coco_dataset({1: []}))
-    evaluator = NucleiCOCOEvaluator(name, use_fast_impl=use_fast_impl)
+    evaluator = NucleiCOCOEvaluator(name)
     with caplog.at_level(logging.INFO, logger="unet_sharp_det"):
         results = process(evaluator, {1: instances([(0, 0, 8, 8)])})
     assert all(math.isnan(value) for value in results["bbox"].values())
@@ -217,15 +228,19 @@ def test_files(register, tmp_path):
     folder = tmp_path / "out"
     evaluator = NucleiCOCOEvaluator(name, output_dir=str(folder))
     process(evaluator, {1: instances([box], [0.75]), 2: instances([])})
-    assert {path.name for path in folder.iterdir()} == {RESULTS_FILE, METRICS_FILE, TABLE_FILE}
-    (result,) = json.loads((folder / RESULTS_FILE).read_text())
+    assert {path.name for path in folder.iterdir()} == {
+        COCO_RESULTS_FILE,
+        AP_METRICS_FILE,
+        AP_TABLE_FILE,
+    }
+    (result,) = json.loads((folder / COCO_RESULTS_FILE).read_text())
     assert (result["image_id"], result["category_id"], result["score"]) == (1, 1, 0.75)
     assert result["bbox"] == [0, 0, 8, 8]
-    metrics = json.loads((folder / METRICS_FILE).read_text())
+    metrics = json.loads((folder / AP_METRICS_FILE).read_text())
     assert (metrics["images"], metrics["objects"], metrics["max_dets"]) == (2, 1, 500)
     assert metrics["results"]["segm"]["AP"] == pytest.approx(100)
     assert metrics["results"]["segm"]["APl"] is None
-    table = (folder / TABLE_FILE).read_text()
+    table = (folder / AP_TABLE_FILE).read_text()
     for key in KEYS:
         assert f"| {key} |" in table
         assert metrics["definitions"][key] in table
@@ -235,12 +250,12 @@ def test_without_faster_coco_eval_pycocotools_evaluates(register, monkeypatch, c
     box = (0, 0, 8, 8)
     name = register(coco_dataset({1: [box]}))
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    fast_coco_eval.cache_clear()
+    ap.fast_coco_eval.cache_clear()
     try:
         results = process(NucleiCOCOEvaluator(name), {1: instances([box])})
         NucleiCOCOEvaluator(name)
     finally:
-        fast_coco_eval.cache_clear()
+        ap.fast_coco_eval.cache_clear()
     assert results["segm"]["AP"] == pytest.approx(100)
     assert caplog.text.count("pip install faster-coco-eval") == 1
 
@@ -259,7 +274,7 @@ def test_data_set_without_annotations_is_only_predicted(register, tmp_path):
     del dataset["annotations"]
     evaluator = NucleiCOCOEvaluator(register(dataset), output_dir=str(tmp_path / "out"))
     assert process(evaluator, {1: instances([(0, 0, 8, 8)])}) == {}
-    assert len(json.loads((tmp_path / "out" / RESULTS_FILE).read_text())) == 1
+    assert len(json.loads((tmp_path / "out" / COCO_RESULTS_FILE).read_text())) == 1
 
 
 def test_user_errors(register):
@@ -268,11 +283,6 @@ def test_user_errors(register):
     name = register(dataset)
     with pytest.raises(ConfigError, match="Did you mean 'segm'"):
         NucleiCOCOEvaluator(name, tasks=("segment",))
-    with pytest.raises(ConfigError, match="max_dets"):
-        NucleiCOCOEvaluator(name, max_dets_per_image=0)
-    for sides in [(96, 32), (32,), (0, 32), (32, 32)]:
-        with pytest.raises(ConfigError, match="area_sides"):
-            NucleiCOCOEvaluator(name, area_sides=sides)
     evaluator = NucleiCOCOEvaluator(name)
     with pytest.raises(DatasetError, match=r"predicted the classes \[1\].*NUM_CLASSES"):
         process(evaluator, {1: instances([box], classes=[1])})
@@ -286,6 +296,11 @@ def test_user_errors(register):
         process(evaluator, {1: without_masks})
     boxes_only = NucleiCOCOEvaluator(name, tasks=("bbox",))
     assert list(process(boxes_only, {1: without_masks})) == ["bbox"]
+    del dataset["annotations"][0]["segmentation"]
+    boxes = register(dataset)
+    with pytest.raises(DatasetError, match="id 1 has no 'segmentation'"):
+        NucleiCOCOEvaluator(boxes)
+    assert process(NucleiCOCOEvaluator(boxes, tasks=("bbox",)), {1: without_masks})["bbox"]
     dataset["annotations"][0]["area"] = None
     with pytest.raises(DatasetError, match="the area None"):
         NucleiCOCOEvaluator(register(dataset))

@@ -12,12 +12,9 @@ from PIL import Image
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation import EvaluationOptions
-from unet_sharp_det.evaluation.readers.label_folders import read_labels
-from unet_sharp_det.evaluation.readers.prediction_files import (
-    match_images,
-    open_predictions,
-    open_truth,
-)
+from unet_sharp_det.evaluation.evaluation import match_images
+from unet_sharp_det.evaluation.readers.predictions import open_predictions
+from unet_sharp_det.evaluation.readers.truth import open_truth, read_labels
 
 OPTIONS = EvaluationOptions()
 BOXES = [(0, 0, 8, 8), (8, 0, 20, 8), (30, 30, 40, 50)]

@@ -1,0 +1,199 @@
+"""What an evaluation found, computed from the files that its record names, whenever it was made."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.coco_json import is_finite
+from ..errors import UserError, look_up_option
+from ..files import read_json
+from .coco.ap import TASKS, CocoResult, coco_average_precision
+from .instances.overlap import InstanceOverlap
+from .instances.results import InstanceResults
+from .readers.predictions import Predictions, open_predictions
+from .readers.truth import ImageRecord, Truth, open_truth
+from .record import INSTANCE_METRICS_FILE, RECORD_FILE, EvaluationOptions, EvaluationRecord
+
+_TOLERANCE = 1e-6
+_SECONDS_BEFORE_A_BAR = 3
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Truth and predictions in files, and what their comparison gives.
+
+    Attributes:
+        record: the files and options.
+        truth, predictions: the opened files.
+        results: the measures of all images, in the order of their image_id.
+        coco: COCO's AP by task, "segm" and "bbox"; empty for predictions without scores. Its
+            images are in the order of ``coco_rows``.
+    """
+
+    record: EvaluationRecord
+    truth: Truth
+    predictions: Predictions
+    results: InstanceResults
+    coco: dict[str, CocoResult]
+
+    @classmethod
+    def of(
+        cls, record: EvaluationRecord, ap_options: EvaluationOptions | None = None
+    ) -> "Evaluation":
+        """Compare the files of a record.
+
+        Args:
+            record: see :func:`open_truth` and :func:`open_predictions`.
+            ap_options: of COCO's AP; None: those of the record.
+
+        Raises:
+            UserError: a file or folder is missing, malformed, or does not fit another one.
+        """
+        options = record.options
+        truth = open_truth(record.truth, record.truth_suffix)
+        predictions = open_predictions(
+            record.predictions, truth, options, record.suffix, record.allow_missing
+        )
+        results = InstanceResults(match_images(truth, predictions, options))
+        coco = {}
+        if predictions.has_scores:
+            coco = average_precision(truth, predictions, ap_options or options)
+        return cls(record, truth, predictions, results, coco)
+
+    @classmethod
+    def repeat(cls, folder, ap_options: EvaluationOptions | None = None) -> "Evaluation":
+        """Repeat the evaluation that left its record in a folder.
+
+        Args:
+            folder: of :func:`find_evaluation`.
+            ap_options: see :meth:`of`.
+
+        Raises:
+            UserError: there is no record, a file of it is missing or malformed, or does not give
+                the numbers that the evaluation had.
+        """
+        record = EvaluationRecord.read(folder)
+        for what, path in (("ground truth", record.truth), ("predictions", record.predictions)):
+            if not Path(path).exists():
+                raise UserError(
+                    f"{Path(folder) / RECORD_FILE} names the {what} {path}, which is not there. "
+                    f"Put it back, or evaluate again. {evaluate_again(folder)}"
+                )
+        evaluation = cls.of(record, ap_options)
+        evaluation._check_unchanged(Path(folder))
+        return evaluation
+
+    @cached_property
+    def images(self) -> list[ImageRecord]:
+        """The images, in the order of ``results``."""
+        return [self.truth.records[overlap.image_id] for overlap in self.results.overlaps]
+
+    @cached_property
+    def coco_rows(self) -> np.ndarray:
+        """integers (N,): the place of each image of ``results`` among those of ``coco``."""
+        places = {image_id: place for place, image_id in enumerate(self.truth.records)}
+        return np.array([places[overlap.image_id] for overlap in self.results.overlaps], dtype=int)
+
+    def _check_unchanged(self, folder: Path) -> None:
+        """Check that the files give the numbers that stand in the folder, if any do."""
+        path = folder / INSTANCE_METRICS_FILE
+        if not path.is_file():
+            return
+        before = _read_numbers(path, evaluate_again(folder))
+        now = dict(zip(("objects", "predicted_objects"), self.results.object_counts, strict=True))
+        for values in self.results.metrics.values():
+            now |= values
+        for name, value in now.items():
+            was = before.get(name, value)
+            if not math.isclose(was, value, abs_tol=_TOLERANCE) and not math.isnan(was + value):
+                raise UserError(
+                    f"{path} has {name} {was:g}, but its files now give {value:g}: they changed "
+                    f"since the evaluation, or this package did. {evaluate_again(folder)}"
+                )
+
+
+def find_evaluation(run, dataset: str | None = None) -> Path:
+    """Return the folder of a run's evaluation.
+
+    Args:
+        run: OUTPUT_DIR of a training or evaluation, or a folder of ``evaluate_files``.
+        dataset: of several evaluated ones, that one.
+
+    Raises:
+        UserError: there is none, none of that data set, or several to choose from.
+    """
+    run, inference = Path(run), Path(run) / "inference"
+    folders = [run, inference, *sorted(inference.glob("*/"))]
+    records = {f: EvaluationRecord.read(f) for f in folders if (f / RECORD_FILE).is_file()}
+    if not records:
+        EvaluationRecord.read(inference if inference.is_dir() else run)
+    names = sorted({record.dataset for record in records.values()})
+    if dataset is not None:
+        look_up_option(dataset, names, f"--dataset: the data set that {run} was evaluated on")
+    elif len(names) > 1:
+        raise UserError(
+            f"{run} was evaluated on several data sets: choose one by --dataset. "
+            f"Available: {', '.join(names)}."
+        )
+    return next(f for f, record in records.items() if dataset in (None, record.dataset))
+
+
+def match_images(
+    truth: Truth, predictions: Predictions, options: EvaluationOptions
+) -> list[InstanceOverlap]:
+    """Match the objects of each image, in the order of ``truth.records``.
+
+    Raises:
+        DatasetError: a mask or label map is malformed, or not of the image's size.
+    """
+    return [
+        truth.overlap(image_id, predictions.instance_map(image_id), options.boundary_tolerance)
+        for image_id in with_bar(list(truth.records), "matching", "image")
+    ]
+
+
+def average_precision(
+    truth: Truth, predictions: Predictions, options: EvaluationOptions
+) -> dict[str, CocoResult]:
+    """Compute COCO's AP and AR of masks and of boxes, of the images in the order of ``truth``.
+
+    Raises:
+        UserError: the predictions have no scores.
+        DatasetError: a mask is malformed.
+    """
+    results = predictions.coco_results()
+    return {task: coco_average_precision(truth.coco, results, task, options) for task in TASKS}
+
+
+def with_bar(steps: list, what: str, unit: str) -> Iterable:
+    """Go through steps, with a bar of progress if they take a while."""
+    return tqdm(steps, what, unit=unit, delay=_SECONDS_BEFORE_A_BAR, disable=None)
+
+
+def evaluate_again(folder) -> str:
+    """Say how an evaluation is made, in which something is wrong."""
+    return (
+        "For a training: unet-sharp-det train --config-file CONFIG.yaml --eval-only MODEL.WEIGHTS "
+        "model_final.pth OUTPUT_DIR DIR; for files: unet-sharp-det evaluate --predictions P "
+        f"--truth T --images I --output {folder}"
+    )
+
+
+def _read_numbers(path: Path, remedy: str) -> dict[str, float]:
+    """Read the counts and measures of an ``instance_metrics.json``."""
+    content = read_json(path, dict, remedy)
+    try:
+        numbers = {name: content[name] for name in ("objects", "predicted_objects")}
+        for task in content["results"].values():
+            numbers.update(task)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{path}: is malformed ({error}). {remedy}") from error
+    for name, value in numbers.items():
+        if value is not None and not is_finite(value):
+            raise UserError(f"{path}: is malformed, {name} is {value!r}. {remedy}")
+    return {name: math.nan if value is None else float(value) for name, value in numbers.items()}

@@ -1,0 +1,304 @@
+"""Ground truth of images, an instance map at a time: a COCO data set, or a folder of label maps."""
+
+import contextlib
+import glob
+import io
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pycocotools.coco import COCO
+
+from ...data.coco_json import read_coco
+from ...errors import DatasetError
+from ...files import safe_join
+from ...images import decoding
+from ...images.formats import check_pixels
+from ...masks import union_mask
+from ...masks.instance_maps import InstanceMap
+from ...masks.instances import SparseInstances
+from ..instances.overlap import InstanceOverlap
+
+FORMATS = (".png", ".tif", ".tiff", ".npy")
+
+# What tools append to the stem of an image's name; the first that fits is taken off.
+ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_pred")
+
+_PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+_TOO_LARGE = (
+    "Cut it into parts, the truth and what was found alike, or give what was found as COCO "
+    "results, as unet-sharp-det predict --outputs coco writes them."
+)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image of a data set.
+
+    Attributes:
+        image_id: its id.
+        file_name: of the image, relative to the data set's folder of images.
+        shape: (height, width) in pixels.
+        look: the group that reports break results down by, e.g. "histology"; None: unknown.
+    """
+
+    image_id: int | str
+    file_name: str
+    shape: tuple[int, int]
+    look: str | None = None
+
+    def find_picture(self, folder) -> Path | None:
+        """Return the file of the image in a folder, or one that differs in format; None: none.
+
+        Raises:
+            DatasetError: the file name leads out of the folder.
+        """
+        path = safe_join(folder, self.file_name, f"The image {self.image_id} of the ground truth")
+        if path.is_file():
+            return path
+        others = path.parent.glob(f"{glob.escape(path.stem)}.*")
+        return next((p for p in sorted(others) if p.suffix.lower() in _PICTURES), None)
+
+
+class Truth(ABC):
+    """The true objects of some images.
+
+    Attributes:
+        where: the file or folder.
+        records: of the images by image_id, one or more.
+        has_categories: whether objects have categories, else all are of the category 1.
+        coco: the same in COCO's format, whose images have the ids of ``records``.
+    """
+
+    where: str
+    records: dict[int | str, ImageRecord]
+    has_categories: bool
+    coco: COCO
+
+    def record(self, image_id) -> ImageRecord:
+        """Return an image's record; raise a DatasetError if there is no such image."""
+        if image_id not in self.records:
+            raise DatasetError(f"The ground truth {self.where} has no image {image_id}.")
+        return self.records[image_id]
+
+    def overlap(self, image_id, predicted: InstanceMap, tolerance: float) -> InstanceOverlap:
+        """Match the objects of an image with predicted ones; tolerance: of boundaries."""
+        return InstanceOverlap.count(
+            self.instance_map(image_id),
+            predicted,
+            image_id=image_id,
+            file_name=self.record(image_id).file_name,
+            void=self.void(image_id),
+            boundary_tolerance=tolerance,
+        )
+
+    @abstractmethod
+    def instance_map(self, image_id) -> InstanceMap:
+        """Return the objects of an image.
+
+        Raises:
+            DatasetError: there is no such image, or its objects cannot be read.
+        """
+
+    @abstractmethod
+    def void(self, image_id) -> np.ndarray | None:
+        """Return bool (H, W), the pixels of an image that say nothing; None where all do."""
+
+
+class CocoTruth(Truth):
+    """The objects of a COCO data set; of those that overlap, the last one has the pixels."""
+
+    has_categories = True
+
+    def __init__(self, json_file):
+        """Read a COCO json; raise the errors of :func:`read_coco` and :func:`check_masks`."""
+        self.where = os.fspath(json_file)
+        content = read_coco(self.where)
+        check_masks(content["annotations"], self.where)
+        self.coco = index_coco(content)
+        self.records = {
+            image["id"]: ImageRecord(
+                image["id"],
+                image["file_name"],
+                (image["height"], image["width"]),
+                image.get("look"),
+            )
+            for image in self.coco.dataset["images"]
+        }
+
+    def instance_map(self, image_id) -> InstanceMap:
+        """See :class:`Truth`; crowd regions are no objects."""
+        record, segmentations = self.record(image_id), self._segmentations(image_id, crowd=0)
+        return InstanceMap.from_segmentations(segmentations, record.shape, self._name(record))
+
+    def void(self, image_id) -> np.ndarray | None:
+        """See :class:`Truth`: the crowd regions."""
+        record, segmentations = self.record(image_id), self._segmentations(image_id, crowd=1)
+        return (
+            union_mask(segmentations, record.shape, self._name(record)) if segmentations else None
+        )
+
+    def _segmentations(self, image_id, crowd: int) -> list:
+        return [
+            annotation["segmentation"]
+            for annotation in self.coco.imgToAnns[image_id]
+            if annotation["iscrowd"] == crowd
+        ]
+
+    def _name(self, record: ImageRecord) -> str:
+        return f"{self.where}: {record.file_name}"
+
+
+class LabelMapTruth(Truth):
+    """The objects of a folder of label maps; the ids of the images are the stems of their names."""
+
+    has_categories = False
+
+    def __init__(self, folder, suffix: str | None = None):
+        """See :func:`find_label_maps`."""
+        self.where = os.fspath(folder)
+        self._files = find_label_maps(folder, suffix)
+        self.records = {
+            stem: ImageRecord(stem, f"{stem}{path.suffix}", decoding.read_shape(path))
+            for stem, path in self._files.items()
+        }
+
+    def instance_map(self, image_id) -> InstanceMap:
+        """See :class:`Truth`."""
+        path = self._files[self.record(image_id).image_id]
+        return InstanceMap.from_labels(read_labels(path), str(path))
+
+    def void(self, image_id) -> None:
+        """See :class:`Truth`: a label map has none."""
+
+    @cached_property
+    def coco(self) -> COCO:
+        """The same as a COCO data set of the category 1."""
+        images, annotations = [], []
+        for image_id, record in self.records.items():
+            height, width = record.shape
+            size = {"height": height, "width": width}
+            images.append({"id": image_id, "file_name": record.file_name, **size})
+            objects = SparseInstances.from_label_map(self.instance_map(image_id).labels)
+            corners, ends = objects.boxes[:, :2], objects.boxes[:, 2:]
+            boxes = np.concatenate([corners, ends - corners], axis=1).tolist()
+            areas = objects.areas.tolist()
+            for rle, area, box in zip(objects.to_rles(), areas, boxes, strict=True):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image_id,
+                        "category_id": 1,
+                        "iscrowd": 0,
+                        "segmentation": rle,
+                        "area": area,
+                        "bbox": box,
+                    }
+                )
+        categories = [{"id": 1, "name": "object"}]
+        return index_coco({"images": images, "annotations": annotations, "categories": categories})
+
+
+def open_truth(path, suffix: str | None = None) -> Truth:
+    """Open ground truth: a COCO json, or a folder of label maps.
+
+    Args:
+        path: of the file or folder.
+        suffix: of label maps, see :func:`find_label_maps`.
+
+    Raises:
+        DatasetError: it is missing, in another format, or without images.
+    """
+    if Path(path).is_dir():
+        return LabelMapTruth(path, suffix)
+    refuse_pictures(path)
+    return CocoTruth(path)
+
+
+def index_coco(content: dict) -> COCO:
+    """Return a data set that :func:`check_coco` passed, indexed by pycocotools."""
+    coco = COCO()
+    coco.dataset = content
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def check_masks(annotations: list[dict], where: str) -> None:
+    """Raise a DatasetError if an annotation has no mask."""
+    for annotation in annotations:
+        if "segmentation" not in annotation:
+            raise DatasetError(
+                f"{where}: the annotation with id {annotation['id']!r} has no 'segmentation'. "
+                "Annotate its mask: measures of masks need more than boxes."
+            )
+
+
+def find_label_maps(
+    folder, suffix: str | None = None, known: Iterable[str] = ()
+) -> dict[str, Path]:
+    """Find the label maps of a folder, by the stem of the name of the image that each is of.
+
+    Files of other formats than ``FORMATS``, hidden ones and subfolders are passed over.
+
+    Args:
+        folder: to look in.
+        suffix: what follows the image's stem in a file's name, e.g. "_cp_masks", "_cp_masks.tif"
+            or "" (nothing); files that do not end so are passed over. None: one of ``ENDINGS``
+            is taken off where there is one.
+        known: stems of images, of which no ending is taken off.
+
+    Raises:
+        DatasetError: there is no such folder, no label map in it, or two of one image.
+    """
+    if not Path(folder).is_dir():
+        raise DatasetError(f"There is no folder {folder}.")
+    paths = [path for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in FORMATS]
+    known, found = set(known), {}
+    for path in paths:
+        stem = _image_stem(path, suffix, known)
+        if stem is None or path.name.startswith(".") or path.is_dir():
+            continue
+        if stem in found:
+            raise DatasetError(
+                f"{folder}: {found[stem].name} and {path.name} are both of the image {stem}. Give "
+                "what the names end in, e.g. _cp_masks.tif, by --suffix or --truth-suffix."
+            )
+        found[stem] = path
+    if not found:
+        names = f", whose name ends in '{suffix}'" if suffix else ""
+        there = f" It has e.g. {paths[0].name}." if paths else ""
+        raise DatasetError(f"{folder}: has no label map ({', '.join(FORMATS)}){names}.{there}")
+    return found
+
+
+def read_labels(path) -> np.ndarray:
+    """Read a label map of ``FORMATS`` as integers (H, W).
+
+    Raises:
+        DatasetError: the file is too large, cannot be read, or holds colours, several pages or
+            fractions.
+    """
+    check_pixels(decoding.read_shape(path), path, remedy=_TOO_LARGE)
+    return decoding.read_labels(path)
+
+
+def refuse_pictures(path) -> None:
+    """Raise a DatasetError if a path is that of a single label map."""
+    if Path(path).suffix.lower() in FORMATS:
+        raise DatasetError(f"{path}: is one label map, give the folder that it is in.")
+
+
+def _image_stem(path: Path, suffix: str | None, known: set[str]) -> str | None:
+    """Return the stem of the image that a label map is of; None if its name ends otherwise."""
+    if suffix is not None:
+        names = [name for name in (path.stem, path.name) if name.endswith(suffix)]
+        return names[0].removesuffix(suffix) if names else None
+    if path.stem in known:
+        return path.stem
+    endings = [ending for ending in ENDINGS if path.stem.endswith(ending)]
+    return path.stem.removesuffix(endings[0]) if endings else path.stem
