@@ -77,13 +77,13 @@ class TestEstimates:
     )
     def test_verdict_goes_by_the_goal(self, comparison, name, low, high, verdict):
         row = comparison.rows[name]
-        row = type(row)(row.quantity, row.estimates, [Estimate((low + high) / 2, low, high)])
+        row = type(row)(row.measure, row.estimates, [Estimate((low + high) / 2, low, high)])
         assert row.verdict(0) == verdict
 
     def test_every_measure_is_in_one_group(self, comparison):
-        grouped = [row for _, rows in comparison.groups + comparison.detail_groups for row in rows]
-        assert sorted(row.quantity.name for row in grouped) == sorted(comparison.rows)
-        assert [title for title, _ in comparison.groups if title == "Other measures"] == []
+        grouped = [row for rows in comparison.groups.values() for row in rows]
+        assert sorted(row.measure.name for row in grouped) == sorted(comparison.rows)
+        assert "Other measures" not in comparison.groups
 
 
 class TestLooks:

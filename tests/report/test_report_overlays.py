@@ -122,12 +122,6 @@ def test_void_pixels_are_gray_and_their_objects_not_drawn():
     assert not (picture[:, 45] == 96).any()
 
 
-def test_maps_of_another_image_are_an_error():
-    outcomes = Outcomes.of(overlap_of())
-    with pytest.raises(UserError, match="not those that were matched"):
-        outcome_picture(None, PREDICTED, instance_map(), outcomes)
-
-
 def test_data_uri():
     picture = np.zeros((30, 50, 3), np.uint8)
     picture[:, :25] = (200, 0, 0)

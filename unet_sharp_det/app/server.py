@@ -27,11 +27,7 @@ _FOLDER = "GRADIO_TEMP_DIR"
 
 
 def import_gradio() -> None:
-    """Import gradio, which then makes no requests of its own.
-
-    Raises:
-        UserError: it is not installed.
-    """
+    """Import gradio, which then makes no requests of its own, or raise a UserError."""
     os.environ.update(QUIET)
     try:
         import gradio  # noqa: F401
@@ -52,7 +48,7 @@ def serving(
     pixel_size: float = 0,
     example: Path | None = None,
 ) -> Iterator[str]:
-    """Serve the page until the block ends.
+    """Serve the page until the block ends; yields its address.
 
     Args:
         analyser: opens images and finds objects.
@@ -62,9 +58,6 @@ def serving(
         max_upload_mb: size of a file in MiB.
         pixel_size: in micrometres, that the page has at first; 0: as the file says.
         example: an image that the page offers, or None.
-
-    Yields:
-        str: the page's address.
 
     Raises:
         UserError: gradio is missing, or the address cannot be used.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..errors import UserError
 from ..evaluation.instances.measures import MERGE_IOU
 from ..evaluation.instances.overlap import InstanceOverlap, without_void
 from ..masks.drawing import draw_label_contours
@@ -22,7 +21,6 @@ OUTCOME_COLORS = {
     MERGE: (204, 121, 167),
     SPLIT: (0, 158, 115),
 }
-LONG_SIDE = 900
 
 _MATCH_IOU = 0.5
 _QUALITY = 88
@@ -48,9 +46,16 @@ class Outcomes:
         """Classify by the matching at IoU >= .5; SPLIT and MERGE go before the other classes."""
         pairs = overlap.match(_MATCH_IOU)
         parts = overlap.iou > MERGE_IOU
+
+        def classify(count: int, index: np.ndarray, unmatched: str, several: str) -> np.ndarray:
+            classes = np.full(count, unmatched, dtype="<U5")
+            classes[index[pairs]] = TP
+            classes[np.bincount(index[parts], minlength=count) > 1] = several
+            return classes
+
         return cls(
-            _classify(len(overlap.true_areas), overlap.true_index, pairs, parts, FN, SPLIT),
-            _classify(len(overlap.pred_areas), overlap.pred_index, pairs, parts, FP, MERGE),
+            classify(len(overlap.true_areas), overlap.true_index, FN, SPLIT),
+            classify(len(overlap.pred_areas), overlap.pred_index, FP, MERGE),
         )
 
 
@@ -61,7 +66,7 @@ def outcome_picture(
     outcomes: Outcomes,
     *,
     void: np.ndarray | None = None,
-    long_side: int = LONG_SIDE,
+    long_side: int = 900,
 ) -> np.ndarray:
     """Draw the contours of predicted objects, and on them those of true ones: FN and SPLIT.
 
@@ -73,16 +78,12 @@ def outcome_picture(
         true, predicted: the maps that were matched.
         outcomes: of their matching.
         void: bool (H, W), pixels that did not count; they are painted gray.
+        long_side: see above.
 
     Returns:
         uint8 (h, w, 3), RGB.
-
-    Raises:
-        UserError: the maps are not those of the matching.
     """
     true, predicted = without_void(true, predicted, void)
-    if (len(true), len(predicted)) != (len(outcomes.true), len(outcomes.predicted)):
-        raise UserError("These instance maps are not those that were matched.")
     if image is None:
         image = np.full((*true.labels.shape, 3), _GROUND, np.uint8)
     else:
@@ -107,17 +108,8 @@ def outcome_picture(
 
 def data_uri(picture: np.ndarray) -> str:
     """Encode uint8 (H, W, 3) in RGB as WebP in a data URI."""
-    _, encoded = cv2.imencode(
-        ".webp", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY]
-    )
+    _, encoded = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
     return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
-
-
-def _classify(count, index, pairs, parts, unmatched: str, several: str) -> np.ndarray:
-    classes = np.full(count, unmatched, dtype="<U5")
-    classes[index[pairs]] = TP
-    classes[np.bincount(index[parts], minlength=count) > 1] = several
-    return classes
 
 
 def _stretch(image: np.ndarray) -> np.ndarray:
