@@ -267,9 +267,10 @@ class TestPage:
     """Its actions, without a browser."""
 
     @pytest.fixture
-    def opened(self, tmp_path):
+    def opened(self, tmp_path, monkeypatch):
         """A page with a stack of 3 planes, 2 channels each, open, its predictor and a request."""
-        server.import_gradio()
+        for name, value in server.QUIET.items():
+            monkeypatch.setenv(name, value)
         from unet_sharp_det.app.page import Page
 
         stack = np.zeros((3, 2, *SHAPE), np.uint8)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .collect import RunReport
-from .drawing import COLORS, DASHES, Plot, add_legend, color_of, new_plot, plain
+from .drawing import COLORS, DASHES, Plot, color_of, new_plot, plain
 
 # Curves on validation data: the first of each line that a training has.
 _SCORES = (
@@ -44,10 +44,7 @@ def training_plots(runs: Sequence[RunReport]) -> list[Plot]:
             _add(parts, run, name, name, COLORS[index % len(COLORS)], dash)
         plots.append(parts)
     rate.axes.set_ylim(bottom=0)
-    plots = [plot for plot in plots if plot.axes.lines]
-    for plot in plots:
-        add_legend(plot)
-    return plots
+    return [plot for plot in plots if plot.axes.lines]
 
 
 def _add(

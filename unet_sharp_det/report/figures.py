@@ -1,4 +1,4 @@
-"""The figures of a report on results, a function each."""
+"""The figures of a report on results, a function each; legends come last, see ``add_legend``."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,6 @@ from .comparison import Comparison
 from .drawing import (
     NEUTRAL,
     Plot,
-    add_legend,
     add_line,
     add_points,
     color_of,
@@ -48,7 +47,6 @@ def difference_plot(comparison: Comparison, note: str) -> Plot:
     plot.axes.axvline(0, color=NEUTRAL)
     plot.axes.set_yticks(places, [row.measure.name.removesuffix("_image_mean") for row in rows])
     plot.axes.set_ylim(-0.6, len(rows) - 0.4)
-    add_legend(plot)
     return plot
 
 
@@ -78,10 +76,7 @@ def threshold_plots(comparison: Comparison, note: str) -> list[Plot]:
         result = run.coco["segm"]
         estimates = [Estimate(100 * value) for value in result.precision.mean(axis=1)]
         add_line(plot, result.iou_thresholds, estimates, run.label, number)
-    plots += [plot] if plot.axes.lines else []
-    for plot in plots:
-        add_legend(plot)
-    return plots
+    return [plot for plot in [*plots, plot] if plot.axes.lines]
 
 
 def _threshold_plot(key: str, title: str, caption: str) -> Plot:
@@ -106,8 +101,7 @@ def precision_recall_plots(runs: Sequence[RunReport]) -> list[Plot]:
             result = run.coco["segm"]
             style = {"color": color_of(number), "label": plain(run.label), "where": "pre"}
             plot.axes.step(result.recall_thresholds, result.precision[level], **style)
-        add_legend(plot)
-        plots.append(plot)
+            plots.append(plot)
     return [plot for plot in plots if plot.axes.lines]
 
 
@@ -210,7 +204,6 @@ def _add_groups(
         add_points(plot, np.arange(len(groups)) + shift, estimates, run.label, number)
     plot.axes.set_xticks(range(len(names)), names)
     plot.axes.set_xlim(-0.6, len(names) - 0.4)
-    add_legend(plot)
 
 
 def score_plot(runs: Sequence[RunReport], order: np.ndarray) -> Plot:
@@ -221,7 +214,6 @@ def score_plot(runs: Sequence[RunReport], order: np.ndarray) -> Plot:
     for number, run in enumerate(runs):
         rows, values = _defined_values(run, "DSB_score", order)
         _add_images(plot, 1 + np.argsort(order)[rows], values, run, number, rows)
-    add_legend(plot)
     return plot
 
 
@@ -253,10 +245,7 @@ def count_plots(runs: Sequence[RunReport]) -> list[Plot]:
         "difference, dotted: limits of agreement, 1.96 standard deviations around it: "
         f"{'; '.join(limits)}. {images}"
     )
-    plots = [counts, replace(bland, caption=agreement)]
-    for plot in plots:
-        add_legend(plot)
-    return plots
+    return [counts, replace(bland, caption=agreement)]
 
 
 def _add_images(plot: Plot, x, y, run: RunReport, number: int, rows=slice(None)) -> None:

@@ -20,7 +20,7 @@ from .breakdown import SIZE_MEASURES, by_look, by_size, quartiles_of_area
 from .collect import RunReport, collect_runs, looks_of
 from .comparison import DETAIL, Comparison
 from .curves import training_plots
-from .drawing import Plot, color_of
+from .drawing import Plot, add_legend, color_of
 from .environment import config_differences, fingerprint, report_environment
 from .grid import choose_images, grid_plot
 from .overlays import OUTCOME_COLORS
@@ -131,7 +131,7 @@ class _Analysis:
         runs, note, differences = self.runs, self.note, []
         if len(runs) > 1:
             differences.append(figures.difference_plot(self.comparison, self.note_with_ap))
-        return {
+        plots = {
             "differences": differences,
             "thresholds": figures.threshold_plots(self.comparison, note),
             "precision_recall": figures.precision_recall_plots(runs),
@@ -142,6 +142,10 @@ class _Analysis:
             "training": training_plots(runs),
             "scores": [figures.score_plot(runs, order_by_score(runs[0]))],
         }
+        for section, several in plots.items():
+            for plot in several if section != "boxes" else ():  # Their axis names the runs.
+                add_legend(plot)
+        return plots
 
 
 def _render(
