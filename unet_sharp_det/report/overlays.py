@@ -1,7 +1,6 @@
 """Pictures of what a run got right and wrong: pure functions from arrays to arrays."""
 
 import base64
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -28,42 +27,32 @@ _GROUND = 96
 _BRIGHTEST = 200  # Contours stand out on it.
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """The class of each object of an image, by ``InstanceOverlap``'s numbering.
+def outcomes_of(overlap: InstanceOverlap) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class of each object of an image, by the matching at IoU >= .5.
 
-    Attributes:
-        true: str (N,): TP, FN, or SPLIT, a true object with IoU > .1 with several predicted ones.
-        predicted: str (M,): TP, FP, or MERGE, a predicted object with IoU > .1 with several true
-            ones.
+    Returns:
+        str (N,) of the true objects: TP, FN, or SPLIT, with IoU > .1 with several predicted ones;
+        and (M,) of the predicted ones: TP, FP, or MERGE, with IoU > .1 with several true ones.
+        SPLIT and MERGE go before the other classes.
     """
+    pairs = overlap.match(_MATCH_IOU)
+    parts = overlap.iou > MERGE_IOU
 
-    true: np.ndarray
-    predicted: np.ndarray
+    def classify(count: int, index: np.ndarray, unmatched: str, several: str) -> np.ndarray:
+        classes = np.full(count, unmatched, dtype="<U5")
+        classes[index[pairs]] = TP
+        classes[np.bincount(index[parts], minlength=count) > 1] = several
+        return classes
 
-    @classmethod
-    def of(cls, overlap: InstanceOverlap) -> "Outcomes":
-        """Classify by the matching at IoU >= .5; SPLIT and MERGE go before the other classes."""
-        pairs = overlap.match(_MATCH_IOU)
-        parts = overlap.iou > MERGE_IOU
-
-        def classify(count: int, index: np.ndarray, unmatched: str, several: str) -> np.ndarray:
-            classes = np.full(count, unmatched, dtype="<U5")
-            classes[index[pairs]] = TP
-            classes[np.bincount(index[parts], minlength=count) > 1] = several
-            return classes
-
-        return cls(
-            classify(len(overlap.true_areas), overlap.true_index, FN, SPLIT),
-            classify(len(overlap.pred_areas), overlap.pred_index, FP, MERGE),
-        )
+    true = classify(len(overlap.true_areas), overlap.true_index, FN, SPLIT)
+    return true, classify(len(overlap.pred_areas), overlap.pred_index, FP, MERGE)
 
 
 def outcome_picture(
     image: np.ndarray | None,
     true: InstanceMap,
     predicted: InstanceMap,
-    outcomes: Outcomes,
+    overlap: InstanceOverlap,
     *,
     void: np.ndarray | None = None,
     long_side: int = 900,
@@ -76,7 +65,7 @@ def outcome_picture(
     Args:
         image: uint8 (H, W, 3), RGB; None: a gray ground.
         true, predicted: the maps that were matched.
-        outcomes: of their matching.
+        overlap: of these maps.
         void: bool (H, W), pixels that did not count; they are painted gray.
         long_side: see above.
 
@@ -95,11 +84,10 @@ def outcome_picture(
     size = [max(1, round(side * scale)) for side in true.labels.shape[::-1]]
     nearest = cv2.INTER_NEAREST_EXACT
     canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else nearest)
-    missed = outcomes.true != TP
-    for found, classes in (
-        (predicted, outcomes.predicted),
-        (true.keep(missed), outcomes.true[missed]),
-    ):
+    true_classes, pred_classes = outcomes_of(overlap)
+    missed = true_classes != TP
+    layers = (predicted, pred_classes), (true.keep(missed), true_classes[missed])
+    for found, classes in layers:
         labels = cv2.resize(found.labels, size, interpolation=nearest)
         colors = [OUTCOME_COLORS[name] for name in classes]
         canvas = draw_label_contours(canvas, labels, colors, thickness=2)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..evaluation.instances.measures import counts, merges, splits
 from .collect import RunReport, find_picture
-from .overlays import Outcomes, data_uri, outcome_picture
+from .overlays import data_uri, outcome_picture
 
 _SCORE = "DSB_score"
 
@@ -43,7 +43,7 @@ def _draw(run: RunReport, row: int, image: np.ndarray | None) -> dict:
         image,
         run.truth.instance_map(overlap.image_id),
         run.predictions.instance_map(overlap.image_id),
-        Outcomes.of(overlap),
+        overlap,
         void=run.truth.void(overlap.image_id),
     )
     numbers = dict(zip(("TP", "FP", "FN"), counts(overlap, 0.5), strict=True))
