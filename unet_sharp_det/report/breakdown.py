@@ -22,43 +22,26 @@ SIZE_MEASURES = {
 
 
 @dataclass(frozen=True)
-class LookGroup:
-    """The images of a look.
-
-    Attributes:
-        look: its name.
-        images, objects: their numbers.
-        estimates: of each run, the measures and COCO's AP of masks ("segm/AP", no interval).
-    """
-
-    look: str
-    images: int
-    objects: int
-    estimates: list[Estimates]
-
-
-@dataclass(frozen=True)
-class SizeBin:
-    """The objects of an area.
+class Group:
+    """The images of a look, or the objects of a range of areas.
 
     Attributes:
         name: what reports call it.
-        areas: the areas in pixels, in words.
+        extent: how many images, or which areas, in words.
         objects: number of true objects.
-        predicted: number of predicted objects of each run.
-        estimates: of each run, ``SIZE_MEASURES``.
+        estimates: of each run. Of a look all measures and COCO's AP of masks ("segm/AP", without an
+            interval), of an area ``SIZE_MEASURES``.
+        predicted: number of predicted objects of each run, of an area.
     """
 
     name: str
-    areas: str
+    extent: str
     objects: int
-    predicted: list[int]
     estimates: list[Estimates]
+    predicted: Sequence[int] = ()
 
 
-def by_look(
-    runs: Sequence[RunReport], looks: Sequence[str | None], samples: int
-) -> list[LookGroup]:
+def by_look(runs: Sequence[RunReport], looks: Sequence[str | None], samples: int) -> list[Group]:
     """Evaluate the images of each look by themselves.
 
     Args:
@@ -73,7 +56,8 @@ def by_look(
         weights = resample(len(rows), samples)
         objects = sum(len(runs[0].results.overlaps[row].true_areas) for row in rows)
         estimates = [_estimates_of_images(run, rows, weights) for run in runs]
-        groups.append(LookGroup(look, len(rows), objects, estimates))
+        extent = "1 image" if len(rows) == 1 else f"{len(rows)} images"
+        groups.append(Group(look, extent, objects, estimates))
     return groups
 
 
@@ -89,7 +73,7 @@ def _estimates_of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) 
 
 def by_size(
     runs: Sequence[RunReport], bounds: Sequence[float], names: Sequence[str], samples: int
-) -> list[SizeBin]:
+) -> list[Group]:
     """Evaluate the objects of each bin of area; a true object counts by its own area.
 
     Args:
@@ -112,7 +96,7 @@ def by_size(
         objects = int(ratios[0]["recall_50"][1].sum())
         predicted = [int(of_run["precision_50"][1].sum()) for of_run in ratios]
         estimates = [Estimates.of_ratios(of_run, weights, scale=100.0) for of_run in ratios]
-        bins.append(SizeBin(name, areas[number], objects, predicted, estimates))
+        bins.append(Group(name, areas[number], objects, estimates, predicted))
     return bins
 
 

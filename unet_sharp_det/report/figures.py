@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..evaluation.instances.measures import THRESHOLDS
-from .breakdown import LookGroup, SizeBin
+from .breakdown import Group
 from .collect import RunReport
 from .comparison import Comparison
 from .drawing import (
@@ -160,10 +160,10 @@ def _add_box(plot: Plot, number: int, run: RunReport, name: str) -> None:
     _add_images(plot, places, values, run, number, rows)
 
 
-def look_plots(groups: Sequence[LookGroup], runs: Sequence[RunReport], note: str) -> list[Plot]:
+def look_plots(groups: Sequence[Group], runs: Sequence[RunReport], note: str) -> list[Plot]:
     """Draw the DSB score and the AJI of each look."""
-    names = [f"{plain(group.look)}\nn = {group.images}" for group in groups]
-    caption = f"Mean over the n images of each look; one image has no interval. {note}"
+    names = [f"{plain(group.name)}\n{group.extent}" for group in groups]
+    caption = f"Mean over the images of each look; one image has no interval. {note}"
     plots = []
     for name, title in {"DSB_score": "DSB score", "AJI_image_mean": "AJI"}.items():
         key = f"look-{title.split()[0].lower()}"
@@ -173,14 +173,14 @@ def look_plots(groups: Sequence[LookGroup], runs: Sequence[RunReport], note: str
     return plots
 
 
-def size_plots(bins: Sequence[SizeBin], runs: Sequence[RunReport], note: str) -> list[Plot]:
+def size_plots(bins: Sequence[Group], runs: Sequence[RunReport], note: str) -> list[Plot]:
     """Draw recall by the size of true objects, and precision by that of predicted ones."""
     contents = {
         "recall": "True objects that are matched at IoU ≥ .5",
         "precision": "Predicted objects, binned by their own area, that are matched at IoU ≥ .5",
     }
     objects = sum(of_size.objects for of_size in bins)
-    names = [of_size.areas.removesuffix(" px") for of_size in bins]
+    names = [of_size.extent.removesuffix(" px") for of_size in bins]
     plots = []
     for name, caption in contents.items():
         caption = f"{caption}. The bins hold a quarter of the {objects} true objects each. {note}"
@@ -194,7 +194,7 @@ def size_plots(bins: Sequence[SizeBin], runs: Sequence[RunReport], note: str) ->
 def _add_groups(
     plot: Plot,
     names: list[str],
-    groups: Sequence[LookGroup | SizeBin],
+    groups: Sequence[Group],
     runs: Sequence[RunReport],
     measure: str,
 ) -> None:
