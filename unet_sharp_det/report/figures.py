@@ -101,7 +101,7 @@ def precision_recall_plots(runs: Sequence[RunReport]) -> list[Plot]:
             result = run.coco["segm"]
             style = {"color": color_of(number), "label": plain(run.label), "where": "pre"}
             plot.axes.step(result.recall_thresholds, result.precision[level], **style)
-            plots.append(plot)
+        plots.append(plot)
     return [plot for plot in plots if plot.axes.lines]
 
 

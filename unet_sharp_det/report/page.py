@@ -25,7 +25,7 @@ from .environment import config_differences, fingerprint, report_environment
 from .grid import choose_images, grid_plot
 from .overlays import OUTCOME_COLORS
 from .pruning import pruning_plot
-from .worst_images import order_by_score, worst_images
+from .worst_images import worst_images
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _FEW_IMAGES = 30
@@ -110,6 +110,7 @@ class _Analysis:
     def __init__(self, runs: Sequence[RunReport], samples: int, ap_samples: int):
         self.runs, self.samples, self.ap_samples = runs, samples, ap_samples
         self.comparison = Comparison(runs, samples, ap_samples)
+        self.order = np.argsort(runs[0].image_values("DSB_score"), kind="stable")
         self.looks = looks_of(runs)
         self.by_look = by_look(runs, self.looks, samples)
         bounds, sides = quartiles_of_area(runs[0]), runs[0].record.options.area_sides
@@ -140,7 +141,7 @@ class _Analysis:
             "sizes": figures.size_plots(self.quarters, runs, note) if self.quarters else [],
             "counts": figures.count_plots(runs),
             "training": training_plots(runs),
-            "scores": [figures.score_plot(runs, order_by_score(runs[0]))],
+            "scores": [figures.score_plot(runs, self.order)],
         }
         for section, several in plots.items():
             for plot in several if section != "boxes" else ():  # Their axis names the runs.
@@ -174,7 +175,7 @@ def _render(
         detail=DETAIL,
         look_measures=[name for name in _LOOK_MEASURES if name in analysis.comparison.rows],
         size_measures=SIZE_MEASURES,
-        worst=worst_images(runs, analysis.looks, worst),
+        worst=worst_images(runs, analysis.looks, analysis.order[:worst]),
         outcome_colors=OUTCOME_COLORS,
         config_differences=config_differences([run["config"] for run in described]),
         environment=report_environment(),

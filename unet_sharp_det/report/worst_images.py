@@ -8,22 +8,13 @@ from ..evaluation.instances.measures import counts, merges, splits
 from .collect import RunReport, find_picture
 from .overlays import data_uri, outcome_picture
 
-_SCORE = "DSB_score"
 
-
-def order_by_score(run: RunReport) -> np.ndarray:
-    """Return the row numbers of the images by increasing score; equal ones in their order."""
-    return np.argsort(run.image_values(_SCORE), kind="stable")
-
-
-def worst_images(runs: Sequence[RunReport], looks: Sequence[str | None], count: int) -> list[dict]:
-    """Draw the ``count`` images on which the first run has the lowest score, for all runs.
-
-    Returns:
-        what the page shows of each image, and of each run in it.
-    """
+def worst_images(
+    runs: Sequence[RunReport], looks: Sequence[str | None], rows: Sequence[int]
+) -> list[dict]:
+    """Draw the images of some rows, and return what the page shows of each, and of its runs."""
     images = []
-    for row in order_by_score(runs[0])[:count]:
+    for row in rows:
         picture = find_picture(runs, row)
         images.append(
             {
@@ -50,7 +41,7 @@ def _draw(run: RunReport, row: int, image: np.ndarray | None) -> dict:
     numbers |= {"merges": merges(overlap)[0], "splits": splits(overlap)[0]}
     return {
         "label": run.label,
-        "score": float(run.image_values(_SCORE)[row]),
+        "score": float(run.image_values("DSB_score")[row]),
         "counts": numbers,
         "uri": data_uri(picture),
         "size": picture.shape[:2],
