@@ -110,12 +110,7 @@ class Analyser:
             return to_display(self._plane(view))
 
     def find(self, view: View, progress: Callable[[float], None] = lambda fraction: None) -> Found:
-        """Find the objects of a plane.
-
-        Args:
-            view: the plane.
-            progress: called now and then with the fraction that is done.
-        """
+        """Find the objects of a plane; ``progress`` is told now and then what fraction is done."""
         with _without_folder(view.path):
             source = self._plane(view)
             total, done = source.shape[0] * source.shape[1], 0
@@ -142,11 +137,9 @@ class Analyser:
         """Write files of some of the objects that were found, named after the image.
 
         Args:
-            found: the image.
-            objects: from :meth:`Found.objects`.
+            found, objects: the image, and :meth:`Found.objects` of it.
             pixel_size: (y, x) in micrometres, or None.
-            folder: for the files.
-            names: of outputs, see :data:`unet_sharp_det.outputs.OUTPUTS`.
+            folder, names: of the files: which of :data:`unet_sharp_det.outputs.OUTPUTS`.
         """
         path = found.view.path
         with _without_folder(path):

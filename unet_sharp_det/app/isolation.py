@@ -57,11 +57,7 @@ class IsolatedAnalyser:
         self._turn = threading.Lock()
 
     def load(self) -> None:
-        """Load the model now rather than in the first :meth:`find`.
-
-        Raises:
-            UserError: it cannot be loaded.
-        """
+        """Load the model now rather than in the first :meth:`find`, or raise a UserError."""
         forkserver.ensure_running()
         self._ask_finder("The model", "load")
 

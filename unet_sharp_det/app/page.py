@@ -181,8 +181,8 @@ class Page:
         filters = [self.score, self.min_area, self.pixel_size, self.outlines]
         quick = {"concurrency_id": "quick", "concurrency_limit": 4, "api_visibility": "private"}
         latest = {**quick, "trigger_mode": "always_last", "show_progress": "hidden"}
-        results = [self.message, self.picture, self.results, self.numbers, self.histogram]
-        results += [self.files]
+        shown = [self.message, self.picture, self.results]
+        results = [*shown, self.numbers, self.histogram, self.files]
         opened = [*results, *view, self.more, self.start]
 
         self.upload.upload(self.open_upload, self.upload, opened, **quick)

@@ -53,13 +53,9 @@ class Estimates:
     def of_coco(
         cls, result: CocoResult, weights: np.ndarray, rows: np.ndarray, prefix: str
     ) -> "Estimates":
-        """Take COCO's metrics.
+        """Take COCO's metrics of all images, with a prefix to their names.
 
-        Args:
-            result: of all images.
-            weights: see the class.
-            rows: (N,), the place of each image of ``weights`` among those of ``result``.
-            prefix: of the names.
+        ``rows`` (N,) are the places of the images of ``weights`` among those of ``result``.
         """
         samples = [np.repeat(rows, counts) for counts in _of_several_images(weights)]
         drawn = result.bootstrap(with_bar(samples, f"intervals of {prefix}AP", "sample"))
@@ -72,11 +68,8 @@ class Estimates:
     def of_ratios(cls, ratios: dict[str, tuple], weights: np.ndarray, scale: float) -> "Estimates":
         """Take ratios of sums over the images, times ``scale``.
 
-        Args:
-            ratios: ``{name: (numerators (N,), denominators (N,))}``; undefined where the sum of
-                the denominators is 0.
-            weights: see the class.
-            scale: see above.
+        ``ratios`` are ``{name: (numerators (N,), denominators (N,))}``; undefined where the sum of
+        the denominators is 0.
         """
         weights, everything = _of_several_images(weights), np.ones((1, weights.shape[1]))
 

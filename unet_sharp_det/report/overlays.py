@@ -67,7 +67,6 @@ def outcome_picture(
         true, predicted: the maps that were matched.
         overlap: of these maps.
         void: bool (H, W), pixels that did not count; they are painted gray.
-        long_side: see above.
 
     Returns:
         uint8 (h, w, 3), RGB.

@@ -54,7 +54,7 @@ def write_report(
     ap_samples: int = AP_SAMPLES,
     title: str | None = None,
     figures_folder: str | None = None,
-) -> list[RunReport]:
+) -> None:
     """Compare runs on the same images in one HTML file.
 
     Args:
@@ -70,9 +70,6 @@ def write_report(
         ap_samples: COCO's AP, which takes longer, has the first of them.
         title: of the page; None: the data set and the runs.
         figures_folder: folder that each figure is written to as PNG and SVG too.
-
-    Returns:
-        list[RunReport]: what was read of the runs.
 
     Raises:
         UserError: see ``collect_runs``; or ``output`` cannot be a file; or ``worst``, ``samples``
@@ -92,7 +89,6 @@ def write_report(
     if figures_folder is not None:
         for plot in itertools.chain.from_iterable(plots.values()):
             plot.save(figures_folder)
-    return found
 
 
 def _check_output(output) -> None:
