@@ -20,12 +20,12 @@ _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless",
 
 
 def write_summaries(records: Records, outputs: Collection[str], **about) -> None:
-    """Write ``summary.csv``, ``predict.json`` and, of a run that is finished, ``coco.json``.
+    """Write ``summary.csv``, ``predict.json`` and, of a run that is ``finished``, ``coco.json``.
 
     Args:
         records: of the folder.
         outputs: names of the run's outputs.
-        about: what ``predict.json`` says of the run, among it whether it is ``finished``.
+        about: what ``predict.json`` says of the run.
     """
     kept = _in_order(records)
     folder, names = _image_names(kept)
@@ -55,28 +55,18 @@ def _in_order(records: Records) -> list[ImageRecord]:
     kept = [
         record
         for record in records
-        if (
-            os.path.lexists(record.source)
-            if record.error
-            else record.is_done and records.has_outputs(record)
-        )
+        if (record.error and os.path.lexists(record.source))
+        or (record.is_done and records.has_outputs(record))
     ]
     return sorted(kept, key=lambda record: (natural_key(record.source), natural_key(record.plane)))
 
 
 def _image_names(records: Sequence[ImageRecord]) -> tuple[str, dict[str, str]]:
-    """Return the deepest folder that has all sources, and the path of each below it.
-
-    Where there is none, as on several drives, it is "", and the paths are whole.
-    """
-    try:
+    """Return the deepest folder that has all sources, and the path of each below it."""
+    folder = ""
+    if records:
         folder = os.path.commonpath([os.path.dirname(record.source) for record in records])
-    except ValueError:
-        folder = ""
-    paths = [(record.source, PurePath(record.source)) for record in records]
-    if folder:
-        paths = [(source, path.relative_to(folder)) for source, path in paths]
-    return folder, {source: path.as_posix() for source, path in paths}
+    return folder, {record.source: os.path.relpath(record.source, folder) for record in records}
 
 
 def _write_table(folder: Path, records: Sequence[ImageRecord], names: Mapping[str, str]) -> None:
@@ -85,18 +75,18 @@ def _write_table(folder: Path, records: Sequence[ImageRecord], names: Mapping[st
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(_row(record, names[record.source]) for record in records)
+            for record in records:
+                row = (
+                    *(names[record.source], record.plane, record.height, record.width),
+                    *(record.objects, _rounded(record.mean_area, 2)),
+                    *(_rounded(record.median_area, 1), _rounded(record.coverage, 6)),
+                    *("failed" if record.error else "done", " ".join(record.error.split())),
+                )
+                writer.writerow(row)
 
 
-def _row(record: ImageRecord, name: str) -> list:
-    return [
-        *(name, record.plane, record.height, record.width, record.objects),
-        None if record.mean_area is None else f"{record.mean_area:.2f}",
-        None if record.median_area is None else f"{record.median_area:.1f}",
-        None if record.coverage is None else f"{record.coverage:.6f}",
-        "failed" if record.error else "done",
-        " ".join(record.error.split()),
-    ]
+def _rounded(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
 
 
 def _write_coco(folder: Path, records: Sequence[ImageRecord], names: Mapping[str, str]) -> None:
@@ -106,12 +96,12 @@ def _write_coco(folder: Path, records: Sequence[ImageRecord], names: Mapping[str
     """
     from ..outputs import merge_coco  # It takes a while.
 
-    paths = [(record, folder / record.outputs.get("coco", "")) for record in records]
     images, count, head = [], 0, {}
     with atomic_path(folder / "coco.json") as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write('{"annotations": [')
-            for record, path in paths:
+            for record in records:
+                path = folder / record.outputs.get("coco", "")
                 if record.error or not path.is_file():
                     continue
                 head = merge_coco([path])

@@ -59,6 +59,7 @@ OUTPUTS: dict[str, Output] = {
     "rois": Output("_rois.zip", ("outlines", "write_rois"), "ROIs of ImageJ and Fiji"),
     "geojson": Output("_outlines.geojson", ("outlines", "write_geojson"), "detections of QuPath"),
 }
+DEFAULT_OUTPUTS = ("labels", "overlay", "table")
 
 
 @dataclass(frozen=True)
