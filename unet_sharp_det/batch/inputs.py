@@ -55,16 +55,15 @@ def find_files(
     """Find the image files of files, folders and patterns.
 
     Args:
-        inputs: of each image once, whatever names it: a file; a folder, for the files with one of
-            ``SUFFIXES`` in it; or a pattern with ``*``, ``?``, ``[...]`` and, for any folders,
-            ``**``, after folders that exist as written. Hidden files and folders are passed over,
-            and so are outputs of predictions.
+        inputs: a file; a folder, for the files with one of ``SUFFIXES`` in it; or a pattern with
+            ``*``, ``?``, ``[...]`` and, for any folders, ``**``. Hidden files and folders and
+            outputs of predictions are passed over.
         recursive: take the folders below a folder too; links that lead in a circle do no harm.
         output: the folder for outputs, which is not searched.
         not_read: gets the files in folders whose format of a microscope is not read.
 
     Returns:
-        list: sorted by path, with numbers in names by value.
+        each file once, sorted by path, with numbers in names by value.
 
     Raises:
         DatasetError: there is no input, one is empty or of no image, a folder cannot be read, or
@@ -250,7 +249,7 @@ def _explain(folder: Path, output: str | None, is_folder: bool) -> str:
 def _is_input_error(output, what: str) -> DatasetError:
     return DatasetError(
         f"--output {output}: is the folder of {what}, which outputs could replace. Name another, "
-        f"e.g. {Path(output) / 'predictions'}."
+        f"e.g. {Path(output, 'predictions')}."
     )
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,7 +20,7 @@ from ..images.source import DEFAULT_CHANNELS, ChannelsError, ImageSource, ReadOp
 from ..outputs import DEFAULT_OUTPUTS, OutputContext, output_paths, write_outputs
 from .inputs import GONE, InputFile, Stems, find_files
 from .records import ImageRecord, Records, write_error
-from .summary import write_summaries
+from .summary import RunSummary, write_summaries
 
 if TYPE_CHECKING:
     from ..masks.instances import SparseInstances
@@ -35,19 +35,6 @@ _BATCHES_AT_ONCE = 4
 _SECONDS_BETWEEN_LINES = 30.0
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class RunSummary:
-    """What :func:`predict_files` did."""
-
-    output: Path
-    predicted: int = 0  # images, i.e. planes of files
-    skipped: int = 0  # files that were done before
-    failed: list[ImageRecord] = field(default_factory=list)
-    objects: int = 0
-    seconds: float = 0.0
-    not_read: list[Path] = field(default_factory=list)  # see find_files
 
 
 def predict_files(
@@ -162,7 +149,6 @@ class _Run:
 
     def predict(self, files: Sequence[InputFile]) -> None:
         """Predict files, and write what the folder holds as a whole, after a stop as well."""
-        began = time.time()
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="outputs") as writer:
                 pending: Future | None = None
@@ -175,9 +161,9 @@ class _Run:
                     pending.result()
         except BaseException:
             with contextlib.suppress(UserError, OSError):  # They must not hide what stopped it.
-                self._sum_up(began, finished=False)
+                self._sum_up(finished=False)
             raise
-        self._sum_up(began, finished=True)
+        self._sum_up(finished=True)
 
     def _open(self, files: Sequence[InputFile]) -> Iterator[_Plane]:
         """Yield the planes that are not done."""
@@ -316,23 +302,11 @@ class _Run:
         if record.stamp != GONE or former is None:  # The file may be there again.
             self.records.add(failed)
 
-    def _sum_up(self, began: float, finished: bool) -> None:
-        result = self.result
-        result.seconds = time.time() - began
-        write_summaries(
-            self.records,
-            self.outputs,
-            started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(began)),
-            finished=finished,
-            skipped_files=result.skipped,
-            predicted_images=result.predicted,
-            failed_images=len(result.failed),
-            not_read_files=len(result.not_read),
-            objects=result.objects,
-            seconds=round(result.seconds, 3),
-            device=str(getattr(self.predictor, "device", "unknown")),
-        )
-        self.log.info(f"{'ended' if finished else 'stopped'}: {result.predicted} predicted")
+    def _sum_up(self, finished: bool) -> None:
+        self.result.seconds = time.time() - self.result.started
+        device = str(getattr(self.predictor, "device", "unknown"))
+        write_summaries(self.records, self.outputs, self.result, finished, device)
+        self.log.info(f"{'ended' if finished else 'stopped'}: {self.result.predicted} predicted")
 
 
 def _weight(file: InputFile) -> int:

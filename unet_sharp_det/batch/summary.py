@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ..files import atomic_path, write_json
@@ -19,19 +21,43 @@ COLUMNS = (
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "tifffile")
 
 
-def write_summaries(records: Records, outputs: Collection[str], **about) -> None:
-    """Write ``summary.csv``, ``predict.json`` and, of a run that is ``finished``, ``coco.json``.
+@dataclass
+class RunSummary:
+    """What a run did."""
+
+    output: Path
+    predicted: int = 0  # images, i.e. planes of files
+    skipped: int = 0  # files that were done before
+    failed: list[ImageRecord] = field(default_factory=list)
+    objects: int = 0
+    seconds: float = 0.0
+    not_read: list[Path] = field(default_factory=list)  # see find_files
+    started: float = field(default_factory=time.time)
+
+
+def write_summaries(
+    records: Records, outputs: Collection[str], result: RunSummary, finished: bool, device: str
+) -> None:
+    """Write ``summary.csv``, ``predict.json`` and, of a finished run, ``coco.json``.
 
     Args:
         records: of the folder.
         outputs: names of the run's outputs.
-        about: what ``predict.json`` says of the run.
+        result, finished, device: what ``predict.json`` says of the run.
     """
     kept = _in_order(records)
     folder, names = _image_names(kept)
     _write_table(records.folder, kept, names)
     content = {
-        **about,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(result.started)),
+        "finished": finished,
+        "skipped_files": result.skipped,
+        "predicted_images": result.predicted,
+        "failed_images": len(result.failed),
+        "not_read_files": len(result.not_read),
+        "objects": result.objects,
+        "seconds": round(result.seconds, 3),
+        "device": device,
         "outputs": list(outputs),
         "settings": records.settings,
         "common_folder": folder,
@@ -39,7 +65,7 @@ def write_summaries(records: Records, outputs: Collection[str], **about) -> None
         "versions": versions(_PACKAGES),
     }
     write_json(records.folder / "predict.json", content, indent=2)
-    if not about["finished"]:
+    if not finished:
         return
     if "coco" in outputs or any("coco" in record.outputs for record in kept):
         _write_coco(records.folder, kept, names)

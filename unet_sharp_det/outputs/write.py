@@ -57,8 +57,8 @@ def windows(shape: tuple[int, int], height: int, width: int) -> Iterator[tuple[s
 
 def output_paths(stem: Path, names: Sequence[str]) -> list[Path]:
     """Return where :func:`write_outputs` writes each of ``names``; raises as it does."""
+    names = [look_up_option(name, OUTPUTS, "Output") for name in names]
     for name in names:
-        look_up_option(name, OUTPUTS, "Output")
         if names.count(name) > 1:
             raise UserError(f"Output: '{name}' is given {names.count(name)} times, give it once.")
     return [Path(stem).with_name(Path(stem).name + OUTPUTS[name].ending) for name in names]
