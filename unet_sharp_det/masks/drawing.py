@@ -3,7 +3,6 @@
 import colorsys
 import math
 
-import cv2
 import numpy as np
 
 from ..errors import UserError
@@ -48,6 +47,8 @@ def draw_label_contours(
     Raises:
         UserError: if the labels are not of the image's size, or there are too few colours.
     """
+    import cv2
+
     if labels.shape != image.shape[:2]:
         raise UserError(f"Labels of {labels.shape} pixels do not fit an image of {image.shape}.")
     if labels.max(initial=0) > len(colors):
