@@ -29,10 +29,14 @@ from unet_sharp_det.errors import UserError, run_cli
 from unet_sharp_det.evaluation.readers.predictions import check_entry
 from unet_sharp_det.files import atomic_path, read_json, safe_join
 from unet_sharp_det.images import read_image
-from unet_sharp_det.masks.drawing import comparison, montage, overlay
+from unet_sharp_det.masks.drawing import distinct_colors, upscale, upscale_factor
 from unet_sharp_det.masks.rle import numbered, to_rles
 
 MONTAGE_WIDTH = 1440
+CAPTION_HEIGHT = 28
+BACKGROUND = (24, 24, 24)
+TEXT_COLOR = (240, 240, 240)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -143,6 +147,76 @@ def decode_masks(entries: list[dict], shape: tuple[int, int], where: str) -> np.
     for mask, rle in zip(masks, to_rles(segmentations, shape, numbered(where)), strict=True):
         mask[:] = mask_util.decode(rle)
     return masks
+
+
+def comparison(image, gt_masks, pred_masks, *, title: str, short_side: int = 512) -> np.ndarray:
+    """Draw image | ground truth contours | predicted contours, each with its count in a caption."""
+    panels = [
+        add_caption(upscale(image, upscale_factor(*image.shape[:2], short_side)), title),
+        overlay(image, gt_masks, title="ground truth", short_side=short_side),
+        overlay(image, pred_masks, title="prediction", short_side=short_side),
+    ]
+    return montage(panels, columns=len(panels))
+
+
+def overlay(image, masks, *, title: str, short_side: int = 512) -> np.ndarray:
+    """Draw the contours of masks (N, H, W) on the enlarged image, under title and count."""
+    scale = upscale_factor(*image.shape[:2], short_side)
+    colors = distinct_colors(len(masks))
+    drawn = draw_contours(image, masks, colors, scale=scale, thickness=min(scale, 2))
+    return add_caption(drawn, f"{title}: {len(masks)} {'nucleus' if len(masks) == 1 else 'nuclei'}")
+
+
+def draw_contours(image, masks, colors, *, scale: int = 1, thickness: int = 1) -> np.ndarray:
+    """Draw the contours of masks, those of holes too, on an image enlarged by ``scale``.
+
+    A contour runs along the outermost pixels inside of its mask after enlarging, so contours of
+    touching objects lie side by side. Where masks overlap, the last one is on top.
+    """
+    canvas = np.ascontiguousarray(upscale(image, scale))
+    for mask, color in zip(masks, colors, strict=True):
+        enlarged = upscale(mask.astype(np.uint8), scale)
+        contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        for contour in contours:
+            cv2.polylines(canvas, [contour], True, color, thickness)
+    return canvas
+
+
+def add_caption(image: np.ndarray, text: str) -> np.ndarray:
+    """Put a strip of ``CAPTION_HEIGHT`` rows with ``text``, shrunk to fit the width, on top."""
+    width = image.shape[1]
+    strip = np.full((CAPTION_HEIGHT, width, 3), BACKGROUND, dtype=np.uint8)
+    font_scale = 0.6
+    while font_scale > 0.1 and cv2.getTextSize(text, FONT, font_scale, 1)[0][0] > width - 12:
+        font_scale -= 0.02
+    origin = (4, CAPTION_HEIGHT - 9)
+    cv2.putText(strip, text, origin, FONT, font_scale, TEXT_COLOR, 1, cv2.LINE_AA)
+    return np.concatenate([strip, image])
+
+
+def montage(pictures, columns: int, *, gap: int = 4, cell_width: int | None = None) -> np.ndarray:
+    """Arrange pictures in rows, each at the top left of its cell, scaled to a width if given."""
+    if cell_width is not None:
+        sides = [
+            (cell_width, max(1, round(p.shape[0] * cell_width / p.shape[1]))) for p in pictures
+        ]
+        pictures = [
+            cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            for picture, size in zip(pictures, sides, strict=True)
+        ]
+    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    widths = [max(picture.shape[1] for picture in pictures[i::columns]) for i in range(columns)]
+    size = (sum(heights) + gap * (len(rows) - 1), sum(widths) + gap * (columns - 1), 3)
+    canvas = np.full(size, BACKGROUND, dtype=np.uint8)
+    top = 0
+    for row, row_height in zip(rows, heights, strict=True):
+        left = 0
+        for picture, width in zip(row, widths, strict=False):
+            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            left += width + gap
+        top += row_height + gap
+    return canvas
 
 
 def save(path: Path, picture: np.ndarray) -> None:
