@@ -13,10 +13,15 @@ from ..files import read_json
 from .coco.ap import CocoResult
 from .coco.ap_report import explain_undefined, write_report
 from .evaluation import Evaluation, with_bar
-from .instances.results import LEVEL, SAMPLES, interval, resample
-from .record import AP_METRICS_FILE, AP_TABLE_FILE, EvaluationOptions, EvaluationRecord
-
-AP_SAMPLES = 200
+from .instances.results import LEVEL, interval, resample
+from .record import (
+    AP_METRICS_FILE,
+    AP_SAMPLES,
+    AP_TABLE_FILE,
+    SAMPLES,
+    EvaluationOptions,
+    EvaluationRecord,
+)
 
 # The rows of the printed table; the files have all.
 _HEADLINES = (

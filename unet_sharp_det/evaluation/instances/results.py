@@ -16,6 +16,7 @@ from ...files import write_json
 from ..record import (
     INSTANCE_IMAGES_FILE,
     INSTANCE_METRICS_FILE,
+    SAMPLES,
     EvaluationOptions,
     nan_to_none,
     write_csv,
@@ -24,7 +25,6 @@ from .measures import FOREGROUND_MEASURES, INSTANCE_MEASURES, Measure
 from .overlap import InstanceOverlap
 from .pixel_counts import PixelCounts
 
-SAMPLES = 1000
 LEVEL = 0.95
 
 # Column of the file of images: the measure that it is the image's value of.
