@@ -42,7 +42,6 @@ class Measure:
         by_image: whether images are averaged or pooled.
         empty: value of an image (or of all, pooled) where the denominator is 0; NaN: the image
             does not count.
-        unit: percent, or objects per image.
         goal: the best value: the largest, the smallest, or "zero".
     """
 
@@ -57,7 +56,7 @@ class Measure:
 
     @property
     def scale(self) -> float:
-        """What the ratio is multiplied by to be in ``unit``."""
+        """Of a value in ``unit`` to the ratio."""
         return 100.0 if self.unit == _PERCENT else 1.0
 
     @property
@@ -126,16 +125,6 @@ def matched_dice(overlap: InstanceOverlap) -> tuple:
     return (2 * iou / (1 + iou)).sum(), len(pairs)
 
 
-def boundary_f1(overlap: InstanceOverlap) -> tuple:
-    """``BoundaryCounts.f1`` / 1."""
-    return overlap.boundary.f1, 1
-
-
-def count_error(overlap: InstanceOverlap) -> tuple:
-    """||P| - |T|| / 1."""
-    return abs(len(overlap.pred_areas) - len(overlap.true_areas)), 1
-
-
 def count_bias(overlap: InstanceOverlap) -> tuple:
     """(|P| - |T|) / 1."""
     return len(overlap.pred_areas) - len(overlap.true_areas), 1
@@ -163,16 +152,6 @@ def foreground_dice(counts: PixelCounts, *, two_class: bool) -> tuple:
     return 2 * shared, sums
 
 
-def _zero_where_missed(ratio: Ratio) -> Ratio:
-    """The same ratio of an image, 0 where there is none but the other map has objects."""
-
-    def ratio_of_image(overlap):
-        top, bottom = ratio(overlap)
-        return top, np.where(bottom, bottom, len(overlap.true_areas) + len(overlap.pred_areas))
-
-    return ratio_of_image
-
-
 def _foreground_sums(counts: PixelCounts, two_class: bool) -> tuple[np.ndarray, np.ndarray]:
     sets = [counts, counts.background] if two_class else [counts]
     shared = np.array([each.shared for each in sets], float)
@@ -198,9 +177,9 @@ def _pair(
     name, definition, source, ratio, *, empty=1.0, note=_BOTH, image_ratio=None
 ) -> list[Measure]:
     """Return the mean over images of a ratio, and its pooled form."""
-    by_image = (image_ratio or ratio, True, empty)
+    image_ratio = image_ratio or ratio
     return [
-        Measure(f"{name}_image_mean", _MEAN + definition + note, source, *by_image),
+        Measure(f"{name}_image_mean", _MEAN + definition + note, source, image_ratio, True, empty),
         Measure(f"{name}_pooled", _POOL + definition, source, ratio, False, empty),
     ]
 
@@ -213,12 +192,17 @@ def _pair_of_matched(name, definition, source, ratio) -> list[Measure]:
 
 def _pair_of_share(name, definition, ratio) -> list[Measure]:
     """The same of a share of the predicted or of the true objects."""
+
+    def zero_where_missed(overlap):
+        top, bottom = ratio(overlap)
+        return top, np.where(bottom, bottom, len(overlap.true_areas) + len(overlap.pred_areas))
+
     note = "; 0 where only the other kind is there, no image without both counts"
-    per_image = {"note": note, "image_ratio": _zero_where_missed(ratio)}
+    per_image = {"note": note, "image_ratio": zero_where_missed}
     return _pair(name, definition, _STARDIST, ratio, empty=np.nan, **per_image)
 
 
-def _per_image(name, definition, source, ratio, goal) -> Measure:
+def _per_image(name, definition, source, ratio, goal="smallest") -> Measure:
     return Measure(name, _MEAN + definition, source, ratio, True, np.nan, _OBJECTS, goal)
 
 
@@ -265,18 +249,16 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
         f"{_MEAN}the harmonic mean of the share of predicted boundary pixels near a true one, and "
         f"of true ones near a predicted one{_BOTH}",
         _BF,
-        boundary_f1,
+        lambda overlap: (overlap.boundary.f1, 1),
         by_image=True,
         empty=1.0,
     ),
-    _per_image("count_error", "| |P| - |T| |", "", count_error, "smallest"),
+    _per_image(
+        "count_error", "| |P| - |T| |", "", lambda overlap: (abs(count_bias(overlap)[0]), 1)
+    ),
     _per_image("count_bias", "|P| - |T|", "", count_bias, "zero"),
-    _per_image(
-        "merges", "predicted objects with IoU > .1 with several true ones", _AF1, merges, "smallest"
-    ),
-    _per_image(
-        "splits", "true objects with IoU > .1 with several predicted ones", _AF1, splits, "smallest"
-    ),
+    _per_image("merges", "predicted objects with IoU > .1 with several true ones", _AF1, merges),
+    _per_image("splits", "true objects with IoU > .1 with several predicted ones", _AF1, splits),
 )
 
 _IOU = "|P & G| / |P | G|"

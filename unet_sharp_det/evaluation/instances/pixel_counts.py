@@ -10,8 +10,7 @@ import numpy as np
 class PixelCounts:
     """Numbers of pixels of P & G, of G, of P, and of all that are valid.
 
-    P is the set of the predicted and G that of the true pixels of the foreground, both among the
-    valid pixels.
+    P are the predicted and G the true pixels of the foreground, among the valid ones.
     """
 
     shared: int
@@ -28,7 +27,7 @@ class PixelCounts:
 
     @property
     def background(self) -> "PixelCounts":
-        """The counts of the valid pixels that are not of the foreground."""
+        """The counts of the other valid pixels."""
         union = self.true + self.pred - self.shared
         return PixelCounts(
             self.valid - union, self.valid - self.true, self.valid - self.pred, self.valid
@@ -69,7 +68,7 @@ class BoundaryCounts:
 
     @property
     def f1(self) -> float:
-        """The harmonic mean of both shares of near pixels; of maps without any, 1 if alike."""
+        """The harmonic mean of both shares of near pixels; without boundaries 1 if alike."""
         if self.pred == 0 and self.true == 0:
             return float(self.alike)
         if self.pred_near == 0 or self.true_near == 0:
