@@ -63,17 +63,15 @@ def evaluate_files(
     Args:
         predictions: file or folder, see :func:`open_predictions`.
         truth: file or folder, see :func:`open_truth`.
-        output: folder for ``instances_per_image.csv``, ``instance_metrics.json`` (both as
-            :class:`InstanceEvaluator` writes them), ``evaluation.json``, and of predictions with
-            scores ``metrics.json`` and ``ap_table.md`` (as :class:`NucleiCOCOEvaluator` does).
-            Each is replaced atomically, after everything is computed.
+        output: folder for the files of :class:`InstanceEvaluator`, and of predictions with scores
+            those of :class:`NucleiCOCOEvaluator`; each is replaced atomically, after everything is
+            computed.
         images: folder that the images' file names are relative to, for reports.
         dataset: what reports call the data; None: the name of ``truth``.
         options: of the measures; None: the defaults.
         suffix, truth_suffix: of label maps, see :func:`find_label_maps`.
         allow_missing: see :func:`open_predictions`.
-        samples: bootstrap samples of the images for the intervals.
-        ap_samples: the same for AP, which takes longer.
+        samples, ap_samples: bootstrap samples of the images for the intervals, and for AP's.
 
     Returns:
         str: a Markdown table of the headline measures with their 95 % percentile intervals.
@@ -96,20 +94,26 @@ def evaluate_files(
         options=options or EvaluationOptions(),
     )
     evaluation = Evaluation.of(record)
+    results, coco = evaluation.results, evaluation.coco
     _warn(evaluation)
     weights = resample(len(evaluation.images), samples)
+    drawn = {task: table.resampled(weights) for task, table in results.tables.items()}
+    if coco:
+        drawn["segm"] = _resample_ap(coco["segm"], ap_samples)
     intervals = {
-        task: {name: interval(values) for name, values in table.resampled(weights).items()}
-        for task, table in evaluation.results.tables.items()
+        task: {name: interval(values) for name, values in of_task.items()}
+        for task, of_task in drawn.items()
     }
-    if evaluation.coco:
-        intervals["segm"] = _ap_intervals(evaluation.coco["segm"], ap_samples)
-    found = {task: _nulled(intervals[task]) for task in evaluation.results.tables}
-    evaluation.results.write(
-        output, record.dataset, record.options, intervals=found, interval_samples=samples
-    )
-    if evaluation.coco:
-        _write_ap(output, evaluation, intervals["segm"], ap_samples)
+    found = {task: _nulled(values) for task, values in intervals.items()}
+    ap_intervals = {"segm": found.pop("segm", None)}
+    facts = {"intervals": found, "interval_samples": samples}
+    results.write(output, record.dataset, record.options, **facts)
+    if coco:
+        facts = {"intervals": ap_intervals, "interval_samples": ap_samples}
+        objects = len(evaluation.truth.coco.anns)
+        write_report(output, coco, record.options, record.dataset, objects, **facts)
+        for line in explain_undefined(coco, record.options):
+            logger.info(line)
     else:
         logger.info(
             f"{predictions}: has no scores, by which AP and AR of COCO rank detections: they are "
@@ -132,18 +136,15 @@ def _check_folders(output, images) -> None:
     if not os.access(there, os.W_OK | os.X_OK):
         raise DatasetError(f"--output: {there} cannot be written to, give another folder.")
     path = Path(output) / AP_METRICS_FILE
-    if path.exists() and not _is_ap_report(path):
+    try:  # A training's log of this name has a JSON object per line.
+        is_own = not path.exists() or "results" in read_json(path, dict)
+    except DatasetError:
+        is_own = False
+    if not is_own:
         raise DatasetError(
             f"--output: {path} was not written by an evaluation (a training logs to a file of that "
             "name); give another folder."
         )
-
-
-def _is_ap_report(path: Path) -> bool:
-    try:
-        return "results" in read_json(path, dict)
-    except DatasetError:  # A training's log has a JSON object per line.
-        return False
 
 
 def _warn(evaluation: Evaluation) -> None:
@@ -165,25 +166,10 @@ def _warn(evaluation: Evaluation) -> None:
         )
 
 
-def _ap_intervals(result: CocoResult, samples: int) -> dict[str, tuple[float, float]]:
+def _resample_ap(result: CocoResult, samples: int) -> dict[str, np.ndarray]:
     weights = resample(len(result.image_ids), samples)
     drawn = [np.repeat(np.arange(len(row)), row) for row in weights]
-    values = result.bootstrap(with_bar(drawn, "intervals of AP", "sample"))
-    return {name: interval(of_metric) for name, of_metric in values.items()}
-
-
-def _write_ap(output, evaluation: Evaluation, intervals: dict, samples: int) -> None:
-    write_report(
-        output,
-        evaluation.coco,
-        evaluation.record.options,
-        dataset=evaluation.record.dataset,
-        objects=len(evaluation.truth.coco.anns),
-        intervals={"segm": _nulled(intervals)},
-        interval_samples=samples,
-    )
-    for line in explain_undefined(evaluation.coco, evaluation.record.options):
-        logger.info(line)
+    return result.bootstrap(with_bar(drawn, "intervals of AP", "sample"))
 
 
 def _nulled(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float] | None]:
@@ -196,9 +182,7 @@ def _nulled(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float] 
 def _format_table(evaluation: Evaluation, intervals: dict) -> str:
     results = evaluation.results
     true_count, predicted_count = results.object_counts
-    title = (
-        f"{len(results.overlaps)} images, {true_count} true and {predicted_count} predicted objects"
-    )
+    counts = f"{true_count} true and {predicted_count} predicted objects"
     rows = [["measure", "value", f"{100 * LEVEL:.0f} % interval", "unit"]]
     rows.append(["---", "---:", "---:", "---"])
     for name in _AP_HEADLINES if evaluation.coco else ():
@@ -208,7 +192,8 @@ def _format_table(evaluation: Evaluation, intervals: dict) -> str:
     for task, values in results.metrics.items():
         for name in (name for name in _HEADLINES if name in values):
             rows.append(_row(name, values[name], intervals[task][name], units[name]))
-    return f"{title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    title = f"{len(results.overlaps)} images, {counts}\n\n"
+    return title + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _row(name: str, value: float, bounds: tuple[float, float], unit: str) -> list[str]:

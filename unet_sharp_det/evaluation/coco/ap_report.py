@@ -10,12 +10,8 @@ from .ap import AREA_BINS, CocoResult, area_bin_text
 
 def explain_undefined(results: dict[str, CocoResult], options: EvaluationOptions) -> list[str]:
     """Return a line for each metric that is NaN, with the reason, which tasks share."""
-    undefined = {
-        name
-        for result in results.values()
-        for name, value in result.metrics.items()
-        if math.isnan(value)
-    }
+    metrics = [metric for result in results.values() for metric in result.metrics.items()]
+    undefined = {name for name, value in metrics if math.isnan(value)}
     if "AP" in undefined:
         return ["All metrics are NaN: the images have no ground truth object."]
     lines = [
@@ -41,7 +37,6 @@ def write_report(
     folder,
     results: dict[str, CocoResult],
     options: EvaluationOptions,
-    *,
     dataset: str,
     objects: int,
     **facts,

@@ -128,13 +128,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             self._logger.info(line)
         if self._output_dir:
             objects = len(self._coco_api.getAnnIds(imgIds=image_ids))
-            write_report(
-                self._output_dir,
-                found,
-                self._options,
-                dataset=self._dataset_name,
-                objects=objects,
-            )
+            write_report(self._output_dir, found, self._options, self._dataset_name, objects)
 
     def _with_category_ids(self, results) -> list[dict]:
         """Copy the results, with the data set's category ids for the model's class indices."""
