@@ -24,21 +24,9 @@ from .record import (
 )
 
 # The rows of the printed table; the files have all.
-_HEADLINES = (
-    "DSB_score",
-    "cell_AP50_pooled",
-    "cell_AP75_pooled",
-    "F1_50_pooled",
-    "PQ_image_mean",
-    "AJI_image_mean",
-    "boundary_F1",
-    "count_error",
-    "count_bias",
-    "merges",
-    "splits",
-    "IoU_image_mean",
-    "Dice_image_mean",
-)
+_SCORES = ("DSB_score", "cell_AP50_pooled", "cell_AP75_pooled", "F1_50_pooled", "PQ_image_mean")
+_DETAILS = ("AJI_image_mean", "boundary_F1", "count_error", "count_bias", "merges", "splits")
+_HEADLINES = (*_SCORES, *_DETAILS, "IoU_image_mean", "Dice_image_mean")
 _AP_HEADLINES = ("AP", "AP50", "AP75")
 
 logger = logging.getLogger(__name__)

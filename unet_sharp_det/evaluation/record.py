@@ -28,14 +28,6 @@ SEMANTIC_PREDICTIONS_FILE = "semantic_predictions.json"
 SAMPLES, AP_SAMPLES = 1000, 200
 
 _LARGEST_AREA = 1e5**2
-_TYPES = {
-    "dataset": str,
-    "truth": str,
-    "images": str | None,
-    "suffix": str | None,
-    "truth_suffix": str | None,
-    "allow_missing": bool,
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class EvaluationOptions:
         min_area: predicted objects of at least this many pixels that no other one covers count.
         max_covered: predicted objects of which those of higher scores cover more than this share,
             0 to 1, vanish.
-        boundary_tolerance: 0 to 100 pixels, see :class:`BoundaryCounts`.
+        boundary_tolerance: 0 to 100 pixels, see :func:`boundary_f1`.
         max_dets: only that many detections of an image, by highest score, count for AP and AR.
         area_sides: two sides (a, b) in pixels: for AP an object of at most a^2 pixels is small,
             from a^2 to b^2 medium, from b^2 large; one on a boundary is in both bins.
@@ -168,9 +160,9 @@ class EvaluationRecord:
             options.setdefault("max_covered", 1.0)  # Records of before the option.
             content["predictions"] = str(Path(folder) / content["predictions"])
             record = cls(**content, options=EvaluationOptions(**options))
-            for name, kind in _TYPES.items():
-                if not isinstance(getattr(record, name), kind):
-                    raise TypeError(f"{name} cannot be {getattr(record, name)!r}")
+            for each in dataclasses.fields(record):
+                if not isinstance(value := getattr(record, each.name), each.type):
+                    raise TypeError(f"{each.name} cannot be {value!r}")
             return record
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path}: is no record of an evaluation ({error}).") from error

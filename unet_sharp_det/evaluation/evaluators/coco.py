@@ -1,7 +1,6 @@
 """COCO's average precision for images with hundreds of small objects, as a detectron2 evaluator."""
 
 import copy
-import itertools
 import logging
 import os
 from collections import OrderedDict
@@ -25,12 +24,10 @@ class NucleiCOCOEvaluator(COCOEvaluator):
 
     It differs from detectron2's :class:`COCOEvaluator` in this: AP and all its bins are taken at
     ``options.max_dets`` detections; AR at 1, at 100 and at ``max_dets``; the area bins are options;
-    a model that detects nothing has AP 0, not no result; faster-coco-eval computes the numbers,
-    which equal pycocotools'.
+    a model that detects nothing has AP 0, not no result.
 
-    :func:`metric_definitions` defines every metric. Each is in percent, and NaN where no ground
-    truth object defines it, the reason of which is logged. :func:`coco_average_precision` says how
-    ties rank.
+    :func:`coco_average_precision` computes the numbers, in percent, and NaN where no ground truth
+    object defines one, the reason of which is logged.
     """
 
     def __init__(
@@ -51,13 +48,12 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             distributed: gather the predictions of all ranks, and evaluate on the main one.
                 Otherwise each process evaluates its own predictions.
             output_dir: folder for ``coco_instances_results.json``, ``metrics.json`` and
-                ``ap_table.md``, each replaced atomically. None: write nothing. Do not give the
-                folder of a training run itself, where detectron2 logs to ``metrics.json``.
+                ``ap_table.md``. None: write nothing. Do not give the folder of a training itself,
+                where detectron2 logs to ``metrics.json``.
 
         Raises:
             ConfigError: there is no such task.
-            DatasetError: see :func:`read_coco`; or masks are to be evaluated and an object has
-                none.
+            DatasetError: see :func:`read_coco`; or masks are evaluated and an object has none.
         """
         for task in tasks:
             look_up_option(task, TASKS, "tasks", ConfigError)
@@ -84,8 +80,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         It is empty, too, for a data set without annotations, whose predictions are written alone.
 
         Args:
-            img_ids: ids of the images to evaluate on. None: all images of the data set, whether
-                or not they were processed.
+            img_ids: of the images to evaluate on. None: all of the data set, processed or not.
 
         Raises:
             DatasetError: predictions and data set disagree on images or categories.
@@ -99,8 +94,9 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         return copy.deepcopy(self._results)
 
     def _eval_predictions(self, predictions, img_ids=None):
-        results = list(itertools.chain(*[x.get("instances", []) for x in predictions]))
-        results = self._with_category_ids(results)
+        results = self._with_category_ids(
+            [result for image in predictions for result in image.get("instances", [])]
+        )
         if self._output_dir:
             write_json(os.path.join(self._output_dir, COCO_RESULTS_FILE), results)
         if not self._do_evaluation:

@@ -84,7 +84,6 @@ def found_share(
     return ratio
 
 
-precision, recall = partial(found_share, 1, 0), partial(found_share, 0, 1)
 jaccard, f1 = partial(found_share, 1, 1), partial(found_share, 0.5, 0.5)
 
 
@@ -140,22 +139,12 @@ def splits(overlap: InstanceOverlap) -> tuple:
     return _several(overlap.true_index[overlap.iou > MERGE_IOU]), 1
 
 
-def foreground_iou(counts: PixelCounts, *, two_class: bool) -> tuple:
-    """|P & G| / |P | G|, of the foreground, and of the background where ``two_class``."""
-    shared, sums = _foreground_sums(counts, two_class)
-    return shared, sums - shared
-
-
-def foreground_dice(counts: PixelCounts, *, two_class: bool) -> tuple:
-    """2 |P & G| / (|P| + |G|), likewise."""
-    shared, sums = _foreground_sums(counts, two_class)
-    return 2 * shared, sums
-
-
-def _foreground_sums(counts: PixelCounts, two_class: bool) -> tuple[np.ndarray, np.ndarray]:
+def foreground_ratio(counts: PixelCounts, *, is_dice: bool, two_class: bool) -> tuple:
+    """|P & G| / |P | G|, or Dice, of the foreground, and of the background where ``two_class``."""
     sets = [counts, counts.background] if two_class else [counts]
     shared = np.array([each.shared for each in sets], float)
-    return shared, np.array([each.true + each.pred for each in sets], float)
+    sums = np.array([each.true + each.pred for each in sets], float)
+    return (2 * shared, sums) if is_dice else (shared, sums - shared)
 
 
 def _several(indices: np.ndarray) -> int:
@@ -242,14 +231,14 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
     ),
     *_pair("F1", f"the {_ALL}{_F1}, IoU > t", _AF1, f1(*THRESHOLDS, strict=True)),
     *_pair("F1_50", f"{_F1}, IoU >= .5", _STARDIST, f1(0.5)),
-    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", precision(0.5)),
-    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", recall(0.5)),
+    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", found_share(1, 0, 0.5)),
+    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", found_share(0, 1, 0.5)),
     Measure(
         "boundary_F1",
         f"{_MEAN}the harmonic mean of the share of predicted boundary pixels near a true one, and "
         f"of true ones near a predicted one{_BOTH}",
         _BF,
-        lambda overlap: (overlap.boundary.f1, 1),
+        lambda overlap: (overlap.boundary_f1, 1),
         by_image=True,
         empty=1.0,
     ),
@@ -261,22 +250,17 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
     _per_image("splits", "true objects with IoU > .1 with several predicted ones", _AF1, splits),
 )
 
-_IOU = "|P & G| / |P | G|"
-_DICE = "2 |P & G| / (|P| + |G|)"
 
-
-def _foreground_measure(
-    name: str, formula: str, ratio: Ratio, two_class: bool, by_image: bool
-) -> Measure:
-    text = formula if by_image else f"{formula} with the pixels of all images counted together"
-    text = _MEAN + text if by_image else text
+def _foreground_measure(is_dice: bool, two_class: bool, by_image: bool) -> Measure:
+    name, text = ("Dice", "2 |P & G| / (|P| + |G|)") if is_dice else ("IoU", "|P & G| / |P | G|")
+    text = _MEAN + text if by_image else f"{text} with the pixels of all images counted together"
     if two_class:
         name, text = f"{name}_two_class", f"{text}, averaged over the foreground and the background"
     return Measure(
         name + ("_image_mean" if by_image else "_pooled"),
         f"{text}; 100 where both sets are empty, 0 where only one is",
         "",
-        partial(ratio, two_class=two_class),
+        partial(foreground_ratio, is_dice=is_dice, two_class=two_class),
         by_image,
         empty=1.0,
     )
@@ -284,8 +268,8 @@ def _foreground_measure(
 
 #: Of P and G, the predicted and the true pixels of the foreground.
 FOREGROUND_MEASURES: tuple[Measure, ...] = tuple(
-    _foreground_measure(*kind, two_class, by_image)
+    _foreground_measure(is_dice, two_class, by_image)
     for two_class in (False, True)
     for by_image in (True, False)
-    for kind in (("IoU", _IOU, foreground_iou), ("Dice", _DICE, foreground_dice))
+    for is_dice in (False, True)
 )

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...errors import DatasetError
 from ...masks.instance_maps import InstanceMap
-from .pixel_counts import BoundaryCounts, PixelCounts
+from .pixel_counts import PixelCounts, boundary_f1
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class InstanceOverlap:
         true_index, pred_index, shared: integers (K,): the pairs of objects, counted from 0, that
             have pixels in common, by true object then predicted one, and the number of the pixels.
         pixels: of the image, without void ones.
-        boundary: of all objects.
+        boundary_f1: see :func:`boundary_f1`.
     """
 
     image_id: int | str
@@ -31,7 +31,7 @@ class InstanceOverlap:
     pred_index: np.ndarray
     shared: np.ndarray
     pixels: int
-    boundary: BoundaryCounts
+    boundary_f1: float
 
     @classmethod
     def count(
@@ -50,7 +50,7 @@ class InstanceOverlap:
             void: bool (H, W), pixels that say nothing (COCO's crowd regions). They count for
                 neither map, and predicted objects with more than half of their pixels there are
                 left out, as in panoptic quality (Kirillov et al., CVPR 2019, Sec. 4.1).
-            boundary_tolerance: pixels, see :class:`BoundaryCounts`.
+            boundary_tolerance: pixels, see :func:`boundary_f1`.
 
         Raises:
             DatasetError: the maps differ in size.
@@ -69,7 +69,7 @@ class InstanceOverlap:
             predicted.areas,
             *shared_pixels(true, predicted),
             pixels=true.labels.size - (0 if void is None else int(np.count_nonzero(void))),
-            boundary=BoundaryCounts.count(predicted.labels, true.labels, boundary_tolerance),
+            boundary_f1=boundary_f1(predicted.labels, true.labels, boundary_tolerance),
         )
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Numbers of pixels that two maps of an image share: of their foreground, of their boundaries."""
+"""What two maps of an image share: pixels of their foreground, and of their boundaries."""
 
 from dataclasses import dataclass
 
@@ -34,47 +34,24 @@ class PixelCounts:
         )
 
 
-@dataclass(frozen=True)
-class BoundaryCounts:
-    """Numbers of boundary pixels of an image: predicted, true, and those of each near the other.
+def boundary_f1(predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0) -> float:
+    """Return the harmonic mean of the shares of boundary pixels that are near the other map's.
 
-    ``alike``: whether both maps have objects, or neither has; an object that fills the image has
-    no boundary.
+    Near is a Euclidean distance of at most the tolerance to the nearest one. Maps without any
+    boundary, as of an object that fills the image, have 1 if both or neither have objects.
+
+    Args:
+        predicted, true: instance maps (H, W), 0 the background.
+        tolerance: 0 to 100 pixels.
     """
-
-    pred: int
-    pred_near: int
-    true: int
-    true_near: int
-    alike: bool
-
-    @classmethod
-    def count(
-        cls, predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0
-    ) -> "BoundaryCounts":
-        """Compare the boundaries of two instance maps (H, W), 0 the background.
-
-        A boundary pixel is near if its Euclidean distance to the nearest boundary pixel of the
-        other map is at most the tolerance.
-        """
-        pred_edge, true_edge = inner_boundaries(predicted), inner_boundaries(true)
-        return cls(
-            pred=int(np.count_nonzero(pred_edge)),
-            pred_near=_count_near(pred_edge, true_edge, tolerance),
-            true=int(np.count_nonzero(true_edge)),
-            true_near=_count_near(true_edge, pred_edge, tolerance),
-            alike=bool(predicted.any() == true.any()),
-        )
-
-    @property
-    def f1(self) -> float:
-        """The harmonic mean of both shares of near pixels; without boundaries 1 if alike."""
-        if self.pred == 0 and self.true == 0:
-            return float(self.alike)
-        if self.pred_near == 0 or self.true_near == 0:
-            return 0.0
-        precision, recall = self.pred_near / self.pred, self.true_near / self.true
-        return 2 * precision * recall / (precision + recall)
+    edges = inner_boundaries(predicted), inner_boundaries(true)
+    if not edges[0].any() and not edges[1].any():
+        return float(predicted.any() == true.any())
+    near = [_count_near(*edges, tolerance), _count_near(*edges[::-1], tolerance)]
+    if 0 in near:
+        return 0.0
+    precision, recall = near[0] / np.count_nonzero(edges[0]), near[1] / np.count_nonzero(edges[1])
+    return 2 * precision * recall / (precision + recall)
 
 
 def inner_boundaries(labels: np.ndarray) -> np.ndarray:

@@ -27,23 +27,10 @@ from .pixel_counts import PixelCounts
 
 LEVEL = 0.95
 
-# Column of the file of images: the measure that it is the image's value of.
-_IMAGE_COLUMNS = {
-    "IoU": "IoU_image_mean",
-    "Dice": "Dice_image_mean",
-    "DSB_score": "DSB_score",
-    "cell_AP50": "cell_AP50_image_mean",
-    "F1_50": "F1_50_image_mean",
-    "PQ": "PQ_image_mean",
-    "AJI": "AJI_image_mean",
-    "matched_IoU": "matched_IoU_image_mean",
-    "matched_Dice": "matched_Dice_image_mean",
-    "boundary_F1": "boundary_F1",
-    "count_bias": "count_bias",
-    "merges": "merges",
-    "splits": "splits",
-}
-COLUMNS = ("image_id", "file_name", "n_gt", "n_pred", *_IMAGE_COLUMNS)
+# Columns of the file of images: the image's values of these measures, or of <name>_image_mean.
+_SCORES = ("IoU", "Dice", "DSB_score", "cell_AP50", "F1_50", "PQ", "AJI")
+_DETAILS = ("matched_IoU", "matched_Dice", "boundary_F1", "count_bias", "merges", "splits")
+COLUMNS = ("image_id", "file_name", "n_gt", "n_pred", *_SCORES, *_DETAILS)
 
 # Written, but neither logged nor drawn as a training curve.
 _DETAIL = re.compile(r"cell_AP(?!50|75|90)\d\d_")
@@ -171,7 +158,10 @@ class InstanceResults:
 
         ``facts`` are what else the JSON file is to say.
         """
-        columns = [self.image_values(name) for name in _IMAGE_COLUMNS.values()]
+        names = {
+            measure.name.removesuffix("_image_mean"): measure.name for measure in self.measures
+        }
+        columns = [self.image_values(names[name]) for name in (*_SCORES, *_DETAILS)]
         rows = []
         for overlap, *values in zip(self.overlaps, *columns, strict=True):
             sizes = (len(overlap.true_areas), len(overlap.pred_areas))
