@@ -100,7 +100,7 @@ def evaluate_files(
         facts = {"intervals": ap_intervals, "interval_samples": ap_samples}
         objects = len(evaluation.truth.coco.anns)
         write_report(output, coco, record.options, record.dataset, objects, **facts)
-        for line in explain_undefined(coco, record.options):
+        for line in explain_undefined(coco):
             logger.info(line)
     else:
         logger.info(

@@ -63,7 +63,7 @@ class CocoResult:
                 listed twice counts as two equal images. No image at all gives NaN.
         """
         precision, recall = self._matches.accumulate(indices)
-        return _metrics(precision, recall, self.iou_thresholds, list(self.metrics))
+        return _metrics(precision, recall, self.definitions)
 
     def bootstrap(self, samples: Iterable) -> dict[str, np.ndarray]:
         """Return the metrics (B,) of B resamples, each as :meth:`subset` takes it."""
@@ -120,7 +120,7 @@ def coco_average_precision(
     definitions = metric_definitions(options, categories)
     package = "pycocotools" if coco_eval_class is COCOeval else "faster-coco-eval"
     return CocoResult(
-        metrics=_metrics(precision, recall, params.iouThrs, list(definitions)),
+        metrics=_metrics(precision, recall, definitions),
         definitions=definitions,
         precision=_mean_over_classes(precision[:, :, :, 0]),
         iou_thresholds=params.iouThrs,
@@ -142,7 +142,7 @@ def metric_definitions(options: EvaluationOptions, class_names: list[str]) -> di
         "AP75": "the same at IoU threshold 0.75",
     }
     for label, (low, high) in zip(AREA_BINS, options.area_ranges, strict=True):
-        text = area_bin_text(label, low, high)
+        text = f"at least {low:g} pixels" if label == "large" else f"{low:g} to {high:g} pixels"
         definitions[f"AP{label[0]}"] = f"AP of {label} objects: area of {text}"
     for limit in options.recall_limits:
         definitions[f"AR@{limit}"] = "mean over the IoU thresholds of the recall of an image's " + (
@@ -151,11 +151,6 @@ def metric_definitions(options: EvaluationOptions, class_names: list[str]) -> di
     if len(class_names) > 1:
         definitions.update((f"AP-{name}", "AP of that class") for name in class_names)
     return definitions
-
-
-def area_bin_text(label: str, low: float, high: float) -> str:
-    """Name the areas of one of ``AREA_BINS``, which go from ``low`` to ``high`` pixels."""
-    return f"at least {low:g} pixels" if label == "large" else f"{low:g} to {high:g} pixels"
 
 
 @functools.lru_cache(maxsize=1)
@@ -185,10 +180,9 @@ class _Matches:
         self._positions = np.array([positions[image_id] for image_id in image_ids], dtype=int)
 
     def accumulate(self, indices) -> tuple[np.ndarray, np.ndarray]:
-        """Return the precision of images (IoU, recall, class, area) and recall (IoU, class, limit).
+        """Return precision (IoU, recall, class, area) and recall (IoU, class, limit) of images.
 
-        Precision is that at the largest limit of detections, recall that of all areas; -1 where
-        undefined.
+        Precision is that at the largest limit, recall that of all areas; -1 where undefined.
         """
         chosen = np.sort(self._positions[indices if len(indices) else []])
         blocks = range(0, len(self._items), max(1, len(self._positions)))
@@ -203,23 +197,20 @@ class _Matches:
         return coco_eval.eval["precision"][..., -1], coco_eval.eval["recall"][:, :, 0]
 
 
-def _metrics(precision, recall, iou_thresholds, names: list[str]) -> dict[str, float]:
+def _metrics(precision, recall, names: Iterable[str]) -> dict[str, float]:
     """Return ``{metric: percent}`` of curves; ``names`` are in the order of the definitions."""
-    values = [
+    curves = [
         precision[..., 0],
-        *(precision[np.isclose(iou_thresholds, threshold)][..., 0] for threshold in (0.5, 0.75)),
+        precision[0, ..., 0],  # IoU 0.50
+        precision[5, ..., 0],  # IoU 0.75
         *(precision[..., area] for area in range(1, precision.shape[-1])),
         *np.moveaxis(recall, -1, 0),
         *np.moveaxis(precision[..., 0], -1, 0),
     ]
+    defined = [curve[curve > -1] for curve in curves]
+    means = [100.0 * float(np.mean(each)) if each.size else math.nan for each in defined]
     # A single class has no AP of its own: its values are the last ones, and are left out.
-    return {name: _mean_percent(part) for name, part in zip(names, values, strict=False)}
-
-
-def _mean_percent(values: np.ndarray) -> float:
-    """Mean of the defined values in percent; COCO marks the undefined ones as -1."""
-    defined = values[values > -1]
-    return 100.0 * float(np.mean(defined)) if defined.size else math.nan
+    return dict(zip(names, means, strict=False))
 
 
 def _mean_over_classes(precision: np.ndarray) -> np.ndarray:

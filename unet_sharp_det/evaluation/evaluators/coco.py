@@ -120,7 +120,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         self._logger.info(
             f"COCO metrics of {self._dataset_name} in percent:\n{format_table(found)}"
         )
-        for line in explain_undefined(found, self._options):
+        for line in explain_undefined(found):
             self._logger.info(line)
         if self._output_dir:
             objects = len(self._coco_api.getAnnIds(imgIds=image_ids))

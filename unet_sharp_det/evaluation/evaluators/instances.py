@@ -36,10 +36,7 @@ class InstanceEvaluator(DatasetEvaluator):
     ):
         """
         Args:
-            dataset_name: name of a registered data set. If its metadata has no ``json_file``,
-                the data set is converted to a COCO json in ``output_dir``.
-            options: None: the defaults.
-            distributed: gather the matchings of all ranks, and evaluate on the main one.
+            dataset_name, options, distributed: see :class:`NucleiCOCOEvaluator`.
             output_dir: folder for ``instances_per_image.csv``, ``instance_metrics.json`` and
                 ``evaluation.json``, which reports read. None: write nothing.
 

@@ -32,8 +32,6 @@ from .gather import gather_on_main
 _RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
 COLUMNS = ("image_id", "file_name", "channel", *_RATIOS, "gt_pixels", "pred_pixels")
 
-_TOLERANCE = 1e-3
-
 logger = logging.getLogger(__name__)
 
 
@@ -154,7 +152,15 @@ class SemanticEvaluator(DatasetEvaluator):
             content |= {"images": count, "channels": self._channels}
             write_json(os.path.join(self._output_dir, SEMANTIC_METRICS_FILE), content, indent=2)
             self._write_images(results)
-            self._write_record()
+            metadata = MetadataCatalog.get(self._dataset_name)
+            if self._options and metadata.get("json_file"):
+                EvaluationRecord(
+                    dataset=self._dataset_name,
+                    truth=metadata.json_file,
+                    predictions=SEMANTIC_PREDICTIONS_FILE,
+                    images=metadata.get("image_root"),
+                    options=self._options,
+                ).write(self._output_dir)
         return {"sem_seg": metrics}
 
     def _probabilities(self, output: dict) -> Tensor:
@@ -171,8 +177,7 @@ class SemanticEvaluator(DatasetEvaluator):
                 "model's own labels."
             )
         low, high = float(probabilities.min()), float(probabilities.max())
-        is_outside = low < -_TOLERANCE or high > 1 + _TOLERANCE
-        if self._labels.activation == "sigmoid" and is_outside:
+        if self._labels.activation == "sigmoid" and (low < -1e-3 or high > 1 + 1e-3):
             raise UserError(
                 f"'sem_seg' goes from {low:g} to {high:g}: the model returns logits. Apply "
                 "MODEL.SEM_SEG_HEAD.ACTIVATION in its head at inference."
@@ -200,18 +205,6 @@ class SemanticEvaluator(DatasetEvaluator):
             predictions.append({**place, "segmentation": result.rle})
         write_csv(os.path.join(self._output_dir, SEMANTIC_IMAGES_FILE), COLUMNS, rows)
         write_json(os.path.join(self._output_dir, SEMANTIC_PREDICTIONS_FILE), predictions)
-
-    def _write_record(self) -> None:
-        metadata = MetadataCatalog.get(self._dataset_name)
-        if self._options is None or metadata.get("json_file") is None:
-            return
-        EvaluationRecord(
-            dataset=self._dataset_name,
-            truth=metadata.json_file,
-            predictions=SEMANTIC_PREDICTIONS_FILE,
-            images=metadata.get("image_root"),
-            options=self._options,
-        ).write(self._output_dir)
 
 
 def summarize_channels(channels: dict[str, list[PixelCounts]]) -> dict[str, float]:

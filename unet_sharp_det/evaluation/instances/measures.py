@@ -103,12 +103,9 @@ def aggregated_jaccard(overlap: InstanceOverlap) -> tuple:
     order = np.lexsort((overlap.pred_index, -overlap.iou, overlap.true_index))
     _, first = np.unique(overlap.true_index[order], return_index=True)
     best = order[first]
-    unpaired = np.ones(len(overlap.pred_areas), bool)
-    unpaired[overlap.pred_index[best]] = False
-    alone = np.ones(len(overlap.true_areas), bool)
-    alone[overlap.true_index[best]] = False
-    union = overlap.union[best].sum() + overlap.true_areas[alone].sum()
-    return overlap.shared[best].sum(), union + overlap.pred_areas[unpaired].sum()
+    alone = np.delete(overlap.true_areas, overlap.true_index[best]).sum()
+    unpaired = np.delete(overlap.pred_areas, overlap.pred_index[best]).sum()
+    return overlap.shared[best].sum(), overlap.union[best].sum() + alone + unpaired
 
 
 def matched_iou(overlap: InstanceOverlap, *, strict: bool = False) -> tuple:
