@@ -1,7 +1,6 @@
 """Evaluation of predictions in files, of any tool, by the measures of the evaluators."""
 
 import logging
-import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 
 from ..errors import ConfigError, DatasetError
 from ..files import read_json
-from .coco.ap import CocoResult
 from .coco.ap_report import explain_undefined, write_report
 from .evaluation import Evaluation, with_bar
 from .instances.results import LEVEL, interval, resample
@@ -21,6 +19,7 @@ from .record import (
     SAMPLES,
     EvaluationOptions,
     EvaluationRecord,
+    nan_to_none,
 )
 
 # The rows of the printed table; the files have all.
@@ -84,20 +83,22 @@ def evaluate_files(
     evaluation = Evaluation.of(record)
     results, coco = evaluation.results, evaluation.coco
     _warn(evaluation)
-    weights = resample(len(evaluation.images), samples)
+    count = len(evaluation.images)
+    weights = resample(count, samples)
     drawn = {task: table.resampled(weights) for task, table in results.tables.items()}
     if coco:
-        drawn["segm"] = _resample_ap(coco["segm"], ap_samples)
+        chosen = [np.repeat(np.arange(count), row) for row in resample(count, ap_samples)]
+        drawn["segm"] = coco["segm"].bootstrap(with_bar(chosen, "intervals of AP", "sample"))
     intervals = {
         task: {name: interval(values) for name, values in of_task.items()}
         for task, of_task in drawn.items()
     }
-    found = {task: _nulled(values) for task, values in intervals.items()}
-    ap_intervals = {"segm": found.pop("segm", None)}
+    found = {task: nan_to_none(intervals[task]) for task in results.tables}
     facts = {"intervals": found, "interval_samples": samples}
     results.write(output, record.dataset, record.options, **facts)
     if coco:
-        facts = {"intervals": ap_intervals, "interval_samples": ap_samples}
+        found = {"segm": nan_to_none(intervals["segm"])}
+        facts = {"intervals": found, "interval_samples": ap_samples}
         objects = len(evaluation.truth.coco.anns)
         write_report(output, coco, record.options, record.dataset, objects, **facts)
         for line in explain_undefined(coco):
@@ -154,35 +155,22 @@ def _warn(evaluation: Evaluation) -> None:
         )
 
 
-def _resample_ap(result: CocoResult, samples: int) -> dict[str, np.ndarray]:
-    weights = resample(len(result.image_ids), samples)
-    drawn = [np.repeat(np.arange(len(row)), row) for row in weights]
-    return result.bootstrap(with_bar(drawn, "intervals of AP", "sample"))
-
-
-def _nulled(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float] | None]:
-    """Return the intervals as JSON can hold them, undefined ones as null."""
-    return {
-        name: None if math.isnan(low) else [low, high] for name, (low, high) in intervals.items()
-    }
-
-
 def _format_table(evaluation: Evaluation, intervals: dict) -> str:
-    results = evaluation.results
-    true_count, predicted_count = results.object_counts
-    counts = f"{true_count} true and {predicted_count} predicted objects"
-    rows = [["measure", "value", f"{100 * LEVEL:.0f} % interval", "unit"]]
-    rows.append(["---", "---:", "---:", "---"])
+    results, rows = evaluation.results, []
     for name in _AP_HEADLINES if evaluation.coco else ():
-        value = evaluation.coco["segm"].metrics[name]
-        rows.append(_row(f"{name} of masks (COCO)", value, intervals["segm"][name], "percent"))
+        value, bounds = evaluation.coco["segm"].metrics[name], intervals["segm"][name]
+        rows.append((f"{name} of masks (COCO)", value, bounds, "percent"))
     units = {measure.name: measure.unit for measure in results.measures}
     for task, values in results.metrics.items():
         for name in (name for name in _HEADLINES if name in values):
-            rows.append(_row(name, values[name], intervals[task][name], units[name]))
-    title = f"{len(results.overlaps)} images, {counts}\n\n"
-    return title + "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _row(name: str, value: float, bounds: tuple[float, float], unit: str) -> list[str]:
-    return [name, f"{value:.2f}", f"{bounds[0]:.2f} to {bounds[1]:.2f}", unit]
+            rows.append((name, values[name], intervals[task][name], units[name]))
+    true_count, pred_count = results.object_counts
+    lines = [
+        f"{len(results.overlaps)} images, {true_count} true and {pred_count} predicted objects",
+        "",
+        f"| measure | value | {100 * LEVEL:.0f} % interval | unit |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    for name, value, (low, high), unit in rows:
+        lines.append(f"| {name} | {value:.2f} | {low:.2f} to {high:.2f} | {unit} |")
+    return "\n".join(lines)

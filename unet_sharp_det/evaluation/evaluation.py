@@ -104,8 +104,7 @@ class Evaluation:
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{path}: is malformed ({error}). {remedy}") from error
         now = dict(zip(_COUNTS, self.results.object_counts, strict=True))
-        for values in self.results.metrics.values():
-            now |= values
+        now |= self.results.values
         for name, was in before.items():
             if was is not None and not is_finite(was):
                 raise UserError(f"{path}: is malformed, {name} is {was!r}. {remedy}")

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ..data.coco_json import is_finite
 from ..errors import ConfigError, UserError
 from ..files import atomic_path, read_json, write_json
@@ -168,9 +170,9 @@ class EvaluationRecord:
             raise UserError(f"{path}: is no record of an evaluation ({error}).") from error
 
 
-def nan_to_none(values: dict[str, float]) -> dict[str, float | None]:
-    """Return values as JSON can hold them, undefined ones as null."""
-    return {name: None if math.isnan(value) else value for name, value in values.items()}
+def nan_to_none(values: dict) -> dict:
+    """Return numbers, or intervals of them, as JSON can hold them, undefined ones as null."""
+    return {name: None if np.isnan(value).any() else value for name, value in values.items()}
 
 
 def write_csv(path, columns: Iterable[str], rows: Iterable[Iterable]) -> None:

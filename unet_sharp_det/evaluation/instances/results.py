@@ -121,8 +121,13 @@ class InstanceResults:
         return {task: table.summary() for task, table in self.tables.items()}
 
     @property
+    def values(self) -> dict[str, float]:
+        """``{measure: value}`` of all tasks."""
+        return {name: value for each in self.metrics.values() for name, value in each.items()}
+
+    @property
     def headline(self) -> dict[str, dict[str, float]]:
-        """The same without the thresholds between .50, .75 and .90."""
+        """``metrics`` without the thresholds between .50, .75 and .90."""
         return {
             task: {name: value for name, value in values.items() if not _DETAIL.match(name)}
             for task, values in self.metrics.items()
@@ -158,9 +163,7 @@ class InstanceResults:
 
         ``facts`` are what else the JSON file is to say.
         """
-        names = {
-            measure.name.removesuffix("_image_mean"): measure.name for measure in self.measures
-        }
+        names = {name.removesuffix("_image_mean"): name for name in self.values}
         columns = [self.image_values(names[name]) for name in (*_SCORES, *_DETAILS)]
         rows = []
         for overlap, *values in zip(self.overlaps, *columns, strict=True):
