@@ -131,10 +131,9 @@ class SemanticEvaluator(DatasetEvaluator):
         if results is None:
             return {}
         results = sorted(results, key=lambda result: result.image_id)
-        counts = {
-            name: [result.counts for result in results if result.channel == name]
-            for name in self._channels
-        }
+        counts = {name: [] for name in self._channels}
+        for result in results:
+            counts[result.channel].append(result.counts)
         metrics = summarize_channels(counts)
         definitions = {measure.name: measure.definition for measure in FOREGROUND_MEASURES}
         count = len({result.image_id for result in results})
@@ -209,16 +208,10 @@ class SemanticEvaluator(DatasetEvaluator):
 
 def summarize_channels(channels: dict[str, list[PixelCounts]]) -> dict[str, float]:
     """Return ``{metric: percent}`` of the counts by channel, see :class:`SemanticEvaluator`."""
-    summaries = {
-        name: MeasureTable.of(counts, FOREGROUND_MEASURES).summary()
-        for name, counts in channels.items()
-    }
-    metrics = {
-        measure.name: float(np.mean([values[measure.name] for values in summaries.values()]))
-        for measure in FOREGROUND_MEASURES
-    }
+    summaries = [MeasureTable.of(each, FOREGROUND_MEASURES).summary() for each in channels.values()]
+    metrics = {name: float(np.mean([each[name] for each in summaries])) for name in summaries[0]}
     if len(summaries) > 1:
-        for channel, values in summaries.items():
+        for channel, values in zip(channels, summaries, strict=True):
             metrics.update({f"{name}/{channel}": value for name, value in values.items()})
     return metrics
 

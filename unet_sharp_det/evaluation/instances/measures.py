@@ -148,26 +148,22 @@ def _several(indices: np.ndarray) -> int:
     return int(np.count_nonzero(np.bincount(indices) > 1)) if len(indices) else 0
 
 
-_DSB = "2018 Data Science Bowl; Caicedo et al., Nature Methods 16, 2019"
 _AF1 = "Caicedo et al., Cytometry A 95, 2019"
 _STARDIST = "StarDist's accuracy, Cellpose's average precision; Schmidt et al., MICCAI 2018"
 _PQ = "Kirillov et al., CVPR 2019, Eq. 1"
-_AJI = "Kumar et al., IEEE TMI 36(7), 2017, Algorithm 1"
-_BF = "Csurka et al., BMVC 2013, for the boundaries of objects"
 _BOTH = "; an image without true and predicted objects counts as 100"
 _MEAN, _POOL = "mean over images of ", "over all images together: "
 _ALL = "mean over t = .50, .55 .. .95 of "
 
 
-def _pair(
-    name, definition, source, ratio, *, empty=1.0, note=_BOTH, image_ratio=None
-) -> list[Measure]:
+def _mean(name, definition, source, ratio, empty=1.0, note=_BOTH) -> Measure:
+    return Measure(name, _MEAN + definition + note, source, ratio, True, empty)
+
+
+def _pair(name, definition, source, ratio, *, image_ratio=None, **empty) -> list[Measure]:
     """Return the mean over images of a ratio, and its pooled form."""
-    image_ratio = image_ratio or ratio
-    return [
-        Measure(f"{name}_image_mean", _MEAN + definition + note, source, image_ratio, True, empty),
-        Measure(f"{name}_pooled", _POOL + definition, source, ratio, False, empty),
-    ]
+    mean = _mean(f"{name}_image_mean", definition, source, image_ratio or ratio, **empty)
+    return [mean, Measure(f"{name}_pooled", _POOL + definition, source, ratio, False, mean.empty)]
 
 
 def _pair_of_matched(name, definition, source, ratio) -> list[Measure]:
@@ -179,13 +175,12 @@ def _pair_of_matched(name, definition, source, ratio) -> list[Measure]:
 def _pair_of_share(name, definition, ratio) -> list[Measure]:
     """The same of a share of the predicted or of the true objects."""
 
-    def zero_where_missed(overlap):
+    def of_image(overlap):
         top, bottom = ratio(overlap)
         return top, np.where(bottom, bottom, len(overlap.true_areas) + len(overlap.pred_areas))
 
     note = "; 0 where only the other kind is there, no image without both counts"
-    per_image = {"note": note, "image_ratio": zero_where_missed}
-    return _pair(name, definition, _STARDIST, ratio, empty=np.nan, **per_image)
+    return _pair(name, definition, _STARDIST, ratio, image_ratio=of_image, empty=np.nan, note=note)
 
 
 def _per_image(name, definition, source, ratio, goal="smallest") -> Measure:
@@ -196,13 +191,11 @@ _JACCARD = "TP / (TP + FP + FN)"
 _F1 = "2 TP / (2 TP + FP + FN)"
 
 INSTANCE_MEASURES: tuple[Measure, ...] = (
-    Measure(
+    _mean(
         "DSB_score",
-        f"{_MEAN}the {_ALL}{_JACCARD}, matched at IoU > t{_BOTH}",
-        _DSB,
+        f"the {_ALL}{_JACCARD}, matched at IoU > t",
+        "2018 Data Science Bowl; Caicedo et al., Nature Methods 16, 2019",
         jaccard(*THRESHOLDS, strict=True),
-        by_image=True,
-        empty=1.0,
     ),
     *_pair("cell_AP", f"the {_ALL}{_JACCARD}, IoU >= t", _STARDIST, jaccard(*THRESHOLDS)),
     *(
@@ -219,7 +212,7 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
         "AJI",
         "intersections / unions of each true object with the predicted one of largest IoU, "
         "predicted objects in no pair added to the unions",
-        _AJI,
+        "Kumar et al., IEEE TMI 36(7), 2017, Algorithm 1",
         aggregated_jaccard,
     ),
     *_pair_of_matched("matched_IoU", "mean IoU over TP, IoU >= .5", "", matched_iou),
@@ -230,18 +223,14 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
     *_pair("F1_50", f"{_F1}, IoU >= .5", _STARDIST, f1(0.5)),
     *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", found_share(1, 0, 0.5)),
     *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", found_share(0, 1, 0.5)),
-    Measure(
+    _mean(
         "boundary_F1",
-        f"{_MEAN}the harmonic mean of the share of predicted boundary pixels near a true one, and "
-        f"of true ones near a predicted one{_BOTH}",
-        _BF,
+        "the harmonic mean of the share of predicted boundary pixels near a true one, and of true "
+        "ones near a predicted one",
+        "Csurka et al., BMVC 2013, for the boundaries of objects",
         lambda overlap: (overlap.boundary_f1, 1),
-        by_image=True,
-        empty=1.0,
     ),
-    _per_image(
-        "count_error", "| |P| - |T| |", "", lambda overlap: (abs(count_bias(overlap)[0]), 1)
-    ),
+    _per_image("count_error", "| |P| - |T| |", "", lambda each: (abs(count_bias(each)[0]), 1)),
     _per_image("count_bias", "|P| - |T|", "", count_bias, "zero"),
     _per_image("merges", "predicted objects with IoU > .1 with several true ones", _AF1, merges),
     _per_image("splits", "true objects with IoU > .1 with several predicted ones", _AF1, splits),
