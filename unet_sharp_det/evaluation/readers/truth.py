@@ -11,10 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 
-from ...data.coco_json import read_coco
+from ...data.coco_json import check_coco, read_coco
 from ...errors import DatasetError
 from ...files import safe_join
 from ...images import decoding
@@ -83,14 +82,10 @@ class Truth(ABC):
 
     def overlap(self, image_id, predicted: InstanceMap, tolerance: float) -> InstanceOverlap:
         """Match the objects of an image with predicted ones; tolerance: of boundaries."""
-        return InstanceOverlap.count(
-            self.instance_map(image_id),
-            predicted,
-            image_id=image_id,
-            file_name=self.record(image_id).file_name,
-            void=self.void(image_id),
-            boundary_tolerance=tolerance,
-        )
+        name, void = self.record(image_id).file_name, self.void(image_id)
+        place = {"image_id": image_id, "file_name": name, "void": void}
+        true = self.instance_map(image_id)
+        return InstanceOverlap.count(true, predicted, **place, boundary_tolerance=tolerance)
 
     @abstractmethod
     def instance_map(self, image_id) -> InstanceMap:
@@ -155,20 +150,16 @@ class LabelMapTruth(Truth):
     @cached_property
     def coco(self) -> COCO:
         """The same as a COCO data set of the category 1."""
-        images, annotations = [], []
+        content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "object"}]}
         for image_id, record in self.records.items():
             size = dict(zip(("height", "width"), record.shape, strict=True))
-            images.append({"id": image_id, "file_name": record.file_name, **size})
+            content["images"].append({"id": image_id, "file_name": record.file_name, **size})
             objects = SparseInstances.from_label_map(self.instance_map(image_id).labels)
             for rle in objects.to_rles():
-                entry = {"image_id": image_id, "category_id": 1, "iscrowd": 0, "segmentation": rle}
-                measured = {
-                    "area": int(mask_util.area(rle)),
-                    "bbox": mask_util.toBbox(rle).tolist(),
-                }
-                annotations.append({"id": len(annotations) + 1, **entry, **measured})
-        categories = [{"id": 1, "name": "object"}]
-        return index_coco({"images": images, "annotations": annotations, "categories": categories})
+                place = {"id": len(content["annotations"]) + 1, "image_id": image_id}
+                content["annotations"].append({**place, "category_id": 1, "segmentation": rle})
+        check_coco(content, self.where)  # Which adds boxes and areas.
+        return index_coco(content)
 
 
 def open_truth(path, suffix: str | None = None) -> Truth:
@@ -214,10 +205,8 @@ def find_label_maps(
         known: stems of images, of which no ending is taken off.
 
     Raises:
-        DatasetError: there is no such folder, no label map in it, or two of one image.
+        DatasetError: there is no label map, or two of one image.
     """
-    if not Path(folder).is_dir():
-        raise DatasetError(f"There is no folder {folder}.")
     paths = [path for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in FORMATS]
     known, found = set(known), {}
     for path in paths:
