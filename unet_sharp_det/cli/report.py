@@ -8,7 +8,8 @@ evaluation is repeated from its files. Differences are to the first run.
 
 import argparse
 
-from ..evaluation.record import AP_SAMPLES, SAMPLES
+from ..evaluation.evaluate_files import AP_SAMPLES
+from ..evaluation.instances.results import SAMPLES
 from ..report import write_report
 from ..report.grid import GRID
 from ..report.page import WORST
