@@ -26,7 +26,8 @@ THRESHOLDS = tuple(float(t) for t in np.arange(10, 20) / 20)
 MERGE_IOU = 0.1
 _PERCENT, _OBJECTS = "percent", "objects per image"
 
-# Numerator and denominator of an image, numbers or (K,): several ratios, whose mean counts.
+# Numerator and denominator of an image, numbers or (K,): several ratios, whose mean counts. The
+# definitions of INSTANCE_MEASURES say what the functions below return.
 Ratio = Callable[[InstanceOverlap | PixelCounts], tuple]
 
 
@@ -88,7 +89,6 @@ jaccard, f1 = partial(found_share, 1, 1), partial(found_share, 0.5, 0.5)
 
 
 def panoptic_quality(overlap: InstanceOverlap) -> tuple:
-    """Sum of IoU over TP / (TP + FP / 2 + FN / 2)."""
     tp, fp, fn = counts(overlap, 0.5, strict=True)
     return matched_iou(overlap, strict=True)[0], tp + fp / 2 + fn / 2
 
@@ -109,30 +109,25 @@ def aggregated_jaccard(overlap: InstanceOverlap) -> tuple:
 
 
 def matched_iou(overlap: InstanceOverlap, *, strict: bool = False) -> tuple:
-    """Sum of IoU over TP / TP."""
     pairs = overlap.match(0.5, strict=strict)
     return overlap.iou[pairs].sum(), len(pairs)
 
 
 def matched_dice(overlap: InstanceOverlap) -> tuple:
-    """Sum of 2 |T & P| / (|T| + |P|) over TP / TP."""
     pairs = overlap.match(0.5)
     iou = overlap.iou[pairs]
     return (2 * iou / (1 + iou)).sum(), len(pairs)
 
 
 def count_bias(overlap: InstanceOverlap) -> tuple:
-    """(|P| - |T|) / 1."""
     return len(overlap.pred_areas) - len(overlap.true_areas), 1
 
 
 def merges(overlap: InstanceOverlap) -> tuple:
-    """Number of predicted objects with IoU > .1 with several true ones / 1."""
     return _several(overlap.pred_index[overlap.iou > MERGE_IOU]), 1
 
 
 def splits(overlap: InstanceOverlap) -> tuple:
-    """Number of true objects with IoU > .1 with several predicted ones / 1."""
     return _several(overlap.true_index[overlap.iou > MERGE_IOU]), 1
 
 

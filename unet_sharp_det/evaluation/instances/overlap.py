@@ -1,6 +1,6 @@
 """What the objects of two instance maps share: one histogram, of which all measures are made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,7 @@ class InstanceOverlap:
     shared: np.ndarray
     pixels: int
     boundary_f1: float
+    _matches: dict = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def count(
@@ -107,10 +108,6 @@ class InstanceOverlap:
             pairs = np.flatnonzero(allowed)
             self._matches[key] = pairs if self._one_to_one(pairs) else self._assign(allowed)
         return self._matches[key]
-
-    @cached_property
-    def _matches(self) -> dict:
-        return {}
 
     def _one_to_one(self, pairs: np.ndarray) -> bool:
         """Whether no object is in two of the pairs."""
