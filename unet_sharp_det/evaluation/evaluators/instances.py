@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class InstanceEvaluator(DatasetEvaluator):
-    """The :data:`INSTANCE_MEASURES` and, of the union of all objects, the `FOREGROUND_MEASURES`.
+    """The :data:`INSTANCE_MEASURES`, and :data:`FOREGROUND_MEASURES` of the union of all objects.
 
     Predicted masks become an :class:`InstanceMap`: where they overlap, the higher score has the
     pixels. Classes are not told apart. Crowd regions of the ground truth count for nothing.

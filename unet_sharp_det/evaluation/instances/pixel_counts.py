@@ -28,10 +28,8 @@ class PixelCounts:
     @property
     def background(self) -> "PixelCounts":
         """The counts of the other valid pixels."""
-        union = self.true + self.pred - self.shared
-        return PixelCounts(
-            self.valid - union, self.valid - self.true, self.valid - self.pred, self.valid
-        )
+        all_, union = self.valid, self.true + self.pred - self.shared
+        return PixelCounts(all_ - union, all_ - self.true, all_ - self.pred, all_)
 
 
 def boundary_f1(predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0) -> float:
@@ -47,11 +45,8 @@ def boundary_f1(predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0)
     edges = inner_boundaries(predicted), inner_boundaries(true)
     if not edges[0].any() and not edges[1].any():
         return float(predicted.any() == true.any())
-    near = [_count_near(*edges, tolerance), _count_near(*edges[::-1], tolerance)]
-    if 0 in near:
-        return 0.0
-    precision, recall = near[0] / np.count_nonzero(edges[0]), near[1] / np.count_nonzero(edges[1])
-    return 2 * precision * recall / (precision + recall)
+    precision, recall = _near_share(*edges, tolerance), _near_share(*edges[::-1], tolerance)
+    return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
 
 
 def inner_boundaries(labels: np.ndarray) -> np.ndarray:
@@ -67,8 +62,9 @@ def inner_boundaries(labels: np.ndarray) -> np.ndarray:
     return edge & (labels > 0)
 
 
-def _count_near(edge: np.ndarray, other: np.ndarray, tolerance: float) -> int:
+def _near_share(edge: np.ndarray, other: np.ndarray, tolerance: float) -> float:
     reach = int(tolerance)
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disk = (rows**2 + columns**2 <= tolerance**2).astype(np.uint8)
-    return int(np.count_nonzero(cv2.dilate(other.view(np.uint8), disk)[edge]))
+    near = np.count_nonzero(cv2.dilate(other.view(np.uint8), disk)[edge])
+    return near / max(1, np.count_nonzero(edge))

@@ -95,9 +95,8 @@ class SemanticPredictions(Predictions):
 class CocoPredictions(Predictions):
     """Masks in COCO's format, by image a list of (what errors call it, result or annotation).
 
-    Of masks that overlap, the highest score has the pixels; of equal scores the first one, without
-    scores the last one. Masks of which no pixel is left, such as repeated ones, are no object; for
-    AP they are detections like others.
+    Of masks that overlap :class:`InstanceMap` says which has the pixels. Masks of which no pixel is
+    left, such as repeated ones, are no object; for AP they are detections like others.
     """
 
     def coco_results(self) -> list[dict]:
@@ -174,9 +173,9 @@ def open_predictions(
 
 
 def check_entry(entry: dict, name: str, *, with_score: bool) -> None:
-    """Raise a DatasetError if a COCO result, annotation or mask lacks a value, or has a wrong one.
+    """Raise a DatasetError if a COCO result, annotation or mask, called ``name``, is malformed.
 
-    What depends on its image is not checked. ``name`` is what the errors call it.
+    What depends on its image is not checked.
     """
     needed = ("image_id", "score") if with_score else ("image_id",)
     lacking = [key for key in needed if not isinstance(entry, dict) or key not in entry]
