@@ -101,13 +101,14 @@ class Evaluation:
             before = {name: content[name] for name in _COUNTS}
             for values in content["results"].values():
                 before.update(values)
+            for name, was in before.items():
+                if was is not None and not is_finite(was):
+                    raise ValueError(f"{name} is {was!r}")
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{path}: is malformed ({error}). {remedy}") from error
         now = dict(zip(_COUNTS, self.results.object_counts, strict=True))
         now |= self.results.values
         for name, was in before.items():
-            if was is not None and not is_finite(was):
-                raise UserError(f"{path}: is malformed, {name} is {was!r}. {remedy}")
             value = now.get(name, math.nan)
             if was is not None and abs(was - value) > _TOLERANCE:  # False for NaN.
                 raise UserError(
