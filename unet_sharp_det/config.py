@@ -12,7 +12,13 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from yaml.constructor import ConstructorError
 
-from .errors import ConfigError, UserError, first_line, look_up_option
+from .errors import ConfigError, UserError, did_you_mean, first_line, look_up_option
+
+# Of an installed package, and of a checkout.
+_CONFIGS = (
+    Path(__file__).parent / "model_zoo" / "configs",
+    Path(__file__).parents[1] / "configs",
+)
 
 
 def add_unet_sharp_config(cfg: CfgNode) -> None:
@@ -209,22 +215,22 @@ def setup_cfg(config_file: str | dict = "", opts: list[str] | None = None) -> Cf
     for those in detectron2's own model zoo), nor the pickles of ``MODEL.LOAD_PROPOSALS``.
 
     Args:
-        config_file: path of a YAML file, "" for none, or what stands in a file.
+        config_file: a YAML file, see :func:`find_config`; "" for none; or what stands in a file.
         opts: keys and values in turn, e.g. ``["SOLVER.BASE_LR", "0.01"]``.
 
     Returns:
         CfgNode: not frozen.
 
     Raises:
-        ConfigError: a file is missing, no YAML or holds Python, a key is unknown, a value has a
-            wrong type, or the config asks for precomputed proposals.
+        ConfigError: a file is missing, no YAML or holds Python, a key is unknown, or a value has a
+            wrong type.
     """
     cfg = get_cfg()
     add_unet_sharp_config(cfg)
     if isinstance(config_file, dict):
         _merge_content(cfg, config_file)
     elif config_file:
-        _merge_file(cfg, config_file)
+        _merge_file(cfg, find_config(config_file))
     _merge_opts(cfg, opts or [])
     if cfg.MODEL.LOAD_PROPOSALS:
         raise ConfigError(
@@ -234,22 +240,40 @@ def setup_cfg(config_file: str | dict = "", opts: list[str] | None = None) -> Cf
     return cfg
 
 
+def find_config(name: str) -> str:
+    """Return ``name`` if it is a file, else the path of this project's config of that name.
+
+    Args:
+        name: a path, or one below ``configs``, which is part of the installed package, e.g.
+            ``DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml``.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if os.path.isfile(name):
+        return name
+    folder = next(path for path in _CONFIGS if path.is_dir())
+    files = [*folder.rglob("*.yaml"), *folder.rglob("*.py")]
+    known = sorted(path.relative_to(folder).as_posix() for path in files)
+    if name not in known:
+        raise ConfigError(
+            f"'{name}': there is no config file, nor a config of the model zoo, of that name."
+            f"{did_you_mean(name, known)} See configs/README.md."
+        )
+    return str(folder / name)
+
+
 class _CautiousCfgNode(CfgNode):
     """Reads Python in YAML from detectron2's own configs only, which are code that is installed."""
 
     @classmethod
     def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict:
-        return super().load_yaml_with_base(filename, allow_unsafe=_is_of_detectron2(filename))
-
-
-def _is_of_detectron2(path: str) -> bool:
-    configs = Path(detectron2.__file__).parent / "model_zoo" / "configs"
-    return Path(path).resolve().is_relative_to(configs.resolve())
+        configs = Path(detectron2.__file__).parent / "model_zoo" / "configs"
+        is_installed = Path(filename).resolve().is_relative_to(configs.resolve())
+        return super().load_yaml_with_base(filename, allow_unsafe=is_installed)
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
-    if not os.path.isfile(path):
-        raise ConfigError(f"--config-file: there is no file '{path}'. See configs/README.md.")
     _check_keys(_keys(_load_yaml(path)), cfg, path)
     try:
         # What _load_yaml let through holds Python in detectron2's own files at most.

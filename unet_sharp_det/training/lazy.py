@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import os
 
 from detectron2.config import CfgNode, LazyConfig, instantiate
 from detectron2.engine import hooks
@@ -11,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from ..checkpoints.loading import SkipCheckpointer
-from ..config import setup_cfg
+from ..config import find_config, setup_cfg
 from ..data.catalog import check_registered
 from ..errors import ConfigError, look_up_option
 from .stream import ReplayableLoader
@@ -76,11 +75,7 @@ def load_lazy_cfg(config_file: str, opts: list[str]) -> DictConfig:
         ConfigError: the file does not exist, an option is malformed or names a key that neither
             the config nor the signature of the node's ``_target_`` knows.
     """
-    if not os.path.isfile(config_file):
-        raise ConfigError(
-            f"--config-file: there is no file '{config_file}'. See configs/README.md."
-        )
-    lazy = LazyConfig.load(config_file)
+    lazy = LazyConfig.load(find_config(config_file))
     for key, default in _DEFAULTS.items():
         if OmegaConf.select(lazy.train, key) is None:
             OmegaConf.update(lazy.train, key, default, force_add=True)
