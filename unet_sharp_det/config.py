@@ -256,9 +256,10 @@ def find_config(name: str) -> str:
     files = [*folder.rglob("*.yaml"), *folder.rglob("*.py")]
     known = sorted(path.relative_to(folder).as_posix() for path in files)
     if name not in known:
+        alike = [each for each in known if Path(each).name == Path(name).name]
         raise ConfigError(
             f"'{name}': there is no config file, nor a config of the model zoo, of that name."
-            f"{did_you_mean(name, known)} See configs/README.md."
+            f"{did_you_mean(name, alike or known)} See configs/README.md."
         )
     return str(folder / name)
 
