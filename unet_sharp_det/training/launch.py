@@ -27,7 +27,7 @@ def launch(main, args, device: str) -> None:
             N processes that talk by gloo and see no GPU.
 
     Raises:
-        ConfigError: more GPUs are asked for than there are.
+        ConfigError: more GPUs, or CPU cores, are asked for than there are.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _run_under_torchrun(main, args, device)
@@ -62,17 +62,14 @@ def _forward_to_workers(*_) -> None:
 
 def check_num_gpus(num_gpus: int, device: str) -> None:
     """Raise a ConfigError if this machine has fewer GPUs, or CPUs, than workers are asked for."""
-    if num_gpus < 1:
-        raise ConfigError(f"--num-gpus {num_gpus}: at least one worker is needed.")
     if device.startswith("cpu"):
         available, kind = os.cpu_count() or 1, "CPU cores"
     else:
         available, kind = torch.cuda.device_count(), "GPUs"
-    if num_gpus > max(1, available):
+    if not 1 <= num_gpus <= max(1, available):
         raise ConfigError(
-            f"--num-gpus {num_gpus}, but this machine has {available} {kind}: ask for at most "
-            f"{max(1, available)}, or add 'MODEL.DEVICE cpu' (LazyConfig: 'train.device=cpu') to "
-            "train in CPU processes."
+            f"--num-gpus {num_gpus}, but this machine has {available} {kind}. Ask for 1 to "
+            f"{max(1, available)}, or set MODEL.DEVICE (LazyConfig: train.device) to cpu."
         )
 
 

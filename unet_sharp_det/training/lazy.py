@@ -49,15 +49,15 @@ _DEFAULTS = {
 
 
 def read_config(config_file: str, opts: list[str]) -> tuple[CfgNode, type[NucleiTrainer]]:
-    """Read a config of either kind.
+    """Read a config of either kind, with the class that trains what it describes.
 
     Args:
-        config_file: path of a YAML file or, if it ends in .py, of a LazyConfig, which is run.
+        config_file: a YAML file or, if it ends in .py, a LazyConfig, which is run; see
+            :func:`.config.find_config`.
         opts: ``KEY VALUE`` pairs, or ``path.key=value`` of a LazyConfig.
 
     Returns:
-        (cfg, trainer class): the class trains what the config describes when made with ``cfg``,
-        which is not frozen.
+        (cfg, trainer class): cfg is not frozen.
 
     Raises:
         ConfigError: see :func:`.config.setup_cfg` and :func:`load_lazy_cfg`.
@@ -72,7 +72,7 @@ def load_lazy_cfg(config_file: str, opts: list[str]) -> DictConfig:
     """Load a LazyConfig, complete its ``train``, and apply ``path.key=value`` options.
 
     Raises:
-        ConfigError: the file does not exist, an option is malformed or names a key that neither
+        ConfigError: there is no such file, an option is malformed, or names a key that neither
             the config nor the signature of the node's ``_target_`` knows.
     """
     lazy = LazyConfig.load(find_config(config_file))
@@ -158,10 +158,7 @@ class LazyTrainer(NucleiTrainer):
 
 
 def _settings(lazy: DictConfig) -> CfgNode:
-    """Return a config whose keys say what ``train`` of a LazyConfig says.
-
-    ``DATASETS.TEST`` holds one name, of all that ``dataloader.test`` gives, if it is there.
-    """
+    """What ``train`` of a LazyConfig says as a config, with one name for its test data, if any."""
     cfg = setup_cfg()
     for key, path in LAZY_KEYS.items():
         *parents, name = key.split(".")

@@ -8,13 +8,11 @@ from torch import nn
 def choose_trainer(precision: str | None, model: nn.Module, device: str) -> type[SimpleTrainer]:
     """Return detectron2's trainer for a precision, and prepare the model for it.
 
-    bfloat16 has the exponents of float32, so that its losses need no scaling: SimpleTrainer runs
-    it, on CPUs too.
+    bfloat16 needs no scaling of losses, which detectron2's AMPTrainer does, on GPUs alone.
 
     Args:
         precision: "fp16" or "bf16"; None: float32.
         model: not yet wrapped for several processes.
-        device: that it is on.
     """
     if precision == "fp16":
         return AMPTrainer

@@ -18,12 +18,12 @@ WARM_UP = 5
 
 @contextlib.contextmanager
 def measured_speed(model: nn.Module) -> Iterator[dict[str, float]]:
-    """Time all calls of ``model`` within the block; one at a time, with a batch of images.
+    """Time the calls of ``model``, with a batch of images each, within the block.
 
     Yields:
-        an empty dict, in which after the block stand ``images``, ``images_per_second`` and
-        ``cpu_seconds_per_image``. The first ``WARM_UP`` calls do not count if others follow;
-        without a call it stays empty.
+        a dict that after the block holds ``images``, ``images_per_second`` and
+        ``cpu_seconds_per_image``, without the first ``WARM_UP`` calls if others follow; without
+        any call nothing.
     """
     calls, started, speed = [], [], {}
 
