@@ -8,7 +8,7 @@ about odd files stands in ``dsb2018_read.QUIRKS``.
 
 import contextlib
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class Conversion:
 
     Attributes:
         counts: per split, and for folders without one under ``"none"``: numbers of ``images``,
-            ``nuclei`` and ``skipped`` files.
+            ``nuclei`` and ``skipped`` (rotten) files.
         quirks: per key of ``QUIRKS`` the affected ids or paths, sorted.
         written: False if ``strict`` refused, in which case nothing was written.
     """
@@ -44,7 +44,6 @@ class Conversion:
 
     @property
     def skipped(self) -> int:
-        """Number of rotten files that were left out."""
         return sum(count["skipped"] for count in self.counts.values())
 
 
@@ -92,10 +91,8 @@ def convert_dsb2018(
 
 
 def _to_coco(samples: list[Sample]) -> dict:
-    """Return the COCO dict of a split's images, sorted by id.
-
-    Unreadable ones take an image id, so that a mended file moves no other id, but are left out.
-    """
+    """The COCO dict of a split's images. Unreadable ones use up an image id, so that a mended file
+    moves no other one."""
     images, annotations = [], []
     for image_id, sample in enumerate(samples, start=1):
         if not sample.readable:
@@ -112,7 +109,7 @@ def _to_coco(samples: list[Sample]) -> dict:
 
 @contextlib.contextmanager
 def _opened(source: Path):
-    """Yield the folder of the image folders, unpacked if ``source`` is an archive."""
+    """The folder of the image folders, unpacked if ``source`` is an archive."""
     if not source.exists():
         raise DatasetError(f"{source}: no such file or folder. Get DSB2018 from {DOWNLOAD}.")
     with contextlib.nullcontext(source) if source.is_dir() else unpacked(source) as folder:
@@ -127,7 +124,7 @@ def _opened(source: Path):
 
 
 def _read_samples(folder: Path, workers: int | None) -> tuple[list[Sample], dict[str, bytes]]:
-    """Return the samples of all image folders, sorted by id, and their label maps by id."""
+    """The samples of all image folders, sorted by id, and their label maps by id."""
     paths = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
     )
@@ -157,24 +154,16 @@ def _silence_opencv() -> None:
 
 def _collect_quirks(samples: list[Sample]) -> dict[str, list[str]]:
     quirks = {kind: [] for kind in QUIRKS}
+    firsts = {}
     for sample in samples:
         for kind, affected in sample.quirks:
             quirks[kind].append(affected)
-    quirks["duplicate_image"] = _duplicates(samples)
-    return {kind: sorted(affected) for kind, affected in quirks.items()}
-
-
-def _duplicates(samples: list[Sample]) -> list[str]:
-    """Return a line for each image that repeats the pixels of an earlier id."""
-    groups = defaultdict(list)
-    for sample in samples:
         if sample.readable:
-            groups[sample.digest].append(sample.dsb_id)
-    return [
-        f"{repeated} ({split_of(repeated)}) = {first} ({split_of(first)})"
-        for first, *others in groups.values()
-        for repeated in others
-    ]
+            name = f"{sample.dsb_id} ({split_of(sample.dsb_id)})"
+            first = firsts.setdefault(sample.digest, name)
+            if first != name:
+                quirks["duplicate_image"].append(f"{name} = {first}")
+    return {kind: sorted(affected) for kind, affected in quirks.items()}
 
 
 def _count(samples: list[Sample], quirks: dict[str, list[str]]) -> dict[str, dict[str, int]]:
