@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -195,3 +197,13 @@ def test_the_page_of_keys_is_what_the_comments_say(repository):
 
     added = set(values(setup_cfg())) - set(values(get_cfg()))
     assert set(re.findall(r"^\| `([A-Z][\w.]+)` \| `.*` \| .*\. \|$", page, re.MULTILINE)) == added
+
+
+def test_prediction_imports_nothing_of_the_training(environment):
+    code = (
+        "import sys, unet_sharp_det.prediction.predictor\n"
+        "print({'detectron2.engine', 'detectron2.evaluation'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from ..errors import DatasetError, look_up_option
+from ..errors import DatasetError, did_you_mean
 from ..files import safe_join
 from ..images.decoding import read_shape
 from .coco_json import read_coco
@@ -104,14 +104,13 @@ def register_coco_nuclei(
 
 def check_registered(names: Sequence[str], option: str) -> None:
     """Raise a DatasetError if one of ``names``, which ``option`` gave, is not registered."""
+    known = DatasetCatalog.list()
     for name in names:
-        try:
-            look_up_option(name, DatasetCatalog.list(), option, DatasetError)
-        except DatasetError as error:
+        if name not in known:
             raise DatasetError(
-                f"{error} Your own are registered by the Python file that the environment variable "
-                "DETECTRON2_ENV_MODULE names."
-            ) from error
+                f"{option}: '{name}' is not known.{did_you_mean(name, known)} Your own are "
+                "registered by the Python file that DETECTRON2_ENV_MODULE names."
+            )
 
 
 def load_coco_nuclei(
@@ -124,9 +123,7 @@ def load_coco_nuclei(
     sem_seg_optional: bool = False,
     remedy: str = "",
 ) -> list[dict]:
-    """Load a COCO json file as detectron2's ``load_coco_json`` does, checked by :func:`check_coco`.
-
-    Takes the arguments of :func:`register_coco_nuclei`.
+    """Load a COCO json file that was registered with these arguments, and check it.
 
     Returns:
         detectron2's standard dataset dicts, one per image; with ``sem_seg_file_name`` if there
@@ -156,8 +153,7 @@ def load_coco_nuclei(
                 f"{where}: {path} has (height, width) {found}, but the image with id "
                 f"{record['image_id']!r} has {shape}. Give the file that was annotated."
             )
-    # What load_coco_json of detectron2 leaves there for its evaluation. Its set() would refuse the
-    # ids of a json file that was changed since it was loaded.
+    # Metadata.set() would refuse the ids of a json file that was changed since it was loaded.
     vars(MetadataCatalog.get(name)).update(
         thing_classes=list(thing_classes), thing_dataset_id_to_contiguous_id=indices
     )

@@ -51,12 +51,8 @@ def measured_speed(model: nn.Module) -> Iterator[dict[str, float]]:
 
 
 def write_device_memory(output_dir, *, resumed: bool = False) -> None:
-    """Write ``device_memory.json``, the peak of this process' GPU in MiB; without one nothing.
-
-    Args:
-        output_dir: of the training.
-        resumed: whether it went on, so that a higher peak of its earlier processes stays.
-    """
+    """Write ``device_memory.json``, the peak of this process' GPU in MiB, if there is one; of a
+    training that was ``resumed`` a higher peak of its earlier processes stays."""
     if not _uses_gpu():
         return
     path = Path(output_dir, DEVICE_MEMORY_FILE)
