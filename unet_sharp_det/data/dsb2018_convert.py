@@ -130,7 +130,9 @@ def _read_samples(folder: Path, workers: int | None) -> tuple[list[Sample], dict
     )
     bad = [Sample(p.name, quirks=[("bad_id", p.name)]) for p in paths if not split_of(p.name)]
     good = [path for path in paths if split_of(path.name)]
-    with ProcessPoolExecutor(workers, initializer=_silence_opencv) as pool:
+    # It is left to the report to name rotten files.
+    silence = (cv2.utils.logging.setLogLevel, (cv2.utils.logging.LOG_LEVEL_SILENT,))
+    with ProcessPoolExecutor(workers, None, *silence) as pool:
         read = pool.map(_read, good, chunksize=4)
         pairs = list(tqdm(read, total=len(good), unit="image", desc="reading"))
     label_maps = {sample.dsb_id: png for sample, png in pairs if sample.readable}
@@ -145,11 +147,6 @@ def _read(folder: Path) -> tuple[Sample, bytes]:
     masks = [nucleus["segmentation"] for nucleus in sample.nuclei]
     labels = union_mask(masks, (sample.height, sample.width), sample.dsb_id)
     return sample, cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
-
-
-def _silence_opencv() -> None:
-    """Leave it to the report to name rotten files."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _collect_quirks(samples: list[Sample]) -> dict[str, list[str]]:
@@ -204,7 +201,6 @@ def _write_annotations(folder: Path, samples: list[Sample], counts: dict, quirks
 
 
 def _update(target: Path, content: bytes) -> None:
-    if target.exists() and target.read_bytes() == content:
-        return
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(content)
+    if not target.exists() or target.read_bytes() != content:
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(content)

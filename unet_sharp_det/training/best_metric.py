@@ -31,7 +31,6 @@ def build_validation_hooks(
 
     Args:
         eval_period: iterations between evaluations; 0: only at the end.
-        checkpointer: writes ``model_best.pth``, and ``model_final.pth`` at an early stop.
         metric: what they go by, see :func:`latest_value`; "": keep no best one.
         validation_loss: :class:`~.validation_loss.ValidationLoss`, or None.
         patience, min_delta: of :class:`EarlyStopping`; patience 0: train to the end.
@@ -154,8 +153,7 @@ class EarlyStopping(HookBase):
         """
         Args:
             eval_period: iterations between evaluations.
-            checkpointer: writes ``model_final.pth``.
-            metric: name in the main process' storage, see :func:`latest_value`.
+            metric: see :func:`latest_value`.
             patience: evaluations without improvement after which to stop.
             min_delta: what an improvement must exceed, in the metric's unit.
 

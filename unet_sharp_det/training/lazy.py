@@ -52,15 +52,8 @@ def read_config(config_file: str, opts: list[str]) -> tuple[CfgNode, type[Nuclei
     """Read a config of either kind, with the class that trains what it describes.
 
     Args:
-        config_file: a YAML file or, if it ends in .py, a LazyConfig, which is run; see
-            :func:`.config.find_config`.
+        config_file: of :func:`.config.find_config`. A LazyConfig (.py) is run.
         opts: ``KEY VALUE`` pairs, or ``path.key=value`` of a LazyConfig.
-
-    Returns:
-        (cfg, trainer class): cfg is not frozen.
-
-    Raises:
-        ConfigError: see :func:`.config.setup_cfg` and :func:`load_lazy_cfg`.
     """
     if not config_file.endswith(".py"):
         return setup_cfg(config_file, opts), NucleiTrainer
@@ -135,12 +128,10 @@ class LazyTrainer(NucleiTrainer):
         loader = cls.lazy.dataloader.train
         if not cfg.DATALOADER.REPLAYABLE:
             return instantiate(loader)
-        arguments = {key: value for key, value in loader.items() if key != "_target_"}
-        for key in arguments:
-            known = inspect.signature(ReplayableLoader).parameters
+        known = ["_target_", *inspect.signature(ReplayableLoader).parameters]
+        for key in loader:
             look_up_option(key, known, "train.replayable: dataloader.train", ConfigError)
-        arguments |= {key: instantiate(arguments[key]) for key in ("dataset", "mapper")}
-        return ReplayableLoader(**{**arguments, "seed": cfg.SEED})
+        return instantiate({**loader, "_target_": ReplayableLoader, "seed": cfg.SEED})
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
@@ -185,15 +176,11 @@ def _check_option(lazy: DictConfig, option: str) -> None:
             look_up_option(key, map(str, range(len(node))), f"{option}: index", ConfigError)
             node = node[int(key)]
         elif isinstance(node, DictConfig):
-            known = [*node, *_arguments_of_target(node)]
+            known = list(node)
+            if target := node.get("_target_"):
+                target = locate(target) if isinstance(target, str) else target
+                known += inspect.signature(target).parameters
             look_up_option(key, known, f"{option}: config key", ConfigError)
             node = node._get_node(key) if key in node else None
         else:
             return
-
-
-def _arguments_of_target(node: DictConfig) -> list[str]:
-    if "_target_" not in node:
-        return []
-    target = node._target_
-    return list(inspect.signature(locate(target) if isinstance(target, str) else target).parameters)

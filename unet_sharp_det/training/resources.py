@@ -27,14 +27,17 @@ def measured_speed(model: nn.Module) -> Iterator[dict[str, float]]:
     """
     calls, started, speed = [], [], {}
 
+    def times():
+        if _uses_gpu():
+            torch.cuda.synchronize()
+        return time.perf_counter(), time.process_time()
+
     def start(module, args):
-        _synchronize()
-        started[:] = [time.perf_counter(), time.process_time()]
+        started[:] = times()
 
     def stop(module, args, output):
-        _synchronize()
-        wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
-        calls.append((len(args[0]), wall, cpu))
+        wall, cpu = times()
+        calls.append((len(args[0]), wall - started[0], cpu - started[1]))
 
     hooks = [model.register_forward_pre_hook(start), model.register_forward_hook(stop)]
     try:
@@ -44,10 +47,9 @@ def measured_speed(model: nn.Module) -> Iterator[dict[str, float]]:
             hook.remove()
     if calls:
         counted = calls[min(WARM_UP, len(calls) - 1) :]
-        images, wall, cpu = (sum(column) for column in zip(*counted, strict=True))
-        speed["images"] = images
-        speed["images_per_second"] = images / wall
-        speed["cpu_seconds_per_image"] = cpu / images
+        images, wall, cpu = map(sum, zip(*counted, strict=True))
+        speed.update(images=images, images_per_second=images / wall)
+        speed.update(cpu_seconds_per_image=cpu / images)
 
 
 def write_device_memory(output_dir, *, resumed: bool = False) -> None:
@@ -64,8 +66,3 @@ def write_device_memory(output_dir, *, resumed: bool = False) -> None:
 
 def _uses_gpu() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_initialized()
-
-
-def _synchronize() -> None:
-    if _uses_gpu():
-        torch.cuda.synchronize()

@@ -39,8 +39,7 @@ class ReplayableLoader:
             dataset: dataset dicts with "width" and "height".
             mapper: maps one, drawing from the generators of Python, numpy and torch (CPU).
             seed: of the order and of the augmentations, at least 0.
-            total_batch_size, num_workers, aspect_ratio_grouping: as of
-                ``detectron2.data.build_detection_train_loader``.
+            others: as of ``detectron2.data.build_detection_train_loader``.
         """
         if seed < 0:
             raise ConfigError(
@@ -126,11 +125,7 @@ class SeedIterations(HookBase):
 
 @contextlib.contextmanager
 def seeded(*seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed the generators of Python, numpy and torch, and put them back afterwards.
-
-    Args:
-        device: whose generator is included, beside that of the CPU.
-    """
+    """Seed the generators of Python, numpy and torch (CPU and ``device``), and put them back."""
     python, arrays = random.getstate(), np.random.get_state()
     gpus = [device] if device is not None and device.type == "cuda" else []
     first, second, third = np.random.SeedSequence(seed).generate_state(3).tolist()

@@ -54,7 +54,6 @@ class NucleiTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode, trust_pickle: bool = False):
         """
         Args:
-            cfg: with the keys of :func:`unet_sharp_det.add_unet_sharp_config`.
             trust_pickle: of :class:`SkipCheckpointer`.
 
         Raises:
@@ -93,12 +92,7 @@ class NucleiTrainer(DefaultTrainer):
             self._trainer.data_loader.skip_batches(self.start_iter)
 
     def train(self):
-        """As in DefaultTrainer, but it returns None at an early stop.
-
-        Raises:
-            ConfigError: ``TEST.BEST_METRIC`` is none of the metrics that the first evaluation gave.
-            TrainingError: the loss became NaN or infinite, or the disk is full.
-        """
+        """As in DefaultTrainer; it returns None at an early stop. See :func:`explain_failure`."""
         with explain_failure(self.cfg.OUTPUT_DIR), contextlib.suppress(EarlyStop):
             return super().train()
 
