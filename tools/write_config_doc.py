@@ -32,12 +32,7 @@ _KEY = re.compile(r"((?:^    # .*\n)+)    cfg\.([\w.]+) = (.*)\n", re.MULTILINE)
 
 
 def document(source: str, lazy_keys: dict[str, str]) -> str:
-    """Return the page in Markdown.
-
-    Args:
-        source: of config.py.
-        lazy_keys: where a LazyConfig's ``train`` has a key.
-    """
+    """Return the page in Markdown. ``lazy_keys``: where a LazyConfig's ``train`` has a key."""
     _, *parts = _SECTION.split(source)
     text = HEAD
     for title, body in zip(parts[::2], parts[1::2], strict=True):

@@ -17,12 +17,8 @@ from detectron2.data import transforms as T
 from ..errors import ConfigError, look_up_option
 from ..images.intensity import check_image_format, rescale_to_uint8
 
-FLIPS = {
-    "none": (),
-    "horizontal": ("horizontal",),
-    "vertical": ("vertical",),
-    "both": ("horizontal", "vertical"),
-}
+#: Of each flip, whether it is horizontal.
+FLIPS = {"none": [], "horizontal": [True], "vertical": [False], "both": [True, False]}
 CROP_TYPES = ("relative", "relative_range", "absolute", "absolute_range")
 
 
@@ -34,22 +30,12 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         return [*augmentations, build_test_resize(config)]
     augmentations += _build_crop_and_resize(config)
     flip = look_up_option(config.RANDOM_FLIP, FLIPS, "INPUT.RANDOM_FLIP", ConfigError)
-    for axis in FLIPS[flip]:
-        augmentations.append(
-            T.RandomFlip(horizontal=axis == "horizontal", vertical=axis == "vertical")
-        )
+    augmentations += [T.RandomFlip(horizontal=each, vertical=not each) for each in FLIPS[flip]]
     if config.RANDOM_ROTATE90:
         augmentations.append(RandomRotate90())
     if config.COLOR.PROB > 0:
-        augmentations.append(
-            RandomColor(
-                config.COLOR.PROB,
-                hsv=config.COLOR.HSV,
-                brightness=config.COLOR.BRIGHTNESS,
-                contrast=config.COLOR.CONTRAST,
-                image_format=config.FORMAT,
-            )
-        )
+        changes = {name.lower(): value for name, value in config.COLOR.items()}
+        augmentations.append(RandomColor(**changes, image_format=config.FORMAT))
     return augmentations
 
 
