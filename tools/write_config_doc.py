@@ -13,7 +13,8 @@ TARGET = ROOT / "docs" / "CONFIG.md"
 HEAD = """# Config keys
 
 This package adds these keys to [those of detectron2][stock]. Set them in a YAML file, or as
-`KEY VALUE` pairs at the end of a command. `tools/write_config_doc.py` writes this page from the
+`KEY VALUE` pairs at the end of a command. `--config-file` takes a path, or the name of a file below
+`configs/`, which is part of the package. `tools/write_config_doc.py` writes this page from the
 comments in `unet_sharp_det/config.py`.
 
 [stock]: https://detectron2.readthedocs.io/en/latest/modules/config.html#yaml-config-references
