@@ -85,7 +85,11 @@ def convert_dsb2018(
         counts = _count(samples, quirks)
         refused = strict and any(quirks[k] for k in QUIRKS if QUIRKS[k].effect != "harmless")
         if not refused:
-            _write_images(folder, Path(root), samples, label_maps)
+            for dsb_id, label_map in label_maps.items():
+                name = f"{dsb_id}.png"
+                image = (folder / dsb_id / "images" / name).read_bytes()
+                _update(Path(root) / "images" / name, image)
+                _update(Path(root) / "semantic" / name, label_map)
             _write_annotations(Path(root) / "annotations", samples, counts, quirks)
     return Conversion(counts, quirks, written=not refused)
 
@@ -164,27 +168,16 @@ def _collect_quirks(samples: list[Sample]) -> dict[str, list[str]]:
 
 
 def _count(samples: list[Sample], quirks: dict[str, list[str]]) -> dict[str, dict[str, int]]:
-    counts = {split: Counter(images=0, nuclei=0, skipped=0) for split in (*DSB2018_SPLITS, None)}
+    counts = {split: Counter(images=0, nuclei=0, skipped=0) for split in (*DSB2018_SPLITS, "none")}
     for sample in samples:
-        found = {"images": sample.readable, "nuclei": len(sample.nuclei)}
-        counts[split_of(sample.dsb_id)].update(found)
+        split = split_of(sample.dsb_id) or "none"
+        counts[split].update(images=sample.readable, nuclei=len(sample.nuclei))
     for kind, quirk in QUIRKS.items():
         for affected in quirks[kind] if quirk.effect == "skipped" else ():
-            counts[split_of(affected.split("/")[0])]["skipped"] += 1
-    without_split = dict(counts.pop(None))
-    named = {split: dict(count) for split, count in counts.items()}
-    return named | ({"none": without_split} if without_split["skipped"] else {})
-
-
-def _write_images(
-    folder: Path, root: Path, samples: list[Sample], label_maps: dict[str, bytes]
-) -> None:
-    for sample in samples:
-        if sample.readable:
-            name = f"{sample.dsb_id}.png"
-            image = folder / sample.dsb_id / "images" / name
-            _update(root / "images" / name, image.read_bytes())
-            _update(root / "semantic" / name, label_maps[sample.dsb_id])
+            counts[split_of(affected.split("/")[0]) or "none"]["skipped"] += 1
+    if not counts["none"]["skipped"]:
+        del counts["none"]
+    return {split: dict(count) for split, count in counts.items()}
 
 
 def _write_annotations(folder: Path, samples: list[Sample], counts: dict, quirks: dict) -> None:
