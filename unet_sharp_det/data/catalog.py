@@ -123,11 +123,8 @@ def load_coco_nuclei(
     sem_seg_optional: bool = False,
     remedy: str = "",
 ) -> list[dict]:
-    """Load a COCO json file that was registered with these arguments, and check it.
-
-    Returns:
-        detectron2's standard dataset dicts, one per image; with ``sem_seg_file_name`` if there
-        are label maps.
+    """Load a COCO json file that was registered with these arguments, as detectron2's dataset
+    dicts, with ``sem_seg_file_name`` if there are label maps.
 
     Raises:
         DatasetError: see :func:`check_coco`; or categories, files or sizes are not those that the

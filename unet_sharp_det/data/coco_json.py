@@ -41,10 +41,6 @@ def check_coco(content: dict, where: str) -> None:
     A missing ``iscrowd`` is 0, ``bbox`` and ``area`` are those of the mask, ``area`` without a mask
     that of the box; plain run lengths are compressed; an empty ``segmentation`` is taken out.
 
-    Args:
-        content: the data set as JSON holds it.
-        where: what the errors name.
-
     Raises:
         DatasetError: see :func:`check_ids`; or a value is of another type or range than COCO's, an
             object has neither box nor mask, none of its pixels in the image, or all are crowd.
@@ -68,8 +64,8 @@ def check_ids(content, where: str) -> None:
     """Check that a COCO data set has its lists, and that their entries belong together.
 
     Raises:
-        DatasetError: a list or a key is missing, there is no image or category, an id is of
-            another type or repeated, or an annotation is of an image or category that is not there.
+        DatasetError: a list, a key, an image or category is missing, or an id is repeated or of
+            another type.
     """
     for section, keys in _KEYS.items():
         _check_entries(content, section, keys, where)
@@ -153,7 +149,6 @@ def _check_image(image: dict, name: str) -> None:
 
 
 def _complete(annotations: list[dict], shape: tuple[int, int], where: str) -> None:
-    """Check and complete the annotations of an image of (height, width) ``shape``."""
     for annotation in annotations:
         _check_flags(annotation, where)
         if annotation.get("segmentation") in (None, []):

@@ -36,7 +36,7 @@ def build_validation_hooks(
         patience, min_delta: of :class:`EarlyStopping`; patience 0: train to the end.
 
     Raises:
-        ConfigError: a value is unusable, or the metric is a validation loss and there is none.
+        ConfigError: a value is unusable, or the metric is a loss that is not computed.
     """
     if metric.startswith("validation/") and validation_loss is None:
         raise ConfigError(
@@ -54,11 +54,7 @@ def build_validation_hooks(
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether the last part of a metric's name is a loss, an error, or a measure to be small.
-
-    Raises:
-        ConfigError: the measure is best at 0 (count_bias).
-    """
+    """Whether the last part of a metric's name is a loss, an error, or a measure to be small."""
     name = metric.rpartition("/")[2]
     goals = {measure.name: measure.goal for measure in INSTANCE_MEASURES}
     if goals.get(name) == "zero":
@@ -89,10 +85,7 @@ def latest_value(storage: EventStorage, metric: str) -> tuple[float, int] | None
             ``validation/<data set>/<name>`` of a loss.
 
     Returns:
-        (value, iteration), or None if no metric was evaluated, as on data without annotations.
-
-    Raises:
-        ConfigError: other metrics were evaluated, but not this one.
+        None if no metric was evaluated, as on data without annotations.
     """
     # Evaluations put their results unsmoothed and with a task, as nothing else does.
     known = [
@@ -156,9 +149,6 @@ class EarlyStopping(HookBase):
             metric: see :func:`latest_value`.
             patience: evaluations without improvement after which to stop.
             min_delta: what an improvement must exceed, in the metric's unit.
-
-        Raises:
-            ConfigError: a value is out of range, or nothing is evaluated during the training.
         """
         if patience < 1 or not 0 <= min_delta < math.inf:
             raise ConfigError(

@@ -52,13 +52,7 @@ class NucleiTrainer(DefaultTrainer):
     lazy = None
 
     def __init__(self, cfg: CfgNode, trust_pickle: bool = False):
-        """
-        Args:
-            trust_pickle: of :class:`SkipCheckpointer`.
-
-        Raises:
-            DatasetError: a data set, also of the evaluation, is unknown or unusable.
-        """
+        """Build all parts. ``trust_pickle`` is of :class:`SkipCheckpointer`."""
         TrainerBase.__init__(self)
         self.check_datasets(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
