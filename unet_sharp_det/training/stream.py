@@ -43,7 +43,7 @@ class ReplayableLoader:
         """
         if seed < 0:
             raise ConfigError(
-                f"Replayable data need a seed of at least 0, not {seed}. Set SEED (LazyConfig: "
+                f"Replayable data need a seed of at least 0, now {seed}. Set SEED (LazyConfig: "
                 "train.seed)."
             )
         self._stream = TrainingStream(
