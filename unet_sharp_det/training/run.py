@@ -6,6 +6,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..config import find_config
 from ..modeling.pruning import prune_config
 from ..runtime.device import fall_back_to_cpu
 from .launch import launch
@@ -16,6 +17,8 @@ from .stopping import StopOnSignal, exit_on_sigterm
 
 def run_training(args) -> None:
     """Start the workers that ``args`` asks for, and train or evaluate in them."""
+    if args.config_file:
+        args.config_file = find_config(args.config_file)  # detectron2 reads it, too.
     cfg, _ = read_config(args.config_file, args.opts)
     launch(_work, args, cfg.MODEL.DEVICE)
 
