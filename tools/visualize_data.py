@@ -43,23 +43,19 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", default="", help="YAML file; default: the defaults")
-    parser.add_argument("--dataset", help="registered name; default: the config's first one")
+    add = parser.add_argument
+    add("--config-file", default="", help="YAML file; default: the defaults")
+    add("--dataset", help="registered name; default: the config's first one")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--source",
-        choices=["annotation", "dataloader"],
-        default="annotation",
-        help="ground truth as annotated (default), or after the augmentations of training",
-    )
+    help_ = "ground truth as annotated (default), or after the augmentations of training"
+    sources = ["annotation", "dataloader"]
+    what.add_argument("--source", choices=sources, default="annotation", help=help_)
     what.add_argument("--predictions", type=Path, help="a coco_instances_results.json")
-    parser.add_argument(
-        "--threshold", type=float, default=0.5, help="least score of a prediction (default: 0.5)"
-    )
-    parser.add_argument("--output-dir", type=Path, default=Path("output/visualization"))
-    parser.add_argument("--limit", type=int, default=20, help="number of images (default: 20)")
-    parser.add_argument("--montage", type=Path, help="PNG file for all in one picture")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
+    add("--threshold", type=float, default=0.5, help="least score of a prediction (default: 0.5)")
+    add("--output-dir", type=Path, default=Path("output/visualization"))
+    add("--limit", type=int, default=20, help="number of images (default: 20)")
+    add("--montage", type=Path, help="PNG file for all in one picture")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
     return parser.parse_args(argv)
 
 
@@ -68,7 +64,10 @@ def main(argv=None) -> int:
     if args.limit < 1:
         raise UserError(f"--limit must be 1 or more, not {args.limit}.")
     cfg = setup_cfg(args.config_file, args.opts)
-    name = args.dataset or default_dataset(cfg, for_predictions=bool(args.predictions))
+    key = "TEST" if args.predictions else "TRAIN"
+    name = args.dataset or next(iter(cfg.DATASETS[key]), None)
+    if name is None:
+        raise UserError(f"Give --dataset NAME, or a --config-file that sets DATASETS.{key}.")
     check_registered([name], "--dataset")
     records = DatasetCatalog.get(name)[: args.limit]
     if args.predictions:
@@ -80,22 +79,12 @@ def main(argv=None) -> int:
     drawn = []
     for record, picture in zip(records, pictures, strict=True):
         stem = Path(record["file_name"]).stem
-        path = safe_join(args.output_dir, f"{record['image_id']}_{stem}.png", name)
-        save(path, picture)
-        if args.montage:
-            drawn.append(picture)
+        save(safe_join(args.output_dir, f"{record['image_id']}_{stem}.png", name), picture)
+        drawn += [picture] if args.montage else []
     if args.montage:
         columns = 1 if args.predictions else math.ceil(math.sqrt(len(drawn)))
         save(args.montage, montage(drawn, columns, cell_width=MONTAGE_WIDTH // columns))
     return 0
-
-
-def default_dataset(cfg, for_predictions: bool) -> str:
-    key = "TEST" if for_predictions else "TRAIN"
-    names = cfg.DATASETS[key]
-    if not names:
-        raise UserError(f"Give --dataset NAME, or a --config-file that sets DATASETS.{key}.")
-    return names[0]
 
 
 def draw_annotations(records):
@@ -128,7 +117,7 @@ def draw_predictions(records, results):
 
 
 def load_results(path: Path, threshold: float) -> dict[int, list[dict]]:
-    """Read COCO results with masks; returns those of at least ``threshold`` by image id."""
+    """COCO results with masks of at least ``threshold``, by image id."""
     results = read_json(
         path, list, "Give the coco_instances_results.json that evaluation writes into OUTPUT_DIR."
     )
@@ -143,10 +132,8 @@ def load_results(path: Path, threshold: float) -> dict[int, list[dict]]:
 def decode_masks(entries: list[dict], shape: tuple[int, int], where: str) -> np.ndarray:
     """Decode the polygons or RLEs of annotations or results to a bool array (N, H, W)."""
     segmentations = [entry.get("segmentation") for entry in entries]
-    masks = np.zeros((len(entries), *shape), dtype=bool)
-    for mask, rle in zip(masks, to_rles(segmentations, shape, numbered(where)), strict=True):
-        mask[:] = mask_util.decode(rle)
-    return masks
+    masks = [mask_util.decode(rle) for rle in to_rles(segmentations, shape, numbered(where))]
+    return np.array(masks, bool).reshape(-1, *shape)
 
 
 def comparison(image, gt_masks, pred_masks, *, title: str, short_side: int = 512) -> np.ndarray:
@@ -220,7 +207,6 @@ def montage(pictures, columns: int, *, gap: int = 4, cell_width: int | None = No
 
 
 def save(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture as PNG, atomically, and print where."""
     with atomic_path(path) as temporary:
         cv2.imwrite(str(temporary), picture[:, :, ::-1])
     print(path)

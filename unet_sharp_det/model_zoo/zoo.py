@@ -9,11 +9,8 @@ from ..checkpoints.config import config_of
 from ..checkpoints.sources import model_file
 from ..checkpoints.sources import model_names as names
 from ..checkpoints.trained_model import open_trained_model
+from ..config import find_config as get_config_file  # noqa: F401
 from ..errors import ConfigError, look_up_option
-
-_FOLDER = Path(__file__).parent
-# Of an installed package, and of a checkout.
-_CONFIGS = (_FOLDER / "configs", _FOLDER.parents[1] / "configs")
 
 
 def get_checkpoint_file(name: str) -> Path:
@@ -23,22 +20,6 @@ def get_checkpoint_file(name: str) -> Path:
         ConfigError: there is no model of that name.
     """
     return model_file(look_up_option(name, names(), "model_zoo", ConfigError))
-
-
-def get_config_file(name: str) -> str:
-    """Return the path of a config of this project, as detectron2's function does of its own.
-
-    Args:
-        name: its path below ``configs``, e.g.
-            ``DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml``.
-
-    Raises:
-        ConfigError: there is no config of that name.
-    """
-    folder = next(path for path in _CONFIGS if path.is_dir())
-    known = [path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")]
-    known += [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
-    return str(folder / look_up_option(name, sorted(known), "Config", ConfigError))
 
 
 def get_config(name: str) -> CfgNode:
