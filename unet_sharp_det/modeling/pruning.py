@@ -1,23 +1,22 @@
 """Pruning a semantic network to L_k: the first k + 1 levels with the output X[0,k].
 
-Pruning is reachability in the table: :func:`skip_schemes.prune` keeps what X[0,k] depends on. Of
-UNet++ and UNet# that is the triangle i + j <= k, since full-scale skips come from a node's own
-anti-diagonal (UNet#, Sec. 2.4 and Fig. 4): the table of the same scheme with fewer levels. So the
-config with fewer levels builds what is left, and the weights of its nodes are copied.
+What X[0,k] depends on is, of UNet++ and UNet#, the triangle i + j <= k (UNet#, Sec. 2.4 and
+Fig. 4): the table of the same scheme with fewer levels. So the config with fewer levels builds what
+is left, and the weights of its nodes are copied.
 """
 
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import Tensor, nn
+from torch import nn
 
-from ..errors import CheckpointError, ConfigError, look_up_option
+from ..errors import ConfigError, look_up_option
 from ..skip_schemes import build_table, prune
 from .segmentation_head import INFERENCE
 from .skip_decoder import branch_nodes
 
 
 def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
-    """The config of the network L_``level`` of the one that ``cfg`` describes.
+    """The config of L_``level`` of the network that ``cfg`` describes.
 
     Args:
         cfg: of a semantic model with :class:`UNetSharpHead`; it is not changed.
@@ -50,40 +49,21 @@ def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
 
 
 def cut_to_level(
-    model: nn.Module, cfg: CfgNode, level: int, mode: str = "fast"
+    model: nn.Module, cfg: CfgNode, level: int, inference: str = "fast"
 ) -> tuple[nn.Module, CfgNode]:
-    """L_k of a semantic network, in eval mode, and its config.
+    """L_``level`` of a semantic network, in eval mode, and its config.
 
     Args:
         model, cfg: the whole network and its config; neither is changed.
-        level: k.
-        mode: ``fast`` or ``accurate``, see :func:`prune_config`.
-
-    Raises:
-        ConfigError: the network has no such level, or was not trained for it.
+        level, inference: see :func:`prune_config`, whose errors it raises.
     """
-    pruned_cfg = prune_config(cfg, level, mode)
+    pruned_cfg = prune_config(cfg, level, inference)
     running = pruned_cfg.clone()
     running.MODEL.DEVICE = str(model.device)
     pruned = build_model(running).eval()
-    pruned.load_state_dict(pruned_weights(model.state_dict(), pruned))
+    weights = model.state_dict()
+    pruned.load_state_dict({name: weights[name] for name in pruned.state_dict()})
     return pruned, pruned_cfg
-
-
-def pruned_weights(weights: dict[str, Tensor], pruned: nn.Module) -> dict[str, Tensor]:
-    """Those of ``weights`` that the model ``pruned`` has.
-
-    Raises:
-        CheckpointError: some are missing.
-    """
-    own = pruned.state_dict()
-    missing = [name for name in own if name not in weights]
-    if missing:
-        raise CheckpointError(
-            f"the weights are not of a larger network of the same kind: {len(missing)} of "
-            f"{len(own)} entries are missing, e.g. '{missing[0]}'."
-        )
-    return {name: weights[name] for name in own}
 
 
 def _pruned_depth(head: CfgNode, level: int) -> int:

@@ -1,14 +1,24 @@
-"""The semantic head of detectron2 models, built from a config."""
+"""Encoder and head of the U-Nets as registered parts of detectron2 models, built from a config."""
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backbone
 
 from .features import feature_shapes
 from .losses import HybridLoss
 from .segmentation_head import SegmentationHead
 from .semantic_labels import SemanticLabels
 from .skip_decoder import SkipDecoder, decoder_options
+from .unet_encoder import UNetEncoder
+
+Backbone.register(UNetEncoder)  # It has the methods, but must not import detectron2.
+
+
+@BACKBONE_REGISTRY.register()
+def build_unet_encoder(cfg, input_shape: ShapeSpec) -> UNetEncoder:
+    """Build a :class:`UNetEncoder` from ``MODEL.UNET``."""
+    unet = cfg.MODEL.UNET
+    return UNetEncoder(input_shape.channels, unet.CHANNELS, unet.NORM)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -60,17 +70,12 @@ class UNetSharpHead(SegmentationHead):
             cgm=head.CGM.ENABLED,
             cgm_dropout=head.CGM.DROPOUT,
         )
-        weights = head.LOSS
+        weights = (head.LOSS.FOCAL, head.LOSS.DICE, head.LOSS.LOVASZ)
         return {
             "decoder": decoder,
             "in_features": tuple(head.IN_FEATURES),
             "labels": labels,
-            "loss": HybridLoss(
-                weights.FOCAL,
-                weights.DICE,
-                weights.LOVASZ,
-                exclusive=labels.activation == "softmax",
-            ),
+            "loss": HybridLoss(*weights, exclusive=labels.activation == "softmax"),
             "stride": shapes[0].stride,
             "loss_weight": head.LOSS_WEIGHT,
             "cgm_loss_weight": head.CGM.LOSS_WEIGHT,

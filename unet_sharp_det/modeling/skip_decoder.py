@@ -14,7 +14,6 @@ from .skip_grid import GridOptions, SkipGrid, node_key
 
 SUPERVISION = ("none", "in", "de", "all")
 
-
 _DEFAULT = GridOptions(
     edge_channels=32, edge_order="up_conv", share_edges=True, node_convs=2, norm="BN", bias=True
 )
@@ -25,43 +24,21 @@ _PUBLISHED_UNET3P = replace(
 )
 
 
-def decoder_options(
-    scheme: str,
-    edge: str = "f",
-    *,
-    node_channels: Sequence[int] | None = None,
-    edge_channels: int | None = None,
-    edge_order: str | None = None,
-    norm: str | None = None,
-    dim: int | None = None,
-    checkpoint: bool | None = None,
-) -> GridOptions:
-    """The options by which a decoder runs a scheme, but for those that are given.
-
-    Nodes have the channels of the encoder's map of their level, and two convolutions, with a bias
-    beside the norm (as the paper's counts).
+def decoder_options(scheme: str, edge: str = "f", **options) -> GridOptions:
+    """How a decoder runs a scheme: nodes as wide as the encoder's map of their level, of two
+    convolutions with a bias beside the norm.
 
     Args:
         scheme: name of a registered skip scheme.
-        edge: ``f`` or ``raw``.
-        node_channels, edge_channels, edge_order, norm, dim, checkpoint: see :class:`GridOptions`.
-            None: the scheme's own.
+        edge, options: fields of :class:`GridOptions`. None: as the scheme has it.
 
     Raises:
         SchemeError: the scheme is unknown.
         ConfigError: an option has no such value.
     """
     name = resolve_scheme(scheme, "MODEL.SEM_SEG_HEAD.SKIP_SCHEME")
-    options = _PUBLISHED_UNET3P if (name, edge) == ("unet3p", "f") else _DEFAULT
-    return options.changed(
-        edge=edge,
-        node_channels=node_channels,
-        edge_channels=edge_channels,
-        edge_order=edge_order,
-        norm=norm,
-        dim=dim,
-        checkpoint=checkpoint,
-    )
+    own = _PUBLISHED_UNET3P if (name, edge) == ("unet3p", "f") else _DEFAULT
+    return own.changed(edge=edge, **options)
 
 
 class Branch(NamedTuple):
@@ -108,11 +85,10 @@ class SkipDecoder(nn.Module):
             in_channels: channels of the encoder maps X[0,0], X[1,0], ...
             num_classes: channels of the logits.
             scheme: name of a registered skip scheme.
-            options: how the grid is run. None: the scheme's own, :func:`decoder_options`.
+            options: None: :func:`decoder_options` of the scheme.
             strides: as in :class:`SkipGrid`.
             deep_supervision: ``none``, ``in``, ``de`` or ``all``.
-            cgm: give every branch a classification-guided module.
-            cgm_dropout: its dropout.
+            cgm: whether every branch has a classification-guided module, with ``cgm_dropout``.
 
         Raises:
             ConfigError: an option is unknown, or widths do not fit the number of levels.
@@ -131,8 +107,8 @@ class SkipDecoder(nn.Module):
             self.heads[node_key(node)] = _logits(
                 width, num_classes, 1 if node[0] == 0 else 3, options.dim
             )
-            if cgm:
-                hidden = width if _has_large_cgm(node) else None
+            if cgm:  # X[3,1] and X[4,0] have its large form (Fig. 3).
+                hidden = width if node[0] >= 3 else None
                 self.cgm[node_key(node)] = ClassificationGuidedModule(
                     width, hidden=hidden, dropout=cgm_dropout, dim=options.dim
                 )
@@ -179,11 +155,6 @@ def branch_nodes(table: Table, depth: int, deep_supervision: str) -> list[Node]:
         last,
         *(coarser if deep_supervision in ("de", "all") else []),
     ]
-
-
-def _has_large_cgm(node: Node) -> bool:
-    """X[3,1] and X[4,0], whose maps have many channels, have CGM's large form (Fig. 3)."""
-    return node[0] >= 3
 
 
 def _logits(in_channels: int, num_classes: int, kernel_size: int, dim: int) -> nn.Module:

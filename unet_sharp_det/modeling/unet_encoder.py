@@ -22,10 +22,7 @@ class MapShape(NamedTuple):
 
 
 class _StagedEncoder(nn.Module):
-    """Stages in a row, each half the size of the one before; their outputs are res0, res1, ...
-
-    It has all that a detectron2 ``Backbone`` has, but needs no detectron2.
-    """
+    """Stages in a row, each of half the size, with the methods of a detectron2 ``Backbone``."""
 
     size_divisibility = 0
     padding_constraints: dict[str, int] = {}
@@ -58,8 +55,7 @@ class _StagedEncoder(nn.Module):
 class UNetEncoder(_StagedEncoder):
     """``X[0,0] = f2(image)``, ``X[i,0] = f2(maxpool(X[i-1,0]))``, f2 being ``f`` twice.
 
-    UNet#, Fig. 1 (widths 32..512). Level i has the size ceil(H / 2^i), so that images of any size
-    pass, down to one pixel.
+    UNet#, Fig. 1. Level i has the size ceil(H / 2^i), so that images of any size pass.
     """
 
     def __init__(
@@ -67,9 +63,9 @@ class UNetEncoder(_StagedEncoder):
     ):
         """
         Args:
-            in_channels: channels of the images.
+            in_channels: of the images.
             channels: of the levels, finest first.
-            norm: as :func:`detectron2.layers.get_norm` takes it.
+            norm: see :class:`.skip_grid.GridOptions`.
         """
         stages = []
         for level, width in enumerate(channels):
