@@ -30,13 +30,14 @@ def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
     """
     look_up_option(inference, INFERENCE, "--mode", ConfigError)
     head = cfg.MODEL.SEM_SEG_HEAD
-    depth = _pruned_depth(head, level)
+    _check_level(head, level)
+    depth = level + 1
+    averages = inference == "accurate" and head.DEEP_SUPERVISION in ("in", "all")
     pruned = cfg.clone()
     pruned.defrost()
     kept = list(head.IN_FEATURES[:depth])
     pruned.MODEL.SEM_SEG_HEAD.IN_FEATURES = kept
     pruned.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = list(head.NODE_CHANNELS[:depth])
-    averages = inference == "accurate" and head.DEEP_SUPERVISION in ("in", "all")
     pruned.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "in" if averages else "none"
     pruned.MODEL.SEM_SEG_HEAD.INFERENCE = inference
     pruned.MODEL.UNET.CHANNELS = list(cfg.MODEL.UNET.CHANNELS[:depth])
@@ -66,31 +67,23 @@ def cut_to_level(
     return pruned, pruned_cfg
 
 
-def _pruned_depth(head: CfgNode, level: int) -> int:
-    """The number of levels of L_``level``: those that X[0,level] can be reached from."""
-    depth = len(head.IN_FEATURES)
+def _check_level(head: CfgNode, level: int) -> None:
+    depth, scheme = len(head.IN_FEATURES), head.SKIP_SCHEME
     if not 1 <= level < depth:
         raise ConfigError(
             f"level {level}: the network has {depth} levels. Give one of 1 to {depth - 1}."
         )
-    table = build_table(head.SKIP_SCHEME, depth)
-    if (0, level) not in table:
+    table = build_table(scheme, depth)
+    output = (0, level)
+    if output not in table or prune(table, [output]) != build_table(scheme, level + 1):
         raise ConfigError(
-            f"level {level}: scheme '{head.SKIP_SCHEME}' has no node X[0,{level}]. Prune unetpp or "
-            "unetsharp."
-        )
-    kept = prune(table, [(0, level)])
-    pruned_depth = 1 + max(edge.level for edges in kept.values() for edge in edges)
-    if pruned_depth < 2 or kept != build_table(head.SKIP_SCHEME, pruned_depth):
-        raise ConfigError(
-            f"level {level}: what X[0,{level}] depends on is not scheme '{head.SKIP_SCHEME}' with "
-            "fewer levels. Prune unetpp or unetsharp."
+            f"level {level}: scheme '{scheme}' has no node X[0,{level}] that is the output of the "
+            "scheme with fewer levels. Prune unetpp or unetsharp."
         )
     branches = branch_nodes(table, depth, head.DEEP_SUPERVISION)
-    if (0, level) not in branches:
+    if output not in branches:
         trained = ", ".join(f"X[{i},{j}]" for i, j in branches)
         raise ConfigError(
             f"level {level}: the network has no branch at X[0,{level}], but at {trained}. Train it "
             "with MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION in or all."
         )
-    return pruned_depth

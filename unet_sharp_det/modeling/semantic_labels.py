@@ -105,8 +105,8 @@ class SemanticLabels:
         if not _isin(labels, known).all():
             unknown = sorted(set(torch.unique(labels).tolist()) - known)
             raise DatasetError(
-                f"{where}: holds the labels {unknown[:5]}, but the model knows {sorted(known)}. Set "
-                "MODEL.SEM_SEG_HEAD.NUM_CLASSES or REGIONS, or mend the label map, which holds "
+                f"{where}: holds the labels {unknown[:5]}, but the model knows {sorted(known)}. "
+                "Set MODEL.SEM_SEG_HEAD.NUM_CLASSES or REGIONS, or mend the label map, which holds "
                 "classes, not object numbers."
             )
 

@@ -91,7 +91,7 @@ class SkipDecoder(nn.Module):
             cgm: whether every branch has a classification-guided module, with ``cgm_dropout``.
 
         Raises:
-            ConfigError: an option is unknown, or widths do not fit the number of levels.
+            ConfigError: an option is unknown, or widths do not fit the levels.
             SchemeError: the scheme is unknown.
         """
         super().__init__()
@@ -104,9 +104,10 @@ class SkipDecoder(nn.Module):
         self.heads = nn.ModuleDict()
         self.cgm = nn.ModuleDict()
         for node, width in zip(self.branches, self.grid.out_channels, strict=True):
-            self.heads[node_key(node)] = _logits(
-                width, num_classes, 1 if node[0] == 0 else 3, options.dim
-            )
+            size = 1 if node[0] == 0 else 3
+            head = CONV[options.dim](width, num_classes, size, padding=size // 2)
+            init_xavier(head)
+            self.heads[node_key(node)] = head
             if cgm:  # X[3,1] and X[4,0] have its large form (Fig. 3).
                 hidden = width if node[0] >= 3 else None
                 self.cgm[node_key(node)] = ClassificationGuidedModule(
@@ -130,14 +131,12 @@ class SkipDecoder(nn.Module):
             dict[Node, Branch]: for X[i,j], logits (N, num_classes, H_i, W_i).
         """
         maps = dict(zip(self.branches, self.grid(features), strict=True))
-        return {
-            node: self._branch(node, maps[node])
-            for node in (self.branches if branches is None else branches)
-        }
-
-    def _branch(self, node: Node, x: Tensor) -> Branch:
-        key = node_key(node)
-        return Branch(self.heads[key](x), self.cgm[key](x) if key in self.cgm else None)
+        found = {}
+        for node in self.branches if branches is None else branches:
+            key, x = node_key(node), maps[node]
+            presence = self.cgm[key](x) if key in self.cgm else None
+            found[node] = Branch(self.heads[key](x), presence)
+        return found
 
 
 def branch_nodes(table: Table, depth: int, deep_supervision: str) -> list[Node]:
@@ -155,9 +154,3 @@ def branch_nodes(table: Table, depth: int, deep_supervision: str) -> list[Node]:
         last,
         *(coarser if deep_supervision in ("de", "all") else []),
     ]
-
-
-def _logits(in_channels: int, num_classes: int, kernel_size: int, dim: int) -> nn.Module:
-    conv = CONV[dim](in_channels, num_classes, kernel_size, padding=kernel_size // 2)
-    init_xavier(conv)
-    return conv
