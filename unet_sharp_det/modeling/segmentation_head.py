@@ -136,9 +136,10 @@ class SegmentationHead(nn.Module):
         images = [len(logits), *(n * self.stride for n in logits.shape[2:])]
         found = list(targets.shape)
         # Images that are no multiple of the stride are smaller than their maps say.
-        excess = [1, *[self.stride] * (len(images) - 1)]
-        if len(found) != len(images) or not all(
-            0 <= a - b < limit for a, b, limit in zip(images, found, excess, strict=True)
+        if (
+            found[:1] != images[:1]
+            or len(found) != len(images)
+            or not all(0 <= a - b < self.stride for a, b in zip(images[1:], found[1:], strict=True))
         ):
             raise DatasetError(
                 f"label maps of shape {found} do not fit images of shape {images}. Give every "

@@ -96,11 +96,7 @@ class SemanticLabels:
         return ["+".join(named.get(label, str(label)) for label in m) for m in self.members]
 
     def check(self, labels: Tensor, where: str = "the labels") -> None:
-        """Check that a label map holds nothing but known labels and ``ignore_value``.
-
-        Raises:
-            DatasetError: naming ``where``, the labels and what is allowed.
-        """
+        """Raise a DatasetError if a label map holds labels that are not :attr:`allowed`."""
         known = {*self.allowed, self.ignore_value}
         if not _isin(labels, known).all():
             unknown = sorted(set(torch.unique(labels).tolist()) - known)
@@ -111,15 +107,8 @@ class SemanticLabels:
             )
 
     def encode(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn label maps into channels.
-
-        Args:
-            labels: integers (N, H, W), or (N, D, H, W).
-
-        Returns:
-            bool (N, C, H, W): where each channel holds; and bool (N, 1, H, W): the pixels that
-            count.
-        """
+        """Label maps (N, H, W), or (N, D, H, W), as bool (N, C, H, W), where each channel holds,
+        and bool (N, 1, H, W), the pixels that count."""
         channels = [_isin(labels, members) for members in self.members]
         valid = labels != self.ignore_value
         return torch.stack(channels, dim=1) & valid[:, None], valid[:, None]

@@ -82,11 +82,10 @@ class SkipDecoder(nn.Module):
     ):
         """
         Args:
-            in_channels: channels of the encoder maps X[0,0], X[1,0], ...
+            in_channels, strides: see :class:`SkipGrid`.
             num_classes: channels of the logits.
             scheme: name of a registered skip scheme.
             options: None: :func:`decoder_options` of the scheme.
-            strides: as in :class:`SkipGrid`.
             deep_supervision: ``none``, ``in``, ``de`` or ``all``.
             cgm: whether every branch has a classification-guided module, with ``cgm_dropout``.
 

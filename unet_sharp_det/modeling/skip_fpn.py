@@ -93,13 +93,12 @@ class SkipFPN(Backbone):
             norm, top_block, fuse_type, square_pad: as in FPN. ``fuse_type``, ``sum`` or ``avg``, is
                 for nodes that add their inputs.
             scheme: name of a registered skip scheme (:mod:`unet_sharp_det.skip_schemes`).
-            options: all but ``norm``, and ``sum`` or ``avg``. None: :func:`neck_options` of the
-                scheme.
+            options: how the grid is run, with the ``norm`` and ``fuse_type`` from above. None:
+                :func:`neck_options` of the scheme.
 
         Raises:
-            ConfigError: on features that do not exist or whose strides neither double nor repeat,
-                and on widths or options that do not fit.
-            SchemeError: on an unknown scheme.
+            ConfigError: features do not exist or have other strides, or options do not fit.
+            SchemeError: the scheme is unknown.
         """
         super().__init__()
         if not isinstance(bottom_up, Backbone):
@@ -164,12 +163,11 @@ class SkipFPN(Backbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            x: images (N, 3, H, W); H and W divisible by :attr:`size_divisibility` where the
-                bottom-up asks for it, else of any size.
+            x: images (N, C, H, W).
 
         Returns:
-            dict[str, Tensor]: "p<stage>" -> (N, out_channels, H / 2^stage, W / 2^stage), from
-            high to low resolution, e.g. p2, ..., p6.
+            dict[str, Tensor]: "p<stage>" -> (N, out_channels, H / stride, W / stride), finest
+            first, e.g. p2, ..., p6.
         """
         features = self.bottom_up(x)
         laterals = [

@@ -132,7 +132,6 @@ class SkipGrid(nn.Module):
         Args:
             table: see :mod:`unet_sharp_det.skip_schemes`.
             in_channels: channels of the encoder maps X[0,0], X[1,0], ...; one per level.
-            options: how the table is run.
             strides: pixels of the image per pixel of each encoder map; each as before or a multiple
                 of it. None: they double.
             outputs: the nodes that :meth:`forward` returns; the last of each level by default.
@@ -156,23 +155,16 @@ class SkipGrid(nn.Module):
         block = functools.partial(conv_block, norm=options.norm, dim=options.dim, bias=options.bias)
         widths = {(level, 0): width for level, width in enumerate(in_channels)}
 
-        def edge_width(edge: Edge) -> int:
-            return options.edge_channels or widths[edge.source]
-
         for node, edges in table.items():
+            carried = []
             for edge in edges:
-                key = self._edge_key(edge, node)
+                key, width = self._edge_key(edge, node), widths[edge.source]
                 if key and key not in self.edges:
-                    self.edges[key] = block(widths[edge.source], edge_width(edge))
-            carried = [
-                edge_width(edge) if self._edge_key(edge, node) else widths[edge.source]
-                for edge in edges
-            ]
+                    self.edges[key] = block(width, options.edge_channels or width)
+                carried.append((options.edge_channels or width) if key else width)
             self._carried_widths[node] = carried
-            node_widths = [
-                self._fused_width(node, carried),
-                *[node_channels[node[0]]] * options.node_convs,
-            ]
+            convs = [node_channels[node[0]]] * options.node_convs
+            node_widths = [self._fused_width(node, carried), *convs]
             blocks = [block(a, b) for a, b in itertools.pairwise(node_widths)]
             self.nodes[node_key(node)] = nn.Sequential(*blocks)
             widths[node] = node_widths[-1]
@@ -197,7 +189,7 @@ class SkipGrid(nn.Module):
             return sum(widths)
         if len(set(widths)) > 1:
             raise ConfigError(
-                f"node X[{node[0]},{node[1]}] cannot add maps of {widths} channels: fuse by 'cat', "
+                f"node X[{node[0]},{node[1]}] cannot add maps of {widths} channels. Fuse by 'cat', "
                 "or make encoder, NODE_CHANNELS and EDGE_CHANNELS equally wide."
             )
         return widths[0]
@@ -206,7 +198,7 @@ class SkipGrid(nn.Module):
         """
         Args:
             features: the encoder maps X[i,0], finest first, as (N, C_i, H_i, W_i) or, in 3D,
-                (N, C_i, D_i, H_i, W_i), of the size that :attr:`strides` say, in any rounding.
+                (N, C_i, D_i, H_i, W_i), of the size that the strides say, in any rounding.
 
         Returns:
             list[Tensor]: the maps of :attr:`outputs`, each of its level's size.

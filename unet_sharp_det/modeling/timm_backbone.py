@@ -46,8 +46,7 @@ class TimmBackbone(Backbone):
             size_divisibility: what images are padded to a multiple of; 0: the largest stride.
 
         Raises:
-            ConfigError: unknown model, feature or norm, or a model without feature maps or with
-                several of one stride, as a ViT.
+            ConfigError: model, feature or norm are unknown, or several maps have one stride.
         """
         super().__init__()
         look_up_option(name, timm.list_models(), "MODEL.TIMM.NAME", ConfigError)

@@ -36,13 +36,7 @@ class _StagedEncoder(nn.Module):
         }
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """
-        Args:
-            x: images (N, C, H, W), or volumes (N, C, D, H, W).
-
-        Returns:
-            dict[str, Tensor]: "res<i>" -> the map of level i, finest first.
-        """
+        """Images (N, C, H, W), or volumes (N, C, D, H, W), to "res<i>" -> the map of level i."""
         maps = {}
         for name, stage in zip(self._shapes, self.stages, strict=True):
             x = maps[name] = stage(x)
@@ -61,12 +55,7 @@ class UNetEncoder(_StagedEncoder):
     def __init__(
         self, in_channels: int = 3, channels: Sequence[int] = UNET_CHANNELS, norm: str = "BN"
     ):
-        """
-        Args:
-            in_channels: of the images.
-            channels: of the levels, finest first.
-            norm: see :class:`.skip_grid.GridOptions`.
-        """
+        """``channels`` are of the levels, finest first; ``norm`` is as in :func:`conv_block`."""
         stages = []
         for level, width in enumerate(channels):
             before = channels[level - 1] if level else in_channels
@@ -91,7 +80,7 @@ class VNetEncoder(_StagedEncoder):
     ):
         """
         Args:
-            in_channels: channels of the volumes, whose sides must be 2^(levels-1) or more.
+            in_channels: of the volumes, whose sides must be 2^(levels - 1) or more.
             channels: of the levels, finest first.
             convs: number of 5x5x5 convolutions of each level.
 
