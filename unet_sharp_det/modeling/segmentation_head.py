@@ -42,8 +42,7 @@ class SegmentationHead(nn.Module):
             labels: what the channels mean.
             loss: called as :class:`HybridLoss`.
             stride: pixels of the image per pixel of the first map; the output is enlarged by it.
-            loss_weight: factor of all losses.
-            cgm_loss_weight: factor of the classification loss.
+            loss_weight: factor of all losses; ``cgm_loss_weight`` one more of CGM's.
             inference: ``accurate`` or ``fast``.
 
         Raises:
@@ -73,15 +72,7 @@ class SegmentationHead(nn.Module):
     def forward(
         self, features: dict[str, Tensor], targets: Tensor | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """
-        Args:
-            features: name -> encoder map (N, C_i, H_i, W_i).
-            targets: in training, as of :meth:`losses`.
-
-        Returns:
-            In training, None and the losses; else probabilities (N, C, H_0 * stride,
-            W_0 * stride) and {}.
-        """
+        """Encoder maps by name to (None, losses) in training, else (probabilities, {})."""
         maps = [features[name] for name in self.in_features]
         if self.training:
             return None, self.losses(self.decoder(maps), targets)

@@ -23,22 +23,7 @@ def build_unet_encoder(cfg, input_shape: ShapeSpec) -> UNetEncoder:
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class UNetSharpHead(SegmentationHead):
-    """:class:`SegmentationHead` for detectron2's ``SemanticSegmentor`` and ``PanopticFPN``.
-
-    Example::
-
-        >>> import torch
-        >>> from unet_sharp_det.modeling import HybridLoss, SkipDecoder, UNetSharpHead
-        >>> from unet_sharp_det.modeling.semantic_labels import SemanticLabels
-        >>> decoder = SkipDecoder([8, 16], num_classes=1)
-        >>> head = UNetSharpHead(
-        ...     decoder, ("res0", "res1"), labels=SemanticLabels(), loss=HybridLoss()
-        ... ).eval()
-        >>> maps = {"res0": torch.zeros(1, 8, 32, 32), "res1": torch.zeros(1, 16, 16, 16)}
-        >>> probabilities, losses = head(maps)
-        >>> tuple(probabilities.shape), losses
-        ((1, 1, 32, 32), {})
-    """
+    """:class:`SegmentationHead` for detectron2's ``SemanticSegmentor`` and ``PanopticFPN``."""
 
     @configurable
     def __init__(self, decoder: SkipDecoder, in_features: tuple[str, ...], **options):

@@ -51,8 +51,7 @@ class SkipFPN(Backbone):
     Drop-in for :class:`detectron2.modeling.FPN`: the same arguments with the same meaning, the
     same outputs, and, for ``scheme="fpn"``, the same values and checkpoints. The encoder maps of
     the grid are FPN's laterals, ``X[i,0] = fpn_lateral(bottom-up map i)``; the pyramid is
-    ``fpn_output`` of the last node of each level (UNet#, Sec. 3.4.2 and Table 2: Mask R-CNN2+,
-    3+ and #).
+    ``fpn_output`` of the last node of each level (UNet#, Sec. 3.4.2 and Table 2).
 
     Example::
 
@@ -114,7 +113,8 @@ class SkipFPN(Backbone):
         self.top_block = top_block
         self._square_pad = square_pad
         self._size_divisibility = strides[-1]
-        self._stages = _stages(strides)
+        first = int(math.log2(strides[0]))
+        self._stages = list(range(first, first + len(strides)))
 
         options = options or neck_options(self.scheme)
         if options.norm:
@@ -134,7 +134,7 @@ class SkipFPN(Backbone):
         for stage, node, width in zip(
             self._stages, self.grid.outputs, self.grid.out_channels, strict=True
         ):
-            # The decoder nodes of UNet 3+ are convolved to the pyramid's width: they are its maps.
+            # UNet 3+'s decoder nodes, of the pyramid's width, are its maps.
             is_final = self.scheme == "unet3p" and node[1] > 0 and width == out_channels
             output = nn.Identity() if is_final else _linear_conv(width, out_channels, 3, norm)
             self.add_module(f"fpn_output{stage}", output)
@@ -188,22 +188,10 @@ class SkipFPN(Backbone):
         return pyramid
 
 
-def _stages(strides: list[int]) -> list[int]:
-    """The numbers of the levels: log2 of the first stride, and one more for each level after it."""
-    first = int(math.log2(strides[0]))
-    return list(range(first, first + len(strides)))
-
-
 def _linear_conv(in_channels: int, out_channels: int, kernel_size: int, norm) -> Conv2d:
     """FPN's lateral and output convolutions: no activation, Xavier initialisation."""
-    conv = Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size=kernel_size,
-        padding=kernel_size // 2,
-        bias=norm == "",
-        norm=get_norm(norm, out_channels),
-    )
+    options = {"bias": norm == "", "norm": get_norm(norm, out_channels)}
+    conv = Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **options)
     init_xavier(conv)
     return conv
 
@@ -243,5 +231,5 @@ def _build_top_block(fpn, bottom_up: Backbone) -> nn.Module | None:
     if fpn.TOP_BLOCK == "p6p7":
         return LastLevelP6P7(shapes[-1].channels, fpn.OUT_CHANNELS, fpn.IN_FEATURES[-1])
     top_block = LastLevelMaxPool()
-    top_block.in_feature = f"p{_stages([shape.stride for shape in shapes])[-1]}"
+    top_block.in_feature = f"p{int(math.log2(shapes[0].stride)) + len(shapes) - 1}"
     return top_block
