@@ -154,7 +154,6 @@ class SkipGrid(nn.Module):
         node_channels = options.widths(in_channels)
         block = functools.partial(conv_block, norm=options.norm, dim=options.dim, bias=options.bias)
         widths = {(level, 0): width for level, width in enumerate(in_channels)}
-
         for node, edges in table.items():
             carried = []
             for edge in edges:
