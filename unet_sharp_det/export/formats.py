@@ -45,8 +45,8 @@ def check_combination(
         available = _SEMANTIC
     elif level is not None:
         raise ConfigError(
-            f"--level {level}: only a semantic network with UNetSharpHead has levels, not a "
-            f"{architecture}."
+            f"--level {level}: only a semantic network has levels, not a {architecture}. Leave it "
+            "out."
         )
     else:
         available = _MASK_RCNN if architecture == "GeneralizedRCNN" else _WEIGHTS
