@@ -253,7 +253,7 @@ class TestPruning:
             compare_levels(cfg, "none.pth", two_images, **self.TINY)
 
     def test_what_is_given_is_checked(self, repository, config, two_images, tmp_path):
-        with pytest.raises(CheckpointError, match="no file 'none.pth'"):
+        with pytest.raises(CheckpointError, match="'none.pth': there is no file of weights"):
             compare_levels(config(), "none.pth", two_images, **self.TINY)
         with pytest.raises(DatasetError, match="--dataset: 'test_benchmar.*Did you mean"):
             compare_levels(config(), "none.pth", "test_benchmar", **self.TINY)

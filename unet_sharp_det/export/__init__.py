@@ -1,4 +1,4 @@
-"""A trained model as one file for other programs; see docs/EXPORT.md and tools/export_model.py."""
+"""A trained model as one file for other programs; see docs/EXPORT.md."""
 
 import lazy_loader
 
