@@ -24,13 +24,23 @@ _PUBLISHED_UNET3P = replace(
 )
 
 
-def decoder_options(scheme: str, edge: str = "f", **options) -> GridOptions:
+def decoder_options(
+    scheme: str,
+    edge: str = "f",
+    *,
+    node_channels: Sequence[int] | None = None,
+    edge_channels: int | None = None,
+    edge_order: str | None = None,
+    norm: str | None = None,
+    dim: int | None = None,
+    checkpoint: bool | None = None,
+) -> GridOptions:
     """How a decoder runs a scheme: nodes as wide as the encoder's map of their level, of two
     convolutions with a bias beside the norm.
 
     Args:
         scheme: name of a registered skip scheme.
-        edge, options: fields of :class:`GridOptions`. None: as the scheme has it.
+        edge, ...: fields of :class:`GridOptions`. None: as the scheme has it.
 
     Raises:
         SchemeError: the scheme is unknown.
@@ -38,7 +48,15 @@ def decoder_options(scheme: str, edge: str = "f", **options) -> GridOptions:
     """
     name = resolve_scheme(scheme, "MODEL.SEM_SEG_HEAD.SKIP_SCHEME")
     own = _PUBLISHED_UNET3P if (name, edge) == ("unet3p", "f") else _DEFAULT
-    return own.changed(edge=edge, **options)
+    return own.changed(
+        edge=edge,
+        node_channels=node_channels,
+        edge_channels=edge_channels,
+        edge_order=edge_order,
+        norm=norm,
+        dim=dim,
+        checkpoint=checkpoint,
+    )
 
 
 class Branch(NamedTuple):

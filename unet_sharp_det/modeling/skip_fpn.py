@@ -25,13 +25,21 @@ _OPTIONS = {
 }
 
 
-def neck_options(scheme: str, *, fuse: str | None = None, **options) -> GridOptions:
+def neck_options(
+    scheme: str,
+    *,
+    node_channels: int | None = None,
+    edge_channels: int | None = None,
+    edge_order: str | None = None,
+    fuse: str | None = None,
+    checkpoint: bool | None = None,
+) -> GridOptions:
     """How a neck runs a scheme: nodes of 64 channels; those of ``unet3p`` and nodes that add
     (``fpn``) are as wide as the pyramid.
 
     Args:
         scheme: name of a registered skip scheme.
-        fuse, options: fields of :class:`GridOptions`. None: as the scheme has it.
+        node_channels, ...: fields of :class:`GridOptions`. None: as the scheme has it.
 
     Raises:
         SchemeError: the scheme is unknown.
@@ -42,7 +50,13 @@ def neck_options(scheme: str, *, fuse: str | None = None, **options) -> GridOpti
         own = replace(own, node_convs=max(1, own.node_convs))
     else:
         own = replace(own, node_channels=None, edge_channels=None)
-    return own.changed(fuse=fuse, **options)
+    return own.changed(
+        node_channels=node_channels,
+        edge_channels=edge_channels,
+        edge_order=edge_order,
+        fuse=fuse,
+        checkpoint=checkpoint,
+    )
 
 
 class SkipFPN(Backbone):
