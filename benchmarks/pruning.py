@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 from detectron2.evaluation import inference_on_dataset
-from detectron2.modeling import build_model
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
@@ -18,7 +17,7 @@ from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.evaluation import SemanticEvaluator
 from unet_sharp_det.files import write_json
-from unet_sharp_det.modeling.pruning import prune_config, pruned_weights
+from unet_sharp_det.modeling.pruning import cut_to_level, prune_config
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.report.pruning import pruning_plot
 from unet_sharp_det.skip_schemes import build_table
@@ -80,7 +79,7 @@ def compare_levels(
     cfg = cfg.clone()
     cfg.MODEL.WEIGHTS = str(weights)
     whole = load_trained_model(cfg, trust_pickle).model
-    networks = {level: _prune(whole, pruned_cfg) for level, pruned_cfg in configs.items()}
+    networks = {level: cut_to_level(whole, cfg, level)[0] for level in configs}
     loader = NucleiTrainer.build_test_loader(cfg, dataset)
     record = next(iter(loader))[0]
     for level, network in networks.items():
@@ -157,12 +156,6 @@ def _check(cfg: CfgNode, dataset: str, output: str | None) -> None:
     check_registered([dataset], "--dataset")
     if output is not None and Path(output).exists() and not Path(output).is_dir():
         raise UserError(f"--output {output}: is a file, but a folder is needed.")
-
-
-def _prune(whole: nn.Module, pruned_cfg: CfgNode) -> nn.Module:
-    pruned = build_model(pruned_cfg).eval()
-    pruned.load_state_dict(pruned_weights(whole.state_dict(), pruned))
-    return pruned
 
 
 def _measure(networks: dict[int, nn.Module], size: int, batch: int, repeats: int) -> list[dict]:

@@ -6,15 +6,10 @@ to its inputs, in evaluation order::
 
     {(level, column): [Edge(level, column, conv), ...]}
 
-What the edges do to the maps is the interpreter's business (:mod:`.modeling.skip_grid`): the
-resize of an edge follows from the two levels, and ``conv`` says that the scheme's equation wraps
-the edge in a convolution ``f``.
-
-To add a scheme, write its function here under its equation and decorate it with
-:func:`register_scheme`; necks, configs and tests find it by its name.
+The interpreter is :mod:`.modeling.skip_grid`. To add a scheme, write its function under its
+equation and decorate it with :func:`register_scheme`; necks, configs and tests find it by its name.
 """
 
-import graphlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -24,7 +19,7 @@ Node = tuple[int, int]
 
 
 class Edge(NamedTuple):
-    """One input of a node: the source ``X[level, column]``, convolved on its way if ``conv``."""
+    """One input of a node: ``X[level, column]``, within an ``f`` of the equation if ``conv``."""
 
     level: int
     column: int
@@ -78,9 +73,8 @@ def resolve_scheme(name: str, key: str = "SKIP_SCHEME") -> str:
     """
     if name is None or name == "":
         raise SchemeError(
-            f"{key} is empty. YAML reads an unquoted # as a comment: write "
-            "'SKIP_SCHEME: unetsharp', or \"#\" in quotes. "
-            f"Available: {', '.join(scheme_names())}."
+            f"{key} is empty: YAML reads an unquoted # as a comment. "
+            f'Write one of {", ".join(scheme_names())}, or "#" in quotes.'
         )
     alias = str(name).lower()
     look_up_option(alias, _ALIASES, key, SchemeError)
@@ -95,11 +89,6 @@ def build_table(scheme: str, depth: int) -> Table:
     table = _SCHEMES[name](depth)
     validate_table(table, depth, output_nodes(table, depth))
     return table
-
-
-# --------------------------------------------------------------------------------------------
-# The schemes
-# --------------------------------------------------------------------------------------------
 
 
 @register_scheme("fpn", aliases=("unet", "plain"))
@@ -161,11 +150,6 @@ def _row(level: int, column: int) -> list[Edge]:
     return [Edge(level, k) for k in range(column)]
 
 
-# --------------------------------------------------------------------------------------------
-# What can be asked of a table
-# --------------------------------------------------------------------------------------------
-
-
 def output_nodes(table: Table, depth: int) -> list[Node]:
     """The last node of every level, finest first: the outputs of a pyramid."""
     columns = [[j for i, j in table if i == level] for level in range(depth)]
@@ -174,13 +158,10 @@ def output_nodes(table: Table, depth: int) -> list[Node]:
 
 def ancestors(table: Table, outputs: Iterable[Node]) -> set[Node]:
     """All nodes that the values of ``outputs`` depend on, themselves included."""
-    reached: set[Node] = set()
-    pending = list(outputs)
-    while pending:
-        node = pending.pop()
-        if node not in reached:
-            reached.add(node)
-            pending.extend(edge.source for edge in table.get(node, ()))
+    reached = set(outputs)
+    for node in reversed(table):
+        if node in reached:
+            reached.update(edge.source for edge in table[node])
     return reached
 
 
@@ -210,44 +191,26 @@ def validate_table(table: Table, depth: int, outputs: Iterable[Node]) -> None:
     Raises:
         SchemeError: naming the node and the reason.
     """
-    _check_nodes(table, depth)
-    _check_acyclic(table)
     defined = {(level, 0) for level in range(depth)}
-    for node, edges in table.items():
-        sources = [edge.source for edge in edges]
-        for source in sources:
-            if source not in defined:
-                raise SchemeError(f"{_name(node)} takes {_name(source)}, which comes after it.")
-        if len(set(sources)) != len(sources):
-            raise SchemeError(f"{_name(node)} takes the same input twice: {_names(sources)}.")
-        defined.add(node)
-    idle = defined - ancestors(table, outputs)
-    if idle:
-        names = _names(sorted(idle))
-        raise SchemeError(f"no output depends on {names}; outputs: {_names(outputs)}.")
-
-
-def _check_nodes(table: Table, depth: int) -> None:
     for node, edges in table.items():
         if not (0 <= node[0] < depth and node[1] >= 1):
             raise SchemeError(
                 f"{_name(node)} lies outside the grid: levels 0..{depth - 1}, columns from 1."
             )
-        if not edges:
+        sources = [edge.source for edge in edges]
+        if not sources:
             raise SchemeError(f"{_name(node)} has no input.")
-        for edge in edges:
-            in_encoder = edge.column == 0 and 0 <= edge.level < depth
-            if not in_encoder and edge.source not in table:
-                name = _name(edge.source)
-                raise SchemeError(f"{_name(node)} takes {name}, which is not defined.")
-
-
-def _check_acyclic(table: Table) -> None:
-    graph = {node: [edge.source for edge in edges] for node, edges in table.items()}
-    try:
-        graphlib.TopologicalSorter(graph).prepare()
-    except graphlib.CycleError as error:
-        raise SchemeError(f"the table has a cycle: {_names(error.args[1])}.") from None
+        if len(set(sources)) != len(sources):
+            raise SchemeError(f"{_name(node)} takes the same input twice: {_names(sources)}.")
+        for source in sources:
+            if source not in defined:
+                fault = "comes after it" if source in table else "is not defined"
+                raise SchemeError(f"{_name(node)} takes {_name(source)}, which {fault}.")
+        defined.add(node)
+    idle = defined - ancestors(table, outputs)
+    if idle:
+        names = _names(sorted(idle))
+        raise SchemeError(f"no output depends on {names}; outputs: {_names(outputs)}.")
 
 
 def _name(node: Node) -> str:

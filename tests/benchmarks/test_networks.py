@@ -21,6 +21,7 @@ from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import CheckpointError, ConfigError, DatasetError, UserError
 from unet_sharp_det.modeling import SkipUNet
+from unet_sharp_det.modeling.pruning import cut_to_level
 from unet_sharp_det.report.pruning import pruning_plot
 from unet_sharp_det.training import NucleiTrainer
 
@@ -233,13 +234,13 @@ class TestPruning:
         assert list(rows(out)) == ["L_4"]
         left_out = [line for line in out.splitlines() if line.startswith("Left out: level")]
         assert [line.split()[3] for line in left_out] == ["1:", "2:", "3:"]
-        assert all("has no branch at X[0," in line for line in left_out)
+        assert all("the network has no branch at" in line for line in left_out)
 
     def test_another_output_is_told(self, config, trained, two_images):
         cfg = config(*self.WITHOUT_CGM)
         whole, _ = trained(cfg)
         record = next(iter(NucleiTrainer.build_test_loader(cfg, two_images)))[0]
-        pruned = pruning._prune(whole, pruning.prunable_levels(cfg)[0][2])
+        pruned, _ = cut_to_level(whole, cfg, 2)
         pruning.check_identity(whole, pruned, 2, record)
         with torch.no_grad():
             pruned.sem_seg_head.decoder.heads["0_2"].bias.add_(1.0)
@@ -248,7 +249,7 @@ class TestPruning:
 
     def test_a_scheme_without_levels(self, config, two_images):
         cfg = config("MODEL.SEM_SEG_HEAD.SKIP_SCHEME", "unet")
-        with pytest.raises(ConfigError, match=r"no node X\[0,1\]. Prune unetpp"):
+        with pytest.raises(ConfigError, match=r"no node X\[0,1\].* Prune unetpp or unetsharp"):
             compare_levels(cfg, "none.pth", two_images, **self.TINY)
 
     def test_what_is_given_is_checked(self, repository, config, two_images, tmp_path):

@@ -7,10 +7,10 @@ from detectron2.modeling import build_model
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.checkpoints.trained_model import open_trained_model
-from unet_sharp_det.checkpoints.weight_files import write_safetensors
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import CheckpointError, ConfigError
-from unet_sharp_det.modeling.pruning import prune_config, pruned_weights
+from unet_sharp_det.export import ExportRequest, export_model
+from unet_sharp_det.modeling.pruning import cut_to_level, prune_config
 from unet_sharp_det.modeling.skip_grid import node_key
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
@@ -43,9 +43,7 @@ def trained(cfg) -> torch.nn.Module:
 
 
 def pruned(whole, cfg, level, inference="fast"):
-    model = build_model(prune_config(cfg, level, inference))
-    model.load_state_dict(pruned_weights(whole.state_dict(), model))
-    return model.eval()
+    return cut_to_level(whole, cfg, level, inference)[0]
 
 
 def record(height=50, width=47) -> dict:
@@ -162,58 +160,35 @@ def test_unknown_mode(config):
         prune_config(config(), 2, "quick")
 
 
-class TestTool:
-    def test_writes_a_checkpoint_and_a_config_that_evaluate(
-        self, run_tool, config, tmp_path, converted_sample
-    ):
-        cfg = config()
-        whole = trained(cfg)
-        SkipCheckpointer(whole, str(tmp_path)).save("model_final")
-        (tmp_path / "config.yaml").write_text(cfg.dump())
-        done = run_tool("tools/prune_model.py", tmp_path / "model_final.pth", "--level", "2")
-        assert done.returncode == 0, done.stderr[-2000:]
-        small_cfg = setup_cfg(str(tmp_path / "model_final_L2.yaml"))
-        assert small_cfg.OUTPUT_DIR == str(tmp_path / "model_final_L2")
-        assert small_cfg.MODEL.DEVICE == "cuda", "where it was trained does not count"
-        assert small_cfg.SOLVER.AMP.ENABLED == cfg.SOLVER.AMP.ENABLED
-        small_cfg.MODEL.DEVICE = "cpu"
-        small = build_model(small_cfg)
-        SkipCheckpointer(small, trained=True).load(small_cfg.MODEL.WEIGHTS)
-        count = sum(p.numel() for p in small.parameters())
-        assert f"{count / 1e6:.4f} M parameters of" in done.stdout
-        sample = record()
-        with torch.no_grad():
-            expected = pruned(whole, cfg, 2)([sample])[0]["sem_seg"]
-            assert torch.equal(small.eval()([sample])[0]["sem_seg"], expected)
+class TestExport:
+    """The file of L_k, which needs no config beside it."""
 
-    def test_one_file_stays_one_file(self, run_tool, config, tmp_path):
+    def save(self, model, cfg, folder):
+        SkipCheckpointer(model, str(folder)).save("model_final")
+        (folder / "config.yaml").write_text(cfg.dump())
+        return folder / "model_final.pth"
+
+    def test_a_pruned_file_is_the_pruned_network(self, run_tool, config, tmp_path):
         """And its classes keep their names, which no registered data set tells."""
         cfg = config("MODEL.CLASS_NAMES", "['gland']", "DATASETS.TRAIN", "('elsewhere',)")
         whole = trained(cfg)
-        write_safetensors(tmp_path / "model.safetensors", whole.state_dict(), cfg.dump())
-        done = run_tool("tools/prune_model.py", tmp_path / "model.safetensors", "--level", "1")
+        options = ["--format", "safetensors", "--level", "2"]
+        path = self.save(whole, cfg, tmp_path)
+        done = run_tool("tools/export_model.py", path, *options)
         assert done.returncode == 0, done.stderr[-2000:]
-        opened = open_trained_model(tmp_path / "model_L1.safetensors", device="cpu")
+        opened = open_trained_model(tmp_path / "model_final_L2.safetensors", device="cpu")
         assert opened.cfg.MODEL.CLASS_NAMES == ["gland"]
-        assert setup_cfg(str(tmp_path / "model_L1.yaml")).MODEL.CLASS_NAMES == ["gland"]
+        assert opened.cfg.SOLVER.AMP.ENABLED == cfg.SOLVER.AMP.ENABLED
         with torch.no_grad():
-            expected = pruned(whole, cfg, 1)([sample := record()])[0]["sem_seg"]
+            expected = pruned(whole, cfg, 2)([sample := record()])[0]["sem_seg"]
             assert torch.equal(opened.model([sample])[0]["sem_seg"], expected)
 
-    def test_untrained_level(self, run_tool, config, tmp_path):
+    def test_untrained_level(self, config, tmp_path):
         cfg = config(SUPERVISION, "none")
-        SkipCheckpointer(build_model(cfg), str(tmp_path)).save("model_final")
-        (tmp_path / "config.yaml").write_text(cfg.dump())
-        done = run_tool("tools/prune_model.py", tmp_path / "model_final.pth", "--level", "2")
-        assert done.returncode == 2
-        assert "no branch at X[0,2]" in done.stderr
+        path = self.save(build_model(cfg), cfg, tmp_path)
+        with pytest.raises(ConfigError, match=r"no branch at X\[0,2\]"):
+            export_model(ExportRequest(path, "safetensors", level=2))
         assert not list(tmp_path.glob("*_L2*"))
-
-    def test_missing_config(self, run_tool, tmp_path):
-        torch.save({"model": {}}, tmp_path / "model.pth")
-        done = run_tool("tools/prune_model.py", tmp_path / "model.pth", "--level", "2")
-        assert done.returncode == 2
-        assert "--config-file" in done.stderr
 
 
 class TestCheckpoints:

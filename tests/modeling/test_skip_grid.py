@@ -123,9 +123,9 @@ def test_a_pruned_grid_gives_the_same_value():
 def test_maps_are_freed_after_their_last_use():
     table = build_table("unetsharp", 4)
     grid = SkipGrid(table, CHANNELS, GridOptions(4))
-    spent = [node for nodes in grid._last_use.values() for node in nodes]
+    spent = [key for keys in grid._last_use.values() for key in keys]
     assert len(spent) == len(set(spent))
-    everything = set(table) | {(i, 0) for i in range(4)}
+    everything = set(table) | {(i, 0) for i in range(4)} | set(grid.edges)
     assert set(spent) == everything - set(grid.outputs)
 
 

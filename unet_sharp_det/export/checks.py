@@ -17,7 +17,7 @@ BOX_BOUND, SCORE_BOUND = 0.5, 1e-2
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome for images of one shape (N, C, H, W): the largest difference, and its bound."""
+    """The largest difference for images of a shape (N, C, H, W), and its bound."""
 
     shape: tuple[int, ...]
     difference: float
@@ -29,30 +29,24 @@ class Check:
 
 
 def check_probabilities(
-    found: Callable[[Tensor], Tensor],
-    model: nn.Module,
-    *,
-    channels: int,
-    smallest: int,
-    precision: str,
+    found: Callable[[Tensor], Tensor], model: nn.Module, smallest: int, precision: str
 ) -> list[Check]:
     """Compare a written semantic model with the one that it was made of.
 
     Args:
         found: images (N, channels, H, W) -> probabilities (N, C, H, W), of the file.
         model: ``SemanticSegmentor`` in eval mode.
-        channels: of the images.
         smallest: least side of the images.
-        precision: of the file; sets the bound.
+        precision: of the file.
 
     Raises:
-        UserError: they differ by more than the bound, or the file does not take a size.
+        UserError: they differ by more than the bound.
     """
-    sides = [(1, smallest, smallest + 7), (2, smallest + 15, smallest + 30), (3, 64, 96)]
+    sizes = [(1, smallest, smallest + 7), (2, smallest + 15, smallest + 30), (3, 64, 96)]
     checks = []
-    for number, height, width in sides:
-        size = (max(height, smallest), max(width, smallest))
-        images = torch.stack([blobs(channels, *size, seed) for seed in range(number)])
+    for number, height, width in sizes:
+        sides = (len(model.pixel_mean), max(height, smallest), max(width, smallest))
+        images = torch.stack([blobs(*sides, seed) for seed in range(number)])
         with torch.no_grad():
             records = [{"image": image} for image in images]
             expected = torch.stack([output["sem_seg"] for output in model(records)])
@@ -73,8 +67,8 @@ def check_detections(found: Callable, model: GeneralizedRCNN, size: tuple[int, i
     """
     checks = []
     channels = len(model.pixel_mean)
-    for seed, (height, width) in enumerate([size, (size[0] + 37, size[1] - 21)], 1):
-        image = blobs(channels, height, width, seed)
+    for seed, sides in enumerate([size, (size[0] + 37, size[1] - 21)], 1):
+        image = blobs(channels, *sides, seed)
         with torch.no_grad():
             boxes, classes, masks, scores, _ = found(image)
             fields = model.inference([{"image": image}], do_postprocess=False)[0].get_fields()
@@ -107,7 +101,7 @@ def blobs(channels: int, height: int, width: int, seed: int) -> Tensor:
 def _judge(images: Tensor, found: Tensor, expected: Tensor, bound: float) -> Check:
     if found.shape != expected.shape:
         raise UserError(
-            f"the exported model gives {tuple(found.shape)} for images {tuple(images.shape)}, the "
+            f"for images {tuple(images.shape)} the exported model gives {tuple(found.shape)}, the "
             f"model {tuple(expected.shape)}: nothing was written. Please report it."
         )
     difference = (found - expected).abs().max().item() if found.numel() else 0.0
@@ -115,6 +109,6 @@ def _judge(images: Tensor, found: Tensor, expected: Tensor, bound: float) -> Che
     if not difference <= bound:
         raise UserError(
             f"the exported model differs from the model on images {check}: nothing was written. "
-            "Use safetensors, which holds the weights alone, and please report it."
+            "Please report it, and use safetensors."
         )
     return check

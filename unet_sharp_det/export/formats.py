@@ -1,10 +1,8 @@
-"""Which formats, precisions and models go together, and why the others do not."""
-
-from importlib import import_module
+"""Which formats, precisions and models go together; docs/EXPORT.md says why the others do not."""
 
 from detectron2.config import CfgNode
 
-from ..errors import ConfigError, UserError, look_up_option
+from ..errors import ConfigError, look_up_option
 
 #: Format -> ending of its files.
 FORMATS = {
@@ -13,29 +11,13 @@ FORMATS = {
     "torchscript": ".ts",
     "safetensors": ".safetensors",
 }
-#: Format -> the precisions of semantic models in it.
-PRECISIONS = {
+_WEIGHTS = {"safetensors": ("fp32", "fp16")}
+_MASK_RCNN = {"torchscript": ("fp32",), **_WEIGHTS}
+_SEMANTIC = {
     "torch_export": ("fp32", "bf16"),
     "onnx": ("fp32",),
     "torchscript": ("fp32", "bf16"),
-    "safetensors": ("fp32", "fp16"),
-}
-_ALL_PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-_NO_INT8 = "int8 was measured and does not pay (docs/EXPORT.md)"
-_WHY_NOT = {
-    ("torch_export", "fp16"): "CPUs have no fast fp16 convolutions; bf16 is what they have",
-    ("torch_export", "int8"): _NO_INT8,
-    ("onnx", "int8"): _NO_INT8,
-    ("onnx", "bf16"): "ONNX Runtime has no bf16 convolution on the CPU",
-    ("onnx", "fp16"): "ONNX Runtime computes fp16 convolutions on the CPU in fp32, slower",
-    ("torchscript", "fp16"): "CPUs have no fast fp16 convolutions; bf16 is what they have",
-    ("torchscript", "int8"): _NO_INT8,
-    ("safetensors", "bf16"): "its 8 bits of mantissa cost accuracy that fp16, as small, keeps",
-    ("safetensors", "int8"): _NO_INT8,
-}
-_WHY_NO_DETECTOR = {
-    "onnx": "its ROIAlign and NMS have no exporter that was checked against the model",
-    "torch_export": "the number of its boxes depends on the values of the image",
+    **_WEIGHTS,
 }
 
 
@@ -54,52 +36,23 @@ def check_combination(
     """Check that a model can be written in a format and precision, and has levels if one is wanted.
 
     Raises:
-        ConfigError: not that model; the message says in which formats it can.
-        UserError: the format or precision is unknown, or they do not go together.
+        ConfigError: not that model.
+        UserError: the format is unknown, or does not have the precision.
     """
     look_up_option(file_format, FORMATS, "--format")
-    look_up_option(precision, _ALL_PRECISIONS, "--precision")
-    if precision not in PRECISIONS[file_format]:
-        raise UserError(
-            f"--precision {precision} with --format {file_format}: "
-            f"{_WHY_NOT[file_format, precision]}. {file_format} has "
-            f"{', '.join(PRECISIONS[file_format])}."
-        )
-    if level is not None and not is_semantic(cfg):
-        raise ConfigError(
-            f"--level {level}: MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, but only "
-            "a semantic network has levels (SemanticSegmentor with UNetSharpHead)."
-        )
-    if file_format == "safetensors" or is_semantic(cfg):
-        return
     architecture = cfg.MODEL.META_ARCHITECTURE
-    if architecture != "GeneralizedRCNN":
+    if is_semantic(cfg):
+        available = _SEMANTIC
+    elif level is not None:
         raise ConfigError(
-            f"--format {file_format}: MODEL.META_ARCHITECTURE is {architecture}, which goes into "
-            "safetensors only; SemanticSegmentor with UNetSharpHead goes into "
-            f"{', '.join(FORMATS)}, GeneralizedRCNN into torchscript and safetensors."
+            f"--level {level}: only a semantic network has levels, not a {architecture}. Leave it "
+            "out."
         )
-    if file_format in _WHY_NO_DETECTOR:
+    else:
+        available = _MASK_RCNN if architecture == "GeneralizedRCNN" else _WEIGHTS
+    if file_format not in available:
         raise ConfigError(
-            f"--format {file_format}: GeneralizedRCNN (Mask R-CNN) cannot be written as "
-            f"{file_format}: {_WHY_NO_DETECTOR[file_format]}. Available: torchscript, safetensors."
+            f"--format {file_format}: {architecture} cannot be written as {file_format} "
+            f"(docs/EXPORT.md says why). Available: {', '.join(available)}."
         )
-    if precision != "fp32":
-        raise ConfigError(
-            f"--precision {precision}: GeneralizedRCNN is traced in fp32 only, since rounding "
-            "moves boxes past thresholds."
-        )
-
-
-def need(package: str):
-    """Import what the extra ``export`` installs.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise UserError(
-            f"--format onnx needs {package}: pip install 'unet_sharp_det[export]'."
-        ) from error
+    look_up_option(precision, available[file_format], f"--precision with --format {file_format}")

@@ -5,7 +5,6 @@ All hold for any batch and size from the module's ``smallest_side`` on.
 
 import json
 import logging
-import re
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -17,9 +16,8 @@ from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from .checks import blobs
-from .formats import need
 from .metadata import METADATA_FILE
 from .probability_model import ProbabilityModel
 
@@ -27,7 +25,6 @@ from .probability_model import ProbabilityModel
 OPSET = 18
 LARGEST_BATCH, LARGEST_SIDE = 1024, 16384
 INPUT, OUTPUT = "images", "probabilities"
-_AXES = ("batch", "height", "width")
 
 
 def export_program(module: ProbabilityModel) -> ExportedProgram:
@@ -37,10 +34,8 @@ def export_program(module: ProbabilityModel) -> ExportedProgram:
         UserError: the encoder computes something that depends on the size.
     """
     smallest = module.smallest_side
-    batch, height, width = (
-        Dim(name, min=1 if name == "batch" else smallest, max=largest)
-        for name, largest in zip(_AXES, (LARGEST_BATCH, LARGEST_SIDE, LARGEST_SIDE), strict=True)
-    )
+    batch = Dim("batch", min=1, max=LARGEST_BATCH)
+    height, width = (Dim(name, min=smallest, max=LARGEST_SIDE) for name in ("height", "width"))
     axes = {0: batch, 2: height, 3: width}
     # Neither square nor a multiple of a stride, so that nothing is equal by chance.
     example = torch.zeros(2, len(module.mean), 3 * smallest + 7, 2 * smallest + 5)
@@ -49,8 +44,8 @@ def export_program(module: ProbabilityModel) -> ExportedProgram:
             return torch.export.export(module, (example,), dynamic_shapes=(axes,))
     except torch._dynamo.exc.UserError as error:
         raise UserError(
-            "the encoder has no graph for all image sizes (torch.export: "
-            f"{str(error).partition(chr(10))[0][:200]}). Use --format safetensors."
+            f"the encoder has no graph for all image sizes (torch.export: {first_line(error)}). "
+            "Use --format safetensors."
         ) from error
 
 
@@ -91,43 +86,28 @@ def traceable_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> tuple[n
 def write_onnx(
     module: ProbabilityModel, path: Path, metadata: dict[str, str]
 ) -> Callable[[Tensor], Tensor]:
-    """Write ``path`` (.onnx, opset :data:`OPSET`), check it, and return ONNX Runtime's function.
+    """Write ``path`` (.onnx, opset :data:`OPSET`), check it, and return ONNX Runtime's function."""
+    import onnx
+    import onnxruntime
+    import onnxscript  # noqa: F401  torch's exporter imports it late.
 
-    Raises:
-        UserError: onnx, onnxscript or onnxruntime is missing.
-    """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        need(package)
     with _quiet():
-        program = torch.onnx.export(
+        proto = torch.onnx.export(
             export_program(module),
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=[OUTPUT],
+            dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
             verbose=False,
-        )
-    proto = program.model_proto
-    _name_axes(proto)
-    save_onnx(proto, path, metadata)
-    return onnx_function(path)
-
-
-def save_onnx(proto, path: Path, metadata: dict[str, str]) -> None:
-    """Check a ModelProto with onnx's own checker, and write it with its metadata."""
-    onnx = need("onnx")
+        ).model_proto
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save_model(proto, str(path))
-
-
-def onnx_function(path: Path) -> Callable[[Tensor], Tensor]:
-    """Images -> probabilities by ONNX Runtime on the CPU."""
-    runtime = need("onnxruntime")
-    options = runtime.SessionOptions()
+    options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
@@ -135,29 +115,13 @@ def onnx_function(path: Path) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def _name_axes(proto) -> None:
-    """Call the symbols of the sizes batch, height and width, everywhere in the graph."""
-    graph = proto.graph
-    dims = graph.input[0].type.tensor_type.shape.dim
-    names = dict(zip((dims[axis].dim_param for axis in (0, 2, 3)), _AXES, strict=True))
-    pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.dim_param = pattern.sub(lambda match: names[match[1]], dim.dim_param)
-
-
 @contextmanager
 def _quiet():
     """Exporters warn of their own internals, of which a user can change nothing."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(logging.NOTSET)

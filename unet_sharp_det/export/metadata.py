@@ -13,13 +13,7 @@ METADATA_FILE = "metadata.json"
 
 
 def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
-    """The metadata of an exported model, as texts.
-
-    Args:
-        cfg: of the model that is exported.
-        precision: of its layers.
-        level: k if it was cut to L_k, else None.
-    """
+    """The metadata of an exported model, cut to L_``level`` if that is not None."""
     common = {
         "producer": f"unet_sharp_det {__version__}",
         "input_order": cfg.INPUT.FORMAT,
@@ -36,16 +30,12 @@ def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
             common["scheme"] = cfg.MODEL.FPN.SKIP_SCHEME
         return {**common, "class_names": json.dumps(class_names(cfg))}
     head = cfg.MODEL.SEM_SEG_HEAD
+    background = ["background"] if head.ACTIVATION == "softmax" else []
     return {
         **common,
         "output": f"probabilities, {head.ACTIVATION}",
-        "class_names": json.dumps(_channel_names(cfg)),
+        "class_names": json.dumps([*background, *class_names(cfg)]),
         "scheme": head.SKIP_SCHEME,
         "level": "whole" if level is None else str(level),
         "inference": head.INFERENCE,
     }
-
-
-def _channel_names(cfg: CfgNode) -> list[str]:
-    background = cfg.MODEL.SEM_SEG_HEAD.ACTIVATION == "softmax"
-    return ["background"] * background + class_names(cfg)

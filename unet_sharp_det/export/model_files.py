@@ -29,9 +29,8 @@ class ExportRequest:
     Attributes:
         checkpoint: of the training.
         file_format: of :data:`FORMATS`.
-        precision: of ``PRECISIONS[file_format]``.
-        level: k, to cut a semantic network to L_k. None: the whole.
-        mode: with ``level``, ``fast`` or ``accurate``.
+        precision: ``fp32``, ``bf16`` or ``fp16``, as docs/EXPORT.md offers it.
+        level, mode: k, to cut a semantic network to L_k, and ``fast`` or ``accurate``.
         config_file: None: the one in or beside the checkpoint.
         output: None: beside the checkpoint, named by it, the level, the precision and the format.
         trust_pickle: see :func:`unet_sharp_det.checkpoints.weight_files.read_weights`.
@@ -76,14 +75,9 @@ def export_model(request: ExportRequest) -> list[Check]:
     if request.level is not None:
         model, cfg = cut_to_level(model, cfg, request.level, request.mode)
     if request.file_format == "safetensors":
-        half = request.precision == "fp16"
-        write_safetensors(
-            request.path,
-            model.state_dict(),
-            portable_config(cfg).dump(),
-            half,
-            scheme_modules(model),
-        )
+        config, half = _portable(cfg).dump(), request.precision == "fp16"
+        modules = scheme_modules(model)
+        write_safetensors(request.path, model.state_dict(), config, half, modules)
         return []
     metadata = describe(cfg, request.precision, request.level)
     with atomic_path(request.path) as temporary:
@@ -94,7 +88,7 @@ def export_model(request: ExportRequest) -> list[Check]:
         return check_detections(found, model, TRACED_SIZE)
 
 
-def portable_config(cfg: CfgNode) -> CfgNode:
+def _portable(cfg: CfgNode) -> CfgNode:
     """A copy that names no place of the machine that trained, and runs where it is."""
     cfg = cfg.clone()
     cfg.defrost()
@@ -110,16 +104,14 @@ def _write_semantic(
     model: nn.Module, request: ExportRequest, path: Path, metadata: dict[str, str]
 ) -> list[Check]:
     module = ProbabilityModel(model, request.precision)
-    channels, smallest = len(module.mean), module.smallest_side
+    smallest = module.smallest_side
     if request.file_format == "torchscript":
-        example = blobs(channels, 3 * smallest + 7, 2 * smallest + 5, seed=0)[None]
+        example = blobs(len(module.mean), 3 * smallest + 7, 2 * smallest + 5, seed=0)[None]
         found = write_torchscript(module, example, path, metadata)
     else:
-        write = {"torch_export": write_torch_export, "onnx": write_onnx}[request.file_format]
+        write = write_onnx if request.file_format == "onnx" else write_torch_export
         found = write(module, path, metadata)
-    return check_probabilities(
-        found, model, channels=channels, smallest=smallest, precision=request.precision
-    )
+    return check_probabilities(found, model, smallest, request.precision)
 
 
 def _check_paths(request: ExportRequest) -> None:

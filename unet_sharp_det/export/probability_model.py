@@ -1,14 +1,13 @@
 """A semantic model as a plain module: pixel values in, probabilities out, for any image size."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from ..modeling.cgm import SingleRowBatchNorm1d
 from ..modeling.layers import MaxPoolToSize
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -17,11 +16,9 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class ProbabilityModel(nn.Module):
     """What ``SemanticSegmentor`` with :class:`UNetSharpHead` computes, without dicts and lists.
 
-    Inside are the normalisation, the padding to a multiple of :attr:`divisor` that timm's encoders
-    need (the U-Nets' own takes any size), CGM's gate, the mean over branches, and the cut back to
-    the image's size. The values are those of the model: what is replaced here (poolings that round
-    up, "same" convolutions) gives the same numbers, but by a way that has no case for each size,
-    so that one graph holds for all.
+    Inside are the normalisation, the padding that timm's encoders need, the head, and the cut back
+    to the image's size. What has a case for each size (poolings that round up, "same"
+    convolutions) is replaced by what gives the same numbers without: one graph holds for all.
     """
 
     def __init__(self, model: nn.Module, precision: str = "fp32"):
@@ -107,10 +104,10 @@ class _GlobalMax(nn.Module):
 class _SameConv(nn.Module):
     """``Conv2dSame`` whose kernel is no smaller than its stride, so that it never pads below 0."""
 
-    def __init__(self, conv: nn.Conv2d):
+    def __init__(self, conv: nn.Conv2d, reach: list[int]):
         super().__init__()
         self.conv = conv
-        self.reach = _reach(conv)
+        self.reach = reach
 
     def forward(self, x: Tensor) -> Tensor:
         pads = []
@@ -120,41 +117,23 @@ class _SameConv(nn.Module):
         return self.conv._conv_forward(F.pad(x, pads), self.conv.weight, self.conv.bias)
 
 
-def _reach(conv: nn.Conv2d) -> list[int]:
-    """Pixels that the kernel spans, by axis."""
-    return [(k - 1) * d + 1 for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
-
-
-def _same_conv(conv: Conv2dSame) -> nn.Module | None:
-    spans = all(r >= s for r, s in zip(_reach(conv), conv.stride, strict=True))
-    return _SameConv(conv) if spans else None
-
-
-def _plain_batch_norm(norm: SingleRowBatchNorm1d) -> nn.BatchNorm1d:
-    plain = nn.BatchNorm1d(norm.num_features, eps=norm.eps).eval().to(norm.weight.dtype)
-    plain.load_state_dict(norm.state_dict())
-    return plain
-
-
 def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.MaxPool2d) and module.ceil_mode and module.kernel_size == 2:
         return _PoolUp()
-    for kind, replace in _REPLACE.items():
-        if isinstance(module, kind):
-            return replace(module)
+    if isinstance(module, nn.AdaptiveMaxPool2d):
+        return _GlobalMax()
+    if isinstance(module, MaxPoolToSize):
+        return _PoolToSize()
+    if isinstance(module, Conv2dSame):
+        sides = zip(module.kernel_size, module.dilation, strict=True)
+        reach = [(kernel - 1) * dilation + 1 for kernel, dilation in sides]
+        if all(r >= s for r, s in zip(reach, module.stride, strict=True)):
+            return _SameConv(module, reach)
     return None
 
 
-_REPLACE: dict[type, Callable] = {
-    nn.AdaptiveMaxPool2d: lambda module: _GlobalMax(),
-    MaxPoolToSize: lambda module: _PoolToSize(),
-    Conv2dSame: _same_conv,
-    SingleRowBatchNorm1d: _plain_batch_norm,
-}
-
-
 def _replace_fixed_sizes(module: nn.Module) -> None:
-    """Replace, in place, what chooses its way by the size of the image or batch."""
+    """Replace, in place, what chooses its way by the size of the image."""
     for name, child in module.named_children():
         replacement = _replacement(child)
         if replacement is None:

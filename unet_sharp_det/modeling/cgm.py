@@ -17,8 +17,8 @@ class ClassificationGuidedModule(nn.Module):
         small:  BatchNorm1d, Dropout, Linear -> 2
         large:  BatchNorm1d, Dropout, Linear -> hidden, ReLU, BatchNorm1d, Dropout, Linear -> 2
 
-    In training :func:`classification_loss` is added to the loss of the branch, which stays
-    ungated: the paper's gate is an argmax, which has no gradient. :func:`gate` is for inference.
+    In training its :func:`classification_loss` is added to that of the branch, and nothing gated:
+    the paper's gate is an argmax, which has no gradient. :func:`gate` is for inference.
     """
 
     def __init__(
@@ -27,10 +27,8 @@ class ClassificationGuidedModule(nn.Module):
         """
         Args:
             channels: of the branch's node.
-            hidden: width between the two linear layers of the large structure, which the paper
-                puts on X[3,1] and X[4,0] with as many as ``channels``. None: the small structure.
-            dropout: probability of each dropout.
-            dim: 2 or 3 spatial dimensions.
+            hidden: width between the two linear layers of the large structure. None: the small
+                structure.
         """
         super().__init__()
         self.avg_pool = _AVG_POOL[dim](1)
@@ -55,21 +53,13 @@ class ClassificationGuidedModule(nn.Module):
 
 
 class SingleRowBatchNorm1d(nn.BatchNorm1d):
-    """BatchNorm1d that a batch of one row does not stop in training.
+    """BatchNorm1d for training on a row too, where BatchNorm1d raises: a row has no variance.
 
-    One row has no variance, and BatchNorm1d raises. Here the row is normalised by the running
-    statistics, as in inference, and leaves them as they are. Larger batches are BatchNorm1d's.
+    It is normalised by the running statistics, as in inference, and leaves them as they are.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """
-        Args:
-            x: (N, C).
-
-        Returns:
-            Tensor: (N, C).
-        """
-        if len(x) > 1:
+        if not self.training or len(x) > 1:
             return super().forward(x)
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -89,12 +79,11 @@ def classification_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tenso
 
     The paper calls it BCE; over two softmax outputs that is cross-entropy. Computed in float32
     also under autocast, in float64 for float64 logits. An image without any valid pixel could be
-    either and adds nothing; it counts in the mean as an image of loss 0.
+    either; it counts in the mean as an image of loss 0.
 
     Args:
         logits: (N, 2), of :class:`ClassificationGuidedModule`.
-        targets: bool (N, C, H, W), or (N, C, D, H, W): where each channel holds. Channels of
-            foreground only: a background channel would make every image one that holds something.
+        targets: bool (N, C, H, W), or (N, C, D, H, W): where each channel of foreground holds.
         valid: bool (N, 1, H, W), or (N, 1, D, H, W): the pixels that count.
 
     Returns:
@@ -111,16 +100,11 @@ def classification_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tenso
 def gate(probabilities: Tensor, logits: Tensor) -> Tensor:
     """Empty the images classified as empty: ``probabilities * argmax(softmax(logits))``.
 
-    Probabilities, never the logits of the segmentation: a logit of 0 has sigmoid(0) = .5, which
-    counts as foreground. Emptied softmax channels are all 0, and the first of equals, background,
-    wins.
+    Not the logits of the segmentation: one of 0 is a probability of .5, which is foreground.
 
     Args:
         probabilities: (N, C, H, W), or (N, C, D, H, W).
-        logits: (N, 2), of :class:`ClassificationGuidedModule`. Softmax keeps their order.
-
-    Returns:
-        Tensor: of the shape and type of ``probabilities``.
+        logits: (N, 2), of :class:`ClassificationGuidedModule`.
     """
     keep = logits.argmax(dim=1).to(probabilities.dtype)
     return probabilities * keep.view(-1, *[1] * (probabilities.dim() - 1))

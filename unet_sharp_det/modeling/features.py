@@ -10,7 +10,7 @@ def feature_shapes(available: dict, in_features: Sequence[str], key: str) -> lis
     """The shapes of the maps ``in_features``, finest first, whose strides double or repeat.
 
     Args:
-        available: of all maps that there are, by name; each with ``channels`` and ``stride``.
+        available: name -> shape of all maps that there are.
         in_features: names of at least two of them.
         key: the config key of ``in_features``, for messages.
 

@@ -20,23 +20,14 @@ INTERPOLATION = {
 }
 
 
-_NORMS = {
-    ("BN", 2): nn.BatchNorm2d,
-    ("BN", 3): nn.BatchNorm3d,
-    **dict.fromkeys((("GN", 2), ("GN", 3)), lambda n: nn.GroupNorm(math.gcd(32, n), n)),
-}
-
-
 def conv_block(
     in_channels: int, out_channels: int, *, norm, dim: int = 2, bias: bool | None = None
 ) -> nn.Sequential:
-    """``f``: 3x3 convolution, norm and ReLU, all of ``dim`` dimensions; see :func:`init_he`.
+    """``f``: 3x3 convolution, norm and ReLU of ``dim`` dimensions.
 
     Args:
-        in_channels, out_channels: of the convolution.
-        norm: as :func:`detectron2.layers.get_norm` takes it, in 3D too; "GN" has 32 groups, or as
+        norm: as :func:`detectron2.layers.get_norm` takes it, in 3D too. "GN" has 32 groups, or as
             many as divide both 32 and the channels.
-        dim: 2 or 3.
         bias: whether the convolution has one. None: exactly if there is no norm.
     """
     norm_layer = _build_norm(norm, out_channels, dim)
@@ -50,9 +41,11 @@ def conv_block(
 def _build_norm(norm, channels: int, dim: int) -> nn.Module | None:
     if not norm:
         return None
-    if (norm, dim) in _NORMS:
-        return _NORMS[norm, dim](channels)
-    from detectron2.layers import get_norm  # The others, such as SyncBN, are detectron2's own.
+    if norm == "BN":
+        return nn.BatchNorm2d(channels) if dim == 2 else nn.BatchNorm3d(channels)
+    if norm == "GN":
+        return nn.GroupNorm(math.gcd(32, channels), channels)
+    from detectron2.layers import get_norm
 
     return get_norm(norm, channels)
 
@@ -67,12 +60,8 @@ def init_xavier(conv: nn.Module) -> None:
 def init_he(conv: nn.Module, slope: float = 0.0) -> None:
     """He initialisation by fan_in: the map keeps its variance (He et al. 2015, Eq. 10 and 15).
 
-    By fan_out, as fvcore's ``c2_msra_fill``, a node that concatenates many maps into few channels
-    would multiply the variance by ``fan_in / fan_out``, and so would each node after it.
-
-    Args:
-        conv: a convolution of any dimension.
-        slope: of the activation behind it at negative values: 0 for ReLU.
+    By fan_out, as fvcore's ``c2_msra_fill``, each node that concatenates many maps into few
+    channels would multiply it. ``slope`` is that of the activation at negative values.
     """
     nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_in", nonlinearity="leaky_relu")
     if conv.bias is not None:
@@ -83,11 +72,7 @@ class MaxPoolToSize(nn.Module):
     """Max-pool by a factor, rounding up or down as the size of the result asks."""
 
     def forward(self, x: Tensor, size: list[int], factor: int) -> Tensor:
-        """
-        Args:
-            x: (N, C, *sizes), of 2 or 3 spatial dimensions.
-            size: the spatial size of the result.
-            factor: by which it is smaller.
+        """(N, C, *sizes) to (N, C, *size).
 
         Raises:
             SchemeError: ``size`` is not that of ``x`` over ``factor``.
@@ -114,7 +99,7 @@ def sum_of_convolutions(
     """``conv`` of the concatenated maps, concatenating only those that are not ``in_place``.
 
     Args:
-        conv: a convolution of stride 1.
+        conv: of stride 1.
         maps: (N, C_k, *sizes) each.
         widths: the C_k.
         in_place: of each map, whether it is convolved by itself.
@@ -145,23 +130,19 @@ def convolve_upsampled(
 ) -> Tensor:
     """``conv(interpolate(x, size))``, without upsampling where that saves multiply-adds.
 
-    Interpolation is linear along each axis and alike in all channels, so a tap of the kernel may
-    mix the channels before it: at the resolution of ``x``, where there are few pixels. What is
-    left of the tap is its shift, which is linear along each axis too. With ``U`` the
-    interpolation along an axis, ``S_a`` the shift by tap ``a`` and ``W_ab`` the kernel's tap, both
-    axes of the result are matrix products::
+    A tap of the kernel may mix the channels before the interpolation: at the few pixels of ``x``.
+    What is left of the tap is its shift. With ``U`` the interpolation along an axis, ``S_a`` the
+    shift by tap ``a`` and ``W_ab`` the kernel's tap, both axes are matrix products::
 
         y = sum_ab (S_a U) (W_ab x) (S_b U)^T
 
     Args:
         x: (N, C, *sizes), of 2 or 3 spatial dimensions.
-        weight: (K, C, 3, 3[, 3]).
-        bias: (K,), or None.
-        size: the spatial size of the result, in pixels.
+        weight, bias: (K, C, 3, 3[, 3]), and (K,) or None; the padding is 1.
         mode: ``linear`` or ``nearest``.
 
     Returns:
-        Tensor: (N, K, *size), what the convolution with padding 1 of the upsampled map gives.
+        Tensor: (N, K, *size).
     """
     if torch.jit.is_scripting():  # of this "if" TorchScript compiles the one branch alone
         return _upsample_and_convolve(x, weight, bias, size, mode)

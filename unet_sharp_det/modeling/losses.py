@@ -2,8 +2,7 @@
 
 Throughout, logits are z, p = sigmoid(z), y in {0, 1} says where a channel holds, and s = 2y - 1.
 Every channel is a binary problem of its own; :func:`one_vs_rest` turns softmax channels into such.
-Pixels that are not ``valid`` add nothing to a value or to a gradient. An image without a valid
-pixel counts in the means as an image of loss 0.
+Pixels that are not ``valid`` add nothing; an image without any counts in the means as a loss of 0.
 """
 
 import torch
@@ -14,10 +13,8 @@ from torchvision.ops import sigmoid_focal_loss
 class HybridLoss(nn.Module):
     """Eq. 2: ``0.5 focal + dice + 0.5 Lovasz``, the weights being arguments.
 
-    Computed in float32 also under autocast, in float64 for float64 logits.
-
-    The paper's Eq. 6, which writes Eq. 2 out, puts one minus in front of the sum of all terms: its
-    focal term turns into a reward, and its Lovasz term has lost the "1 -" of Eq. 5. Not copied.
+    Computed in float32 also under autocast, in float64 for float64 logits. The paper's Eq. 6, which
+    writes Eq. 2 out with one minus before all terms, would reward the focal loss. Not copied.
     """
 
     def __init__(
@@ -35,8 +32,7 @@ class HybridLoss(nn.Module):
             focal_weight, dice_weight, lovasz_weight: factors of the terms. 0 leaves a term out.
             focal_alpha, focal_gamma: see :func:`focal_loss`.
             dice_smooth: see :func:`dice_loss`.
-            exclusive: whether exactly one channel holds at a pixel (softmax), and the loss is that
-                of :func:`one_vs_rest`; else every channel has a sigmoid of its own.
+            exclusive: whether exactly one channel holds at a pixel (softmax).
         """
         super().__init__()
         self.focal_weight = focal_weight
@@ -78,15 +74,11 @@ def one_vs_rest(logits: Tensor) -> Tensor:
 
     ``sigmoid(z'_c) = softmax(z)_c`` exactly, so that binary losses hold for softmax channels.
 
-    A sum over the rest is the sum over all less one exponential, except for the largest logit:
-    what it towers over would be lost to rounding, so its rest is summed by itself.
-
     Args:
         logits: (N, C, *sizes), C >= 2.
-
-    Returns:
-        Tensor: of the same shape.
     """
+    # The sum over the rest is that over all less one exponential. The largest would lose it to
+    # rounding: its rest is summed by itself.
     top = logits.detach().max(dim=1, keepdim=True)
     is_top = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, top.indices, True)
     rest_of_top = logits.masked_fill(is_top, -torch.inf).logsumexp(dim=1, keepdim=True)
@@ -103,15 +95,12 @@ def focal_loss(
 
     ``p_t`` is p where y = 1 and 1 - p elsewhere, ``a_t`` is alpha and 1 - alpha (Lin et al. 2017,
     Eq. 5). The paper's Eq. 3 prints the term of y = 1 alone, which is least for foreground
-    everywhere. torchvision's focal loss is taken, as fvcore's makes float64 float32.
+    everywhere.
 
     Args:
         logits, targets, valid: see :meth:`HybridLoss.forward`.
         alpha: weight of the foreground, in [0, 1]; -1 weighs no pixel.
         gamma: how much pixels that are right already count less. 0: not at all.
-
-    Returns:
-        Tensor: a scalar.
     """
     loss = sigmoid_focal_loss(logits, targets.to(logits.dtype), alpha, gamma)
     count = valid.sum() * logits.shape[1]
@@ -123,15 +112,11 @@ def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor, smooth: float = 1.
 
     The sums run over the valid pixels of an image's channel; the mean of these losses is taken
     over images and channels. ``smooth`` is Laplace's and keeps empty channels from 0 / 0. The
-    paper's Eq. 4 lacks the sums, without which it is a loss of single pixels that nothing
-    balances between large and small objects.
+    paper's Eq. 4 lacks the sums, without which nothing balances large and small objects.
 
     Args:
         logits, targets, valid: see :meth:`HybridLoss.forward`.
         smooth: > 0.
-
-    Returns:
-        Tensor: a scalar in [0, 1).
     """
     truth = (targets & valid).flatten(2)
     p = (logits.sigmoid() * valid).flatten(2)
@@ -149,13 +134,10 @@ def lovasz_hinge(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
 
     and then the mean over images and channels (Yu & Blaschko 2018; Berman et al. 2018, per image).
     A channel without foreground costs its largest error. The paper's Eq. 5 is the plain hinge
-    ``m`` of a single pixel, with a label y of {0, 1} in the place of s, and has nothing of Jaccard.
+    ``m`` of a single pixel, with y in the place of s, and has nothing of Jaccard.
 
     Args:
         logits, targets, valid: see :meth:`HybridLoss.forward`.
-
-    Returns:
-        Tensor: a scalar.
     """
     hinge = (1 - torch.where(targets, logits, -logits)).relu()
     errors = hinge.masked_fill(~valid, 0).flatten(2)
@@ -165,18 +147,11 @@ def lovasz_hinge(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _jaccard_increments(errors: Tensor, truth: Tensor) -> Tensor:
-    """How much each pixel adds to the Jaccard loss if pixels go wrong in falling order of error.
+    """How much each pixel (N, C, P) adds to the Jaccard loss if they go wrong by falling error.
 
     A pixel of the foreground takes 1 from the intersection I, another adds 1 to the union U. As
     quotients, ``1 / U`` and ``I / (U (U - 1))`` after the step, the increments keep float32's
     precision for any number of pixels, which differences of J would not.
-
-    Args:
-        errors: (N, C, P). Pixels of error 0 may have any increment.
-        truth: bool (N, C, P).
-
-    Returns:
-        Tensor: (N, C, P), in the order of the pixels.
     """
     order = errors.argsort(dim=2, descending=True)
     sorted_truth = truth.gather(2, order)

@@ -1,23 +1,22 @@
 """Pruning a semantic network to L_k: the first k + 1 levels with the output X[0,k].
 
-Pruning is reachability in the table: :func:`skip_schemes.prune` keeps what X[0,k] depends on. Of
-UNet++ and UNet# that is the triangle i + j <= k, since full-scale skips come from a node's own
-anti-diagonal (UNet#, Sec. 2.4 and Fig. 4): the table of the same scheme with fewer levels. So the
-config with fewer levels builds what is left, and the weights of its nodes are copied.
+What X[0,k] depends on is, of UNet++ and UNet#, the triangle i + j <= k (UNet#, Sec. 2.4 and
+Fig. 4): the table of the same scheme with fewer levels. So the config with fewer levels builds what
+is left, and the weights of its nodes are copied.
 """
 
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import Tensor, nn
+from torch import nn
 
-from ..errors import CheckpointError, ConfigError, look_up_option
+from ..errors import ConfigError, look_up_option
 from ..skip_schemes import build_table, prune
 from .segmentation_head import INFERENCE
 from .skip_decoder import branch_nodes
 
 
 def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
-    """The config of the network L_``level`` of the one that ``cfg`` describes.
+    """The config of L_``level`` of the network that ``cfg`` describes.
 
     Args:
         cfg: of a semantic model with :class:`UNetSharpHead`; it is not changed.
@@ -31,13 +30,14 @@ def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
     """
     look_up_option(inference, INFERENCE, "--mode", ConfigError)
     head = cfg.MODEL.SEM_SEG_HEAD
-    depth = _pruned_depth(head, level)
+    _check_level(head, level)
+    depth = level + 1
+    averages = inference == "accurate" and head.DEEP_SUPERVISION in ("in", "all")
     pruned = cfg.clone()
     pruned.defrost()
     kept = list(head.IN_FEATURES[:depth])
     pruned.MODEL.SEM_SEG_HEAD.IN_FEATURES = kept
     pruned.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = list(head.NODE_CHANNELS[:depth])
-    averages = inference == "accurate" and head.DEEP_SUPERVISION in ("in", "all")
     pruned.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "in" if averages else "none"
     pruned.MODEL.SEM_SEG_HEAD.INFERENCE = inference
     pruned.MODEL.UNET.CHANNELS = list(cfg.MODEL.UNET.CHANNELS[:depth])
@@ -50,67 +50,40 @@ def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
 
 
 def cut_to_level(
-    model: nn.Module, cfg: CfgNode, level: int, mode: str = "fast"
+    model: nn.Module, cfg: CfgNode, level: int, inference: str = "fast"
 ) -> tuple[nn.Module, CfgNode]:
-    """L_k of a semantic network, in eval mode, and its config.
+    """L_``level`` of a semantic network, in eval mode, and its config.
 
     Args:
         model, cfg: the whole network and its config; neither is changed.
-        level: k.
-        mode: ``fast`` or ``accurate``, see :func:`prune_config`.
-
-    Raises:
-        ConfigError: the network has no such level, or was not trained for it.
+        level, inference: see :func:`prune_config`, whose errors it raises.
     """
-    pruned_cfg = prune_config(cfg, level, mode)
+    pruned_cfg = prune_config(cfg, level, inference)
     running = pruned_cfg.clone()
     running.MODEL.DEVICE = str(model.device)
     pruned = build_model(running).eval()
-    pruned.load_state_dict(pruned_weights(model.state_dict(), pruned))
+    weights = model.state_dict()
+    pruned.load_state_dict({name: weights[name] for name in pruned.state_dict()})
     return pruned, pruned_cfg
 
 
-def pruned_weights(weights: dict[str, Tensor], pruned: nn.Module) -> dict[str, Tensor]:
-    """Those of ``weights`` that the model ``pruned`` has.
-
-    Raises:
-        CheckpointError: some are missing.
-    """
-    own = pruned.state_dict()
-    missing = [name for name in own if name not in weights]
-    if missing:
-        raise CheckpointError(
-            f"the weights are not of a larger network of the same kind: {len(missing)} of "
-            f"{len(own)} entries are missing, e.g. '{missing[0]}'."
-        )
-    return {name: weights[name] for name in own}
-
-
-def _pruned_depth(head: CfgNode, level: int) -> int:
-    """The number of levels of L_``level``: those that X[0,level] can be reached from."""
-    depth = len(head.IN_FEATURES)
+def _check_level(head: CfgNode, level: int) -> None:
+    depth, scheme = len(head.IN_FEATURES), head.SKIP_SCHEME
     if not 1 <= level < depth:
         raise ConfigError(
             f"level {level}: the network has {depth} levels. Give one of 1 to {depth - 1}."
         )
-    table = build_table(head.SKIP_SCHEME, depth)
-    if (0, level) not in table:
+    table = build_table(scheme, depth)
+    output = (0, level)
+    if output not in table or prune(table, [output]) != build_table(scheme, level + 1):
         raise ConfigError(
-            f"level {level}: scheme '{head.SKIP_SCHEME}' has no node X[0,{level}]. Prune unetpp or "
-            "unetsharp."
-        )
-    kept = prune(table, [(0, level)])
-    pruned_depth = 1 + max(edge.level for edges in kept.values() for edge in edges)
-    if pruned_depth < 2 or kept != build_table(head.SKIP_SCHEME, pruned_depth):
-        raise ConfigError(
-            f"level {level}: what X[0,{level}] depends on is not scheme '{head.SKIP_SCHEME}' with "
-            "fewer levels. Prune unetpp or unetsharp."
+            f"level {level}: scheme '{scheme}' has no node X[0,{level}] that is the output of the "
+            "scheme with fewer levels. Prune unetpp or unetsharp."
         )
     branches = branch_nodes(table, depth, head.DEEP_SUPERVISION)
-    if (0, level) not in branches:
+    if output not in branches:
         trained = ", ".join(f"X[{i},{j}]" for i, j in branches)
         raise ConfigError(
             f"level {level}: the network has no branch at X[0,{level}], but at {trained}. Train it "
             "with MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION in or all."
         )
-    return pruned_depth

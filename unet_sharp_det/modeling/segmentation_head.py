@@ -18,13 +18,9 @@ class SegmentationHead(nn.Module):
     """Semantic segmentation by any skip scheme: a :class:`SkipDecoder`, its loss, its inference.
 
     The loss is the mean of the hybrid loss over the branches, each against the ground truth at
-    its size (UNet#, Sec. 2.2, Eq. 2), and the mean of the modules' classification losses if the
-    branches have CGM. What it returns are probabilities, not logits, for they are averaged over
-    branches and gated by CGM (Sec. 2.3): ``accurate`` is the mean over the branches of full size,
-    ``fast`` the last of them. ``argmax`` over channels gives the same class as of logits.
-
-    CGM asks whether an image holds any object, which background is not: softmax, one of whose
-    channels always holds, cannot be gated by it.
+    its size (UNet#, Sec. 2.2, Eq. 2), and the mean of CGM's classification losses. What it returns
+    are probabilities, not logits, for they are gated by CGM and averaged over branches (Sec. 2.3):
+    ``accurate`` is the mean over the branches of full size, ``fast`` the last of them.
     """
 
     def __init__(
@@ -44,22 +40,20 @@ class SegmentationHead(nn.Module):
             decoder: with ``labels.num_classes`` classes.
             in_features: names of the encoder maps that the decoder takes, finest first.
             labels: what the channels mean.
-            loss: of logits (N, C, H, W), targets and valid pixels; returns named terms.
+            loss: called as :class:`HybridLoss`.
             stride: pixels of the image per pixel of the first map; the output is enlarged by it.
-            loss_weight: factor of all losses.
-            cgm_loss_weight: factor of the classification loss.
+            loss_weight: factor of all losses; ``cgm_loss_weight`` one more of CGM's.
             inference: ``accurate`` or ``fast``.
 
         Raises:
-            ConfigError: an option is unknown, or CGM is asked for with softmax.
+            ConfigError: ``inference`` is unknown, or CGM is to gate softmax channels.
         """
         super().__init__()
         look_up_option(inference, INFERENCE, "SEM_SEG_HEAD.INFERENCE", ConfigError)
         if len(decoder.cgm) > 0 and labels.activation == "softmax":
             raise ConfigError(
-                "SEM_SEG_HEAD.CGM needs ACTIVATION: sigmoid. It gates all channels when an image "
-                "holds no object, and of softmax channels one must hold. For several classes give "
-                "each a sigmoid channel (NUM_CLASSES without background), or turn CGM off."
+                "SEM_SEG_HEAD.CGM needs ACTIVATION: sigmoid, as one of softmax's channels always "
+                "holds. Turn CGM off, or give each class but the background a sigmoid channel."
             )
         self.decoder = decoder
         self.in_features = tuple(in_features)
@@ -78,18 +72,7 @@ class SegmentationHead(nn.Module):
     def forward(
         self, features: dict[str, Tensor], targets: Tensor | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """
-        Args:
-            features: name -> encoder map (N, C_i, H_i, W_i).
-            targets: in training, label maps (N, H, W), integer.
-
-        Returns:
-            In training, None and the losses; else probabilities (N, C, H_0 * stride,
-            W_0 * stride) and {}.
-
-        Raises:
-            DatasetError: ``targets`` are not of the images' size.
-        """
+        """Encoder maps by name to (None, losses) in training, else (probabilities, {})."""
         maps = [features[name] for name in self.in_features]
         if self.training:
             return None, self.losses(self.decoder(maps), targets)
@@ -122,7 +105,7 @@ class SegmentationHead(nn.Module):
         Args:
             branches: of :class:`SkipDecoder`.
             targets: label maps (N, H, W), or (N, D, H, W), integer. Their labels are not checked,
-                for a GPU would wait for the answer: :meth:`SemanticLabels.check` is for the data.
+                for a GPU would wait for the answer.
 
         Returns:
             dict[str, Tensor]: "loss_sem_seg_<term>" -> scalar.
@@ -141,13 +124,13 @@ class SegmentationHead(nn.Module):
         }
 
     def _check_size(self, logits: Tensor, targets: Tensor) -> None:
-        """Check that label maps have the size of the images that full-size ``logits`` are of."""
         images = [len(logits), *(n * self.stride for n in logits.shape[2:])]
         found = list(targets.shape)
         # Images that are no multiple of the stride are smaller than their maps say.
-        excess = [1, *[self.stride] * (len(images) - 1)]
-        if len(found) != len(images) or not all(
-            0 <= a - b < limit for a, b, limit in zip(images, found, excess, strict=True)
+        if (
+            found[:1] != images[:1]
+            or len(found) != len(images)
+            or not all(0 <= a - b < self.stride for a, b in zip(images[1:], found[1:], strict=True))
         ):
             raise DatasetError(
                 f"label maps of shape {found} do not fit images of shape {images}. Give every "

@@ -1,34 +1,29 @@
-"""The semantic head of detectron2 models, built from a config."""
+"""Encoder and head of the U-Nets as registered parts of detectron2 models, built from a config."""
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backbone
 
 from .features import feature_shapes
 from .losses import HybridLoss
 from .segmentation_head import SegmentationHead
 from .semantic_labels import SemanticLabels
 from .skip_decoder import SkipDecoder, decoder_options
+from .unet_encoder import UNetEncoder
+
+Backbone.register(UNetEncoder)  # It has the methods, but must not import detectron2.
+
+
+@BACKBONE_REGISTRY.register()
+def build_unet_encoder(cfg, input_shape: ShapeSpec) -> UNetEncoder:
+    """Build a :class:`UNetEncoder` from ``MODEL.UNET``."""
+    unet = cfg.MODEL.UNET
+    return UNetEncoder(input_shape.channels, unet.CHANNELS, unet.NORM)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class UNetSharpHead(SegmentationHead):
-    """:class:`SegmentationHead` for detectron2's ``SemanticSegmentor`` and ``PanopticFPN``.
-
-    Example::
-
-        >>> import torch
-        >>> from unet_sharp_det.modeling import HybridLoss, SkipDecoder, UNetSharpHead
-        >>> from unet_sharp_det.modeling.semantic_labels import SemanticLabels
-        >>> decoder = SkipDecoder([8, 16], num_classes=1)
-        >>> head = UNetSharpHead(
-        ...     decoder, ("res0", "res1"), labels=SemanticLabels(), loss=HybridLoss()
-        ... ).eval()
-        >>> maps = {"res0": torch.zeros(1, 8, 32, 32), "res1": torch.zeros(1, 16, 16, 16)}
-        >>> probabilities, losses = head(maps)
-        >>> tuple(probabilities.shape), losses
-        ((1, 1, 32, 32), {})
-    """
+    """:class:`SegmentationHead` for detectron2's ``SemanticSegmentor`` and ``PanopticFPN``."""
 
     @configurable
     def __init__(self, decoder: SkipDecoder, in_features: tuple[str, ...], **options):
@@ -60,17 +55,12 @@ class UNetSharpHead(SegmentationHead):
             cgm=head.CGM.ENABLED,
             cgm_dropout=head.CGM.DROPOUT,
         )
-        weights = head.LOSS
+        weights = (head.LOSS.FOCAL, head.LOSS.DICE, head.LOSS.LOVASZ)
         return {
             "decoder": decoder,
             "in_features": tuple(head.IN_FEATURES),
             "labels": labels,
-            "loss": HybridLoss(
-                weights.FOCAL,
-                weights.DICE,
-                weights.LOVASZ,
-                exclusive=labels.activation == "softmax",
-            ),
+            "loss": HybridLoss(*weights, exclusive=labels.activation == "softmax"),
             "stride": shapes[0].stride,
             "loss_weight": head.LOSS_WEIGHT,
             "cgm_loss_weight": head.CGM.LOSS_WEIGHT,

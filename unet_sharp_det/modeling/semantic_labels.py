@@ -2,12 +2,13 @@
 
 A *label map* holds one integer per pixel: 0 is background, 255 (``ignore_value``) is left out of
 losses and metrics. :class:`SemanticLabels` says which labels there may be, which channels they
-make, and how channels become a prediction; data, losses and evaluation all ask it.
+make, and how channels become a prediction.
 """
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,6 @@ class SemanticLabels:
     activation: str = "sigmoid"
     regions: tuple[tuple[int, ...], ...] = ()
     ignore_value: int = 255
-    allowed: frozenset[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         look_up_option(self.activation, ACTIVATIONS, "SEM_SEG_HEAD.ACTIVATION", ConfigError)
@@ -60,13 +60,11 @@ class SemanticLabels:
                 f"{self.num_classes}: one channel belongs to each region."
             )
         object.__setattr__(self, "regions", tuple(tuple(region) for region in self.regions))
-        labels = {0, *(label for members in self.members for label in members)}
-        if self.ignore_value in labels:
+        if self.ignore_value in self.allowed:
             raise ConfigError(
                 f"SEM_SEG_HEAD.IGNORE_VALUE {self.ignore_value} is a label in use, one of "
-                f"{sorted(labels)}."
+                f"{sorted(self.allowed)}."
             )
-        object.__setattr__(self, "allowed", frozenset(labels))
 
     @classmethod
     def from_config(cls, cfg) -> "SemanticLabels":
@@ -83,6 +81,11 @@ class SemanticLabels:
         return [(first + channel,) for channel in range(self.num_classes)]
 
     @property
+    def allowed(self) -> set[int]:
+        """All labels that there may be, but for :attr:`ignore_value`."""
+        return {0, *itertools.chain(*self.members)}
+
+    @property
     def foreground_channels(self) -> list[int]:
         """The channels that stand for objects: all but the background of ``softmax``."""
         return list(range(1 if self.activation == "softmax" else 0, self.num_classes))
@@ -93,31 +96,19 @@ class SemanticLabels:
         return ["+".join(named.get(label, str(label)) for label in m) for m in self.members]
 
     def check(self, labels: Tensor, where: str = "the labels") -> None:
-        """Check that a label map holds nothing but known labels and ``ignore_value``.
-
-        Raises:
-            DatasetError: naming ``where``, the labels and what is allowed.
-        """
+        """Raise a DatasetError if a label map holds labels that are not :attr:`allowed`."""
         known = {*self.allowed, self.ignore_value}
         if not _isin(labels, known).all():
             unknown = sorted(set(torch.unique(labels).tolist()) - known)
             raise DatasetError(
-                f"{where}: holds the labels {unknown[:5]}, but MODEL.SEM_SEG_HEAD knows "
-                f"{sorted(self.allowed)} and {self.ignore_value} to ignore (NUM_CLASSES "
-                f"{self.num_classes}, ACTIVATION {self.activation}). Raise NUM_CLASSES, name the "
-                "labels in REGIONS, or mend the label map, which holds classes, not object numbers."
+                f"{where}: holds the labels {unknown[:5]}, but the model knows {sorted(known)}. "
+                "Set MODEL.SEM_SEG_HEAD.NUM_CLASSES or REGIONS, or mend the label map, which holds "
+                "classes, not object numbers."
             )
 
     def encode(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn label maps into channels.
-
-        Args:
-            labels: integers (N, H, W), or (N, D, H, W).
-
-        Returns:
-            bool (N, C, H, W): where each channel holds; and bool (N, 1, H, W): the pixels that
-            count.
-        """
+        """Label maps (N, H, W), or (N, D, H, W), as bool (N, C, H, W), where each channel holds,
+        and bool (N, 1, H, W), the pixels that count."""
         channels = [_isin(labels, members) for members in self.members]
         valid = labels != self.ignore_value
         return torch.stack(channels, dim=1) & valid[:, None], valid[:, None]

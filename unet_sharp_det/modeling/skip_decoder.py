@@ -14,7 +14,6 @@ from .skip_grid import GridOptions, SkipGrid, node_key
 
 SUPERVISION = ("none", "in", "de", "all")
 
-
 _DEFAULT = GridOptions(
     edge_channels=32, edge_order="up_conv", share_edges=True, node_convs=2, norm="BN", bias=True
 )
@@ -36,24 +35,20 @@ def decoder_options(
     dim: int | None = None,
     checkpoint: bool | None = None,
 ) -> GridOptions:
-    """The options by which a decoder runs a scheme, but for those that are given.
-
-    Nodes have the channels of the encoder's map of their level, and two convolutions, with a bias
-    beside the norm (as the paper's counts).
+    """How a decoder runs a scheme: nodes as wide as the encoder's map of their level, of two
+    convolutions with a bias beside the norm.
 
     Args:
         scheme: name of a registered skip scheme.
-        edge: ``f`` or ``raw``.
-        node_channels, edge_channels, edge_order, norm, dim, checkpoint: see :class:`GridOptions`.
-            None: the scheme's own.
+        edge, ...: fields of :class:`GridOptions`. None: as the scheme has it.
 
     Raises:
         SchemeError: the scheme is unknown.
         ConfigError: an option has no such value.
     """
     name = resolve_scheme(scheme, "MODEL.SEM_SEG_HEAD.SKIP_SCHEME")
-    options = _PUBLISHED_UNET3P if (name, edge) == ("unet3p", "f") else _DEFAULT
-    return options.changed(
+    own = _PUBLISHED_UNET3P if (name, edge) == ("unet3p", "f") else _DEFAULT
+    return own.changed(
         edge=edge,
         node_channels=node_channels,
         edge_channels=edge_channels,
@@ -105,17 +100,15 @@ class SkipDecoder(nn.Module):
     ):
         """
         Args:
-            in_channels: channels of the encoder maps X[0,0], X[1,0], ...
+            in_channels, strides: see :class:`SkipGrid`.
             num_classes: channels of the logits.
             scheme: name of a registered skip scheme.
-            options: how the grid is run. None: the scheme's own, :func:`decoder_options`.
-            strides: as in :class:`SkipGrid`.
+            options: None: :func:`decoder_options` of the scheme.
             deep_supervision: ``none``, ``in``, ``de`` or ``all``.
-            cgm: give every branch a classification-guided module.
-            cgm_dropout: its dropout.
+            cgm: whether every branch has a classification-guided module, with ``cgm_dropout``.
 
         Raises:
-            ConfigError: an option is unknown, or widths do not fit the number of levels.
+            ConfigError: an option is unknown, or widths do not fit the levels.
             SchemeError: the scheme is unknown.
         """
         super().__init__()
@@ -128,11 +121,12 @@ class SkipDecoder(nn.Module):
         self.heads = nn.ModuleDict()
         self.cgm = nn.ModuleDict()
         for node, width in zip(self.branches, self.grid.out_channels, strict=True):
-            self.heads[node_key(node)] = _logits(
-                width, num_classes, 1 if node[0] == 0 else 3, options.dim
-            )
-            if cgm:
-                hidden = width if _has_large_cgm(node) else None
+            size = 1 if node[0] == 0 else 3
+            head = CONV[options.dim](width, num_classes, size, padding=size // 2)
+            init_xavier(head)
+            self.heads[node_key(node)] = head
+            if cgm:  # X[3,1] and X[4,0] have its large form (Fig. 3).
+                hidden = width if node[0] >= 3 else None
                 self.cgm[node_key(node)] = ClassificationGuidedModule(
                     width, hidden=hidden, dropout=cgm_dropout, dim=options.dim
                 )
@@ -154,14 +148,12 @@ class SkipDecoder(nn.Module):
             dict[Node, Branch]: for X[i,j], logits (N, num_classes, H_i, W_i).
         """
         maps = dict(zip(self.branches, self.grid(features), strict=True))
-        return {
-            node: self._branch(node, maps[node])
-            for node in (self.branches if branches is None else branches)
-        }
-
-    def _branch(self, node: Node, x: Tensor) -> Branch:
-        key = node_key(node)
-        return Branch(self.heads[key](x), self.cgm[key](x) if key in self.cgm else None)
+        found = {}
+        for node in self.branches if branches is None else branches:
+            key, x = node_key(node), maps[node]
+            presence = self.cgm[key](x) if key in self.cgm else None
+            found[node] = Branch(self.heads[key](x), presence)
+        return found
 
 
 def branch_nodes(table: Table, depth: int, deep_supervision: str) -> list[Node]:
@@ -179,14 +171,3 @@ def branch_nodes(table: Table, depth: int, deep_supervision: str) -> list[Node]:
         last,
         *(coarser if deep_supervision in ("de", "all") else []),
     ]
-
-
-def _has_large_cgm(node: Node) -> bool:
-    """X[3,1] and X[4,0], whose maps have many channels, have CGM's large form (Fig. 3)."""
-    return node[0] >= 3
-
-
-def _logits(in_channels: int, num_classes: int, kernel_size: int, dim: int) -> nn.Module:
-    conv = CONV[dim](in_channels, num_classes, kernel_size, padding=kernel_size // 2)
-    init_xavier(conv)
-    return conv

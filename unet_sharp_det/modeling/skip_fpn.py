@@ -23,8 +23,6 @@ _OPTIONS = {
     "fpn": GridOptions(fuse="sum", node_convs=0, interpolation="nearest"),
     "unet3p": GridOptions(),
 }
-# Their decoder nodes are convolved to the pyramid's width: they are its maps.
-_WITHOUT_OUTPUT_CONV = ("unet3p",)
 
 
 def neck_options(
@@ -36,25 +34,23 @@ def neck_options(
     fuse: str | None = None,
     checkpoint: bool | None = None,
 ) -> GridOptions:
-    """The options by which a neck runs a scheme, but for those that are given.
-
-    Nodes have 64 channels, those of ``unet3p`` and of nodes that add (``fpn``) the pyramid's.
+    """How a neck runs a scheme: nodes of 64 channels; those of ``unet3p`` and nodes that add
+    (``fpn``) are as wide as the pyramid.
 
     Args:
         scheme: name of a registered skip scheme.
-        node_channels, edge_channels, edge_order, fuse, checkpoint: see :class:`GridOptions`. None:
-            the scheme's own.
+        node_channels, ...: fields of :class:`GridOptions`. None: as the scheme has it.
 
     Raises:
         SchemeError: the scheme is unknown.
         ConfigError: an option has no such value.
     """
-    options = _OPTIONS.get(resolve_scheme(scheme, "MODEL.FPN.SKIP_SCHEME"), _DEFAULT)
-    if (fuse or options.fuse) == "cat":
-        options = replace(options, node_convs=max(1, options.node_convs))
-    else:  # Maps that are added are as wide as the pyramid.
-        options = replace(options, node_channels=None, edge_channels=None)
-    return options.changed(
+    own = _OPTIONS.get(resolve_scheme(scheme, "MODEL.FPN.SKIP_SCHEME"), _DEFAULT)
+    if (fuse or own.fuse) == "cat":
+        own = replace(own, node_convs=max(1, own.node_convs))
+    else:
+        own = replace(own, node_channels=None, edge_channels=None)
+    return own.changed(
         node_channels=node_channels,
         edge_channels=edge_channels,
         edge_order=edge_order,
@@ -69,8 +65,7 @@ class SkipFPN(Backbone):
     Drop-in for :class:`detectron2.modeling.FPN`: the same arguments with the same meaning, the
     same outputs, and, for ``scheme="fpn"``, the same values and checkpoints. The encoder maps of
     the grid are FPN's laterals, ``X[i,0] = fpn_lateral(bottom-up map i)``; the pyramid is
-    ``fpn_output`` of the last node of each level (UNet#, Sec. 3.4.2 and Table 2: Mask R-CNN2+,
-    3+ and #).
+    ``fpn_output`` of the last node of each level (UNet#, Sec. 3.4.2 and Table 2).
 
     Example::
 
@@ -108,22 +103,21 @@ class SkipFPN(Backbone):
             in_features: names of at least two of its maps, from high to low resolution, whose
                 strides double or, as of a dilated res5, repeat.
             out_channels: channels of every output map.
-            norm: norm of all convolutions of the neck, see :func:`detectron2.layers.get_norm`.
-            top_block: as in FPN, a module that extends the pyramid, with ``num_levels`` and
-                ``in_feature``, e.g. ``LastLevelMaxPool()``.
-            fuse_type: as in FPN, how nodes that add their inputs do so: ``sum`` or ``avg``.
-            square_pad: as in FPN, if > 0, pad input images to squares of this size.
+            norm, top_block, fuse_type, square_pad: as in FPN. ``fuse_type``, ``sum`` or ``avg``, is
+                for nodes that add their inputs.
             scheme: name of a registered skip scheme (:mod:`unet_sharp_det.skip_schemes`).
-            options: how the grid is run, but for its ``norm``, and ``fuse_type`` where it adds.
-                None: the scheme's own, :func:`neck_options`.
+            options: how the grid is run, with the ``norm`` and ``fuse_type`` from above. None:
+                :func:`neck_options` of the scheme.
 
         Raises:
-            ConfigError: on features that do not exist or whose strides neither double nor repeat,
-                and on widths or options that do not fit.
-            SchemeError: on an unknown scheme.
+            ConfigError: features do not exist or have other strides, or options do not fit.
+            SchemeError: the scheme is unknown.
         """
         super().__init__()
-        shapes = _bottom_up_shapes(bottom_up, in_features)
+        if not isinstance(bottom_up, Backbone):
+            kind = type(bottom_up).__name__
+            raise TypeError(f"bottom_up must be a detectron2 Backbone, not {kind}.")
+        shapes = feature_shapes(bottom_up.output_shape(), in_features, "MODEL.FPN.IN_FEATURES")
         strides = [shape.stride for shape in shapes]
         look_up_option(fuse_type, ("sum", "avg"), "MODEL.FPN.FUSE_TYPE", ConfigError)
 
@@ -133,7 +127,8 @@ class SkipFPN(Backbone):
         self.top_block = top_block
         self._square_pad = square_pad
         self._size_divisibility = strides[-1]
-        self._stages = _stages(strides)
+        first = int(math.log2(strides[0]))
+        self._stages = list(range(first, first + len(strides)))
 
         options = options or neck_options(self.scheme)
         if options.norm:
@@ -153,7 +148,8 @@ class SkipFPN(Backbone):
         for stage, node, width in zip(
             self._stages, self.grid.outputs, self.grid.out_channels, strict=True
         ):
-            is_final = self.scheme in _WITHOUT_OUTPUT_CONV and node[1] > 0 and width == out_channels
+            # UNet 3+'s decoder nodes, of the pyramid's width, are its maps.
+            is_final = self.scheme == "unet3p" and node[1] > 0 and width == out_channels
             output = nn.Identity() if is_final else _linear_conv(width, out_channels, 3, norm)
             self.add_module(f"fpn_output{stage}", output)
 
@@ -181,12 +177,11 @@ class SkipFPN(Backbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            x: images (N, 3, H, W); H and W divisible by :attr:`size_divisibility` where the
-                bottom-up asks for it, else of any size.
+            x: images (N, C, H, W).
 
         Returns:
-            dict[str, Tensor]: "p<stage>" -> (N, out_channels, H / 2^stage, W / 2^stage), from
-            high to low resolution, e.g. p2, ..., p6.
+            dict[str, Tensor]: "p<stage>" -> (N, out_channels, H / stride, W / stride), finest
+            first, e.g. p2, ..., p6.
         """
         features = self.bottom_up(x)
         laterals = [
@@ -207,46 +202,22 @@ class SkipFPN(Backbone):
         return pyramid
 
 
-def _stages(strides: list[int]) -> list[int]:
-    """The numbers of the levels: log2 of the first stride, and one more for each level after it."""
-    first = int(math.log2(strides[0]))
-    return list(range(first, first + len(strides)))
-
-
 def _linear_conv(in_channels: int, out_channels: int, kernel_size: int, norm) -> Conv2d:
     """FPN's lateral and output convolutions: no activation, Xavier initialisation."""
-    conv = Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size=kernel_size,
-        padding=kernel_size // 2,
-        bias=norm == "",
-        norm=get_norm(norm, out_channels),
-    )
+    options = {"bias": norm == "", "norm": get_norm(norm, out_channels)}
+    conv = Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **options)
     init_xavier(conv)
     return conv
 
 
-def _bottom_up_shapes(bottom_up: Backbone, in_features: Sequence[str]) -> list[ShapeSpec]:
-    if not isinstance(bottom_up, Backbone):
-        raise TypeError(f"bottom_up must be a detectron2 Backbone, not {type(bottom_up).__name__}.")
-    return feature_shapes(bottom_up.output_shape(), in_features, "MODEL.FPN.IN_FEATURES")
-
-
 @BACKBONE_REGISTRY.register()
 def build_skip_fpn_backbone(cfg, input_shape: ShapeSpec) -> SkipFPN:
-    """Build a :class:`SkipFPN` on the bottom-up that ``MODEL.FPN.BOTTOM_UP`` names.
-
-    Args:
-        cfg: a detectron2 CfgNode with the keys of :func:`unet_sharp_det.add_unet_sharp_config`.
-        input_shape: shape of the images, for the bottom-up.
-    """
+    """Build a :class:`SkipFPN` on the bottom-up that ``MODEL.FPN.BOTTOM_UP`` names."""
     fpn = cfg.MODEL.FPN
     registered = [name for name, _ in BACKBONE_REGISTRY]
     look_up_option(fpn.BOTTOM_UP, registered, "MODEL.FPN.BOTTOM_UP", ConfigError)
-    fuses = {"auto": None, "cat": "cat", "add": fpn.FUSE_TYPE}
+    fuses = {"auto": None, "cat": "cat", "add": "sum"}
     look_up_option(fpn.SKIP_FUSE, fuses, "MODEL.FPN.SKIP_FUSE", ConfigError)
-    look_up_option(fpn.FUSE_TYPE, ("sum", "avg"), "MODEL.FPN.FUSE_TYPE", ConfigError)
     bottom_up = BACKBONE_REGISTRY.get(fpn.BOTTOM_UP)(cfg, input_shape)
     return SkipFPN(
         bottom_up=bottom_up,
@@ -270,9 +241,9 @@ def _build_top_block(fpn, bottom_up: Backbone) -> nn.Module | None:
     look_up_option(fpn.TOP_BLOCK, ("maxpool", "p6p7", "none"), "MODEL.FPN.TOP_BLOCK", ConfigError)
     if fpn.TOP_BLOCK == "none":
         return None
-    shapes = _bottom_up_shapes(bottom_up, fpn.IN_FEATURES)
+    shapes = feature_shapes(bottom_up.output_shape(), fpn.IN_FEATURES, "MODEL.FPN.IN_FEATURES")
     if fpn.TOP_BLOCK == "p6p7":
         return LastLevelP6P7(shapes[-1].channels, fpn.OUT_CHANNELS, fpn.IN_FEATURES[-1])
     top_block = LastLevelMaxPool()
-    top_block.in_feature = f"p{_stages([shape.stride for shape in shapes])[-1]}"
+    top_block.in_feature = f"p{int(math.log2(shapes[0].stride)) + len(shapes) - 1}"
     return top_block

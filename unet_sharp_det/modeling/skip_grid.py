@@ -1,6 +1,5 @@
 """The interpreter of skip tables: one module that runs any scheme, in 2D or 3D."""
 
-import collections
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -27,26 +26,26 @@ fx.wrap("convolve_upsampled")
 
 @dataclass(frozen=True)
 class GridOptions:
-    """How a :class:`SkipGrid` runs a table; whole, so that necks and decoders pass it on as it is.
+    """How a :class:`SkipGrid` runs a table.
 
     Attributes:
         node_channels: channels of the nodes right of the encoder: one number, or one per level.
             None: as the encoder's map of the level.
         edge_channels: channels that a convolved edge carries. None: as its source.
         edge: ``f`` convolves the edges that the table marks, ``raw`` leaves them as they are.
-        edge_order: for convolved edges from coarser levels, ``conv_up`` convolves at the source's
-            resolution and upsamples then (factor**dim fewer multiply-adds), ``up_conv`` upsamples
-            first, as the equations read.
+        edge_order: ``conv_up`` convolves an edge from a coarser level at the source's resolution,
+            then upsamples (factor**dim fewer multiply-adds); ``up_conv`` upsamples first, as the
+            equations read.
         share_edges: whether all convolved edges from one source have one ``f`` in common.
-        fuse: ``cat`` concatenates the inputs; ``sum`` and ``avg`` add them, which needs all inputs
-            of a node equally wide.
+        fuse: ``cat`` concatenates a node's inputs; ``sum`` and ``avg`` add them, for which they
+            must be equally wide.
         node_convs: number of ``f`` in a node. 0: the fused map is the node.
-        norm: "", "BN" or "GN", or what else :func:`detectron2.layers.get_norm` understands.
+        norm: as :func:`detectron2.layers.get_norm` takes it, e.g. "", "BN" or "GN".
         bias: whether convolutions have one. None: exactly if there is no norm.
         interpolation: ``linear`` (bi-, trilinear; corners not aligned) or ``nearest``.
         dim: 2 or 3 spatial dimensions.
-        checkpoint: in training, keep only the nodes' maps and compute what is within a node anew
-            in the backward pass.
+        checkpoint: in training, keep only the nodes' maps; compute the rest anew in the backward
+            pass.
 
     Raises:
         ConfigError: an option has no such value.
@@ -79,11 +78,7 @@ class GridOptions:
         return replace(self, **given)
 
     def widths(self, in_channels: Sequence[int]) -> list[int]:
-        """The channels of the nodes of each level, the encoder's maps having ``in_channels``.
-
-        Raises:
-            ConfigError: there is not one number for each level.
-        """
+        """The channels of the nodes of each level, the encoder's maps having ``in_channels``."""
         if self.node_channels is None:
             return list(in_channels)
         if isinstance(self.node_channels, int):
@@ -102,15 +97,12 @@ class SkipGrid(nn.Module):
     ``carry`` brings a map to the level of the node: interpolation to that level's size from
     coarser maps, max-pooling by the ratio of the strides from finer ones, and a convolution ``f``
     where the table asks for it. ``f`` is 3x3 convolution, norm, ReLU; ``H`` is ``f`` repeated
-    ``node_convs`` times.
-
-    What the options leave open, the table decides; nothing here knows a scheme's name.
+    ``node_convs`` times. Nothing here knows a scheme's name.
 
     Two rearrangements change no value but by rounding. A convolution over concatenated maps is the
-    sum of convolutions over each: a map of the node's own level that no ``f`` changes, as UNet++
-    and UNet# take in many, is convolved where it is and never copied into a concatenation, which
-    training would have to keep. And a convolution of an upsampled map mixes channels before the
-    upsampling where that is cheaper (:func:`.layers.convolve_upsampled`).
+    sum of convolutions over each: a map of the node's own level that no ``f`` changes is convolved
+    where it is, never copied into a concatenation that training would have to keep. And a
+    convolution of an upsampled map may come first (:func:`.layers.convolve_upsampled`).
 
     Example::
 
@@ -124,8 +116,8 @@ class SkipGrid(nn.Module):
     """
 
     __prepare_scriptable__ = written_out
-    # TorchScript has no type for what is kept by node.
-    __jit_ignored_attributes__ = ("table", "_carried_widths", "_last_use", "_last_use_of_edge")
+    # TorchScript has no types for these.
+    __jit_ignored_attributes__ = ("table", "options", "_carried_widths", "_last_use")
 
     def __init__(
         self,
@@ -140,7 +132,6 @@ class SkipGrid(nn.Module):
         Args:
             table: see :mod:`unet_sharp_det.skip_schemes`.
             in_channels: channels of the encoder maps X[0,0], X[1,0], ...; one per level.
-            options: how the table is run.
             strides: pixels of the image per pixel of each encoder map; each as before or a multiple
                 of it. None: they double.
             outputs: the nodes that :meth:`forward` returns; the last of each level by default.
@@ -151,15 +142,8 @@ class SkipGrid(nn.Module):
         """
         super().__init__()
         depth = len(in_channels)
-        self.fuse = options.fuse
-        self.dim = options.dim
+        self.options = options
         self.strides = list(strides) if strides is not None else [2**i for i in range(depth)]
-        self.interpolation = options.interpolation
-        self.checkpoint = options.checkpoint
-        self._convolves_edges = options.edge == "f"
-        self._convolves_first = options.edge_order == "conv_up"
-        self._shares_edges = options.share_edges
-        self._convolves_cat = options.fuse == "cat" and options.node_convs > 0
         self._carried_widths = {}
         self.edges = nn.ModuleDict()
         self.nodes = nn.ModuleDict()
@@ -170,45 +154,41 @@ class SkipGrid(nn.Module):
         node_channels = options.widths(in_channels)
         block = functools.partial(conv_block, norm=options.norm, dim=options.dim, bias=options.bias)
         widths = {(level, 0): width for level, width in enumerate(in_channels)}
-
-        def edge_width(edge: Edge) -> int:
-            return options.edge_channels or widths[edge.source]
-
         for node, edges in table.items():
+            carried = []
             for edge in edges:
-                key = self._edge_key(edge, node)
+                key, width = self._edge_key(edge, node), widths[edge.source]
                 if key and key not in self.edges:
-                    self.edges[key] = block(widths[edge.source], edge_width(edge))
-            carried = [
-                edge_width(edge) if self._edge_key(edge, node) else widths[edge.source]
-                for edge in edges
-            ]
+                    self.edges[key] = block(width, options.edge_channels or width)
+                carried.append((options.edge_channels or width) if key else width)
             self._carried_widths[node] = carried
-            node_widths = [
-                self._fused_width(node, carried),
-                *[node_channels[node[0]]] * options.node_convs,
-            ]
+            convs = [node_channels[node[0]]] * options.node_convs
+            node_widths = [self._fused_width(node, carried), *convs]
             blocks = [block(a, b) for a, b in itertools.pairwise(node_widths)]
             self.nodes[node_key(node)] = nn.Sequential(*blocks)
             widths[node] = node_widths[-1]
         self.out_channels = [widths[node] for node in self.outputs]
-        uses = {edge.source: node for node, edges in table.items() for edge in edges}
-        self._last_use = _by_last_use({k: n for k, n in uses.items() if k not in self.outputs})
-        uses = {self._edge_key(e, node): node for node, edges in table.items() for e in edges}
-        self._last_use_of_edge = _by_last_use({key: n for key, n in uses.items() if key})
+        last_use = {
+            spent: node
+            for node, edges in table.items()
+            for edge in edges
+            for spent in (edge.source, self._edge_key(edge, node))
+            if spent is not None and spent not in self.outputs
+        }
+        self._last_use = {n: [k for k, last in last_use.items() if last == n] for n in table}
 
     def _edge_key(self, edge: Edge, node: Node) -> str | None:
         """The name of the edge's ``f``, None if it has none."""
-        if not (edge.conv and self._convolves_edges):
+        if not edge.conv or self.options.edge == "raw":
             return None
-        return node_key(edge.source) if self._shares_edges else edge_key(edge, node)
+        return node_key(edge.source) if self.options.share_edges else edge_key(edge, node)
 
     def _fused_width(self, node: Node, widths: list[int]) -> int:
-        if self.fuse == "cat":
+        if self.options.fuse == "cat":
             return sum(widths)
         if len(set(widths)) > 1:
             raise ConfigError(
-                f"node X[{node[0]},{node[1]}] cannot add maps of {widths} channels: fuse by 'cat', "
+                f"node X[{node[0]},{node[1]}] cannot add maps of {widths} channels. Fuse by 'cat', "
                 "or make encoder, NODE_CHANNELS and EDGE_CHANNELS equally wide."
             )
         return widths[0]
@@ -217,40 +197,38 @@ class SkipGrid(nn.Module):
         """
         Args:
             features: the encoder maps X[i,0], finest first, as (N, C_i, H_i, W_i) or, in 3D,
-                (N, C_i, D_i, H_i, W_i), of the size that :attr:`strides` say, in any rounding.
+                (N, C_i, D_i, H_i, W_i), of the size that the strides say, in any rounding.
 
         Returns:
             list[Tensor]: the maps of :attr:`outputs`, each of its level's size.
         """
+        sizes = [features[level].shape[2:] for level in range(len(self.strides))]
+        # By node; and by name, what edges have convolved at their sources.
         maps = {(level, 0): features[level] for level in range(len(self.strides))}
-        sizes = [feature.shape[2:] for feature in maps.values()]
-        convolved: dict[str, Tensor] = {}
         for node, edges in self.table.items():
-            inputs = [self._source(edge, node, maps, convolved) for edge in edges]
+            inputs = [self._source(edge, node, maps) for edge in edges]
             maps[node] = self._run(functools.partial(self._node, node, sizes[node[0]]), *inputs)
             for spent in self._last_use[node]:
-                del maps[spent]
-            for spent in self._last_use_of_edge[node]:
-                convolved.pop(spent, None)
+                maps.pop(spent, None)
         return [maps[node] for node in self.outputs]
 
     def _run(self, function: Callable, *inputs) -> Tensor:
-        if self.checkpoint and torch.is_grad_enabled():
+        if self.options.checkpoint and torch.is_grad_enabled():
             return recompute_in_backward(function, *inputs)
         return function(*inputs)
 
-    def _source(self, edge: Edge, node: Node, maps: dict, convolved: dict) -> Tensor:
+    def _source(self, edge: Edge, node: Node, maps: dict[Node | str, Tensor]) -> Tensor:
         """The map that the edge starts from: its source, convolved there if ``f`` comes first."""
         if not self._is_convolved_first(edge, node):
             return maps[edge.source]
         key = self._edge_key(edge, node)
-        if key not in convolved:
-            convolved[key] = self._run(self.edges[key], maps[edge.source])
-        return convolved[key]
+        if key not in maps:
+            maps[key] = self._run(self.edges[key], maps[edge.source])
+        return maps[key]
 
     def _is_convolved_first(self, edge: Edge, node: Node) -> bool:
-        has_conv = self._edge_key(edge, node) is not None
-        return self._convolves_first and has_conv and self._goes_up(edge, node)
+        first = self.options.edge_order == "conv_up" and self._goes_up(edge, node)
+        return first and self._edge_key(edge, node) is not None
 
     def _goes_up(self, edge: Edge, node: Node) -> bool:
         return self.strides[edge.level] > self.strides[node[0]]
@@ -259,16 +237,17 @@ class SkipGrid(nn.Module):
         edges = self.table[node]
         carried = [self._carry(x, e, node, size) for x, e in zip(inputs, edges, strict=True)]
         blocks = self.nodes[node_key(node)]
-        in_place = [self._convolves_in_place(edge, node) for edge in edges]
+        convolves_cat = self.options.fuse == "cat" and len(blocks) > 0
+        in_place = [convolves_cat and self._is_unchanged(edge, node) for edge in edges]
         if not any(in_place):
             return blocks(self._join(carried))
         (conv, *layers), *others = blocks
         x = sum_of_convolutions(conv, carried, self._carried_widths[node], in_place)
         return _run_in_turn((*layers, *others), x)
 
-    def _convolves_in_place(self, edge: Edge, node: Node) -> bool:
+    def _is_unchanged(self, edge: Edge, node: Node) -> bool:
         unresized = self.strides[edge.level] == self.strides[node[0]]
-        return self._convolves_cat and unresized and self._edge_key(edge, node) is None
+        return unresized and self._edge_key(edge, node) is None
 
     def _carry(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
         key = self._edge_key(edge, node)
@@ -276,21 +255,22 @@ class SkipGrid(nn.Module):
             return self._resize(x, edge, node, size)
         if self._goes_up(edge, node):
             conv, *layers = self.edges[key]
-            x = convolve_upsampled(x, conv.weight, conv.bias, size, self.interpolation)
+            x = convolve_upsampled(x, conv.weight, conv.bias, size, self.options.interpolation)
             return _run_in_turn(layers, x)
         return self.edges[key](self._resize(x, edge, node, size))
 
     def _resize(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
         if self._goes_up(edge, node):
-            return F.interpolate(x, size=size, mode=INTERPOLATION[self.interpolation][self.dim])
+            mode = INTERPOLATION[self.options.interpolation][self.options.dim]
+            return F.interpolate(x, size=size, mode=mode)
         factor = self.strides[node[0]] // self.strides[edge.level]
         return x if factor == 1 else self.pool(x, size, factor)
 
     def _join(self, maps: list[Tensor]) -> Tensor:
-        if self.fuse == "cat":
+        if self.options.fuse == "cat":
             return torch.cat(maps, dim=1)
         total = sum(maps[1:], start=maps[0])
-        return total / len(maps) if self.fuse == "avg" else total
+        return total / len(maps) if self.options.fuse == "avg" else total
 
 
 def node_key(node: Node) -> str:
@@ -307,11 +287,3 @@ def _run_in_turn(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     for layer in layers:
         x = layer(x)
     return x
-
-
-def _by_last_use(last_use: dict) -> dict[Node, list]:
-    """Turn {thing: the node that uses it last} into {node: the things it uses last}."""
-    spent = collections.defaultdict(list)
-    for thing, node in last_use.items():
-        spent[node].append(thing)
-    return spent

@@ -53,11 +53,11 @@ class SkipUNet(nn.Module):
             in_channels: channels of the images (default 3) or volumes (default 1).
             num_classes: channels of the output, each a yes-or-no map.
             channels: of the encoder's levels, finest first. None: 32..512, in 3D 16..256.
-            labels: what the channels mean, where they are more than that; of ``num_classes``.
+            labels: what the channels mean, in the place of ``num_classes``.
             deep_supervision, cgm, cgm_dropout: see :class:`SkipDecoder`.
             inference, loss: see :class:`SegmentationHead`. None: the hybrid loss.
-            options: of :func:`decoder_options`: ``dim=3`` for volumes on V-Net's encoder, ``norm``
-                (V-Net's encoder has BatchNorm), ``edge``, ``edge_order``, ``checkpoint``, ...
+            options: of :func:`decoder_options`: ``dim=3`` for volumes on V-Net's encoder, which has
+                BatchNorm whatever the ``norm``; ``edge``, ``checkpoint``, ...
 
         Raises:
             ConfigError: an option is unknown or contradicts another.
@@ -91,8 +91,7 @@ class SkipUNet(nn.Module):
         """
         Args:
             images: (N, in_channels, H, W), or (N, in_channels, D, H, W).
-            targets: label maps (N, H, W), or (N, D, H, W), integer. Labels are checked on the CPU
-                alone, for a GPU would wait for the answer in every iteration.
+            targets: label maps (N, H, W), or (N, D, H, W), integer.
 
         Returns:
             With ``targets`` the losses by name, whose sum is to be minimised; without them
@@ -106,6 +105,7 @@ class SkipUNet(nn.Module):
         maps = [features[name] for name in head.in_features]
         if targets is None:
             return head.probabilities(maps)
+        # A GPU would wait for the answer in every iteration.
         if targets.device.type == "cpu" and not torch.compiler.is_compiling():
             head.labels.check(targets)
         return head.losses(head.decoder(maps), targets)

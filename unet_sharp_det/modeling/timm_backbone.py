@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import timm
 import torch
@@ -37,7 +36,7 @@ class TimmBackbone(Backbone):
         """
         Args:
             name: a name of ``timm.list_models()``. Weights are not fetched; they come from
-                ``MODEL.WEIGHTS`` (see :mod:`unet_sharp_det.checkpoints.loading`).
+                ``MODEL.WEIGHTS``.
             out_features: the maps to return.
             norm: ``BN``; ``FrozenBN``: statistics and affine parameters stay as loaded;
                 ``SyncBN``; or ``GN``, for models that timm builds with group norm.
@@ -47,8 +46,7 @@ class TimmBackbone(Backbone):
             size_divisibility: what images are padded to a multiple of; 0: the largest stride.
 
         Raises:
-            ConfigError: unknown model, feature or norm, or a model without feature maps or with
-                several of one stride, as a ViT.
+            ConfigError: model, feature or norm are unknown, or several maps have one stride.
         """
         super().__init__()
         look_up_option(name, timm.list_models(), "MODEL.TIMM.NAME", ConfigError)
@@ -56,10 +54,8 @@ class TimmBackbone(Backbone):
         self.timm_name = name
         self._size_divisibility = size_divisibility
         maps = _feature_maps(name)
-        self._strides = {each.name: each.stride for each in maps}
-        self._channels = {each.name: each.channels for each in maps}
         indices = sorted(_index_of(feature, maps, name) for feature in out_features)
-        self._out_features = [maps[index].name for index in indices]
+        self._shapes = dict(maps[index] for index in indices)
         self.model = _create(name, norm, in_chans=in_channels, out_indices=indices)
         if norm == "FrozenBN":
             self.model = freeze_batch_norm_2d(self.model)
@@ -70,24 +66,14 @@ class TimmBackbone(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        largest = max(self._strides[feature] for feature in self._out_features)
-        return self._size_divisibility or largest
+        return self._size_divisibility or max(shape.stride for shape in self._shapes.values())
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """
-        Args:
-            x: images (N, in_channels, H, W).
-
-        Returns:
-            dict[str, Tensor]: name -> (N, C, H / stride, W / stride), high to low resolution.
-        """
-        return dict(zip(self._out_features, self.model(x), strict=True))
+        """Images (N, in_channels, H, W) to name -> (N, C, H / stride, W / stride), finest first."""
+        return dict(zip(self._shapes, self.model(x), strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        return {
-            name: ShapeSpec(channels=self._channels[name], stride=self._strides[name])
-            for name in self._out_features
-        }
+        return dict(self._shapes)
 
     def convert_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the state dict of a classification model to the names of this module.
@@ -101,16 +87,9 @@ class TimmBackbone(Backbone):
         """
         own = {_flat(name): name for name in self.model.state_dict()}
         given = {_flat(name): tensor for name, tensor in weights.items()}
-        if not self._covered_by(given):
+        if any(flat not in given for flat in own if not flat.endswith("num_batches_tracked")):
             given = self._match_by_order(weights)
         return {f"model.{name}": given[flat] for flat, name in own.items() if flat in given}
-
-    def _covered_by(self, given: dict[str, Tensor]) -> bool:
-        return all(
-            _flat(name) in given
-            for name in self.model.state_dict()
-            if not name.endswith("num_batches_tracked")
-        )
 
     def _match_by_order(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         with torch.device("meta"):
@@ -122,8 +101,8 @@ class TimmBackbone(Backbone):
             missing = [name for name in reference if name not in weights]
             raise CheckpointError(
                 f"the weights are not of timm's '{self.timm_name}' (MODEL.TIMM.NAME): "
-                f"{len(missing)} of {len(reference)} entries are missing, e.g. {missing[0]}, and "
-                f"order and shapes do not match either. The file begins with {next(iter(weights))}."
+                f"{len(missing)} of {len(reference)} entries are missing, e.g. {missing[0]}. "
+                f"The file begins with {next(iter(weights))}."
             )
         return {_flat(n): t for n, t in zip(reference, weights.values(), strict=True)}
 
@@ -151,22 +130,18 @@ def _create(name: str, norm: str, **options) -> nn.Module:
         raise ConfigError(f"timm cannot build '{name}' as a bottom-up: {error}. {hint}") from error
 
 
-class _Map(NamedTuple):
-    name: str
-    stride: int
-    channels: int
-
-
-def _feature_maps(model: str) -> list[_Map]:
-    """All feature maps of a model, in timm's order."""
+def _feature_maps(model: str) -> list[tuple[str, ShapeSpec]]:
+    """The names and shapes of all feature maps of a model, in timm's order."""
     with torch.device("meta"):
         info = _create(model, "BN").feature_info
-    pairs = zip(info.reduction(), info.channels(), strict=True)
-    return [_Map(f"res{int(math.log2(stride))}", stride, channels) for stride, channels in pairs]
+    return [
+        (f"res{int(math.log2(stride))}", ShapeSpec(channels=channels, stride=stride))
+        for stride, channels in zip(info.reduction(), info.channels(), strict=True)
+    ]
 
 
-def _index_of(feature: str, maps: Sequence[_Map], model: str, key="MODEL.TIMM.OUT_FEATURES") -> int:
-    names = [each.name for each in maps]
+def _index_of(feature: str, maps: Sequence, model: str, key="MODEL.TIMM.OUT_FEATURES") -> int:
+    names = [name for name, _ in maps]
     look_up_option(feature, names, key, ConfigError)
     if names.count(feature) > 1:
         raise ConfigError(
@@ -176,10 +151,10 @@ def _index_of(feature: str, maps: Sequence[_Map], model: str, key="MODEL.TIMM.OU
     return names.index(feature)
 
 
-def _freeze_up_to(name: str, model: nn.Module, maps: Sequence[_Map], freeze_at: int) -> None:
+def _freeze_up_to(name: str, model: nn.Module, maps: Sequence, freeze_at: int) -> None:
     """Freeze what ``res<freeze_at>`` depends on: the parameters it has a gradient for."""
     index = _index_of(f"res{freeze_at}", maps, name, "MODEL.BACKBONE.FREEZE_AT (as res<n>)")
-    size = 2 * max(each.stride for each in maps)
+    size = 2 * max(shape.stride for _, shape in maps)
     with torch.device("meta"):
         probe = _create(name, "BN", out_indices=[index]).eval()
         probe(torch.zeros(1, 3, size, size))[0].sum().backward()

@@ -22,10 +22,7 @@ class MapShape(NamedTuple):
 
 
 class _StagedEncoder(nn.Module):
-    """Stages in a row, each half the size of the one before; their outputs are res0, res1, ...
-
-    It has all that a detectron2 ``Backbone`` has, but needs no detectron2.
-    """
+    """Stages in a row, each of half the size, with the methods of a detectron2 ``Backbone``."""
 
     size_divisibility = 0
     padding_constraints: dict[str, int] = {}
@@ -39,13 +36,7 @@ class _StagedEncoder(nn.Module):
         }
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """
-        Args:
-            x: images (N, C, H, W), or volumes (N, C, D, H, W).
-
-        Returns:
-            dict[str, Tensor]: "res<i>" -> the map of level i, finest first.
-        """
+        """Images (N, C, H, W), or volumes (N, C, D, H, W), to "res<i>" -> the map of level i."""
         maps = {}
         for name, stage in zip(self._shapes, self.stages, strict=True):
             x = maps[name] = stage(x)
@@ -58,19 +49,13 @@ class _StagedEncoder(nn.Module):
 class UNetEncoder(_StagedEncoder):
     """``X[0,0] = f2(image)``, ``X[i,0] = f2(maxpool(X[i-1,0]))``, f2 being ``f`` twice.
 
-    UNet#, Fig. 1 (widths 32..512). Level i has the size ceil(H / 2^i), so that images of any size
-    pass, down to one pixel.
+    UNet#, Fig. 1. Level i has the size ceil(H / 2^i), so that images of any size pass.
     """
 
     def __init__(
         self, in_channels: int = 3, channels: Sequence[int] = UNET_CHANNELS, norm: str = "BN"
     ):
-        """
-        Args:
-            in_channels: channels of the images.
-            channels: of the levels, finest first.
-            norm: as :func:`detectron2.layers.get_norm` takes it.
-        """
+        """``channels`` are of the levels, finest first; ``norm`` is as in :func:`conv_block`."""
         stages = []
         for level, width in enumerate(channels):
             before = channels[level - 1] if level else in_channels
@@ -95,7 +80,7 @@ class VNetEncoder(_StagedEncoder):
     ):
         """
         Args:
-            in_channels: channels of the volumes, whose sides must be 2^(levels-1) or more.
+            in_channels: of the volumes, whose sides must be 2^(levels - 1) or more.
             channels: of the levels, finest first.
             convs: number of 5x5x5 convolutions of each level.
 
