@@ -26,19 +26,15 @@ def get_checkpoint_file(name: str) -> Path:
 
 
 def get_config_file(name: str) -> str:
-    """Return the path of a config of this project, as detectron2's function does of its own.
-
-    Args:
-        name: its path below ``configs``, e.g.
-            ``DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml``.
+    """Return the path of a config of this project by its path below ``configs``.
 
     Raises:
         ConfigError: there is no config of that name.
     """
     folder = next(path for path in _CONFIGS if path.is_dir())
-    known = [path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")]
-    known += [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
-    return str(folder / look_up_option(name, sorted(known), "Config", ConfigError))
+    files = [*folder.rglob("*.yaml"), *folder.rglob("*.py")]
+    known = sorted(path.relative_to(folder).as_posix() for path in files)
+    return str(folder / look_up_option(name, known, "Config", ConfigError))
 
 
 def get_config(name: str) -> CfgNode:
