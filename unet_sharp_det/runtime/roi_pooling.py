@@ -18,7 +18,7 @@ _MOST_TAPS = 2**22
 
 
 class PixelROIPooler(nn.Module):
-    """What :class:`detectron2.modeling.poolers.ROIPooler` computes, but for rounding.
+    """What a ``ROIPooler`` that :meth:`computes` allows gives, but for rounding.
 
     ROIAlign averages bilinear samples. That is linear, so each cell of its output is a weighted
     sum of a few pixels, with the same weights in all channels, and the weights are a product of
@@ -28,10 +28,6 @@ class PixelROIPooler(nn.Module):
     """
 
     def __init__(self, pooler: ROIPooler):
-        """
-        Args:
-            pooler: to take the place of; :meth:`computes` says whether that is possible.
-        """
         super().__init__()
         self.level_poolers = pooler.level_poolers
         self.output_size = pooler.output_size
