@@ -28,11 +28,7 @@ _REACH = 4
 
 
 class Detector:
-    """Runs a detectron2 ``GeneralizedRCNN`` or ``PanopticFPN`` with masks on windows of images.
-
-    Masks are pasted within their boxes only, which gives the pixels of detectron2's
-    ``paste_masks_in_image`` without an image of memory for each object.
-    """
+    """Runs a detectron2 ``GeneralizedRCNN`` or ``PanopticFPN`` with masks on windows of images."""
 
     def __init__(self, model: nn.Module, score_threshold: float):
         """
@@ -112,11 +108,8 @@ class _Limits:
         factor = max(1.0, area / _LIMITS_AREA)
         spare = _SPARE_PROPOSALS if factor > 1 else 1
         for module, (before, after) in zip(self._proposals, self._topk, strict=True):
-            module.pre_nms_topk = {**module.pre_nms_topk, False: math.ceil(factor * before)}
-            module.post_nms_topk = {
-                **module.post_nms_topk,
-                False: math.ceil(spare * factor * after),
-            }
+            module.pre_nms_topk[False] = math.ceil(factor * before)
+            module.post_nms_topk[False] = math.ceil(spare * factor * after)
         for module, detections in zip(self._heads, self._detections, strict=True):
             module.test_topk_per_image = math.ceil(factor * detections)
 
@@ -129,36 +122,30 @@ def to_input(window: np.ndarray, scale: float) -> Tensor:
 
 
 def paste(found: Instances, shape: tuple[int, int]) -> SparseInstances:
-    """Bring raw detections to the size of their window.
+    """Bring raw detections to the size of their window, each within its box.
+
+    The pixels are those of detectron2's ``paste_masks_in_image``, without an image of memory for
+    each object.
 
     Args:
         found: with ``pred_boxes`` in the network's pixels, ``pred_masks`` (N, 1, M, M)
             probabilities, ``scores`` and ``pred_classes``.
         shape: (height, width) of the window.
     """
-    height, width = shape
-    factors = width / found.image_size[1], height / found.image_size[0]
     boxes = found.pred_boxes.clone()
-    boxes.scale(*factors)
+    boxes.scale(shape[1] / found.image_size[1], shape[0] / found.image_size[0])
     boxes.clip(shape)
     kept = boxes.nonempty()
     boxes = boxes.tensor[kept].cpu()
     masks = found.pred_masks[kept].float().cpu()
-    corners, pasted = [], []
-    for box, mask in zip(boxes, masks, strict=True):
-        corner, pixels = _paste_one(mask, box, shape)
-        corners.append(corner)
-        pasted.append(pixels)
+    pasted = [_paste_one(*each, shape) for each in zip(masks, boxes, strict=True)]
+    corners, pixels = [corner for corner, _ in pasted], [pixels for _, pixels in pasted]
     scores, classes = found.scores[kept].cpu().numpy(), found.pred_classes[kept].cpu().numpy()
-    return SparseInstances.from_windows(shape, corners, pasted, scores, classes)
+    return SparseInstances.from_windows(shape, corners, pixels, scores, classes)
 
 
 def _paste_one(mask: Tensor, box: Tensor, shape: tuple[int, int]):
-    """Sample a mask (1, M, M) at the centres of the pixels that its box touches.
-
-    Returns:
-        (y, x) of the first of them, and bool (h, w).
-    """
+    """Sample a mask (1, M, M) at the pixels that its box touches: their corner, bool (h, w)."""
     x0, y0, x1, y1 = box.tolist()
     left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)
     right, bottom = min(shape[1], int(x1) + 2), min(shape[0], int(y1) + 2)

@@ -28,8 +28,6 @@ class _Pool:
     """The detections of all tiles, in the image's coordinates.
 
     Attributes:
-        found: all of them.
-        tiles: the grid.
         owners: int (N,), the tile of each.
         is_cut: bool (N,), whether it reaches an edge of its tile beyond which the image goes on.
         off_core: float (N,), pixels from its box' centre to its tile's core, 0 inside.
@@ -59,11 +57,12 @@ def merge_detections(
     pool = _gather(shape, tiles, parts, reach)
     pairs = overlapping_pairs(pool.found.boxes)
     pairs = pairs[_differ(pool.owners, pairs) & ~_differ(pool.found.classes, pairs)]
-    shared = np.array([_shared_area(pool.found, i, j) for i, j in pairs], np.int64)
+    masks = (pool.found.shared(i, j) for i, j in pairs)
+    shared = np.array([np.count_nonzero(one & other) for one, other in masks], np.int64)
     whole = _choose_whole(pool, pairs, shared)
     pieces = _choose_pieces(pool, pairs, shared, whole)
-    agreeing = [pair for pair in _among(pieces, pairs) if _is_same_piece(pool, *pair)]
-    groups = _groups(pieces, agreeing)
+    of_pieces = pairs[np.isin(pairs, pieces).all(axis=1)]
+    groups = _groups(pieces, [pair for pair in of_pieces if _is_same_piece(pool, *pair)])
     groups = [group for group in groups if len(group) > 1 or pool.off_core[group[0]] == 0]
     united = unite(pool.found, groups, lambda scores, areas: scores.max())
     return SparseInstances.concatenate(shape, [pool.found.select(whole), united])
@@ -92,11 +91,7 @@ def sew_components(shape: tuple[int, int], parts: Sequence[SparseInstances]) -> 
 
 
 def unite(found: SparseInstances, groups: Sequence[np.ndarray], score: Callable) -> SparseInstances:
-    """Return the union of each group of indices as one instance.
-
-    Args:
-        score: of the (scores, areas) of a group.
-    """
+    """Return the union of each group of indices; ``score`` is of a group's scores and areas."""
     corners, masks, scores = [], [], []
     areas = found.areas
     for group in groups:
@@ -214,15 +209,6 @@ def _in_region(found: SparseInstances, index: int, region: Sequence[int]) -> np.
         part = found.masks[index][top - y0 : bottom - y0, left - x0 : right - x0]
         canvas[top - region[1] : bottom - region[1], left - region[0] : right - region[0]] = part
     return canvas
-
-
-def _shared_area(found: SparseInstances, i: int, j: int) -> int:
-    first, second = found.shared(i, j)
-    return np.count_nonzero(first & second)
-
-
-def _among(members: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    return pairs[np.isin(pairs, members).all(axis=1)]
 
 
 def _groups(members: np.ndarray, edges: Sequence) -> list[np.ndarray]:

@@ -63,11 +63,15 @@ def tile_grid(shape: tuple[int, int], size: int, overlap: int, alignment: int = 
     if overlap < 0 or step < 1:
         raise ConfigError(
             f"Tiles of {size} pixels that overlap by {overlap} do not advance (in steps of "
-            f"{alignment}). Give a tile_size of at least {max(overlap, 0) + alignment}, or a "
-            "smaller tile_overlap from 0 on."
+            f"{alignment}). Give a tile_size of at least {max(overlap, 0) + alignment}."
         )
-    rows, columns = (_spans(length, size, step) for length in shape)
-    return [_tile(*pair, shape) for pair in itertools.product(rows, columns)]
+    spans = (_spans(length, size, step) for length in shape)
+    tiles = []
+    for (rows, core_rows), (columns, core_columns) in itertools.product(*spans):
+        starts, stops = (rows.start, columns.start), (rows.stop, columns.stop)
+        inner = starts[0] > 0, starts[1] > 0, stops[0] < shape[0], stops[1] < shape[1]
+        tiles.append(Tile(rows, columns, core_rows, core_columns, inner))
+    return tiles
 
 
 def alignment_of(scale: float, divisibility: int) -> int:
@@ -93,14 +97,3 @@ def _spans(length: int, size: int, step: int) -> list[tuple[slice, slice]]:
     cores = itertools.pairwise([0, *seams, length])
     windows = (slice(*ends) for ends in zip(starts, stops, strict=True))
     return [(window, slice(*core)) for window, core in zip(windows, cores, strict=True)]
-
-
-def _tile(rows: tuple[slice, slice], columns: tuple[slice, slice], shape: tuple[int, int]) -> Tile:
-    (window_rows, core_rows), (window_columns, core_columns) = rows, columns
-    inner = (
-        window_rows.start > 0,
-        window_columns.start > 0,
-        window_rows.stop < shape[0],
-        window_columns.stop < shape[1],
-    )
-    return Tile(window_rows, window_columns, core_rows, core_columns, inner)
