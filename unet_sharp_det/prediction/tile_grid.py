@@ -68,8 +68,7 @@ def tile_grid(shape: tuple[int, int], size: int, overlap: int, alignment: int = 
     spans = (_spans(length, size, step) for length in shape)
     tiles = []
     for (rows, core_rows), (columns, core_columns) in itertools.product(*spans):
-        starts, stops = (rows.start, columns.start), (rows.stop, columns.stop)
-        inner = starts[0] > 0, starts[1] > 0, stops[0] < shape[0], stops[1] < shape[1]
+        inner = rows.start > 0, columns.start > 0, rows.stop < shape[0], columns.stop < shape[1]
         tiles.append(Tile(rows, columns, core_rows, core_columns, inner))
     return tiles
 
