@@ -55,13 +55,8 @@ def check_trained(weights: dict[str, Tensor], model: nn.Module, where: str) -> N
 
 
 def check_transferable(weights: dict[str, Tensor], model: nn.Module, where: str) -> None:
-    """Check that ``weights`` hold something for ``model`` to start a training from.
-
-    Raises:
-        CheckpointError: nothing fits, or what fits holds no numbers.
-    """
-    own = _shapes(model.state_dict())
-    if not any(own.get(name) == shape for name, shape in _shapes(weights).items()):
+    """Raise a CheckpointError if nothing in ``weights`` fits ``model``, or it holds no numbers."""
+    if not _shapes(model.state_dict()).items() & _shapes(weights).items():
         raise CheckpointError(
             f"{where}: nothing in the file fits the model; it begins with "
             f"{_first(map(repr, weights))}. Take weights of the model's backbone, or of its kind."
@@ -114,13 +109,14 @@ def _compare_heads(given: dict[str, tuple], head: UNetSharpHead) -> str | None:
         lacking = sorted({"X[{},{}]".format(*branches.match(name).groups()) for name in differing})
         trained = sorted({"X[{},{}]".format(*m.groups()) for m in map(branches.match, given) if m})
         return (
-            f"It was not trained for {', '.join(lacking)}, but has branches (or CGM) at "
-            f"{', '.join(trained)} only. Set {key}.DEEP_SUPERVISION and {key}.CGM.ENABLED alike."
+            f"It was not trained for {', '.join(lacking)}: it has branches, or their CGM, at "
+            f"{', '.join(trained)} only. Set {key}.DEEP_SUPERVISION and CGM.ENABLED alike."
         )
     name = differing[0]
     return (
         f"Its semantic head has another scheme, other widths or another norm: {name!r} has shape "
-        f"{given.get(name)}, the model {own[name]}. Set {key} and MODEL.UNET as in its training."
+        f"{given.get(name)}, the model {own[name]}. Set {key}.SKIP_SCHEME, EDGE, EDGE_CHANNELS, "
+        "NODE_CHANNELS, NUM_CLASSES, NORM and MODEL.UNET.CHANNELS as in its training."
     )
 
 

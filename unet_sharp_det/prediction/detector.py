@@ -1,7 +1,7 @@
 """Instances of a batch of windows from a Mask R-CNN."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -45,13 +45,12 @@ class Detector:
                 f"{type(model).__name__} predicts no masks: use a model with MODEL.MASK_ON: True, "
                 "or a SemanticSegmentor with UNetSharpHead."
             )
-        for module in model.modules():
-            if isinstance(module, FastRCNNOutputLayers):
-                # detectron2 finds what is above it.
-                module.test_score_thresh = float(np.nextafter(np.float32(score_threshold), -1))
+        for head in _parts_of(model, FastRCNNOutputLayers):
+            # detectron2 finds what is above it.
+            head.test_score_thresh = float(np.nextafter(np.float32(score_threshold), -1))
         self.model = model
         self.least_score = score_threshold
-        self._limits = _Limits(model)
+        self._adapt_limits = _limits_of(model)
 
     def find(
         self,
@@ -71,7 +70,7 @@ class Detector:
             of each window, in the image's coordinates.
         """
         inputs = [{"image": to_input(window, scale)} for window in windows]
-        self._limits.adapt(inputs[0]["image"].shape[1:].numel())
+        self._adapt_limits(inputs[0]["image"].shape[1:].numel())
         with torch.inference_mode():
             results = self.model.inference(inputs, do_postprocess=False)
         if isinstance(results, tuple):  # of PanopticFPN: detections and semantic maps
@@ -94,24 +93,25 @@ class Detector:
         return merge_detections(shape, tiles, parts, reach=max(1, round(_REACH / scale)))
 
 
-class _Limits:
-    """The numbers of proposals and detections that a model keeps per image."""
+def _limits_of(model: nn.Module) -> Callable[[int], None]:
+    """Return what sets a model's numbers of proposals and detections for inputs of some pixels."""
+    rpns = [(m, m.pre_nms_topk[False], m.post_nms_topk[False]) for m in _parts_of(model, RPN)]
+    heads = [(m, m.test_topk_per_image) for m in _parts_of(model, FastRCNNOutputLayers)]
 
-    def __init__(self, model: nn.Module):
-        self._proposals = [m for m in model.modules() if isinstance(m, RPN)]
-        self._heads = [m for m in model.modules() if isinstance(m, FastRCNNOutputLayers)]
-        self._topk = [(m.pre_nms_topk[False], m.post_nms_topk[False]) for m in self._proposals]
-        self._detections = [m.test_topk_per_image for m in self._heads]
-
-    def adapt(self, area: int) -> None:
-        """Set them for inputs of ``area`` pixels."""
+    def adapt(area: int) -> None:
         factor = max(1.0, area / _LIMITS_AREA)
         spare = _SPARE_PROPOSALS if factor > 1 else 1
-        for module, (before, after) in zip(self._proposals, self._topk, strict=True):
-            module.pre_nms_topk[False] = math.ceil(factor * before)
-            module.post_nms_topk[False] = math.ceil(spare * factor * after)
-        for module, detections in zip(self._heads, self._detections, strict=True):
-            module.test_topk_per_image = math.ceil(factor * detections)
+        for rpn, before, after in rpns:
+            rpn.pre_nms_topk[False] = math.ceil(factor * before)
+            rpn.post_nms_topk[False] = math.ceil(spare * factor * after)
+        for head, detections in heads:
+            head.test_topk_per_image = math.ceil(factor * detections)
+
+    return adapt
+
+
+def _parts_of(model: nn.Module, kind: type) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, kind)]
 
 
 def to_input(window: np.ndarray, scale: float) -> Tensor:

@@ -2,8 +2,7 @@
 
 Of an object that several tiles see whole, the detection of the tile in whose core it lies is kept.
 An object larger than the overlap is cut by every tile; its pieces are united where they agree in
-what two tiles see. Semantic models answer for the cores of tiles, which part the image, so that
-their objects need only be sewn together along the seams.
+what two tiles see.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,14 +68,11 @@ def merge_detections(
 
 
 def sew_components(shape: tuple[int, int], parts: Sequence[SparseInstances]) -> SparseInstances:
-    """Unite components of one class that touch across the seams of tiles' cores.
+    """Return the 4-connected components of an image from those of each of its tiles' cores.
 
     Args:
         shape: (height, width) of the image.
-        parts: the 4-connected components of each core, in the image's coordinates.
-
-    Returns:
-        the 4-connected components of the whole image; scores are means over their pixels.
+        parts: in the image's coordinates; united ones get the mean score over their pixels.
     """
     found = SparseInstances.concatenate(shape, parts)
     owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
@@ -159,9 +155,7 @@ def _are_nearest(pool: _Pool, pairs: np.ndarray, iou: np.ndarray) -> np.ndarray:
     return is_nearest
 
 
-def _choose_pieces(
-    pool: _Pool, pairs: np.ndarray, shared: np.ndarray, whole: np.ndarray
-) -> np.ndarray:
+def _choose_pieces(pool: _Pool, pairs: np.ndarray, shared: np.ndarray, whole: np.ndarray):
     """Return the indices of cut detections most of which no whole one covers."""
     is_whole = np.zeros(len(pool.found), bool)
     is_whole[whole] = True

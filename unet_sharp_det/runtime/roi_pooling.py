@@ -97,14 +97,11 @@ class PixelROIPooler(nn.Module):
 
 
 def _taps(start: Tensor, cell: Tensor, bins: int, size: int, most: int) -> tuple[Tensor, Tensor]:
-    """The pixels along an axis that the bins of each ROI average.
+    """The pixels along an axis of a map of ``size`` that the bins of each ROI average.
 
     Args:
         start, cell: (R,), where ROIs begin and how large their bins are, in pixels of the map. Each
-            bin has ceil(cell) samples.
-        bins: of a ROI.
-        size: of the map.
-        most: no bin has more samples.
+            bin has ceil(cell) samples, ``most`` at most.
 
     Returns:
         Indices int64 and weights, both (R, bins, most + 1). Weights of a bin add up to 1, less what
