@@ -116,23 +116,18 @@ def run_cli(main: Callable[[], int]) -> None:
         print("Stopped.", file=sys.stderr)
         status = INTERRUPTED
     except Exception as error:
-        status = _explain(error)
+        full = disk_error(error)
+        if isinstance(error, UserError):
+            message = str(error)
+        elif full:
+            place = full.filename or "A file"
+            message = f"{place}: cannot be written ({full.strerror}). Make room and try again."
+        else:
+            raise
+        print(f"error: {printable(message)}", file=sys.stderr)
+        status = 2
     finally:
         signal.signal(signal.SIGINT, former)
     if status == INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python's own end takes a while.
     sys.exit(status)
-
-
-def _explain(error: Exception) -> int:
-    """Print a user's error as a line and return the exit status; raise what is a defect."""
-    full = disk_error(error)
-    if isinstance(error, UserError):
-        message = str(error)
-    elif full:
-        place = full.filename or "A file"
-        message = f"{place}: cannot be written ({full.strerror}). Make room and try again."
-    else:
-        raise error
-    print(f"error: {printable(message)}", file=sys.stderr)
-    return 2

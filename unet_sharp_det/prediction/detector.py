@@ -41,10 +41,7 @@ class Detector:
         """
         roi_heads = getattr(model, "roi_heads", None)
         if not getattr(roi_heads, "mask_on", False):
-            raise ConfigError(
-                f"{type(model).__name__} predicts no masks: use a model with MODEL.MASK_ON: True, "
-                "or a SemanticSegmentor with UNetSharpHead."
-            )
+            raise ConfigError(f"{type(model).__name__} predicts no masks: set MODEL.MASK_ON True.")
         for head in _parts_of(model, FastRCNNOutputLayers):
             # detectron2 finds what is above it.
             head.test_score_thresh = float(np.nextafter(np.float32(score_threshold), -1))

@@ -108,15 +108,12 @@ def _gather(shape, tiles: Sequence[Tile], parts: Sequence[SparseInstances], reac
     found = SparseInstances.concatenate(shape, parts)
     owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     bounds = np.array([tile.bounds for tile in tiles])[owners]
-    top, left, bottom, right = np.array([tile.inner_edges for tile in tiles])[owners].T
-    room = np.abs(found.boxes - bounds) <= reach
-    is_cut = (room & np.stack([left, top, right, bottom], axis=1)).any(axis=1)
-    cores = [(t.core_columns, t.core_rows) for t in tiles]
-    starts = np.array([[part.start for part in core] for core in cores])[owners]
-    stops = np.array([[part.stop for part in core] for core in cores])[owners]
+    is_inner = np.array([tile.inner_edges for tile in tiles])[owners]
+    is_cut = ((np.abs(found.boxes - bounds) <= reach) & is_inner).any(axis=1)
+    cores = np.array([tile.core_bounds for tile in tiles])[owners]
     centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    outside = np.maximum(np.maximum(starts - centres, centres - stops), 0)
-    return _Pool(found, tiles, owners, is_cut, outside.max(axis=1))
+    outside = np.maximum(cores[:, :2] - centres, centres - cores[:, 2:]).max(axis=1)
+    return _Pool(found, tiles, owners, is_cut, np.maximum(outside, 0))
 
 
 def _choose_whole(pool: _Pool, pairs: np.ndarray, shared: np.ndarray) -> np.ndarray:

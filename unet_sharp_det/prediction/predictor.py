@@ -55,8 +55,7 @@ class Predictor:
             model: a ``GeneralizedRCNN`` or ``PanopticFPN`` with masks, or a ``SemanticSegmentor``
                 with ``UNetSharpHead``. It stays as it is: a copy in eval mode is used.
             resize: what images go through in testing; by its factor for the whole image, tiles too.
-            image_format: ``INPUT.FORMAT`` of the training.
-            stretch_contrast: ``INPUT.STRETCH_CONTRAST`` of the training.
+            image_format, stretch_contrast: ``INPUT.FORMAT`` and so on of the training.
             class_names: of the classes 0, 1, ...
 
         Raises:
@@ -127,21 +126,13 @@ class Predictor:
             raise found
         return found
 
-    def label_map(self, image: Image) -> np.ndarray:
-        """Return int32 (H, W): 0 is the background, 1, 2, ... the objects by descending score."""
-        return self(image).label_map()
-
     def predict_many(
         self, images: Sequence[Image], progress: Callable[[int], None] = lambda pixels: None
     ) -> list[SparseInstances | UserError]:
-        """Find the objects of several images; those of one size go through the network together.
+        """Return of each image what :meth:`__call__` returns or, of a bad one, the error.
 
         Args:
-            images: as :meth:`__call__` takes them.
             progress: called with the number of pixels that were done since the last call.
-
-        Returns:
-            of each image what :meth:`__call__` returns or, of a bad one, the error.
         """
         results: list = [None] * len(images)
         waiting: dict[tuple, list[tuple[int, PreparedImage, np.ndarray]]] = {}

@@ -33,10 +33,7 @@ class Segmenter:
         """
         head = getattr(model, "sem_seg_head", None)
         if not isinstance(head, UNetSharpHead):
-            raise ConfigError(
-                f"The semantic head {type(head).__name__} doesn't say which channels are objects: "
-                "use UNetSharpHead."
-            )
+            raise ConfigError(f"{type(head).__name__} names no objects: use UNetSharpHead.")
         self.model = model
         self.labels = head.labels
         self.least_score = score_threshold if score_threshold > 0.5 else 0.0

@@ -17,7 +17,7 @@ class Tile:
     Attributes:
         rows, columns: what the network sees.
         core_rows, core_columns: what it answers for; the cores of a grid part the image.
-        inner_edges: (top, left, bottom, right): does the image go on beyond?
+        inner_edges: (left, top, right, bottom): does the image go on beyond?
     """
 
     rows: slice
@@ -32,15 +32,21 @@ class Tile:
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
     @property
-    def core_area(self) -> int:
-        """In pixels."""
-        height = self.core_rows.stop - self.core_rows.start
-        return height * (self.core_columns.stop - self.core_columns.start)
-
-    @property
     def bounds(self) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of what the network sees."""
         return self.columns.start, self.rows.start, self.columns.stop, self.rows.stop
+
+    @property
+    def core_bounds(self) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of what it answers for."""
+        rows, columns = self.core_rows, self.core_columns
+        return columns.start, rows.start, columns.stop, rows.stop
+
+    @property
+    def core_area(self) -> int:
+        """In pixels."""
+        x0, y0, x1, y1 = self.core_bounds
+        return (x1 - x0) * (y1 - y0)
 
 
 def tile_grid(shape: tuple[int, int], size: int, overlap: int, alignment: int = 1) -> list[Tile]:
@@ -68,7 +74,7 @@ def tile_grid(shape: tuple[int, int], size: int, overlap: int, alignment: int = 
     spans = (_spans(length, size, step) for length in shape)
     tiles = []
     for (rows, core_rows), (columns, core_columns) in itertools.product(*spans):
-        inner = rows.start > 0, columns.start > 0, rows.stop < shape[0], columns.stop < shape[1]
+        inner = columns.start > 0, rows.start > 0, columns.stop < shape[1], rows.stop < shape[0]
         tiles.append(Tile(rows, columns, core_rows, core_columns, inner))
     return tiles
 
