@@ -48,17 +48,18 @@ def atomic_path(path):
 
 
 def remove_leftovers(folder, is_own: Callable[[str], bool]) -> None:
-    """Delete the temporary files of :func:`atomic_path` whose writers were killed.
+    """Delete the temporary files in and below ``folder`` whose writers were killed.
 
-    Args:
-        folder: searched with the folders below it.
-        is_own: whether this program wrote a file of that path, relative to ``folder`` with ``/``.
+    ``is_own`` says whether this program wrote a file of that path, relative with ``/``.
     """
     for parent, _, names in os.walk(folder):
         for match in filter(None, map(_TEMPORARY.fullmatch, names)):
             if is_own(Path(parent, match[1]).relative_to(folder).as_posix()):
-                with contextlib.suppress(OSError):
-                    _delete_unlocked(Path(parent, match[0]))
+                path = Path(parent, match[0])
+                # NFS locks no file that is open for reading alone.
+                with contextlib.suppress(OSError), path.open("r+b") as file:
+                    lock(file.fileno())
+                    path.unlink()
 
 
 def lock(handle: int) -> None:
@@ -166,12 +167,6 @@ def _write_error(path: Path, error: OSError) -> UserError:
 
 def _temporary_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
-
-
-def _delete_unlocked(path: Path) -> None:
-    with open(path, "r+b") as file:  # NFS locks no file that is open for reading alone.
-        lock(file.fileno())
-        path.unlink()
 
 
 def _sync(path: Path) -> None:

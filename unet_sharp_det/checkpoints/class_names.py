@@ -15,9 +15,8 @@ def class_names(cfg: CfgNode) -> list[str]:
     """The names of the classes 0, 1, ...: of the config, of its data sets, or else numbers."""
     count = _count(cfg)
     names = list(cfg.MODEL.CLASS_NAMES) or names_of_data(cfg)
-    if names:
-        return names
-    return [f"class_{number}" for number in range(1, count + 1)] if count > 1 else ["object"]
+    numbered = [f"class_{number}" for number in range(1, count + 1)]
+    return names or (numbered if count > 1 else ["object"])
 
 
 def names_of_data(cfg: CfgNode) -> list[str]:

@@ -27,9 +27,6 @@ from .checks import check_trained, check_transferable, find_scheme_difference
 from .sources import find_weights
 from .weight_files import read_weights
 
-#: Checkpoints from which training must not be resumed, though they may be the latest written.
-UNTAGGED = ("model_best",)
-
 _WRITTEN = re.compile(r"model_\w+\.pth|last_checkpoint")
 
 
@@ -67,7 +64,8 @@ class SkipCheckpointer(DetectionCheckpointer):
         self.class_names = list(class_names)
 
     def save(self, name: str, **kwargs) -> None:
-        """Write ``<save_dir>/<name>.pth`` atomically, and tag it as the one to resume from."""
+        """Write ``<save_dir>/<name>.pth`` atomically, and tag it as the one to resume from, unless
+        it is the best one, which may be older than others."""
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict(), "class_names": self.class_names}
@@ -81,7 +79,7 @@ class SkipCheckpointer(DetectionCheckpointer):
                 torch.save(data, file)
             except RuntimeError as error:  # Of a cut archive: what cut it stands behind.
                 raise error.__context__ or error from None
-        if name not in UNTAGGED:
+        if name != "model_best":
             self.tag_last_checkpoint(f"{name}.pth")
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict:

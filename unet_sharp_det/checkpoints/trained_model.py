@@ -77,7 +77,7 @@ def identify_model(path, config_file=None, config_opts: Sequence[str] = ()) -> d
 
 
 def load_trained_model(cfg: CfgNode, trust_pickle: bool = False) -> TrainedModel:
-    """Build the model of ``cfg``, on the CPU without its GPU, and load ``MODEL.WEIGHTS`` whole.
+    """Build the model of ``cfg``, without a GPU on the CPU, and load ``MODEL.WEIGHTS``, all of it.
 
     Raises:
         ConfigError, CheckpointError: the config or the weights are unusable.

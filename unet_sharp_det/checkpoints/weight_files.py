@@ -1,8 +1,8 @@
 """Files of weights, read without running what is in them.
 
-A pickle, and so a file of ``torch.save``, is a program: who reads it with :func:`pickle.load` runs
-it. Here a file may only build tensors, arrays, numbers, strings and containers of them. Anything
-else is refused by name before it runs, unless the caller says that the file is trusted.
+A pickle, and so a file of ``torch.save``, is a program. Here a file may only build tensors, arrays,
+numbers, strings and containers of them. Anything else is refused by name before it runs, unless the
+caller says that the file is trusted.
 """
 
 import contextlib
@@ -68,7 +68,8 @@ def read_weights(weights, trust_pickle: bool = False) -> dict:
             _check_container(path)
         content = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     if path.suffix == ".pyth":
-        return _checked(_from_pycls(content), path)
+        weights = content.get("model_state") if isinstance(content, dict) else None
+        return _checked(_of_other_library(weights, "pycls"), path)
     is_checkpoint = isinstance(content, dict) and "model" in content
     return _checked(content if is_checkpoint else {"model": content}, path)
 
@@ -79,7 +80,6 @@ def write_safetensors(
     """Write weights that anybody can read without trust, atomically.
 
     Args:
-        path: ends in ``.safetensors``.
         state_dict: name -> tensor. Tensors that share memory are written one by one.
         config_text: the config of the model as YAML, for :func:`read_safetensors_config`.
         half: write float32 and float64 tensors as float16, except those with values beyond its
@@ -100,11 +100,7 @@ def write_safetensors(
 
 
 def read_safetensors_config(path) -> str | None:
-    """The YAML text of the config that a ``.safetensors`` file carries, None if it has none.
-
-    Raises:
-        CheckpointError: the file is missing or damaged.
-    """
+    """The YAML text of the config that a ``.safetensors`` file carries, None if it has none."""
     path = find_weights(path)
     with _explained(path), safe_open(path, framework="pt") as file:
         return (file.metadata() or {}).get(_CONFIG)
@@ -165,17 +161,14 @@ def _from_zoo(content) -> dict:
         return {"model": content}
     if "model" in content and "__author__" in content:
         return content
-    blobs = content.get("blobs", content)
-    if isinstance(blobs, dict):
-        blobs = {k: v for k, v in blobs.items() if not str(k).endswith("_momentum")}
-    return {"model": blobs, "__author__": "Caffe2", "matching_heuristics": True}
+    return _of_other_library(content.get("blobs", content), "Caffe2")
 
 
-def _from_pycls(content) -> dict:
-    weights = content.get("model_state") if isinstance(content, dict) else None
+def _of_other_library(weights, author: str) -> dict:
     if isinstance(weights, dict):
-        weights = {k: v for k, v in weights.items() if not str(k).endswith("num_batches_tracked")}
-    return {"model": weights, "__author__": "pycls", "matching_heuristics": True}
+        others = ("_momentum", "num_batches_tracked")
+        weights = {k: v for k, v in weights.items() if not str(k).endswith(others)}
+    return {"model": weights, "__author__": author, "matching_heuristics": True}
 
 
 def _checked(checkpoint: dict, path: Path) -> dict:

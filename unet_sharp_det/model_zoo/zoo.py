@@ -1,4 +1,4 @@
-"""Access to the models of this folder by their names."""
+"""Access to the models of this folder by their names; unknown ones raise a ConfigError."""
 
 from pathlib import Path
 
@@ -17,20 +17,12 @@ _CONFIGS = (_FOLDER / "configs", _FOLDER.parents[1] / "configs")
 
 
 def get_checkpoint_file(name: str) -> Path:
-    """Return the file of a model.
-
-    Raises:
-        ConfigError: there is no model of that name.
-    """
+    """Return the file of a model."""
     return model_file(look_up_option(name, names(), "model_zoo", ConfigError))
 
 
 def get_config_file(name: str) -> str:
-    """Return the path of a config of this project by its path below ``configs``.
-
-    Raises:
-        ConfigError: there is no config of that name.
-    """
+    """Return the path of a config of this project by its path below ``configs``."""
     folder = next(path for path in _CONFIGS if path.is_dir())
     files = [*folder.rglob("*.yaml"), *folder.rglob("*.py")]
     known = sorted(path.relative_to(folder).as_posix() for path in files)
@@ -38,21 +30,10 @@ def get_config_file(name: str) -> str:
 
 
 def get_config(name: str) -> CfgNode:
-    """Return the config of a model, its file as ``MODEL.WEIGHTS``.
-
-    Raises:
-        ConfigError: there is no model of that name.
-    """
+    """Return the config of a model, its file as ``MODEL.WEIGHTS``."""
     return config_of(get_checkpoint_file(name))
 
 
 def get(name: str, device: str | None = None) -> nn.Module:
-    """Return a model with its weights, in eval mode.
-
-    Args:
-        device: e.g. ``cpu`` or ``cuda:1``. None: the first GPU, or the CPU without one.
-
-    Raises:
-        ConfigError: there is no model of that name.
-    """
+    """Return a model with its weights, in eval mode, by default on the first GPU or the CPU."""
     return open_trained_model(get_checkpoint_file(name), device=device).model
