@@ -67,7 +67,7 @@ def check_transferable(weights: dict[str, Tensor], model: nn.Module, where: str)
 def find_scheme_difference(weights: dict[str, Tensor], model: nn.Module) -> str | None:
     """How the necks and semantic heads in ``weights`` differ from those of ``model``, as sentences
     for an error; None if they do not, or if there are none, as in weights of a backbone."""
-    differences = [None]
+    differences = []
     for prefix, module in model.named_modules():
         if isinstance(module, SkipFPN):
             differences.append(_compare_necks(_shapes(weights, prefix, _NECK), module))
@@ -112,12 +112,9 @@ def _compare_heads(given: dict[str, tuple], head: UNetSharpHead) -> str | None:
             f"It was not trained for {', '.join(lacking)}: it has branches, or their CGM, at "
             f"{', '.join(trained)} only. Set {key}.DEEP_SUPERVISION and CGM.ENABLED alike."
         )
-    name = differing[0]
-    return (
-        f"Its semantic head has another scheme, other widths or another norm: {name!r} has shape "
-        f"{given.get(name)}, the model {own[name]}. Set {key}.SKIP_SCHEME, EDGE, EDGE_CHANNELS, "
-        "NODE_CHANNELS, NUM_CLASSES, NORM and MODEL.UNET.CHANNELS as in its training."
-    )
+    keys = f"{key}.SKIP_SCHEME, EDGE, EDGE_CHANNELS, NODE_CHANNELS, NUM_CLASSES, NORM and "
+    keys += "MODEL.UNET.CHANNELS"
+    return _tell("a semantic head of another scheme, other widths", given, own, keys)
 
 
 def _compare_necks(given: dict[str, tuple], neck: SkipFPN) -> str | None:
@@ -130,11 +127,15 @@ def _compare_necks(given: dict[str, tuple], neck: SkipFPN) -> str | None:
             f"It holds a neck of scheme '{scheme or 'unknown'}', the model has '{neck.scheme}': "
             f"set MODEL.FPN.SKIP_SCHEME {scheme or 'accordingly'}."
         )
+    keys = "MODEL.FPN.NODE_CHANNELS, EDGE_CHANNELS, OUT_CHANNELS and NORM"
+    return _tell(f"a neck of scheme '{scheme}' with other widths", given, own, keys)
+
+
+def _tell(what: str, given: dict[str, tuple], own: dict[str, tuple], keys: str) -> str:
     name = next(key for key in {**own, **given} if own.get(key) != given.get(key))
     return (
-        f"It holds a neck of scheme '{scheme}' with other widths or norm: {name!r} has shape "
-        f"{given.get(name)}, the model {own.get(name)}. Set MODEL.FPN.NODE_CHANNELS, "
-        "EDGE_CHANNELS, OUT_CHANNELS and NORM as in its training."
+        f"It holds {what} or norm: {name!r} has shape {given.get(name)}, the model "
+        f"{own.get(name)}. Set {keys} as in its training."
     )
 
 

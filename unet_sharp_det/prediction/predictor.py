@@ -159,12 +159,11 @@ class Predictor:
                 run(waiting.pop(window.shape))
         for batch in waiting.values():
             run(batch)
-        for index, found in enumerate(results):
-            if not isinstance(found, UserError):
-                found = found.at_least(self._finder.least_score)
-                limits = self.options.min_area, self.options.max_covered
-                results[index] = found.without_overlaps(*limits)
-        return results
+        least, limits = self._finder.least_score, (self.options.min_area, self.options.max_covered)
+        return [
+            each if isinstance(each, UserError) else each.at_least(least).without_overlaps(*limits)
+            for each in results
+        ]
 
     def _prepare(self, image: Image) -> PreparedImage:
         if isinstance(image, np.ndarray):
