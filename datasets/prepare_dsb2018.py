@@ -33,8 +33,7 @@ def main() -> int:
     print(f"written to {root}, details in {os.path.join(root, 'annotations', 'report.json')}")
     if conversion.skipped:
         print(f"finished with {conversion.skipped} files skipped")
-        return 1
-    return 0
+    return 1 if conversion.skipped else 0
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,7 +13,8 @@ TARGET = ROOT / "docs" / "CONFIG.md"
 HEAD = """# Config keys
 
 This package adds these keys to [those of detectron2][stock]. Set them in a YAML file, or as
-`KEY VALUE` pairs at the end of a command. `docs/write_config.py` writes this page from the
+`KEY VALUE` pairs at the end of a command. `--config-file` takes a path, or the name of a file below
+`configs/`, which is part of the package. `docs/write_config.py` writes this page from the
 comments in `unet_sharp_det/config.py`.
 
 [stock]: https://detectron2.readthedocs.io/en/latest/modules/config.html#yaml-config-references
@@ -32,12 +33,7 @@ _KEY = re.compile(r"((?:^    # .*\n)+)    cfg\.([\w.]+) = (.*)\n", re.MULTILINE)
 
 
 def document(source: str, lazy_keys: dict[str, str]) -> str:
-    """Return the page in Markdown.
-
-    Args:
-        source: of config.py.
-        lazy_keys: where a LazyConfig's ``train`` has a key.
-    """
+    """Return the page in Markdown. ``lazy_keys``: where a LazyConfig's ``train`` has a key."""
     _, *parts = _SECTION.split(source)
     text = HEAD
     for title, body in zip(parts[::2], parts[1::2], strict=True):

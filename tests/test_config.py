@@ -2,18 +2,20 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
 import yaml
 from detectron2.config import get_cfg
 
-from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.config import find_config, setup_cfg
 from unet_sharp_det.errors import ConfigError, SchemeError, run_cli
 from unet_sharp_det.modeling import SkipFPN
 from unet_sharp_det.runtime import fall_back_to_cpu
 from unet_sharp_det.skip_schemes import resolve_scheme
-from unet_sharp_det.training.lazy import LAZY_KEYS
+from unet_sharp_det.training.lazy import LAZY_KEYS, read_config
 
 
 @pytest.fixture
@@ -102,10 +104,27 @@ def test_the_config_that_a_training_writes_loads(repository, yaml_file):
 
 
 def test_missing_files(yaml_file):
-    with pytest.raises(ConfigError, match="there is no file 'nowhere.yaml'"):
+    with pytest.raises(ConfigError, match="'nowhere.yaml': there is no config file"):
         setup_cfg("nowhere.yaml")
     with pytest.raises(ConfigError, match="_BASE_.*nowhere.yaml"):
         setup_cfg(yaml_file('_BASE_: "nowhere.yaml"\n'))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetpp.yaml",
+        "LazyConfigs/mask_rcnn_R_50_unetsharp.py",
+    ],
+)
+def test_configs_of_the_model_zoo_have_names(repository, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert find_config(name) == str(repository / "configs" / name)
+    cfg, _ = read_config(name, [])
+    assert cfg.SOLVER.MAX_ITER == read_config(find_config(name), [])[0].SOLVER.MAX_ITER
+    for wrong in (name.replace("R_50", "R50"), name.rpartition("/")[2]):
+        with pytest.raises(ConfigError, match=f"'{wrong}': there is no.*Did you mean '{name}'"):
+            read_config(wrong, [])
 
 
 def test_an_unquoted_hash_becomes_none_and_is_explained(yaml_file):
@@ -178,3 +197,13 @@ def test_the_page_of_keys_is_what_the_comments_say(repository):
 
     added = set(values(setup_cfg())) - set(values(get_cfg()))
     assert set(re.findall(r"^\| `([A-Z][\w.]+)` \| `.*` \| .*\. \|$", page, re.MULTILINE)) == added
+
+
+def test_prediction_imports_nothing_of_the_training(environment):
+    code = (
+        "import sys, unet_sharp_det.prediction.predictor\n"
+        "print({'detectron2.engine', 'detectron2.evaluation'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -29,33 +29,33 @@ from unet_sharp_det.errors import UserError, run_cli
 from unet_sharp_det.evaluation.readers.predictions import check_entry
 from unet_sharp_det.files import atomic_path, read_json, safe_join
 from unet_sharp_det.images import read_image
-from unet_sharp_det.masks.drawing import comparison, montage, overlay
+from unet_sharp_det.masks.drawing import distinct_colors, upscale, upscale_factor
 from unet_sharp_det.masks.rle import numbered, to_rles
 
 MONTAGE_WIDTH = 1440
+CAPTION_HEIGHT = 28
+BACKGROUND = (24, 24, 24)
+TEXT_COLOR = (240, 240, 240)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", default="", help="YAML file; default: the defaults")
-    parser.add_argument("--dataset", help="registered name; default: the config's first one")
+    add = parser.add_argument
+    add("--config-file", default="", help="YAML file; default: the defaults")
+    add("--dataset", help="registered name; default: the config's first one")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--source",
-        choices=["annotation", "dataloader"],
-        default="annotation",
-        help="ground truth as annotated (default), or after the augmentations of training",
-    )
+    help_ = "ground truth as annotated (default), or after the augmentations of training"
+    sources = ["annotation", "dataloader"]
+    what.add_argument("--source", choices=sources, default="annotation", help=help_)
     what.add_argument("--predictions", type=Path, help="a coco_instances_results.json")
-    parser.add_argument(
-        "--threshold", type=float, default=0.5, help="least score of a prediction (default: 0.5)"
-    )
-    parser.add_argument("--output-dir", type=Path, default=Path("output/visualization"))
-    parser.add_argument("--limit", type=int, default=20, help="number of images (default: 20)")
-    parser.add_argument("--montage", type=Path, help="PNG file for all in one picture")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
+    add("--threshold", type=float, default=0.5, help="least score of a prediction (default: 0.5)")
+    add("--output-dir", type=Path, default=Path("output/visualization"))
+    add("--limit", type=int, default=20, help="number of images (default: 20)")
+    add("--montage", type=Path, help="PNG file for all in one picture")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of the config")
     return parser.parse_args(argv)
 
 
@@ -64,7 +64,10 @@ def main(argv=None) -> int:
     if args.limit < 1:
         raise UserError(f"--limit must be 1 or more, not {args.limit}.")
     cfg = setup_cfg(args.config_file, args.opts)
-    name = args.dataset or default_dataset(cfg, for_predictions=bool(args.predictions))
+    key = "TEST" if args.predictions else "TRAIN"
+    name = args.dataset or next(iter(cfg.DATASETS[key]), None)
+    if name is None:
+        raise UserError(f"Give --dataset NAME, or a --config-file that sets DATASETS.{key}.")
     check_registered([name], "--dataset")
     records = DatasetCatalog.get(name)[: args.limit]
     if args.predictions:
@@ -76,22 +79,12 @@ def main(argv=None) -> int:
     drawn = []
     for record, picture in zip(records, pictures, strict=True):
         stem = Path(record["file_name"]).stem
-        path = safe_join(args.output_dir, f"{record['image_id']}_{stem}.png", name)
-        save(path, picture)
-        if args.montage:
-            drawn.append(picture)
+        save(safe_join(args.output_dir, f"{record['image_id']}_{stem}.png", name), picture)
+        drawn += [picture] if args.montage else []
     if args.montage:
         columns = 1 if args.predictions else math.ceil(math.sqrt(len(drawn)))
         save(args.montage, montage(drawn, columns, cell_width=MONTAGE_WIDTH // columns))
     return 0
-
-
-def default_dataset(cfg, for_predictions: bool) -> str:
-    key = "TEST" if for_predictions else "TRAIN"
-    names = cfg.DATASETS[key]
-    if not names:
-        raise UserError(f"Give --dataset NAME, or a --config-file that sets DATASETS.{key}.")
-    return names[0]
 
 
 def draw_annotations(records):
@@ -124,7 +117,7 @@ def draw_predictions(records, results):
 
 
 def load_results(path: Path, threshold: float) -> dict[int, list[dict]]:
-    """Read COCO results with masks; returns those of at least ``threshold`` by image id."""
+    """COCO results with masks of at least ``threshold``, by image id."""
     results = read_json(
         path, list, "Give the coco_instances_results.json that evaluation writes into OUTPUT_DIR."
     )
@@ -139,14 +132,81 @@ def load_results(path: Path, threshold: float) -> dict[int, list[dict]]:
 def decode_masks(entries: list[dict], shape: tuple[int, int], where: str) -> np.ndarray:
     """Decode the polygons or RLEs of annotations or results to a bool array (N, H, W)."""
     segmentations = [entry.get("segmentation") for entry in entries]
-    masks = np.zeros((len(entries), *shape), dtype=bool)
-    for mask, rle in zip(masks, to_rles(segmentations, shape, numbered(where)), strict=True):
-        mask[:] = mask_util.decode(rle)
-    return masks
+    masks = [mask_util.decode(rle) for rle in to_rles(segmentations, shape, numbered(where))]
+    return np.array(masks, bool).reshape(-1, *shape)
+
+
+def comparison(image, gt_masks, pred_masks, *, title: str, short_side: int = 512) -> np.ndarray:
+    """Draw image | ground truth contours | predicted contours, each with its count in a caption."""
+    panels = [
+        add_caption(upscale(image, upscale_factor(*image.shape[:2], short_side)), title),
+        overlay(image, gt_masks, title="ground truth", short_side=short_side),
+        overlay(image, pred_masks, title="prediction", short_side=short_side),
+    ]
+    return montage(panels, columns=len(panels))
+
+
+def overlay(image, masks, *, title: str, short_side: int = 512) -> np.ndarray:
+    """Draw the contours of masks (N, H, W) on the enlarged image, under title and count."""
+    scale = upscale_factor(*image.shape[:2], short_side)
+    colors = distinct_colors(len(masks))
+    drawn = draw_contours(image, masks, colors, scale=scale, thickness=min(scale, 2))
+    return add_caption(drawn, f"{title}: {len(masks)} {'nucleus' if len(masks) == 1 else 'nuclei'}")
+
+
+def draw_contours(image, masks, colors, *, scale: int = 1, thickness: int = 1) -> np.ndarray:
+    """Draw the contours of masks, those of holes too, on an image enlarged by ``scale``.
+
+    A contour runs along the outermost pixels inside of its mask after enlarging, so contours of
+    touching objects lie side by side. Where masks overlap, the last one is on top.
+    """
+    canvas = np.ascontiguousarray(upscale(image, scale))
+    for mask, color in zip(masks, colors, strict=True):
+        enlarged = upscale(mask.astype(np.uint8), scale)
+        contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        for contour in contours:
+            cv2.polylines(canvas, [contour], True, color, thickness)
+    return canvas
+
+
+def add_caption(image: np.ndarray, text: str) -> np.ndarray:
+    """Put a strip of ``CAPTION_HEIGHT`` rows with ``text``, shrunk to fit the width, on top."""
+    width = image.shape[1]
+    strip = np.full((CAPTION_HEIGHT, width, 3), BACKGROUND, dtype=np.uint8)
+    font_scale = 0.6
+    while font_scale > 0.1 and cv2.getTextSize(text, FONT, font_scale, 1)[0][0] > width - 12:
+        font_scale -= 0.02
+    origin = (4, CAPTION_HEIGHT - 9)
+    cv2.putText(strip, text, origin, FONT, font_scale, TEXT_COLOR, 1, cv2.LINE_AA)
+    return np.concatenate([strip, image])
+
+
+def montage(pictures, columns: int, *, gap: int = 4, cell_width: int | None = None) -> np.ndarray:
+    """Arrange pictures in rows, each at the top left of its cell, scaled to a width if given."""
+    if cell_width is not None:
+        sides = [
+            (cell_width, max(1, round(p.shape[0] * cell_width / p.shape[1]))) for p in pictures
+        ]
+        pictures = [
+            cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            for picture, size in zip(pictures, sides, strict=True)
+        ]
+    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    widths = [max(picture.shape[1] for picture in pictures[i::columns]) for i in range(columns)]
+    size = (sum(heights) + gap * (len(rows) - 1), sum(widths) + gap * (columns - 1), 3)
+    canvas = np.full(size, BACKGROUND, dtype=np.uint8)
+    top = 0
+    for row, row_height in zip(rows, heights, strict=True):
+        left = 0
+        for picture, width in zip(row, widths, strict=False):
+            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            left += width + gap
+        top += row_height + gap
+    return canvas
 
 
 def save(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture as PNG, atomically, and print where."""
     with atomic_path(path) as temporary:
         cv2.imwrite(str(temporary), picture[:, :, ::-1])
     print(path)

@@ -3,6 +3,7 @@
 docs/CONFIG.md is written from the comments above the keys by ``docs/write_config.py``.
 """
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,11 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from yaml.constructor import ConstructorError
 
-from .errors import ConfigError, UserError, first_line, look_up_option
+from .errors import ConfigError, UserError, did_you_mean, first_line, look_up_option
+
+# Of an installed package, and of a checkout.
+_PACKAGE = Path(__file__).parent
+_CONFIGS = (_PACKAGE / "model_zoo" / "configs", _PACKAGE.parent / "configs")
 
 
 def add_unet_sharp_config(cfg: CfgNode) -> None:
@@ -209,22 +214,26 @@ def setup_cfg(config_file: str | dict = "", opts: list[str] | None = None) -> Cf
     for those in detectron2's own model zoo), nor the pickles of ``MODEL.LOAD_PROPOSALS``.
 
     Args:
-        config_file: path of a YAML file, "" for none, or what stands in a file.
+        config_file: a YAML file, see :func:`find_config`; "" for none; or what stands in a file.
         opts: keys and values in turn, e.g. ``["SOLVER.BASE_LR", "0.01"]``.
 
-    Returns:
-        CfgNode: not frozen.
-
     Raises:
-        ConfigError: a file is missing, no YAML or holds Python, a key is unknown, a value has a
-            wrong type, or the config asks for precomputed proposals.
+        ConfigError: a file is missing, no YAML or holds Python, a key is unknown, or a value has a
+            wrong type.
     """
     cfg = get_cfg()
     add_unet_sharp_config(cfg)
     if isinstance(config_file, dict):
-        _merge_content(cfg, config_file)
+        with _wrong_types_named("its content"):
+            loaded = CfgNode(config_file)
+            _check_keys(_keys(loaded), cfg, "its content")
+            cfg.merge_from_other_cfg(loaded)
     elif config_file:
-        _merge_file(cfg, config_file)
+        path = find_config(config_file)
+        _check_keys(_keys(_load_yaml(path)), cfg, path)
+        with _wrong_types_named(path):
+            # What _load_yaml let through holds Python in detectron2's own files at most.
+            cfg.merge_from_file(path, allow_unsafe=True)
     _merge_opts(cfg, opts or [])
     if cfg.MODEL.LOAD_PROPOSALS:
         raise ConfigError(
@@ -234,39 +243,35 @@ def setup_cfg(config_file: str | dict = "", opts: list[str] | None = None) -> Cf
     return cfg
 
 
+def find_config(name: str) -> str:
+    """Return ``name`` if it is a file, else the path of this project's config of that name, e.g.
+    ``DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml``, also of an installed package.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if os.path.isfile(name):
+        return name
+    folder = next(path for path in _CONFIGS if path.is_dir())
+    files = [*folder.rglob("*.yaml"), *folder.rglob("*.py")]
+    known = sorted(path.relative_to(folder).as_posix() for path in files)
+    if name not in known:
+        alike = [each for each in known if Path(each).name == Path(name).name]
+        raise ConfigError(
+            f"'{name}': there is no config file, nor a config of the model zoo, of that name."
+            f"{did_you_mean(name, alike or known)} See configs/README.md."
+        )
+    return str(folder / name)
+
+
 class _CautiousCfgNode(CfgNode):
     """Reads Python in YAML from detectron2's own configs only, which are code that is installed."""
 
     @classmethod
     def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict:
-        return super().load_yaml_with_base(filename, allow_unsafe=_is_of_detectron2(filename))
-
-
-def _is_of_detectron2(path: str) -> bool:
-    configs = Path(detectron2.__file__).parent / "model_zoo" / "configs"
-    return Path(path).resolve().is_relative_to(configs.resolve())
-
-
-def _merge_file(cfg: CfgNode, path: str) -> None:
-    if not os.path.isfile(path):
-        raise ConfigError(f"--config-file: there is no file '{path}'. See configs/README.md.")
-    _check_keys(_keys(_load_yaml(path)), cfg, path)
-    try:
-        # What _load_yaml let through holds Python in detectron2's own files at most.
-        cfg.merge_from_file(path, allow_unsafe=True)
-    except (ValueError, AssertionError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def _merge_content(cfg: CfgNode, content: dict) -> None:
-    try:
-        loaded = CfgNode(content)
-        _check_keys(_keys(loaded), cfg, "its content")
-        cfg.merge_from_other_cfg(loaded)
-    except UserError:
-        raise
-    except Exception as error:  # of types, and of the literals that texts are read as
-        raise ConfigError(f"a value is of a wrong type: {first_line(error)}.") from error
+        configs = Path(detectron2.__file__).parent / "model_zoo" / "configs"
+        is_installed = Path(filename).resolve().is_relative_to(configs.resolve())
+        return super().load_yaml_with_base(filename, allow_unsafe=is_installed)
 
 
 def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
@@ -276,10 +281,19 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
     if len(opts) % 2:
         raise ConfigError(f"options are 'KEY VALUE' pairs, but the last one has no value: {opts}.")
     _check_keys(opts[0::2], cfg, "the command line")
-    try:
+    with _wrong_types_named("the command line"):
         cfg.merge_from_list(opts)
-    except (ValueError, AssertionError) as error:
-        raise ConfigError(f"the command line: {error}") from error
+
+
+@contextlib.contextmanager
+def _wrong_types_named(where: str):
+    """Make a ConfigError of what merging raises of types, and of the literals in texts."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{where}: a value is of a wrong type. {first_line(error)}.") from error
 
 
 def _load_yaml(path: str) -> CfgNode:

@@ -37,8 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 HAVE = "torch,torchvision,timm,opencv-python-headless,scipy,scikit-image,tensorboard,tifffile"
 HAVE += ",matplotlib,pytest,setuptools,pip"
-#: What neither training, evaluation nor prediction imports, but for reports and some TIFFs: 37 MiB.
-WITHOUT = "imagecodecs,plotly"
+#: What neither training, evaluation nor prediction imports, but for some TIFFs.
+WITHOUT = "imagecodecs"
 #: Without compiled parts, but on the index as source only.
 SOURCE = {"antlr4-python3-runtime", "fvcore", "iopath"}
 #: glibc 2.28 (RHEL 8, Debian 10) or newer. pip takes no wheel for an older one unless it is named.

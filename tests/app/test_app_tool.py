@@ -11,6 +11,7 @@ import warnings
 import pytest
 from app_helpers import StubPredictor
 
+from unet_sharp_det import cli
 from unet_sharp_det.app import server
 from unet_sharp_det.app.analysis import LOWEST_SCORE, Analyser
 from unet_sharp_det.errors import UserError
@@ -65,9 +66,9 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
         raise Stop
 
     monkeypatch.setattr(tool.signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr(tool, "IsolatedAnalyser", lambda analyser: analyser)
-    monkeypatch.setattr(tool.Predictor, "from_checkpoint", from_checkpoint)
-    monkeypatch.setattr(tool, "serving", serve)
+    monkeypatch.setattr(tool.app, "IsolatedAnalyser", lambda analyser: analyser)
+    monkeypatch.setattr(tool.prediction.Predictor, "from_checkpoint", from_checkpoint)
+    monkeypatch.setattr(tool.app, "serving", serve)
     arguments = "--weights w.pth --device cpu --scale 2 --tile-size 512 --pixel-size .5 --port 0"
     arguments += " --max-pixels 99"
     with pytest.raises(Stop):
@@ -82,11 +83,11 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
 
 
 @pytest.mark.usefixtures("quiet_environment")
-def test_without_gradio_the_command_that_installs_it_is_told(monkeypatch):
+def test_without_gradio_the_command_that_installs_it_is_told(tool, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(UserError, match=r"pip install -e '\.\[app\]'"):
-        with server.serving(Analyser(StubPredictor), port=None):
-            pass
+    monkeypatch.setattr(tool.signal, "signal", lambda number, handler: None)
+    with pytest.raises(UserError, match=r"gradio is missing.*pip install 'unet_sharp_det\[app\]'"):
+        cli._run("app", ["--port", "0"])
 
 
 @pytest.mark.parametrize(

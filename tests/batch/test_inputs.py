@@ -1,11 +1,11 @@
 """Which files inputs name, and names of outputs that never clash."""
 
 import os
-from pathlib import Path
 
 import pytest
 
-from unet_sharp_det.batch.inputs import RECORDS, find_files, natural_key, output_stems
+from unet_sharp_det.batch.inputs import RECORDS, Stems, find_files, natural_key
+from unet_sharp_det.batch.records import ImageRecord
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.images.formats import count_not_read
 
@@ -28,10 +28,10 @@ def found(*inputs, **options):
     return [os.path.relpath(file.path) for file in find_files(inputs, **options)]
 
 
-def stems(*inputs, known=None, used=None, **options):
+def stems(*inputs, known=(), **options):
     files = find_files(inputs, **options)
-    chosen = output_stems(files, known or {}, used or {})
-    return {os.path.relpath(file.path): chosen[file.path] for file in files}
+    chosen = Stems(files, known)
+    return {os.path.relpath(file.path): chosen.of(file) for file in files}
 
 
 def test_folder(root):
@@ -190,10 +190,11 @@ def test_equal_names_of_several_folders(root):
 
 def test_stems_of_earlier_runs_stay(root):
     touch("x/a.png", "y/a.png")
-    key = Path(os.path.realpath("x/a.png"))
-    assert stems("x", "y", known={key: "a"}, used={"a": key}) == {"x/a.png": "a", "y/a.png": "y/a"}
-    assert stems("y", known={key: "a"}, used={"a": key}) == {"y/a.png": "y/a"}
-    assert stems("x", known={key: "old"}, used={"old": key}) == {"x/a.png": "old"}
+    source = os.path.realpath("x/a.png")
+    known = [ImageRecord(source, "", "a")]
+    assert stems("x", "y", known=known) == {"x/a.png": "a", "y/a.png": "y/a"}
+    assert stems("y", known=known) == {"y/a.png": "y/a"}
+    assert stems("x", known=[ImageRecord(source, "", "old")]) == {"x/a.png": "old"}
 
 
 def test_a_suffix_in_a_stem_is_no_other_stem(root):

@@ -10,18 +10,19 @@ from evaluation_helpers import coco_dataset, encode, rectangle_mask
 
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.masks.drawing import (
-    CAPTION_HEIGHT,
-    add_caption,
-    comparison,
-    distinct_colors,
-    draw_contours,
-    montage,
-    overlay,
-    upscale_factor,
-)
+from unet_sharp_det.masks.drawing import distinct_colors, upscale_factor
 
+CAPTION_HEIGHT = 28
 RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+@pytest.fixture(scope="module")
+def tool():
+    path = Path(__file__).parents[2] / "tools" / "visualize_data.py"
+    spec = importlib.util.spec_from_file_location("visualize_data", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def black(height=20, width=30):
@@ -44,9 +45,9 @@ def test_colors_are_distinct():
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_contour_is_the_rim_of_the_mask(scale):
+def test_contour_is_the_rim_of_the_mask(tool, scale):
     mask = rectangle_mask(20, 30, (4, 5, 12, 15))
-    drawn = draw_contours(black(), mask[None], [RED], scale=scale)
+    drawn = tool.draw_contours(black(), mask[None], [RED], scale=scale)
     expected = np.zeros((20 * scale, 30 * scale), dtype=bool)
     expected[5 * scale : 15 * scale, 4 * scale : 12 * scale] = True
     expected[5 * scale + 1 : 15 * scale - 1, 4 * scale + 1 : 12 * scale - 1] = False
@@ -54,10 +55,10 @@ def test_contour_is_the_rim_of_the_mask(scale):
     np.testing.assert_array_equal(drawn, expected[:, :, None] * np.array(RED))
 
 
-def test_holes_parts_and_image_borders_are_drawn():
+def test_holes_parts_and_image_borders_are_drawn(tool):
     mask = rectangle_mask(20, 30, (0, 0, 9, 9)) ^ rectangle_mask(20, 30, (3, 3, 6, 6))
     mask |= rectangle_mask(20, 30, (29, 19, 30, 20))
-    drawn = draw_contours(black(), mask[None], [RED]).any(axis=2)
+    drawn = tool.draw_contours(black(), mask[None], [RED]).any(axis=2)
     assert drawn[0, :9].all()
     assert drawn[:9, 0].all()
     assert drawn[2, 3:6].all()
@@ -66,35 +67,23 @@ def test_holes_parts_and_image_borders_are_drawn():
     assert not drawn[1, 1:8].any()
 
 
-def test_touching_masks_keep_their_colors():
+def test_touching_masks_keep_their_colors(tool):
     masks = np.stack([rectangle_mask(20, 30, (2, 2, 8, 8)), rectangle_mask(20, 30, (8, 2, 14, 8))])
     image = black()
-    drawn = draw_contours(image, masks, [RED, GREEN], scale=2)
+    drawn = tool.draw_contours(image, masks, [RED, GREEN], scale=2)
     assert (drawn[10, 15] == RED).all()
     assert (drawn[10, 16] == GREEN).all()
     assert not image.any()
 
 
-def test_no_masks_and_empty_masks_leave_the_image():
-    assert not draw_contours(black(), np.zeros((0, 20, 30), dtype=bool), scale=2).any()
-    assert not draw_contours(black(), np.array([]), scale=2).any()
-    assert not draw_contours(black(), np.zeros((1, 20, 30), dtype=bool), scale=2).any()
+def test_no_masks_and_empty_masks_leave_the_image(tool):
+    assert not tool.draw_contours(black(), np.zeros((0, 20, 30), dtype=bool), [], scale=2).any()
+    assert not tool.draw_contours(black(), np.zeros((1, 20, 30), dtype=bool), [RED], scale=2).any()
 
 
-def test_drawing_errors():
-    with pytest.raises(UserError, match="do not fit"):
-        draw_contours(black(), np.zeros((1, 30, 20), dtype=bool))
-    with pytest.raises(UserError, match="colours"):
-        draw_contours(black(), np.zeros((2, 20, 30), dtype=bool), [RED])
-    with pytest.raises(UserError, match="No montage"):
-        montage([], 2)
-    with pytest.raises(UserError, match="cannot be drawn"):
-        upscale_factor(0, 5)
-
-
-def test_caption_adds_rows_and_text():
-    short = add_caption(black(20, 200), "12 nuclei")
-    long = add_caption(black(20, 200), "12 nuclei " * 20)
+def test_caption_adds_rows_and_text(tool):
+    short = tool.add_caption(black(20, 200), "12 nuclei")
+    long = tool.add_caption(black(20, 200), "12 nuclei " * 20)
     for image in (short, long):
         assert image.shape == (20 + CAPTION_HEIGHT, 200, 3)
         assert image[:CAPTION_HEIGHT].max() > 100
@@ -102,18 +91,18 @@ def test_caption_adds_rows_and_text():
     assert (short[:CAPTION_HEIGHT, 150:] == short[0, 0]).all()
 
 
-def test_overlay_counts_in_the_caption():
+def test_overlay_counts_in_the_caption(tool):
     mask = rectangle_mask(20, 30, (2, 2, 8, 8))[None]
-    one = overlay(black(), mask, title="prediction", short_side=100)
-    two = overlay(black(), mask.repeat(2, axis=0), title="prediction", short_side=100)
+    one = tool.overlay(black(), mask, title="prediction", short_side=100)
+    two = tool.overlay(black(), mask.repeat(2, axis=0), title="prediction", short_side=100)
     assert one.shape == two.shape == (100 + CAPTION_HEIGHT, 150, 3)
     assert (one[:CAPTION_HEIGHT] != two[:CAPTION_HEIGHT]).any()
 
 
-def test_comparison_has_three_panels():
+def test_comparison_has_three_panels(tool):
     gt = rectangle_mask(20, 30, (2, 2, 8, 8))[None]
     predicted = rectangle_mask(20, 30, (15, 10, 22, 18))[None]
-    drawn = comparison(black(), gt, predicted, short_side=40)
+    drawn = tool.comparison(black(), gt, predicted, title="image", short_side=40)
     assert drawn.shape == (40 + CAPTION_HEIGHT, 3 * 60 + 2 * 4, 3)
     image, truth, found = (drawn[CAPTION_HEIGHT:, i * 64 : i * 64 + 60] for i in range(3))
     assert not image.any()
@@ -123,24 +112,15 @@ def test_comparison_has_three_panels():
     assert not found[:16, :16].any()
 
 
-def test_montage_places_pictures():
+def test_montage_places_pictures(tool):
     sizes = [(10, 20), (30, 10), (5, 5)]
     pictures = [np.full((*size, 3), 100 + i, dtype=np.uint8) for i, size in enumerate(sizes)]
-    grid = montage(pictures, columns=2, gap=3)
+    grid = tool.montage(pictures, columns=2, gap=3)
     assert grid.shape == (30 + 3 + 5, 20 + 3 + 10, 3)
     assert (grid[:10, :20] == 100).all()
     assert (grid[:30, 23:33] == 101).all()
     assert (grid[33:38, :5] == 102).all()
-    assert montage(pictures, columns=2, gap=3, cell_width=40).shape == (120 + 3 + 40, 83, 3)
-
-
-@pytest.fixture(scope="module")
-def tool():
-    path = Path(__file__).parents[2] / "tools" / "visualize_data.py"
-    spec = importlib.util.spec_from_file_location("visualize_data", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    assert tool.montage(pictures, columns=2, gap=3, cell_width=40).shape == (120 + 3 + 40, 83, 3)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from unet_sharp_det.errors import UserError
@@ -10,25 +9,7 @@ from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.outputs import OUTPUTS, OutputContext, outlines, write_outputs
 
 
-class Plain:
-    """Stands for the prepared image, whose contrast is tested where it is made."""
-
-    def __init__(self, shape):
-        self.shape = shape
-
-    def window(self, rows, columns):
-        return np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
-
-
-@pytest.fixture
-def plain_display(monkeypatch):
-    path = "unet_sharp_det.outputs.overlay._open_display"
-    monkeypatch.setattr(path, lambda context: Plain(context.source.shape))
-
-
-def test_all_outputs_have_the_stem_and_repeat_byte_for_byte(
-    instances, context, tmp_path, plain_display
-):
+def test_all_outputs_have_the_stem_and_repeat_byte_for_byte(instances, context, tmp_path):
     paths = write_outputs(instances, context, tmp_path / "deep" / "slide 1.v2", list(OUTPUTS))
     assert [path.name for path in paths] == [
         f"slide 1.v2{output.ending}" for output in OUTPUTS.values()
@@ -39,7 +20,7 @@ def test_all_outputs_have_the_stem_and_repeat_byte_for_byte(
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_an_image_without_objects_has_every_output(context, tmp_path, plain_display):
+def test_an_image_without_objects_has_every_output(context, tmp_path):
     empty = SparseInstances.empty(context.source.shape)
     for path in write_outputs(empty, context, tmp_path / "a", list(OUTPUTS)):
         assert path.stat().st_size > 0

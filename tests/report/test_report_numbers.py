@@ -77,20 +77,21 @@ class TestEstimates:
     )
     def test_verdict_goes_by_the_goal(self, comparison, name, low, high, verdict):
         row = comparison.rows[name]
-        row = type(row)(row.quantity, row.estimates, [Estimate((low + high) / 2, low, high)])
+        row = type(row)(row.measure, row.estimates, [Estimate((low + high) / 2, low, high)])
         assert row.verdict(0) == verdict
 
     def test_every_measure_is_in_one_group(self, comparison):
-        grouped = [row for _, rows in comparison.groups + comparison.detail_groups for row in rows]
-        assert sorted(row.quantity.name for row in grouped) == sorted(comparison.rows)
-        assert [title for title, _ in comparison.groups if title == "Other measures"] == []
+        grouped = [row for rows in comparison.groups.values() for row in rows]
+        assert sorted(row.measure.name for row in grouped) == sorted(comparison.rows)
+        assert "Other measures" not in comparison.groups
 
 
 class TestLooks:
     def test_looks_are_evaluated_by_themselves(self, reports):
         looks = ["b", "a", None, "a", "a", None, "a", "a"]
         groups = by_look(reports, looks, SAMPLES)
-        assert [(g.look, g.images) for g in groups] == [("a", 5), ("b", 1), ("unknown", 2)]
+        extents = [("a", "5 images"), ("b", "1 image"), ("unknown", "2 images")]
+        assert [(group.name, group.extent) for group in groups] == extents
         assert sum(g.objects for g in groups) == reports[0].results.object_counts[0]
         table, rows = reports[1].results.tables["instances"], [1, 3, 4, 6, 7]
         found = groups[0].estimates[1]
@@ -124,8 +125,8 @@ class TestSizes:
             ([(0, 10), (20, 30)], [(0, 6)]), ([(0, 20), (30, 70)], [(0, 16), (30, 40), (80, 85)])
         )
         small, large = by_size([run], [10], ["small", "large"], SAMPLES)
-        assert (small.objects, small.predicted, small.areas) == (2, [3], "1 to 10 px")
-        assert (large.objects, large.predicted, large.areas) == (2, [1], "more than 10 px")
+        assert (small.objects, small.predicted, small.extent) == (2, [3], "1 to 10 px")
+        assert (large.objects, large.predicted, large.extent) == (2, [1], "more than 10 px")
         names = ("recall_50", "recall_75", "matched_IoU", "missed", "precision_50")
         values = [[b.estimates[0][name].value for name in names] for b in (small, large)]
         np.testing.assert_allclose(values, [[50, 0, 60, 50, 100 / 3], [50, 50, 80, 0, 100]])

@@ -1,6 +1,7 @@
 """The page itself, in a browser: figures and pictures are there, nothing is fetched or broken."""
 
 import importlib
+import inspect
 import re
 import shutil
 from dataclasses import replace
@@ -163,6 +164,18 @@ class TestTool:
         for key in keys:
             assert np.ptp(cv2.imread(str(tmp_path / "figures" / f"{key}.png"))) > 100
             ElementTree.parse(tmp_path / "figures" / f"{key}.svg")
+
+    def test_its_help_says_the_defaults_of_the_function(self, tool, capsys):
+        with pytest.raises(SystemExit):
+            tool.parse_args(["--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        parameters = inspect.signature(write_report).parameters
+        assert parameters["grid"].default == ("4",)
+        for name in ("worst", "samples", "ap_samples"):
+            option = "--" + name.replace("_", "-")
+            default = parameters[name].default
+            assert re.search(rf"{option} \w+ [^-]*\(default: {default}\)", text), name
+        assert set(vars(tool.parse_args(["run"]))) == {"runs", "output"}
 
     def test_an_error_leaves_the_former_file(self, tool, runs, tmp_path):
         output = tmp_path / "r.html"

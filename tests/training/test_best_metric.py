@@ -11,11 +11,7 @@ from torch import nn
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.training import (
-    NucleiTrainer,
-    build_validation_hooks,
-    end_at_early_stop,
-)
+from unet_sharp_det.training import EarlyStop, NucleiTrainer, build_validation_hooks
 from unet_sharp_det.training.best_metric import full_name
 
 NAN, INF = math.nan, math.inf
@@ -60,7 +56,7 @@ class ScriptedTrainer(TrainerBase):
         self.checkpointer.resume_or_load("", resume=resume)
         start = self.iter + 1 if resume else 0
         killed = contextlib.nullcontext() if killed_at is None else pytest.raises(KeyboardInterrupt)
-        with end_at_early_stop(), killed:
+        with contextlib.suppress(EarlyStop), killed:
             self.train(start, len(self.values))
         return self
 

@@ -132,8 +132,8 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(environment, repository, 
 class TestBadInput:
     """What a user sees: one line, exit status 2, nothing left behind."""
 
-    def train(self, run_tool, repository, tmp_path, *options, flags=()):
-        config = ["--config-file", repository / INSTANT, *flags]
+    def train(self, run_tool, tmp_path, *options, flags=()):
+        config = ["--config-file", INSTANT.removeprefix("configs/"), *flags]
         return run_tool("tools/train_net.py", *config, "OUTPUT_DIR", tmp_path / "out", *options)
 
     @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ class TestBadInput:
             (["MODEL.WEIGHTS", "nowhere.pth"], "'nowhere.pth': there is no file of weights"),
         ],
     )
-    def test_one_line(self, run_tool, repository, tmp_path, options, message):
-        done = self.train(run_tool, repository, tmp_path, *options)
+    def test_one_line(self, run_tool, tmp_path, options, message):
+        done = self.train(run_tool, tmp_path, *options)
         assert done.returncode == 2, done.stderr[-3000:]
         assert "Traceback" not in done.stderr + done.stdout
         error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -155,17 +155,17 @@ class TestBadInput:
         assert message in error[0]
         assert not list(tmp_path.rglob("*.pth"))
 
-    def test_one_of_two_workers_tells(self, run_tool, repository, tmp_path):
+    def test_one_of_two_workers_tells(self, run_tool, tmp_path):
         options = ["MODEL.DEVICE", "cpu", "MODEL.FPN.SKIP_SCHEME", "unetsharpp"]
         flags = ["--num-gpus", "2", "--dist-url", "auto"]
-        done = self.train(run_tool, repository, tmp_path, *options, flags=flags)
+        done = self.train(run_tool, tmp_path, *options, flags=flags)
         assert done.returncode == 2, done.stderr[-3000:]
         error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert len(error) == 1
         assert "Did you mean 'unetsharp'" in error[0]
 
-    def test_divergence_is_explained(self, run_tool, repository, tmp_path):
+    def test_divergence_is_explained(self, run_tool, tmp_path):
         options = ["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_ITERS", "0"]
-        done = self.train(run_tool, repository, tmp_path, *options)
+        done = self.train(run_tool, tmp_path, *options)
         assert done.returncode == 2, done.stderr[-3000:]
         assert "Lower SOLVER.BASE_LR" in done.stderr

@@ -5,3 +5,14 @@ modules don't know gradio: ``analysis`` (what is found and measured), ``isolatio
 processes of their own), ``presentation`` (pictures, figures and text), ``sessions`` (what is kept
 of each open page).
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "analysis": ["LOWEST_SCORE", "Analyser"],
+        "isolation": ["IsolatedAnalyser"],
+        "server": ["serving"],
+    },
+)

@@ -16,22 +16,19 @@ from .presentation import to_display
 
 #: The network looks for objects from this score on, so that other thresholds need no second look.
 LOWEST_SCORE = 0.05
-MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file and what there is to choose in it.
+    """What there is to choose in an image file.
 
     Attributes:
-        path: of the file.
         planes: what each plane is called, e.g. ``"z=3"``, or ``""`` for the only one.
         channels: how many there are to choose from, without alpha.
     """
 
-    path: Path
-    planes: tuple[str, ...]
-    channels: int
+    planes: tuple[str, ...] = ("",)
+    channels: int = 1
 
     @property
     def default_channels(self) -> tuple[int, ...]:
@@ -86,7 +83,7 @@ class Analyser:
         max_pixels: of an image, however it is read.
     """
 
-    def __init__(self, load_predictor: Callable, max_pixels: int = MAX_PIXELS):
+    def __init__(self, load_predictor: Callable, max_pixels: int = 100_000_000):
         self._load_predictor = load_predictor
         self.max_pixels = max_pixels
 
@@ -102,25 +99,20 @@ class Analyser:
         """Say what there is to choose in a file."""
         with _without_folder(path):
             # The first channel is there in every file, however many there are.
-            planes = open_image(path, self._options((0,)))
+            planes = self._open(path, (0,))
             self._check_size(planes[0])
         names = tuple(plane.name.removeprefix(path.name).strip("[]") for plane in planes)
-        return ImageFile(path, names, planes[0].total_channels)
+        return ImageFile(names, planes[0].total_channels)
 
     def display(self, view: View) -> np.ndarray:
         """Return a plane with stretched contrast as uint8 (h, w, 3), reduced if it is large."""
         with _without_folder(view.path):
-            return to_display(self._open(view))
+            return to_display(self._plane(view))
 
     def find(self, view: View, progress: Callable[[float], None] = lambda fraction: None) -> Found:
-        """Find the objects of a plane.
-
-        Args:
-            view: the plane.
-            progress: called now and then with the fraction that is done.
-        """
+        """Find the objects of a plane; ``progress`` is told now and then what fraction is done."""
         with _without_folder(view.path):
-            source = self._open(view)
+            source = self._plane(view)
             total, done = source.shape[0] * source.shape[1], 0
 
             def count(pixels: int) -> None:
@@ -142,26 +134,24 @@ class Analyser:
         folder: Path,
         names: list[str],
     ) -> list[Path]:
-        """Write files of some of the objects that were found.
+        """Write files of some of the objects that were found, named after the image.
 
         Args:
-            found: the image.
-            objects: from :meth:`Found.objects`.
+            found, objects: the image, and :meth:`Found.objects` of it.
             pixel_size: (y, x) in micrometres, or None.
-            folder: for the files, which are named after the image.
-            names: of outputs, see :data:`unet_sharp_det.outputs.OUTPUTS`.
+            folder, names: of the files: which of :data:`unet_sharp_det.outputs.OUTPUTS`.
         """
         path = found.view.path
         with _without_folder(path):
-            source = self._open(found.view)
+            source = self._plane(found.view)
             context = OutputContext(source, found.class_names, pixel_size)
             return write_outputs(objects, context, folder / (path.stem + source.suffix), names)
 
-    def _options(self, channels: tuple[int, ...]) -> ReadOptions:
-        return ReadOptions(channels=channels, max_pixels=self.max_pixels)
+    def _open(self, path: Path, channels: tuple[int, ...]) -> list[ImageSource]:
+        return open_image(path, ReadOptions(channels=channels, max_pixels=self.max_pixels))
 
-    def _open(self, view: View) -> ImageSource:
-        planes = open_image(view.path, self._options(view.channels))
+    def _plane(self, view: View) -> ImageSource:
+        planes = self._open(view.path, view.channels)
         if not 0 <= view.plane < len(planes):  # It was chosen for the image before this one.
             raise UserError(f"{view.path}: has no plane {view.plane + 1}, only {len(planes)}.")
         self._check_size(planes[view.plane])

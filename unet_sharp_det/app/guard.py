@@ -37,7 +37,7 @@ def middleware(
 
     Args:
         folder: where gradio keeps uploads.
-        sessions: a folder in it that has none.
+        sessions: a folder in it that has none: sessions have links to theirs.
         max_bytes: of an upload.
         local_host: the address that the page listens at, if it is this computer's own; else None.
     """
@@ -52,9 +52,8 @@ class _Guard:
     """ASGI middleware that refuses what the page does not send, and serves files as downloads."""
 
     def __init__(self, app, folder: Path, sessions: Path, max_bytes: int):
-        self._app = app
+        self._app, self._max_bytes = app, max_bytes
         self._folder, self._sessions = folder, sessions
-        self._max_bytes = max_bytes
         self._turns = asyncio.Semaphore(_SIMULTANEOUS_UPLOADS)
 
     async def __call__(self, scope, receive, send):
@@ -110,10 +109,7 @@ class _Guard:
             await asyncio.wait_for(self._app(scope, receive, send), _UPLOAD_SECONDS)
 
     def _make_room(self, size: int) -> None:
-        """Remove uploads that are old, and the oldest so that at most ``size`` bytes remain.
-
-        Sessions have links to theirs.
-        """
+        """Remove uploads that are old, and the oldest so that at most ``size`` bytes remain."""
         with contextlib.suppress(FileNotFoundError):  # gradio has removed one in the meantime
             files = [path for path in self._folder.rglob("*") if path.is_file()]
             uploads = [path for path in files if self._sessions not in path.parents]

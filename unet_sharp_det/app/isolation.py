@@ -21,7 +21,7 @@ from ..masks.instances import SparseInstances
 from .analysis import Analyser, Found, ImageFile, View
 
 #: Of one look at a file, and of one search for objects.
-READ_SECONDS, FIND_SECONDS = 60, 900
+_READ_SECONDS, _FIND_SECONDS = 60, 900
 #: Bytes of such a process, beside those of a decoded image and its copies.
 _READ_MEMORY, _FIND_MEMORY, _MEMORY_PER_PIXEL = 2**30, 4 * 2**30, 24
 
@@ -44,7 +44,7 @@ class IsolatedAnalyser:
     def __init__(
         self,
         analyser: Analyser,
-        read_seconds: float = READ_SECONDS,
+        read_seconds: float = _READ_SECONDS,
         read_memory: int = _READ_MEMORY,
     ):
         self._analyser = analyser
@@ -57,11 +57,7 @@ class IsolatedAnalyser:
         self._turn = threading.Lock()
 
     def load(self) -> None:
-        """Load the model now rather than in the first :meth:`find`.
-
-        Raises:
-            UserError: it cannot be loaded.
-        """
+        """Load the model now rather than in the first :meth:`find`, or raise a UserError."""
         forkserver.ensure_running()
         self._ask_finder("The model", "load")
 
@@ -99,17 +95,16 @@ class IsolatedAnalyser:
 
     def _ask_finder(self, subject: str, method: str, *args, progress: Progress | None = None):
         with self._turn:
-            if self._finder is not None and not self._finder.is_alive():
+            if self._finder is not None and not self._finder.process.is_alive():
                 self._end(self._finder)
                 self._finder = None
             if self._finder is None:  # spawned, since a fork could not use CUDA
                 self._finder = self._start(multiprocessing.get_context("spawn"), _FIND_MEMORY)
-            return self._finder.call(subject, FIND_SECONDS, method, args, progress)
+            return self._finder.call(subject, _FIND_SECONDS, method, args, progress)
 
     def _start(self, context, memory: int) -> "_Worker":
-        worker = _Worker(
-            context, self._analyser, memory + _MEMORY_PER_PIXEL * self._analyser.max_pixels
-        )
+        memory += _MEMORY_PER_PIXEL * self._analyser.max_pixels
+        worker = _Worker(context, self._analyser, memory)
         self._workers.add(worker)
         return worker
 
@@ -124,10 +119,9 @@ class _Worker:
     def __init__(self, context, target, memory: int):
         self._memory = memory
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(target, theirs), daemon=True)
-        self._process.start()
+        self.process = context.Process(target=_serve, args=(target, theirs), daemon=True)
+        self.process.start()
         theirs.close()
-        self.is_alive = self._process.is_alive
 
     def call(self, subject: str, seconds: float, method: str, args: tuple, progress=None):
         """Return what a method returns, or raise its error; errors of its process name ``subject``.
@@ -161,7 +155,7 @@ class _Worker:
     def _check(self, subject: str, seconds: float, deadline: float) -> None:
         if time.monotonic() > deadline:
             excess = f"{seconds:g} seconds"
-        elif _private_memory(self._process.pid) > self._memory:
+        elif _private_memory(self.process.pid) > self._memory:
             excess = f"{self._memory / 2**30:.1f} GiB of memory"
         else:
             return
@@ -172,8 +166,8 @@ class _Worker:
 
     def end(self) -> None:
         """End the process. The connection closes with its last user: a thread may wait on it."""
-        self._process.kill()
-        self._process.join()
+        self.process.kill()
+        self.process.join()
 
 
 def _error_of(progress: Progress, fraction: float) -> UserError | None:
@@ -208,9 +202,9 @@ def _serve(target, connection) -> None:
             method, args, reports = connection.recv()
         except EOFError:
             return
+        options = {"progress": report} if reports else {}
         try:
-            result = getattr(target, method)(*args, **({"progress": report} if reports else {}))
-            answer = ("result", result)
+            answer = ("result", getattr(target, method)(*args, **options))
         except UserError as error:
             answer = ("error", error)
         except Exception:

@@ -78,6 +78,12 @@ class Page:
 
     Actions take the values of components and return updates by component; components that they do
     not name stay as they are.
+
+    Args:
+        analyser: opens images and finds objects.
+        sessions: what is kept of open pages.
+        pixel_size: in micrometres, that the page has at first; 0: as the file says.
+        example: an image that is offered, or None.
     """
 
     def __init__(
@@ -88,23 +94,13 @@ class Page:
         pixel_size: float = 0,
         example: Path | None = None,
     ):
-        """
-        Args:
-            analyser: opens images and finds objects.
-            sessions: what is kept of open pages.
-            pixel_size: in micrometres, that the page has at first; 0: as the file says.
-            example: an image that is offered, or None.
-        """
-        self._analyser = analyser
-        self._sessions = sessions
-        self._given_pixel_size = pixel_size
-        self._example = example
+        self._analyser, self._sessions, self._example = analyser, sessions, example
         with _Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
             gr.Markdown(f"# {TITLE}\n{INTRODUCTION}")
             self.message = gr.HTML("", visible=False, elem_id="message", padding=False)
             with gr.Row():
                 with gr.Column(scale=3, min_width=280):
-                    self._lay_out_controls()
+                    self._lay_out_controls(pixel_size)
                 with gr.Column(scale=6, min_width=320):
                     self._lay_out_picture()
                 with gr.Column(scale=4, min_width=320, visible=False) as self.results:
@@ -113,7 +109,7 @@ class Page:
             blocks.unload(self.close)
         self.blocks = blocks
 
-    def _lay_out_controls(self) -> None:
+    def _lay_out_controls(self, pixel_size: float) -> None:
         self.upload = gr.File(label="Image (PNG, JPEG or TIFF)", height=150, elem_id="upload")
         self.example = gr.Button("Use an example image", size="sm", visible=bool(self._example))
         self.plane = gr.Slider(1, 2, 1, step=1, label="Plane", visible=False, elem_id="plane")
@@ -127,8 +123,9 @@ class Page:
                 info="One, or three that the model sees as red, green and blue.",
                 elem_id="channels",
             )
-        start = {"variant": "primary", "interactive": False, "elem_id": "start"}
-        self.start = gr.Button("Find objects", **start)
+        self.start = gr.Button(
+            "Find objects", variant="primary", interactive=False, elem_id="start"
+        )
         self.score = gr.Slider(
             LOWEST_SCORE,
             1,
@@ -142,7 +139,7 @@ class Page:
             0, label="Smallest object (pixels)", minimum=0, precision=0, elem_id="min-area"
         )
         self.pixel_size = gr.Number(
-            self._given_pixel_size,
+            pixel_size,
             label="Pixel size (µm)",
             info="0: as the file says, if it does. With it areas are in µm².",
             minimum=0,
@@ -184,8 +181,8 @@ class Page:
         filters = [self.score, self.min_area, self.pixel_size, self.outlines]
         quick = {"concurrency_id": "quick", "concurrency_limit": 4, "api_visibility": "private"}
         latest = {**quick, "trigger_mode": "always_last", "show_progress": "hidden"}
-        results = [self.message, self.picture, self.results, self.numbers, self.histogram]
-        results += [self.files]
+        shown = [self.message, self.picture, self.results]
+        results = [*shown, self.numbers, self.histogram, self.files]
         opened = [*results, *view, self.more, self.start]
 
         self.upload.upload(self.open_upload, self.upload, opened, **quick)
@@ -221,7 +218,8 @@ class Page:
         if session is not None:
             with session.lock:
                 session.forget_image()
-        return {**self._opened(None), **self._say(""), self.picture: None}
+        nothing = {**self._opened(ImageFile()), self.start: gr.Button(interactive=False)}
+        return {**nothing, **self._say(""), self.picture: None}
 
     def _open(self, path: Path, name: str, request: gr.Request) -> dict:
         session = self._sessions.open(request.session_hash)
@@ -244,10 +242,9 @@ class Page:
     def _say(self, text: str, *, error: bool = False) -> dict:
         return {self.message: gr.HTML(message(text, error=error), visible=bool(text))}
 
-    def _opened(self, file: ImageFile | None) -> dict:
+    def _opened(self, file: ImageFile) -> dict:
         """Show what there is to choose in a file, and no results."""
-        planes = file.planes if file else ("",)
-        channels = file.channels if file else 1
+        planes, channels = file.planes, file.channels
         return {
             self.results: gr.Column(visible=False),
             self.plane: gr.Slider(
@@ -259,9 +256,10 @@ class Page:
             self.more: gr.Accordion(visible=channels > 1, open=channels != 3),
             self.channels: gr.Dropdown(
                 [(f"channel {number}", number) for number in range(channels)],
-                value=list(file.default_channels) if file else [0],
+                value=list(file.default_channels),
+                multiselect=True,
             ),
-            self.start: gr.Button(interactive=file is not None),
+            self.start: gr.Button(interactive=True),
         }
 
     @_shows_errors
@@ -309,7 +307,7 @@ class Page:
         if session is None:
             return {}
         with session.lock:
-            if session.path is None or session.found is None:
+            if session.found is None:
                 return {}
             return self._show(session, score, min_area, pixel_size, outlines)
 

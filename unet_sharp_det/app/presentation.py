@@ -35,12 +35,7 @@ class Sizes:
 
 
 def measure(objects: SparseInstances, pixel_size: tuple[float, float] | None) -> Sizes:
-    """Measure objects without overlaps.
-
-    Args:
-        objects: of an image.
-        pixel_size: (y, x) in micrometres. None: unknown, areas are in pixels.
-    """
+    """Measure objects without overlaps; pixels of (y, x) micrometres, None: unknown."""
     areas = objects.areas
     coverage = areas.sum() / (objects.shape[0] * objects.shape[1])
     if pixel_size is None:
@@ -66,11 +61,10 @@ def draw_objects(display: np.ndarray, objects: SparseInstances) -> np.ndarray:
     """
     factor = math.ceil(max(objects.shape) / LONGEST_SIDE)
     labels = _reduced_labels(objects, display.shape[:2], factor)
-    enlarged = upscale_factor(*labels.shape)
-    enlarged = max(1, min(enlarged, LONGEST_SIDE // max(labels.shape)))
+    enlarged = min(upscale_factor(*labels.shape), max(1, LONGEST_SIDE // max(labels.shape)))
     labels = upscale(labels, enlarged)
-    colors = distinct_colors(len(objects))
     thickness = max(1, round(max(labels.shape) / 800))
+    colors = distinct_colors(len(objects))
     return draw_label_contours(upscale(display, enlarged), labels, colors, thickness=thickness)
 
 
@@ -89,7 +83,7 @@ def count_areas(areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of objects (B,) in bins of area, and the bins' edges (B + 1,)."""
     edges = np.histogram_bin_edges(areas, bins="auto")
     if len(edges) - 1 > _MOST_BINS:
-        edges = np.linspace(edges[0], edges[-1], _MOST_BINS + 1)
+        edges = _MOST_BINS
     return np.histogram(areas, bins=edges)
 
 
@@ -101,8 +95,7 @@ def histogram(sizes: Sizes) -> str:
         counts, edges = count_areas(sizes.areas)
         bars = plot.axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=_BAR_COLOR)
         for bar, count, low, high in zip(bars, counts, edges[:-1], edges[1:], strict=True):
-            text = f"{_short(low)} to {_short(high)} {sizes.unit}: {count} objects"
-            plot.hint(bar, [text])
+            plot.hint(bar, [f"{_short(low)} to {_short(high)} {sizes.unit}: {count} objects"])
         plot.axes.axvline(np.median(sizes.areas), color=_LINE_COLOR, linestyle="dashed")
     plot.axes.yaxis.get_major_locator().set_params(integer=True)
     return plot.svg()
@@ -110,10 +103,9 @@ def histogram(sizes: Sizes) -> str:
 
 def summary(sizes: Sizes, objects: SparseInstances, class_names: tuple[str, ...]) -> str:
     """Return the numbers of objects without overlaps as HTML."""
+    mean = median = "–"
     if len(objects):
         mean, median = (f"{_short(f(sizes.areas))} {sizes.unit}" for f in (np.mean, np.median))
-    else:
-        mean = median = "–"
     numbers = {
         "Objects": f"{len(objects):,}",
         "Mean area": mean,

@@ -23,23 +23,6 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
-_FOLDER = "GRADIO_TEMP_DIR"
-
-
-def import_gradio() -> None:
-    """Import gradio, which then makes no requests of its own.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    os.environ.update(QUIET)
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"The app needs gradio, which cannot be imported ({error}). "
-            "Run in the repository: pip install -e '.[app]'"
-        ) from error
 
 
 @contextlib.contextmanager
@@ -52,7 +35,7 @@ def serving(
     pixel_size: float = 0,
     example: Path | None = None,
 ) -> Iterator[str]:
-    """Serve the page until the block ends.
+    """Serve the page until the block ends; yields its address.
 
     Args:
         analyser: opens images and finds objects.
@@ -63,11 +46,9 @@ def serving(
         pixel_size: in micrometres, that the page has at first; 0: as the file says.
         example: an image that the page offers, or None.
 
-    Yields:
-        str: the page's address.
-
     Raises:
-        UserError: gradio is missing, or the address cannot be used.
+        UserError: the address cannot be used.
+        ModuleNotFoundError: gradio is missing.
     """
     _check_address(host, port)
     is_local = is_loopback(host)
@@ -75,11 +56,14 @@ def serving(
         logger.warning(
             f"--host {host}: whoever reaches this computer can use the page; it has no password."
         )
-    with _temporary_folder() as folder:
-        import_gradio()
+    with tempfile.TemporaryDirectory(prefix="unet_sharp_det_app_") as name:
+        os.environ.update(QUIET, GRADIO_TEMP_DIR=name)
+        import gradio  # noqa: F401 - if it is missing, it is what the user has to install
+
         from .guard import middleware
         from .page import CSS, THEME, Page
 
+        folder = Path(name).resolve()
         sessions = folder / "sessions"
         sessions.mkdir()
         max_bytes = int(max_upload_mb * 2**20)
@@ -91,14 +75,11 @@ def serving(
             share=False,
             prevent_thread_lock=True,
             quiet=True,
-            inbrowser=False,
-            show_error=False,
             max_file_size=max_bytes,
             footer_links=[],
             run_history=False,
             enable_monitoring=False,
             mcp_server=False,
-            pwa=False,
             ssr_mode=False,
             state_session_capacity=64,
             app_kwargs={
@@ -135,17 +116,3 @@ def _check_address(host: str, port: int | None) -> None:
             f"{where}: cannot be used ({error.strerror or error}). Choose another --port, or "
             "leave --host away."
         ) from error
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Yield a folder for all files of the app, which gradio uses as well."""
-    former = os.environ.get(_FOLDER)
-    with tempfile.TemporaryDirectory(prefix="unet_sharp_det_app_") as folder:
-        os.environ[_FOLDER] = folder
-        try:
-            yield Path(folder).resolve()
-        finally:
-            os.environ.pop(_FOLDER)
-            if former is not None:
-                os.environ[_FOLDER] = former

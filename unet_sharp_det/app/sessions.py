@@ -21,11 +21,7 @@ _KEPT_PICTURES = 3
 
 
 def safe_name(name: str) -> str:
-    """Return a file name of letters, digits, ``_``, ``-`` and ``.`` without folders.
-
-    Args:
-        name: as a browser gave it; it may be anything.
-    """
+    """Return a file name of letters, digits, ``_``, ``-`` and ``.``, of any that a browser gave."""
     stem, suffix = os.path.splitext(name.replace("\\", "/").rsplit("/", 1)[-1])
     stem = re.sub(r"[^\w.-]+", "_", stem).strip("._-")
     stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
@@ -51,13 +47,9 @@ class Session:
         self.forget_image()
 
     def take_image(self, path, name: str) -> Path:
-        """Keep a file as the image of the session, in the place of a former one.
+        """Copy a file, of the user's ``name``, as the image of the session; return the copy's path.
 
         It is alone in a folder of its own, since an image may name files beside it.
-
-        Args:
-            path: of the file, which stays as it is.
-            name: what the user calls it.
 
         Raises:
             DatasetError: the file is gone.
@@ -82,21 +74,13 @@ class Session:
             shutil.rmtree(each, ignore_errors=True)
 
     def current_image(self) -> Path:
-        """Return the path of the image.
-
-        Raises:
-            UserError: there is none, because none was opened or the session was closed.
-        """
+        """Return the path of the image, or raise a UserError if none is open."""
         if self.path is None or self.closed:
             raise UserError(NO_IMAGE)
         return self.path
 
     def current_found(self) -> Found:
-        """Return what was found in the image.
-
-        Raises:
-            UserError: nothing was looked for yet.
-        """
+        """Return what was found in the image, or raise a UserError if nothing was looked for."""
         self.current_image()
         if self.found is None:
             raise UserError("Nothing has been looked for in this image yet. Press Find objects.")
@@ -127,21 +111,20 @@ class Session:
 
 
 class Sessions:
-    """The open pages by key; when there are too many the one that was unused longest is closed."""
+    """The open pages by key; when there are too many the one that was unused longest is closed.
+
+    gradio's own State would drop that one without closing it, and keep others for an hour.
+
+    Args:
+        folder: exists; each session has a folder in it.
+        limit: of sessions, 1 or more.
+    """
 
     def __init__(self, folder: Path, limit: int = 16):
-        """
-        Args:
-            folder: exists; each session has a folder in it.
-            limit: of sessions, 1 or more.
-        """
         self._folder = folder
         self._limit = limit
         self._open: OrderedDict[str, Session] = OrderedDict()
         self._lock = RLock()
-
-    def __len__(self) -> int:
-        return len(self._open)
 
     def get(self, key: str) -> Session | None:
         """Return the session of a key, if there is one."""
@@ -155,9 +138,8 @@ class Sessions:
         with self._lock:
             if key not in self._open:
                 self._open[key] = Session(Path(tempfile.mkdtemp(dir=self._folder)))
-            while len(self._open) > self._limit:
-                _, oldest = self._open.popitem(last=False)
-                oldest.close()
+            if len(self._open) > self._limit:
+                self._open.popitem(last=False)[1].close()
             return self.get(key)
 
     def close(self, key: str) -> None:

@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "records": ["ImageRecord"],
-        "run": ["DEFAULT_OUTPUTS", "RunSummary", "predict_files"],
+        "run": ["RunSummary", "predict_files"],
     },
 )

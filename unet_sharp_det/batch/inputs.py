@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,16 +30,10 @@ _WILDCARDS = re.compile(r"[*?[]")
 
 @dataclass(frozen=True)
 class InputFile:
-    """An image file that was found.
+    """An image file that was found."""
 
-    Attributes:
-        path: absolute; symbolic links are kept, so that two links to a file are two images.
-        folder: the folder that the user named or that a pattern begins with; what lies between it
-            and the file is kept in the names of outputs. The file's own if it was named itself.
-    """
-
-    path: Path
-    folder: Path
+    path: Path  # absolute; symbolic links are kept, so that two links to a file are two images
+    folder: Path  # that the user named or that a pattern begins with, else the file's own
 
     @property
     def name(self) -> str:
@@ -47,7 +41,7 @@ class InputFile:
         return self.path.relative_to(self.folder).as_posix()
 
     def stamp(self) -> str:
-        """Return its size in bytes and its time of change in nanoseconds; ``GONE`` of no file."""
+        """Return the size in bytes and the time of change in nanoseconds; ``GONE`` of no file."""
         try:
             status = os.stat(self.path)
         except OSError:
@@ -61,16 +55,15 @@ def find_files(
     """Find the image files of files, folders and patterns.
 
     Args:
-        inputs: of each image once, whatever names it: a file; a folder, for the files with one of
-            ``SUFFIXES`` in it; or a pattern with ``*``, ``?``, ``[...]`` and, for any folders,
-            ``**``, after folders that exist as written. Hidden files and folders are passed over,
-            and so are outputs of predictions.
+        inputs: a file; a folder, for the files with one of ``SUFFIXES`` in it; or a pattern with
+            ``*``, ``?``, ``[...]`` and, for any folders, ``**``. Hidden files and folders and
+            outputs of predictions are passed over.
         recursive: take the folders below a folder too; links that lead in a circle do no harm.
         output: the folder for outputs, which is not searched.
         not_read: gets the files in folders whose format of a microscope is not read.
 
     Returns:
-        list: sorted by path, with numbers in names by value.
+        each file once, sorted by path, with numbers in names by value.
 
     Raises:
         DatasetError: there is no input, one is empty or of no image, a folder cannot be read, or
@@ -101,39 +94,53 @@ def natural_key(text: str) -> tuple:
     return parts, text
 
 
-def output_stems(
-    files: Sequence[InputFile], known: Mapping[Path, str], used: Mapping[str, Path]
-) -> dict[Path, str]:
-    """Choose what the output files of each image begin with, so that no two share a file.
+class Stems:
+    """What the outputs of each file begin with, so that no two write the same file.
 
     That is the file's path below the folder that was named, without its suffix. With the suffix
     where another image in the same folder has the same stem, be it an input or not: so names do
     not depend on which of them are inputs. Where images of several folders would have the same
-    name their folders' names come before it, and at last digits of the path.
-
-    Args:
-        files: all inputs.
-        known: the stems of earlier runs into the same folder; these stay.
-        used: the paths by what outputs of earlier runs begin with, planes included, in lower case.
-
-    Returns:
-        dict: stems with ``/``. They differ in more than case.
+    name their folders' names come before it, and at last digits of the path. Stems of earlier runs
+    stay. They have ``/``, and differ in more than case.
     """
-    siblings = {folder: _count_stems(folder) for folder in {file.path.parent for file in files}}
-    candidates = {file.path: _candidates(file, siblings[file.path.parent]) for file in files}
-    counts = Counter(name.casefold() for names in candidates.values() for name in names)
-    return {
-        path: known.get(path)
-        or next(
-            name
-            for name in names
-            if counts[name.casefold()] == 1 and used.get(name.casefold(), path) == path
-        )
-        for path, names in candidates.items()
-    }
+
+    def __init__(self, files: Sequence[InputFile], records: Iterable):
+        """Choose the stems of files beside those of the :class:`ImageRecord` of earlier runs."""
+        known, self._users = {}, {}
+        for record in records:
+            known[Path(record.source)] = record.stem
+            self._users[(record.stem + record.plane).casefold()] = Path(record.source)
+        siblings = {folder: _count_stems(folder) for folder in {file.path.parent for file in files}}
+        candidates = {file.path: _candidates(file, siblings[file.path.parent]) for file in files}
+        counts = Counter(name.casefold() for names in candidates.values() for name in names)
+
+        def is_free(name: str, path: Path) -> bool:
+            return counts[name.casefold()] == 1 and self._users.get(name.casefold(), path) == path
+
+        self._stems = {
+            path: known.get(path) or next(name for name in names if is_free(name, path))
+            for path, names in candidates.items()
+        }
+        self._users |= {stem.casefold(): path for path, stem in self._stems.items()}
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._stems
+
+    def of(self, file: InputFile, planes: Sequence[str] = ()) -> str:
+        """Return the stem of a file with these planes.
+
+        If a plane's name is that of another file (``a_z003.tif`` beside plane 3 of ``a.tif``) the
+        stem gets digits.
+        """
+        stem = self._stems[file.path]
+        names = [(stem + plane).casefold() for plane in planes]
+        if any(self._users.get(name, file.path) != file.path for name in names):
+            stem = _with_digits(stem, file.path)
+        self._users |= {(stem + plane).casefold(): file.path for plane in planes}
+        return stem
 
 
-def with_digits(name: str, path: Path) -> str:
+def _with_digits(name: str, path: Path) -> str:
     """Return a name that no other path's file has."""
     return f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
 
@@ -143,12 +150,12 @@ def _candidates(file: InputFile, siblings: Counter) -> list[str]:
     if siblings[file.path.stem.casefold()] < 2:
         relative = relative.with_name(file.path.stem)
     name = relative.as_posix()
-    return [name, f"{file.folder.name or 'root'}/{name}", with_digits(name, file.path)]
+    return [name, f"{file.folder.name or 'root'}/{name}", _with_digits(name, file.path)]
 
 
 def _count_stems(folder: Path) -> Counter:
     """Return how many images of each stem, in lower case, a folder has."""
-    names = [Path(name) for name in _visible(folder)]
+    names = map(Path, _names(folder))
     return Counter(name.stem.casefold() for name in names if name.suffix.lower() in SUFFIXES)
 
 
@@ -162,11 +169,11 @@ def _find(
         if os.path.realpath(path) == output:
             raise _is_input_error(text, "the images")
         folder, pattern = path, ["**", "*"] if recursive else ["*"]
-    elif os.path.exists(path):  # pathlib's raises for names that are too long
-        if not path.is_file():
-            raise DatasetError(f"{text}: is neither a file nor a folder. Name an image.")
+    elif os.path.isfile(path):  # pathlib's raises for names that are too long
         yield InputFile(path, path.parent)
         return
+    elif os.path.exists(path):
+        raise DatasetError(f"{text}: is neither a file nor a folder. Name an image.")
     else:
         folder, pattern = _part_pattern(path, text)
     found = [each for each in _match(folder, pattern, output) if not os.path.isdir(each)]
@@ -201,8 +208,7 @@ def _match(folder: Path, pattern: list[str], output: str | None) -> Iterator[Pat
         for each in _walk(folder, output):
             yield from _match(each, others or ["*"], output)
         return
-    names = _names(folder) if first.startswith(".") else _visible(folder)
-    for path in (folder / name for name in names if fnmatch.fnmatch(name, first)):
+    for path in (folder / name for name in _names(folder) if fnmatch.fnmatch(name, first)):
         if not others:
             if path.is_file() or path.is_symlink():
                 yield path
@@ -219,7 +225,7 @@ def _walk(folder: Path, output: str | None) -> Iterator[Path]:
             continue
         seen.add(real)
         yield each
-        below = [each / name for name in _visible(each)]
+        below = [each / name for name in _names(each)]
         pending += [path for path in below if path.is_dir() and not _is_output(path, output)]
 
 
@@ -243,26 +249,23 @@ def _explain(folder: Path, output: str | None, is_folder: bool) -> str:
 def _is_input_error(output, what: str) -> DatasetError:
     return DatasetError(
         f"--output {output}: is the folder of {what}, which outputs could replace. Name another, "
-        f"e.g. {Path(output) / 'predictions'}."
+        f"e.g. {Path(output, 'predictions')}."
     )
 
 
 def _names(folder: Path) -> list[str]:
+    """Return what is in a folder, but for what is hidden."""
     try:
-        return sorted(os.listdir(folder))
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be listed ({error.strerror}).") from error
-
-
-def _visible(folder: Path) -> list[str]:
-    return [name for name in _names(folder) if not name.startswith(".")]
 
 
 def _nearest(path: Path) -> str:
     """Name what exists near a missing path."""
     while not os.path.isdir(path.parent):
         path = path.parent
-    names = _visible(path.parent)
+    names = _names(path.parent)
     close = difflib.get_close_matches(path.name, names)
     listed = ", ".join(f"'{name}'" for name in close or names[:3]) or "nothing"
     return f"{'Near that name the' if close else 'The'} folder {path.parent} has {listed}."

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -17,50 +17,24 @@ from ..errors import ConfigError, PrintableFormatter, UserError, disk_error, pri
 from ..files import check_name
 from ..images.ome import PartOfImageError
 from ..images.source import DEFAULT_CHANNELS, ChannelsError, ImageSource, ReadOptions, open_image
-from ..outputs import OutputContext, output_paths, write_outputs
-from .inputs import GONE, InputFile, find_files
-from .records import FILES, ImageRecord, Records, Stems, write_error
-from .summary import write_summaries
+from ..outputs import DEFAULT_OUTPUTS, OutputContext, output_paths, write_outputs
+from .inputs import GONE, InputFile, Stems, find_files
+from .records import ImageRecord, Records, write_error
+from .summary import RunSummary, write_summaries
 
 if TYPE_CHECKING:
     from ..masks.instances import SparseInstances
 
-DEFAULT_OUTPUTS = ("labels", "overlay", "table")
-LOG = "predict.log"
-
 # Options that change how long it takes and what is refused, but not what is found.
 _OF_NO_EFFECT = {"batch_size", "max_pixels"}
 
-# What is in memory at once, twice: images that are opened together so that some are of one size.
+# Images that are opened together, so that some are of one size; two such chunks are in memory.
 _PIXELS_AT_ONCE = 1 << 25
 _BATCHES_AT_ONCE = 4
 
 _SECONDS_BETWEEN_LINES = 30.0
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class RunSummary:
-    """What :func:`predict_files` did.
-
-    Attributes:
-        output: the folder.
-        predicted: images, i.e. planes of files, that were predicted now.
-        skipped: files that were done before.
-        failed: the records of the images that failed now.
-        objects: found now.
-        seconds: that it took.
-        not_read: files in the folders that are of a microscope's format that is not read.
-    """
-
-    output: Path
-    predicted: int = 0
-    skipped: int = 0
-    failed: list[ImageRecord] = field(default_factory=list)
-    objects: int = 0
-    seconds: float = 0.0
-    not_read: list[Path] = field(default_factory=list)
 
 
 def predict_files(
@@ -99,41 +73,35 @@ def predict_files(
         UserError: there are no images, the folder has results of other settings or other files of
             the same names, it cannot be written, or an option is unusable.
     """
-    if not os.fspath(output):
-        raise ConfigError("--output: is empty (a variable that is not set?). Name a folder.")
+    _check_options(output, outputs, pixel_size)
     result = RunSummary(Path(output))
     read_options = read_options or ReadOptions()
-    _check(result.output, outputs, pixel_size)
     files = find_files(inputs, recursive=recursive, output=output, not_read=result.not_read)
     settings = _settings(predictor, read_options, pixel_size, weights)
     with Records.open(result.output, settings, overwrite) as records:
         stems = Stems(files, records)
-        todo = [file for file in files if overwrite or not records.all_done(file, outputs)]
+        todo = [file for file in files if not records.all_done(file, outputs)]
         result.skipped = len(files) - len(todo)
-        if not overwrite:
-            records.refuse_foreign(_new_paths(todo, stems, records, outputs))
+        for file in todo:  # The names of a file's planes are known once it is open.
+            if not records.of(file.path):
+                stem = stems.of(file, [""])
+                records.refuse_foreign(output_paths(result.output / stem, outputs))
         records.start(outputs)
         with _log_file(result.output) as log, _bar(todo, progress) as bar:
             log.info(f"{len(files)} files, {result.skipped} done before. Settings: {settings}")
-            _Run(
-                predictor=predictor,
-                records=records,
-                stems=stems,
-                outputs=outputs,
-                read_options=read_options,
-                pixel_size=pixel_size,
-                overwrite=overwrite,
-                log=log,
-                bar=bar,
-                result=result,
-            ).predict(todo)
+            run = _Run(
+                predictor, records, stems, outputs, read_options, pixel_size, log, bar, result
+            )
+            run.predict(todo)
     return result
 
 
-def _check(output: Path, outputs: Sequence[str], pixel_size) -> None:
+def _check_options(output, outputs: Sequence[str], pixel_size) -> None:
+    if not os.fspath(output):
+        raise ConfigError("--output: is empty (a variable that is not set?). Name a folder.")
     if not outputs:
         raise ConfigError("--outputs: name at least one.")
-    output_paths(output / "name", outputs)
+    output_paths(Path(output) / "name", outputs)
     if pixel_size is not None and not all(0 < size < float("inf") for size in pixel_size):
         raise ConfigError(f"--pixel-size must be above 0 micrometres, not {pixel_size}.")
 
@@ -152,23 +120,9 @@ def _settings(predictor, read_options: ReadOptions, pixel_size, weights) -> dict
     return {name: value for name, value in found.items() if name not in _OF_NO_EFFECT}
 
 
-def _new_paths(
-    files: Sequence[InputFile], stems: Stems, records: Records, outputs: Sequence[str]
-) -> list[Path]:
-    """Return what the run would write that no earlier one did, as far as it is known.
-
-    Of a file with several planes the names of outputs are known once it is open.
-    """
-    paths = [records.folder / name for name in FILES] if records.is_new else []
-    for file in files:
-        if not records.of(file.path):
-            paths += output_paths(records.folder / stems.of(file, [""]), outputs)
-    return paths
-
-
 @dataclass(frozen=True)
 class _Plane:
-    """An image to predict: its record as it begins, and its part of the run's work."""
+    """An image to predict: its record as it begins, and its part of the progress."""
 
     record: ImageRecord
     source: ImageSource
@@ -189,100 +143,66 @@ class _Run:
     outputs: Sequence[str]
     read_options: ReadOptions
     pixel_size: tuple[float, float] | None
-    overwrite: bool
     log: logging.Logger  # gets the tracebacks of unexpected errors
     bar: tqdm  # of the files' bytes, so that an hour's image does not count like a second's
     result: RunSummary  # what is done is added to it
 
     def predict(self, files: Sequence[InputFile]) -> None:
         """Predict files, and write what the folder holds as a whole, after a stop as well."""
-        began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-        def sum_up(finished: bool) -> None:
-            self.result.seconds = time.monotonic() - began
-            write_summaries(
-                self.records,
-                self.outputs,
-                started=started,
-                finished=finished,
-                skipped_files=self.result.skipped,
-                predicted_images=self.result.predicted,
-                failed_images=len(self.result.failed),
-                not_read_files=len(self.result.not_read),
-                objects=self.result.objects,
-                seconds=round(self.result.seconds, 3),
-                device=str(getattr(self.predictor, "device", "unknown")),
-            )
-            state = "ended" if finished else "stopped"
-            self.log.info(f"{state}: {self.result.predicted} predicted")
-
         try:
-            self._predict(files)
-        except BaseException:
-            with contextlib.suppress(UserError, OSError):  # They must not hide what stopped it.
-                sum_up(False)
-            raise
-        sum_up(True)
-
-    def _predict(self, files: Sequence[InputFile]) -> None:
-        pending: Future | None = None
-        with ThreadPoolExecutor(1, thread_name_prefix="outputs") as writer:
-            for chunk in self._chunks(self._open(files)):
-                found = self._find(chunk)
+            with ThreadPoolExecutor(1, thread_name_prefix="outputs") as writer:
+                pending: Future | None = None
+                for chunk in self._chunks(self._open(files)):
+                    found = self._find(chunk)
+                    if pending:
+                        pending.result()
+                    pending = writer.submit(self._write, chunk, found)
                 if pending:
                     pending.result()
-                pending = writer.submit(self._write, chunk, found)
-            if pending:
-                pending.result()
+        except BaseException:
+            with contextlib.suppress(UserError, OSError):  # They must not hide what stopped it.
+                self._sum_up(finished=False)
+            raise
+        self._sum_up(finished=True)
 
     def _open(self, files: Sequence[InputFile]) -> Iterator[_Plane]:
+        """Yield the planes that are not done."""
         for number, file in enumerate(files, 1):
             self.bar.set_postfix_str(f"{number}/{len(files)} files, {printable(file.name)}", False)
-            stamp, weight = file.stamp(), _weight(file)
+            stamp, weight, planes = file.stamp(), _weight(file), []
             try:
                 planes = self._plan(file, stamp, weight)
             except Exception as error:
                 self._fail_to_open(file, stamp, error)
-                planes = []
             if not planes:
                 self.bar.update(weight)
             yield from planes
 
     def _plan(self, file: InputFile, stamp: str, weight: float) -> list[_Plane]:
-        """Open a file, and return those of its planes that are not done."""
+        """Open a file, choose the names of outputs, and forget results of it as it was before."""
         sources = self._open_planes(file)
         stem = self.stems.of(file, list(sources))
         former = self.records.of(file.path)
-        records = {}
+        todo = []
         for plane, source in sources.items():
+            known = former.get(plane)
+            if self.records.is_done(known, stamp, self.outputs):
+                continue
             # All that is asked for, and what there is, so that all are of one prediction.
-            kept = former[plane].outputs if plane in former and former[plane].stamp == stamp else ()
-            names = dict.fromkeys((*self.outputs, *kept))
-            paths = output_paths(self.records.folder / f"{stem}{plane}", list(names))
+            kept = known.outputs if known and known.stamp == stamp else ()
+            names = list(dict.fromkeys((*self.outputs, *kept)))
+            paths = output_paths(self.records.folder / f"{stem}{plane}", names)
             for path in paths:
                 check_name(path)
-            if not self.overwrite:
-                self.records.refuse_foreign(paths)
+            self.records.refuse_foreign(paths)
             relative = [path.relative_to(self.records.folder).as_posix() for path in paths]
             outputs = dict(zip(names, relative, strict=True))
-            height, width = source.shape
-            records[plane] = ImageRecord(
-                source=str(file.path),
-                stamp=stamp,
-                stem=stem,
-                plane=plane,
-                planes=len(sources),
-                height=height,
-                width=width,
-                outputs=outputs,
+            record = ImageRecord(
+                *(str(file.path), stamp, stem, plane, len(sources), *source.shape), outputs
             )
-        self._forget(file, stamp, set(sources))
-        todo = [
-            plane
-            for plane in sources
-            if self.overwrite or not self.records.is_done(former.get(plane), file, self.outputs)
-        ]
-        return [_Plane(records[plane], sources[plane], weight / len(todo)) for plane in todo]
+            todo.append((record, source))
+        self.records.forget(file, lambda old: old.plane not in sources or old.stamp != stamp)
+        return [_Plane(*each, weight / len(todo)) for each in todo]
 
     def _open_planes(self, file: InputFile) -> dict[str, ImageSource]:
         """Return the planes of a file, each once however often ``planes`` names it."""
@@ -300,16 +220,10 @@ class _Run:
             )
         return {source.suffix: source for source in sources}
 
-    def _forget(self, file: InputFile, stamp: str, planes: set[str]) -> None:
-        """Delete results of a file as it was before, and of planes that it no longer has."""
-        for plane, record in self.records.of(file.path).items():
-            if plane not in planes or record.stamp != stamp:
-                self.records.forget(record)
-
     def _fail_to_open(self, file: InputFile, stamp: str, error: Exception) -> None:
         is_part = isinstance(error, PartOfImageError) and error.whole in self.stems
         if stamp != GONE:
-            self._forget(file, stamp, set() if is_part else set(self.records.of(file.path)))
+            self.records.forget(file, lambda old: is_part or old.stamp != stamp)
         if is_part:
             logger.info(f"{file.name}: is read with {error.whole.name}.")
         else:
@@ -347,35 +261,31 @@ class _Run:
         return found
 
     def _write(self, chunk: Sequence[_Plane], found: Sequence) -> None:
-        pairs = list(zip(chunk, found, strict=True))
-        begun = [plane.record for plane, each in pairs if not isinstance(each, Exception)]
-        self.records.add(*begun)
-        for plane, objects in pairs:
+        for plane, objects in zip(chunk, found, strict=True):
             try:
                 if isinstance(objects, Exception):
                     raise objects
-                self._finish(plane, objects)
+                self._write_image(plane, objects)
             except Exception as error:
                 if full := disk_error(error):  # Every other image would fail as well.
                     raise write_error(self.records.folder, full) from error
                 self._fail(plane.record, plane.source.name, error)
 
-    def _finish(self, plane: _Plane, found: "SparseInstances") -> None:
+    def _write_image(self, plane: _Plane, found: "SparseInstances") -> None:
         record, areas = plane.record, found.areas
-        context = OutputContext(
-            plane.source, self.predictor.class_names, self.pixel_size or plane.source.pixel_size
-        )
+        self.records.add(record)
+        pixel_size = self.pixel_size or plane.source.pixel_size
+        context = OutputContext(plane.source, self.predictor.class_names, pixel_size)
         stem = self.records.folder / f"{record.stem}{record.plane}"
         write_outputs(found, context, stem, list(record.outputs))
-        self.records.add(
-            replace(
-                record,
-                objects=len(found),
-                mean_area=float(areas.mean()) if len(found) else None,
-                median_area=float(np.median(areas)) if len(found) else None,
-                coverage=float(areas.sum() / plane.pixels),
-            )
+        done = replace(
+            record,
+            objects=len(found),
+            mean_area=float(areas.mean()) if len(found) else None,
+            median_area=float(np.median(areas)) if len(found) else None,
+            coverage=float(areas.sum() / plane.pixels),
         )
+        self.records.add(done)
         self.result.predicted += 1
         self.result.objects += len(found)
 
@@ -391,6 +301,12 @@ class _Run:
         self.result.failed.append(failed)
         if record.stamp != GONE or former is None:  # The file may be there again.
             self.records.add(failed)
+
+    def _sum_up(self, finished: bool) -> None:
+        self.result.seconds = time.time() - self.result.started
+        device = str(getattr(self.predictor, "device", "unknown"))
+        write_summaries(self.records, self.outputs, self.result, finished, device)
+        self.log.info(f"{'ended' if finished else 'stopped'}: {self.result.predicted} predicted")
 
 
 def _weight(file: InputFile) -> int:
@@ -414,7 +330,9 @@ def _bar(files: Sequence[InputFile], stream: TextIO | None) -> tqdm:
 @contextlib.contextmanager
 def _log_file(output: Path) -> Iterator[logging.Logger]:
     """Append the package's messages to the log for the block; return a logger to it alone."""
-    handler = logging.FileHandler(output / LOG, encoding="utf-8", errors="backslashreplace")
+    handler = logging.FileHandler(
+        output / "predict.log", encoding="utf-8", errors="backslashreplace"
+    )
     handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s: %(message)s"))
     package = logging.getLogger("unet_sharp_det")
     log = logging.Logger("predict")

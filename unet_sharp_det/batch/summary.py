@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ..files import atomic_path, write_json
@@ -19,19 +21,43 @@ COLUMNS = (
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "tifffile")
 
 
-def write_summaries(records: Records, outputs: Collection[str], **about) -> None:
-    """Write ``summary.csv``, ``predict.json`` and, of a run that is finished, ``coco.json``.
+@dataclass
+class RunSummary:
+    """What a run did."""
+
+    output: Path
+    predicted: int = 0  # images, i.e. planes of files
+    skipped: int = 0  # files that were done before
+    failed: list[ImageRecord] = field(default_factory=list)
+    objects: int = 0
+    seconds: float = 0.0
+    not_read: list[Path] = field(default_factory=list)  # see find_files
+    started: float = field(default_factory=time.time)
+
+
+def write_summaries(
+    records: Records, outputs: Collection[str], result: RunSummary, finished: bool, device: str
+) -> None:
+    """Write ``summary.csv``, ``predict.json`` and, of a finished run, ``coco.json``.
 
     Args:
         records: of the folder.
         outputs: names of the run's outputs.
-        about: what ``predict.json`` says of the run, among it whether it is ``finished``.
+        result, finished, device: what ``predict.json`` says of the run.
     """
     kept = _in_order(records)
     folder, names = _image_names(kept)
     _write_table(records.folder, kept, names)
     content = {
-        **about,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(result.started)),
+        "finished": finished,
+        "skipped_files": result.skipped,
+        "predicted_images": result.predicted,
+        "failed_images": len(result.failed),
+        "not_read_files": len(result.not_read),
+        "objects": result.objects,
+        "seconds": round(result.seconds, 3),
+        "device": device,
         "outputs": list(outputs),
         "settings": records.settings,
         "common_folder": folder,
@@ -39,7 +65,7 @@ def write_summaries(records: Records, outputs: Collection[str], **about) -> None
         "versions": versions(_PACKAGES),
     }
     write_json(records.folder / "predict.json", content, indent=2)
-    if not about["finished"]:
+    if not finished:
         return
     if "coco" in outputs or any("coco" in record.outputs for record in kept):
         _write_coco(records.folder, kept, names)
@@ -55,28 +81,18 @@ def _in_order(records: Records) -> list[ImageRecord]:
     kept = [
         record
         for record in records
-        if (
-            os.path.lexists(record.source)
-            if record.error
-            else record.is_done and records.has_outputs(record)
-        )
+        if (record.error and os.path.lexists(record.source))
+        or (record.is_done and records.has_outputs(record))
     ]
     return sorted(kept, key=lambda record: (natural_key(record.source), natural_key(record.plane)))
 
 
 def _image_names(records: Sequence[ImageRecord]) -> tuple[str, dict[str, str]]:
-    """Return the deepest folder that has all sources, and the path of each below it.
-
-    Where there is none, as on several drives, it is "", and the paths are whole.
-    """
-    try:
+    """Return the deepest folder that has all sources, and the path of each below it."""
+    folder = ""
+    if records:
         folder = os.path.commonpath([os.path.dirname(record.source) for record in records])
-    except ValueError:
-        folder = ""
-    paths = [(record.source, PurePath(record.source)) for record in records]
-    if folder:
-        paths = [(source, path.relative_to(folder)) for source, path in paths]
-    return folder, {source: path.as_posix() for source, path in paths}
+    return folder, {record.source: os.path.relpath(record.source, folder) for record in records}
 
 
 def _write_table(folder: Path, records: Sequence[ImageRecord], names: Mapping[str, str]) -> None:
@@ -85,18 +101,18 @@ def _write_table(folder: Path, records: Sequence[ImageRecord], names: Mapping[st
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(_row(record, names[record.source]) for record in records)
+            for record in records:
+                row = (
+                    *(names[record.source], record.plane, record.height, record.width),
+                    *(record.objects, _rounded(record.mean_area, 2)),
+                    *(_rounded(record.median_area, 1), _rounded(record.coverage, 6)),
+                    *("failed" if record.error else "done", " ".join(record.error.split())),
+                )
+                writer.writerow(row)
 
 
-def _row(record: ImageRecord, name: str) -> list:
-    return [
-        *(name, record.plane, record.height, record.width, record.objects),
-        None if record.mean_area is None else f"{record.mean_area:.2f}",
-        None if record.median_area is None else f"{record.median_area:.1f}",
-        None if record.coverage is None else f"{record.coverage:.6f}",
-        "failed" if record.error else "done",
-        " ".join(record.error.split()),
-    ]
+def _rounded(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
 
 
 def _write_coco(folder: Path, records: Sequence[ImageRecord], names: Mapping[str, str]) -> None:
@@ -106,12 +122,12 @@ def _write_coco(folder: Path, records: Sequence[ImageRecord], names: Mapping[str
     """
     from ..outputs import merge_coco  # It takes a while.
 
-    paths = [(record, folder / record.outputs.get("coco", "")) for record in records]
     images, count, head = [], 0, {}
     with atomic_path(folder / "coco.json") as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write('{"annotations": [')
-            for record, path in paths:
+            for record in records:
+                path = folder / record.outputs.get("coco", "")
                 if record.error or not path.is_file():
                     continue
                 head = merge_coco([path])

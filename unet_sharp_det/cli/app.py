@@ -16,12 +16,9 @@ import threading
 import warnings
 from pathlib import Path
 
-from ..app.analysis import LOWEST_SCORE, MAX_PIXELS, Analyser
-from ..app.isolation import IsolatedAnalyser
-from ..app.server import serving
+from .. import app, prediction
 from ..errors import UserError, interrupt
 from ..prediction.options import SMALLEST_TILE, PredictionOptions
-from ..prediction.predictor import Predictor
 from . import add_trust_argument, command_parser
 
 # The repository's sample; an installed package has none.
@@ -45,17 +42,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to serve at (default: this computer only)")
     add("--port", type=int, default=7860, help="default: 7860")
     add("--max-upload-mb", type=float, default=200, help="size of a file (default: 200)")
-    add(
-        "--max-pixels",
-        type=int,
-        default=MAX_PIXELS,
-        help=f"height x width of an image (default: {MAX_PIXELS})",
-    )
+    help_ = "height x width of an image (default: %(default)s)"
+    add("--max-pixels", type=int, default=100_000_000, help=help_)
     add("--scale", type=float, default=1.0, help="0.5 for objects twice as large as in training")
     add("--tile-size", type=int, default=1024, help="of larger images, in pixels (default: 1024)")
-    add(
-        "--pixel-size", type=float, default=0, metavar="UM", help="micrometres; 0: as the file says"
-    )
+    help_ = "micrometres; 0: as the file says"
+    add("--pixel-size", type=float, default=0, metavar="UM", help=help_)
     add_trust_argument(parser)
     return parser.parse_args(argv)
 
@@ -74,9 +66,9 @@ def check_args(args: argparse.Namespace) -> None:
             raise UserError(f"{name} is {value}, but it must be {range_}.")
 
 
-def load_predictor(args: argparse.Namespace, options: PredictionOptions) -> Predictor:
+def load_predictor(args: argparse.Namespace, options: PredictionOptions):
     configure_messages()
-    return Predictor.from_checkpoint(
+    return prediction.Predictor.from_checkpoint(
         args.weights,
         config_file=args.config_file,
         device=args.device,
@@ -95,13 +87,13 @@ def main(argv=None) -> int:
     check_args(args)
     configure_messages()
     options = PredictionOptions(
-        score_threshold=LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
+        score_threshold=app.LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
     )
     load = functools.partial(load_predictor, args, options)
-    analyser = IsolatedAnalyser(Analyser(load, args.max_pixels))
+    analyser = app.IsolatedAnalyser(app.Analyser(load, args.max_pixels))
     for number in _END_SIGNALS:  # as Ctrl+C does, so that the app's files vanish
         signal.signal(number, interrupt)
-    page = serving(
+    page = app.serving(
         analyser,
         host=args.host,
         port=args.port or None,

@@ -16,9 +16,7 @@ _labels are taken off.
 import argparse
 import logging
 
-from ..evaluation import EvaluationOptions
-from ..evaluation.evaluate_files import AP_SAMPLES, evaluate_files
-from ..evaluation.instances.results import SAMPLES
+from ..evaluation.record import AP_SAMPLES, SAMPLES, EvaluationOptions
 from . import command_parser
 
 
@@ -50,6 +48,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = vars(parse_args(argv))
+    from ..evaluation.evaluate_files import evaluate_files  # Slow to import.
+
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     options = EvaluationOptions(
         score_threshold=args.pop("score_threshold"),

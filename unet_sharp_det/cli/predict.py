@@ -30,7 +30,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .. import checkpoints, prediction
 from ..batch.records import ImageRecord
-from ..batch.run import DEFAULT_OUTPUTS, RunSummary, predict_files
+from ..batch.run import RunSummary, predict_files
 from ..errors import (
     INTERRUPTED,
     PrintableFormatter,
@@ -41,7 +41,7 @@ from ..errors import (
 )
 from ..images.formats import count_not_read
 from ..images.source import ReadOptions
-from ..outputs import OUTPUTS
+from ..outputs import DEFAULT_OUTPUTS, OUTPUTS
 from ..prediction.options import PredictionOptions
 from . import add_trust_argument, command_parser
 

@@ -8,41 +8,37 @@ evaluation is repeated from its files. Differences are to the first run.
 
 import argparse
 
-from ..evaluation.evaluate_files import AP_SAMPLES
-from ..evaluation.instances.results import SAMPLES
-from ..report import write_report
-from ..report.grid import GRID
-from ..report.page import WORST
+from .. import report
 from . import command_parser
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = command_parser("report", __doc__)
+    # Options that are not given are left to the defaults of write_report.
+    parser = command_parser("report", __doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="folder of a run")
     add("--output", default="report.html", metavar="F.html", help="default: report.html")
     add("--labels", nargs="+", help="a name per run; default: the folder's")
     add("--dataset", help="of runs that were evaluated on several data sets")
-    add("--worst", type=int, default=WORST, help=f"number of images to draw (default: {WORST})")
+    add("--worst", type=int, help="number of images to draw (default: 10)")
     add(
         "--grid",
         nargs="+",
-        default=GRID,
         metavar="N|ID",
         help="images whose right and wrong pixels are shown for all runs: one number N, those on "
         "which the runs differ most (default: 4), or image ids or stems of file names",
     )
-    add("--pruning", nargs="+", default=(), metavar="F.json", help="by tools/benchmark.py pruning")
-    add("--samples", type=int, default=SAMPLES, help=f"of the bootstrap (default: {SAMPLES})")
-    add("--ap-samples", type=int, default=AP_SAMPLES, help=f"of COCO's AP (default: {AP_SAMPLES})")
+    add("--pruning", nargs="+", metavar="F.json", help="by benchmarks/pruning.py")
+    add("--samples", type=int, help="of the bootstrap (default: 1000)")
+    add("--ap-samples", type=int, help="of COCO's AP (default: 200)")
     add("--title", help="of the page")
-    add("--figures", metavar="DIR", help="write each figure as PNG and SVG too, for a paper")
+    figures = "write each figure as PNG and SVG too, for a paper"
+    add("--figures", dest="figures_folder", metavar="DIR", help=figures)
     return parser.parse_args(argv)
 
 
 def main(argv=None) -> int:
-    args = vars(parse_args(argv))
-    args["figures_folder"] = args.pop("figures")
-    write_report(**args)
-    print(args["output"])
+    args = parse_args(argv)
+    report.write_report(**vars(args))
+    print(args.output)
     return 0

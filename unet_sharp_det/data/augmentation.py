@@ -1,12 +1,11 @@
 """What happens to images before the network: contrast, crop, resize, flips, turns, colour.
 
-Sources: UNet#, Sec. 3.3 (Qian et al., arXiv 2205.11786), names RandomRotate90, flips, and "a random
-selection (HSV color space transformation, brightness contrast change)". Images are resized by
-factors: those of one microscope differ in size, their pixels in scale less. detectron2's
-``ResizeShortestEdge`` brings all images to one size, and so cells to many.
+UNet#, Sec. 3.3 (Qian et al., arXiv 2205.11786), names RandomRotate90, flips, and "a random
+selection (HSV color space transformation, brightness contrast change)". Unusable values are a
+:class:`ConfigError`. Images are resized by factors: those of one microscope differ in size, their
+pixels in scale less. ``ResizeShortestEdge`` brings all images to one size, and so cells to many.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -18,51 +17,32 @@ from detectron2.data import transforms as T
 from ..errors import ConfigError, look_up_option
 from ..images.intensity import check_image_format, rescale_to_uint8
 
-FLIPS = {
-    "none": [],
-    "horizontal": [{"horizontal": True, "vertical": False}],
-    "vertical": [{"horizontal": False, "vertical": True}],
-    "both": [{"horizontal": True, "vertical": False}, {"horizontal": False, "vertical": True}],
-}
+#: Of each flip, whether it is horizontal.
+FLIPS = {"none": [], "horizontal": [True], "vertical": [False], "both": [True, False]}
 CROP_TYPES = ("relative", "relative_range", "absolute", "absolute_range")
-_TO_HSV = {"BGR": cv2.COLOR_BGR2HSV, "RGB": cv2.COLOR_RGB2HSV}
-_FROM_HSV = {"BGR": cv2.COLOR_HSV2BGR, "RGB": cv2.COLOR_HSV2RGB}
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Build the augmentations that ``cfg.INPUT`` asks for, in their order.
-
-    Raises:
-        ConfigError: a value is unusable.
-    """
+    """Build the augmentations that ``cfg.INPUT`` asks for, in their order."""
     config = cfg.INPUT
     augmentations = [StretchContrast()] if config.STRETCH_CONTRAST else []
     if not is_train:
         return [*augmentations, build_test_resize(config)]
     augmentations += _build_crop_and_resize(config)
     flip = look_up_option(config.RANDOM_FLIP, FLIPS, "INPUT.RANDOM_FLIP", ConfigError)
-    augmentations += [T.RandomFlip(**axes) for axes in FLIPS[flip]]
+    augmentations += [T.RandomFlip(horizontal=each, vertical=not each) for each in FLIPS[flip]]
     if config.RANDOM_ROTATE90:
         augmentations.append(RandomRotate90())
     if config.COLOR.PROB > 0:
-        augmentations.append(
-            RandomColor(
-                config.COLOR.PROB,
-                hsv=config.COLOR.HSV,
-                brightness=config.COLOR.BRIGHTNESS,
-                contrast=config.COLOR.CONTRAST,
-                image_format=config.FORMAT,
-            )
-        )
+        changes = {name.lower(): value for name, value in config.COLOR.items()}
+        augmentations.append(RandomColor(**changes, image_format=config.FORMAT))
     return augmentations
 
 
 def build_test_resize(config: CfgNode) -> T.Augmentation:
-    """Return how images are resized before the network, in evaluation as in prediction.
+    """Return how ``cfg.INPUT`` has images resized in evaluation and prediction.
 
-    Args:
-        config: ``cfg.INPUT``. ``MAX_SIZE_TEST`` bounds ``MIN_SIZE_TEST``, as in detectron2, but not
-            ``SCALE_TEST``: a smaller scale would find other objects.
+    ``MAX_SIZE_TEST`` does not bound ``SCALE_TEST``: a smaller scale would find other objects.
     """
     if config.SCALE_TEST:
         return ScaleBy([config.SCALE_TEST])
@@ -96,17 +76,10 @@ def _build_crop(config: CfgNode) -> T.RandomCrop:
 
 
 class ScaleBy(T.Augmentation):
-    """Resize by a factor drawn from a list; a longer side than ``max_size`` is cut down to it."""
+    """Resize by one of ``factors``, all above 0; a side of more than ``max_size`` pixels is cut
+    down to it."""
 
     def __init__(self, factors: Sequence[float], max_size: float = math.inf):
-        """
-        Args:
-            factors: all above 0, drawn with equal probability.
-            max_size: in pixels.
-
-        Raises:
-            ConfigError: a factor is unusable.
-        """
         super().__init__()
         if not factors or min(factors) <= 0:
             raise ConfigError(f"INPUT.SCALE_* is {list(factors)}, but takes factors above 0.")
@@ -117,21 +90,16 @@ class ScaleBy(T.Augmentation):
         return self.resize(*image.shape[:2], np.random.choice(self.factors))
 
     def resize(self, height: int, width: int, factor: float) -> T.ResizeTransform:
-        """Return the resize of an image of this size by a drawn factor."""
         factor = min(factor, self.max_size / max(height, width))
         new_height, new_width = (max(1, round(side * factor)) for side in (height, width))
         return T.ResizeTransform(height, width, new_height, new_width)
 
 
 class RandomScaledCrop(T.Augmentation):
-    """Resize by a drawn factor and crop: cut out first, so that only the crop is resized."""
+    """Cut out what a drawn factor of ``scale``, whose ``max_size`` is of the crop, resizes to
+    ``crop_size``, a (height, width) in pixels; a smaller image stays whole."""
 
     def __init__(self, scale: ScaleBy, crop_size: tuple[int, int]):
-        """
-        Args:
-            scale: has the factors; its ``max_size`` is of the crop.
-            crop_size: (height, width) after the resize, in pixels; a smaller image stays whole.
-        """
         super().__init__()
         self.scale = scale
         self.crop_size = crop_size
@@ -150,17 +118,12 @@ class RandomScaledCrop(T.Augmentation):
 
 
 class Rotate90Transform(T.Transform):
-    """Turn an image and all that lies on it counter-clockwise by quarter turns, without loss.
+    """Turn an image of this size, and all on it, by quarter turns, counter-clockwise if positive.
 
     detectron2's ``RotationTransform`` interpolates; here pixels are only permuted.
     """
 
     def __init__(self, height: int, width: int, quarter_turns: int):
-        """
-        Args:
-            height, width: size of the image before the turn, in pixels.
-            quarter_turns: any whole number; 1 is 90 degrees counter-clockwise.
-        """
         super().__init__()
         self.height = height
         self.width = width
@@ -198,11 +161,8 @@ class RandomRotate90(T.Augmentation):
 
 
 class StretchContrast(T.Augmentation):
-    """Bring the percentiles 1 and 99.8 of an image to 0 and 255, without chance.
-
-    Fluorescence images are dark, each in its own way. It must come before any cut: see
-    :func:`unet_sharp_det.images.intensity.rescale_to_uint8`.
-    """
+    """Bring the percentiles 1 and 99.8 of an image to 0 and 255, before any cut: see
+    :func:`unet_sharp_det.images.intensity.rescale_to_uint8`."""
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         return T.ColorTransform(rescale_to_uint8)
@@ -230,9 +190,6 @@ class RandomColor(T.Augmentation):
             brightness: largest relative change of all pixels, 0 to 1.
             contrast: largest relative change of the distance to the image's mean, 0 to 1.
             image_format: channel order of the images, ``"BGR"``, ``"RGB"`` or ``"L"``.
-
-        Raises:
-            ConfigError: a value is out of its range.
         """
         super().__init__()
         for name, number in (("PROB", prob), ("BRIGHTNESS", brightness), ("CONTRAST", contrast)):
@@ -251,8 +208,7 @@ class RandomColor(T.Augmentation):
             return T.NoOpTransform()
         if self.image_format != "L" and self._rand_range() < 0.5:
             shifts = tuple(self._rand_range(-limit, limit) for limit in self.hsv)
-            shift = functools.partial(shift_hsv, shifts=shifts, image_format=self.image_format)
-            return T.ColorTransform(shift)
+            return T.ColorTransform(lambda each: shift_hsv(each, shifts, self.image_format))
         brightness = 1 + self._rand_range(-self.brightness, self.brightness)
         contrast = 1 + self._rand_range(-self.contrast, self.contrast)
         # brightness * (mean + contrast * (image - mean))
@@ -266,15 +222,16 @@ class RandomColor(T.Augmentation):
 def shift_hsv(
     image: np.ndarray, shifts: tuple[float, float, float], image_format: str
 ) -> np.ndarray:
-    """Add a shift to hue, saturation and value of a uint8 image (H, W, 3).
+    """Add a shift to hue, saturation and value of a uint8 image (H, W, 3), "BGR" or "RGB".
 
     Args:
-        image: in the order of channels ``image_format``, ``"BGR"`` or ``"RGB"``.
         shifts: of the hue in degrees of 360, which wrap around; of saturation and value in units of
             255, clipped at 0 and 255.
     """
     # In float, since 8-bit HSV has steps of two degrees and loses colours without any shift.
-    hsv = cv2.cvtColor(image.astype(np.float32) / 255, _TO_HSV[image_format])
+    to_hsv = getattr(cv2, f"COLOR_{image_format}2HSV")
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, to_hsv)
     hsv[:, :, 0] = (hsv[:, :, 0] + shifts[0]) % 360
     hsv[:, :, 1:] = np.clip(hsv[:, :, 1:] + np.array(shifts[1:], np.float32) / 255, 0, 1)
-    return np.rint(cv2.cvtColor(hsv, _FROM_HSV[image_format]) * 255).astype(np.uint8)
+    from_hsv = getattr(cv2, f"COLOR_HSV2{image_format}")
+    return np.rint(cv2.cvtColor(hsv, from_hsv) * 255).astype(np.uint8)

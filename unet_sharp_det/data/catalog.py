@@ -10,7 +10,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from ..errors import DatasetError, look_up_option
+from ..errors import DatasetError, did_you_mean
 from ..files import safe_join
 from ..images.decoding import read_shape
 from .coco_json import read_coco
@@ -24,12 +24,9 @@ _ANNOTATION_KEYS = ("id", "iscrowd", "bbox", "segmentation")
 def register_dsb2018(root=None) -> None:
     """Register ``dsb2018_train``, ``dsb2018_val`` and ``dsb2018_test``; nothing is read yet.
 
-    Label maps are read from ``root/semantic`` if there is that folder, which older conversions
-    lack; :func:`read_label_map` paints the same ones from the annotations.
-
     Args:
-        root: the folder that ``datasets/prepare_dsb2018.py`` wrote to. None:
-            ``$DETECTRON2_DATASETS/dsb2018``, where the variable defaults to ``datasets``.
+        root: the folder that ``datasets/prepare_dsb2018.py`` wrote to; label maps are read from
+            ``root/semantic``, which older conversions lack. None: :func:`default_root`.
     """
     root = default_root() if root is None else Path(root)
     for split in DSB2018_SPLITS:
@@ -68,8 +65,6 @@ def register_coco_nuclei(
     Other files or classes replace those that were registered before.
 
     Args:
-        name: what ``DATASETS.TRAIN`` or ``DATASETS.TEST`` refer to.
-        json_file: the annotations.
         image_root: the folder that the json file's ``file_name`` entries are relative to, and must
             not leave.
         thing_classes: the names of the json file's categories in the order of their ids.
@@ -93,33 +88,29 @@ def register_coco_nuclei(
             return
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
-    options = {
-        "sem_seg_root": sem_seg_root,
-        "sem_seg_optional": sem_seg_optional,
-        "remedy": remedy,
-    }
     load = functools.partial(
-        load_coco_nuclei, name, json_file, image_root, thing_classes, **options
+        load_coco_nuclei,
+        name,
+        json_file,
+        image_root,
+        thing_classes,
+        sem_seg_root=sem_seg_root,
+        sem_seg_optional=sem_seg_optional,
+        remedy=remedy,
     )
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**metadata)
 
 
 def check_registered(names: Sequence[str], option: str) -> None:
-    """Raise a DatasetError if detectron2's ``DatasetCatalog`` lacks one of ``names``.
-
-    Args:
-        names: of the data sets.
-        option: that named them, for the error.
-    """
+    """Raise a DatasetError if one of ``names``, which ``option`` gave, is not registered."""
+    known = DatasetCatalog.list()
     for name in names:
-        try:
-            look_up_option(name, DatasetCatalog.list(), option, DatasetError)
-        except DatasetError as error:
+        if name not in known:
             raise DatasetError(
-                f"{error} Your own are registered by the Python file that the environment variable "
-                "DETECTRON2_ENV_MODULE names."
-            ) from error
+                f"{option}: '{name}' is not known.{did_you_mean(name, known)} Your own are "
+                "registered by the Python file that DETECTRON2_ENV_MODULE names."
+            )
 
 
 def load_coco_nuclei(
@@ -132,18 +123,12 @@ def load_coco_nuclei(
     sem_seg_optional: bool = False,
     remedy: str = "",
 ) -> list[dict]:
-    """Load a COCO json file as detectron2's ``load_coco_json`` does, checked by :func:`check_coco`.
-
-    Takes the arguments of :func:`register_coco_nuclei`.
-
-    Returns:
-        detectron2's standard dataset dicts, one per image; with ``sem_seg_file_name`` if there
-        are label maps.
+    """Load a COCO json file that was registered with these arguments, as detectron2's dataset
+    dicts, with ``sem_seg_file_name`` if there are label maps.
 
     Raises:
-        DatasetError: see :func:`check_coco`; or the json file declares other categories, a file
-            name leads out of ``image_root``, images or label maps are missing, an image has another
-            size, or several images would share a label map.
+        DatasetError: see :func:`check_coco`; or categories, files or sizes are not those that the
+            registration or the json file says, or several images would share a label map.
     """
     content = read_coco(json_file, remedy)
     where = f"{name} ({json_file})"
@@ -158,9 +143,14 @@ def load_coco_nuclei(
     _check_files(where, "images", names, Path(image_root), remedy)
     indices = {category["id"]: index for index, category in enumerate(classes)}
     records = _to_records(content, indices, image_root)
-    _check_sizes(where, records)
-    # What load_coco_json of detectron2 leaves there for its evaluation. Its set() would refuse the
-    # ids of a json file that was changed since it was loaded.
+    for record in records:
+        path, shape = record["file_name"], (record["height"], record["width"])
+        if (found := read_shape(path)) != shape:
+            raise DatasetError(
+                f"{where}: {path} has (height, width) {found}, but the image with id "
+                f"{record['image_id']!r} has {shape}. Give the file that was annotated."
+            )
+    # Metadata.set() would refuse the ids of a json file that was changed since it was loaded.
     vars(MetadataCatalog.get(name)).update(
         thing_classes=list(thing_classes), thing_dataset_id_to_contiguous_id=indices
     )
@@ -170,8 +160,7 @@ def load_coco_nuclei(
 
 
 def _to_records(content: dict, indices: dict[int, int], image_root) -> list[dict]:
-    """Return detectron2's dataset dicts in the order of the image ids; ``indices`` are the
-    contiguous ones of the category ids."""
+    """In the order of the image ids; ``indices``: detectron2's contiguous ids of the categories."""
     annotations = defaultdict(list)
     for annotation in content["annotations"]:
         entry = {key: annotation[key] for key in _ANNOTATION_KEYS if key in annotation}
@@ -189,25 +178,13 @@ def _to_records(content: dict, indices: dict[int, int], image_root) -> list[dict
     ]
 
 
-def _check_sizes(where: str, records: list[dict]) -> None:
-    for record in records:
-        path, shape = record["file_name"], (record["height"], record["width"])
-        found = read_shape(path)
-        if found != shape:
-            raise DatasetError(
-                f"{where}: {path} has (height, width) {found}, but the image with id "
-                f"{record['image_id']!r} has {shape}. Give the file that was annotated."
-            )
-
-
 def _add_label_maps(where: str, records: list[dict], root: Path, remedy: str) -> None:
     """Give every record ``sem_seg_file_name``."""
     names = [f"{Path(record['file_name']).stem}.png" for record in records]
     shared = [name for name, count in Counter(names).items() if count > 1]
     if shared:
         raise DatasetError(
-            f"{where}: several images would share the label map {_first(shared)}. Give the images "
-            "other names."
+            f"{where}: several images would share the label map {_first(shared)}. Rename them."
         )
     _check_files(where, "label maps", names, root, remedy)
     for record, name in zip(records, names, strict=True):

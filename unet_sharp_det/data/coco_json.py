@@ -7,7 +7,7 @@ import math
 import numbers
 import os
 import reprlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 import pycocotools.mask as mask_util
 
@@ -25,12 +25,8 @@ _FORM = "Give a JSON object with the lists 'images', 'annotations' and 'categori
 
 
 def read_coco(path, remedy: str = "") -> dict:
-    """Read a COCO data set that passes :func:`check_coco`.
-
-    Args:
-        path: of the JSON file.
-        remedy: what to do if there is no file or no image in it; ends the messages that say so.
-    """
+    """Read a COCO data set that passes :func:`check_coco`; ``remedy`` says what to do if there is
+    no file, or no image in it."""
     remedy = remedy or _FORM
     content = read_json(path, remedy=remedy)
     if isinstance(content, dict) and content.get("images") == []:
@@ -42,13 +38,8 @@ def read_coco(path, remedy: str = "") -> dict:
 def check_coco(content: dict, where: str) -> None:
     """Check a COCO data set for training and evaluation, and complete it in place.
 
-    ``iscrowd`` is 0 where it is missing, ``bbox`` and ``area`` those of the mask, ``area`` without
-    a mask that of the box; plain run lengths are compressed; an empty ``segmentation``, as tools
-    write it beside boxes, is taken out.
-
-    Args:
-        content: the data set as JSON holds it.
-        where: what the errors name.
+    A missing ``iscrowd`` is 0, ``bbox`` and ``area`` are those of the mask, ``area`` without a mask
+    that of the box; plain run lengths are compressed; an empty ``segmentation`` is taken out.
 
     Raises:
         DatasetError: see :func:`check_ids`; or a value is of another type or range than COCO's, an
@@ -72,13 +63,9 @@ def check_coco(content: dict, where: str) -> None:
 def check_ids(content, where: str) -> None:
     """Check that a COCO data set has its lists, and that their entries belong together.
 
-    Args:
-        content: the data set as JSON holds it.
-        where: what the errors name.
-
     Raises:
-        DatasetError: a list or a key is missing, there is no image or category, an id is of
-            another type or repeated, or an annotation is of an image or category that is not there.
+        DatasetError: a list, a key, an image or category is missing, or an id is repeated or of
+            another type.
     """
     for section, keys in _KEYS.items():
         _check_entries(content, section, keys, where)
@@ -133,18 +120,18 @@ def _check_entries(content, section: str, keys: tuple, where: str) -> None:
     entries = content.get(section) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DatasetError(f"{where}: has no list '{section}' of JSON objects. {_FORM}")
+    ids = set()
     for number, entry in enumerate(entries):
         name = f"{where}: entry {number} (counted from 0) of '{section}'"
         for key in keys:
             if key not in entry:
                 raise DatasetError(f"{name} lacks '{key}'. Write it.")
+        shown = reprlib.repr(entry["id"])
         if not is_id(entry["id"]):
-            shown = reprlib.repr(entry["id"])
             raise DatasetError(f"{name} has the id {shown}. Write a whole number or a text.")
-    one, count = Counter(entry["id"] for entry in entries).most_common(1)[0] if entries else (0, 0)
-    if count > 1:
-        shown = reprlib.repr(one)
-        raise DatasetError(f"{where}: '{section}' repeats the id {shown}. Give each entry its own.")
+        if entry["id"] in ids:
+            raise DatasetError(f"{where}: '{section}' repeats the id {shown}. Give each its own.")
+        ids.add(entry["id"])
 
 
 def _check_image(image: dict, name: str) -> None:
@@ -162,7 +149,6 @@ def _check_image(image: dict, name: str) -> None:
 
 
 def _complete(annotations: list[dict], shape: tuple[int, int], where: str) -> None:
-    """Check and complete the annotations of an image of (height, width) ``shape``."""
     for annotation in annotations:
         _check_flags(annotation, where)
         if annotation.get("segmentation") in (None, []):

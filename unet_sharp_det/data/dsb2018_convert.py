@@ -8,7 +8,7 @@ about odd files stands in ``dsb2018_read.QUIRKS``.
 
 import contextlib
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class Conversion:
 
     Attributes:
         counts: per split, and for folders without one under ``"none"``: numbers of ``images``,
-            ``nuclei`` and ``skipped`` files.
+            ``nuclei`` and ``skipped`` (rotten) files.
         quirks: per key of ``QUIRKS`` the affected ids or paths, sorted.
         written: False if ``strict`` refused, in which case nothing was written.
     """
@@ -44,7 +44,6 @@ class Conversion:
 
     @property
     def skipped(self) -> int:
-        """Number of rotten files that were left out."""
         return sum(count["skipped"] for count in self.counts.values())
 
 
@@ -86,16 +85,18 @@ def convert_dsb2018(
         counts = _count(samples, quirks)
         refused = strict and any(quirks[k] for k in QUIRKS if QUIRKS[k].effect != "harmless")
         if not refused:
-            _write_images(folder, Path(root), samples, label_maps)
+            for dsb_id, label_map in label_maps.items():
+                name = f"{dsb_id}.png"
+                image = (folder / dsb_id / "images" / name).read_bytes()
+                _update(Path(root) / "images" / name, image)
+                _update(Path(root) / "semantic" / name, label_map)
             _write_annotations(Path(root) / "annotations", samples, counts, quirks)
     return Conversion(counts, quirks, written=not refused)
 
 
 def _to_coco(samples: list[Sample]) -> dict:
-    """Return the COCO dict of a split's images, sorted by id.
-
-    Unreadable ones take an image id, so that a mended file moves no other id, but are left out.
-    """
+    """The COCO dict of a split's images. Unreadable ones use up an image id, so that a mended file
+    moves no other one."""
     images, annotations = [], []
     for image_id, sample in enumerate(samples, start=1):
         if not sample.readable:
@@ -112,7 +113,7 @@ def _to_coco(samples: list[Sample]) -> dict:
 
 @contextlib.contextmanager
 def _opened(source: Path):
-    """Yield the folder of the image folders, unpacked if ``source`` is an archive."""
+    """The folder of the image folders, unpacked if ``source`` is an archive."""
     if not source.exists():
         raise DatasetError(f"{source}: no such file or folder. Get DSB2018 from {DOWNLOAD}.")
     with contextlib.nullcontext(source) if source.is_dir() else unpacked(source) as folder:
@@ -127,13 +128,15 @@ def _opened(source: Path):
 
 
 def _read_samples(folder: Path, workers: int | None) -> tuple[list[Sample], dict[str, bytes]]:
-    """Return the samples of all image folders, sorted by id, and their label maps by id."""
+    """The samples of all image folders, sorted by id, and their label maps by id."""
     paths = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
     )
     bad = [Sample(p.name, quirks=[("bad_id", p.name)]) for p in paths if not split_of(p.name)]
     good = [path for path in paths if split_of(path.name)]
-    with ProcessPoolExecutor(workers, initializer=_silence_opencv) as pool:
+    # It is left to the report to name rotten files.
+    silence = (cv2.utils.logging.setLogLevel, (cv2.utils.logging.LOG_LEVEL_SILENT,))
+    with ProcessPoolExecutor(workers, None, *silence) as pool:
         read = pool.map(_read, good, chunksize=4)
         pairs = list(tqdm(read, total=len(good), unit="image", desc="reading"))
     label_maps = {sample.dsb_id: png for sample, png in pairs if sample.readable}
@@ -150,55 +153,31 @@ def _read(folder: Path) -> tuple[Sample, bytes]:
     return sample, cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
 
 
-def _silence_opencv() -> None:
-    """Leave it to the report to name rotten files."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-
 def _collect_quirks(samples: list[Sample]) -> dict[str, list[str]]:
     quirks = {kind: [] for kind in QUIRKS}
+    firsts = {}
     for sample in samples:
         for kind, affected in sample.quirks:
             quirks[kind].append(affected)
-    quirks["duplicate_image"] = _duplicates(samples)
+        if sample.readable:
+            name = f"{sample.dsb_id} ({split_of(sample.dsb_id)})"
+            first = firsts.setdefault(sample.digest, name)
+            if first != name:
+                quirks["duplicate_image"].append(f"{name} = {first}")
     return {kind: sorted(affected) for kind, affected in quirks.items()}
 
 
-def _duplicates(samples: list[Sample]) -> list[str]:
-    """Return a line for each image that repeats the pixels of an earlier id."""
-    groups = defaultdict(list)
-    for sample in samples:
-        if sample.readable:
-            groups[sample.digest].append(sample.dsb_id)
-    return [
-        f"{repeated} ({split_of(repeated)}) = {first} ({split_of(first)})"
-        for first, *others in groups.values()
-        for repeated in others
-    ]
-
-
 def _count(samples: list[Sample], quirks: dict[str, list[str]]) -> dict[str, dict[str, int]]:
-    counts = {split: Counter(images=0, nuclei=0, skipped=0) for split in (*DSB2018_SPLITS, None)}
+    counts = {split: Counter(images=0, nuclei=0, skipped=0) for split in (*DSB2018_SPLITS, "none")}
     for sample in samples:
-        found = {"images": sample.readable, "nuclei": len(sample.nuclei)}
-        counts[split_of(sample.dsb_id)].update(found)
+        split = split_of(sample.dsb_id) or "none"
+        counts[split].update(images=sample.readable, nuclei=len(sample.nuclei))
     for kind, quirk in QUIRKS.items():
         for affected in quirks[kind] if quirk.effect == "skipped" else ():
-            counts[split_of(affected.split("/")[0])]["skipped"] += 1
-    without_split = dict(counts.pop(None))
-    named = {split: dict(count) for split, count in counts.items()}
-    return named | ({"none": without_split} if without_split["skipped"] else {})
-
-
-def _write_images(
-    folder: Path, root: Path, samples: list[Sample], label_maps: dict[str, bytes]
-) -> None:
-    for sample in samples:
-        if sample.readable:
-            name = f"{sample.dsb_id}.png"
-            image = folder / sample.dsb_id / "images" / name
-            _update(root / "images" / name, image.read_bytes())
-            _update(root / "semantic" / name, label_maps[sample.dsb_id])
+            counts[split_of(affected.split("/")[0]) or "none"]["skipped"] += 1
+    if not counts["none"]["skipped"]:
+        del counts["none"]
+    return {split: dict(count) for split, count in counts.items()}
 
 
 def _write_annotations(folder: Path, samples: list[Sample], counts: dict, quirks: dict) -> None:
@@ -215,7 +194,6 @@ def _write_annotations(folder: Path, samples: list[Sample], counts: dict, quirks
 
 
 def _update(target: Path, content: bytes) -> None:
-    if target.exists() and target.read_bytes() == content:
-        return
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(content)
+    if not target.exists() or target.read_bytes() != content:
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(content)

@@ -6,6 +6,7 @@ Layout and format: https://bbbc.broadinstitute.org/BBBC038 (2018 Data Science Bo
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,8 +16,7 @@ from ..images.decoding import read_stored
 from ..masks import encode_mask
 
 
-@dataclass(frozen=True)
-class Quirk:
+class Quirk(NamedTuple):
     """What the converter does about one kind of oddity.
 
     Attributes:
@@ -56,7 +56,7 @@ class Sample:
     """One image with its nuclei.
 
     Attributes:
-        dsb_id: the name of the image's folder.
+        dsb_id: the name of its folder.
         height, width: in pixels; 0 if the image is unreadable.
         digest: hash of the decoded pixels without alpha, equal for duplicates; "" if unreadable.
         nuclei: per nucleus COCO's ``bbox`` (XYWH, pixels), ``area`` (pixels) and ``segmentation``
@@ -73,32 +73,31 @@ class Sample:
 
     @property
     def readable(self) -> bool:
-        """Whether the image itself could be decoded."""
         return self.height > 0
 
 
 def read_sample(folder) -> Sample:
-    """Read ``<id>/images/<id>.png`` and ``<id>/masks/*``; other and rotten files become quirks.
-
-    Args:
-        folder: the folder ``<id>``. Hidden files in it are passed over.
-    """
+    """Read ``images/<id>.png`` and ``masks/*`` of a folder ``<id>``; other and rotten files become
+    quirks, but for hidden ones."""
     folder = Path(folder)
     sample = Sample(folder.name)
     image = folder / "images" / f"{folder.name}.png"
     expected = {image, image.parent, folder / "masks"}
-    others = [path for path in (*_visible(folder), *_visible(image.parent)) if path not in expected]
-    sample.quirks += [("other_file", path.relative_to(folder.parent).as_posix()) for path in others]
+    for path in (*folder.glob("[!.]*"), *image.parent.glob("[!.]*")):
+        if path not in expected:
+            sample.quirks.append(("other_file", path.relative_to(folder.parent).as_posix()))
     if not image.is_file():
         sample.quirks.append(("missing_image", sample.dsb_id))
         return sample
     try:
         pixels = read_stored(image)
     except DatasetError:
-        sample.quirks.append(("unreadable_image", _below_input(image)))
+        sample.quirks.append(("unreadable_image", image.relative_to(folder.parent).as_posix()))
         return sample
     sample.height, sample.width = pixels.shape[:2]
-    sample.digest = _digest(pixels)
+    colours = _colours(pixels)
+    content = repr(colours.shape).encode() + colours.tobytes()
+    sample.digest = hashlib.sha256(content).hexdigest()
     sample.quirks += [(kind, sample.dsb_id) for kind in _image_quirks(pixels)]
     _read_masks(folder, sample)
     return sample
@@ -133,19 +132,16 @@ def _mask_quirks(values: np.ndarray) -> list[str]:
     return kinds
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if not path.name.startswith("."))
-
-
 def _read_masks(folder: Path, sample: Sample) -> None:
-    paths = _visible(folder / "masks")
+    paths = sorted((folder / "masks").glob("[!.]*"))
     if not paths:
         sample.quirks.append(("no_masks", sample.dsb_id))
     claims = np.zeros((sample.height, sample.width), np.uint16)
     seen = set()
     for path in paths:
         kinds, nucleus = _read_nucleus(path, claims, seen)
-        sample.quirks += [(kind, _below_input(path)) for kind in kinds]
+        name = path.relative_to(folder.parent).as_posix()
+        sample.quirks += [(kind, name) for kind in kinds]
         if nucleus is not None:
             sample.nuclei.append(nucleus)
     shared = int((claims > 1).sum())
@@ -182,17 +178,8 @@ def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str],
     return _mask_quirks(values[box]), nucleus
 
 
-def _digest(pixels: np.ndarray) -> str:
-    colours = np.ascontiguousarray(_colours(pixels))
-    return hashlib.sha256(repr(colours.shape).encode() + colours.tobytes()).hexdigest()
-
-
 def _colours(pixels: np.ndarray) -> np.ndarray:
     """Return (H, W) or (H, W, 3), without alpha."""
     if pixels.ndim == 2 or pixels.shape[2] == 3:
         return pixels
     return pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
-
-
-def _below_input(path: Path) -> str:
-    return "/".join(path.parts[-3:])

@@ -29,40 +29,32 @@ def read_label_map(record: dict) -> np.ndarray:
     shared pixels. Crowd regions are ignored where no object lies.
 
     Args:
-        record: a dataset dict in detectron2's standard format, with ``height``, ``width``, and
+        record: a dataset dict of detectron2, with ``height``, ``width``, and
             ``sem_seg_file_name`` (an image file of one channel) or ``annotations``.
 
     Returns:
         integers (H, W), uint8 where painted.
 
     Raises:
-        DatasetError: there is neither of the two, the file cannot be decoded or holds no integers
-            (H, W), or an annotation lacks a segmentation of this size.
+        DatasetError: there is neither of the two, the file holds no integers (H, W), or an
+            annotation no segmentation of this size.
     """
     shape = (record["height"], record["width"])
-    if record.get("sem_seg_file_name"):
-        return _read(record["sem_seg_file_name"], shape)
+    if path := record.get("sem_seg_file_name"):
+        labels = read_labels(path)
+        if labels.shape != shape:
+            raise DatasetError(
+                f"{path}: has (height, width) {labels.shape}, but its image has {shape}."
+            )
+        return labels
     where = record.get("file_name", "the dataset dict")
     if "annotations" not in record:
         raise DatasetError(
             f"{where}: has no labels. Give 'sem_seg_file_name' (register_coco_nuclei's "
             "sem_seg_root), or 'annotations' to paint them from."
         )
-    return _paint(record["annotations"], shape, where)
-
-
-def _read(path, shape: tuple[int, int]) -> np.ndarray:
-    labels = read_labels(path)
-    if labels.shape != shape:
-        raise DatasetError(
-            f"{path}: has (height, width) {labels.shape}, but its image has {shape}."
-        )
-    return labels
-
-
-def _paint(annotations: list[dict], shape: tuple[int, int], where: str) -> np.ndarray:
     labels = np.zeros(shape, np.uint8)
-    labelled = [(_label_of(annotation, where), annotation) for annotation in annotations]
+    labelled = [(_label_of(annotation, where), annotation) for annotation in record["annotations"]]
     labelled.sort(key=lambda pair: pair[0] != IGNORED)  # Crowd first, to be painted over.
     for label, group in itertools.groupby(labelled, key=lambda pair: pair[0]):
         segmentations = [annotation.get("segmentation") for _, annotation in group]
@@ -87,14 +79,9 @@ def check_label_maps(records: Sequence[dict], semantic: SemanticLabels, name: st
     A sample of them is read, and if it holds no class all others until one does. What may be meant
     is warned about: maps without a class, and maps that seem to number objects.
 
-    Args:
-        records: detectron2's dataset dicts; those without ``sem_seg_file_name`` are passed over.
-        semantic: the labels that the model knows.
-        name: of the data set, for messages.
-
     Raises:
-        DatasetError: a map that is read has unknown labels; or none has a class, and some have
-            ignored pixels, as masks of 0 and 255 do.
+        DatasetError: a map that is read has labels that ``semantic`` does not know; or none has a
+            class, and some have ignored pixels, as masks of 0 and 255 do.
     """
     files = [record for record in records if record.get("sem_seg_file_name")]
     if not files:
@@ -132,7 +119,7 @@ def check_label_maps(records: Sequence[dict], semantic: SemanticLabels, name: st
 
 
 def _describe(record: dict, semantic: SemanticLabels) -> tuple[set[int], int | None]:
-    """Return the labels of a map, and how many objects it may number from 1 on; None: none."""
+    """The labels of a map, and the number of objects that it may number; None: it does not."""
     labels = read_label_map(record)
     held = set(np.unique(labels).tolist())
     semantic.check(torch.tensor(sorted(held)), record["sem_seg_file_name"])

@@ -22,12 +22,9 @@ SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "PanopticFPN")
 
 
 class NucleiDatasetMapper(DatasetMapper):
-    """detectron2's ``DatasetMapper`` with four differences.
-
-    Images are read by :func:`read_image`; images without nuclei, or whose crop holds none, survive
-    as background; masks are bitmasks, the only format that holds RLE; label maps come from
-    :func:`read_label_map` and are checked. Keypoints and proposals are not supported.
-    """
+    """detectron2's ``DatasetMapper``, but images are read by :func:`read_image`, and label maps by
+    :func:`read_label_map`; images and crops without nuclei survive as background; masks are
+    bitmasks, which hold RLE. Keypoints and proposals are not supported."""
 
     @configurable
     def __init__(
@@ -45,7 +42,6 @@ class NucleiDatasetMapper(DatasetMapper):
     ):
         """
         Args:
-            is_train: whether the images are for training.
             augmentations: applied in order to images of dtype uint8 and shape (H, W, C).
             image_format: ``"BGR"``, ``"RGB"`` or ``"L"``.
             use_instance_mask: whether the model takes masks.
@@ -61,10 +57,19 @@ class NucleiDatasetMapper(DatasetMapper):
         Raises:
             ConfigError: a value is out of its options, or the values contradict each other.
         """
-        if use_instances:
-            _check_mask_options(use_instance_mask, instance_mask_format, recompute_boxes)
-        if semantic is not None:
-            _check_labels_fit(semantic)
+        if use_instances and use_instance_mask and instance_mask_format != "bitmask":
+            raise ConfigError(
+                f"INPUT.MASK_FORMAT is '{instance_mask_format}', which holds no RLE. Set "
+                "INPUT.MASK_FORMAT: bitmask."
+            )
+        if use_instances and recompute_boxes and not use_instance_mask:
+            raise ConfigError("recompute_boxes needs use_instance_mask: boxes are fitted to masks.")
+        labels = [] if semantic is None else [*semantic.allowed, semantic.ignore_value]
+        if labels and not 0 <= min(labels) <= max(labels) <= IGNORED:
+            raise ConfigError(
+                f"MODEL.SEM_SEG_HEAD has labels out of 0..{IGNORED}: {min(labels)} to "
+                f"{max(labels)}. Change NUM_CLASSES, REGIONS or IGNORE_VALUE."
+            )
         super().__init__(
             is_train,
             augmentations=augmentations,
@@ -79,7 +84,6 @@ class NucleiDatasetMapper(DatasetMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """Read the explicit arguments from ``cfg``."""
         architecture = cfg.MODEL.META_ARCHITECTURE
         is_semantic = architecture in SEMANTIC_ARCHITECTURES
         return {
@@ -94,10 +98,7 @@ class NucleiDatasetMapper(DatasetMapper):
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
-        """Map one dataset dict.
-
-        Args:
-            dataset_dict: in detectron2's standard format; it is not changed.
+        """Map one dataset dict of detectron2, which is not changed.
 
         Returns:
             the dict with ``image``, a uint8 tensor of shape (C, H, W), and with targets, in place
@@ -105,8 +106,7 @@ class NucleiDatasetMapper(DatasetMapper):
 
         Raises:
             DatasetError: the image or its label map cannot be read, has another size than the dict
-                says or labels that the model does not know, or an annotation lacks the mask that
-                the model needs.
+                says or labels that the model does not know, or an annotation lacks its mask.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_image(dataset_dict["file_name"], self.image_format)
@@ -114,7 +114,8 @@ class NucleiDatasetMapper(DatasetMapper):
             utils.check_image_size(dataset_dict, image)
         except utils.SizeMismatchError as error:
             raise DatasetError(str(error)) from error
-        aug_input = T.AugInput(image, sem_seg=self._read_labels(dataset_dict))
+        labels = self._read_labels(dataset_dict) if self.semantic and self.with_targets else None
+        aug_input = T.AugInput(image, sem_seg=labels)
         transforms = self.augmentations(aug_input)
         image = aug_input.image
         dataset_dict["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
@@ -128,12 +129,7 @@ class NucleiDatasetMapper(DatasetMapper):
         return dataset_dict
 
     def check_masks(self, records: Iterable[dict]) -> None:
-        """Raise a DatasetError if an annotation lacks the mask that the model learns, or is judged
-        by.
-
-        Args:
-            records: dataset dicts.
-        """
+        """Raise a DatasetError if an annotation of dataset dicts lacks a mask that is needed."""
         learns_masks = self.use_instances and self.use_instance_mask
         for record in records:
             paints_labels = self.semantic is not None and not record.get("sem_seg_file_name")
@@ -146,10 +142,7 @@ class NucleiDatasetMapper(DatasetMapper):
                         "Annotate its mask, or set MODEL.MASK_ON: False."
                     )
 
-    def _read_labels(self, dataset_dict: dict) -> np.ndarray | None:
-        """Return the checked label map, if the model takes one."""
-        if self.semantic is None or not self.with_targets:
-            return None
+    def _read_labels(self, dataset_dict: dict) -> np.ndarray:
         labels = read_label_map(dataset_dict)
         where = dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"]
         self.semantic.check(torch.as_tensor(np.unique(labels).astype(np.int64)), where)
@@ -157,41 +150,15 @@ class NucleiDatasetMapper(DatasetMapper):
         return labels.astype(np.uint8)
 
     def _transform_annotations(self, dataset_dict, transforms, image_shape) -> None:
-        """Replace ``annotations`` by ``instances``."""
         nuclei = [a for a in dataset_dict["annotations"] if a.get("iscrowd", 0) == 0]
         self.check_masks([{**dataset_dict, "annotations": nuclei}])
         if nuclei:
             super()._transform_annotations(dataset_dict, transforms, image_shape)
         else:
             del dataset_dict["annotations"]
-            dataset_dict["instances"] = empty_instances(image_shape, self.use_instance_mask)
-
-
-def _check_mask_options(use_mask: bool, mask_format: str, recompute_boxes: bool) -> None:
-    if use_mask and mask_format != "bitmask":
-        raise ConfigError(
-            f"INPUT.MASK_FORMAT is '{mask_format}', which holds no RLE. Set "
-            "INPUT.MASK_FORMAT: bitmask."
-        )
-    if recompute_boxes and not use_mask:
-        raise ConfigError("recompute_boxes needs use_instance_mask: boxes are fitted to masks.")
-
-
-def _check_labels_fit(semantic: SemanticLabels) -> None:
-    labels = {*semantic.allowed, semantic.ignore_value}
-    if min(labels) < 0 or max(labels) > IGNORED:
-        raise ConfigError(
-            f"MODEL.SEM_SEG_HEAD has labels out of 0..{IGNORED}: {min(labels)} to {max(labels)}. "
-            "Change NUM_CLASSES, REGIONS or IGNORE_VALUE."
-        )
-
-
-def empty_instances(image_shape: tuple[int, int], with_masks: bool) -> Instances:
-    """The ground truth of an image of (height, width) ``image_shape`` without objects, with
-    ``gt_masks``, which detectron2's ``annotations_to_instances`` leaves out."""
-    instances = Instances(image_shape)
-    instances.gt_boxes = Boxes(torch.zeros(0, 4))
-    instances.gt_classes = torch.zeros(0, dtype=torch.int64)
-    if with_masks:
-        instances.gt_masks = BitMasks(torch.zeros(0, *image_shape, dtype=torch.bool))
-    return instances
+            # With gt_masks, which detectron2's annotations_to_instances leaves out.
+            instances = dataset_dict["instances"] = Instances(image_shape)
+            instances.gt_boxes = Boxes(torch.zeros(0, 4))
+            instances.gt_classes = torch.zeros(0, dtype=torch.int64)
+            if self.use_instance_mask:
+                instances.gt_masks = BitMasks(torch.zeros(0, *image_shape, dtype=torch.bool))

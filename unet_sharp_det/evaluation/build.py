@@ -18,25 +18,20 @@ def build_nuclei_evaluators(
     """Build the evaluators of a data set from ``cfg``.
 
     Args:
-        cfg: MODEL.META_ARCHITECTURE "SemanticSegmentor" is evaluated by its label maps alone,
-            "PanopticFPN" by them too, by MODEL.SEM_SEG_HEAD. TEST.DETECTIONS_PER_IMAGE and
-            TEST.AREA_SIDES parametrise AP, TEST.INSTANCES the other measures of instances;
-            without MODEL.MASK_ON instances are evaluated by their boxes only.
+        cfg: MODEL.META_ARCHITECTURE "SemanticSegmentor" is evaluated by its label maps alone
+            (task "sem_seg"), "PanopticFPN" by them too; instances by "bbox", and with MODEL.MASK_ON
+            by "segm", "instances" and "foreground". For the options see
+            :meth:`EvaluationOptions.from_config`.
         dataset_name: name of a registered data set.
         output_folder: folder for the results. None: ``inference`` in ``cfg.OUTPUT_DIR``, and in
             it a folder for each data set if DATASETS.TEST has several.
-
-    Returns:
-        DatasetEvaluators: with the tasks "bbox", and for a model with masks "segm", "instances"
-        and "foreground"; "sem_seg" of a semantic model.
     """
     if output_folder is None:
         output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             output_folder = os.path.join(output_folder, dataset_name)
     architecture, with_masks = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.MASK_ON
-    options = EvaluationOptions.from_config(cfg)
-    arguments = {"options": options, "output_dir": output_folder}
+    arguments = {"options": EvaluationOptions.from_config(cfg), "output_dir": output_folder}
     evaluators = []
     if architecture != "SemanticSegmentor":
         tasks = ("bbox", "segm") if with_masks else ("bbox",)

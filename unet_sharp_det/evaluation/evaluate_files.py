@@ -1,7 +1,6 @@
 """Evaluation of predictions in files, of any tool, by the measures of the evaluators."""
 
 import logging
-import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,30 +9,23 @@ import numpy as np
 
 from ..errors import ConfigError, DatasetError
 from ..files import read_json
-from .coco.ap import CocoResult
 from .coco.ap_report import explain_undefined, write_report
 from .evaluation import Evaluation, with_bar
-from .instances.results import LEVEL, SAMPLES, interval, resample
-from .record import AP_METRICS_FILE, AP_TABLE_FILE, EvaluationOptions, EvaluationRecord
-
-AP_SAMPLES = 200
+from .instances.results import LEVEL, interval, resample
+from .record import (
+    AP_METRICS_FILE,
+    AP_SAMPLES,
+    AP_TABLE_FILE,
+    SAMPLES,
+    EvaluationOptions,
+    EvaluationRecord,
+    nan_to_none,
+)
 
 # The rows of the printed table; the files have all.
-_HEADLINES = (
-    "DSB_score",
-    "cell_AP50_pooled",
-    "cell_AP75_pooled",
-    "F1_50_pooled",
-    "PQ_image_mean",
-    "AJI_image_mean",
-    "boundary_F1",
-    "count_error",
-    "count_bias",
-    "merges",
-    "splits",
-    "IoU_image_mean",
-    "Dice_image_mean",
-)
+_SCORES = ("DSB_score", "cell_AP50_pooled", "cell_AP75_pooled", "F1_50_pooled", "PQ_image_mean")
+_DETAILS = ("AJI_image_mean", "boundary_F1", "count_error", "count_bias", "merges", "splits")
+_HEADLINES = (*_SCORES, *_DETAILS, "IoU_image_mean", "Dice_image_mean")
 _AP_HEADLINES = ("AP", "AP50", "AP75")
 
 logger = logging.getLogger(__name__)
@@ -58,17 +50,15 @@ def evaluate_files(
     Args:
         predictions: file or folder, see :func:`open_predictions`.
         truth: file or folder, see :func:`open_truth`.
-        output: folder for ``instances_per_image.csv``, ``instance_metrics.json`` (both as
-            :class:`InstanceEvaluator` writes them), ``evaluation.json``, and of predictions with
-            scores ``metrics.json`` and ``ap_table.md`` (as :class:`NucleiCOCOEvaluator` does).
-            Each is replaced atomically, after everything is computed.
+        output: folder for the files of :class:`InstanceEvaluator`, and of predictions with scores
+            those of :class:`NucleiCOCOEvaluator`; each is replaced atomically, after everything is
+            computed.
         images: folder that the images' file names are relative to, for reports.
         dataset: what reports call the data; None: the name of ``truth``.
         options: of the measures; None: the defaults.
         suffix, truth_suffix: of label maps, see :func:`find_label_maps`.
         allow_missing: see :func:`open_predictions`.
-        samples: bootstrap samples of the images for the intervals.
-        ap_samples: the same for AP, which takes longer.
+        samples, ap_samples: bootstrap samples of the images for the intervals, and for AP's.
 
     Returns:
         str: a Markdown table of the headline measures with their 95 % percentile intervals.
@@ -91,20 +81,28 @@ def evaluate_files(
         options=options or EvaluationOptions(),
     )
     evaluation = Evaluation.of(record)
+    results, coco = evaluation.results, evaluation.coco
     _warn(evaluation)
-    weights = resample(len(evaluation.images), samples)
+    count = len(evaluation.images)
+    weights = resample(count, samples)
+    drawn = {task: table.resampled(weights) for task, table in results.tables.items()}
+    if coco:
+        chosen = [np.repeat(np.arange(count), row) for row in resample(count, ap_samples)]
+        drawn["segm"] = coco["segm"].bootstrap(with_bar(chosen, "intervals of AP", "sample"))
     intervals = {
-        task: {name: interval(values) for name, values in table.resampled(weights).items()}
-        for task, table in evaluation.results.tables.items()
+        task: {name: interval(values) for name, values in of_task.items()}
+        for task, of_task in drawn.items()
     }
-    if evaluation.coco:
-        intervals["segm"] = _ap_intervals(evaluation.coco["segm"], ap_samples)
-    found = {task: _nulled(intervals[task]) for task in evaluation.results.tables}
-    evaluation.results.write(
-        output, record.dataset, record.options, intervals=found, interval_samples=samples
-    )
-    if evaluation.coco:
-        _write_ap(output, evaluation, intervals["segm"], ap_samples)
+    found = {task: nan_to_none(intervals[task]) for task in results.tables}
+    facts = {"intervals": found, "interval_samples": samples}
+    results.write(output, record.dataset, record.options, **facts)
+    if coco:
+        found = {"segm": nan_to_none(intervals["segm"])}
+        facts = {"intervals": found, "interval_samples": ap_samples}
+        objects = len(evaluation.truth.coco.anns)
+        write_report(output, coco, record.options, record.dataset, objects, **facts)
+        for line in explain_undefined(coco):
+            logger.info(line)
     else:
         logger.info(
             f"{predictions}: has no scores, by which AP and AR of COCO rank detections: they are "
@@ -127,18 +125,15 @@ def _check_folders(output, images) -> None:
     if not os.access(there, os.W_OK | os.X_OK):
         raise DatasetError(f"--output: {there} cannot be written to, give another folder.")
     path = Path(output) / AP_METRICS_FILE
-    if path.exists() and not _is_ap_report(path):
+    try:  # A training's log of this name has a JSON object per line.
+        is_own = not path.exists() or "results" in read_json(path, dict)
+    except DatasetError:
+        is_own = False
+    if not is_own:
         raise DatasetError(
             f"--output: {path} was not written by an evaluation (a training logs to a file of that "
             "name); give another folder."
         )
-
-
-def _is_ap_report(path: Path) -> bool:
-    try:
-        return "results" in read_json(path, dict)
-    except DatasetError:  # A training's log has a JSON object per line.
-        return False
 
 
 def _warn(evaluation: Evaluation) -> None:
@@ -160,51 +155,22 @@ def _warn(evaluation: Evaluation) -> None:
         )
 
 
-def _ap_intervals(result: CocoResult, samples: int) -> dict[str, tuple[float, float]]:
-    weights = resample(len(result.image_ids), samples)
-    drawn = [np.repeat(np.arange(len(row)), row) for row in weights]
-    values = result.bootstrap(with_bar(drawn, "intervals of AP", "sample"))
-    return {name: interval(of_metric) for name, of_metric in values.items()}
-
-
-def _write_ap(output, evaluation: Evaluation, intervals: dict, samples: int) -> None:
-    write_report(
-        output,
-        evaluation.coco,
-        evaluation.record.options,
-        dataset=evaluation.record.dataset,
-        objects=len(evaluation.truth.coco.anns),
-        intervals={"segm": _nulled(intervals)},
-        interval_samples=samples,
-    )
-    for line in explain_undefined(evaluation.coco, evaluation.record.options):
-        logger.info(line)
-
-
-def _nulled(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float] | None]:
-    """Return the intervals as JSON can hold them, undefined ones as null."""
-    return {
-        name: None if math.isnan(low) else [low, high] for name, (low, high) in intervals.items()
-    }
-
-
 def _format_table(evaluation: Evaluation, intervals: dict) -> str:
-    results = evaluation.results
-    true_count, predicted_count = results.object_counts
-    title = (
-        f"{len(results.overlaps)} images, {true_count} true and {predicted_count} predicted objects"
-    )
-    rows = [["measure", "value", f"{100 * LEVEL:.0f} % interval", "unit"]]
-    rows.append(["---", "---:", "---:", "---"])
+    results, rows = evaluation.results, []
     for name in _AP_HEADLINES if evaluation.coco else ():
-        value = evaluation.coco["segm"].metrics[name]
-        rows.append(_row(f"{name} of masks (COCO)", value, intervals["segm"][name], "percent"))
+        value, bounds = evaluation.coco["segm"].metrics[name], intervals["segm"][name]
+        rows.append((f"{name} of masks (COCO)", value, bounds, "percent"))
     units = {measure.name: measure.unit for measure in results.measures}
     for task, values in results.metrics.items():
         for name in (name for name in _HEADLINES if name in values):
-            rows.append(_row(name, values[name], intervals[task][name], units[name]))
-    return f"{title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _row(name: str, value: float, bounds: tuple[float, float], unit: str) -> list[str]:
-    return [name, f"{value:.2f}", f"{bounds[0]:.2f} to {bounds[1]:.2f}", unit]
+            rows.append((name, values[name], intervals[task][name], units[name]))
+    true_count, pred_count = results.object_counts
+    lines = [
+        f"{len(results.overlaps)} images, {true_count} true and {pred_count} predicted objects",
+        "",
+        f"| measure | value | {100 * LEVEL:.0f} % interval | unit |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    for name, value, (low, high), unit in rows:
+        lines.append(f"| {name} | {value:.2f} | {low:.2f} to {high:.2f} | {unit} |")
+    return "\n".join(lines)

@@ -19,8 +19,8 @@ from .readers.predictions import Predictions, open_predictions
 from .readers.truth import ImageRecord, Truth, open_truth
 from .record import INSTANCE_METRICS_FILE, RECORD_FILE, EvaluationOptions, EvaluationRecord
 
+_COUNTS = ("objects", "predicted_objects")
 _TOLERANCE = 1e-6
-_SECONDS_BEFORE_A_BAR = 3
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,7 @@ class Evaluation:
     def of(
         cls, record: EvaluationRecord, ap_options: EvaluationOptions | None = None
     ) -> "Evaluation":
-        """Compare the files of a record.
-
-        Args:
-            record: see :func:`open_truth` and :func:`open_predictions`.
-            ap_options: of COCO's AP; None: those of the record.
+        """Compare the files of a record, for COCO's AP by ``ap_options`` if given.
 
         Raises:
             UserError: a file or folder is missing, malformed, or does not fit another one.
@@ -67,11 +63,7 @@ class Evaluation:
 
     @classmethod
     def repeat(cls, folder, ap_options: EvaluationOptions | None = None) -> "Evaluation":
-        """Repeat the evaluation that left its record in a folder.
-
-        Args:
-            folder: of :func:`find_evaluation`.
-            ap_options: see :meth:`of`.
+        """Repeat the evaluation that left its record in a folder, see :meth:`of`.
 
         Raises:
             UserError: there is no record, a file of it is missing or malformed, or does not give
@@ -101,28 +93,35 @@ class Evaluation:
 
     def _check_unchanged(self, folder: Path) -> None:
         """Check that the files give the numbers that stand in the folder, if any do."""
-        path = folder / INSTANCE_METRICS_FILE
+        path, remedy = folder / INSTANCE_METRICS_FILE, evaluate_again(folder)
         if not path.is_file():
             return
-        before = _read_numbers(path, evaluate_again(folder))
-        now = dict(zip(("objects", "predicted_objects"), self.results.object_counts, strict=True))
-        for values in self.results.metrics.values():
-            now |= values
-        for name, value in now.items():
-            was = before.get(name, value)
-            if not math.isclose(was, value, abs_tol=_TOLERANCE) and not math.isnan(was + value):
+        content = read_json(path, dict, remedy)
+        try:
+            before = {name: content[name] for name in _COUNTS}
+            for values in content["results"].values():
+                before.update(values)
+            for name, was in before.items():
+                if was is not None and not is_finite(was):
+                    raise ValueError(f"{name} is {was!r}")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{path}: is malformed ({error}). {remedy}") from error
+        now = dict(zip(_COUNTS, self.results.object_counts, strict=True))
+        now |= self.results.values
+        for name, was in before.items():
+            value = now.get(name, math.nan)
+            if was is not None and abs(was - value) > _TOLERANCE:  # False for NaN.
                 raise UserError(
                     f"{path} has {name} {was:g}, but its files now give {value:g}: they changed "
-                    f"since the evaluation, or this package did. {evaluate_again(folder)}"
+                    f"since the evaluation, or this package did. {remedy}"
                 )
 
 
 def find_evaluation(run, dataset: str | None = None) -> Path:
-    """Return the folder of a run's evaluation.
+    """Return the folder of a run's evaluation, of several that of a data set.
 
     Args:
         run: OUTPUT_DIR of a training or evaluation, or a folder of ``evaluate_files``.
-        dataset: of several evaluated ones, that one.
 
     Raises:
         UserError: there is none, none of that data set, or several to choose from.
@@ -146,11 +145,7 @@ def find_evaluation(run, dataset: str | None = None) -> Path:
 def match_images(
     truth: Truth, predictions: Predictions, options: EvaluationOptions
 ) -> list[InstanceOverlap]:
-    """Match the objects of each image, in the order of ``truth.records``.
-
-    Raises:
-        DatasetError: a mask or label map is malformed, or not of the image's size.
-    """
+    """Match the objects of each image, in the order of ``truth.records``."""
     return [
         truth.overlap(image_id, predictions.instance_map(image_id), options.boundary_tolerance)
         for image_id in with_bar(list(truth.records), "matching", "image")
@@ -160,19 +155,14 @@ def match_images(
 def average_precision(
     truth: Truth, predictions: Predictions, options: EvaluationOptions
 ) -> dict[str, CocoResult]:
-    """Compute COCO's AP and AR of masks and of boxes, of the images in the order of ``truth``.
-
-    Raises:
-        UserError: the predictions have no scores.
-        DatasetError: a mask is malformed.
-    """
+    """Compute COCO's AP and AR by task, of the images in the order of ``truth``."""
     results = predictions.coco_results()
     return {task: coco_average_precision(truth.coco, results, task, options) for task in TASKS}
 
 
 def with_bar(steps: list, what: str, unit: str) -> Iterable:
     """Go through steps, with a bar of progress if they take a while."""
-    return tqdm(steps, what, unit=unit, delay=_SECONDS_BEFORE_A_BAR, disable=None)
+    return tqdm(steps, what, unit=unit, delay=3, disable=None)
 
 
 def evaluate_again(folder) -> str:
@@ -182,18 +172,3 @@ def evaluate_again(folder) -> str:
         "model_final.pth OUTPUT_DIR DIR; for files: unet-sharp-det evaluate --predictions P "
         f"--truth T --images I --output {folder}"
     )
-
-
-def _read_numbers(path: Path, remedy: str) -> dict[str, float]:
-    """Read the counts and measures of an ``instance_metrics.json``."""
-    content = read_json(path, dict, remedy)
-    try:
-        numbers = {name: content[name] for name in ("objects", "predicted_objects")}
-        for task in content["results"].values():
-            numbers.update(task)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{path}: is malformed ({error}). {remedy}") from error
-    for name, value in numbers.items():
-        if value is not None and not is_finite(value):
-            raise UserError(f"{path}: is malformed, {name} is {value!r}. {remedy}")
-    return {name: math.nan if value is None else float(value) for name, value in numbers.items()}

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ..data.coco_json import is_finite
 from ..errors import ConfigError, UserError
 from ..files import atomic_path, read_json, write_json
@@ -24,17 +26,10 @@ SEMANTIC_METRICS_FILE = "semantic_metrics.json"
 SEMANTIC_IMAGES_FILE = "semantic_per_image.csv"
 SEMANTIC_PREDICTIONS_FILE = "semantic_predictions.json"
 
+# Bootstrap samples of the images for intervals; AP takes longer.
+SAMPLES, AP_SAMPLES = 1000, 200
+
 _LARGEST_AREA = 1e5**2
-_LARGEST_TOLERANCE = 100  # The disk that boundaries are dilated by has its square of pixels.
-_MOST_DETECTIONS = 2**31 - 1
-_TYPES = {
-    "dataset": str,
-    "truth": str,
-    "images": str | None,
-    "suffix": str | None,
-    "truth_suffix": str | None,
-    "allow_missing": bool,
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class EvaluationOptions:
         min_area: predicted objects of at least this many pixels that no other one covers count.
         max_covered: predicted objects of which those of higher scores cover more than this share,
             0 to 1, vanish.
-        boundary_tolerance: 0 to 100 pixels, see :class:`BoundaryCounts`.
+        boundary_tolerance: 0 to 100 pixels, see :func:`boundary_f1`.
         max_dets: only that many detections of an image, by highest score, count for AP and AR.
         area_sides: two sides (a, b) in pixels: for AP an object of at most a^2 pixels is small,
             from a^2 to b^2 medium, from b^2 large; one on a boundary is in both bins.
@@ -64,13 +59,13 @@ class EvaluationOptions:
     area_sides: tuple[float, float] = (32, 96)
 
     def __post_init__(self):
+        whole = {"kind": numbers.Integral}
         self._check("score_threshold", "be a finite number")
-        self._check("min_area", "be a whole number of pixels, 0 or more", 0, is_whole=True)
+        self._check("min_area", "be a whole number of pixels, 0 or more", 0, **whole)
         self._check("max_covered", "lie in 0 to 1", 0, 1)
-        tolerance = _LARGEST_TOLERANCE
-        self._check("boundary_tolerance", f"lie in 0 to {tolerance} pixels", 0, tolerance)
-        limit = "be a whole number of detections per image, 1 or more"
-        self._check("max_dets", limit, 1, _MOST_DETECTIONS, is_whole=True)
+        # The disk that boundaries are dilated by has the square of the tolerance as pixels.
+        self._check("boundary_tolerance", "lie in 0 to 100 pixels", 0, 100)
+        self._check("max_dets", "be a whole number, 1 or more", 1, 2**31 - 1, **whole)
         sides = self.area_sides
         are_numbers = len(sides) == 2 and all(map(is_finite, sides))
         if not are_numbers or not 0 < sides[0] < sides[1] < math.sqrt(_LARGEST_AREA):
@@ -78,17 +73,15 @@ class EvaluationOptions:
                 f"area_sides must be two increasing sides in pixels, e.g. [32, 96], not {sides}."
             )
 
-    def _check(self, name, what: str, low=-math.inf, high=math.inf, *, is_whole=False) -> None:
+    def _check(self, name, what: str, low=-math.inf, high=math.inf, kind=numbers.Real) -> None:
         value = getattr(self, name)
-        kind = numbers.Integral if is_whole else numbers.Real
         if not is_finite(value) or not isinstance(value, kind) or not low <= value <= high:
             raise ConfigError(f"{name} must {what}, not {value}.")
 
     @property
     def counting(self) -> dict[str, float]:
         """Which predicted objects count, as the constructors of :class:`InstanceMap` take it."""
-        names = ("score_threshold", "min_area", "max_covered")
-        return {name: getattr(self, name) for name in names}
+        return {key: getattr(self, key) for key in ("score_threshold", "min_area", "max_covered")}
 
     @property
     def recall_limits(self) -> list[int]:
@@ -104,12 +97,13 @@ class EvaluationOptions:
     @classmethod
     def from_config(cls, cfg) -> "EvaluationOptions":
         """Read TEST.INSTANCES, TEST.DETECTIONS_PER_IMAGE and TEST.AREA_SIDES of a CfgNode."""
+        instances = cfg.TEST.INSTANCES
         try:
             return cls(
-                score_threshold=cfg.TEST.INSTANCES.SCORE_THRESHOLD,
-                min_area=cfg.TEST.INSTANCES.MIN_AREA,
-                max_covered=cfg.TEST.INSTANCES.MAX_COVERED,
-                boundary_tolerance=cfg.TEST.INSTANCES.BOUNDARY_TOLERANCE,
+                score_threshold=instances.SCORE_THRESHOLD,
+                min_area=instances.MIN_AREA,
+                max_covered=instances.MAX_COVERED,
+                boundary_tolerance=instances.BOUNDARY_TOLERANCE,
                 max_dets=cfg.TEST.DETECTIONS_PER_IMAGE,
                 area_sides=tuple(cfg.TEST.AREA_SIDES),
             )
@@ -129,8 +123,7 @@ class EvaluationRecord:
         predictions: file or folder; relative to the record's own folder if it lies there.
         images: folder that the images' file names are relative to; None: no pictures.
         suffix, truth_suffix: of label maps, see :func:`find_label_maps`.
-        allow_missing: whether images without a label map count as empty.
-        options: of the measures.
+        allow_missing: whether images without a prediction count as empty.
     """
 
     dataset: str
@@ -169,17 +162,17 @@ class EvaluationRecord:
             options.setdefault("max_covered", 1.0)  # Records of before the option.
             content["predictions"] = str(Path(folder) / content["predictions"])
             record = cls(**content, options=EvaluationOptions(**options))
-            for name, kind in _TYPES.items():
-                if not isinstance(getattr(record, name), kind):
-                    raise TypeError(f"{name} cannot be {getattr(record, name)!r}")
+            for each in dataclasses.fields(record):
+                if not isinstance(value := getattr(record, each.name), each.type):
+                    raise TypeError(f"{each.name} cannot be {value!r}")
             return record
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path}: is no record of an evaluation ({error}).") from error
 
 
-def nan_to_none(values: dict[str, float]) -> dict[str, float | None]:
-    """Return values as JSON can hold them, undefined ones as null."""
-    return {name: None if math.isnan(value) else value for name, value in values.items()}
+def nan_to_none(values: dict) -> dict:
+    """Return numbers, or intervals of them, as JSON can hold them, undefined ones as null."""
+    return {name: None if np.isnan(value).any() else value for name, value in values.items()}
 
 
 def write_csv(path, columns: Iterable[str], rows: Iterable[Iterable]) -> None:

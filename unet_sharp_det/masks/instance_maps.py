@@ -10,8 +10,6 @@ from ..errors import DatasetError
 from .instances import SparseInstances
 from .rle import numbered, to_rles
 
-_LARGEST_TABLE = 1 << 24
-
 
 @dataclass(frozen=True)
 class InstanceMap:
@@ -19,7 +17,7 @@ class InstanceMap:
 
     Attributes:
         labels: int32 (H, W); 0 is the background, k the object k of 1..N.
-        scores: float (N,), of the objects 1..N; 1 where there are none.
+        scores: float (N,), of these objects; 1 in ground truth.
     """
 
     labels: np.ndarray
@@ -98,9 +96,11 @@ class InstanceMap:
             DatasetError: the map is not (H, W), has no pixel, or holds other than whole numbers
                 from 0 on.
         """
+        from skimage.segmentation import relabel_sequential  # It takes a while.
+
         labels = _check_labels(np.asarray(labels), where)
-        numbered, count = _renumber(labels)
-        found = cls(numbered, np.ones(count))
+        numbered = relabel_sequential(labels)[0].astype(np.int32)
+        found = cls(numbered, np.ones(numbered.max()))
         return found.keep(found.areas >= min_area) if min_area > 1 else found
 
     @classmethod
@@ -120,12 +120,7 @@ class InstanceMap:
         return InstanceMap(table[self.labels], self.scores[kept])
 
     def without(self, void: np.ndarray, *, largest_share: float) -> "InstanceMap":
-        """Clear pixels, and objects that have more than a share of theirs there, or all.
-
-        Args:
-            void: bool (H, W).
-            largest_share: from 0 to 1; an object with more of its pixels in ``void`` goes.
-        """
+        """Clear the pixels of bool (H, W), and objects with more than a share of theirs there."""
         cleared = InstanceMap(np.where(void, 0, self.labels), self.scores)
         lost = 1 - cleared.areas / np.maximum(self.areas, 1)
         return cleared.keep((lost <= largest_share) & (cleared.areas > 0))
@@ -150,6 +145,7 @@ def _painting_order(
 
 
 def _check_labels(labels: np.ndarray, where: str) -> np.ndarray:
+    """Return whole numbers from 0 on."""
     if labels.ndim != 2:
         raise DatasetError(
             f"{where}: a label map must be (height, width) with a number per object, not of shape "
@@ -157,11 +153,10 @@ def _check_labels(labels: np.ndarray, where: str) -> np.ndarray:
         )
     if not labels.size:
         raise DatasetError(f"{where}: the label map has no pixel, its shape is {labels.shape}.")
-    if labels.dtype.kind == "b":
-        return labels.astype(np.uint8)
-    if labels.dtype.kind not in "iuf" or not _are_whole(labels):
+    kind = labels.dtype.kind
+    if kind not in "biuf" or (kind == "f" and not (np.mod(labels, 1) == 0).all()):  # NaN is not
         raise DatasetError(f"{where}: the labels ({labels.dtype}) must be whole numbers.")
-    if labels.dtype.kind == "f":
+    if kind in "bf":
         labels = labels.astype(np.int64)
     if labels.min() < 0:
         raise DatasetError(
@@ -169,25 +164,3 @@ def _check_labels(labels: np.ndarray, where: str) -> np.ndarray:
             "positive for objects. Signed 16 bits hold 32,767 objects: save 32 bits."
         )
     return labels
-
-
-def _are_whole(labels: np.ndarray) -> bool:
-    if labels.dtype.kind != "f":
-        return True
-    return bool(np.isfinite(labels).all() and (labels == np.floor(labels)).all())
-
-
-def _renumber(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return int32 labels 1..N in the order of the former ones, and N."""
-    largest = int(labels.max())
-    if largest >= _LARGEST_TABLE:
-        values, numbered = np.unique(labels, return_inverse=True)
-        has_background = int(values[0] == 0)
-        numbered = numbered.reshape(labels.shape).astype(np.int32) + (1 - has_background)
-        return numbered, len(values) - has_background
-    present = np.zeros(largest + 1, bool)
-    present[labels.ravel()] = True
-    present[0] = False
-    table = np.cumsum(present, dtype=np.int32)
-    table[~present] = 0
-    return table[labels], int(np.count_nonzero(present))

@@ -5,9 +5,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
-from shapely import STRtree
-from shapely import box as rectangle
 
 from .rle import encode_mask, mask_pixels
 
@@ -58,7 +55,6 @@ class SparseInstances:
             shape: (height, width) of the image.
             corners: (y, x) of each mask's first pixel in the image.
             masks: bool arrays (h, w) inside of the image.
-            scores, classes: one per mask.
         """
         kept, boxes, cut = [], [], []
         for index, ((top, left), mask) in enumerate(zip(corners, masks, strict=True)):
@@ -87,23 +83,19 @@ class SparseInstances:
             labels: 0 is the background; numbers may be left out.
             scores: of the objects that there are. None: 1.
         """
-        parts = ndimage.find_objects(labels)
-        present = [(number, part) for number, part in enumerate(parts, 1) if part is not None]
-        corners = [(part[0].start, part[1].start) for _, part in present]
-        masks = [labels[part] == number for number, part in present]
-        scores = np.ones(len(present)) if scores is None else scores
-        return cls.from_windows(labels.shape, corners, masks, scores, np.zeros(len(present)))
+        from scipy import ndimage  # It takes a while.
+
+        parts = [(k, part) for k, part in enumerate(ndimage.find_objects(labels), 1) if part]
+        corners = [(rows.start, columns.start) for _, (rows, columns) in parts]
+        masks = [labels[part] == number for number, part in parts]
+        scores = np.ones(len(parts)) if scores is None else scores
+        return cls.from_windows(labels.shape, corners, masks, scores, np.zeros(len(parts)))
 
     @classmethod
     def from_rles(
         cls, rles: Sequence[dict], shape: tuple[int, int], scores: Sequence[float]
     ) -> "SparseInstances":
-        """Return the masks that :func:`to_rles` gave, of the class 0; those without pixels vanish.
-
-        Args:
-            rles: of an image of ``shape``, (height, width).
-            scores: one per mask.
-        """
+        """Return the masks that :func:`to_rles` gave, of class 0; those without pixels vanish."""
         corners, masks = [], []
         for pixels in mask_pixels(rles):
             x, y = np.divmod(pixels, shape[0])
@@ -202,11 +194,7 @@ class SparseInstances:
     def paint(self, rows: slice, columns: slice) -> np.ndarray:
         """Return a window of the label map: int32 (h, w), object k as k + 1.
 
-        Where objects overlap the first one is seen, so that after a sorting by score it is the
-        one with the highest.
-
-        Args:
-            rows, columns: with start and stop, inside of the image.
+        Where objects overlap the first one is seen. The slices lie inside of the image.
         """
         window = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int32)
         x0, y0, x1, y1 = self.boxes.T
@@ -261,8 +249,10 @@ def _part(mask: np.ndarray, box: Sequence[int], region: Sequence[int]) -> np.nda
 
 def overlapping_pairs(boxes: np.ndarray) -> np.ndarray:
     """Return int64 (P, 2), sorted: the pairs i < j of boxes (N, 4) that share pixels."""
+    from shapely import STRtree, box
+
     shrunk = boxes + np.array([0.25, 0.25, -0.25, -0.25])  # touching is not sharing
-    rectangles = rectangle(*shrunk.T)
+    rectangles = box(*shrunk.T)
     first, second = STRtree(rectangles).query(rectangles)
     pairs = np.stack([first, second], axis=1)[first < second].astype(np.int64)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]

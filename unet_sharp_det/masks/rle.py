@@ -92,22 +92,15 @@ def encode_mask(mask: np.ndarray, shape: tuple[int, int], top: int = 0, left: in
 
 
 def union_mask(segmentations: Sequence, shape: tuple[int, int], where: str) -> np.ndarray:
-    """Return the pixels that any of the segmentations covers.
-
-    Args:
-        segmentations, shape: as :func:`to_rles` takes them.
-        where: what the errors name.
-
-    Returns:
-        bool (H, W).
+    """Return bool (H, W), the pixels of any of the segmentations; ``where`` is for the errors.
 
     Raises:
         DatasetError: see :func:`to_rles`.
     """
-    mask = np.zeros(shape[0] * shape[1], bool)
-    for pixels in mask_pixels(to_rles(segmentations, shape, numbered(where))):
-        mask[pixels] = True
-    return np.ascontiguousarray(mask.reshape(shape[::-1]).T)
+    rles = to_rles(segmentations, shape, numbered(where))
+    if not rles:
+        return np.zeros(shape, bool)
+    return mask_util.decode(mask_util.merge(rles)).astype(bool, order="C")
 
 
 def numbered(where: str) -> Callable[[int], str]:
@@ -116,9 +109,8 @@ def numbered(where: str) -> Callable[[int], str]:
 
 
 def mask_areas(rles: Sequence[dict]) -> np.ndarray:
-    """Return float (N,): the numbers of pixels of masks that :func:`to_rles` gave."""
-    runs, owners = _decode_counts(rles)
-    return np.bincount(owners, runs * _is_object(owners), len(rles))
+    """Return integers (N,): the numbers of pixels of masks that :func:`to_rles` gave."""
+    return np.asarray(mask_util.area(list(rles)))
 
 
 def mask_pixels(rles: Sequence[dict]) -> list[np.ndarray]:
@@ -129,13 +121,13 @@ def mask_pixels(rles: Sequence[dict]) -> list[np.ndarray]:
     """
     runs, owners = _decode_counts(rles)
     first = np.searchsorted(owners, owners)
-    ends = np.cumsum(runs)
-    starts = ends - runs
-    is_object = _is_object(owners)
-    starts = (starts - starts[first])[is_object]
-    pixels = _expand(starts, runs[is_object])
-    areas = np.bincount(owners, runs * is_object, len(rles)).astype(int)
-    return np.split(pixels, np.cumsum(areas))[: len(rles)]
+    is_object = (np.arange(len(owners)) - first) % 2 == 1
+    starts = np.cumsum(runs) - runs
+    starts, lengths = (starts - starts[first])[is_object], runs[is_object]
+    # All ranges from the starts on, one after the other.
+    offsets = starts - (np.cumsum(lengths) - lengths)
+    pixels = np.repeat(offsets, lengths) + np.arange(lengths.sum())
+    return np.split(pixels, np.cumsum(mask_areas(rles)))[: len(rles)]
 
 
 def _find_fault(segmentation, shape: tuple[int, int]) -> str:
@@ -209,17 +201,10 @@ def _compress(segmentation: list | dict, shape: tuple[int, int]) -> dict:
     return {"size": list(shape), "counts": rle["counts"].decode("ascii")}
 
 
-def _is_object(owners: np.ndarray) -> np.ndarray:
-    """bool (R,): whether each run is of object, as every second one of a mask is."""
-    return (np.arange(len(owners)) - np.searchsorted(owners, owners)) % 2 == 1
-
-
 def _decode_counts(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Return all run lengths, of background and object in turn, and the mask that each is of."""
-    texts = [
-        counts.encode("ascii") if isinstance(counts, str) else counts
-        for counts in (rle["counts"] for rle in rles)
-    ]
+    counts = [rle["counts"] for rle in rles]
+    texts = [each.encode("ascii") if isinstance(each, str) else each for each in counts]
     codes = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - _OFFSET
     ends = np.flatnonzero((codes & _MORE) == 0)
     begins = np.append(0, ends + 1)[:-1]
@@ -229,23 +214,12 @@ def _decode_counts(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
     numbers -= ((codes[ends] & _SIGN) > 0) * (np.int64(1) << (_BITS * digits))
     mask_of_code = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
     owners = mask_of_code[ends]
-    return _undo_differences(numbers, owners), owners
-
-
-def _undo_differences(numbers: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """Add to each number from a mask's fourth on the one two places before it, in turn."""
-    first = np.searchsorted(owners, owners)
-    place = np.arange(len(numbers)) - first
+    # From a mask's fourth on, a number is the difference to the one two places before it.
+    place = np.arange(len(numbers)) - np.searchsorted(owners, owners)
     chain = np.where(place == 0, 0, 1 + place % 2) + 3 * owners
     order = np.argsort(chain, kind="stable")
     sums = np.cumsum(numbers[order])
     starts = np.searchsorted(chain[order], chain[order])
     runs = np.empty_like(numbers)
     runs[order] = sums - (sums - numbers[order])[starts]
-    return runs
-
-
-def _expand(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the concatenated ranges from ``starts``, as long as ``lengths``."""
-    offsets = starts - (np.cumsum(lengths) - lengths)
-    return np.repeat(offsets, lengths) + np.arange(lengths.sum())
+    return runs, owners

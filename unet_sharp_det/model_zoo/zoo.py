@@ -9,24 +9,13 @@ from ..checkpoints.config import config_of
 from ..checkpoints.sources import model_file
 from ..checkpoints.sources import model_names as names
 from ..checkpoints.trained_model import open_trained_model
+from ..config import find_config as get_config_file  # noqa: F401
 from ..errors import ConfigError, look_up_option
-
-_FOLDER = Path(__file__).parent
-# Of an installed package, and of a checkout.
-_CONFIGS = (_FOLDER / "configs", _FOLDER.parents[1] / "configs")
 
 
 def get_checkpoint_file(name: str) -> Path:
     """Return the file of a model."""
     return model_file(look_up_option(name, names(), "model_zoo", ConfigError))
-
-
-def get_config_file(name: str) -> str:
-    """Return the path of a config of this project by its path below ``configs``."""
-    folder = next(path for path in _CONFIGS if path.is_dir())
-    files = [*folder.rglob("*.yaml"), *folder.rglob("*.py")]
-    known = sorted(path.relative_to(folder).as_posix() for path in files)
-    return str(folder / look_up_option(name, known, "Config", ConfigError))
 
 
 def get_config(name: str) -> CfgNode:

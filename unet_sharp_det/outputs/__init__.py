@@ -6,6 +6,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "coco": ["merge_coco"],
-        "write": ["OUTPUTS", "Output", "OutputContext", "output_paths", "write_outputs"],
+        "write": [
+            *("DEFAULT_OUTPUTS", "OUTPUTS", "Output", "OutputContext"),
+            *("output_paths", "write_outputs"),
+        ],
     },
 )

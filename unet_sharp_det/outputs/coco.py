@@ -17,14 +17,7 @@ _INFO = {"description": "Predictions of unet_sharp_det"}
 
 
 def write_coco(instances: SparseInstances, context: OutputContext, path: Path) -> None:
-    """Write a COCO data set of one image, whose annotations have a ``score``.
-
-    Args:
-        instances: object k becomes the annotation with the id k + 1.
-        context: of it the image's name, with the plane before the suffix as in ``a_z003.tif``, and
-            the classes: class c is the category c + 1.
-        path: of the file.
-    """
+    """Write a COCO data set of one image, whose annotations have a ``score``."""
     height, width = instances.shape
     name = _file_name(context.source.name, context.source.suffix)
     image = {"id": 1, "file_name": name, "height": height, "width": width}
@@ -80,24 +73,21 @@ def _file_name(name: str, suffix: str) -> str:
 
 
 def _annotations(instances: SparseInstances) -> Iterator[dict]:
-    for start in range(0, len(instances), _BLOCK):
+    number = 0
+    for start in range(0, len(instances), _BLOCK):  # All RLEs at once take too much memory.
         block = instances.select(np.arange(start, min(start + _BLOCK, len(instances))))
-        corners, ends = block.boxes[:, :2], block.boxes[:, 2:]
-        boxes = np.concatenate([corners, ends - corners], axis=1).tolist()
-        columns = zip(
-            block.classes.tolist(),
-            boxes,
-            block.areas.tolist(),
-            block.scores.tolist(),
-            block.to_rles(),
+        for box, score, category, area, rle in zip(
+            *(block.boxes.tolist(), block.scores.tolist(), block.classes.tolist()),
+            *(block.areas.tolist(), block.to_rles()),
             strict=True,
-        )
-        for index, (category, box, area, score, rle) in enumerate(columns, start + 1):
+        ):
+            x0, y0, x1, y1 = box
+            number += 1
             yield {
-                "id": index,
+                "id": number,
                 "image_id": 1,
                 "category_id": category + 1,
-                "bbox": box,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": area,
                 "iscrowd": 0,
                 "score": score,

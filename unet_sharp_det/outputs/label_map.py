@@ -13,17 +13,11 @@ _STRIP_PIXELS = 2**21
 _LARGEST_CLASSIC = 2**32 - 2**25  # bytes of pixels; the rest of 4 GiB is for tags
 
 
-def write_label_map(instances: SparseInstances, context: OutputContext, path: Path) -> None:
-    """Write a label map strip by strip: uint16 up to 65,535 objects, else uint32.
+def write_labels(instances: SparseInstances, context: OutputContext, path: Path) -> None:
+    """Write a label map strip by strip.
 
     Strips, not tiles, and no predictor, since ImageJ opens no others. The pixel size is written
-    as ImageJ does, as pixels per micrometre with the unit in the description. A file whose pixels
-    could need more than 4 GiB is a BigTIFF.
-
-    Args:
-        instances: object k becomes k + 1; 0 is the background.
-        context: of it the pixel size.
-        path: of the file.
+    as ImageJ does, as pixels per micrometre with the unit in the description.
     """
     import tifffile
 

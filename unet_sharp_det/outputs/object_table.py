@@ -27,14 +27,8 @@ _LENGTHS[[21, 33]] = np.sqrt(2)
 _LENGTHS[[13, 23]] = (1 + np.sqrt(2)) / 2
 
 
-def write_object_table(instances: SparseInstances, context: OutputContext, path: Path) -> None:
-    """Write the table; its header depends on the channels and on whether the pixel size is known.
-
-    Args:
-        instances: object k is the row with the id k + 1.
-        context: the image, of which the intensities are measured in the values of the file.
-        path: of the file.
-    """
+def write_table(instances: SparseInstances, context: OutputContext, path: Path) -> None:
+    """Write the table of :func:`object_columns`."""
     columns = object_columns(instances, context)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -45,11 +39,13 @@ def write_object_table(instances: SparseInstances, context: OutputContext, path:
 def object_columns(instances: SparseInstances, context: OutputContext) -> dict[str, np.ndarray]:
     """Return the columns of the table by name, each (N,); docs/OUTPUTS.md defines them.
 
+    Which there are depends on the channels, and on whether the pixel size is known.
+
     Args:
         instances: N objects without overlaps.
         context: the image.
     """
-    measured = measure_objects(instances, context)
+    measured = _measure(instances, context)
     x0, y0, x1, y1 = instances.boxes.T
     height, width = instances.shape
     (major, minor), _ = map(np.transpose, measured.axes())
@@ -71,7 +67,7 @@ def object_columns(instances: SparseInstances, context: OutputContext) -> dict[s
         "major_axis_px": major,
         "minor_axis_px": minor,
         "equivalent_diameter_px": _diameter(measured.area),
-        "eccentricity": _eccentricity(axes),
+        "eccentricity": np.sqrt(1 - _ratio(*axes.T) ** 2),
         "orientation_deg": angles,
         "solidity": measured.area / _convex_areas(instances),
     }
@@ -102,10 +98,8 @@ def _diameter(area: np.ndarray) -> np.ndarray:
     return np.sqrt(4 * area / np.pi)
 
 
-def _eccentricity(axes: np.ndarray) -> np.ndarray:
-    major, minor = axes.T
-    ratio = np.divide(minor, major, out=np.ones_like(minor), where=major > 0)
-    return np.sqrt(1 - ratio**2)
+def _ratio(major: np.ndarray, minor: np.ndarray) -> np.ndarray:
+    return np.divide(minor, major, out=np.ones_like(minor), where=major > 0)
 
 
 def _convex_areas(instances: SparseInstances) -> np.ndarray:
@@ -124,24 +118,14 @@ def _format(column: np.ndarray) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Measurements:
-    """Sums over the pixels of N objects in an image of C channels.
+class _Measurements:
+    """What N objects are in an image of C channels."""
 
-    Attributes:
-        area: int64 (N,), number of pixels.
-        centroid: (N, 2), x and y of the mean pixel in pixels; the centre of the first pixel of
-            the image is (0, 0).
-        covariance: (N, 3), of the pixels' coordinates: xx, xy, yy.
-        perimeter: (N,), of Benkrid and Crookes in pixels, as skimage.measure.perimeter.
-        mean, std, minimum, maximum: (N, C), of the values of the file; std of all pixels, not of
-            a sample.
-    """
-
-    area: np.ndarray
-    centroid: np.ndarray
-    covariance: np.ndarray
-    perimeter: np.ndarray
-    mean: np.ndarray
+    area: np.ndarray  # int64 (N,), number of pixels
+    centroid: np.ndarray  # (N, 2), x and y of the mean pixel
+    covariance: np.ndarray  # (N, 3), of the pixels' coordinates: xx, xy, yy
+    perimeter: np.ndarray  # (N,), as skimage.measure.perimeter
+    mean: np.ndarray  # (N, C), of the values of the file, as are the others
     std: np.ndarray
     minimum: np.ndarray
     maximum: np.ndarray
@@ -149,12 +133,8 @@ class Measurements:
     def axes(self, pixel_size: tuple[float, float] = (1, 1)) -> tuple[np.ndarray, np.ndarray]:
         """Return the axes of the ellipses that have the same second moments, and their angles.
 
-        Args:
-            pixel_size: (y, x).
-
-        Returns:
-            tuple: (N, 2), major and minor axis in the unit of ``pixel_size``; and (N,), degrees
-            from the x axis to the major one, counterclockwise as one sees it, from 0 to < 180.
+        These are (N, 2), major and minor axis in the unit of ``pixel_size``, (y, x); and (N,),
+        degrees from the x axis to the major one, counterclockwise as one sees it, 0 to < 180.
         """
         dy, dx = pixel_size
         xx, xy, yy = (self.covariance * (dx * dx, dx * dy, dy * dy)).T
@@ -164,13 +144,7 @@ class Measurements:
         return axes, angles
 
 
-def measure_objects(instances: SparseInstances, context: OutputContext) -> Measurements:
-    """Measure the objects of an image.
-
-    Args:
-        instances: N objects without overlaps.
-        context: of it the image.
-    """
+def _measure(instances: SparseInstances, context: OutputContext) -> _Measurements:
     count, channels = len(instances), context.source.channels
     area = np.zeros(count, np.int64)
     sums = np.zeros((count, 5))  # x, y, xx, xy, yy from the corner of the object's box
@@ -195,7 +169,7 @@ def measure_objects(instances: SparseInstances, context: OutputContext) -> Measu
         area[part.objects] += part.size
     averages = sums / np.maximum(area, 1)[:, None]
     x, y, xx, xy, yy = averages.T
-    return Measurements(
+    return _Measurements(
         area=area,
         centroid=averages[:, :2] + instances.boxes[:, :2],
         covariance=np.stack([xx - x * x, xy - x * y, yy - y * y], axis=1),

@@ -4,6 +4,7 @@ GeoJSON is for QuPath, a zip archive of ROIs for ImageJ and Fiji.
 """
 
 import json
+import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,20 +22,18 @@ _MOVE, _LINE, _CLOSE = 0, 1, 4  # Java's PathIterator
 
 
 def trace_outline(mask: np.ndarray, left: int = 0, top: int = 0) -> shapely.Geometry:
-    """Return the outline of a mask.
+    """Return the outline of a mask, in whole numbers.
 
     Pixel (y, x) covers the square from (x, y) to (x + 1, y + 1), so that the area of the outline
-    is the number of pixels, and all coordinates are whole numbers. Pixels that touch at a corner
-    only are not connected.
+    is the number of pixels. Pixels that touch at a corner only are not connected.
 
     Args:
         mask: bool (h, w) with at least one pixel.
         left, top: the coordinates of its first pixel.
 
     Returns:
-        shapely.Geometry: a Polygon, or a MultiPolygon of an object in several parts; valid, with
-        corners only, its outer rings clockwise and the rings of holes counterclockwise where y
-        points up.
+        a Polygon, or a MultiPolygon of an object in several parts; valid, with corners only, its
+        outer rings clockwise and the rings of holes counterclockwise where y points up.
     """
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
     padded[:, 1:-1] = mask
@@ -62,22 +61,12 @@ def rings_of(outline: shapely.Geometry) -> list[np.ndarray]:
 
 
 def write_geojson(instances: SparseInstances, context: OutputContext, path: Path) -> None:
-    """Write a detection per object, one at a time.
-
-    Args:
-        instances: object k has the id and name k + 1, and its score and area as measurements.
-        context: of it the classes, which become QuPath's classifications, the pixel size, and the
-            plane.
-        path: of the file.
-    """
+    """Write a detection per object, one at a time."""
     colors = distinct_colors(len(context.class_names))
     classes = [
         {"name": name, "color": color}
         for name, color in zip(context.class_names, colors, strict=True)
     ]
-    pixel_area = None
-    if context.pixel_size is not None:
-        pixel_area = context.pixel_size[0] * context.pixel_size[1]
     plane = _plane(context.source.place)
     objects = zip(
         iterate_outlines(instances),
@@ -90,8 +79,8 @@ def write_geojson(instances: SparseInstances, context: OutputContext, path: Path
         file.write('{"type": "FeatureCollection", "features": [')
         for number, (outline, category, score, area) in enumerate(objects, 1):
             measurements = {"score": score, "area px^2": area}
-            if pixel_area is not None:
-                measurements["area um^2"] = area * pixel_area
+            if context.pixel_size is not None:
+                measurements["area um^2"] = area * math.prod(context.pixel_size)
             properties = {
                 "objectType": "detection",
                 "name": str(number),
@@ -117,13 +106,7 @@ def _plane(place: Mapping[str, int | None]) -> str:
 
 
 def write_rois(instances: SparseInstances, context: OutputContext, path: Path) -> None:
-    """Write a ROI per object, named by its number and score, e.g. ``0017_score_0.93``.
-
-    Args:
-        instances: the number of object k is k + 1, with zeros in front so that names sort.
-        context: of it the plane, on which the ROIs are shown.
-        path: of the file.
-    """
+    """Write a ROI per object, named by its number and score, e.g. ``0017_score_0.93``."""
     positions = _positions(context.source.place)
     digits = max(4, len(str(len(instances))))
     objects = zip(iterate_outlines(instances), instances.scores.tolist(), strict=True)
@@ -151,36 +134,30 @@ def to_roi(outline: shapely.Geometry, name: str, **positions: int) -> bytes:
     against their outer ring. ImageJ's area of either is the area of the outline. ``positions`` are
     attributes of roifile's ROI.
     """
+    from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
+
     rings = rings_of(outline)
-    roi = _polygon(rings[0]) if len(rings) == 1 else _composite(rings)
-    left, top, right, bottom = map(int, outline.bounds)
-    roi.left, roi.top, roi.right, roi.bottom = left, top, right, bottom
+    if len(rings) == 1:
+        (ring,) = rings
+        roi = ImagejRoi(roitype=ROI_TYPE.TRACED, n_coordinates=len(ring))
+        roi.integer_coordinates = (ring - ring.min(axis=0)).astype(np.int32)
+        if ring.max() > _LARGEST_SHORT:
+            roi.options = ROI_OPTIONS.SUB_PIXEL_RESOLUTION
+            roi.subpixel_coordinates = ring.astype(np.float32)
+    else:
+        path = _java_path(rings)
+        roi = ImagejRoi(roitype=ROI_TYPE.RECT, shape_roi_size=len(path), multi_coordinates=path)
+    roi.left, roi.top, roi.right, roi.bottom = map(int, outline.bounds)
     roi.name = name
     for attribute, position in positions.items():
         setattr(roi, attribute, position)
     return roi.tobytes()
 
 
-def _polygon(ring: np.ndarray):
-    from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
-
-    roi = ImagejRoi(roitype=ROI_TYPE.TRACED, n_coordinates=len(ring))
-    roi.integer_coordinates = (ring - ring.min(axis=0)).astype(np.int32)
-    if ring.max() > _LARGEST_SHORT:
-        roi.options = ROI_OPTIONS.SUB_PIXEL_RESOLUTION
-        roi.subpixel_coordinates = ring.astype(np.float32)
-    return roi
-
-
-def _composite(rings: list[np.ndarray]):
-    from roifile import ROI_TYPE, ImagejRoi
-
+def _java_path(rings: list[np.ndarray]) -> np.ndarray:
     path = []
     for ring in rings:
         steps = np.full(len(ring), _LINE)
         steps[0] = _MOVE
         path += [np.column_stack([steps, ring]).ravel(), [_CLOSE]]
-    coordinates = np.concatenate(path).astype(np.float32)
-    return ImagejRoi(
-        roitype=ROI_TYPE.RECT, shape_roi_size=len(coordinates), multi_coordinates=coordinates
-    )
+    return np.concatenate(path).astype(np.float32)

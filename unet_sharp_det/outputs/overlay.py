@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from skimage.measure import block_reduce
 
 from ..masks.drawing import distinct_colors, draw_label_contours
 from ..masks.instances import SparseInstances
@@ -15,18 +16,11 @@ _TILE = 1024
 
 
 def write_overlay(instances: SparseInstances, context: OutputContext, path: Path) -> None:
-    """Write the image with a contour per object, in distinct colours, as PNG.
+    """Write the image, with stretched contrast and a contour per object, as PNG."""
+    from ..images.intensity import prepare
 
-    Args:
-        instances: whose contours are drawn on their own pixels.
-        context: the image is shown with stretched contrast; see :func:`draw_overlay`.
-        path: of the file.
-    """
-    picture = draw_overlay(instances, _open_display(context))
-    ok, png = cv2.imencode(".png", picture[:, :, ::-1])
-    if not ok:
-        raise RuntimeError(f"OpenCV cannot encode a picture of {picture.shape}.")
-    path.write_bytes(png.tobytes())
+    picture = draw_overlay(instances, prepare(context.source, "RGB", stretch_contrast=True))
+    path.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
 
 
 def draw_overlay(
@@ -40,10 +34,7 @@ def draw_overlay(
     Args:
         instances: of the image.
         display: has ``window(rows, columns)``, which returns uint8 (h, w, 3) in RGB.
-        longest_side: of the picture in pixels.
-
-    Returns:
-        np.ndarray: uint8 (H, W, 3).
+        longest_side: of the picture, which is uint8 (H, W, 3), in pixels.
     """
     height, width = instances.shape
     factor = math.ceil(max(height, width) / longest_side)
@@ -56,7 +47,7 @@ def draw_overlay(
         around, inner = zip(
             _with_margin(rows, factor, height), _with_margin(columns, factor, width), strict=True
         )
-        labels = _reduce_labels(instances.paint(*around), factor)
+        labels = block_reduce(instances.paint(*around), factor, np.max)
         framed = np.zeros((*labels.shape, 3), np.uint8)
         y, x = (slice(first, first + size) for first, size in zip(inner, image.shape, strict=False))
         framed[y, x] = image
@@ -66,12 +57,6 @@ def draw_overlay(
     return canvas
 
 
-def _open_display(context: OutputContext):
-    from ..images.intensity import prepare
-
-    return prepare(context.source, "RGB", stretch_contrast=True)
-
-
 def _with_margin(part: slice, margin: int, size: int) -> tuple[slice, int]:
     """Return a range with a margin where the image goes on, and the reduced margin before it."""
     start = max(0, part.start - margin)
@@ -79,21 +64,7 @@ def _with_margin(part: slice, margin: int, size: int) -> tuple[slice, int]:
 
 
 def _reduce_image(image: np.ndarray, factor: int) -> np.ndarray:
-    if factor == 1:
-        return image
-    padded = np.pad(image, (*_padding(image.shape, factor), (0, 0)), mode="edge")
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
     size = (padded.shape[1] // factor, padded.shape[0] // factor)
     return cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
-
-
-def _reduce_labels(labels: np.ndarray, factor: int) -> np.ndarray:
-    if factor == 1:
-        return labels
-    padded = np.pad(labels, _padding(labels.shape, factor))
-    blocks = padded.reshape(padded.shape[0] // factor, factor, -1, factor)
-    return blocks.max(axis=(1, 3))
-
-
-def _padding(shape: tuple[int, ...], factor: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """What completes the last blocks of the two sides."""
-    return (0, -shape[0] % factor), (0, -shape[1] % factor)

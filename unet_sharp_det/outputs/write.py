@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import UserError, look_up_option
 from ..files import atomic_path
@@ -19,83 +19,44 @@ if TYPE_CHECKING:
     from ..masks.instances import SparseInstances
 
 
-@dataclass(frozen=True)
-class Output:
-    """A kind of file.
+class Output(NamedTuple):
+    """A kind of file."""
 
-    Attributes:
-        ending: what follows the stem of the image's name.
-        writer: module of this package, which is imported when it is needed, and function in it,
-            (instances, context, path), that writes the file; it need not be atomic.
-        meaning: one line for help texts.
-    """
-
-    ending: str
-    writer: tuple[str, str]
-    meaning: str
+    ending: str  # what follows the stem of the image's name
+    module: str  # of this package, imported when needed, with write_NAME(instances, context, path)
+    meaning: str  # one line for help texts
 
 
 OUTPUTS: dict[str, Output] = {
-    "labels": Output(
-        "_labels.tif",
-        ("label_map", "write_label_map"),
-        "label map: each pixel's object number",
-    ),
-    "coco": Output(
-        "_coco.json",
-        ("coco", "write_coco"),
-        "COCO data set of one image with scores",
-    ),
-    "overlay": Output(
-        "_overlay.png",
-        ("overlay", "write_overlay"),
-        "the image with outlines, to look at",
-    ),
-    "table": Output(
-        "_objects.csv",
-        ("object_table", "write_object_table"),
-        "a row of measurements per object",
-    ),
-    "rois": Output("_rois.zip", ("outlines", "write_rois"), "ROIs of ImageJ and Fiji"),
-    "geojson": Output("_outlines.geojson", ("outlines", "write_geojson"), "detections of QuPath"),
+    "labels": Output("_labels.tif", "label_map", "label map: each pixel's object number"),
+    "coco": Output("_coco.json", "coco", "COCO data set of one image with scores"),
+    "overlay": Output("_overlay.png", "overlay", "the image with outlines, to look at"),
+    "table": Output("_objects.csv", "object_table", "a row of measurements per object"),
+    "rois": Output("_rois.zip", "outlines", "ROIs of ImageJ and Fiji"),
+    "geojson": Output("_outlines.geojson", "outlines", "detections of QuPath"),
 }
+DEFAULT_OUTPUTS = ("labels", "overlay", "table")
 
 
 @dataclass(frozen=True)
 class OutputContext:
-    """An image, and what its objects are.
-
-    Attributes:
-        source: the image, of which the overlay and the object table read windows.
-        class_names: by class, from 0.
-        pixel_size: (y, x) in micrometres. None: unknown.
-    """
+    """An image, and what its objects are."""
 
     source: ImageSource
     class_names: tuple[str, ...]
-    pixel_size: tuple[float, float] | None = None
+    pixel_size: tuple[float, float] | None = None  # (y, x) in micrometres
 
 
 def windows(shape: tuple[int, int], height: int, width: int) -> Iterator[tuple[slice, slice]]:
     """Part an image (height, width) into (rows, columns) of at most this size, row by row."""
     for top in range(0, shape[0], height):
+        rows = slice(top, min(top + height, shape[0]))
         for left in range(0, shape[1], width):
-            yield (
-                slice(top, min(top + height, shape[0])),
-                slice(left, min(left + width, shape[1])),
-            )
+            yield rows, slice(left, min(left + width, shape[1]))
 
 
 def output_paths(stem: Path, names: Sequence[str]) -> list[Path]:
-    """Return where :func:`write_outputs` writes each of ``names``.
-
-    Args:
-        stem: path of the outputs without their endings.
-        names: keys of ``OUTPUTS``.
-
-    Raises:
-        UserError: a name is unknown, or given twice.
-    """
+    """Return where :func:`write_outputs` writes each of ``names``; raises as it does."""
     names = [look_up_option(name, OUTPUTS, "Output") for name in names]
     for name in names:
         if names.count(name) > 1:
@@ -111,12 +72,11 @@ def write_outputs(
     Args:
         instances: without overlaps.
         context: the image.
-        stem: path of the outputs without their endings, e.g. ``results/a`` for
-            ``results/a_labels.tif``.
+        stem: path without endings, e.g. ``results/a`` for ``results/a_labels.tif``.
         names: keys of ``OUTPUTS``.
 
     Returns:
-        list[Path]: the files, in the order of ``names``.
+        the files, in the order of ``names``.
 
     Raises:
         UserError: a name is unknown or given twice, the instances are not of the image's size or
@@ -134,8 +94,7 @@ def write_outputs(
             f"but the names of classes are {', '.join(context.class_names)}."
         )
     for name, path in zip(names, paths, strict=True):
-        module, function = OUTPUTS[name].writer
-        writer = getattr(importlib.import_module(f".{module}", __package__), function)
+        module = importlib.import_module(f".{OUTPUTS[name].module}", __package__)
         with atomic_path(path) as temporary:
-            writer(instances, context, temporary)
+            getattr(module, f"write_{name}")(instances, context, temporary)
     return paths

@@ -11,8 +11,6 @@ from ..evaluation.instances.results import resample
 from .collect import RunReport
 from .estimates import Estimates
 
-UNKNOWN_LOOK = "unknown"
-
 # Of the objects of a size: definition, in percent.
 SIZE_MEASURES = {
     "recall_50": "share of the true objects that are matched at IoU ≥ .5",
@@ -24,51 +22,26 @@ SIZE_MEASURES = {
 
 
 @dataclass(frozen=True)
-class LookGroup:
-    """The images of a look.
-
-    Attributes:
-        look: its name.
-        images, objects: their numbers.
-        estimates: of each run, the measures and COCO's AP of masks ("segm/AP", no interval).
-    """
-
-    look: str
-    images: int
-    objects: int
-    estimates: list[Estimates]
-
-
-@dataclass(frozen=True)
-class SizeBin:
-    """The objects with ``low`` < area <= ``high`` in pixels.
+class Group:
+    """The images of a look, or the objects of a range of areas.
 
     Attributes:
         name: what reports call it.
-        low, high: bounds; infinite above the last one.
+        extent: how many images, or which areas, in words.
         objects: number of true objects.
-        predicted: number of predicted objects of each run.
-        estimates: of each run, ``SIZE_MEASURES``.
+        estimates: of each run. Of a look all measures and COCO's AP of masks ("segm/AP", without an
+            interval), of an area ``SIZE_MEASURES``.
+        predicted: number of predicted objects of each run, of an area.
     """
 
     name: str
-    low: float
-    high: float
+    extent: str
     objects: int
-    predicted: list[int]
     estimates: list[Estimates]
-
-    @property
-    def areas(self) -> str:
-        """The areas that it holds, in words."""
-        if np.isinf(self.high):
-            return f"more than {self.low:g} px"
-        return f"{int(self.low) + 1} to {int(self.high)} px"
+    predicted: Sequence[int] = ()
 
 
-def by_look(
-    runs: Sequence[RunReport], looks: Sequence[str | None], samples: int
-) -> list[LookGroup]:
+def by_look(runs: Sequence[RunReport], looks: Sequence[str | None], samples: int) -> list[Group]:
     """Evaluate the images of each look by themselves.
 
     Args:
@@ -76,55 +49,16 @@ def by_look(
         looks: of each image; None: unknown.
         samples: number of bootstrap samples of the images of a look.
     """
-    names = np.array([look or UNKNOWN_LOOK for look in looks])
+    names = np.array([look or "unknown" for look in looks])
     groups = []
     for look in sorted(set(names)):
         rows = np.flatnonzero(names == look)
         weights = resample(len(rows), samples)
         objects = sum(len(runs[0].results.overlaps[row].true_areas) for row in rows)
         estimates = [_estimates_of_images(run, rows, weights) for run in runs]
-        groups.append(LookGroup(look, len(rows), objects, estimates))
+        extent = "1 image" if len(rows) == 1 else f"{len(rows)} images"
+        groups.append(Group(look, extent, objects, estimates))
     return groups
-
-
-def by_size(
-    runs: Sequence[RunReport], bounds: Sequence[float], names: Sequence[str], samples: int
-) -> list[SizeBin]:
-    """Evaluate the objects of each bin of area; a true object counts by its own area.
-
-    Args:
-        runs: on the same images.
-        bounds: K - 1 increasing areas in pixels that part K bins; an area on a bound is in the
-            lower bin.
-        names: of the K bins.
-        samples: number of bootstrap samples of the images.
-    """
-    weights = resample(len(runs[0].images), samples)
-    counts = [_count_objects(run, np.asarray(bounds)) for run in runs]
-    edges = [0.0, *map(float, bounds), np.inf]
-    bins = []
-    for number, name in enumerate(names):
-        ratios = [
-            {key: (top[:, number], bottom[:, number]) for key, (top, bottom) in of_run.items()}
-            for of_run in counts
-        ]
-        bins.append(
-            SizeBin(
-                name,
-                edges[number],
-                edges[number + 1],
-                int(ratios[0]["recall_50"][1].sum()),
-                [int(of_run["precision_50"][1].sum()) for of_run in ratios],
-                [Estimates.of_ratios(of_run, weights, scale=100.0) for of_run in ratios],
-            )
-        )
-    return bins
-
-
-def quartiles_of_area(run: RunReport) -> list[float]:
-    """Return the areas in pixels that part all true objects into four parts; [] without any."""
-    areas = np.concatenate([overlap.true_areas for overlap in run.results.overlaps])
-    return [] if not len(areas) else np.quantile(areas, [0.25, 0.5, 0.75]).tolist()
 
 
 def _estimates_of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) -> Estimates:
@@ -137,16 +71,38 @@ def _estimates_of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) 
     return found
 
 
-def _count_objects(run: RunReport, bounds: np.ndarray) -> dict[str, tuple]:
-    """Return ``{measure: (numerators, denominators)}``, each (images, bins)."""
-    counts = [_count_in_image(overlap, bounds) for overlap in run.results.overlaps]
-    return {
-        name: tuple(np.array([of_image[name][part] for of_image in counts]) for part in (0, 1))
-        for name in SIZE_MEASURES
-    }
+def by_size(
+    runs: Sequence[RunReport], bounds: Sequence[float], names: Sequence[str], samples: int
+) -> list[Group]:
+    """Evaluate the objects of each bin of area; a true object counts by its own area.
+
+    Args:
+        runs: on the same images.
+        bounds: K - 1 increasing areas in pixels that part K bins; an area on a bound is in the
+            lower bin.
+        names: of the K bins.
+        samples: number of bootstrap samples of the images.
+    """
+    weights = resample(len(runs[0].images), samples)
+    counts = []
+    for run in runs:
+        images = [_count_objects(overlap, np.asarray(bounds)) for overlap in run.results.overlaps]
+        counts.append({key: np.array([image[key] for image in images]) for key in SIZE_MEASURES})
+    areas = [f"{int(a) + 1} to {int(b)} px" for a, b in zip([0, *bounds], bounds, strict=False)]
+    areas.append(f"more than {bounds[-1]:g} px")
+    bins = []
+    for number, name in enumerate(names):
+        ratios = [{key: each[..., number].T for key, each in of_run.items()} for of_run in counts]
+        objects = int(ratios[0]["recall_50"][1].sum())
+        predicted = [int(of_run["precision_50"][1].sum()) for of_run in ratios]
+        estimates = [Estimates.of_ratios(of_run, weights, scale=100.0) for of_run in ratios]
+        bins.append(Group(name, areas[number], objects, estimates, predicted))
+    return bins
 
 
-def _count_in_image(overlap: InstanceOverlap, bounds: np.ndarray) -> dict[str, tuple]:
+def _count_objects(overlap: InstanceOverlap, bounds: np.ndarray) -> dict[str, tuple]:
+    """Return ``{measure: (numerators, denominators)}`` of an image, each by bin."""
+
     def count(bins, values=None):
         return np.bincount(bins, values, minlength=len(bounds) + 1)
 
@@ -163,3 +119,9 @@ def _count_in_image(overlap: InstanceOverlap, bounds: np.ndarray) -> dict[str, t
         "missed": (count(true_bins[~touched]), everything),
         "precision_50": (count(pred_bins[overlap.pred_index[pairs]]), count(pred_bins)),
     }
+
+
+def quartiles_of_area(run: RunReport) -> list[float]:
+    """Return the areas in pixels that part all true objects into four parts; [] without any."""
+    areas = np.concatenate([overlap.true_areas for overlap in run.results.overlaps])
+    return [] if not len(areas) else np.quantile(areas, [0.25, 0.5, 0.75]).tolist()

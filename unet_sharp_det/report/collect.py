@@ -1,7 +1,7 @@
 """What a report is made of: the evaluations of runs, repeated from their files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +36,7 @@ class RunReport(Evaluation):
         dataset: str | None = None,
         ap_options: EvaluationOptions | None = None,
     ) -> "RunReport":
-        """Find the evaluation of a run and repeat it.
-
-        Args:
-            run, dataset: see :func:`find_evaluation`.
-            label: see above.
-            ap_options: of COCO's AP; None: those of the evaluation.
+        """Find the evaluation of a run by :func:`find_evaluation` and repeat it.
 
         Raises:
             UserError: there is no evaluation, a file of it is missing or malformed, or does not
@@ -50,21 +45,9 @@ class RunReport(Evaluation):
         folder = find_evaluation(run, dataset)
         found = Evaluation.repeat(folder, ap_options)
         is_training = folder != Path(run)
-        return cls(
-            found.record,
-            found.truth,
-            found.predictions,
-            found.results,
-            found.coco,
-            label,
-            folder,
-            Training.read(run, found.record.dataset) if is_training else None,
-        )
-
-    @property
-    def measures(self) -> list:
-        """The columns of all tables."""
-        return self.results.measures
+        training = Training.read(run, found.record.dataset) if is_training else None
+        parts = {field.name: getattr(found, field.name) for field in fields(found)}
+        return cls(**parts, label=label, folder=folder, training=training)
 
     def image_values(self, name: str) -> np.ndarray:
         """Return a measure's value of each image (N,) in its unit; NaN where it has none."""
@@ -103,11 +86,17 @@ def collect_runs(
     """
     if labels and len(labels) != len(runs):
         raise UserError(f"--labels: {len(labels)} labels for {len(runs)} runs, give one for each.")
-    names = list(labels or [Path(run).resolve().name for run in runs])
+    if labels and len(set(labels)) < len(labels):
+        raise UserError(f"--labels: {', '.join(labels)} are not all different.")
+    folders = [Path(run).resolve() for run in runs]
+    if not labels and len(set(folders)) < len(folders):
+        twice = next(folder for folder in folders if folders.count(folder) > 1)
+        raise UserError(
+            f"The run {twice} is given twice. Give each run once, or --labels to tell them apart."
+        )
+    names = labels or [folder.name for folder in folders]
     if len(set(names)) < len(names):
-        if labels:
-            raise UserError(f"--labels: {', '.join(names)} are not all different.")
-        names = _different_paths(runs)
+        names = [str(run) for run in runs]
     first = RunReport.read(runs[0], names[0], dataset)
     others = [
         RunReport.read(run, name, dataset, first.record.options)
@@ -118,40 +107,11 @@ def collect_runs(
     return [first, *others]
 
 
-def find_picture(runs: Sequence[RunReport], row: int) -> np.ndarray | None:
-    """Return ``RunReport.picture`` of the first run that has one."""
-    return next((p for run in runs if (p := run.picture(row)) is not None), None)
-
-
-def looks_of(runs: Sequence[RunReport]) -> list[str | None]:
-    """Return the look of each image, from the first ground truth, else guessed from the picture."""
-    looks = []
-    for row, image in enumerate(runs[0].images):
-        look = image.look
-        if look is None:
-            picture = find_picture(runs, row)
-            look = None if picture is None else guess_look(picture)
-        looks.append(look)
-    return looks
-
-
-def _different_paths(runs: Sequence) -> list[str]:
-    folders = [Path(run).resolve() for run in runs]
-    for run, folder in zip(runs, folders, strict=True):
-        if folders.count(folder) > 1:
-            raise UserError(
-                f"The run {run} is given twice. Give each run once, or --labels to tell them apart."
-            )
-    return [str(run) for run in runs]
-
-
 def _check_same_images(base: RunReport, other: RunReport) -> None:
     remedy = "Runs are compared image by image: evaluate both on the same data set."
     both = f"{base.label} ({base.record.truth}) and {other.label} ({other.record.truth})"
     for one, two in ((base, other), (other, base)):
-        missing = [
-            image for key, image in one.truth.records.items() if key not in two.truth.records
-        ]
+        missing = [one.truth.records[key] for key in one.truth.records.keys() - two.truth.records]
         if missing:
             raise DatasetError(
                 f"{both} are of other images: {two.label} lacks {len(missing)} images of "
@@ -165,7 +125,20 @@ def _check_same_images(base: RunReport, other: RunReport) -> None:
             )
         areas = [run.results.overlaps[row].true_areas for run in (base, other)]
         if not np.array_equal(*areas):
-            raise DatasetError(
-                f"{both} have other true objects in {first.file_name}: {len(areas[0])} with "
-                f"{areas[0].sum()} pixels, and {len(areas[1])} with {areas[1].sum()}. {remedy}"
-            )
+            raise DatasetError(f"{both} have other true objects in {first.file_name}. {remedy}")
+
+
+def find_picture(runs: Sequence[RunReport], row: int) -> np.ndarray | None:
+    """Return ``RunReport.picture`` of the first run that has one."""
+    return next((p for run in runs if (p := run.picture(row)) is not None), None)
+
+
+def looks_of(runs: Sequence[RunReport]) -> list[str | None]:
+    """Return the look of each image, from the first ground truth, else guessed from the picture."""
+    looks = []
+    for row, image in enumerate(runs[0].images):
+        look = image.look
+        if look is None and (picture := find_picture(runs, row)) is not None:
+            look = guess_look(picture)
+        looks.append(look)
+    return looks

@@ -1,11 +1,12 @@
 """The measures of runs side by side: values, and differences to the first run."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..evaluation.instances.measures import Measure
 from ..evaluation.instances.results import resample
 from .collect import RunReport
 from .estimates import Estimate, Estimates
@@ -21,33 +22,21 @@ HEADLINE = (
     "segm/AP",
     "bbox/AP",
 )
-
-_DETAIL = "Cell AP at each IoU threshold"
+DETAIL = "Cell AP at each IoU threshold"
 
 # Title, and the names of the measures: a measure is in the first group that has it.
-_GROUPS = (
-    ("Objects, over IoU thresholds", r"DSB_score|cell_AP_.*|F1_(image_mean|pooled)"),
-    ("Objects at IoU .5", r"(F1_50|precision_50|recall_50|RQ|cell_AP50)_.*"),
-    ("Objects and their outlines", r"(PQ|SQ|AJI|matched_IoU|matched_Dice)_.*|boundary_F1"),
-    ("Counts", r"count_.*|merges|splits"),
-    ("Pixels of all objects together", r"(IoU|Dice)_.*"),
-    ("COCO, masks", r"segm/.*"),
-    ("COCO, boxes", r"bbox/.*"),
-    (_DETAIL, r"cell_AP\d\d_.*"),
-    ("Other measures", r".*"),
-)
+_GROUPS = {
+    "Objects, over IoU thresholds": r"DSB_score|cell_AP_.*|F1_(image_mean|pooled)",
+    "Objects at IoU .5": r"(F1_50|precision_50|recall_50|RQ|cell_AP50)_.*",
+    "Objects and their outlines": r"(PQ|SQ|AJI|matched_IoU|matched_Dice)_.*|boundary_F1",
+    "Counts": r"count_.*|merges|splits",
+    "Pixels of all objects together": r"(IoU|Dice)_.*",
+    "COCO, masks": r"segm/.*",
+    "COCO, boxes": r"bbox/.*",
+    DETAIL: r"cell_AP\d\d_.*",
+    "Other measures": r".*",
+}
 _COCO_SOURCE = "COCO detection evaluation, cocodataset.org/#detection-eval"
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What a row of the table is about; the attributes are those of a ``Measure``."""
-
-    name: str
-    definition: str
-    source: str
-    unit: str
-    goal: str
 
 
 @dataclass(frozen=True)
@@ -55,42 +44,50 @@ class Row:
     """A measure of all runs.
 
     Attributes:
-        quantity: the measure.
+        measure: also of COCO's metrics, whose ratio is not used.
         estimates: of each run.
         differences: of each run but the first, to the first one.
     """
 
-    quantity: Quantity
+    measure: Measure
     estimates: list[Estimate]
     differences: list[Estimate]
 
     def verdict(self, number: int) -> str:
         """Return "better" or "worse" where the interval of a difference says so, else ""."""
         difference = self.differences[number]
-        if not difference.excludes_zero or self.quantity.goal == "zero":
+        if not difference.excludes_zero or self.measure.goal == "zero":
             return ""
         rises = difference.low > 0
-        return "better" if rises == (self.quantity.goal == "largest") else "worse"
+        return "better" if rises == (self.measure.goal == "largest") else "worse"
 
 
 class Comparison:
-    """All measures of runs on the same images, with intervals from the same samples of them."""
+    """All measures of runs on the same images, with intervals from the same samples of them.
+
+    Args:
+        runs: on the same images; the first one is what the others are compared with.
+        samples: number of bootstrap samples of the images.
+        ap_samples: COCO's metrics, which take longer, are of the first of them.
+    """
 
     def __init__(self, runs: Sequence[RunReport], samples: int, ap_samples: int):
-        """
-        Args:
-            runs: on the same images; the first one is what the others are compared with.
-            samples: number of bootstrap samples of the images.
-            ap_samples: COCO's metrics, which take longer, are of the first of them.
-        """
         self.runs = list(runs)
         weights = resample(len(runs[0].images), samples)
         self.estimates = [estimates_of(run, weights, ap_samples) for run in runs]
         self.rows = {
-            quantity.name: self._row(quantity)
-            for quantity in quantities_of(runs)
-            if all(quantity.name in found for found in self.estimates)
+            measure.name: self._row(measure)
+            for measure in _measures_of(runs)
+            if all(measure.name in found for found in self.estimates)
         }
+
+    def _row(self, measure: Measure) -> Row:
+        base, *others = self.estimates
+        return Row(
+            measure,
+            [found[measure.name] for found in self.estimates],
+            [other.difference(base, measure.name) for other in others],
+        )
 
     @property
     def headline(self) -> list[Row]:
@@ -98,45 +95,22 @@ class Comparison:
         return [self.rows[name] for name in HEADLINE if name in self.rows]
 
     @property
-    def groups(self) -> list[tuple[str, list[Row]]]:
-        """(title, rows) of all measures but those of ``detail_groups``."""
-        return self._group(lambda title: title != _DETAIL)
-
-    @property
-    def detail_groups(self) -> list[tuple[str, list[Row]]]:
-        """(title, rows) of the measures at single IoU thresholds, which a figure shows too."""
-        return self._group(lambda title: title == _DETAIL)
-
-    def _group(self, is_wanted: Callable[[str], bool]) -> list[tuple[str, list[Row]]]:
-        grouped = {title: [] for title, _ in _GROUPS if is_wanted(title)}
+    def groups(self) -> dict[str, list[Row]]:
+        """``{title: rows}`` of all measures."""
+        grouped = {title: [] for title in _GROUPS}
         for name, row in self.rows.items():
-            title = next(title for title, names in _GROUPS if re.fullmatch(names, name))
-            if title in grouped:
-                grouped[title].append(row)
-        return [(title, rows) for title, rows in grouped.items() if rows]
-
-    def _row(self, quantity: Quantity) -> Row:
-        base, *others = self.estimates
-        return Row(
-            quantity,
-            [found[quantity.name] for found in self.estimates],
-            [other.difference(base, quantity.name) for other in others],
-        )
+            title = next(title for title, names in _GROUPS.items() if re.fullmatch(names, name))
+            grouped[title].append(row)
+        return {title: rows for title, rows in grouped.items() if rows}
 
 
-def quantities_of(runs: Sequence[RunReport]) -> list[Quantity]:
-    """Return all measures of the runs, each once."""
-    found = {
-        measure.name: Quantity(
-            measure.name, measure.definition, measure.source, measure.unit, measure.goal
-        )
-        for measure in runs[0].measures
-    }
+def _measures_of(runs: Sequence[RunReport]) -> list[Measure]:
+    found = {measure.name: measure for measure in runs[0].results.measures}
     for run in runs:
         for task, result in run.coco.items():
             for name, definition in result.definitions.items():
                 key = f"{task}/{name}"
-                found[key] = Quantity(key, definition, _COCO_SOURCE, "percent", "largest")
+                found[key] = Measure(key, definition, _COCO_SOURCE, None, False, np.nan)
     return list(found.values())
 
 

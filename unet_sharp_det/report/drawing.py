@@ -68,7 +68,6 @@ class Plot:
 
     @property
     def axes(self) -> Axes:
-        """The only axes, or the first ones."""
         return self.figure.axes[0]
 
     @property
@@ -77,7 +76,7 @@ class Plot:
         return round(self.figure.get_figwidth() * _PIXELS_PER_INCH)
 
     def hint(self, artist: Artist, texts: Sequence[str]) -> None:
-        """Let the markers of an artist, or a bar, say something when they are pointed at."""
+        """Add to ``hints``."""
         artist.set_gid(f"hints-{len(self.hints)}")
         self.hints[artist.get_gid()] = list(texts)
 
@@ -175,15 +174,15 @@ def add_points(
     linestyle: str = "none",
 ) -> None:
     """Draw a run's estimates as points with whiskers, at places on the other axis."""
-    pairs = [(p, each) for p, each in zip(places, estimates, strict=True) if each.is_defined]
-    places, values = [place for place, _ in pairs], [each.value for _, each in pairs]
+    is_defined = np.isfinite([each.value for each in estimates])
+    estimates = [each for each, defined in zip(estimates, is_defined, strict=True) if defined]
+    places, values = np.asarray(places)[is_defined], np.array([each.value for each in estimates])
     x, y = (values, places) if horizontal else (places, values)
     style = {"color": color_of(number), "marker": marker_of(number), "linestyle": linestyle}
     (points,) = plot.axes.plot(x, y, label=plain(name), **style)
-    hints = [f"{name}: {each.value:.2f} {each.interval}".rstrip() for _, each in pairs]
-    plot.hint(points, hints)
+    plot.hint(points, [f"{name}: {each.value:.2f} {each.interval}".rstrip() for each in estimates])
     if whiskers:
-        lengths = [(each.value - each.low, each.high - each.value) for _, each in pairs]
-        lengths = np.nan_to_num(np.reshape(lengths, (-1, 2)).T).clip(min=0)
+        low, high = ([getattr(each, bound) for each in estimates] for bound in ("low", "high"))
+        lengths = np.nan_to_num([values - low, high - values]).clip(min=0)
         error = {"xerr" if horizontal else "yerr": lengths}
         plot.axes.errorbar(x, y, fmt="none", ecolor=color_of(number), capsize=2, **error)

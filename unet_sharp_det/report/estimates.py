@@ -8,27 +8,20 @@ from ..evaluation.coco.ap import CocoResult
 from ..evaluation.evaluation import with_bar
 from ..evaluation.instances.results import MeasureTable, interval
 
-_NONE = float("nan")
-
 
 @dataclass(frozen=True)
 class Estimate:
     """A value and its 95 % interval, in the unit of what it estimates; NaN: undefined."""
 
     value: float
-    low: float = _NONE
-    high: float = _NONE
-
-    @property
-    def is_defined(self) -> bool:
-        return bool(np.isfinite(self.value))
+    low: float = np.nan
+    high: float = np.nan
 
     @property
     def interval(self) -> str:
         """The interval as "[low, high]"; "" if there is none."""
-        if not np.isfinite([self.low, self.high]).all():
-            return ""
-        return f"[{self.low:.2f}, {self.high:.2f}]"
+        is_defined = np.isfinite([self.low, self.high]).all()
+        return f"[{self.low:.2f}, {self.high:.2f}]" if is_defined else ""
 
     @property
     def excludes_zero(self) -> bool:
@@ -40,6 +33,9 @@ class Estimate:
 class Estimates:
     """Quantities of a run, and their values in samples of its images.
 
+    Samples are given by weights (B, N), how often each sample holds each image, of ``resample``.
+    Those of a single image all are that image and say nothing: there are no intervals then.
+
     Attributes:
         values: ``{name: value}``.
         drawn: ``{name: (B,)}``, in the samples; (0,) where no interval is wanted.
@@ -50,20 +46,16 @@ class Estimates:
 
     @classmethod
     def of_table(cls, table: MeasureTable, weights: np.ndarray) -> "Estimates":
-        """Take the measures of a table; weights (B, N) from ``resample``."""
+        """Take the measures of a table."""
         return cls(table.summary(), table.resampled(_of_several_images(weights)))
 
     @classmethod
     def of_coco(
         cls, result: CocoResult, weights: np.ndarray, rows: np.ndarray, prefix: str
     ) -> "Estimates":
-        """Take COCO's metrics.
+        """Take COCO's metrics of all images, with a prefix to their names.
 
-        Args:
-            result: of all images.
-            weights: (B, N), how often each sample holds each image.
-            rows: (N,), the place of each image of ``weights`` among those of ``result``.
-            prefix: of the names.
+        ``rows`` (N,) are the places of the images of ``weights`` among those of ``result``.
         """
         samples = [np.repeat(rows, counts) for counts in _of_several_images(weights)]
         drawn = result.bootstrap(with_bar(samples, f"intervals of {prefix}AP", "sample"))
@@ -76,16 +68,14 @@ class Estimates:
     def of_ratios(cls, ratios: dict[str, tuple], weights: np.ndarray, scale: float) -> "Estimates":
         """Take ratios of sums over the images, times ``scale``.
 
-        Args:
-            ratios: ``{name: (numerators (N,), denominators (N,))}``; undefined where the sum of
-                the denominators is 0.
-            weights: (B, N).
+        ``ratios`` are ``{name: (numerators (N,), denominators (N,))}``; undefined where the sum of
+        the denominators is 0.
         """
         weights, everything = _of_several_images(weights), np.ones((1, weights.shape[1]))
 
         def pooled(rows, top, bottom):
             sums = rows @ np.asarray(bottom, float)
-            undefined = np.full(sums.shape, _NONE)
+            undefined = np.full(sums.shape, np.nan)
             return scale * np.divide(rows @ np.asarray(top, float), sums, undefined, where=sums > 0)
 
         values = {name: float(pooled(everything, *ratio)[0]) for name, ratio in ratios.items()}
@@ -107,5 +97,4 @@ class Estimates:
 
 
 def _of_several_images(weights: np.ndarray) -> np.ndarray:
-    """Drop the samples of a single image, which all are that image: they say nothing."""
     return weights if weights.shape[1] > 1 else weights[:0]

@@ -1,17 +1,17 @@
-"""The figures of a report on results, a function each."""
+"""The figures of a report on results, a function each; legends come last, see ``add_legend``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..evaluation.instances.measures import THRESHOLDS
-from .breakdown import LookGroup, SizeBin
+from .breakdown import Group
 from .collect import RunReport
 from .comparison import Comparison
 from .drawing import (
     NEUTRAL,
     Plot,
-    add_legend,
     add_line,
     add_points,
     color_of,
@@ -27,12 +27,11 @@ BOXES = {
     "DSB_score": "DSB score",
     "AJI_image_mean": "AJI",
 }
-_LEVELS = {0: "0.50", 5: "0.75"}
 
 
 def difference_plot(comparison: Comparison, note: str) -> Plot:
     """Draw the differences of the headline measures in percent, a row per measure."""
-    rows = [row for row in comparison.headline if row.quantity.unit == "percent"]
+    rows = [row for row in comparison.headline if row.measure.unit == "percent"]
     base, *others = comparison.runs
     caption = (
         f"Difference to {base.label} of measures in which more is better: right of 0 is better. "
@@ -46,102 +45,87 @@ def difference_plot(comparison: Comparison, note: str) -> Plot:
         differences = [row.differences[number - 1] for row in rows]
         add_points(plot, places + shift, differences, run.label, number, horizontal=True)
     plot.axes.axvline(0, color=NEUTRAL)
-    names = [row.quantity.name.removesuffix("_image_mean") for row in rows]
-    plot.axes.set_yticks(places, names)
+    plot.axes.set_yticks(places, [row.measure.name.removesuffix("_image_mean") for row in rows])
     plot.axes.set_ylim(-0.6, len(rows) - 0.4)
-    add_legend(plot)
     return plot
 
 
 def threshold_plots(comparison: Comparison, note: str) -> list[Plot]:
     """Draw AP against the IoU threshold: mean over images, pooled, and COCO's."""
     images = len(comparison.runs[0].images)
-    texts = {
-        "image_mean": (
-            "Cell AP, mean over images",
-            f"Mean over {images} images of TP / (TP + FP + FN). {note}",
-        ),
-        "pooled": (
-            "Cell AP, pooled",
-            f"TP / (TP + FP + FN) of all objects of {images} images together. {note}",
-        ),
+    captions = {
+        "image_mean": f"Mean over {images} images of TP / (TP + FP + FN).",
+        "pooled": f"TP / (TP + FP + FN) of all objects of {images} images together.",
     }
     plots = []
-    for kind, (title, caption) in texts.items():
-        plot = _threshold_plot(f"ap-{kind.replace('_', '-')}", title, caption)
+    for kind, caption in captions.items():
+        title = f"Cell AP, {'pooled' if kind == 'pooled' else 'mean over images'}"
+        plot = _threshold_plot(f"ap-{kind.replace('_', '-')}", title, f"{caption} {note}")
         for number, run in enumerate(comparison.runs):
             names = [f"cell_AP{100 * t:.0f}_{kind}" for t in THRESHOLDS]
             estimates = [comparison.estimates[number][name] for name in names]
             add_line(plot, THRESHOLDS, estimates, run.label, number)
         plots.append(plot)
-    if any("segm" in run.coco for run in comparison.runs):
-        plots.append(_coco_threshold_plot(comparison))
-    for plot in plots:
-        add_legend(plot)
-    return plots
-
-
-def _coco_threshold_plot(comparison: Comparison) -> Plot:
     caption = (
         "COCO's AP of masks: area under the interpolated precision-recall curve of all detections "
         "ranked by their score, whatever the score threshold. The intervals of AP50 and AP75 are "
         "in the table of all measures."
     )
     plot = _threshold_plot("ap-coco", "COCO AP of masks", caption)
-    for number, run in enumerate(comparison.runs):
-        if "segm" in run.coco:
-            result = run.coco["segm"]
-            estimates = [Estimate(100 * value) for value in result.precision.mean(axis=1)]
-            add_line(plot, result.iou_thresholds, estimates, run.label, number)
-    return plot
+    for number, run in _with_scores(comparison.runs):
+        result = run.coco["segm"]
+        estimates = [Estimate(100 * value) for value in result.precision.mean(axis=1)]
+        add_line(plot, result.iou_thresholds, estimates, run.label, number)
+    return [plot for plot in [*plots, plot] if plot.axes.lines]
 
 
 def _threshold_plot(key: str, title: str, caption: str) -> Plot:
     return new_plot(key, title, caption, "IoU threshold", "AP (%)", ylim=(0, 100))
 
 
+def _with_scores(runs: Sequence[RunReport]) -> list[tuple[int, RunReport]]:
+    return [(number, run) for number, run in enumerate(runs) if "segm" in run.coco]
+
+
 def precision_recall_plots(runs: Sequence[RunReport]) -> list[Plot]:
     """Draw COCO's precision against recall at IoU .5 and .75; [] if no run has scores."""
-    scored = [(number, run) for number, run in enumerate(runs) if "segm" in run.coco]
     limits, plots = {"xlim": (0, 1), "ylim": (0, 1.03)}, []
-    for level, text in _LEVELS.items() if scored else ():
+    for level, text in {0: "0.50", 5: "0.75"}.items():
         caption = (
             "Precision (the largest at that recall or more) at 101 levels of recall, detections of "
             f"all images ranked by score and matched at IoU ≥ {text}. The area under the curve is "
             f"AP{round(100 * float(text))}."
         )
         plot = new_plot(f"pr-{level}", f"IoU {text}", caption, "recall", "precision", **limits)
-        for number, run in scored:
+        for number, run in _with_scores(runs):
             result = run.coco["segm"]
             style = {"color": color_of(number), "label": plain(run.label), "where": "pre"}
             plot.axes.step(result.recall_thresholds, result.precision[level], **style)
-        add_legend(plot)
         plots.append(plot)
-    return plots
+    return [plot for plot in plots if plot.axes.lines]
 
 
 def box_plots(runs: Sequence[RunReport]) -> list[Plot]:
     """Draw the distribution over images of the measures of ``BOXES``, a box per run."""
     plots = []
     for name, title in BOXES.items():
-        defined = [np.isfinite(run.image_values(name)) for run in runs]
-        values = [run.image_values(name)[rows] for run, rows in zip(runs, defined, strict=True)]
+        key, labels = f"box-{name.lower().replace('_', '-')}", [plain(run.label) for run in runs]
         caption = (
             f"{title} of each of {len(runs[0].images)} images. Box: quartiles, median; whiskers: "
             "the last image within 1.5 of the box's height; dashed: mean; points: all images. "
-            + " ".join(_distribution(*pair) for pair in zip(runs, values, strict=True))
+            + " ".join(_distribution(run, name) for run in runs)
         )
-        key = f"box-{name.lower().replace('_', '-')}"
         plot = new_plot(key, title, caption, "", f"{title} (%)")
-        for number, (run, rows) in enumerate(zip(runs, defined, strict=True)):
-            _add_box(plot, number, run, name, rows)
-        plot.axes.set_xticks(range(len(runs)), [plain(run.label) for run in runs])
+        for number, run in enumerate(runs):
+            _add_box(plot, number, run, name)
+        plot.axes.set_xticks(range(len(runs)), labels)
         plot.axes.set_xlim(-0.6, len(runs) - 0.4)
         plots.append(plot)
     return plots
 
 
-def _distribution(run: RunReport, values: np.ndarray) -> str:
+def _distribution(run: RunReport, name: str) -> str:
+    values = _defined_values(run, name)[1]
     if not len(values):
         return f"{run.label}: no image has a value."
     lower, median, upper = np.percentile(values, [25, 50, 75])
@@ -151,8 +135,16 @@ def _distribution(run: RunReport, values: np.ndarray) -> str:
     )
 
 
-def _add_box(plot: Plot, number: int, run: RunReport, name: str, rows: np.ndarray) -> None:
-    values, color = run.image_values(name)[rows], color_of(number)
+def _defined_values(run: RunReport, name: str, rows=slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images of ``rows`` that have a value of a measure, and the values."""
+    values = run.image_values(name)
+    rows = np.arange(len(values))[rows]
+    rows = rows[np.isfinite(values[rows])]
+    return rows, values[rows]
+
+
+def _add_box(plot: Plot, number: int, run: RunReport, name: str) -> None:
+    (rows, values), color = _defined_values(run, name), color_of(number)
     lines = ("boxprops", "medianprops", "whiskerprops", "capprops")
     plot.axes.boxplot(
         [values],
@@ -168,97 +160,92 @@ def _add_box(plot: Plot, number: int, run: RunReport, name: str, rows: np.ndarra
     _add_images(plot, places, values, run, number, rows)
 
 
-def look_plots(groups: Sequence[LookGroup], runs: Sequence[RunReport], note: str) -> list[Plot]:
+def look_plots(groups: Sequence[Group], runs: Sequence[RunReport], note: str) -> list[Plot]:
     """Draw the DSB score and the AJI of each look."""
-    names = [f"{plain(group.look)}\nn = {group.images}" for group in groups]
-    caption = f"Mean over the n images of each look; one image has no interval. {note}"
+    names = [f"{plain(group.name)}\n{group.extent}" for group in groups]
+    caption = f"Mean over the images of each look; one image has no interval. {note}"
     plots = []
     for name, title in {"DSB_score": "DSB score", "AJI_image_mean": "AJI"}.items():
         key = f"look-{title.split()[0].lower()}"
         plot = new_plot(key, f"{title} by look", caption, "", f"{title} (%)", ylim=(0, 103))
-        _add_groups(plot, names, [group.estimates for group in groups], runs, name)
+        _add_groups(plot, names, groups, runs, name)
         plots.append(plot)
     return plots
 
 
-def size_plots(bins: Sequence[SizeBin], runs: Sequence[RunReport], note: str) -> list[Plot]:
+def size_plots(bins: Sequence[Group], runs: Sequence[RunReport], note: str) -> list[Plot]:
     """Draw recall by the size of true objects, and precision by that of predicted ones."""
     contents = {
-        "recall_50": ("Recall by size", "recall (%)", "True objects that are matched at IoU ≥ .5"),
-        "precision_50": (
-            "Precision by size",
-            "precision (%)",
-            "Predicted objects, binned by their own area, that are matched at IoU ≥ .5",
-        ),
+        "recall": "True objects that are matched at IoU ≥ .5",
+        "precision": "Predicted objects, binned by their own area, that are matched at IoU ≥ .5",
     }
     objects = sum(of_size.objects for of_size in bins)
-    names, plots = [_short_areas(of_size) for of_size in bins], []
-    for name, (title, axis, caption) in contents.items():
+    names = [of_size.extent.removesuffix(" px") for of_size in bins]
+    plots = []
+    for name, caption in contents.items():
         caption = f"{caption}. The bins hold a quarter of the {objects} true objects each. {note}"
-        key = name.replace("_50", "-by-size")
-        plot = new_plot(key, title, caption, "area (px)", axis, ylim=(0, 103))
-        _add_groups(plot, names, [of_size.estimates for of_size in bins], runs, name)
+        title, axes = f"{name.capitalize()} by size", ("area (px)", f"{name} (%)")
+        plot = new_plot(f"{name}-by-size", title, caption, *axes, ylim=(0, 103))
+        _add_groups(plot, names, bins, runs, f"{name}_50")
         plots.append(plot)
     return plots
 
 
-def _add_groups(plot: Plot, names: list[str], groups: list, runs, measure: str) -> None:
-    """Draw a measure of each run in each group; ``groups`` are Estimates by group and run."""
+def _add_groups(
+    plot: Plot,
+    names: list[str],
+    groups: Sequence[Group],
+    runs: Sequence[RunReport],
+    measure: str,
+) -> None:
+    """Draw a measure of each run in each group."""
     for number, (run, shift) in enumerate(zip(runs, _shifts(len(runs)), strict=True)):
-        estimates = [group[number][measure] for group in groups]
+        estimates = [group.estimates[number][measure] for group in groups]
         add_points(plot, np.arange(len(groups)) + shift, estimates, run.label, number)
     plot.axes.set_xticks(range(len(names)), names)
     plot.axes.set_xlim(-0.6, len(names) - 0.4)
-    add_legend(plot)
 
 
-def score_plot(runs: Sequence[RunReport], order: Sequence[int]) -> Plot:
+def score_plot(runs: Sequence[RunReport], order: np.ndarray) -> Plot:
     """Draw the DSB score of every image, in an order of the images' rows."""
     caption = f"Each of {len(order)} images; point at one for the name of its file."
     x = "images, by the score of the first run"
     plot = new_plot("scores", "DSB score of every image", caption, x, "DSB score (%)")
     for number, run in enumerate(runs):
-        values = run.image_values("DSB_score")[order]
-        defined = np.isfinite(values)
-        places = np.arange(1, len(order) + 1)[defined]
-        _add_images(plot, places, values[defined], run, number, np.asarray(order)[defined])
-    add_legend(plot)
+        rows, values = _defined_values(run, "DSB_score", order)
+        _add_images(plot, 1 + np.argsort(order)[rows], values, run, number, rows)
     return plot
 
 
 def count_plots(runs: Sequence[RunReport]) -> list[Plot]:
     """Draw the agreement of the numbers of objects: against each other, and Bland-Altman."""
-    overlaps = [run.results.overlaps for run in runs]
-    true = np.array([len(overlap.true_areas) for overlap in overlaps[0]])
-    predicted = np.array([[len(each.pred_areas) for each in of_run] for of_run in overlaps])
-    limits, line = [], {"color": NEUTRAL, "linestyle": "dashed"}
-    for number, difference in enumerate(predicted - true):
+    true = np.array([len(overlap.true_areas) for overlap in runs[0].results.overlaps])
+    images = f"{len(true)} images; point at one for the name of its file."
+    title, caption = "Predicted against true number", f"Objects in each of {images}"
+    counts = new_plot("counts", title, caption, "true objects", "predicted objects")
+    line, limits = {"color": NEUTRAL, "linestyle": "dashed"}, []
+    counts.axes.axline((0, 0), slope=1, label="equal", **line)
+    axes = ("mean of both numbers", "predicted − true")
+    bland = new_plot("agreement", "Agreement", "", *axes)
+    bland.axes.axhline(0, **line)
+    for number, run in enumerate(runs):
+        found = np.array([len(overlap.pred_areas) for overlap in run.results.overlaps])
+        difference = found - true
+        _add_images(counts, true, found, run, number)
+        _add_images(bland, (true + found) / 2, difference, run, number)
         if len(true) > 1:
             mean, spread = difference.mean(), 1.96 * difference.std(ddof=1)
-            limits.append((number, mean, mean - spread, mean + spread))
-    texts = [f"{runs[n].label} {_signed(m)} [{_signed(a)}, {_signed(b)}]" for n, m, a, b in limits]
-    images = f"{len(true)} images; point at one for the name of its file."
+            low, high = mean - spread, mean + spread
+            for y, style in ((mean, "solid"), (low, "dotted"), (high, "dotted")):
+                bland.axes.axhline(y, color=color_of(number), linestyle=style)
+            numbers = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
+            limits.append(f"{run.label} {numbers}")
     agreement = (
         "Difference against mean of both numbers (Bland and Altman, Lancet 327, 1986); solid: mean "
         "difference, dotted: limits of agreement, 1.96 standard deviations around it: "
-        f"{'; '.join(texts)}. {images}"
+        f"{'; '.join(limits)}. {images}"
     )
-    title, caption = "Predicted against true number", f"Objects in each of {images}"
-    counts = new_plot("counts", title, caption, "true objects", "predicted objects")
-    counts.axes.axline((0, 0), slope=1, label="equal", **line)
-    axes = ("mean of both numbers", "predicted − true")
-    bland = new_plot("agreement", "Agreement", agreement, *axes)
-    bland.axes.axhline(0, **line)
-    for number, run in enumerate(runs):
-        of_run = predicted[number]
-        _add_images(counts, true, of_run, run, number)
-        _add_images(bland, (true + of_run) / 2, of_run - true, run, number)
-    for number, mean, low, high in limits:
-        for y, style in ((mean, "solid"), (low, "dotted"), (high, "dotted")):
-            bland.axes.axhline(y, color=color_of(number), linestyle=style)
-    for plot in (counts, bland):
-        add_legend(plot)
-    return [counts, bland]
+    return [counts, replace(bland, caption=agreement)]
 
 
 def _add_images(plot: Plot, x, y, run: RunReport, number: int, rows=slice(None)) -> None:
@@ -277,16 +264,6 @@ def _add_images(plot: Plot, x, y, run: RunReport, number: int, rows=slice(None))
     plot.hint(points, hints)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
-
-
 def _shifts(runs: int) -> np.ndarray:
     """Return where the runs' points lie beside a category's place."""
     return (np.arange(runs) - (runs - 1) / 2) * min(0.18, 0.7 / runs)
-
-
-def _short_areas(of_size: SizeBin) -> str:
-    if np.isinf(of_size.high):
-        return f"> {of_size.low:g}"
-    return f"{int(of_size.low) + 1}–{int(of_size.high)}" if of_size.low else f"≤ {of_size.high:g}"

@@ -13,11 +13,9 @@ from .collect import RunReport, find_picture
 from .drawing import Plot, new_figure, plain
 from .overlays import FN, FP, OUTCOME_COLORS, TP
 
-GRID = ("4",)
 IGNORED_COLOR = (128, 128, 128)
 
 _SCORE = "IoU_image_mean"
-_NAMES = {TP: "true positive", FP: "false positive", FN: "false negative"}
 _BRIGHTEST = 90  # Outcomes stand out on it.
 _INCHES = 1.9
 
@@ -49,11 +47,16 @@ def grid_plot(runs: Sequence[RunReport], rows: Sequence[int]) -> Plot:
     heights = [max(0.4, _INCHES * height / width) + 0.3 for height, width in shapes]
     figure = new_figure(_INCHES * len(columns), sum(heights) + 0.7)
     axes = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
-    with_ignored = False
+    colors = {
+        "true positive": OUTCOME_COLORS[TP],
+        "false positive": OUTCOME_COLORS[FP],
+        "false negative": OUTCOME_COLORS[FN],
+    }
     for of_image, row in zip(axes, rows, strict=True):
         stem = Path(runs[0].images[row].file_name).stem
         truth, void, found = _foregrounds(runs, row)
-        with_ignored |= void.any()
+        if void.any():
+            colors["ignored"] = IGNORED_COLOR
         picture = find_picture(runs, row)
         ground = np.zeros((*truth.shape, 3), np.uint8) if picture is None else picture
         pictures = [ground, truth_picture(truth, void)]
@@ -66,8 +69,8 @@ def grid_plot(runs: Sequence[RunReport], rows: Sequence[int]) -> Plot:
             ax.set_xlabel(f"IoU {run.image_values(_SCORE)[row]:.1f} %")
     for ax, label in zip(axes[0], columns, strict=True):
         ax.set_title(plain(textwrap.fill(label, 22)), fontsize="medium")
-    handles = [_patch(name, OUTCOME_COLORS[key]) for key, name in _NAMES.items()]
-    handles += [_patch("ignored", IGNORED_COLOR)] if with_ignored else []
+    style = {"edgecolor": "black", "linewidth": 0.5}
+    handles = [Patch(fc=np.divide(c, 255), label=name, **style) for name, c in colors.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     caption = (
         "Pixels of the foreground, whatever object they are of, on the dimmed images, and their "
@@ -87,8 +90,7 @@ def pixel_picture(
     """
     gray = image.mean(axis=2, keepdims=True)
     picture = np.repeat(gray * (_BRIGHTEST / max(gray.max(), 1)), 3, axis=2).astype(np.uint8)
-    sets = {TP: found & truth, FP: found & ~truth, FN: ~found & truth}
-    for name, pixels in sets.items():
+    for name, pixels in {TP: found & truth, FP: found & ~truth, FN: ~found & truth}.items():
         picture[pixels] = OUTCOME_COLORS[name]
     picture[void] = IGNORED_COLOR
     return picture
@@ -111,7 +113,3 @@ def _foregrounds(runs: Sequence[RunReport], row: int):
         found.append(predicted.labels > 0)
     ignored = np.zeros(truth.labels.shape, bool) if void is None else void
     return truth.labels > 0, ignored, found
-
-
-def _patch(name: str, color: tuple[int, int, int]) -> Patch:
-    return Patch(facecolor=np.array(color) / 255, edgecolor="black", linewidth=0.5, label=name)

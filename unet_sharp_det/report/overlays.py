@@ -1,12 +1,10 @@
 """Pictures of what a run got right and wrong: pure functions from arrays to arrays."""
 
 import base64
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from ..errors import UserError
 from ..evaluation.instances.measures import MERGE_IOU
 from ..evaluation.instances.overlap import InstanceOverlap, without_void
 from ..masks.drawing import draw_label_contours
@@ -22,7 +20,6 @@ OUTCOME_COLORS = {
     MERGE: (204, 121, 167),
     SPLIT: (0, 158, 115),
 }
-LONG_SIDE = 900
 
 _MATCH_IOU = 0.5
 _QUALITY = 88
@@ -30,38 +27,35 @@ _GROUND = 96
 _BRIGHTEST = 200  # Contours stand out on it.
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """The class of each object of an image, by ``InstanceOverlap``'s numbering.
+def outcomes_of(overlap: InstanceOverlap) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class of each object of an image, by the matching at IoU >= .5.
 
-    Attributes:
-        true: str (N,): TP, FN, or SPLIT, a true object with IoU > .1 with several predicted ones.
-        predicted: str (M,): TP, FP, or MERGE, a predicted object with IoU > .1 with several true
-            ones.
+    Returns:
+        str (N,) of the true objects: TP, FN, or SPLIT, with IoU > .1 with several predicted ones;
+        and (M,) of the predicted ones: TP, FP, or MERGE, with IoU > .1 with several true ones.
+        SPLIT and MERGE go before the other classes.
     """
+    pairs = overlap.match(_MATCH_IOU)
+    parts = overlap.iou > MERGE_IOU
 
-    true: np.ndarray
-    predicted: np.ndarray
+    def classify(count: int, index: np.ndarray, unmatched: str, several: str) -> np.ndarray:
+        classes = np.full(count, unmatched, dtype="<U5")
+        classes[index[pairs]] = TP
+        classes[np.bincount(index[parts], minlength=count) > 1] = several
+        return classes
 
-    @classmethod
-    def of(cls, overlap: InstanceOverlap) -> "Outcomes":
-        """Classify by the matching at IoU >= .5; SPLIT and MERGE go before the other classes."""
-        pairs = overlap.match(_MATCH_IOU)
-        parts = overlap.iou > MERGE_IOU
-        return cls(
-            _classify(len(overlap.true_areas), overlap.true_index, pairs, parts, FN, SPLIT),
-            _classify(len(overlap.pred_areas), overlap.pred_index, pairs, parts, FP, MERGE),
-        )
+    true = classify(len(overlap.true_areas), overlap.true_index, FN, SPLIT)
+    return true, classify(len(overlap.pred_areas), overlap.pred_index, FP, MERGE)
 
 
 def outcome_picture(
     image: np.ndarray | None,
     true: InstanceMap,
     predicted: InstanceMap,
-    outcomes: Outcomes,
+    overlap: InstanceOverlap,
     *,
     void: np.ndarray | None = None,
-    long_side: int = LONG_SIDE,
+    long_side: int = 900,
 ) -> np.ndarray:
     """Draw the contours of predicted objects, and on them those of true ones: FN and SPLIT.
 
@@ -71,18 +65,13 @@ def outcome_picture(
     Args:
         image: uint8 (H, W, 3), RGB; None: a gray ground.
         true, predicted: the maps that were matched.
-        outcomes: of their matching.
+        overlap: of these maps.
         void: bool (H, W), pixels that did not count; they are painted gray.
 
     Returns:
         uint8 (h, w, 3), RGB.
-
-    Raises:
-        UserError: the maps are not those of the matching.
     """
     true, predicted = without_void(true, predicted, void)
-    if (len(true), len(predicted)) != (len(outcomes.true), len(outcomes.predicted)):
-        raise UserError("These instance maps are not those that were matched.")
     if image is None:
         image = np.full((*true.labels.shape, 3), _GROUND, np.uint8)
     else:
@@ -94,11 +83,10 @@ def outcome_picture(
     size = [max(1, round(side * scale)) for side in true.labels.shape[::-1]]
     nearest = cv2.INTER_NEAREST_EXACT
     canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else nearest)
-    missed = outcomes.true != TP
-    for found, classes in (
-        (predicted, outcomes.predicted),
-        (true.keep(missed), outcomes.true[missed]),
-    ):
+    true_classes, pred_classes = outcomes_of(overlap)
+    missed = true_classes != TP
+    layers = (predicted, pred_classes), (true.keep(missed), true_classes[missed])
+    for found, classes in layers:
         labels = cv2.resize(found.labels, size, interpolation=nearest)
         colors = [OUTCOME_COLORS[name] for name in classes]
         canvas = draw_label_contours(canvas, labels, colors, thickness=2)
@@ -107,17 +95,8 @@ def outcome_picture(
 
 def data_uri(picture: np.ndarray) -> str:
     """Encode uint8 (H, W, 3) in RGB as WebP in a data URI."""
-    _, encoded = cv2.imencode(
-        ".webp", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY]
-    )
+    _, encoded = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
     return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
-
-
-def _classify(count, index, pairs, parts, unmatched: str, several: str) -> np.ndarray:
-    classes = np.full(count, unmatched, dtype="<U5")
-    classes[index[pairs]] = TP
-    classes[np.bincount(index[parts], minlength=count) > 1] = several
-    return classes
 
 
 def _stretch(image: np.ndarray) -> np.ndarray:

@@ -16,19 +16,16 @@ from ..evaluation.evaluate_files import AP_SAMPLES
 from ..evaluation.instances.results import SAMPLES
 from ..files import write_text
 from . import figures
-from .breakdown import SIZE_MEASURES, SizeBin, by_look, by_size, quartiles_of_area
+from .breakdown import SIZE_MEASURES, by_look, by_size, quartiles_of_area
 from .collect import RunReport, collect_runs, looks_of
-from .comparison import Comparison
+from .comparison import DETAIL, Comparison
 from .curves import training_plots
-from .drawing import Plot, color_of
+from .drawing import Plot, add_legend, color_of
 from .environment import config_differences, fingerprint, report_environment
-from .estimates import Estimate
-from .grid import GRID, choose_images, grid_plot
+from .grid import choose_images, grid_plot
 from .overlays import OUTCOME_COLORS
 from .pruning import pruning_plot
-from .worst_images import order_by_score, worst_images
-
-WORST = 10
+from .worst_images import worst_images
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _FEW_IMAGES = 30
@@ -50,18 +47,18 @@ def write_report(
     *,
     labels: Sequence[str] | None = None,
     dataset: str | None = None,
-    worst: int = WORST,
-    grid: Sequence[str] = GRID,
+    worst: int = 10,
+    grid: Sequence[str] = ("4",),
     pruning: Sequence = (),
     samples: int = SAMPLES,
     ap_samples: int = AP_SAMPLES,
     title: str | None = None,
     figures_folder: str | None = None,
-) -> list[RunReport]:
+) -> None:
     """Compare runs on the same images in one HTML file.
 
     Args:
-        runs: OUTPUT_DIRs of trainings or evaluations, or folders of tools/evaluate.py; differences
+        runs: OUTPUT_DIRs of trainings or evaluations, or folders of ``evaluate_files``; differences
             are to the first one.
         output: the HTML file, written atomically.
         labels: names of the runs; None: their folders.
@@ -73,9 +70,6 @@ def write_report(
         ap_samples: COCO's AP, which takes longer, has the first of them.
         title: of the page; None: the data set and the runs.
         figures_folder: folder that each figure is written to as PNG and SVG too.
-
-    Returns:
-        list[RunReport]: what was read of the runs.
 
     Raises:
         UserError: see ``collect_runs``; or ``output`` cannot be a file; or ``worst``, ``samples``
@@ -95,7 +89,15 @@ def write_report(
     if figures_folder is not None:
         for plot in itertools.chain.from_iterable(plots.values()):
             plot.save(figures_folder)
-    return found
+
+
+def _check_output(output) -> None:
+    if os.path.isdir(output):
+        example = Path(output) / "report.html"
+        raise ConfigError(f"--output: {output} is a folder, give a file, e.g. {example}.")
+    for folder in Path(output).parents:
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise ConfigError(f"--output: {output} lies below {folder}, which is a file.")
 
 
 class _Analysis:
@@ -104,36 +106,29 @@ class _Analysis:
     def __init__(self, runs: Sequence[RunReport], samples: int, ap_samples: int):
         self.runs, self.samples, self.ap_samples = runs, samples, ap_samples
         self.comparison = Comparison(runs, samples, ap_samples)
+        self.order = np.argsort(runs[0].image_values("DSB_score"), kind="stable")
         self.looks = looks_of(runs)
         self.by_look = by_look(runs, self.looks, samples)
         bounds, sides = quartiles_of_area(runs[0]), runs[0].record.options.area_sides
         self.quarters = by_size(runs, bounds, _QUARTERS, samples) if bounds else []
         names = ("small", "medium", "large")
-        self.coco_bins = by_size(runs, [side**2 for side in sides], names, samples)
-
-    @property
-    def note(self) -> str:
-        if len(self.runs[0].images) == 1:
-            return "One image: there are no intervals."
-        return f"Intervals: 95 %, percentiles of {self.samples} bootstrap samples of the images."
-
-    @property
-    def note_with_ap(self) -> str:
-        if not any(run.coco for run in self.runs):
-            return self.note
-        return f"{self.note} Those of COCO's metrics are of the first {self.ap_samples} samples."
-
-    @property
-    def size_tables(self) -> dict[str, list[SizeBin]]:
-        return {"Quarters of the true objects": self.quarters, "COCO's bins": self.coco_bins}
+        coco_bins = by_size(runs, [side**2 for side in sides], names, samples)
+        self.size_tables = {"Quarters of the true objects": self.quarters, "COCO's bins": coco_bins}
+        if len(runs[0].images) == 1:
+            self.note = "One image: there are no intervals."
+        else:
+            how = f"percentiles of {samples} bootstrap samples of the images"
+            self.note = f"Intervals: 95 %, {how}."
+        self.note_with_ap = self.note
+        if any(run.coco for run in runs):
+            self.note_with_ap += f" Those of COCO's metrics are of the first {ap_samples} samples."
 
     def plots(self) -> dict[str, list[Plot]]:
         """Draw the figures of the sections."""
-        runs, note = self.runs, self.note
-        differences = []
+        runs, note, differences = self.runs, self.note, []
         if len(runs) > 1:
             differences.append(figures.difference_plot(self.comparison, self.note_with_ap))
-        return {
+        plots = {
             "differences": differences,
             "thresholds": figures.threshold_plots(self.comparison, note),
             "precision_recall": figures.precision_recall_plots(runs),
@@ -142,8 +137,12 @@ class _Analysis:
             "sizes": figures.size_plots(self.quarters, runs, note) if self.quarters else [],
             "counts": figures.count_plots(runs),
             "training": training_plots(runs),
-            "scores": [figures.score_plot(runs, order_by_score(runs[0]))],
+            "scores": [figures.score_plot(runs, self.order)],
         }
+        for section, several in plots.items():
+            for plot in several if section != "boxes" else ():  # Their axis names the runs.
+                add_legend(plot)
+        return plots
 
 
 def _render(
@@ -157,37 +156,27 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "interval": _interval, "svg": _svg}
+    environment.filters["number"] = _number
+    described = [_describe(number, run) for number, run in enumerate(runs)]
     return environment.get_template("report.html.j2").render(
         title=title or f"{runs[0].record.dataset}: {', '.join(run.label for run in runs)}",
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        runs=[_describe(number, run) for number, run in enumerate(runs)],
+        runs=described,
         images=len(runs[0].images),
         objects=runs[0].results.object_counts[0],
         analysis=analysis,
         few_images=len(runs[0].images) < _FEW_IMAGES,
         options_differ=len({run.record.options for run in runs}) > 1,
         plots=plots,
+        detail=DETAIL,
         look_measures=[name for name in _LOOK_MEASURES if name in analysis.comparison.rows],
         size_measures=SIZE_MEASURES,
-        worst=worst_images(runs, analysis.looks, worst),
+        worst=worst_images(runs, analysis.looks, analysis.order[:worst]),
         outcome_colors=OUTCOME_COLORS,
-        config_differences=config_differences([_config(run) for run in runs]),
+        config_differences=config_differences([run["config"] for run in described]),
         environment=report_environment(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
     )
-
-
-def _check_output(output) -> None:
-    if os.path.isdir(output):
-        raise ConfigError(
-            f"--output: {output} is a folder, give a file, e.g. {Path(output) / 'report.html'}."
-        )
-    for folder in Path(output).parents:
-        if os.path.exists(folder) and not os.path.isdir(folder):
-            raise ConfigError(
-                f"--output: {output} lies below {folder}, which is a file, not a folder."
-            )
 
 
 def _describe(number: int, run: RunReport) -> dict:
@@ -199,25 +188,11 @@ def _describe(number: int, run: RunReport) -> dict:
         "has_scores": bool(run.coco),
         "options": asdict(run.record.options),
         "files": {path: fingerprint(path) for path in (run.record.truth, run.record.predictions)},
-        "config": _config(run),
+        "config": run.training.config if run.training else "",
         "environment": run.training.environment if run.training else {},
     }
 
 
-def _config(run: RunReport) -> str:
-    return run.training.config if run.training else ""
-
-
-def _number(value: float, digits: int = 2, sign: bool = False) -> str:
-    if not np.isfinite(value):
-        return "–"
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _interval(estimate: Estimate) -> str:
-    return estimate.interval.replace("-", "\N{MINUS SIGN}")
-
-
-def _svg(plot: Plot) -> Markup:
-    return Markup(plot.svg())
+def _number(value: float, sign: bool = False) -> str:
+    text = f"{value:+.2f}" if sign else f"{value:.2f}"
+    return text.replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "–"

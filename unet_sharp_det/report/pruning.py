@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from matplotlib.axes import Axes
-
 from ..errors import UserError
 from ..files import read_json
-from .drawing import Plot, new_figure, plain
+from .drawing import Plot, new_figure
 
 _BARS = {
     "params": ("parameters (M)", "#56B4E9", 1e-6),
@@ -31,36 +29,28 @@ def pruning_plot(path, key: str = "pruning") -> Plot:
     levels = content.get("levels")
     _check_levels(levels, path)
     figure = new_figure(8.4, 2.8)
-    for ax, number in zip(figure.subplots(1, len(_BARS)), _BARS, strict=True):
-        _draw_bars(ax, levels, number)
-    title = str(content.get("title", Path(path).stem))
+    names = [f"L{level['level']}" for level in levels]
+    for ax, (number, bar) in zip(figure.subplots(1, len(_BARS)), _BARS.items(), strict=True):
+        title, color, scale = bar
+        values = [level[number] for level in levels]
+        heights = [scale * (value or 0) for value in values]
+        texts = ["n/a" if v is None else f"{scale * v:.2f}" for v in values]
+        bars = ax.bar(names, heights, color=color, width=0.7)
+        ax.bar_label(bars, texts, fontsize="small", padding=2)
+        ax.set_title(title, fontsize="medium")
+        ax.set_ylim(0, 1.12 * max(heights) or 1)
+        ax.spines[["top", "right"]].set_visible(False)
     machine = content.get("machine")
     caption = f"Levels of a pruned network, measured on {machine}." if machine else ""
-    return Plot(key, title, caption, figure)
+    return Plot(key, str(content.get("title", Path(path).stem)), caption, figure)
 
 
 def _check_levels(levels, path) -> None:
+    remedy = "Benchmark the pruning again."
     if not isinstance(levels, list) or not levels:
-        raise UserError(f"{path}: 'levels' must be a list of levels. Benchmark the pruning again.")
+        raise UserError(f"{path}: 'levels' must be a list of levels. {remedy}")
     for level in levels:
         for key in ("level", *_BARS):
             value = level.get(key, "") if isinstance(level, dict) else ""
             if not isinstance(value, int | float) and not (key == "iou" and value is None):
-                raise UserError(
-                    f"{path}: '{key}' of a level is no number: {level}. "
-                    "Benchmark the pruning again."
-                )
-
-
-def _draw_bars(ax: Axes, levels: list[dict], key: str) -> None:
-    name, color, scale = _BARS[key]
-    heights = [scale * (level[key] or 0) for level in levels]
-    texts = [
-        "n/a" if level[key] is None else f"{height:.2f}"
-        for level, height in zip(levels, heights, strict=True)
-    ]
-    bars = ax.bar([f"L{level['level']}" for level in levels], heights, color=color, width=0.7)
-    ax.bar_label(bars, texts, fontsize="small", padding=2)
-    ax.set_title(plain(name), fontsize="medium")
-    ax.set_ylim(0, 1.12 * max(heights) or 1)
-    ax.spines[["top", "right"]].set_visible(False)
+                raise UserError(f"{path}: '{key}' of a level is no number: {level}. {remedy}")

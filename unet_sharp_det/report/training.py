@@ -30,7 +30,7 @@ _FACTS = (
 )
 _FACT = re.compile(rf"^({'|'.join(map(re.escape, _FACTS))}) {{2,}}(.+?)(?: @.*)?$", re.MULTILINE)
 _ENVIRONMENT = re.compile(r"Environment info:\n-+  -+\n(.*?)\n-+  -+\n", re.DOTALL)
-_LARGEST_ITERATION = 2**53  # that the page's JavaScript can count to
+_LARGEST_ITERATION = 2**53  # that a float can count to
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,7 @@ class Training:
     """The files of an OUTPUT_DIR.
 
     Attributes:
-        curves: ``{name: (iterations (K,), values (K,))}``, e.g. "total_loss",
-            "validation/total_loss", "segm/AP"; iterations increase. Empty: none were logged.
+        curves: of :func:`read_curves`.
         config: text of the config; "": there is none.
         environment: ``{what: version}`` of the last start of the training.
     """
@@ -52,16 +51,7 @@ class Training:
 
     @classmethod
     def read(cls, folder, dataset: str) -> "Training":
-        """Read what is there; a training that was only evaluated has no curves.
-
-        Args:
-            folder: OUTPUT_DIR.
-            dataset: of several in DATASETS.TEST, the one whose curves are wanted; its name is
-                left out of theirs.
-
-        Raises:
-            UserError: the file of the curves is malformed.
-        """
+        """Read what is there in an OUTPUT_DIR, see :func:`read_curves`."""
         folder = Path(folder)
         return cls(
             read_curves(folder / CURVES_FILE, dataset),
@@ -76,7 +66,7 @@ class Training:
 
 
 def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Read detectron2's metrics.json, a JSON object per line; see ``Training.curves``.
+    """Read detectron2's metrics.json, a JSON object per line.
 
     A resumed training repeats iterations: the last value counts. A last line that is cut off, as a
     killed training leaves it, is left out, and so, with a warning, is a line whose iteration is no
@@ -84,7 +74,12 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
 
     Args:
         path: of the file; without one there are no curves.
-        dataset: see :meth:`Training.read`.
+        dataset: of several in DATASETS.TEST, the one whose curves are wanted; its name is left out
+            of theirs.
+
+    Returns:
+        ``{name: (iterations (K,), values (K,))}``, e.g. "total_loss", "validation/total_loss",
+        "segm/AP"; iterations increase.
 
     Raises:
         UserError: a line, not the last, is no JSON object with an iteration.
@@ -99,8 +94,8 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
             if number == len(lines):
                 break
             raise UserError(
-                f"{path}, line {number}: is no line of a training's log ({error}). Delete the "
-                "line, or move the file away: the report is then without curves."
+                f"{path}, line {number}: is no line of a training's log ({error}). Delete it, or "
+                "move the file away for a report without curves."
             ) from error
         if type(iteration) is not int or not 0 <= iteration <= _LARGEST_ITERATION:
             logger.warning(f"{path}, line {number}: is left out, its iteration is no whole number.")
@@ -123,7 +118,7 @@ def read_environment(log: str) -> dict[str, str]:
 def _without_dataset(name: str, dataset: str) -> str:
     """Return "segm/AP" of "<dataset>/segm/AP", and "validation/x" of "validation/<dataset>/x".
 
-    Data sets may be called as tasks are: "segm/AP" is that of masks, whatever the data set.
+    The data set may be called "segm" too: "segm/AP" stays as it is.
     """
     for start in ("", "validation/"):
         rest = name.removeprefix(f"{start}{dataset}/")

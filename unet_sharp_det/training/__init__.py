@@ -7,9 +7,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "best_metric": [
             "BestCheckpointer",
+            "EarlyStop",
             "EarlyStopping",
             "build_validation_hooks",
-            "end_at_early_stop",
         ],
         "launch": ["check_num_gpus", "distribute"],
         "lazy": ["LazyTrainer", "load_lazy_cfg", "read_config"],

@@ -1,6 +1,5 @@
 """What goes by a metric of the validation: the best checkpoint, and early stopping."""
 
-import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -32,13 +31,12 @@ def build_validation_hooks(
 
     Args:
         eval_period: iterations between evaluations; 0: only at the end.
-        checkpointer: writes ``model_best.pth``, and ``model_final.pth`` at an early stop.
         metric: what they go by, see :func:`latest_value`; "": keep no best one.
         validation_loss: :class:`~.validation_loss.ValidationLoss`, or None.
         patience, min_delta: of :class:`EarlyStopping`; patience 0: train to the end.
 
     Raises:
-        ConfigError: a value is unusable, or the metric is a validation loss and there is none.
+        ConfigError: a value is unusable, or the metric is a loss that is not computed.
     """
     if metric.startswith("validation/") and validation_loss is None:
         raise ConfigError(
@@ -56,29 +54,19 @@ def build_validation_hooks(
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether ``metric``, named ``<task>/<name>``, is best when smallest, by its last part.
-
-    That are losses, errors, and measures of instances that say so (merges, splits).
-
-    Raises:
-        ConfigError: the measure is best at 0 (count_bias).
-    """
+    """Whether the last part of a metric's name is a loss, an error, or a measure to be small."""
     name = metric.rpartition("/")[2]
     goals = {measure.name: measure.goal for measure in INSTANCE_MEASURES}
     if goals.get(name) == "zero":
         raise ConfigError(
-            f"{_METRIC}: '{metric}' is best at 0, neither large nor small. Take another, e.g. "
-            "instances/count_error."
+            f"{_METRIC}: '{metric}' is best at 0. Take another, e.g. instances/count_error."
         )
     is_loss = "loss" in name.lower() or "error" in name.lower()
     return is_loss or goals.get(name) == "smallest"
 
 
 def full_name(metric: str, datasets: Sequence[str]) -> str:
-    """Return a metric's name in the storage, where ``datasets`` were evaluated.
-
-    Of several data sets, ``<task>/<name>`` stands for the metric of the first one.
-    """
+    """Return a metric's name in the storage; of several data sets, it is that of the first one."""
     parts = metric.split("/")
     if len(datasets) < 2 or len(parts) != 2:
         return metric
@@ -97,11 +85,7 @@ def latest_value(storage: EventStorage, metric: str) -> tuple[float, int] | None
             ``validation/<data set>/<name>`` of a loss.
 
     Returns:
-        (value, iteration), or None if no metric was evaluated, which is logged: that happens on
-        data without annotations.
-
-    Raises:
-        ConfigError: other metrics were evaluated, but not this one.
+        None if no metric was evaluated, as on data without annotations.
     """
     # Evaluations put their results unsmoothed and with a task, as nothing else does.
     known = [
@@ -115,10 +99,9 @@ def latest_value(storage: EventStorage, metric: str) -> tuple[float, int] | None
 
 
 class BestCheckpointer(hooks.BestCheckpointer):
-    """Keep ``model_best.pth``, of the best metric so far, and remember that metric over a resume.
+    """Keep ``model_best.pth``, of the best finite metric so far, which a resumed run remembers.
 
-    What :func:`lower_is_better` names is best when smallest, all else when largest; NaN and
-    infinity never are. For the main process.
+    For the main process.
     """
 
     def __init__(self, eval_period: int, checkpointer: Checkpointer, metric: str):
@@ -140,27 +123,17 @@ class BestCheckpointer(hooks.BestCheckpointer):
             self.best_iter = state["best_iter"]
 
 
-class _EarlyStop(BaseException):
+class EarlyStop(BaseException):
     """Leaves detectron2's training loop. No Exception, which it would log with a traceback."""
-
-
-@contextlib.contextmanager
-def end_at_early_stop():
-    """Let a training that :class:`EarlyStopping` stops return as if it had ended."""
-    with contextlib.suppress(_EarlyStop):
-        yield
 
 
 class EarlyStopping(HookBase):
     """Stop after a number of evaluations in a row that did not improve a metric.
 
-    The metric improves as for :class:`BestCheckpointer`. All workers stop after the same iteration,
-    with ``model_final.pth`` written. The state is part of the checkpoints: a resumed run goes on
-    counting, and one that had stopped stops at once, unless ``patience`` was raised. To be
-    registered on every worker.
+    All workers, on each of which it is to be registered, raise :class:`EarlyStop` after the same
+    iteration, with ``model_final.pth`` written. The checkpoints hold the state: a resumed run goes
+    on counting, and one that had stopped stops at once, unless ``patience`` was raised.
     """
-
-    _STATE = ("best_value", "best_iter", "evaluations_since")
 
     def __init__(
         self,
@@ -173,14 +146,9 @@ class EarlyStopping(HookBase):
         """
         Args:
             eval_period: iterations between evaluations.
-            checkpointer: writes ``model_final.pth``.
-            metric: name in the main process' storage, see :func:`latest_value`.
+            metric: see :func:`latest_value`.
             patience: evaluations without improvement after which to stop.
-            min_delta: by how much the best value must be exceeded to count as improved, in the
-                metric's unit.
-
-        Raises:
-            ConfigError: a value is out of range, or nothing is evaluated during the training.
+            min_delta: what an improvement must exceed, in the metric's unit.
         """
         if patience < 1 or not 0 <= min_delta < math.inf:
             raise ConfigError(
@@ -194,13 +162,11 @@ class EarlyStopping(HookBase):
             )
         self._period = eval_period
         self._checkpointer = checkpointer
-        self._metric = metric
         self._patience = patience
         self._min_delta = min_delta
         self._sign = -1 if lower_is_better(metric) else 1
-        self.best_value: float | None = None
-        self.best_iter: int | None = None
-        self.evaluations_since = 0
+        self._state = {"metric": metric, "best_value": None, "best_iter": None}
+        self._state["evaluations_since"] = 0
 
     def before_train(self) -> None:
         if self._is_out_of_patience():
@@ -208,7 +174,7 @@ class EarlyStopping(HookBase):
                 f"{self._summary()} The run had stopped early, so it does not go on. Raise the "
                 f"patience to go on, or set it to 0: {_STOPPING}."
             )
-            raise _EarlyStop
+            raise EarlyStop
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -220,39 +186,34 @@ class EarlyStopping(HookBase):
         if self._is_out_of_patience():
             self._checkpointer.save("model_final", iteration=self.trainer.iter)
             logger.info(f"{self._summary()} Stopped early at iteration {self.trainer.iter}.")
-            raise _EarlyStop
+            raise EarlyStop
 
     def state_dict(self) -> dict:
-        return {"metric": self._metric, **{name: getattr(self, name) for name in self._STATE}}
+        return dict(self._state)
 
     def load_state_dict(self, state: dict) -> None:
-        if state["metric"] == self._metric:
-            for name in self._STATE:
-                setattr(self, name, state[name])
+        if state["metric"] == self._state["metric"]:
+            self._state.update(state)
 
     def _count(self) -> None:
-        found = latest_value(self.trainer.storage, self._metric)
+        found = latest_value(self.trainer.storage, self._state["metric"])
         if found is None:
             return
         value, iteration = found
-        if self._improves(value):
-            self.best_value, self.best_iter, self.evaluations_since = value, iteration, 0
+        best = self._state["best_value"]
+        exceeds = best is None or self._sign * (value - best) > self._min_delta
+        if exceeds and math.isfinite(value):
+            self._state.update(best_value=value, best_iter=iteration, evaluations_since=0)
         else:
-            self.evaluations_since += 1
-
-    def _improves(self, value: float) -> bool:
-        if not math.isfinite(value):
-            return False
-        if self.best_value is None:
-            return True
-        return self._sign * (value - self.best_value) > self._min_delta
+            self._state["evaluations_since"] += 1
 
     def _is_out_of_patience(self) -> bool:
         """Whether to stop: what the main process, which alone knows the metric, says."""
-        return comm.all_gather(self.evaluations_since >= self._patience)[0]
+        return comm.all_gather(self._state["evaluations_since"] >= self._patience)[0]
 
     def _summary(self) -> str:
         best = "no finite value"
-        if self.best_value is not None:
-            best = f"{self.best_value:.5g} at iteration {self.best_iter}"
-        return f"Best {self._metric}: {best}; evaluations since then: {self.evaluations_since}."
+        if self._state["best_value"] is not None:
+            best = "{best_value:.5g} at iteration {best_iter}".format_map(self._state)
+        since = self._state["evaluations_since"]
+        return f"Best {self._state['metric']}: {best}; evaluations since then: {since}."

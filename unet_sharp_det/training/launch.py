@@ -21,13 +21,10 @@ def launch(main, args, device: str) -> None:
     """Run ``main(args)`` in every worker that ``args`` or torchrun asks for.
 
     Args:
-        main: a function of the module's top level, called as ``main(args)``.
+        main: a function of the module's top level.
         args: of :func:`detectron2.engine.default_argument_parser`.
-        device: ``cuda`` or ``cpu``, what the config asks for. On ``cpu``, ``--num-gpus N`` starts
-            N processes that talk by gloo and see no GPU.
-
-    Raises:
-        ConfigError: more GPUs are asked for than there are.
+        device: ``cuda`` or ``cpu``. On ``cpu``, ``--num-gpus N`` starts N processes that talk by
+            gloo and see no GPU.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _run_under_torchrun(main, args, device)
@@ -62,17 +59,14 @@ def _forward_to_workers(*_) -> None:
 
 def check_num_gpus(num_gpus: int, device: str) -> None:
     """Raise a ConfigError if this machine has fewer GPUs, or CPUs, than workers are asked for."""
-    if num_gpus < 1:
-        raise ConfigError(f"--num-gpus {num_gpus}: at least one worker is needed.")
     if device.startswith("cpu"):
         available, kind = os.cpu_count() or 1, "CPU cores"
     else:
         available, kind = torch.cuda.device_count(), "GPUs"
-    if num_gpus > max(1, available):
+    if not 1 <= num_gpus <= max(1, available):
         raise ConfigError(
-            f"--num-gpus {num_gpus}, but this machine has {available} {kind}: ask for at most "
-            f"{max(1, available)}, or add 'MODEL.DEVICE cpu' (LazyConfig: 'train.device=cpu') to "
-            "train in CPU processes."
+            f"--num-gpus {num_gpus}, but this machine has {available} {kind}. Ask for 1 to "
+            f"{max(1, available)}, or set MODEL.DEVICE (LazyConfig: train.device) to cpu."
         )
 
 
@@ -104,10 +98,7 @@ def _run_spawned(main, args, device: str) -> None:
 
 
 def _run_worker(main, args, device: str) -> None:
-    """Run ``main`` in one of several workers; they share the cores, and one of them tells errors.
-
-    The first worker to exit has the others terminated, so they give that one time to be it.
-    """
+    """Run ``main`` in one of several workers; they share the cores, and one tells errors."""
     if not _uses_gpu(device):
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // comm.get_local_size()))
     try:
@@ -116,7 +107,7 @@ def _run_worker(main, args, device: str) -> None:
         if _is_first_to_fail():
             print(f"error: {error}", file=sys.stderr, flush=True)
         else:
-            time.sleep(60)
+            time.sleep(60)  # The first worker to exit has the others terminated.
         sys.exit(2)
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import os
 
 from detectron2.config import CfgNode, LazyConfig, instantiate
 from detectron2.engine import hooks
@@ -11,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from ..checkpoints.loading import SkipCheckpointer
-from ..config import setup_cfg
+from ..config import find_config, setup_cfg
 from ..data.catalog import check_registered
 from ..errors import ConfigError, look_up_option
 from .stream import ReplayableLoader
@@ -50,18 +49,11 @@ _DEFAULTS = {
 
 
 def read_config(config_file: str, opts: list[str]) -> tuple[CfgNode, type[NucleiTrainer]]:
-    """Read a config of either kind.
+    """Read a config of either kind, with the class that trains what it describes.
 
     Args:
-        config_file: path of a YAML file or, if it ends in .py, of a LazyConfig, which is run.
+        config_file: of :func:`.config.find_config`. A LazyConfig (.py) is run.
         opts: ``KEY VALUE`` pairs, or ``path.key=value`` of a LazyConfig.
-
-    Returns:
-        (cfg, trainer class): the class trains what the config describes when made with ``cfg``,
-        which is not frozen.
-
-    Raises:
-        ConfigError: see :func:`.config.setup_cfg` and :func:`load_lazy_cfg`.
     """
     if not config_file.endswith(".py"):
         return setup_cfg(config_file, opts), NucleiTrainer
@@ -73,14 +65,10 @@ def load_lazy_cfg(config_file: str, opts: list[str]) -> DictConfig:
     """Load a LazyConfig, complete its ``train``, and apply ``path.key=value`` options.
 
     Raises:
-        ConfigError: the file does not exist, an option is malformed or names a key that neither
+        ConfigError: there is no such file, an option is malformed, or names a key that neither
             the config nor the signature of the node's ``_target_`` knows.
     """
-    if not os.path.isfile(config_file):
-        raise ConfigError(
-            f"--config-file: there is no file '{config_file}'. See configs/README.md."
-        )
-    lazy = LazyConfig.load(config_file)
+    lazy = LazyConfig.load(find_config(config_file))
     for key, default in _DEFAULTS.items():
         if OmegaConf.select(lazy.train, key) is None:
             OmegaConf.update(lazy.train, key, default, force_add=True)
@@ -140,12 +128,10 @@ class LazyTrainer(NucleiTrainer):
         loader = cls.lazy.dataloader.train
         if not cfg.DATALOADER.REPLAYABLE:
             return instantiate(loader)
-        arguments = {key: value for key, value in loader.items() if key != "_target_"}
-        for key in arguments:
-            known = inspect.signature(ReplayableLoader).parameters
+        known = ["_target_", *inspect.signature(ReplayableLoader).parameters]
+        for key in loader:
             look_up_option(key, known, "train.replayable: dataloader.train", ConfigError)
-        arguments |= {key: instantiate(arguments[key]) for key in ("dataset", "mapper")}
-        return ReplayableLoader(**{**arguments, "seed": cfg.SEED})
+        return instantiate({**loader, "_target_": ReplayableLoader, "seed": cfg.SEED})
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
@@ -163,10 +149,7 @@ class LazyTrainer(NucleiTrainer):
 
 
 def _settings(lazy: DictConfig) -> CfgNode:
-    """Return a config whose keys say what ``train`` of a LazyConfig says.
-
-    ``DATASETS.TEST`` holds one name, of all that ``dataloader.test`` gives, if it is there.
-    """
+    """What ``train`` of a LazyConfig says as a config, with one name for its test data, if any."""
     cfg = setup_cfg()
     for key, path in LAZY_KEYS.items():
         *parents, name = key.split(".")
@@ -193,15 +176,11 @@ def _check_option(lazy: DictConfig, option: str) -> None:
             look_up_option(key, map(str, range(len(node))), f"{option}: index", ConfigError)
             node = node[int(key)]
         elif isinstance(node, DictConfig):
-            known = [*node, *_arguments_of_target(node)]
+            known = list(node)
+            if target := node.get("_target_"):
+                target = locate(target) if isinstance(target, str) else target
+                known += inspect.signature(target).parameters
             look_up_option(key, known, f"{option}: config key", ConfigError)
             node = node._get_node(key) if key in node else None
         else:
             return
-
-
-def _arguments_of_target(node: DictConfig) -> list[str]:
-    if "_target_" not in node:
-        return []
-    target = node._target_
-    return list(inspect.signature(locate(target) if isinstance(target, str) else target).parameters)

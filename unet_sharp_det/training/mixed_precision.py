@@ -6,16 +6,8 @@ from torch import nn
 
 
 def choose_trainer(precision: str | None, model: nn.Module, device: str) -> type[SimpleTrainer]:
-    """Return detectron2's trainer for a precision, and prepare the model for it.
-
-    bfloat16 has the exponents of float32, so that its losses need no scaling: SimpleTrainer runs
-    it, on CPUs too.
-
-    Args:
-        precision: "fp16" or "bf16"; None: float32.
-        model: not yet wrapped for several processes.
-        device: that it is on.
-    """
+    """Return detectron2's trainer for "fp16", "bf16" or None, float32, and prepare the model, which
+    is not yet wrapped. bfloat16, whose losses need no scaling, is computed on CPUs too."""
     if precision == "fp16":
         return AMPTrainer
     if precision == "bf16":

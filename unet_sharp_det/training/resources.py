@@ -18,23 +18,26 @@ WARM_UP = 5
 
 @contextlib.contextmanager
 def measured_speed(model: nn.Module) -> Iterator[dict[str, float]]:
-    """Time all calls of ``model`` within the block; one at a time, with a batch of images.
+    """Time the calls of ``model``, with a batch of images each, within the block.
 
     Yields:
-        an empty dict, in which after the block stand ``images``, ``images_per_second`` and
-        ``cpu_seconds_per_image``. The first ``WARM_UP`` calls do not count if others follow;
-        without a call it stays empty.
+        a dict that after the block holds ``images``, ``images_per_second`` and
+        ``cpu_seconds_per_image``, without the first ``WARM_UP`` calls if others follow; without
+        any call nothing.
     """
     calls, started, speed = [], [], {}
 
+    def times():
+        if _uses_gpu():
+            torch.cuda.synchronize()
+        return time.perf_counter(), time.process_time()
+
     def start(module, args):
-        _synchronize()
-        started[:] = [time.perf_counter(), time.process_time()]
+        started[:] = times()
 
     def stop(module, args, output):
-        _synchronize()
-        wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
-        calls.append((len(args[0]), wall, cpu))
+        wall, cpu = times()
+        calls.append((len(args[0]), wall - started[0], cpu - started[1]))
 
     hooks = [model.register_forward_pre_hook(start), model.register_forward_hook(stop)]
     try:
@@ -44,19 +47,14 @@ def measured_speed(model: nn.Module) -> Iterator[dict[str, float]]:
             hook.remove()
     if calls:
         counted = calls[min(WARM_UP, len(calls) - 1) :]
-        images, wall, cpu = (sum(column) for column in zip(*counted, strict=True))
-        speed["images"] = images
-        speed["images_per_second"] = images / wall
-        speed["cpu_seconds_per_image"] = cpu / images
+        images, wall, cpu = map(sum, zip(*counted, strict=True))
+        speed.update(images=images, images_per_second=images / wall)
+        speed.update(cpu_seconds_per_image=cpu / images)
 
 
 def write_device_memory(output_dir, *, resumed: bool = False) -> None:
-    """Write ``device_memory.json``, the peak of this process' GPU in MiB; without one nothing.
-
-    Args:
-        output_dir: of the training.
-        resumed: whether it went on, so that a higher peak of its earlier processes stays.
-    """
+    """Write ``device_memory.json``, the peak of this process' GPU in MiB, if there is one; of a
+    training that was ``resumed`` a higher peak of its earlier processes stays."""
     if not _uses_gpu():
         return
     path = Path(output_dir, DEVICE_MEMORY_FILE)
@@ -68,8 +66,3 @@ def write_device_memory(output_dir, *, resumed: bool = False) -> None:
 
 def _uses_gpu() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_initialized()
-
-
-def _synchronize() -> None:
-    if _uses_gpu():
-        torch.cuda.synchronize()

@@ -2,29 +2,38 @@
 
 import os
 
-from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..config import find_config
 from ..modeling.pruning import prune_config
 from ..runtime.device import fall_back_to_cpu
 from .launch import launch
 from .lazy import read_config
 from .resources import write_device_memory
 from .stopping import StopOnSignal, exit_on_sigterm
-from .trainer import NucleiTrainer
 
 
 def run_training(args) -> None:
     """Start the workers that ``args`` asks for, and train or evaluate in them."""
+    if args.config_file:
+        args.config_file = find_config(args.config_file)  # detectron2 reads it, too.
     cfg, _ = read_config(args.config_file, args.opts)
     launch(_work, args, cfg.MODEL.DEVICE)
 
 
 def _work(args) -> None:
     exit_on_sigterm()
-    cfg, trainer_class = _setup(args)
+    cfg, trainer_class = read_config(args.config_file, args.opts)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="unet_sharp_det")
+    fall_back_to_cpu(cfg)
+    level = cfg.TEST.PRUNE_TO_LEVEL
+    if args.eval_only and level:
+        cfg = prune_config(cfg, level, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
+        cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, f"L{level}")
+    cfg.freeze()
+    default_setup(trainer_class.lazy or cfg, args)
     if args.eval_only:
         trainer_class.test(cfg, trainer_class.build_trained_model(cfg, args.trust_pickle))
         return
@@ -36,16 +45,3 @@ def _work(args) -> None:
     finally:
         if comm.is_main_process():
             write_device_memory(cfg.OUTPUT_DIR, resumed=args.resume)
-
-
-def _setup(args) -> tuple[CfgNode, type[NucleiTrainer]]:
-    cfg, trainer_class = read_config(args.config_file, args.opts)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="unet_sharp_det")
-    fall_back_to_cpu(cfg)
-    level = cfg.TEST.PRUNE_TO_LEVEL
-    if args.eval_only and level:
-        cfg = prune_config(cfg, level, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
-        cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, f"L{level}")
-    cfg.freeze()
-    default_setup(trainer_class.lazy or cfg, args)
-    return cfg, trainer_class

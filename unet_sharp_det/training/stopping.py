@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sys
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -13,29 +14,20 @@ logger = logging.getLogger(__name__)
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM end this process with ``STOPPED_STATUS`` instead of without a trace.
-
-    For programs, in their main thread: signals belong to a program and not to a library, so that
-    ``NucleiTrainer`` in somebody's own program leaves them as they are.
-    """
-    signal.signal(signal.SIGTERM, _exit)
+    """Let SIGTERM end this program, in whose main thread it is called, with ``STOPPED_STATUS``."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED_STATUS))
 
 
 class StopOnSignal(HookBase):
     """On SIGTERM, finish the iteration, save a checkpoint, and exit with ``STOPPED_STATUS``.
 
-    The checkpoint is ``model_<iteration>.pth`` with all that ``--resume`` needs, as the periodic
-    ones. All workers stop after the same iteration, whichever was asked. After the last iteration
-    there is ``model_final.pth`` and nothing to save: SIGTERM then ends the process at once, without
-    the evaluation, which is all that a resumed run does. To be registered on every worker, after
+    The checkpoint is as the periodic ones. All workers stop after the same iteration, whichever
+    was asked. After the last one ``model_final.pth`` is there, and SIGTERM ends the process at
+    once, without the evaluation, which a resumed run does. To be registered on every worker, after
     all others.
     """
 
     def __init__(self, checkpointer: Checkpointer):
-        """
-        Args:
-            checkpointer: writes the checkpoint, on the main process.
-        """
         self._checkpointer = checkpointer
         self._requested = False
         self._previous = None
@@ -48,7 +40,7 @@ class StopOnSignal(HookBase):
         iteration = self.trainer.iter
         is_last = iteration + 1 >= self.trainer.max_iter
         if is_last:
-            self._give_back()
+            self.after_train()
         if not any(comm.all_gather(self._requested)):
             return
         if is_last:
@@ -57,19 +49,12 @@ class StopOnSignal(HookBase):
             self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
         comm.synchronize()
         logger.info(f"Stopped by SIGTERM after iteration {iteration}; --resume goes on.")
-        raise SystemExit(STOPPED_STATUS)
+        sys.exit(STOPPED_STATUS)
 
     def after_train(self) -> None:
-        self._give_back()
-
-    def _note(self, signum, frame) -> None:
-        self._requested = True
-
-    def _give_back(self) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
             self._previous = None
 
-
-def _exit(signum, frame) -> None:
-    raise SystemExit(STOPPED_STATUS)
+    def _note(self, signum, frame) -> None:
+        self._requested = True

@@ -20,8 +20,8 @@ from ..errors import ConfigError
 class ReplayableLoader:
     """A training loader that goes on where a stopped training was.
 
-    detectron2's starts anew when a training is resumed: the same first images come again, with
-    other augmentations. This one leaves out what the batches of the iterations before have used.
+    detectron2's starts with the same first images again, with other augmentations. This one leaves
+    out what the batches of the iterations before have used.
     """
 
     def __init__(
@@ -39,11 +39,7 @@ class ReplayableLoader:
             dataset: dataset dicts with "width" and "height".
             mapper: maps one, drawing from the generators of Python, numpy and torch (CPU).
             seed: of the order and of the augmentations, at least 0.
-            total_batch_size, num_workers, aspect_ratio_grouping: as of
-                ``detectron2.data.build_detection_train_loader``.
-
-        Raises:
-            ConfigError: the seed is negative.
+            others: as of ``detectron2.data.build_detection_train_loader``.
         """
         if seed < 0:
             raise ConfigError(
@@ -75,10 +71,10 @@ class ReplayableLoader:
 
 
 class TrainingStream(IterableDataset):
-    """An endless stream of mapped images; the one at a position depends on seed and position only.
+    """An endless stream of mapped images; the one at a position depends on seed and position only,
+    not on the number of loading processes.
 
-    The order does not depend on the number of loading processes. ``batch_size`` is this worker's;
-    ``grouped`` says whether wide and tall images get into batches of their own.
+    ``batch_size`` is this worker's; ``grouped``: wide and tall images get batches of their own.
     """
 
     def __init__(self, records, mapper, seed: int, *, batch_size: int, grouped: bool):
@@ -117,8 +113,7 @@ class TrainingStream(IterableDataset):
 
 
 class SeedIterations(HookBase):
-    """Seed what the model draws by the iteration, so that a resumed training draws what it would
-    have drawn. Workers draw differently."""
+    """Seed what the model draws, by worker and iteration: a resumed training draws the same."""
 
     def __init__(self, seed: int):
         self._seed = seed
@@ -130,22 +125,17 @@ class SeedIterations(HookBase):
 
 @contextlib.contextmanager
 def seeded(*seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed the generators of Python, numpy and torch, and put them back afterwards.
-
-    Args:
-        seed: one or several whole numbers.
-        device: whose generator is included, beside that of the CPU.
-    """
+    """Seed the generators of Python, numpy and torch (CPU and ``device``), and put them back."""
     python, arrays = random.getstate(), np.random.get_state()
-    on_gpu = device is not None and device.type == "cuda"
+    gpus = [device] if device is not None and device.type == "cuda" else []
     first, second, third = np.random.SeedSequence(seed).generate_state(3).tolist()
     try:
-        with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        with torch.random.fork_rng(devices=gpus):
             random.seed(first)
             np.random.seed(second)
             torch.default_generator.manual_seed(third)
-            if on_gpu:
-                with torch.cuda.device(device):
+            for gpu in gpus:
+                with torch.cuda.device(gpu):
                     torch.cuda.manual_seed(third)
             yield
     finally:

@@ -28,18 +28,11 @@ from ..checkpoints.trained_model import load_trained_model
 from ..data.catalog import check_registered
 from ..data.label_maps import check_label_maps
 from ..data.mapper import NucleiDatasetMapper
-from ..errors import (
-    ConfigError,
-    DatasetError,
-    TrainingError,
-    UserError,
-    disk_error,
-    look_up_option,
-)
+from ..errors import ConfigError, DatasetError, TrainingError, UserError, disk_error, look_up_option
 from ..evaluation import build_nuclei_evaluators
 from ..files import write_json
 from ..runtime import accelerate
-from .best_metric import build_validation_hooks, end_at_early_stop, full_name
+from .best_metric import EarlyStop, build_validation_hooks, full_name
 from .launch import distribute
 from .mixed_precision import choose_trainer
 from .resources import SPEED_FILE, measured_speed
@@ -53,23 +46,13 @@ _ADAPTIVE = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
 
 class NucleiTrainer(DefaultTrainer):
     """DefaultTrainer with nuclei data, AdamW, CPU workers, replayable data, and what goes by the
-    validation data: its loss, the best checkpoint, early stopping.
-
-    The parts come from the ``build_*`` methods; :class:`.lazy.LazyTrainer` has a LazyConfig's.
-    """
+    validation data: its loss, the best checkpoint, early stopping."""
 
     #: The LazyConfig that the parts come from; None: they come from ``cfg``.
     lazy = None
 
     def __init__(self, cfg: CfgNode, trust_pickle: bool = False):
-        """
-        Args:
-            cfg: with the keys of :func:`unet_sharp_det.add_unet_sharp_config`.
-            trust_pickle: of :class:`SkipCheckpointer`.
-
-        Raises:
-            DatasetError: a data set, of the evaluation too, is unknown or unusable.
-        """
+        """Build all parts. ``trust_pickle`` is of :class:`SkipCheckpointer`."""
         TrainerBase.__init__(self)
         self.check_datasets(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
@@ -103,22 +86,13 @@ class NucleiTrainer(DefaultTrainer):
             self._trainer.data_loader.skip_batches(self.start_iter)
 
     def train(self):
-        """As in DefaultTrainer, but it returns None at an early stop.
-
-        Raises:
-            ConfigError: ``TEST.BEST_METRIC`` is none of the metrics that the first evaluation gave.
-            TrainingError: the loss became NaN or infinite, or the disk is full; the checkpoints
-                before stay.
-        """
-        with explain_failure(self.cfg.OUTPUT_DIR), end_at_early_stop():
+        """As in DefaultTrainer; it returns None at an early stop. See :func:`explain_failure`."""
+        with explain_failure(self.cfg.OUTPUT_DIR), contextlib.suppress(EarlyStop):
             return super().train()
 
     def build_hooks(self) -> list:
-        """detectron2's hooks with those of the validation, and the periodic checkpoints after them.
-
-        A checkpoint holds the state of the hooks. Written before the evaluation, as detectron2
-        does, it would make a resumed run forget that evaluation.
-        """
+        """detectron2's hooks, those of the validation, and the periodic checkpoints after them,
+        which hold the hooks' states: a resumed run knows the evaluation of that iteration."""
         built = super().build_hooks()
         if self.cfg.DATALOADER.REPLAYABLE:
             built.insert(0, SeedIterations(self.cfg.SEED))
@@ -148,8 +122,8 @@ class NucleiTrainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
-        """As in DefaultTrainer, but on a CPU with the model arranged to run faster, as for
-        prediction (:func:`.runtime.accelerate`); the speed goes to ``inference/speed.json``."""
+        """As in DefaultTrainer, on a CPU faster (:func:`.runtime.accelerate`); the speed goes to
+        ``inference/speed.json``."""
         if torch.device(cfg.MODEL.DEVICE).type == "cpu":
             model = accelerate(getattr(model, "module", model))
         with measured_speed(model) as speed:
@@ -160,11 +134,7 @@ class NucleiTrainer(DefaultTrainer):
 
     @classmethod
     def check_datasets(cls, cfg: CfgNode) -> None:
-        """Load what the evaluation will need, lest a training end without it.
-
-        Raises:
-            DatasetError: a data set is unknown or unusable.
-        """
+        """Raise a DatasetError if a data set is unknown, or one of the evaluation unusable."""
         check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
         check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
         mapper = NucleiDatasetMapper(cfg, is_train=False)
@@ -233,7 +203,7 @@ class NucleiTrainer(DefaultTrainer):
 
 
 def load_training_records(cfg: CfgNode, mapper: NucleiDatasetMapper) -> list[dict]:
-    """Load the images of ``DATASETS.TRAIN``, and check that there is what to train on.
+    """Load the images of ``DATASETS.TRAIN``.
 
     Raises:
         DatasetError: a data set is unusable, there is no object, one lacks the mask that the model
@@ -259,19 +229,15 @@ def _check_targets(records: list[dict], mapper: NucleiDatasetMapper, name: str) 
 
 @contextlib.contextmanager
 def explain_failure(output_dir: str):
-    """Turn what ends a training into a TrainingError: a loss that diverged, a full disk.
-
-    Args:
-        output_dir: where the checkpoints are.
-    """
+    """Turn what ends a training into a TrainingError: a loss that diverged, a full disk."""
     detectron2_logger = logging.getLogger(TrainerBase.__module__)
     detectron2_logger.addFilter(_is_unexplained)
     try:
         yield
     except FloatingPointError as error:
         raise TrainingError(
-            f"{error} Training diverged. Lower SOLVER.BASE_LR (LazyConfig: optimizer.lr), lengthen "
-            f"the warm-up, or clip gradients; earlier checkpoints are in {output_dir}."
+            f"{error} Lower SOLVER.BASE_LR (LazyConfig: optimizer.lr), lengthen the warm-up, or "
+            f"clip gradients; earlier checkpoints are in {output_dir}."
         ) from error
     except Exception as error:
         if full := disk_error(error):

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Iterable
 
@@ -23,15 +22,13 @@ logger = logging.getLogger(__name__)
 class ValidationLoss:
     """The losses of a model on annotated images, as the mean over all images of all workers.
 
-    It is deterministic: the anchors and proposals that a detector samples are drawn with the same
-    seed for every image. Norm layers, and all modules without children, such as dropout, compute
-    as at inference. Other modules stay in training mode, with what they drop themselves
-    (``nn.MultiheadAttention``). Afterwards the model and the random numbers are as if nothing had
-    happened, but for tensors that a module other than a norm changes in place. Images without
-    objects count; a data set without any annotation is left out with a warning.
-
-    Values are comparable over the iterations of a run. With training losses they are but in part:
-    those had dropout, and RetinaNet's are over a running number of positive anchors *per batch*.
+    It is deterministic: what a detector samples is drawn with the same seed for every image. Norm
+    layers, and all modules without children, such as dropout, compute as at inference; others
+    stay in training mode, with what they drop themselves (``nn.MultiheadAttention``). Afterwards
+    the model and the random numbers are as before, but for tensors that a module other than a norm
+    changes in place. Images without objects count; a data set without any annotation is left out
+    with a warning. Training losses are comparable in part: they had dropout, and RetinaNet's are
+    over a running number of positive anchors *per batch*.
     """
 
     def __init__(self, model: nn.Module, loaders: dict[str, Iterable[list[dict]]]):
@@ -39,20 +36,18 @@ class ValidationLoss:
         Args:
             model: one that returns a dict of losses, scalars, in training mode.
             loaders: by the name of their data set; each gives this worker's share of the images,
-                mapped with their targets (``NucleiDatasetMapper(..., with_targets=True)``). With
-                one image per batch the result does not depend on the number of workers.
+                in batches of one, mapped ``with_targets``.
         """
         self._model = model.module if isinstance(model, DistributedDataParallel) else model
         self._loaders = dict(loaders)
         self._is_single = len(self._loaders) == 1
 
     def __call__(self) -> dict:
-        """Compute the losses; to be called by all workers.
+        """Compute the losses; to be called by all workers, who all get them.
 
         Returns:
-            dict: ``{"validation": {<loss name>: value, "total_loss": their sum}}``, the same on
-            all workers, as detectron2's ``EvalHook`` takes it; with several data sets
-            ``{"validation": {<data set>: {<loss name>: ...}}}``.
+            ``{"validation": {<loss name>: value, "total_loss": their sum}}``; with several data
+            sets ``{"validation": {<data set>: {<loss name>: ...}}}``.
         """
         results = {}
         for name, loader in list(self._loaders.items()):
@@ -68,12 +63,10 @@ class ValidationLoss:
 
 def _mean_losses(model: nn.Module, loader: Iterable[list[dict]], name: str) -> dict | None:
     """Average over the images of all workers; None if none of them has an annotation."""
-    start = time.perf_counter()
-    total, images, annotated = Counter(), 0, False
-    for sums, count, any_annotated in comm.all_gather(_sum_losses(model, loader)):
+    total = Counter()
+    for sums in comm.all_gather(_sum_losses(model, loader)):
         total.update(sums)  # `+` would drop losses of 0.
-        images += count
-        annotated |= any_annotated
+    images, annotated = total.pop("images"), total.pop("annotated")
     if not annotated:
         logger.warning(
             f"{name}: no image has an annotation, so there is no validation loss on it. Annotate "
@@ -82,17 +75,14 @@ def _mean_losses(model: nn.Module, loader: Iterable[list[dict]], name: str) -> d
         return None
     means = {loss: value / images for loss, value in total.items()}
     means["total_loss"] = sum(means.values())
-    logger.info(
-        f"Validation loss on {name}: {means['total_loss']:.4g}, mean over {images} images, "
-        f"{time.perf_counter() - start:.1f} s."
-    )
+    logger.info(f"Validation loss on {name}: {means['total_loss']:.4g}, mean over {images} images.")
     return means
 
 
-def _sum_losses(model: nn.Module, loader: Iterable[list[dict]]) -> tuple[Counter, int, bool]:
-    """Return this worker's sums of losses, its images, and whether one has an annotation."""
+def _sum_losses(model: nn.Module, loader: Iterable[list[dict]]) -> Counter:
+    """This worker's sums of losses, and how many ``images`` it has, and ``annotated`` ones."""
     device = next(model.parameters()).device
-    total, images, annotated = Counter(), 0, False
+    total = Counter(images=0, annotated=0)
     # Detectors log what they sample: not into the storage of the training.
     with torch.no_grad(), EventStorage(), seeded(SEED, device=device), loss_mode(model):
         for batch in loader:
@@ -101,25 +91,22 @@ def _sum_losses(model: nn.Module, loader: Iterable[list[dict]]) -> tuple[Counter
                 continue
             torch.manual_seed(SEED)
             with unchanged(model):
-                losses = {name: float(loss) for name, loss in model(batch).items()}
-            total.update({name: loss * len(batch) for name, loss in losses.items()})
-            images += len(batch)
-            annotated |= any(map(_is_annotated, batch))
-    return total, images, annotated
+                losses = model(batch)
+            total.update({name: float(loss) * len(batch) for name, loss in losses.items()})
+            total.update(images=len(batch), annotated=sum(map(_is_annotated, batch)))
+    return total
 
 
 def _is_annotated(record: dict) -> bool:
-    if len(record.get("instances", ())) > 0:
-        return True
-    return "sem_seg" in record and bool(record["sem_seg"].any())
+    has_labels = "sem_seg" in record and bool(record["sem_seg"].any())
+    return has_labels or len(record.get("instances", ())) > 0
 
 
 @contextlib.contextmanager
 def unchanged(model: nn.Module):
-    """Put back the attributes and buffers of all modules at the end: modes, and what they count.
+    """Put back the attributes and buffers that modules assign: modes, and what they count.
 
     RetinaNet, for one, averages its number of positive anchors over the calls in training mode.
-    What a module assigned is undone; what it changed in place is not.
     """
     saved = [(module, dict(vars(module)), dict(module._buffers)) for module in model.modules()]
     try:
@@ -134,10 +121,8 @@ def unchanged(model: nn.Module):
 
 @contextlib.contextmanager
 def loss_mode(model: nn.Module):
-    """Training mode, in which models return losses, for all but what computes otherwise in it.
-
-    That are norms, and modules without children: dropout, stochastic depth, and the like.
-    """
+    """Training mode, in which models return losses, but for norms and modules without children:
+    dropout, stochastic depth, and the like."""
     with unchanged(model):
         model.train()
         for module in model.modules():

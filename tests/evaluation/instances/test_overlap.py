@@ -8,7 +8,7 @@ import pytest
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.instances.measures import INSTANCE_MEASURES
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
-from unet_sharp_det.evaluation.instances.pixel_counts import BoundaryCounts, inner_boundaries
+from unet_sharp_det.evaluation.instances.pixel_counts import boundary_f1, inner_boundaries
 from unet_sharp_det.evaluation.instances.results import InstanceResults
 from unet_sharp_det.masks.instance_maps import InstanceMap
 
@@ -184,12 +184,12 @@ def test_boundary_lies_inside_of_objects_and_between_touching_ones():
 def test_boundary_tolerance_is_a_distance():
     true, found = np.zeros((2, 9, 9), int)
     true[4, 4], found[7, 6] = 1, 1  # 3 down, 2 to the right: sqrt(13) = 3.606 apart
-    near = {t: BoundaryCounts.count(found, true, t).f1 for t in (0, 3, 3.6, 3.61, 4)}
+    near = {t: boundary_f1(found, true, t) for t in (0, 3, 3.6, 3.61, 4)}
     assert near == {0: 0, 3: 0, 3.6: 0, 3.61: 1, 4: 1}
-    assert BoundaryCounts.count(true, true, 0).f1 == 1
+    assert boundary_f1(true, true, 0) == 1
     empty = np.zeros((9, 9), int)
-    assert BoundaryCounts.count(empty, empty).f1 == 1
-    assert BoundaryCounts.count(empty, true).f1 == BoundaryCounts.count(true, empty).f1 == 0
+    assert boundary_f1(empty, empty) == 1
+    assert boundary_f1(empty, true) == boundary_f1(true, empty) == 0
     full = np.ones((9, 9), int)  # An object that fills the image has no boundary.
-    assert BoundaryCounts.count(full, full).f1 == 1
-    assert BoundaryCounts.count(full, empty).f1 == BoundaryCounts.count(empty, full).f1 == 0
+    assert boundary_f1(full, full) == 1
+    assert boundary_f1(full, empty) == boundary_f1(empty, full) == 0

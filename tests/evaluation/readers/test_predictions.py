@@ -89,7 +89,7 @@ class TestPairing:
     def test_missing_maps_count_as_empty_on_request(self, coco, tmp_path, caplog):
         save(tmp_path / "maps" / "1.png", label_map(BOXES[1]))
         assert measures(coco, tmp_path / "maps", allow_missing=True)["DSB_score"] == 50
-        assert "1 of the 2 images are missing and count as empty: 2.png" in caplog.text
+        assert "1 of the 2 images are missing, count as empty: 2.png" in caplog.text
 
     def test_images_of_one_stem(self, tmp_path):
         dataset = coco_dataset(BOXES)

@@ -2,7 +2,7 @@
 
 The metrics are those of the COCO detection evaluation (https://cocodataset.org/#detection-eval),
 with the limit of detections per image and the area bins as options. Detections are matched once;
-a bootstrap or a subset of the images accumulates the matches of its images anew.
+of a subset of the images the matches are accumulated anew.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class CocoResult:
 
     Attributes:
         metrics: ``{metric: percent}``, NaN where no ground truth object defines it.
-        definitions: ``{metric: definition}``, in the same order.
+        definitions: ``{metric: definition}``.
         precision: (T, R) float in 0..1: the interpolated precision at each IoU threshold and
             recall, for objects of all areas at the largest limit of detections, averaged over the
             classes that have ground truth; its mean is AP. NaN without any ground truth.
@@ -59,19 +59,14 @@ class CocoResult:
         """Return the metrics in percent of some of the images, as if there were no others.
 
         Args:
-            indices: indices into ``image_ids`` or a bool mask of them. An image that is listed
-                twice counts as two equal images; the order does not matter, for equal scores rank
-                by image id. No image at all gives NaN.
+            indices: into ``image_ids``, or a bool mask of them, in any order. An image that is
+                listed twice counts as two equal images. No image at all gives NaN.
         """
         precision, recall = self._matches.accumulate(indices)
-        return _metrics(precision, recall, self.iou_thresholds, list(self.metrics))
+        return _metrics(precision, recall, self.definitions)
 
     def bootstrap(self, samples: Iterable) -> dict[str, np.ndarray]:
-        """Return the metrics of B resamples of the images, each (B,); none is matched again.
-
-        Args:
-            samples: of each resample the indices into ``image_ids``, as :meth:`subset` takes them.
-        """
+        """Return the metrics (B,) of B resamples, each as :meth:`subset` takes it."""
         rows = [self.subset(row) for row in samples]
         return {name: np.array([row[name] for row in rows]) for name in self.metrics}
 
@@ -83,7 +78,6 @@ def coco_average_precision(
     options: EvaluationOptions,
     *,
     image_ids: Iterable | None = None,
-    use_fast_impl: bool = True,
 ) -> CocoResult:
     """Compute COCO's AP and AR of results against a ground truth, of which nothing is checked.
 
@@ -94,13 +88,11 @@ def coco_average_precision(
         truth: images, categories and annotations (area and iscrowd, with bbox or with RLE or
             polygons); left unchanged.
         results: in COCO's format: image_id, category_id, score, and bbox (XYWH in pixels) or
-            segmentation (RLE). Their own ids do not matter, and there may be none.
+            segmentation (RLE). Their own ids do not matter.
         task: "bbox" or "segm". The area of a result, which the bins go by, is that of its box or
             of its mask.
         options: of them ``max_dets`` and ``area_sides``.
-        image_ids: ids of the images to evaluate on. None: all images of ``truth``.
-        use_fast_impl: use faster-coco-eval where it is installed; otherwise pycocotools, with the
-            same numbers.
+        image_ids: of the images to evaluate on. None: all images of ``truth``.
 
     Raises:
         ConfigError: there is no such task.
@@ -113,7 +105,7 @@ def coco_average_precision(
         raise DatasetError(f"image_ids: the ground truth has no image {min(unknown)}.")
     numbers = {image_id: number for number, image_id in enumerate(sorted(truth.imgs), start=1)}
     truth = _number(truth, numbers)
-    coco_eval_class = (fast_coco_eval() if use_fast_impl else None) or COCOeval
+    coco_eval_class = fast_coco_eval() or COCOeval
     coco_eval = coco_eval_class(truth, _index_results(truth, results, task, numbers), task)
     params, ranges = coco_eval.params, options.area_ranges
     params.imgIds = [numbers[image_id] for image_id in image_ids]
@@ -126,19 +118,20 @@ def coco_average_precision(
     precision, recall = matches.accumulate(range(len(image_ids)))
     categories = [category["name"] for category in truth.loadCats(params.catIds)]
     definitions = metric_definitions(options, categories)
+    package = "pycocotools" if coco_eval_class is COCOeval else "faster-coco-eval"
     return CocoResult(
-        metrics=_metrics(precision, recall, params.iouThrs, list(definitions)),
+        metrics=_metrics(precision, recall, definitions),
         definitions=definitions,
         precision=_mean_over_classes(precision[:, :, :, 0]),
         iou_thresholds=params.iouThrs,
         recall_thresholds=params.recThrs,
         image_ids=image_ids,
-        implementation=_implementation_name(coco_eval_class),
+        implementation=f"{package} {importlib.metadata.version(package)}",
         _matches=matches,
     )
 
 
-def metric_definitions(options: EvaluationOptions, class_names=()) -> dict[str, str]:
+def metric_definitions(options: EvaluationOptions, class_names: list[str]) -> dict[str, str]:
     """Return ``{metric: definition}``, in the order of reports; several classes have an AP each."""
     definitions = {
         "AP": (
@@ -149,7 +142,7 @@ def metric_definitions(options: EvaluationOptions, class_names=()) -> dict[str, 
         "AP75": "the same at IoU threshold 0.75",
     }
     for label, (low, high) in zip(AREA_BINS, options.area_ranges, strict=True):
-        text = area_bin_text(label, low, high)
+        text = f"at least {low:g} pixels" if label == "large" else f"{low:g} to {high:g} pixels"
         definitions[f"AP{label[0]}"] = f"AP of {label} objects: area of {text}"
     for limit in options.recall_limits:
         definitions[f"AR@{limit}"] = "mean over the IoU thresholds of the recall of an image's " + (
@@ -158,11 +151,6 @@ def metric_definitions(options: EvaluationOptions, class_names=()) -> dict[str, 
     if len(class_names) > 1:
         definitions.update((f"AP-{name}", "AP of that class") for name in class_names)
     return definitions
-
-
-def area_bin_text(label: str, low: float, high: float) -> str:
-    """Name the areas of one of ``AREA_BINS``, which go from ``low`` to ``high`` pixels."""
-    return f"at least {low:g} pixels" if label == "large" else f"{low:g} to {high:g} pixels"
 
 
 @functools.lru_cache(maxsize=1)
@@ -192,10 +180,9 @@ class _Matches:
         self._positions = np.array([positions[image_id] for image_id in image_ids], dtype=int)
 
     def accumulate(self, indices) -> tuple[np.ndarray, np.ndarray]:
-        """Return the precision of images (IoU, recall, class, area) and recall (IoU, class, limit).
+        """Return precision (IoU, recall, class, area) and recall (IoU, class, limit) of images.
 
-        Precision is that at the largest limit of detections, recall that of all areas; -1 where
-        undefined.
+        Precision is that at the largest limit, recall that of all areas; -1 where undefined.
         """
         chosen = np.sort(self._positions[indices if len(indices) else []])
         blocks = range(0, len(self._items), max(1, len(self._positions)))
@@ -210,34 +197,26 @@ class _Matches:
         return coco_eval.eval["precision"][..., -1], coco_eval.eval["recall"][:, :, 0]
 
 
-def _metrics(precision, recall, iou_thresholds, names: list[str]) -> dict[str, float]:
+def _metrics(precision, recall, names: Iterable[str]) -> dict[str, float]:
     """Return ``{metric: percent}`` of curves; ``names`` are in the order of the definitions."""
-    values = [
+    curves = [
         precision[..., 0],
-        *(precision[np.isclose(iou_thresholds, threshold)][..., 0] for threshold in (0.5, 0.75)),
+        precision[0, ..., 0],  # IoU 0.50
+        precision[5, ..., 0],  # IoU 0.75
         *(precision[..., area] for area in range(1, precision.shape[-1])),
         *np.moveaxis(recall, -1, 0),
         *np.moveaxis(precision[..., 0], -1, 0),
     ]
+    defined = [curve[curve > -1] for curve in curves]
+    means = [100.0 * float(np.mean(each)) if each.size else math.nan for each in defined]
     # A single class has no AP of its own: its values are the last ones, and are left out.
-    return {name: _mean_percent(part) for name, part in zip(names, values, strict=False)}
-
-
-def _mean_percent(values: np.ndarray) -> float:
-    """Mean of the defined values in percent; COCO marks the undefined ones as -1."""
-    defined = values[values > -1]
-    return 100.0 * float(np.mean(defined)) if defined.size else math.nan
+    return dict(zip(names, means, strict=False))
 
 
 def _mean_over_classes(precision: np.ndarray) -> np.ndarray:
     """(T, R, K) -> (T, R): a class without ground truth has -1 everywhere, and does not count."""
     defined = precision[:, :, (precision > -1).all(axis=(0, 1))]
     return defined.mean(axis=2) if defined.size else np.full(precision.shape[:2], np.nan)
-
-
-def _implementation_name(coco_eval_class) -> str:
-    package = "pycocotools" if coco_eval_class is COCOeval else "faster-coco-eval"
-    return f"{package} {importlib.metadata.version(package)}"
 
 
 @contextlib.contextmanager
@@ -265,14 +244,8 @@ def _index_results(truth: COCO, results: list[dict], task: str, numbers: dict) -
         areas = [mask_util.area(result["segmentation"]) for result in results]
     else:
         areas = [result["bbox"][2] * result["bbox"][3] for result in results]
-    annotations = [
-        {
-            **result,
-            "id": number,
-            "image_id": numbers[result["image_id"]],
-            "area": float(area),
-            "iscrowd": 0,
-        }
-        for number, (result, area) in enumerate(zip(results, areas, strict=True), start=1)
-    ]
+    annotations = []
+    for number, (result, area) in enumerate(zip(results, areas, strict=True), start=1):
+        own = {"id": number, "image_id": numbers[result["image_id"]], "area": float(area)}
+        annotations.append({**result, **own, "iscrowd": 0})
     return index_coco({**truth.dataset, "annotations": annotations})

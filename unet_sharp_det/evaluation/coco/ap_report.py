@@ -5,27 +5,19 @@ import os
 
 from ...files import write_json, write_text
 from ..record import AP_METRICS_FILE, AP_TABLE_FILE, EvaluationOptions, nan_to_none
-from .ap import AREA_BINS, CocoResult, area_bin_text
+from .ap import CocoResult
 
 
-def explain_undefined(results: dict[str, CocoResult], options: EvaluationOptions) -> list[str]:
+def explain_undefined(results: dict[str, CocoResult]) -> list[str]:
     """Return a line for each metric that is NaN, with the reason, which tasks share."""
-    undefined = {
-        name
-        for result in results.values()
-        for name, value in result.metrics.items()
-        if math.isnan(value)
-    }
+    definitions = next(iter(results.values())).definitions
+    metrics = [result.metrics for result in results.values()]
+    undefined = [name for name in definitions if any(math.isnan(each[name]) for each in metrics)]
     if "AP" in undefined:
         return ["All metrics are NaN: the images have no ground truth object."]
-    lines = [
-        f"AP{label[0]} is NaN: no ground truth object has an area of "
-        f"{area_bin_text(label, low, high)} (TEST.AREA_SIDES)."
-        for label, (low, high) in zip(AREA_BINS, options.area_ranges, strict=True)
-        if f"AP{label[0]}" in undefined
+    return [
+        f"{each} is NaN: no ground truth object for the {definitions[each]}." for each in undefined
     ]
-    categories = sorted(name for name in undefined if name.startswith("AP-"))
-    return lines + [f"{name} is NaN: no ground truth object of that class." for name in categories]
 
 
 def format_table(results: dict[str, CocoResult]) -> str:
@@ -41,7 +33,6 @@ def write_report(
     folder,
     results: dict[str, CocoResult],
     options: EvaluationOptions,
-    *,
     dataset: str,
     objects: int,
     **facts,

@@ -1,10 +1,8 @@
 """COCO's average precision for images with hundreds of small objects, as a detectron2 evaluator."""
 
-import copy
-import itertools
 import logging
 import os
-from collections import OrderedDict
+from functools import partial
 
 from detectron2.evaluation import COCOEvaluator
 
@@ -25,12 +23,10 @@ class NucleiCOCOEvaluator(COCOEvaluator):
 
     It differs from detectron2's :class:`COCOEvaluator` in this: AP and all its bins are taken at
     ``options.max_dets`` detections; AR at 1, at 100 and at ``max_dets``; the area bins are options;
-    a model that detects nothing has AP 0, not no result; faster-coco-eval computes the numbers,
-    which equal pycocotools'.
+    a model that detects nothing has AP 0, not no result.
 
-    :func:`metric_definitions` defines every metric. Each is in percent, and NaN where no ground
-    truth object defines it, the reason of which is logged. :func:`coco_average_precision` says how
-    ties rank.
+    :func:`coco_average_precision` computes the numbers, in percent, and NaN where no ground truth
+    object defines one, the reason of which is logged.
     """
 
     def __init__(
@@ -49,15 +45,13 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             tasks: of "bbox" and "segm", those to evaluate.
             options: of them ``max_dets`` and ``area_sides``; None: the defaults.
             distributed: gather the predictions of all ranks, and evaluate on the main one.
-                Otherwise each process evaluates its own predictions.
             output_dir: folder for ``coco_instances_results.json``, ``metrics.json`` and
-                ``ap_table.md``, each replaced atomically. None: write nothing. Do not give the
-                folder of a training run itself, where detectron2 logs to ``metrics.json``.
+                ``ap_table.md``. None: write nothing. Do not give the folder of a training itself,
+                where detectron2 logs to ``metrics.json``.
 
         Raises:
             ConfigError: there is no such task.
-            DatasetError: see :func:`read_coco`; or masks are to be evaluated and an object has
-                none.
+            DatasetError: see :func:`read_coco`; or masks are evaluated and an object has none.
         """
         for task in tasks:
             look_up_option(task, TASKS, "tasks", ConfigError)
@@ -69,7 +63,6 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             use_fast_impl=False,
             allow_cached_coco=False,
         )
-        self._logger = logger
         self._dataset_name = dataset_name
         self._options = options or EvaluationOptions()
         if self._do_evaluation:
@@ -84,8 +77,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         It is empty, too, for a data set without annotations, whose predictions are written alone.
 
         Args:
-            img_ids: ids of the images to evaluate on. None: all images of the data set, whether
-                or not they were processed.
+            img_ids: of the images to evaluate on. None: all of the data set, processed or not.
 
         Raises:
             DatasetError: predictions and data set disagree on images or categories.
@@ -94,53 +86,36 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         predictions = gather_on_main(self._predictions, self._distributed)
         if predictions is None:
             return {}
-        self._results = OrderedDict()
-        self._eval_predictions(predictions, img_ids=img_ids)
-        return copy.deepcopy(self._results)
-
-    def _eval_predictions(self, predictions, img_ids=None):
-        results = list(itertools.chain(*[x.get("instances", []) for x in predictions]))
-        results = self._with_category_ids(results)
+        results = self._with_category_ids(
+            [result for image in predictions for result in image.get("instances", [])]
+        )
         if self._output_dir:
             write_json(os.path.join(self._output_dir, COCO_RESULTS_FILE), results)
         if not self._do_evaluation:
-            self._logger.info("Annotations are not available for evaluation.")
-            return
+            logger.info("Annotations are not available for evaluation.")
+            return {}
         self._check_results(results)
         image_ids = self._coco_api.getImgIds() if img_ids is None else list(img_ids)
         processed = len({x["image_id"] for x in predictions} & set(image_ids))
         if processed < len(image_ids):
-            self._logger.warning(
+            logger.warning(
                 f"Only {processed} of the {len(image_ids)} images of {self._dataset_name} were "
                 "processed. The objects of the others count as missed."
             )
-        found = {
-            task: coco_average_precision(
-                self._coco_api, results, task, self._options, image_ids=image_ids
-            )
-            for task in self._tasks
-        }
-        self._results.update((task, result.metrics) for task, result in found.items())
-        self._logger.info(
-            f"COCO metrics of {self._dataset_name} in percent:\n{format_table(found)}"
-        )
-        for line in explain_undefined(found, self._options):
-            self._logger.info(line)
+        judge = partial(coco_average_precision, self._coco_api, results, image_ids=image_ids)
+        found = {task: judge(task, self._options) for task in self._tasks}
+        logger.info(f"COCO metrics of {self._dataset_name} in percent:\n{format_table(found)}")
+        for line in explain_undefined(found):
+            logger.info(line)
         if self._output_dir:
             objects = len(self._coco_api.getAnnIds(imgIds=image_ids))
-            write_report(
-                self._output_dir,
-                found,
-                self._options,
-                dataset=self._dataset_name,
-                objects=objects,
-            )
+            write_report(self._output_dir, found, self._options, self._dataset_name, objects)
+        return {task: dict(result.metrics) for task, result in found.items()}
 
     def _with_category_ids(self, results) -> list[dict]:
         """Copy the results, with the data set's category ids for the model's class indices."""
-        mapping = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        if mapping is None:
-            mapping = {category_id: category_id for category_id in self._coco_api.cats}
+        same = {category_id: category_id for category_id in self._coco_api.cats}
+        mapping = self._metadata.get("thing_dataset_id_to_contiguous_id", same)
         category_ids = {index: category_id for category_id, index in mapping.items()}
         unknown = {result["category_id"] for result in results} - set(category_ids)
         if unknown:
@@ -149,9 +124,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
                 f"{sorted(category_ids)}. Set NUM_CLASSES of the model's head, and load the data "
                 "set before, which sets thing_dataset_id_to_contiguous_id in its metadata."
             )
-        return [
-            {**result, "category_id": category_ids[result["category_id"]]} for result in results
-        ]
+        return [{**each, "category_id": category_ids[each["category_id"]]} for each in results]
 
     def _check_results(self, results) -> None:
         unknown = {result["image_id"] for result in results} - set(self._coco_api.imgs)

@@ -20,11 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class InstanceEvaluator(DatasetEvaluator):
-    """DSB2018 score, cell AP, PQ, AJI, F1, boundaries and counts of objects; IoU of their union.
+    """The :data:`INSTANCE_MEASURES`, and :data:`FOREGROUND_MEASURES` of the union of all objects.
 
-    Predicted masks become an instance map (:class:`InstanceMap`): where they overlap, the higher
-    score has the pixels. Classes are not told apart. Crowd regions of the ground truth count for
-    nothing. :data:`INSTANCE_MEASURES` and :data:`FOREGROUND_MEASURES` define the measures.
+    Predicted masks become an :class:`InstanceMap`: where they overlap, the higher score has the
+    pixels. Classes are not told apart. Crowd regions of the ground truth count for nothing.
     """
 
     def __init__(
@@ -37,16 +36,12 @@ class InstanceEvaluator(DatasetEvaluator):
     ):
         """
         Args:
-            dataset_name: name of a registered data set. If its metadata has no ``json_file``,
-                the data set is converted to a COCO json in ``output_dir``.
-            options: score threshold, minimum area and tolerance; None: the defaults.
-            distributed: gather the matchings of all ranks, and evaluate on the main one.
-            output_dir: folder for ``instances_per_image.csv`` (in the measures' units),
-                ``instance_metrics.json`` and ``evaluation.json``, which reports read.
-                None: write nothing.
+            dataset_name, options, distributed: see :class:`NucleiCOCOEvaluator`.
+            output_dir: folder for ``instances_per_image.csv``, ``instance_metrics.json`` and
+                ``evaluation.json``, which reports read. None: write nothing.
 
         Raises:
-            DatasetError: if there is no COCO json, nor a folder to convert the data set into.
+            DatasetError: there is no COCO json, nor a folder to convert the data set into.
         """
         self._dataset_name = dataset_name
         self._options = options or EvaluationOptions()
@@ -64,25 +59,33 @@ class InstanceEvaluator(DatasetEvaluator):
 
         Args:
             inputs: dataset dicts with "image_id".
-            outputs: dicts with "instances", whose ``pred_masks`` is a bool tensor (N, H, W) at
-                the size of the ground truth, and whose ``scores`` a float tensor (N,).
+            outputs: dicts with "instances", whose ``pred_masks`` are bool (N, H, W) and whose
+                ``scores`` float (N,).
 
         Raises:
             DatasetError: an image is unknown or of another size, or a score is no finite number.
             UserError: the model predicts no masks.
         """
         for record, output in zip(inputs, outputs, strict=True):
-            image_id = record["image_id"]
-            predicted = self._paint(output["instances"], f"image {image_id}")
+            image_id, instances = record["image_id"], output["instances"]
+            if not instances.has("pred_masks"):
+                raise UserError(
+                    "These measures need masks, but the model predicted none. Set MODEL.MASK_ON to "
+                    "True, or leave this evaluator out."
+                )
+            predicted = InstanceMap.from_masks(
+                instances.pred_masks.cpu().numpy().astype(bool, copy=False),
+                instances.scores.cpu().numpy().astype(np.float64),
+                **self._options.counting,
+                where=f"image {image_id}",
+            )
             self._overlaps.append(self._compare(image_id, predicted))
 
     def evaluate(self) -> dict:
         """Return ``{"instances": {measure: value}, "foreground": ...}``, {} on other processes.
 
-        The main process judges all images; those that were not processed have no prediction.
-
-        Raises:
-            DatasetError: an image was processed twice.
+        Images that were not processed count as without predictions. Raises a DatasetError if one
+        was processed twice.
         """
         overlaps = gather_on_main(self._overlaps, self._distributed)
         if overlaps is None:
@@ -103,34 +106,18 @@ class InstanceEvaluator(DatasetEvaluator):
             f"at least {self._options.score_threshold:g}:\n{results.format()}"
         )
         if self._output_dir:
-            self._write(results)
+            results.write(self._output_dir, self._dataset_name, self._options)
+            EvaluationRecord(
+                dataset=self._dataset_name,
+                truth=self._truth.where,
+                predictions=COCO_RESULTS_FILE,
+                images=MetadataCatalog.get(self._dataset_name).get("image_root"),
+                options=self._options,
+            ).write(self._output_dir)
         return results.headline
 
     def _compare(self, image_id, predicted: InstanceMap) -> InstanceOverlap:
         return self._truth.overlap(image_id, predicted, self._options.boundary_tolerance)
-
-    def _paint(self, instances, where: str) -> InstanceMap:
-        if not instances.has("pred_masks"):
-            raise UserError(
-                "These measures need masks, but the model predicted none. Set MODEL.MASK_ON to "
-                "True, or leave this evaluator out."
-            )
-        return InstanceMap.from_masks(
-            instances.pred_masks.cpu().numpy().astype(bool, copy=False),
-            instances.scores.cpu().numpy().astype(np.float64),
-            **self._options.counting,
-            where=where,
-        )
-
-    def _write(self, results: InstanceResults) -> None:
-        results.write(self._output_dir, self._dataset_name, self._options)
-        EvaluationRecord(
-            dataset=self._dataset_name,
-            truth=self._truth.where,
-            predictions=COCO_RESULTS_FILE,
-            images=MetadataCatalog.get(self._dataset_name).get("image_root"),
-            options=self._options,
-        ).write(self._output_dir)
 
 
 def _coco_json(dataset_name: str, output_dir: str | None) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +32,12 @@ from .gather import gather_on_main
 _RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
 COLUMNS = ("image_id", "file_name", "channel", *_RATIOS, "gt_pixels", "pred_pixels")
 
-_TOLERANCE = 1e-3
-
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ChannelResult:
-    """One foreground channel of one image; ``rle`` is None where no file is to be written."""
+    """One foreground channel of an image; ``rle`` is None where no file is to be written."""
 
     image_id: int
     file_name: str
@@ -71,19 +68,18 @@ class SemanticEvaluator(DatasetEvaluator):
         """
         Args:
             dataset_name: name of a registered data set. Its metadata's ``stuff_classes``, the
-                names of the labels 0, 1, ..., name the channels ("-" becomes "_", since
-                detectron2 does not print metrics with it); without, the labels do.
+                names of the labels 0, 1, ..., name the channels, with "_" for "-", which
+                detectron2 does not print; without, the labels do.
             labels: the meaning of the model's channels.
-            options: what reports judge the components of the predictions by, as objects of the data
-                set's ``json_file``. None: no ``evaluation.json`` for them.
+            options: by which reports judge the components of the predictions as objects of the
+                data set's ``json_file``. None: no ``evaluation.json`` for them.
             distributed: gather the results of all ranks, and evaluate on the main one.
             output_dir: folder for ``semantic_per_image.csv`` (ratios in percent),
                 ``semantic_metrics.json`` (with definitions) and ``semantic_predictions.json`` (a
-                COCO RLE of each image and channel), each replaced atomically. None: write nothing.
+                COCO RLE of each image and channel). None: write nothing.
 
         Raises:
-            DatasetError: an image has no image_id or that of another one, or its label maps cannot
-                be meant, see :func:`check_label_maps`.
+            DatasetError: image_ids are missing or repeated, or see :func:`check_label_maps`.
             ConfigError: two channels have the same name.
         """
         self._dataset_name = dataset_name
@@ -106,26 +102,28 @@ class SemanticEvaluator(DatasetEvaluator):
 
         Args:
             inputs: dataset dicts with "image_id" and "file_name".
-            outputs: dicts with "sem_seg", a float tensor (C, H, W) of probabilities at the size
-                of the label map.
+            outputs: dicts with "sem_seg", a float tensor (C, H, W) of probabilities.
 
         Raises:
-            DatasetError: if an image is unknown, its label map holds unknown labels, or its size
-                is not that of the label map.
-            ConfigError: if there are not ``labels.num_classes`` channels.
-            UserError: if the model predicts no "sem_seg", or logits for probabilities.
+            DatasetError: an image is unknown or of another size than its label map, or that holds
+                unknown labels.
+            ConfigError: there are not ``labels.num_classes`` channels.
+            UserError: the model predicts no "sem_seg", or logits for probabilities.
         """
         for record, output in zip(inputs, outputs, strict=True):
-            image_id = record["image_id"]
             probabilities = self._probabilities(output)
-            truth, valid = self._read_truth(image_id)
-            if probabilities.shape[1:] != truth.shape[1:]:
+            truth, valid = self._read_truth(record["image_id"])
+            if probabilities.shape[1:] != valid.shape:
                 raise DatasetError(
-                    f"Image {image_id} of {self._dataset_name}: predictions have (height, width) "
-                    f"{tuple(probabilities.shape[1:])}, the label map {truth.shape[1:]}."
+                    f"Image {record['image_id']} of {self._dataset_name}: predictions have (height,"
+                    f" width) {tuple(probabilities.shape[1:])}, the label map {valid.shape}."
                 )
             predicted = self._labels.decide(probabilities[None])[0].cpu().numpy()
-            self._results += self._compare(record, predicted, truth, valid)
+            for name, channel in self._channels.items():
+                counts = PixelCounts.count(predicted[channel], truth[channel], valid)
+                rle = encode_mask(predicted[channel], valid.shape) if self._output_dir else None
+                place = (record["image_id"], record["file_name"], name)
+                self._results.append(ChannelResult(*place, counts, rle))
 
     def evaluate(self) -> dict:
         """Return ``{"sem_seg": {metric: percent}}`` on the main process, {} on the others."""
@@ -133,10 +131,9 @@ class SemanticEvaluator(DatasetEvaluator):
         if results is None:
             return {}
         results = sorted(results, key=lambda result: result.image_id)
-        counts = {
-            name: [result.counts for result in results if result.channel == name]
-            for name in self._channels
-        }
+        counts = {name: [] for name in self._channels}
+        for result in results:
+            counts[result.channel].append(result.counts)
         metrics = summarize_channels(counts)
         definitions = {measure.name: measure.definition for measure in FOREGROUND_MEASURES}
         count = len({result.image_id for result in results})
@@ -150,15 +147,19 @@ class SemanticEvaluator(DatasetEvaluator):
             "without ignored ones:\n" + "\n".join(lines)
         )
         if self._output_dir:
-            content = {
-                "metrics": nan_to_none(metrics),
-                "definitions": definitions,
-                "images": count,
-                "channels": self._channels,
-            }
+            content = {"metrics": nan_to_none(metrics), "definitions": definitions}
+            content |= {"images": count, "channels": self._channels}
             write_json(os.path.join(self._output_dir, SEMANTIC_METRICS_FILE), content, indent=2)
             self._write_images(results)
-            self._write_record()
+            metadata = MetadataCatalog.get(self._dataset_name)
+            if self._options and metadata.get("json_file"):
+                EvaluationRecord(
+                    dataset=self._dataset_name,
+                    truth=metadata.json_file,
+                    predictions=SEMANTIC_PREDICTIONS_FILE,
+                    images=metadata.get("image_root"),
+                    options=self._options,
+                ).write(self._output_dir)
         return {"sem_seg": metrics}
 
     def _probabilities(self, output: dict) -> Tensor:
@@ -174,31 +175,23 @@ class SemanticEvaluator(DatasetEvaluator):
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {self._labels.num_classes}. Evaluate with the "
                 "model's own labels."
             )
-        if self._labels.activation == "sigmoid":
-            _check_range(probabilities)
+        low, high = float(probabilities.min()), float(probabilities.max())
+        if self._labels.activation == "sigmoid" and (low < -1e-3 or high > 1 + 1e-3):
+            raise UserError(
+                f"'sem_seg' goes from {low:g} to {high:g}: the model returns logits. Apply "
+                "MODEL.SEM_SEG_HEAD.ACTIVATION in its head at inference."
+            )
         return probabilities
 
     def _read_truth(self, image_id) -> tuple[np.ndarray, np.ndarray]:
-        """Return bool (C, H, W), where each channel holds, and (1, H, W), the pixels that count."""
+        """Return bool (C, H, W), where each channel holds, and (H, W), the pixels that count."""
         if image_id not in self._records:
             raise DatasetError(f"The data set {self._dataset_name} has no image {image_id}.")
         record = self._records[image_id]
         label_map = torch.from_numpy(read_label_map(record).astype(np.int64))
         self._labels.check(label_map, record.get("sem_seg_file_name") or record["file_name"])
         truth, valid = self._labels.encode(label_map[None])
-        return truth[0].numpy(), valid[0].numpy()
-
-    def _compare(self, record, predicted, truth, valid) -> list[ChannelResult]:
-        return [
-            ChannelResult(
-                image_id=record["image_id"],
-                file_name=record["file_name"],
-                channel=name,
-                counts=PixelCounts.count(predicted[channel], truth[channel], valid[0]),
-                rle=encode_mask(predicted[channel], valid.shape[1:]) if self._output_dir else None,
-            )
-            for name, channel in self._channels.items()
-        ]
+        return truth[0].numpy(), valid[0, 0].numpy()
 
     def _write_images(self, results: list[ChannelResult]) -> None:
         table = MeasureTable.of([result.counts for result in results], FOREGROUND_MEASURES)
@@ -212,53 +205,32 @@ class SemanticEvaluator(DatasetEvaluator):
         write_csv(os.path.join(self._output_dir, SEMANTIC_IMAGES_FILE), COLUMNS, rows)
         write_json(os.path.join(self._output_dir, SEMANTIC_PREDICTIONS_FILE), predictions)
 
-    def _write_record(self) -> None:
-        metadata = MetadataCatalog.get(self._dataset_name)
-        if self._options is None or metadata.get("json_file") is None:
-            return
-        EvaluationRecord(
-            dataset=self._dataset_name,
-            truth=metadata.json_file,
-            predictions=SEMANTIC_PREDICTIONS_FILE,
-            images=metadata.get("image_root"),
-            options=self._options,
-        ).write(self._output_dir)
-
 
 def summarize_channels(channels: dict[str, list[PixelCounts]]) -> dict[str, float]:
-    """Return ``{metric: percent}`` of the counts of the images by foreground channel.
-
-    Of several channels that are the means over them, then ``<metric>/<channel>`` of each.
-    """
-    summaries = {
-        name: MeasureTable.of(counts, FOREGROUND_MEASURES).summary()
-        for name, counts in channels.items()
-    }
-    metrics = {
-        measure.name: float(np.mean([values[measure.name] for values in summaries.values()]))
-        for measure in FOREGROUND_MEASURES
-    }
+    """Return ``{metric: percent}`` of the counts by channel, see :class:`SemanticEvaluator`."""
+    summaries = [MeasureTable.of(each, FOREGROUND_MEASURES).summary() for each in channels.values()]
+    metrics = {name: float(np.mean([each[name] for each in summaries])) for name in summaries[0]}
     if len(summaries) > 1:
-        for channel, values in summaries.items():
+        for channel, values in zip(channels, summaries, strict=True):
             metrics.update({f"{name}/{channel}": value for name, value in values.items()})
     return metrics
 
 
 def _index_records(dataset_name: str) -> dict:
     """Return the dataset dicts of a registered data set by their image_id."""
-    records = DatasetCatalog.get(dataset_name)
+    records, by_id = DatasetCatalog.get(dataset_name), {}
     lacking = sum("image_id" not in record for record in records)
     if lacking:
         raise DatasetError(f"{dataset_name}: {lacking} of {len(records)} images lack 'image_id'.")
-    by_id = {record["image_id"]: record for record in records}
-    if len(by_id) < len(records):
-        one, _ = Counter(record["image_id"] for record in records).most_common(1)[0]
-        raise DatasetError(f"{dataset_name}: several images have the image_id {one}.")
+    for record in records:
+        if by_id.setdefault(record["image_id"], record) is not record:
+            one = record["image_id"]
+            raise DatasetError(f"{dataset_name}: several images have the image_id {one}.")
     return by_id
 
 
 def _foreground_names(labels: SemanticLabels, label_names) -> dict[str, int]:
-    """Return the index of each foreground channel by its name."""
+    """Return the index of each foreground channel."""
     names = [name.replace("-", "_") for name in labels.names(label_names)]
     channels = {names[channel]: channel for channel in labels.foreground_channels}
     if len(channels) < len(labels.foreground_channels):
@@ -267,12 +239,3 @@ def _foreground_names(labels: SemanticLabels, label_names) -> dict[str, int]:
             "metadata's stuff_classes, or in MODEL.SEM_SEG_HEAD.REGIONS."
         )
     return channels
-
-
-def _check_range(probabilities: Tensor) -> None:
-    low, high = float(probabilities.min()), float(probabilities.max())
-    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
-        raise UserError(
-            f"'sem_seg' goes from {low:g} to {high:g}: the model returns logits. Apply "
-            "MODEL.SEM_SEG_HEAD.ACTIVATION in its head at inference."
-        )

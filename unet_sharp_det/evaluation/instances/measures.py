@@ -26,7 +26,8 @@ THRESHOLDS = tuple(float(t) for t in np.arange(10, 20) / 20)
 MERGE_IOU = 0.1
 _PERCENT, _OBJECTS = "percent", "objects per image"
 
-# Numerator and denominator of an image, numbers or (K,): several ratios, whose mean counts.
+# Numerator and denominator of an image, numbers or (K,): several ratios, whose mean counts. The
+# definitions of INSTANCE_MEASURES say what the functions below return.
 Ratio = Callable[[InstanceOverlap | PixelCounts], tuple]
 
 
@@ -42,7 +43,6 @@ class Measure:
         by_image: whether images are averaged or pooled.
         empty: value of an image (or of all, pooled) where the denominator is 0; NaN: the image
             does not count.
-        unit: percent, or objects per image.
         goal: the best value: the largest, the smallest, or "zero".
     """
 
@@ -57,7 +57,7 @@ class Measure:
 
     @property
     def scale(self) -> float:
-        """What the ratio is multiplied by to be in ``unit``."""
+        """Of a value in ``unit`` to the ratio."""
         return 100.0 if self.unit == _PERCENT else 1.0
 
     @property
@@ -85,12 +85,10 @@ def found_share(
     return ratio
 
 
-precision, recall = partial(found_share, 1, 0), partial(found_share, 0, 1)
 jaccard, f1 = partial(found_share, 1, 1), partial(found_share, 0.5, 0.5)
 
 
 def panoptic_quality(overlap: InstanceOverlap) -> tuple:
-    """Sum of IoU over TP / (TP + FP / 2 + FN / 2)."""
     tp, fp, fn = counts(overlap, 0.5, strict=True)
     return matched_iou(overlap, strict=True)[0], tp + fp / 2 + fn / 2
 
@@ -105,104 +103,62 @@ def aggregated_jaccard(overlap: InstanceOverlap) -> tuple:
     order = np.lexsort((overlap.pred_index, -overlap.iou, overlap.true_index))
     _, first = np.unique(overlap.true_index[order], return_index=True)
     best = order[first]
-    unpaired = np.ones(len(overlap.pred_areas), bool)
-    unpaired[overlap.pred_index[best]] = False
-    alone = np.ones(len(overlap.true_areas), bool)
-    alone[overlap.true_index[best]] = False
-    union = overlap.union[best].sum() + overlap.true_areas[alone].sum()
-    return overlap.shared[best].sum(), union + overlap.pred_areas[unpaired].sum()
+    alone = np.delete(overlap.true_areas, overlap.true_index[best]).sum()
+    unpaired = np.delete(overlap.pred_areas, overlap.pred_index[best]).sum()
+    return overlap.shared[best].sum(), overlap.union[best].sum() + alone + unpaired
 
 
 def matched_iou(overlap: InstanceOverlap, *, strict: bool = False) -> tuple:
-    """Sum of IoU over TP / TP."""
     pairs = overlap.match(0.5, strict=strict)
     return overlap.iou[pairs].sum(), len(pairs)
 
 
 def matched_dice(overlap: InstanceOverlap) -> tuple:
-    """Sum of 2 |T & P| / (|T| + |P|) over TP / TP."""
     pairs = overlap.match(0.5)
     iou = overlap.iou[pairs]
     return (2 * iou / (1 + iou)).sum(), len(pairs)
 
 
-def boundary_f1(overlap: InstanceOverlap) -> tuple:
-    """``BoundaryCounts.f1`` / 1."""
-    return overlap.boundary.f1, 1
-
-
-def count_error(overlap: InstanceOverlap) -> tuple:
-    """||P| - |T|| / 1."""
-    return abs(len(overlap.pred_areas) - len(overlap.true_areas)), 1
-
-
 def count_bias(overlap: InstanceOverlap) -> tuple:
-    """(|P| - |T|) / 1."""
     return len(overlap.pred_areas) - len(overlap.true_areas), 1
 
 
 def merges(overlap: InstanceOverlap) -> tuple:
-    """Number of predicted objects with IoU > .1 with several true ones / 1."""
     return _several(overlap.pred_index[overlap.iou > MERGE_IOU]), 1
 
 
 def splits(overlap: InstanceOverlap) -> tuple:
-    """Number of true objects with IoU > .1 with several predicted ones / 1."""
     return _several(overlap.true_index[overlap.iou > MERGE_IOU]), 1
 
 
-def foreground_iou(counts: PixelCounts, *, two_class: bool) -> tuple:
-    """|P & G| / |P | G|, of the foreground, and of the background where ``two_class``."""
-    shared, sums = _foreground_sums(counts, two_class)
-    return shared, sums - shared
-
-
-def foreground_dice(counts: PixelCounts, *, two_class: bool) -> tuple:
-    """2 |P & G| / (|P| + |G|), likewise."""
-    shared, sums = _foreground_sums(counts, two_class)
-    return 2 * shared, sums
-
-
-def _zero_where_missed(ratio: Ratio) -> Ratio:
-    """The same ratio of an image, 0 where there is none but the other map has objects."""
-
-    def ratio_of_image(overlap):
-        top, bottom = ratio(overlap)
-        return top, np.where(bottom, bottom, len(overlap.true_areas) + len(overlap.pred_areas))
-
-    return ratio_of_image
-
-
-def _foreground_sums(counts: PixelCounts, two_class: bool) -> tuple[np.ndarray, np.ndarray]:
+def foreground_ratio(counts: PixelCounts, *, is_dice: bool, two_class: bool) -> tuple:
+    """|P & G| / |P | G|, or Dice, of the foreground, and of the background where ``two_class``."""
     sets = [counts, counts.background] if two_class else [counts]
     shared = np.array([each.shared for each in sets], float)
-    return shared, np.array([each.true + each.pred for each in sets], float)
+    sums = np.array([each.true + each.pred for each in sets], float)
+    return (2 * shared, sums) if is_dice else (shared, sums - shared)
 
 
 def _several(indices: np.ndarray) -> int:
     return int(np.count_nonzero(np.bincount(indices) > 1)) if len(indices) else 0
 
 
-_DSB = "2018 Data Science Bowl; Caicedo et al., Nature Methods 16, 2019"
 _AF1 = "Caicedo et al., Cytometry A 95, 2019"
 _STARDIST = "StarDist's accuracy, Cellpose's average precision; Schmidt et al., MICCAI 2018"
 _PQ = "Kirillov et al., CVPR 2019, Eq. 1"
-_AJI = "Kumar et al., IEEE TMI 36(7), 2017, Algorithm 1"
-_BF = "Csurka et al., BMVC 2013, for the boundaries of objects"
 _BOTH = "; an image without true and predicted objects counts as 100"
 _MEAN, _POOL = "mean over images of ", "over all images together: "
 _ALL = "mean over t = .50, .55 .. .95 of "
 
 
-def _pair(
-    name, definition, source, ratio, *, empty=1.0, note=_BOTH, image_ratio=None
-) -> list[Measure]:
+def _mean(name, definition, source, ratio, empty=1.0, note=_BOTH) -> Measure:
+    return Measure(name, _MEAN + definition + note, source, ratio, True, empty)
+
+
+def _pair(name, definition, source, ratio, *, image_ratio=None, **empty) -> list[Measure]:
     """Return the mean over images of a ratio, and its pooled form."""
-    by_image = (image_ratio or ratio, True, empty)
-    return [
-        Measure(f"{name}_image_mean", _MEAN + definition + note, source, *by_image),
-        Measure(f"{name}_pooled", _POOL + definition, source, ratio, False, empty),
-    ]
+    mean = _mean(f"{name}_image_mean", definition, source, image_ratio or ratio, **empty)
+    return [mean, Measure(f"{name}_pooled", _POOL + definition, source, ratio, False, mean.empty)]
 
 
 def _pair_of_matched(name, definition, source, ratio) -> list[Measure]:
@@ -213,12 +169,16 @@ def _pair_of_matched(name, definition, source, ratio) -> list[Measure]:
 
 def _pair_of_share(name, definition, ratio) -> list[Measure]:
     """The same of a share of the predicted or of the true objects."""
+
+    def of_image(overlap):
+        top, bottom = ratio(overlap)
+        return top, np.where(bottom, bottom, len(overlap.true_areas) + len(overlap.pred_areas))
+
     note = "; 0 where only the other kind is there, no image without both counts"
-    per_image = {"note": note, "image_ratio": _zero_where_missed(ratio)}
-    return _pair(name, definition, _STARDIST, ratio, empty=np.nan, **per_image)
+    return _pair(name, definition, _STARDIST, ratio, image_ratio=of_image, empty=np.nan, note=note)
 
 
-def _per_image(name, definition, source, ratio, goal) -> Measure:
+def _per_image(name, definition, source, ratio, goal="smallest") -> Measure:
     return Measure(name, _MEAN + definition, source, ratio, True, np.nan, _OBJECTS, goal)
 
 
@@ -226,13 +186,11 @@ _JACCARD = "TP / (TP + FP + FN)"
 _F1 = "2 TP / (2 TP + FP + FN)"
 
 INSTANCE_MEASURES: tuple[Measure, ...] = (
-    Measure(
+    _mean(
         "DSB_score",
-        f"{_MEAN}the {_ALL}{_JACCARD}, matched at IoU > t{_BOTH}",
-        _DSB,
+        f"the {_ALL}{_JACCARD}, matched at IoU > t",
+        "2018 Data Science Bowl; Caicedo et al., Nature Methods 16, 2019",
         jaccard(*THRESHOLDS, strict=True),
-        by_image=True,
-        empty=1.0,
     ),
     *_pair("cell_AP", f"the {_ALL}{_JACCARD}, IoU >= t", _STARDIST, jaccard(*THRESHOLDS)),
     *(
@@ -249,7 +207,7 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
         "AJI",
         "intersections / unions of each true object with the predicted one of largest IoU, "
         "predicted objects in no pair added to the unions",
-        _AJI,
+        "Kumar et al., IEEE TMI 36(7), 2017, Algorithm 1",
         aggregated_jaccard,
     ),
     *_pair_of_matched("matched_IoU", "mean IoU over TP, IoU >= .5", "", matched_iou),
@@ -258,43 +216,32 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
     ),
     *_pair("F1", f"the {_ALL}{_F1}, IoU > t", _AF1, f1(*THRESHOLDS, strict=True)),
     *_pair("F1_50", f"{_F1}, IoU >= .5", _STARDIST, f1(0.5)),
-    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", precision(0.5)),
-    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", recall(0.5)),
-    Measure(
+    *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", found_share(1, 0, 0.5)),
+    *_pair_of_share("recall_50", "TP / (TP + FN), IoU >= .5", found_share(0, 1, 0.5)),
+    _mean(
         "boundary_F1",
-        f"{_MEAN}the harmonic mean of the share of predicted boundary pixels near a true one, and "
-        f"of true ones near a predicted one{_BOTH}",
-        _BF,
-        boundary_f1,
-        by_image=True,
-        empty=1.0,
+        "the harmonic mean of the share of predicted boundary pixels near a true one, and of true "
+        "ones near a predicted one",
+        "Csurka et al., BMVC 2013, for the boundaries of objects",
+        lambda overlap: (overlap.boundary_f1, 1),
     ),
-    _per_image("count_error", "| |P| - |T| |", "", count_error, "smallest"),
+    _per_image("count_error", "| |P| - |T| |", "", lambda each: (abs(count_bias(each)[0]), 1)),
     _per_image("count_bias", "|P| - |T|", "", count_bias, "zero"),
-    _per_image(
-        "merges", "predicted objects with IoU > .1 with several true ones", _AF1, merges, "smallest"
-    ),
-    _per_image(
-        "splits", "true objects with IoU > .1 with several predicted ones", _AF1, splits, "smallest"
-    ),
+    _per_image("merges", "predicted objects with IoU > .1 with several true ones", _AF1, merges),
+    _per_image("splits", "true objects with IoU > .1 with several predicted ones", _AF1, splits),
 )
 
-_IOU = "|P & G| / |P | G|"
-_DICE = "2 |P & G| / (|P| + |G|)"
 
-
-def _foreground_measure(
-    name: str, formula: str, ratio: Ratio, two_class: bool, by_image: bool
-) -> Measure:
-    text = formula if by_image else f"{formula} with the pixels of all images counted together"
-    text = _MEAN + text if by_image else text
+def _foreground_measure(is_dice: bool, two_class: bool, by_image: bool) -> Measure:
+    name, text = ("Dice", "2 |P & G| / (|P| + |G|)") if is_dice else ("IoU", "|P & G| / |P | G|")
+    text = _MEAN + text if by_image else f"{text} with the pixels of all images counted together"
     if two_class:
         name, text = f"{name}_two_class", f"{text}, averaged over the foreground and the background"
     return Measure(
         name + ("_image_mean" if by_image else "_pooled"),
         f"{text}; 100 where both sets are empty, 0 where only one is",
         "",
-        partial(ratio, two_class=two_class),
+        partial(foreground_ratio, is_dice=is_dice, two_class=two_class),
         by_image,
         empty=1.0,
     )
@@ -302,8 +249,8 @@ def _foreground_measure(
 
 #: Of P and G, the predicted and the true pixels of the foreground.
 FOREGROUND_MEASURES: tuple[Measure, ...] = tuple(
-    _foreground_measure(*kind, two_class, by_image)
+    _foreground_measure(is_dice, two_class, by_image)
     for two_class in (False, True)
     for by_image in (True, False)
-    for kind in (("IoU", _IOU, foreground_iou), ("Dice", _DICE, foreground_dice))
+    for is_dice in (False, True)
 )

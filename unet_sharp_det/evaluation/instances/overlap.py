@@ -1,15 +1,13 @@
 """What the objects of two instance maps share: one histogram, of which all measures are made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from ...errors import DatasetError
 from ...masks.instance_maps import InstanceMap
-from .pixel_counts import BoundaryCounts, PixelCounts
-
-_VOID_SHARE = 0.5
+from .pixel_counts import PixelCounts, boundary_f1
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class InstanceOverlap:
         true_index, pred_index, shared: integers (K,): the pairs of objects, counted from 0, that
             have pixels in common, by true object then predicted one, and the number of the pixels.
         pixels: of the image, without void ones.
-        boundary: of all objects.
+        boundary_f1: see :func:`boundary_f1`.
     """
 
     image_id: int | str
@@ -33,7 +31,8 @@ class InstanceOverlap:
     pred_index: np.ndarray
     shared: np.ndarray
     pixels: int
-    boundary: BoundaryCounts
+    boundary_f1: float
+    _matches: dict = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def count(
@@ -52,7 +51,7 @@ class InstanceOverlap:
             void: bool (H, W), pixels that say nothing (COCO's crowd regions). They count for
                 neither map, and predicted objects with more than half of their pixels there are
                 left out, as in panoptic quality (Kirillov et al., CVPR 2019, Sec. 4.1).
-            boundary_tolerance: pixels, see :class:`BoundaryCounts`.
+            boundary_tolerance: pixels, see :func:`boundary_f1`.
 
         Raises:
             DatasetError: the maps differ in size.
@@ -64,23 +63,19 @@ class InstanceOverlap:
                 "size, or resize the label map by nearest neighbour."
             )
         true, predicted = without_void(true, predicted, void)
-        pixels = true.labels.size - (0 if void is None else int(np.count_nonzero(void)))
-        true_index, pred_index, shared = shared_pixels(true, predicted)
         return cls(
-            image_id=image_id,
-            file_name=file_name,
-            true_areas=true.areas,
-            pred_areas=predicted.areas,
-            true_index=true_index,
-            pred_index=pred_index,
-            shared=shared,
-            pixels=pixels,
-            boundary=BoundaryCounts.count(predicted.labels, true.labels, boundary_tolerance),
+            image_id,
+            file_name,
+            true.areas,
+            predicted.areas,
+            *shared_pixels(true, predicted),
+            pixels=true.labels.size - (0 if void is None else int(np.count_nonzero(void))),
+            boundary_f1=boundary_f1(predicted.labels, true.labels, boundary_tolerance),
         )
 
     @cached_property
     def iou(self) -> np.ndarray:
-        """float (K,): |T & P| / |T | P| of each pair."""
+        """float (K,), of each pair."""
         return self.shared / self.union
 
     @cached_property
@@ -102,8 +97,7 @@ class InstanceOverlap:
         to which pairs below the threshold count too.
 
         Args:
-            threshold: pairs of IoU >= this may be matched.
-            strict: only those of IoU > this. From .5 on, such pairs are unique by themselves.
+            threshold: pairs of IoU >= this may be matched; where ``strict`` of IoU > this.
 
         Returns:
             integers: the indices of the matched pairs, increasing.
@@ -111,14 +105,9 @@ class InstanceOverlap:
         key = (threshold, strict)
         if key not in self._matches:
             allowed = self.iou > threshold if strict else self.iou >= threshold
-            candidates = np.flatnonzero(allowed)
-            is_unique = self._one_to_one(candidates)
-            self._matches[key] = candidates if is_unique else self._assign(allowed)
+            pairs = np.flatnonzero(allowed)
+            self._matches[key] = pairs if self._one_to_one(pairs) else self._assign(allowed)
         return self._matches[key]
-
-    @cached_property
-    def _matches(self) -> dict:
-        return {}
 
     def _one_to_one(self, pairs: np.ndarray) -> bool:
         """Whether no object is in two of the pairs."""
@@ -127,21 +116,6 @@ class InstanceOverlap:
 
     def _assign(self, allowed: np.ndarray) -> np.ndarray:
         """Solve the assignment in each group of objects that overlap, directly or in a chain."""
-        order, starts = self._groups()
-        gains = allowed + self.iou / (2 * max(1, min(len(self.true_areas), len(self.pred_areas))))
-        matched = []
-        for pairs in np.split(order, starts[1:]):
-            candidates = pairs[allowed[pairs]]
-            if not self._one_to_one(candidates):
-                chosen = _best_assignment(
-                    self.true_index[pairs], self.pred_index[pairs], gains[pairs]
-                )
-                candidates = pairs[chosen][allowed[pairs[chosen]]]
-            matched.append(candidates)
-        return np.sort(np.concatenate(matched))
-
-    def _groups(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return all pairs sorted by the group of objects they are of, and each group's start."""
         from scipy.sparse import coo_array  # Slow to import, and seldom needed.
         from scipy.sparse.csgraph import connected_components
 
@@ -149,11 +123,17 @@ class InstanceOverlap:
         links = (self.true_index, true_count + self.pred_index)
         size = true_count + pred_count
         graph = coo_array((np.ones(len(self.shared)), links), shape=(size, size))
-        _, groups = connected_components(graph, directed=False)
-        group_of_pair = groups[self.true_index]
-        order = np.argsort(group_of_pair, kind="stable")
-        _, starts = np.unique(group_of_pair[order], return_index=True)
-        return order, starts
+        groups = connected_components(graph, directed=False)[1][self.true_index]
+        order = np.argsort(groups, kind="stable")
+        _, starts = np.unique(groups[order], return_index=True)
+        gains = allowed + self.iou / (2 * max(1, min(true_count, pred_count)))
+        matched = []
+        for pairs in np.split(order, starts[1:]):
+            if not self._one_to_one(pairs[allowed[pairs]]):
+                sides = (self.true_index[pairs], self.pred_index[pairs])
+                pairs = pairs[_best_assignment(*sides, gains[pairs])]
+            matched.append(pairs[allowed[pairs]])
+        return np.sort(np.concatenate(matched))
 
 
 def without_void(
@@ -162,21 +142,13 @@ def without_void(
     """Return the maps as :meth:`InstanceOverlap.count` compares them, by its ``void``."""
     if void is None or not void.any():
         return true, predicted
-    return (
-        true.without(void, largest_share=1.0),
-        predicted.without(void, largest_share=_VOID_SHARE),
-    )
+    return true.without(void, largest_share=1.0), predicted.without(void, largest_share=0.5)
 
 
 def shared_pixels(
     true: InstanceMap, predicted: InstanceMap
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the histogram of two maps of a size where it is not 0.
-
-    Returns:
-        integers (K,), (K,), (K,): the pairs of a true and a predicted object with pixels in
-        common, counted from 0, and the numbers of the pixels.
-    """
+    """Return ``true_index``, ``pred_index`` and ``shared`` of :class:`InstanceOverlap`."""
     in_both = (true.labels > 0) & (predicted.labels > 0)
     columns = max(1, len(predicted))
     keys = (true.labels[in_both].astype(np.int64) - 1) * columns + predicted.labels[in_both] - 1

@@ -1,4 +1,4 @@
-"""Numbers of pixels that two maps of an image share: of their foreground, of their boundaries."""
+"""What two maps of an image share: pixels of their foreground, and of their boundaries."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,7 @@ import numpy as np
 class PixelCounts:
     """Numbers of pixels of P & G, of G, of P, and of all that are valid.
 
-    P is the set of the predicted and G that of the true pixels of the foreground, both among the
-    valid pixels.
+    P are the predicted and G the true pixels of the foreground, among the valid ones.
     """
 
     shared: int
@@ -28,54 +27,26 @@ class PixelCounts:
 
     @property
     def background(self) -> "PixelCounts":
-        """The counts of the valid pixels that are not of the foreground."""
-        union = self.true + self.pred - self.shared
-        return PixelCounts(
-            self.valid - union, self.valid - self.true, self.valid - self.pred, self.valid
-        )
+        """The counts of the other valid pixels."""
+        all_, union = self.valid, self.true + self.pred - self.shared
+        return PixelCounts(all_ - union, all_ - self.true, all_ - self.pred, all_)
 
 
-@dataclass(frozen=True)
-class BoundaryCounts:
-    """Numbers of boundary pixels of an image: predicted, true, and those of each near the other.
+def boundary_f1(predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0) -> float:
+    """Return the harmonic mean of the shares of boundary pixels that are near the other map's.
 
-    ``alike``: whether both maps have objects, or neither has; an object that fills the image has
-    no boundary.
+    Near is a Euclidean distance of at most the tolerance to the nearest one. Maps without any
+    boundary, as of an object that fills the image, have 1 if both or neither have objects.
+
+    Args:
+        predicted, true: instance maps (H, W), 0 the background.
+        tolerance: 0 to 100 pixels.
     """
-
-    pred: int
-    pred_near: int
-    true: int
-    true_near: int
-    alike: bool
-
-    @classmethod
-    def count(
-        cls, predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0
-    ) -> "BoundaryCounts":
-        """Compare the boundaries of two instance maps (H, W), 0 the background.
-
-        A boundary pixel is near if its Euclidean distance to the nearest boundary pixel of the
-        other map is at most the tolerance.
-        """
-        pred_edge, true_edge = inner_boundaries(predicted), inner_boundaries(true)
-        return cls(
-            pred=int(np.count_nonzero(pred_edge)),
-            pred_near=_count_near(pred_edge, true_edge, tolerance),
-            true=int(np.count_nonzero(true_edge)),
-            true_near=_count_near(true_edge, pred_edge, tolerance),
-            alike=bool(predicted.any() == true.any()),
-        )
-
-    @property
-    def f1(self) -> float:
-        """The harmonic mean of both shares of near pixels; of maps without any, 1 if alike."""
-        if self.pred == 0 and self.true == 0:
-            return float(self.alike)
-        if self.pred_near == 0 or self.true_near == 0:
-            return 0.0
-        precision, recall = self.pred_near / self.pred, self.true_near / self.true
-        return 2 * precision * recall / (precision + recall)
+    edges = inner_boundaries(predicted), inner_boundaries(true)
+    if not edges[0].any() and not edges[1].any():
+        return float(predicted.any() == true.any())
+    precision, recall = _near_share(*edges, tolerance), _near_share(*edges[::-1], tolerance)
+    return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
 
 
 def inner_boundaries(labels: np.ndarray) -> np.ndarray:
@@ -91,8 +62,9 @@ def inner_boundaries(labels: np.ndarray) -> np.ndarray:
     return edge & (labels > 0)
 
 
-def _count_near(edge: np.ndarray, other: np.ndarray, tolerance: float) -> int:
+def _near_share(edge: np.ndarray, other: np.ndarray, tolerance: float) -> float:
     reach = int(tolerance)
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disk = (rows**2 + columns**2 <= tolerance**2).astype(np.uint8)
-    return int(np.count_nonzero(cv2.dilate(other.view(np.uint8), disk)[edge]))
+    near = np.count_nonzero(cv2.dilate(other.view(np.uint8), disk)[edge])
+    return near / max(1, np.count_nonzero(edge))

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from ...files import write_json
 from ..record import (
     INSTANCE_IMAGES_FILE,
     INSTANCE_METRICS_FILE,
+    SAMPLES,
     EvaluationOptions,
     nan_to_none,
     write_csv,
@@ -24,26 +25,12 @@ from .measures import FOREGROUND_MEASURES, INSTANCE_MEASURES, Measure
 from .overlap import InstanceOverlap
 from .pixel_counts import PixelCounts
 
-SAMPLES = 1000
 LEVEL = 0.95
 
-# Column of the file of images: the measure that it is the image's value of.
-_IMAGE_COLUMNS = {
-    "IoU": "IoU_image_mean",
-    "Dice": "Dice_image_mean",
-    "DSB_score": "DSB_score",
-    "cell_AP50": "cell_AP50_image_mean",
-    "F1_50": "F1_50_image_mean",
-    "PQ": "PQ_image_mean",
-    "AJI": "AJI_image_mean",
-    "matched_IoU": "matched_IoU_image_mean",
-    "matched_Dice": "matched_Dice_image_mean",
-    "boundary_F1": "boundary_F1",
-    "count_bias": "count_bias",
-    "merges": "merges",
-    "splits": "splits",
-}
-COLUMNS = ("image_id", "file_name", "n_gt", "n_pred", *_IMAGE_COLUMNS)
+# Columns of the file of images: the image's values of these measures, or of <name>_image_mean.
+_SCORES = ("IoU", "Dice", "DSB_score", "cell_AP50", "F1_50", "PQ", "AJI")
+_DETAILS = ("matched_IoU", "matched_Dice", "boundary_F1", "count_bias", "merges", "splits")
+COLUMNS = ("image_id", "file_name", "n_gt", "n_pred", *_SCORES, *_DETAILS)
 
 # Written, but neither logged nor drawn as a training curve.
 _DETAIL = re.compile(r"cell_AP(?!50|75|90)\d\d_")
@@ -66,7 +53,12 @@ class MeasureTable:
         cls, images: Sequence[InstanceOverlap | PixelCounts], measures: Sequence[Measure]
     ) -> "MeasureTable":
         """Take the measures of images, from what these measures are ratios of."""
-        return cls(tuple(measures), tuple(_parts(measure, images) for measure in measures))
+        parts = []
+        for measure in measures:
+            ratios = np.array([measure.ratio(image) for image in images], float)
+            ratios = ratios.reshape(len(images), 2, -1 if len(images) else 1)
+            parts.append((ratios[:, 0].copy(), ratios[:, 1].copy()))
+        return cls(tuple(measures), tuple(parts))
 
     def __len__(self) -> int:
         return len(self.parts[0][0])
@@ -74,9 +66,7 @@ class MeasureTable:
     def select(self, rows: Sequence[int]) -> "MeasureTable":
         """Return the table of some images, by their row numbers."""
         rows = np.asarray(rows, dtype=int)
-        return MeasureTable(
-            self.measures, tuple((top[rows], bottom[rows]) for top, bottom in self.parts)
-        )
+        return replace(self, parts=tuple((top[rows], bottom[rows]) for top, bottom in self.parts))
 
     def image_values(self, name: str) -> np.ndarray:
         """Return a measure's value of each image (N,) in its unit; NaN where it has none."""
@@ -100,15 +90,13 @@ class MeasureTable:
             return {measure.name: np.full(len(weights), np.nan) for measure in self.measures}
         values = {}
         for measure, (top, bottom) in zip(self.measures, self.parts, strict=True):
+            empty = measure.empty
             if measure.by_image:
-                ratios = _mean_ratio(top, bottom, measure.empty)[:, None]
-                defined = np.isfinite(ratios)
-                top, bottom, empty = np.where(defined, ratios, 0.0), defined, np.nan
-            else:
-                empty = measure.empty
-            values[measure.name] = measure.scale * _mean_ratio(
-                weights @ top, weights @ bottom, empty
-            )
+                ratios = _mean_ratio(top, bottom, empty)[:, None]
+                bottom, empty = np.isfinite(ratios), np.nan
+                top = np.where(bottom, ratios, 0.0)
+            ratios = _mean_ratio(weights @ top, weights @ bottom, empty)
+            values[measure.name] = measure.scale * ratios
         return values
 
 
@@ -116,7 +104,7 @@ class InstanceResults:
     """The measures of a data set by task: "instances" and "foreground"."""
 
     def __init__(self, overlaps: Sequence[InstanceOverlap]):
-        """Sort the images by image_id; raise a DatasetError if one is there twice."""
+        """Sort the images by image_id; DatasetError: one is there twice."""
         self.overlaps = sorted(overlaps, key=lambda overlap: overlap.image_id)
         for one, other in itertools.pairwise(self.overlaps):
             if one.image_id == other.image_id:
@@ -133,8 +121,13 @@ class InstanceResults:
         return {task: table.summary() for task, table in self.tables.items()}
 
     @property
+    def values(self) -> dict[str, float]:
+        """``{measure: value}`` of all tasks."""
+        return {name: value for each in self.metrics.values() for name, value in each.items()}
+
+    @property
     def headline(self) -> dict[str, dict[str, float]]:
-        """The same without the thresholds between .50, .75 and .90."""
+        """``metrics`` without the thresholds between .50, .75 and .90."""
         return {
             task: {name: value for name, value in values.items() if not _DETAIL.match(name)}
             for task, values in self.metrics.items()
@@ -148,13 +141,11 @@ class InstanceResults:
     @property
     def object_counts(self) -> tuple[int, int]:
         """The numbers of true and of predicted objects."""
-        return (
-            sum(len(overlap.true_areas) for overlap in self.overlaps),
-            sum(len(overlap.pred_areas) for overlap in self.overlaps),
-        )
+        true_counts = (len(overlap.true_areas) for overlap in self.overlaps)
+        return sum(true_counts), sum(len(overlap.pred_areas) for overlap in self.overlaps)
 
     def image_values(self, name: str) -> np.ndarray:
-        """Return a measure's value of each image (N,) in its unit; NaN where it has none."""
+        """See :meth:`MeasureTable.image_values`."""
         task = next(task for task, values in self.metrics.items() if name in values)
         return self.tables[task].image_values(name)
 
@@ -172,7 +163,14 @@ class InstanceResults:
 
         ``facts`` are what else the JSON file is to say.
         """
-        write_csv(os.path.join(folder, INSTANCE_IMAGES_FILE), COLUMNS, self._rows())
+        names = {name.removesuffix("_image_mean"): name for name in self.values}
+        columns = [self.image_values(names[name]) for name in (*_SCORES, *_DETAILS)]
+        rows = []
+        for overlap, *values in zip(self.overlaps, *columns, strict=True):
+            sizes = (len(overlap.true_areas), len(overlap.pred_areas))
+            shown = ("" if math.isnan(value) else f"{value:.4f}" for value in values)
+            rows.append([overlap.image_id, overlap.file_name, *sizes, *shown])
+        write_csv(os.path.join(folder, INSTANCE_IMAGES_FILE), COLUMNS, rows)
         true_count, pred_count = self.object_counts
         content = {
             "dataset": dataset,
@@ -186,19 +184,6 @@ class InstanceResults:
             "definitions": {measure.name: measure.description for measure in self.measures},
         }
         write_json(os.path.join(folder, INSTANCE_METRICS_FILE), content, indent=2)
-
-    def _rows(self) -> list[list]:
-        columns = [self.image_values(name) for name in _IMAGE_COLUMNS.values()]
-        return [
-            [
-                overlap.image_id,
-                overlap.file_name,
-                len(overlap.true_areas),
-                len(overlap.pred_areas),
-                *("" if math.isnan(value) else f"{value:.4f}" for value in values),
-            ]
-            for overlap, *values in zip(self.overlaps, *columns, strict=True)
-        ]
 
 
 def resample(image_count: int, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
@@ -218,23 +203,12 @@ def resample(image_count: int, samples: int = SAMPLES, seed: int = 0) -> np.ndar
     return np.random.default_rng(seed).multinomial(image_count, shares, size=samples)
 
 
-def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
     """Return the percentile interval (Efron 1979) of bootstrap values, NaN ones left out."""
     defined = values[np.isfinite(values)]
     if defined.size == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _parts(measure: Measure, images: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    ratios = [measure.ratio(image) for image in images]
-    top, bottom = zip(*ratios, strict=True) if ratios else ((), ())
-    rows = len(images)
-    return (
-        np.asarray(top, float).reshape(rows, -1 if rows else 1),
-        np.asarray(bottom, float).reshape(rows, -1 if rows else 1),
-    )
+        return math.nan, math.nan
+    return tuple(np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist())
 
 
 def _mean_ratio(top: np.ndarray, bottom: np.ndarray, empty: float) -> np.ndarray:

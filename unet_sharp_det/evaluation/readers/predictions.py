@@ -6,6 +6,7 @@ import reprlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,28 +29,29 @@ _KINDS = (
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class Predictions(ABC):
     """The predicted objects of the images of a ground truth.
 
     Attributes:
+        by_image: what is predicted, by image id.
+        options: which objects count.
+        where: what errors call the file.
         has_scores: whether objects have scores, by which they can be ranked.
     """
 
-    has_scores = False
-
-    def __init__(self, by_image: dict, truth: Truth, options: EvaluationOptions, where: str):
-        """``by_image`` is what is predicted by image id; ``where`` is what errors call the file."""
-        self._by_image = by_image
-        self._truth = truth
-        self._options = options
-        self._where = where
+    by_image: dict
+    truth: Truth
+    options: EvaluationOptions
+    where: str
+    has_scores: bool = False
 
     def instance_map(self, image_id) -> InstanceMap:
         """Return the objects of an image that count; DatasetError: they cannot be read."""
-        record = self._truth.record(image_id)
-        if image_id not in self._by_image:
+        record = self.truth.record(image_id)
+        if image_id not in self.by_image:
             return InstanceMap.empty(record.shape)
-        return self._paint(self._by_image[image_id], record, f"{self._where}: {record.file_name}")
+        return self._paint(self.by_image[image_id], record, f"{self.where}: {record.file_name}")
 
     def coco_results(self) -> list[dict]:
         """Return all predictions, those below the threshold too, as COCO results.
@@ -65,11 +67,11 @@ class Predictions(ABC):
 
 
 class LabelMapPredictions(Predictions):
-    """A folder of label maps: a path by image."""
+    """Label maps: a path by image."""
 
     def _paint(self, predicted, record, where):
         labels = read_labels(predicted)
-        return InstanceMap.from_labels(labels, str(predicted), min_area=self._options.min_area)
+        return InstanceMap.from_labels(labels, str(predicted), min_area=self.options.min_area)
 
 
 class SemanticPredictions(Predictions):
@@ -87,40 +89,28 @@ class SemanticPredictions(Predictions):
             parts, found = ndimage.label(mask)
             labels = np.where(parts > 0, parts + count, labels)
             count += found
-        return InstanceMap.from_labels(labels, where, min_area=self._options.min_area)
+        return InstanceMap.from_labels(labels, where, min_area=self.options.min_area)
 
 
 class CocoPredictions(Predictions):
     """Masks in COCO's format, by image a list of (what errors call it, result or annotation).
 
-    Of masks that overlap, the highest score has the pixels; of equal scores the first one, without
-    scores the last one. Masks of which no pixel is left, such as repeated ones, are no object; for
-    AP they are detections like others.
+    Of masks that overlap :class:`InstanceMap` says which has the pixels. Masks of which no pixel is
+    left, such as repeated ones, are no object; for AP they are detections like others.
     """
-
-    def __init__(self, by_image: dict, truth, options, where: str, *, has_scores: bool):
-        super().__init__(by_image, truth, options, where)
-        self.has_scores = has_scores
 
     def coco_results(self) -> list[dict]:
         """Return all predictions; without ``bbox`` they get the box of their mask."""
         if not self.has_scores:
             return super().coco_results()
         results = []
-        for image_id, record in self._truth.records.items():
-            predicted = self._by_image.get(image_id, [])
+        for image_id, record in self.truth.records.items():
+            predicted = self.by_image.get(image_id, [])
             for (_, entry), rle in zip(predicted, self._rles(predicted, record), strict=True):
-                results.append(
-                    {
-                        "image_id": image_id,
-                        "score": entry["score"],
-                        "bbox": entry["bbox"]
-                        if "bbox" in entry
-                        else mask_util.toBbox(rle).tolist(),
-                        "category_id": entry["category_id"] if self._truth.has_categories else 1,
-                        "segmentation": rle,
-                    }
-                )
+                result = {"image_id": image_id, "score": entry["score"], "segmentation": rle}
+                result["bbox"] = entry.get("bbox") or mask_util.toBbox(rle).tolist()
+                result["category_id"] = entry["category_id"] if self.truth.has_categories else 1
+                results.append(result)
         return results
 
     def _paint(self, predicted, record, where):
@@ -129,7 +119,7 @@ class CocoPredictions(Predictions):
             record.shape,
             where,
             [entry["score"] for _, entry in predicted] if self.has_scores else None,
-            **self._options.counting,
+            **self.options.counting,
         )
 
     def _rles(self, predicted: list[tuple], record: ImageRecord) -> list[dict]:
@@ -149,16 +139,14 @@ def open_predictions(
 ) -> Predictions:
     """Open the predictions of a tool.
 
-    Images are those of the ground truth with the same ``image_id`` (COCO results; for a folder
-    of label maps as truth the stem of the name), the same file name or else its stem (COCO data
-    sets), or the stem (label maps).
-
     Args:
-        path: a list of COCO results, in which an image without an entry has no detection; a COCO
-            data set, whose annotations are predictions, with scores if each has a "score"; the
-            ``semantic_predictions.json`` of :class:`SemanticEvaluator`; or a folder of label maps.
+        path: a list of COCO results, of images by ``image_id`` (for a folder of label maps as truth
+            the stem of the name), in which an image without an entry has no detection; a COCO data
+            set, of images by the file name or else its stem, with scores if each annotation has a
+            "score"; the ``semantic_predictions.json`` of :class:`SemanticEvaluator`; or a folder of
+            label maps, of images by the stem.
         truth: what they are to be compared with.
-        options: the least score and area of objects that count.
+        options: which objects count.
         suffix: of label maps, see :func:`find_label_maps`.
         allow_missing: take images that are missing, but for COCO results, for empty ones.
 
@@ -166,38 +154,33 @@ def open_predictions(
         DatasetError: the predictions are missing, malformed, of images that the truth does not
             have, or without some that it has.
     """
-    where, images = os.fspath(path), _ImageFinder(truth, os.fspath(path), allow_missing)
+    images = _ImageFinder(truth, os.fspath(path), allow_missing)
+    common = (truth, options, images.where)
     if Path(path).is_dir():
-        files = find_label_maps(path, suffix, known=images.stems)
-        ids = images.find_all({stem: images.by_stem(stem) for stem in files})
-        by_image = {ids[stem]: files[stem] for stem in files}
-        return LabelMapPredictions(by_image, truth, options, where)
+        files = find_label_maps(path, suffix, known=images.by_stem)
+        ids = images.find_all({stem: images.of_stem(stem) for stem in files})
+        return LabelMapPredictions({ids[stem]: files[stem] for stem in files}, *common)
     refuse_pictures(path)
     content = read_json(path, remedy=f"Give {_KINDS}.")
     if isinstance(content, dict) and "annotations" in content:
-        return _open_data_set(content, images, truth, options, where)
+        by_image, has_scores = _read_data_set(content, images)
+        return CocoPredictions(by_image, *common, has_scores)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise DatasetError(f"{where}: holds no predictions. Give {_KINDS}.")
+        raise DatasetError(f"{path}: holds no predictions. Give {_KINDS}.")
     if content and all("channel" in entry and "score" not in entry for entry in content):
-        return SemanticPredictions(_masks_of(content, images, where), truth, options, where)
-    return _open_results(content, images, truth, options, where)
+        return SemanticPredictions(_read_semantic(content, images), *common)
+    return CocoPredictions(_read_results(content, images), *common, has_scores=True)
 
 
 def check_entry(entry: dict, name: str, *, with_score: bool) -> None:
-    """Check a COCO result, annotation or mask, but for what depends on its image.
+    """Raise a DatasetError if a COCO result, annotation or mask, called ``name``, is malformed.
 
-    Args:
-        entry: as JSON holds it.
-        name: what the errors call it.
-        with_score: whether it needs a score.
-
-    Raises:
-        DatasetError: a value is missing or of another type.
+    What depends on its image is not checked.
     """
-    needed = {"image_id", *(["score"] if with_score else [])}
-    lacking = needed - set(entry) if isinstance(entry, dict) else needed
+    needed = ("image_id", "score") if with_score else ("image_id",)
+    lacking = [key for key in needed if not isinstance(entry, dict) or key not in entry]
     if lacking:
-        raise DatasetError(f"{name} has no {', '.join(sorted(lacking))}. Give {_KINDS}.")
+        raise DatasetError(f"{name} has no {', '.join(lacking)}. Give {_KINDS}.")
     name = f"{name} of image {reprlib.repr(entry['image_id'])}"
     if not is_id(entry["image_id"]):
         raise DatasetError(f"{name}: an image_id must be a whole number or a text.")
@@ -212,91 +195,83 @@ class _ImageFinder:
     """Finds the images of a ground truth that predictions are of."""
 
     def __init__(self, truth: Truth, where: str, allow_missing: bool):
-        self._truth = truth
-        self._where = where
+        self.truth = truth
+        self.where = where
         self._allow_missing = allow_missing
-        self._by_stem = defaultdict(list)
+        self.by_stem = defaultdict(list)
         for image_id, record in truth.records.items():
             stem = Path(record.file_name).stem if truth.has_categories else image_id
-            self._by_stem[stem].append(image_id)
+            self.by_stem[stem].append(image_id)
 
-    @property
-    def stems(self) -> Iterable[str]:
-        return self._by_stem.keys()
-
-    def by_id(self, image_id):
-        """Return the image of an id, None if there is none; 7 is found where ids are texts."""
-        return next((i for i in (image_id, str(image_id)) if i in self._truth.records), None)
-
-    def by_file(self, file_name: str, image_id):
-        """Return the image of a file: that of the id if its name is this, else by the stem."""
-        record = self._truth.records.get(image_id)
-        if record and Path(record.file_name).name == Path(file_name).name:
-            return image_id
-        return self.by_stem(Path(file_name).stem)
-
-    def by_stem(self, stem: str):
-        """Return the image whose file name has this stem, None if there is none."""
-        ids = self._by_stem.get(stem, [None])
+    def of_stem(self, stem: str):
+        """Return the id of the image whose file name has this stem, None if there is none."""
+        ids = self.by_stem.get(stem, [None])
         if len(ids) > 1:
-            names = [self._truth.records[image_id].file_name for image_id in ids]
+            names = [self.truth.records[image_id].file_name for image_id in ids]
             raise DatasetError(
-                f"{self._truth.where}: {_some(names)} have the same stem, by which predictions are "
+                f"{self.truth.where}: {_some(names)} have the same stem, by which predictions are "
                 "paired. Rename them, or give COCO results, which are paired by image_id."
             )
         return ids[0]
+
+    def find_files(self, names: dict) -> dict:
+        """Return the image of each file: that of its id if the name is the same, else by stem."""
+        found = {}
+        for image_id, name in names.items():
+            record = self.truth.records.get(image_id)
+            is_same = record and Path(record.file_name).name == Path(name).name
+            found[image_id] = image_id if is_same else self.of_stem(Path(name).stem)
+        return self.find_all(found, names)
 
     def find_all(self, found: dict, names: dict | None = None, *, complete: bool = True) -> dict:
         """Check and return ``{key: image_id}``, in which the id of an unknown image is None.
 
         ``names`` are what errors call the keys; ``complete`` demands that no image is missing.
         """
-        truth, records = self._truth.where, self._truth.records
+        truth, records = self.truth.where, self.truth.records
         unknown = [names[key] if names else key for key, value in found.items() if value is None]
         if unknown:
             there = [f"{key} ({each.file_name})" for key, each in records.items()]
             raise DatasetError(
-                f"{self._where}: has predictions of {len(unknown)} images that {truth} does not "
+                f"{self.where}: has predictions of {len(unknown)} images that {truth} does not "
                 f"have: {_some(unknown)}. It has {_some(there)}; endings of label maps' names are "
                 "told by --suffix and --truth-suffix."
             )
         predicted = set(found.values())
         if len(predicted) < len(found):
-            raise DatasetError(f"{self._where}: several of its images are the same one of {truth}.")
+            raise DatasetError(f"{self.where}: several of its images are the same one of {truth}.")
         missing = [record.file_name for key, record in records.items() if key not in predicted]
+        counts = f"{len(missing)} of the {len(records)} images"
+        if complete and missing and not self._allow_missing:
+            raise DatasetError(
+                f"{self.where}: has no prediction for {counts} of {truth}: {_some(missing)}. "
+                "Predict them, or count them as empty with --allow-missing."
+            )
         if complete and missing:
-            self._tell_missing(missing)
+            logger.warning(f"{self.where}: {counts} are missing, count as empty: {_some(missing)}.")
         return found
 
-    def _tell_missing(self, missing: list[str]) -> None:
-        counts = f"{len(missing)} of the {len(self._truth.records)} images"
-        if not self._allow_missing:
-            raise DatasetError(
-                f"{self._where}: has no prediction for {counts} of {self._truth.where}: "
-                f"{_some(missing)}. Predict them, or count them as empty with --allow-missing."
-            )
-        logger.warning(f"{self._where}: {counts} are missing and count as empty: {_some(missing)}.")
 
-
-def _open_results(content: list[dict], images, truth, options, where: str) -> CocoPredictions:
-    named = [
-        (f"{where}: result {number} (counted from 0)", entry)
-        for number, entry in enumerate(content)
-    ]
+def _read_results(content: list[dict], images: _ImageFinder) -> dict:
+    where, records = images.where, images.truth.records
+    named = [(f"{where}: result {n} (counted from 0)", entry) for n, entry in enumerate(content)]
+    found = {}
     for name, entry in named:
         check_entry(entry, name, with_score=True)
         if "bbox" in entry and not is_box(entry["bbox"]):
             shown = reprlib.repr(entry["bbox"])
             raise DatasetError(f"{name} has the bbox {shown}. Write x, y, width and height.")
-        _check_category(entry, name, truth)
+        _check_category(entry, name, images.truth)
+        key = entry["image_id"]  # 7 is found where ids are texts.
+        found[key] = next((each for each in (key, str(key)) if each in records), None)
     if not content:
         logger.warning(f"{where}: holds no detection, so every object counts as missed.")
-    found = {entry["image_id"]: images.by_id(entry["image_id"]) for entry in content}
-    ids = images.find_all(found, complete=False)
-    return CocoPredictions(_group(named, ids), truth, options, where, has_scores=True)
+    return _group(named, images.find_all(found, complete=False))
 
 
-def _open_data_set(content: dict, images, truth, options, where: str) -> CocoPredictions:
+def _read_data_set(content: dict, images: _ImageFinder) -> tuple[dict, bool]:
+    """Return the annotations by image, and whether they have scores."""
+    where, truth = images.where, images.truth
     check_coco(content, where)
     annotations = [each for each in content["annotations"] if not each["iscrowd"]]
     scored = sum("score" in annotation for annotation in annotations)
@@ -309,8 +284,7 @@ def _open_data_set(content: dict, images, truth, options, where: str) -> CocoPre
         check_entry(annotation, name, with_score=scored > 0)
         if scored:
             _check_category(annotation, name, truth)
-    names = {image["id"]: image["file_name"] for image in content["images"]}
-    ids = images.find_all({key: images.by_file(name, key) for key, name in names.items()}, names)
+    ids = images.find_files({image["id"]: image["file_name"] for image in content["images"]})
     for image in content["images"]:
         found, shape = (image["height"], image["width"]), truth.record(ids[image["id"]]).shape
         if found != shape:
@@ -318,11 +292,12 @@ def _open_data_set(content: dict, images, truth, options, where: str) -> CocoPre
                 f"{where}: {image['file_name']} has (height, width) {found}, but {shape} in "
                 f"{truth.where}: is it the same data set?"
             )
-    return CocoPredictions(_group(named, ids), truth, options, where, has_scores=scored > 0)
+    return _group(named, ids), scored > 0
 
 
-def _masks_of(content: list[dict], images, where: str) -> dict:
-    """Return the masks of each channel by image id, out of a semantic_predictions.json."""
+def _read_semantic(content: list[dict], images: _ImageFinder) -> dict:
+    """Return the masks of the channels by image, out of a semantic_predictions.json."""
+    where = images.where
     for number, entry in enumerate(content):
         name = f"{where}: mask {number} (counted from 0)"
         check_entry(entry, name, with_score=False)
@@ -330,7 +305,7 @@ def _masks_of(content: list[dict], images, where: str) -> dict:
             if not isinstance(entry.get(key, ""), str):
                 raise DatasetError(f"{name} has the {key} {entry[key]!r}, write a text.")
     names = {entry["image_id"]: entry.get("file_name", "") for entry in content}
-    ids = images.find_all({key: images.by_file(name, key) for key, name in names.items()}, names)
+    ids = images.find_files(names)
     masks = defaultdict(dict)
     for entry in content:
         image_id, channel = ids[entry["image_id"]], entry["channel"]
@@ -342,12 +317,10 @@ def _masks_of(content: list[dict], images, where: str) -> dict:
 
 
 def _check_category(entry: dict, name: str, truth: Truth) -> None:
-    if not truth.has_categories:
-        return
-    if "category_id" not in entry:
+    if truth.has_categories and "category_id" not in entry:
         raise DatasetError(f"{name} has no category_id, which COCO's AP needs.")
-    category_id = entry["category_id"]
-    if not is_id(category_id) or category_id not in truth.coco.cats:
+    category_id = entry.get("category_id")
+    if truth.has_categories and not (is_id(category_id) and category_id in truth.coco.cats):
         raise DatasetError(
             f"{name} has the category {reprlib.repr(category_id)}; the ground truth has "
             f"{sorted(truth.coco.cats)}. Write the ids of its categories, not class indices."
@@ -355,7 +328,7 @@ def _check_category(entry: dict, name: str, truth: Truth) -> None:
 
 
 def _group(named: list[tuple], ids: dict) -> dict:
-    """Return pairs of a name and an entry by the truth's image id."""
+    """Return the pairs of a name and an entry by the truth's image id."""
     by_image = defaultdict(list)
     for name, entry in named:
         by_image[ids[entry["image_id"]]].append((name, entry))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
-from ...data.coco_json import read_coco
+from ...data.coco_json import check_coco, read_coco
 from ...errors import DatasetError
 from ...files import safe_join
 from ...images import decoding
@@ -29,10 +29,7 @@ FORMATS = (".png", ".tif", ".tiff", ".npy")
 ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_pred")
 
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
-_TOO_LARGE = (
-    "Cut it into parts, the truth and what was found alike, or give what was found as COCO "
-    "results, as unet-sharp-det predict --outputs coco writes them."
-)
+_TOO_LARGE = "Cut it into parts, or give COCO results, as predict --outputs coco writes them."
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,6 @@ class ImageRecord:
     """An image of a data set.
 
     Attributes:
-        image_id: its id.
         file_name: of the image, relative to the data set's folder of images.
         shape: (height, width) in pixels.
         look: the group that reports break results down by, e.g. "histology"; None: unknown.
@@ -54,8 +50,7 @@ class ImageRecord:
     def find_picture(self, folder) -> Path | None:
         """Return the file of the image in a folder, or one that differs in format; None: none.
 
-        Raises:
-            DatasetError: the file name leads out of the folder.
+        Raises a DatasetError if the file name leads out of the folder.
         """
         path = safe_join(folder, self.file_name, f"The image {self.image_id} of the ground truth")
         if path.is_file():
@@ -69,9 +64,9 @@ class Truth(ABC):
 
     Attributes:
         where: the file or folder.
-        records: of the images by image_id, one or more.
+        records: of the images by image_id.
         has_categories: whether objects have categories, else all are of the category 1.
-        coco: the same in COCO's format, whose images have the ids of ``records``.
+        coco: the same in COCO's format.
     """
 
     where: str
@@ -87,26 +82,18 @@ class Truth(ABC):
 
     def overlap(self, image_id, predicted: InstanceMap, tolerance: float) -> InstanceOverlap:
         """Match the objects of an image with predicted ones; tolerance: of boundaries."""
-        return InstanceOverlap.count(
-            self.instance_map(image_id),
-            predicted,
-            image_id=image_id,
-            file_name=self.record(image_id).file_name,
-            void=self.void(image_id),
-            boundary_tolerance=tolerance,
-        )
+        name, void = self.record(image_id).file_name, self.void(image_id)
+        place = {"image_id": image_id, "file_name": name, "void": void}
+        true = self.instance_map(image_id)
+        return InstanceOverlap.count(true, predicted, **place, boundary_tolerance=tolerance)
 
     @abstractmethod
     def instance_map(self, image_id) -> InstanceMap:
-        """Return the objects of an image.
+        """Return the objects of an image; DatasetError: they cannot be read."""
 
-        Raises:
-            DatasetError: there is no such image, or its objects cannot be read.
-        """
-
-    @abstractmethod
     def void(self, image_id) -> np.ndarray | None:
         """Return bool (H, W), the pixels of an image that say nothing; None where all do."""
+        return None
 
 
 class CocoTruth(Truth):
@@ -115,42 +102,30 @@ class CocoTruth(Truth):
     has_categories = True
 
     def __init__(self, json_file):
-        """Read a COCO json; raise the errors of :func:`read_coco` and :func:`check_masks`."""
+        """See :func:`read_coco` and :func:`check_masks`."""
         self.where = os.fspath(json_file)
         content = read_coco(self.where)
         check_masks(content["annotations"], self.where)
         self.coco = index_coco(content)
-        self.records = {
-            image["id"]: ImageRecord(
-                image["id"],
-                image["file_name"],
-                (image["height"], image["width"]),
-                image.get("look"),
-            )
-            for image in self.coco.dataset["images"]
-        }
+        self.records = {}
+        for image in content["images"]:
+            name, shape = image["file_name"], (image["height"], image["width"])
+            self.records[image["id"]] = ImageRecord(image["id"], name, shape, image.get("look"))
 
     def instance_map(self, image_id) -> InstanceMap:
         """See :class:`Truth`; crowd regions are no objects."""
-        record, segmentations = self.record(image_id), self._segmentations(image_id, crowd=0)
-        return InstanceMap.from_segmentations(segmentations, record.shape, self._name(record))
+        return InstanceMap.from_segmentations(*self._masks(image_id, crowd=0))
 
     def void(self, image_id) -> np.ndarray | None:
         """See :class:`Truth`: the crowd regions."""
-        record, segmentations = self.record(image_id), self._segmentations(image_id, crowd=1)
-        return (
-            union_mask(segmentations, record.shape, self._name(record)) if segmentations else None
-        )
+        segmentations, *place = self._masks(image_id, crowd=1)
+        return union_mask(segmentations, *place) if segmentations else None
 
-    def _segmentations(self, image_id, crowd: int) -> list:
-        return [
-            annotation["segmentation"]
-            for annotation in self.coco.imgToAnns[image_id]
-            if annotation["iscrowd"] == crowd
-        ]
-
-    def _name(self, record: ImageRecord) -> str:
-        return f"{self.where}: {record.file_name}"
+    def _masks(self, image_id, crowd: int) -> tuple[list, tuple[int, int], str]:
+        """Return the segmentations of an image, its shape and what errors call it."""
+        record, annotations = self.record(image_id), self.coco.imgToAnns[image_id]
+        segmentations = [each["segmentation"] for each in annotations if each["iscrowd"] == crowd]
+        return segmentations, record.shape, f"{self.where}: {record.file_name}"
 
 
 class LabelMapTruth(Truth):
@@ -172,43 +147,23 @@ class LabelMapTruth(Truth):
         path = self._files[self.record(image_id).image_id]
         return InstanceMap.from_labels(read_labels(path), str(path))
 
-    def void(self, image_id) -> None:
-        """See :class:`Truth`: a label map has none."""
-
     @cached_property
     def coco(self) -> COCO:
         """The same as a COCO data set of the category 1."""
-        images, annotations = [], []
+        content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "object"}]}
         for image_id, record in self.records.items():
-            height, width = record.shape
-            size = {"height": height, "width": width}
-            images.append({"id": image_id, "file_name": record.file_name, **size})
+            size = dict(zip(("height", "width"), record.shape, strict=True))
+            content["images"].append({"id": image_id, "file_name": record.file_name, **size})
             objects = SparseInstances.from_label_map(self.instance_map(image_id).labels)
-            corners, ends = objects.boxes[:, :2], objects.boxes[:, 2:]
-            boxes = np.concatenate([corners, ends - corners], axis=1).tolist()
-            areas = objects.areas.tolist()
-            for rle, area, box in zip(objects.to_rles(), areas, boxes, strict=True):
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": image_id,
-                        "category_id": 1,
-                        "iscrowd": 0,
-                        "segmentation": rle,
-                        "area": area,
-                        "bbox": box,
-                    }
-                )
-        categories = [{"id": 1, "name": "object"}]
-        return index_coco({"images": images, "annotations": annotations, "categories": categories})
+            for rle in objects.to_rles():
+                place = {"id": len(content["annotations"]) + 1, "image_id": image_id}
+                content["annotations"].append({**place, "category_id": 1, "segmentation": rle})
+        check_coco(content, self.where)  # Which adds boxes and areas.
+        return index_coco(content)
 
 
 def open_truth(path, suffix: str | None = None) -> Truth:
-    """Open ground truth: a COCO json, or a folder of label maps.
-
-    Args:
-        path: of the file or folder.
-        suffix: of label maps, see :func:`find_label_maps`.
+    """Open ground truth: a COCO json, or a folder of label maps, by :func:`find_label_maps`.
 
     Raises:
         DatasetError: it is missing, in another format, or without images.
@@ -241,22 +196,17 @@ def check_masks(annotations: list[dict], where: str) -> None:
 def find_label_maps(
     folder, suffix: str | None = None, known: Iterable[str] = ()
 ) -> dict[str, Path]:
-    """Find the label maps of a folder, by the stem of the name of the image that each is of.
-
-    Files of other formats than ``FORMATS``, hidden ones and subfolders are passed over.
+    """Find the label maps (``FORMATS``) of a folder, by the stem of the image that each is of.
 
     Args:
-        folder: to look in.
         suffix: what follows the image's stem in a file's name, e.g. "_cp_masks", "_cp_masks.tif"
             or "" (nothing); files that do not end so are passed over. None: one of ``ENDINGS``
             is taken off where there is one.
         known: stems of images, of which no ending is taken off.
 
     Raises:
-        DatasetError: there is no such folder, no label map in it, or two of one image.
+        DatasetError: there is no label map, or two of one image.
     """
-    if not Path(folder).is_dir():
-        raise DatasetError(f"There is no folder {folder}.")
     paths = [path for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in FORMATS]
     known, found = set(known), {}
     for path in paths:
@@ -277,12 +227,7 @@ def find_label_maps(
 
 
 def read_labels(path) -> np.ndarray:
-    """Read a label map of ``FORMATS`` as integers (H, W).
-
-    Raises:
-        DatasetError: the file is too large, cannot be read, or holds colours, several pages or
-            fractions.
-    """
+    """Read a label map of ``FORMATS`` as integers (H, W); DatasetError: it is none."""
     check_pixels(decoding.read_shape(path), path, remedy=_TOO_LARGE)
     return decoding.read_labels(path)
 
