@@ -11,7 +11,6 @@ import pytest
 
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.files import (
-    atomic_folder,
     atomic_path,
     check_name,
     remove_leftovers,
@@ -115,24 +114,6 @@ def test_names_that_are_too_long_for_the_temporary_file(folder, tmp_path):
     with pytest.raises(UserError, match="cannot be the name of a file .*a shorter name"):
         check_name(tmp_path / folder / ("x" * 238 + ".txt"))
     write_text(tmp_path / folder / ("x" * 237 + ".txt"), "a")
-
-
-def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
-    (tmp_path / "results").mkdir()
-    write_text(tmp_path / "results" / "a.txt", "old")
-    rename = os.rename
-
-    def fail_for_the_new_one(source, target):
-        if Path(source).name == "new":
-            raise OSError(39, "Directory not empty")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", fail_for_the_new_one)
-    with pytest.raises(UserError, match="results: cannot be written"):
-        with atomic_folder(tmp_path / "results") as folder:
-            write_text(folder / "a.txt", "new")
-    assert (tmp_path / "results" / "a.txt").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 @pytest.mark.parametrize("name", ["folder", "file/a.txt", "file/below/a.txt", "x" * 300])

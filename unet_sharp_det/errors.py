@@ -47,10 +47,8 @@ def look_up_option(name, options: Iterable[str], what: str, error=UserError):
     """Return ``name`` if it is one of ``options``, else raise ``error`` with the nearest ones.
 
     Args:
-        name: the value that the user gave.
-        options: the values that exist.
         what: what the value stands for, with its place, e.g. ``"MODEL.FPN.SKIP_SCHEME"``.
-        error: the class of :class:`UserError` to raise.
+        error: a class of :class:`UserError`.
     """
     options = list(options)
     if name in options:
@@ -86,10 +84,7 @@ def disk_error(error: BaseException | None) -> OSError | None:
 
 
 def printable(text: str) -> str:
-    """Return text as a line that cannot steer a terminal, whatever names of files it holds.
-
-    Line breaks become spaces; other control characters are escaped as in Python.
-    """
+    """Return text as a line that cannot steer a terminal: control characters are escaped."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode()
         for each in " ".join(text.splitlines())
@@ -104,19 +99,13 @@ class PrintableFormatter(logging.Formatter):
 
 
 def interrupt(signum, frame) -> None:
-    """Handle a signal like Ctrl-C: raise KeyboardInterrupt, and end at once when it comes again.
-
-    All files are atomic, so that an end at any time does no harm.
-    """
+    """Handle a signal like Ctrl-C: raise KeyboardInterrupt, and end at once when it comes again."""
     signal.signal(signum, lambda *_: os._exit(INTERRUPTED))
     raise KeyboardInterrupt
 
 
 def run_cli(main: Callable[[], int]) -> None:
-    """Run a tool's ``main`` and exit with its status.
-
-    A :class:`UserError`, a full disk and Ctrl-C become one line.
-    """
+    """Run a tool's ``main`` and exit with its status; a user's error becomes one line."""
     logging.raiseExceptions = False  # A log on a full disk: the files tell it.
     former = signal.getsignal(signal.SIGINT)
     if former is not signal.SIG_IGN:  # as in the background of a script
@@ -127,23 +116,18 @@ def run_cli(main: Callable[[], int]) -> None:
         print("Stopped.", file=sys.stderr)
         status = INTERRUPTED
     except Exception as error:
-        status = _explain(error)
+        full = disk_error(error)
+        if isinstance(error, UserError):
+            message = str(error)
+        elif full:
+            place = full.filename or "A file"
+            message = f"{place}: cannot be written ({full.strerror}). Make room and try again."
+        else:
+            raise
+        print(f"error: {printable(message)}", file=sys.stderr)
+        status = 2
     finally:
         signal.signal(signal.SIGINT, former)
     if status == INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python's own end takes a while.
     sys.exit(status)
-
-
-def _explain(error: Exception) -> int:
-    """Print a user's error as a line and return the exit status; raise what is a defect."""
-    full = disk_error(error)
-    if isinstance(error, UserError):
-        message = str(error)
-    elif full:
-        place = full.filename or "A file"
-        message = f"{place}: cannot be written ({full.strerror}). Make room and try again."
-    else:
-        raise error
-    print(f"error: {printable(message)}", file=sys.stderr)
-    return 2

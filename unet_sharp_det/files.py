@@ -1,7 +1,4 @@
-"""Atomic writing: a file or folder is either the old one or the complete new one, never half.
-
-And paths out of files, which must not lead out of their folder.
-"""
+"""Files that are either the old one or the complete new one; paths that stay in their folder."""
 
 import contextlib
 import fcntl
@@ -9,8 +6,6 @@ import json
 import os
 import re
 import secrets
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,8 +22,7 @@ def atomic_path(path):
     The content is on disk before it does. The temporary file is locked as long as it is written.
 
     Raises:
-        UserError: the folder cannot be made or written to, ``path`` is a folder, or the disk is
-            full.
+        UserError: ``path`` cannot be written, or the disk is full.
     """
     path = Path(path)
     with _named_errors(path):
@@ -54,17 +48,18 @@ def atomic_path(path):
 
 
 def remove_leftovers(folder, is_own: Callable[[str], bool]) -> None:
-    """Delete the temporary files of :func:`atomic_path` whose writers were killed.
+    """Delete the temporary files in and below ``folder`` whose writers were killed.
 
-    Args:
-        folder: searched with the folders below it.
-        is_own: whether this program wrote a file of that path, relative to ``folder`` with ``/``.
+    ``is_own`` says whether this program wrote a file of that path, relative with ``/``.
     """
     for parent, _, names in os.walk(folder):
         for match in filter(None, map(_TEMPORARY.fullmatch, names)):
             if is_own(Path(parent, match[1]).relative_to(folder).as_posix()):
-                with contextlib.suppress(OSError):
-                    _delete_unlocked(Path(parent, match[0]))
+                path = Path(parent, match[0])
+                # NFS locks no file that is open for reading alone.
+                with contextlib.suppress(OSError), path.open("r+b") as file:
+                    lock(file.fileno())
+                    path.unlink()
 
 
 def lock(handle: int) -> None:
@@ -87,36 +82,8 @@ def check_name(path) -> None:
         pass
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be the name of a file ({error.strerror}). Give what it is named after "
-            "a shorter name."
+            f"{path}: cannot be the name of a file ({error.strerror}). Take a shorter name."
         ) from error
-
-
-@contextlib.contextmanager
-def atomic_folder(path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``; it replaces ``path`` only if the block succeeds.
-
-    Raises:
-        UserError: the folder cannot be made, or ``path`` cannot be replaced.
-    """
-    path = Path(path)
-    with _named_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    new, old = holder / "new", holder / "old"
-    try:
-        new.mkdir()
-        yield new
-        with _named_errors(path):
-            if path.exists():
-                os.rename(path, old)
-            os.rename(new, path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            os.rename(old, path)
-        raise
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 def write_text(path, text: str) -> None:
@@ -134,13 +101,11 @@ def read_json(path, kind: type = object, remedy: str = ""):
     """Return what a JSON file in UTF-8 holds, with or without a byte order mark.
 
     Args:
-        path: of the file.
         kind: of the content, dict or list.
         remedy: what the user can do; ends the errors.
 
     Raises:
-        DatasetError: there is no such plain file, it is not JSON, nested too deeply, or of another
-            kind.
+        DatasetError: there is no such plain file, or it is not JSON of that kind.
     """
     remedy = f" {remedy}" if remedy else ""
     if not os.path.isfile(path):  # A pipe would be waited for.
@@ -160,30 +125,27 @@ def read_json(path, kind: type = object, remedy: str = ""):
 
 
 def safe_join(root, name, where: str) -> Path:
-    """Return ``root / name`` for a name that stands in a file, perhaps a stranger's.
+    """Return ``root / name`` for a name out of a file, perhaps a stranger's.
 
-    Sub-folders are allowed, and links that lie below ``root``; the path need not exist. Paths that
-    the user himself gives do not come here, they may lead anywhere.
+    Sub-folders are allowed, and links that lie below ``root``; the path need not exist.
 
     Args:
-        root: the folder that the name must not leave.
         name: a relative path, with "/" between its parts.
         where: the file that it stands in, for the error.
 
     Raises:
-        DatasetError: the name is no text, empty, absolute, of a drive, holds "\\" or a NUL, or
-            goes up by "..".
+        DatasetError: the name is none of :func:`leads_inside`.
     """
     if not leads_inside(name):
         raise DatasetError(
-            f"{where}: the file name {name!r} could lead out of {root}. Write it relative to that "
-            "folder, as 'a.png' or 'sub/a.png', without '..', '\\' or a drive."
+            f"{where}: the file name {name!r} could lead out of {root}. Write it as 'a.png' or "
+            "'sub/a.png'."
         )
     return Path(root) / name
 
 
 def leads_inside(name) -> bool:
-    """Whether a relative path, of any system, stays below the folder that it starts from."""
+    """Whether a name is a relative path, of any system, that stays below its folder."""
     if not isinstance(name, str) or not name or re.search(r"[\\\0]|^/|^[A-Za-z]:", name):
         return False
     return ".." not in name.split("/")
@@ -205,12 +167,6 @@ def _write_error(path: Path, error: OSError) -> UserError:
 
 def _temporary_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
-
-
-def _delete_unlocked(path: Path) -> None:
-    with open(path, "r+b") as file:  # NFS locks no file that is open for reading alone.
-        lock(file.fileno())
-        path.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -12,22 +12,16 @@ from . import __version__
 
 _REPOSITORY = Path(__file__).parents[1]
 
-#: Environment variable that says it where there is no checkout, only a copy: JSON of what
-#: :func:`git_state` returns.
-GIT_STATE = "GIT_STATE"
-
 
 def git_state(folder=_REPOSITORY) -> dict:
-    """The commit of a checkout, and whether tracked files differed from it.
-
-    Args:
-        folder: of the checkout; default: this package's.
+    """The commit of a checkout, by default this package's, and whether tracked files differed.
 
     Returns:
-        dict: ``{"revision": 40 digits, "dirty": bool}``; both None where neither is known.
+        dict: ``{"revision": 40 digits, "dirty": bool}``, both None where neither is known; of a
+        copy of a checkout what the environment variable GIT_STATE says, as JSON.
     """
-    if GIT_STATE in os.environ:
-        return json.loads(os.environ[GIT_STATE])
+    if "GIT_STATE" in os.environ:
+        return json.loads(os.environ["GIT_STATE"])
     if not (Path(folder) / ".git").exists():  # installed, perhaps below another checkout
         return {"revision": None, "dirty": None}
     revision = _git(folder, "rev-parse", "HEAD")

@@ -22,8 +22,8 @@ class TestGrid:
             assert max(tile.shape) <= 100
             assert tile.rows.start % alignment == tile.columns.start % alignment == 0
             for window, core, length, edges in (
-                (tile.rows, tile.core_rows, shape[0], tile.inner_edges[::2]),
-                (tile.columns, tile.core_columns, shape[1], tile.inner_edges[1::2]),
+                (tile.rows, tile.core_rows, shape[0], tile.inner_edges[1::2]),
+                (tile.columns, tile.core_columns, shape[1], tile.inner_edges[::2]),
             ):
                 assert 0 <= window.start <= core.start < core.stop <= window.stop <= length
                 assert edges == (window.start > 0, window.stop < length)

@@ -188,10 +188,10 @@ def test_boxes_in_chunks_of_two_or_all_at_once(monkeypatch):
 
 def test_what_a_detector_runs_in():
     fast = accelerate(build("lite0"))
-    assert isinstance(fast.roi_heads.box_head.pooler, PixelROIPooler)
+    assert isinstance(fast.roi_heads.box_pooler.pooler, PixelROIPooler)
     assert isinstance(fast.roi_heads.mask_pooler, PixelROIPooler)
     seen = []
-    fast.roi_heads.box_head.head.register_forward_pre_hook(
+    fast.roi_heads.box_pooler.head.register_forward_pre_hook(
         lambda module, args: seen.append(args[0])
     )
     with torch.inference_mode():

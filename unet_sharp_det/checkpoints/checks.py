@@ -32,8 +32,9 @@ def check_trained(weights: dict[str, Tensor], model: nn.Module, where: str) -> N
     Raises:
         CheckpointError: entries lack, have another shape, belong elsewhere, or hold no numbers.
     """
-    own = _shapes(model.state_dict())
-    given = _shapes(weights)
+    own, given = _shapes(model.state_dict()), _shapes(weights)
+    kinds = {type(module) for module in model.modules()}
+    may_be_pruned = UNetSharpHead in kinds and SkipFPN not in kinds
     faults = {
         f"of its {len(own)} tensors are missing": [repr(n) for n in own if n not in given],
         "have another shape": [
@@ -41,9 +42,7 @@ def check_trained(weights: dict[str, Tensor], model: nn.Module, where: str) -> N
             for name, shape in own.items()
             if given.get(name, shape) != shape
         ],
-        "are of another model": [
-            repr(n) for n in given if n not in own and not _may_be_pruned(model)
-        ],
+        "are of another model": [repr(n) for n in given if n not in own and not may_be_pruned],
     }
     told = [f"{len(names)} {fault}: {_first(names)}" for fault, names in faults.items() if names]
     if told:
@@ -56,13 +55,8 @@ def check_trained(weights: dict[str, Tensor], model: nn.Module, where: str) -> N
 
 
 def check_transferable(weights: dict[str, Tensor], model: nn.Module, where: str) -> None:
-    """Check that ``weights`` hold something for ``model`` to start a training from.
-
-    Raises:
-        CheckpointError: nothing fits, or what fits holds no numbers.
-    """
-    own = _shapes(model.state_dict())
-    if not any(own.get(name) == shape for name, shape in _shapes(weights).items()):
+    """Raise a CheckpointError if nothing in ``weights`` fits ``model``, or it holds no numbers."""
+    if not _shapes(model.state_dict()).items() & _shapes(weights).items():
         raise CheckpointError(
             f"{where}: nothing in the file fits the model; it begins with "
             f"{_first(map(repr, weights))}. Take weights of the model's backbone, or of its kind."
@@ -71,19 +65,15 @@ def check_transferable(weights: dict[str, Tensor], model: nn.Module, where: str)
 
 
 def find_scheme_difference(weights: dict[str, Tensor], model: nn.Module) -> str | None:
-    """Whether necks and semantic heads in ``weights`` are of other schemes or widths than those of
-    ``model``, as sentences for an error; None if they are not, or if there are none, as in weights
-    of an ImageNet backbone, or those of a larger semantic network.
-    """
+    """How the necks and semantic heads in ``weights`` differ from those of ``model``, as sentences
+    for an error; None if they do not, or if there are none, as in weights of a backbone."""
+    differences = []
     for prefix, module in model.named_modules():
-        difference = None
         if isinstance(module, SkipFPN):
-            difference = _compare_necks(_shapes(weights, prefix, _NECK), module)
+            differences.append(_compare_necks(_shapes(weights, prefix, _NECK), module))
         elif isinstance(module, UNetSharpHead):
-            difference = _compare_heads(_shapes(weights, prefix), module)
-        if difference:
-            return difference
-    return None
+            differences.append(_compare_heads(_shapes(weights, prefix), module))
+    return next(filter(None, differences), None)
 
 
 def _check_numbers(weights: dict[str, Tensor], model: nn.Module, where: str) -> None:
@@ -103,11 +93,6 @@ def _check_numbers(weights: dict[str, Tensor], model: nn.Module, where: str) -> 
         )
 
 
-def _may_be_pruned(model: nn.Module) -> bool:
-    kinds = {type(module) for module in model.modules()}
-    return UNetSharpHead in kinds and SkipFPN not in kinds
-
-
 def _first(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
@@ -125,16 +110,11 @@ def _compare_heads(given: dict[str, tuple], head: UNetSharpHead) -> str | None:
         trained = sorted({"X[{},{}]".format(*m.groups()) for m in map(branches.match, given) if m})
         return (
             f"It was not trained for {', '.join(lacking)}: it has branches, or their CGM, at "
-            f"{', '.join(trained)} only. Set {key}.DEEP_SUPERVISION, {key}.CGM.ENABLED and the "
-            "level as in its training."
+            f"{', '.join(trained)} only. Set {key}.DEEP_SUPERVISION and CGM.ENABLED alike."
         )
-    name = differing[0]
-    return (
-        f"It holds a semantic head of another scheme, other widths or another norm: {name!r} has "
-        f"shape {given.get(name)}, the model {own[name]}. Set {key}.SKIP_SCHEME, EDGE, "
-        "EDGE_CHANNELS, NODE_CHANNELS, NUM_CLASSES, NORM and MODEL.UNET.CHANNELS as in its "
-        "training."
-    )
+    keys = f"{key}.SKIP_SCHEME, EDGE, EDGE_CHANNELS, NODE_CHANNELS, NUM_CLASSES, NORM and "
+    keys += "MODEL.UNET.CHANNELS"
+    return _tell("a semantic head of another scheme, other widths", given, own, keys)
 
 
 def _compare_necks(given: dict[str, tuple], neck: SkipFPN) -> str | None:
@@ -147,17 +127,20 @@ def _compare_necks(given: dict[str, tuple], neck: SkipFPN) -> str | None:
             f"It holds a neck of scheme '{scheme or 'unknown'}', the model has '{neck.scheme}': "
             f"set MODEL.FPN.SKIP_SCHEME {scheme or 'accordingly'}."
         )
+    keys = "MODEL.FPN.NODE_CHANNELS, EDGE_CHANNELS, OUT_CHANNELS and NORM"
+    return _tell(f"a neck of scheme '{scheme}' with other widths", given, own, keys)
+
+
+def _tell(what: str, given: dict[str, tuple], own: dict[str, tuple], keys: str) -> str:
     name = next(key for key in {**own, **given} if own.get(key) != given.get(key))
     return (
-        f"It holds a neck of scheme '{scheme}' with other widths or norm: {name!r} has shape "
-        f"{given.get(name)}, the model {own.get(name)}. Set MODEL.FPN.NODE_CHANNELS, "
-        "EDGE_CHANNELS, OUT_CHANNELS and NORM as in its training."
+        f"It holds {what} or norm: {name!r} has shape {given.get(name)}, the model "
+        f"{own.get(name)}. Set {keys} as in its training."
     )
 
 
 def _shapes(weights: dict[str, Tensor], prefix: str = "", part: str = "") -> dict[str, tuple]:
-    """The shapes of the entries of the module ``prefix`` whose names match ``part``, but for those
-    that do not change what a model computes."""
+    """The shapes of the material entries of the module ``prefix`` whose names match ``part``."""
     start = prefix + "." if prefix else ""
     return {
         name[len(start) :]: tuple(tensor.shape)

@@ -15,14 +15,12 @@ def class_names(cfg: CfgNode) -> list[str]:
     """The names of the classes 0, 1, ...: of the config, of its data sets, or else numbers."""
     count = _count(cfg)
     names = list(cfg.MODEL.CLASS_NAMES) or names_of_data(cfg)
-    if names:
-        return names
-    return [f"class_{number}" for number in range(1, count + 1)] if count > 1 else ["object"]
+    numbered = [f"class_{number}" for number in range(1, count + 1)]
+    return names or (numbered if count > 1 else ["object"])
 
 
 def names_of_data(cfg: CfgNode) -> list[str]:
-    """The names that the registered data sets of a config give; none if there are none, or of
-    another number of classes."""
+    """The names that the registered data sets of a config give, if one has as many classes."""
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         if name not in MetadataCatalog.list():
             continue
@@ -37,11 +35,7 @@ def names_of_data(cfg: CfgNode) -> list[str]:
 
 
 def check_class_names(names: Sequence[str], cfg: CfgNode, where: str) -> None:
-    """Check names that a file gives.
-
-    Raises:
-        CheckpointError: they are no short printable texts, or not one for each class.
-    """
+    """Raise a CheckpointError if a file's names are not one short printable text for each class."""
     are_texts = isinstance(names, list | tuple) and all(
         isinstance(name, str) and 0 < len(name) <= _LONGEST and name.isprintable() for name in names
     )

@@ -38,15 +38,14 @@ _BOUNDS = {
 def config_of(weights, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
     """Return the config of a checkpoint, which becomes its ``MODEL.WEIGHTS``.
 
-    Where it was trained does not count: ``MODEL.DEVICE`` is the first GPU, unless ``config_file``
-    or ``opts`` say otherwise; without a GPU :func:`fall_back_to_cpu` makes it the CPU.
-
     A config in or beside the checkpoint is a stranger's: it is read by itself, without ``_BASE_``,
-    and may ask for no more memory and time than a network needs.
+    and may ask for no more memory and time than a network needs. Its ``MODEL.DEVICE`` is replaced
+    by the first GPU.
 
     Args:
-        weights: a path, or the name of a model of the package.
-        config_file: None: the metadata of a .safetensors file, else ``config.yaml`` beside it.
+        weights: a .pth or .safetensors file, or a name of :mod:`unet_sharp_det.model_zoo`.
+        config_file: YAML of its training. None: the one inside of a .safetensors file, else
+            ``config.yaml`` beside it.
         opts: keys and values in turn that change it.
 
     Raises:
@@ -54,10 +53,8 @@ def config_of(weights, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
         ConfigError: there is no config, or it is no valid one.
     """
     path = find_weights(weights)
-    if config_file is not None:
-        cfg = setup_cfg(str(config_file), list(opts))
-    else:
-        cfg = setup_cfg(_read_strangers(path), list(opts))
+    given = str(config_file) if config_file is not None else _read_strangers(path)
+    cfg = setup_cfg(given, list(opts))
     cfg.MODEL.WEIGHTS = str(path)
     return cfg
 
@@ -70,10 +67,7 @@ def _read_strangers(path: Path) -> CfgNode:
     if text is None:
         where = path.parent / "config.yaml"
         if not where.is_file():
-            raise ConfigError(
-                f"{path}: there is no config.yaml beside it. Name the config of its training by "
-                "--config-file."
-            )
+            raise ConfigError(f"{path}: no config.yaml beside it. Name one by --config-file.")
         with where.open("rb") as file:
             text = file.read(_MOST_TEXT + 1).decode("utf-8", "replace")
     try:
@@ -115,7 +109,7 @@ def _parse(text: str) -> dict:
 
 
 def _walk(content) -> Iterator[tuple[object, int]]:
-    """Yield keys and values with their depth; what stands behind several aliases each time."""
+    """Yield keys and values with their depth; those behind several aliases each time."""
     waiting = [(content, 0)]
     while waiting:
         value, depth = waiting.pop()

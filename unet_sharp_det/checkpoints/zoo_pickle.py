@@ -1,12 +1,11 @@
 """Pickles of detectron2's model zoo (``R-50.pkl``: a dict of arrays), read without trust.
 
-The pickle's own names for numpy's functions are answered by the stand-ins below, so that no other
-function is reached, nor numpy's own dtypes, which believe what a pickle tells them of memory.
+Stand-ins answer the pickle's names for numpy's functions, so that no other function is reached,
+nor numpy's own dtypes, which believe what a pickle tells them of memory.
 """
 
 import pickle
 from collections import OrderedDict
-from typing import BinaryIO
 
 import numpy as np
 
@@ -16,14 +15,11 @@ class RefusedGlobal(pickle.UnpicklingError):
 
 
 class ZooUnpickler(pickle.Unpickler):
-    """Builds plain containers, numbers, strings and numeric arrays; Python 2's text is latin-1.
+    """Builds plain containers, numbers, strings and numeric arrays.
 
     :meth:`load` raises :class:`RefusedGlobal` where the pickle asks for something else, which is
     not run, and any exception if the file is damaged.
     """
-
-    def __init__(self, file: BinaryIO):
-        super().__init__(file, encoding="latin1")
 
     def find_class(self, module: str, name: str):
         # numpy 1 says numpy.core where numpy 2 says numpy._core.
@@ -56,10 +52,6 @@ class _Array(np.ndarray):
         super().__setstate__((version, shape, dtype.value, is_fortran, data))
 
 
-class _ArrayType:
-    """What ``numpy.ndarray`` is to the pickle: an argument of ``_reconstruct``."""
-
-
 def _reconstruct(array_type, shape, kind) -> _Array:
     return np.ndarray.__new__(_Array, 0)
 
@@ -80,18 +72,13 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _no_bytes() -> bytes:
-    """Protocols 0 to 2 write ``b""`` as a call of ``bytes``."""
-    return b""
-
-
 _ALLOWED = {
     "numpy.core.multiarray._reconstruct": _reconstruct,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy.core.numeric._frombuffer": _frombuffer,
-    "numpy.ndarray": _ArrayType,
+    "numpy.ndarray": None,  # An argument of _reconstruct only: calling it would take memory.
     "numpy.dtype": _Dtype,
     "collections.OrderedDict": OrderedDict,
     "_codecs.encode": _encode,
-    "__builtin__.bytes": _no_bytes,
+    "__builtin__.bytes": lambda: b"",  # So protocols 0 to 2 write b"".
 }

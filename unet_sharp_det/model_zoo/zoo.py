@@ -1,4 +1,4 @@
-"""Access to the models of this folder by their names."""
+"""Access to the models of this folder by their names; unknown ones raise a ConfigError."""
 
 from pathlib import Path
 
@@ -14,30 +14,15 @@ from ..errors import ConfigError, look_up_option
 
 
 def get_checkpoint_file(name: str) -> Path:
-    """Return the file of a model.
-
-    Raises:
-        ConfigError: there is no model of that name.
-    """
+    """Return the file of a model."""
     return model_file(look_up_option(name, names(), "model_zoo", ConfigError))
 
 
 def get_config(name: str) -> CfgNode:
-    """Return the config of a model, its file as ``MODEL.WEIGHTS``.
-
-    Raises:
-        ConfigError: there is no model of that name.
-    """
+    """Return the config of a model, its file as ``MODEL.WEIGHTS``."""
     return config_of(get_checkpoint_file(name))
 
 
 def get(name: str, device: str | None = None) -> nn.Module:
-    """Return a model with its weights, in eval mode.
-
-    Args:
-        device: e.g. ``cpu`` or ``cuda:1``. None: the first GPU, or the CPU without one.
-
-    Raises:
-        ConfigError: there is no model of that name.
-    """
+    """Return a model with its weights, in eval mode, by default on the first GPU or the CPU."""
     return open_trained_model(get_checkpoint_file(name), device=device).model

@@ -3,12 +3,9 @@
 import math
 from collections.abc import Sequence
 
-import timm
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
-from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
-from timm.utils.model import freeze
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError, look_up_option
@@ -48,6 +45,8 @@ class TimmBackbone(Backbone):
         Raises:
             ConfigError: model, feature or norm are unknown, or several maps have one stride.
         """
+        import timm  # Slow to import, and seldom needed.
+
         super().__init__()
         look_up_option(name, timm.list_models(), "MODEL.TIMM.NAME", ConfigError)
         look_up_option(norm, _NORMS, "MODEL.TIMM.NORM", ConfigError)
@@ -58,9 +57,9 @@ class TimmBackbone(Backbone):
         self._shapes = dict(maps[index] for index in indices)
         self.model = _create(name, norm, in_chans=in_channels, out_indices=indices)
         if norm == "FrozenBN":
-            self.model = freeze_batch_norm_2d(self.model)
+            self.model = timm.layers.freeze_batch_norm_2d(self.model)
         elif norm == "SyncBN":
-            self.model = convert_sync_batchnorm(self.model)
+            self.model = timm.layers.convert_sync_batchnorm(self.model)
         if freeze_at >= 1:
             _freeze_up_to(name, self.model, maps, freeze_at)
 
@@ -92,6 +91,8 @@ class TimmBackbone(Backbone):
         return {f"model.{name}": given[flat] for flat, name in own.items() if flat in given}
 
     def _match_by_order(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        import timm
+
         with torch.device("meta"):
             reference = timm.create_model(self.timm_name).state_dict()
         same = len(reference) == len(weights) and all(
@@ -121,6 +122,8 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
 
 
 def _create(name: str, norm: str, **options) -> nn.Module:
+    import timm
+
     if norm == "GN":
         options["norm_layer"] = "groupnorm"
     try:
@@ -153,6 +156,8 @@ def _index_of(feature: str, maps: Sequence, model: str, key="MODEL.TIMM.OUT_FEAT
 
 def _freeze_up_to(name: str, model: nn.Module, maps: Sequence, freeze_at: int) -> None:
     """Freeze what ``res<freeze_at>`` depends on: the parameters it has a gradient for."""
+    from timm.utils import freeze
+
     index = _index_of(f"res{freeze_at}", maps, name, "MODEL.BACKBONE.FREEZE_AT (as res<n>)")
     size = 2 * max(shape.stride for _, shape in maps)
     with torch.device("meta"):

@@ -1,7 +1,7 @@
 """Instances of a batch of windows from a Mask R-CNN."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -28,11 +28,7 @@ _REACH = 4
 
 
 class Detector:
-    """Runs a detectron2 ``GeneralizedRCNN`` or ``PanopticFPN`` with masks on windows of images.
-
-    Masks are pasted within their boxes only, which gives the pixels of detectron2's
-    ``paste_masks_in_image`` without an image of memory for each object.
-    """
+    """Runs a detectron2 ``GeneralizedRCNN`` or ``PanopticFPN`` with masks on windows of images."""
 
     def __init__(self, model: nn.Module, score_threshold: float):
         """
@@ -45,17 +41,13 @@ class Detector:
         """
         roi_heads = getattr(model, "roi_heads", None)
         if not getattr(roi_heads, "mask_on", False):
-            raise ConfigError(
-                f"{type(model).__name__} predicts no masks: use a model with MODEL.MASK_ON: True, "
-                "or a SemanticSegmentor with UNetSharpHead."
-            )
-        for module in model.modules():
-            if isinstance(module, FastRCNNOutputLayers):
-                # detectron2 finds what is above it.
-                module.test_score_thresh = float(np.nextafter(np.float32(score_threshold), -1))
+            raise ConfigError(f"{type(model).__name__} predicts no masks: set MODEL.MASK_ON True.")
+        for head in _parts_of(model, FastRCNNOutputLayers):
+            # detectron2 finds what is above it.
+            head.test_score_thresh = float(np.nextafter(np.float32(score_threshold), -1))
         self.model = model
         self.least_score = score_threshold
-        self._limits = _Limits(model)
+        self._adapt_limits = _limits_of(model)
 
     def find(
         self,
@@ -75,7 +67,7 @@ class Detector:
             of each window, in the image's coordinates.
         """
         inputs = [{"image": to_input(window, scale)} for window in windows]
-        self._limits.adapt(inputs[0]["image"].shape[1:].numel())
+        self._adapt_limits(inputs[0]["image"].shape[1:].numel())
         with torch.inference_mode():
             results = self.model.inference(inputs, do_postprocess=False)
         if isinstance(results, tuple):  # of PanopticFPN: detections and semantic maps
@@ -98,27 +90,25 @@ class Detector:
         return merge_detections(shape, tiles, parts, reach=max(1, round(_REACH / scale)))
 
 
-class _Limits:
-    """The numbers of proposals and detections that a model keeps per image."""
+def _limits_of(model: nn.Module) -> Callable[[int], None]:
+    """Return what sets a model's numbers of proposals and detections for inputs of some pixels."""
+    rpns = [(m, m.pre_nms_topk[False], m.post_nms_topk[False]) for m in _parts_of(model, RPN)]
+    heads = [(m, m.test_topk_per_image) for m in _parts_of(model, FastRCNNOutputLayers)]
 
-    def __init__(self, model: nn.Module):
-        self._proposals = [m for m in model.modules() if isinstance(m, RPN)]
-        self._heads = [m for m in model.modules() if isinstance(m, FastRCNNOutputLayers)]
-        self._topk = [(m.pre_nms_topk[False], m.post_nms_topk[False]) for m in self._proposals]
-        self._detections = [m.test_topk_per_image for m in self._heads]
-
-    def adapt(self, area: int) -> None:
-        """Set them for inputs of ``area`` pixels."""
+    def adapt(area: int) -> None:
         factor = max(1.0, area / _LIMITS_AREA)
         spare = _SPARE_PROPOSALS if factor > 1 else 1
-        for module, (before, after) in zip(self._proposals, self._topk, strict=True):
-            module.pre_nms_topk = {**module.pre_nms_topk, False: math.ceil(factor * before)}
-            module.post_nms_topk = {
-                **module.post_nms_topk,
-                False: math.ceil(spare * factor * after),
-            }
-        for module, detections in zip(self._heads, self._detections, strict=True):
-            module.test_topk_per_image = math.ceil(factor * detections)
+        for rpn, before, after in rpns:
+            rpn.pre_nms_topk[False] = math.ceil(factor * before)
+            rpn.post_nms_topk[False] = math.ceil(spare * factor * after)
+        for head, detections in heads:
+            head.test_topk_per_image = math.ceil(factor * detections)
+
+    return adapt
+
+
+def _parts_of(model: nn.Module, kind: type) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, kind)]
 
 
 def to_input(window: np.ndarray, scale: float) -> Tensor:
@@ -129,36 +119,30 @@ def to_input(window: np.ndarray, scale: float) -> Tensor:
 
 
 def paste(found: Instances, shape: tuple[int, int]) -> SparseInstances:
-    """Bring raw detections to the size of their window.
+    """Bring raw detections to the size of their window, each within its box.
+
+    The pixels are those of detectron2's ``paste_masks_in_image``, without an image of memory for
+    each object.
 
     Args:
         found: with ``pred_boxes`` in the network's pixels, ``pred_masks`` (N, 1, M, M)
             probabilities, ``scores`` and ``pred_classes``.
         shape: (height, width) of the window.
     """
-    height, width = shape
-    factors = width / found.image_size[1], height / found.image_size[0]
     boxes = found.pred_boxes.clone()
-    boxes.scale(*factors)
+    boxes.scale(shape[1] / found.image_size[1], shape[0] / found.image_size[0])
     boxes.clip(shape)
     kept = boxes.nonempty()
     boxes = boxes.tensor[kept].cpu()
     masks = found.pred_masks[kept].float().cpu()
-    corners, pasted = [], []
-    for box, mask in zip(boxes, masks, strict=True):
-        corner, pixels = _paste_one(mask, box, shape)
-        corners.append(corner)
-        pasted.append(pixels)
+    pasted = [_paste_one(*each, shape) for each in zip(masks, boxes, strict=True)]
+    corners, pixels = [corner for corner, _ in pasted], [pixels for _, pixels in pasted]
     scores, classes = found.scores[kept].cpu().numpy(), found.pred_classes[kept].cpu().numpy()
-    return SparseInstances.from_windows(shape, corners, pasted, scores, classes)
+    return SparseInstances.from_windows(shape, corners, pixels, scores, classes)
 
 
 def _paste_one(mask: Tensor, box: Tensor, shape: tuple[int, int]):
-    """Sample a mask (1, M, M) at the centres of the pixels that its box touches.
-
-    Returns:
-        (y, x) of the first of them, and bool (h, w).
-    """
+    """Sample a mask (1, M, M) at the pixels that its box touches: their corner, bool (h, w)."""
     x0, y0, x1, y1 = box.tolist()
     left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)
     right, bottom = min(shape[1], int(x1) + 2), min(shape[0], int(y1) + 2)

@@ -2,8 +2,7 @@
 
 Of an object that several tiles see whole, the detection of the tile in whose core it lies is kept.
 An object larger than the overlap is cut by every tile; its pieces are united where they agree in
-what two tiles see. Semantic models answer for the cores of tiles, which part the image, so that
-their objects need only be sewn together along the seams.
+what two tiles see.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,8 +27,6 @@ class _Pool:
     """The detections of all tiles, in the image's coordinates.
 
     Attributes:
-        found: all of them.
-        tiles: the grid.
         owners: int (N,), the tile of each.
         is_cut: bool (N,), whether it reaches an edge of its tile beyond which the image goes on.
         off_core: float (N,), pixels from its box' centre to its tile's core, 0 inside.
@@ -59,25 +56,23 @@ def merge_detections(
     pool = _gather(shape, tiles, parts, reach)
     pairs = overlapping_pairs(pool.found.boxes)
     pairs = pairs[_differ(pool.owners, pairs) & ~_differ(pool.found.classes, pairs)]
-    shared = np.array([_shared_area(pool.found, i, j) for i, j in pairs], np.int64)
+    masks = (pool.found.shared(i, j) for i, j in pairs)
+    shared = np.array([np.count_nonzero(one & other) for one, other in masks], np.int64)
     whole = _choose_whole(pool, pairs, shared)
     pieces = _choose_pieces(pool, pairs, shared, whole)
-    agreeing = [pair for pair in _among(pieces, pairs) if _is_same_piece(pool, *pair)]
-    groups = _groups(pieces, agreeing)
+    of_pieces = pairs[np.isin(pairs, pieces).all(axis=1)]
+    groups = _groups(pieces, [pair for pair in of_pieces if _is_same_piece(pool, *pair)])
     groups = [group for group in groups if len(group) > 1 or pool.off_core[group[0]] == 0]
     united = unite(pool.found, groups, lambda scores, areas: scores.max())
     return SparseInstances.concatenate(shape, [pool.found.select(whole), united])
 
 
 def sew_components(shape: tuple[int, int], parts: Sequence[SparseInstances]) -> SparseInstances:
-    """Unite components of one class that touch across the seams of tiles' cores.
+    """Return the 4-connected components of an image from those of each of its tiles' cores.
 
     Args:
         shape: (height, width) of the image.
-        parts: the 4-connected components of each core, in the image's coordinates.
-
-    Returns:
-        the 4-connected components of the whole image; scores are means over their pixels.
+        parts: in the image's coordinates; united ones get the mean score over their pixels.
     """
     found = SparseInstances.concatenate(shape, parts)
     owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
@@ -92,11 +87,7 @@ def sew_components(shape: tuple[int, int], parts: Sequence[SparseInstances]) -> 
 
 
 def unite(found: SparseInstances, groups: Sequence[np.ndarray], score: Callable) -> SparseInstances:
-    """Return the union of each group of indices as one instance.
-
-    Args:
-        score: of the (scores, areas) of a group.
-    """
+    """Return the union of each group of indices; ``score`` is of a group's scores and areas."""
     corners, masks, scores = [], [], []
     areas = found.areas
     for group in groups:
@@ -117,15 +108,12 @@ def _gather(shape, tiles: Sequence[Tile], parts: Sequence[SparseInstances], reac
     found = SparseInstances.concatenate(shape, parts)
     owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     bounds = np.array([tile.bounds for tile in tiles])[owners]
-    top, left, bottom, right = np.array([tile.inner_edges for tile in tiles])[owners].T
-    room = np.abs(found.boxes - bounds) <= reach
-    is_cut = (room & np.stack([left, top, right, bottom], axis=1)).any(axis=1)
-    cores = [(t.core_columns, t.core_rows) for t in tiles]
-    starts = np.array([[part.start for part in core] for core in cores])[owners]
-    stops = np.array([[part.stop for part in core] for core in cores])[owners]
+    is_inner = np.array([tile.inner_edges for tile in tiles])[owners]
+    is_cut = ((np.abs(found.boxes - bounds) <= reach) & is_inner).any(axis=1)
+    cores = np.array([tile.core_bounds for tile in tiles])[owners]
     centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    outside = np.maximum(np.maximum(starts - centres, centres - stops), 0)
-    return _Pool(found, tiles, owners, is_cut, outside.max(axis=1))
+    outside = np.maximum(cores[:, :2] - centres, centres - cores[:, 2:]).max(axis=1)
+    return _Pool(found, tiles, owners, is_cut, np.maximum(outside, 0))
 
 
 def _choose_whole(pool: _Pool, pairs: np.ndarray, shared: np.ndarray) -> np.ndarray:
@@ -164,9 +152,7 @@ def _are_nearest(pool: _Pool, pairs: np.ndarray, iou: np.ndarray) -> np.ndarray:
     return is_nearest
 
 
-def _choose_pieces(
-    pool: _Pool, pairs: np.ndarray, shared: np.ndarray, whole: np.ndarray
-) -> np.ndarray:
+def _choose_pieces(pool: _Pool, pairs: np.ndarray, shared: np.ndarray, whole: np.ndarray):
     """Return the indices of cut detections most of which no whole one covers."""
     is_whole = np.zeros(len(pool.found), bool)
     is_whole[whole] = True
@@ -214,15 +200,6 @@ def _in_region(found: SparseInstances, index: int, region: Sequence[int]) -> np.
         part = found.masks[index][top - y0 : bottom - y0, left - x0 : right - x0]
         canvas[top - region[1] : bottom - region[1], left - region[0] : right - region[0]] = part
     return canvas
-
-
-def _shared_area(found: SparseInstances, i: int, j: int) -> int:
-    first, second = found.shared(i, j)
-    return np.count_nonzero(first & second)
-
-
-def _among(members: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    return pairs[np.isin(pairs, members).all(axis=1)]
 
 
 def _groups(members: np.ndarray, edges: Sequence) -> list[np.ndarray]:

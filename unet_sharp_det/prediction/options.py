@@ -22,17 +22,15 @@ class PredictionOptions:
 
     Attributes:
         score_threshold: objects of at least this score are found, from 0 to 1. A semantic model's
-            objects have the mean probability of their pixels, and up to .5 all of them are found:
-            of several exclusive classes the most probable one may lie below it.
+            objects have the mean probability of their pixels, and up to .5 all of them are found.
         min_area: objects of at least this many pixels, those of higher scores taken off.
         max_covered: objects vanish of which those of higher scores cover more than this share: most
             are second detections of the same object.
         batch_size: windows of equal size that the network sees at once, if they are of up to 512 x
             512 pixels; of larger ones as many as have that area together. On a CPU 1 is fastest.
         tile_size: side in pixels of the tiles that larger images are cut into.
-        tile_overlap: pixels that neighbouring tiles share; objects up to this size should fit. Half
-            of it is what the network sees around each pixel that a tile answers for. None: 256, but
-            at most half of tile_size.
+        tile_overlap: pixels that neighbouring tiles share, no fewer than an object's. None: 256,
+            but at most half of tile_size.
         scale: factor to resize images by beside what the model was trained with: 0.5 for objects
             that are twice as large as those of the training.
         precision: of the network's arithmetic, see :func:`runtime.accelerate`.
@@ -71,11 +69,7 @@ class PredictionOptions:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be {range_}.")
 
     def halved(self, side: int, alignment: int) -> "PredictionOptions":
-        """Return options for less memory: batches of 1, then tiles of half the side.
-
-        Args:
-            side: of the window that did not fit, in pixels.
-            alignment: of tiles, see :func:`.tile_grid.tile_grid`.
+        """Return options for less memory than a window of this side in pixels took.
 
         Raises:
             UserError: tiles are as small as is useful.
@@ -87,8 +81,8 @@ class PredictionOptions:
         overlap = min(self.tile_overlap, smaller // 2)
         if smaller < max(SMALLEST_TILE, overlap + alignment):
             raise UserError(
-                f"The device's memory doesn't suffice for a window of {side} pixels. Close other "
-                "programs that use it, give a smaller scale, or device='cpu'."
+                f"The device's memory doesn't suffice for a window of {side} pixels. Give a "
+                "smaller scale, or device='cpu'."
             )
         logger.warning(f"Out of GPU memory: trying tiles of {smaller} pixels.")
         return replace(self, tile_size=smaller, tile_overlap=overlap, batch_size=1)

@@ -1,7 +1,7 @@
 """From images of any size to their objects, by a trained model."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,9 @@ class Predictor:
     """Finds the objects in microscopy images; see :meth:`from_checkpoint`.
 
     Images up to ``tile_size`` are seen as a whole and, where several of them are of one size,
-    in batches. Larger ones are cut into overlapping tiles, of which a few are in memory at a time.
-    The intensities of an image are scaled as a whole before it is cut. When a GPU's memory
-    doesn't suffice, batches and then tiles are halved.
+    in batches. Larger ones are cut into overlapping tiles, of which a few are in memory at a time;
+    their intensities are scaled before. When a GPU's memory doesn't suffice, batches and then tiles
+    are halved.
 
     Example::
 
@@ -55,10 +55,8 @@ class Predictor:
             model: a ``GeneralizedRCNN`` or ``PanopticFPN`` with masks, or a ``SemanticSegmentor``
                 with ``UNetSharpHead``. It stays as it is: a copy in eval mode is used.
             resize: what images go through in testing; by its factor for the whole image, tiles too.
-            image_format: ``INPUT.FORMAT`` of the training.
-            stretch_contrast: ``INPUT.STRETCH_CONTRAST`` of the training.
+            image_format, stretch_contrast: ``INPUT.FORMAT`` and so on of the training.
             class_names: of the classes 0, 1, ...
-            options: see :class:`PredictionOptions`.
 
         Raises:
             ConfigError: the model finds no objects, or an option is out of its range.
@@ -76,47 +74,22 @@ class Predictor:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, options: PredictionOptions | None = None, **loading):
-        """Build the model that ``cfg`` describes and load ``MODEL.WEIGHTS``.
-
-        Args:
-            loading: of :func:`load_trained_model`: ``trust_pickle``.
-
-        Raises:
-            ConfigError, CheckpointError: the config or the weights are unusable.
-        """
+        """Load ``MODEL.WEIGHTS`` as :func:`.trained_model.load_trained_model` does."""
         return cls._of(load_trained_model(cfg, **loading), options)
 
     @classmethod
-    def from_checkpoint(
-        cls,
-        path,
-        *,
-        config_file=None,
-        config_opts: Sequence[str] = (),
-        device: str | None = None,
-        trust_pickle: bool = False,
-        options: PredictionOptions | None = None,
-    ) -> "Predictor":
+    def from_checkpoint(cls, path, *, options: PredictionOptions | None = None, **opening):
         """Load a trained model.
 
         Args:
-            path: a checkpoint, .pth or .safetensors, or the name of a model of the package, e.g.
-                ``nuclei``.
-            config_file: YAML of its training. None: the one inside of a .safetensors file, else
-                ``config.yaml`` beside the checkpoint.
-            config_opts: keys and values in turn that change the config.
-            device: e.g. ``cpu`` or ``cuda:1``. None: ``config_file``'s or ``config_opts``';
-                without them the first GPU, or the CPU without one.
-            trust_pickle: whether to load a file that can run code; only for files of your own.
-            options: see :class:`PredictionOptions`.
+            path: a checkpoint, .pth or .safetensors, or the name of a model of the package.
+            opening: ``config_file``, ``config_opts``, ``device`` and ``trust_pickle``, as
+                :func:`~unet_sharp_det.checkpoints.trained_model.open_trained_model` takes them.
 
         Raises:
             ConfigError, CheckpointError: the config or the weights are missing or unusable.
         """
-        trained = open_trained_model(
-            path, config_file, config_opts, device=device, trust_pickle=trust_pickle
-        )
-        return cls._of(trained, options)
+        return cls._of(open_trained_model(path, **opening), options)
 
     @classmethod
     def _of(cls, trained: TrainedModel, options: PredictionOptions | None) -> "Predictor":
@@ -153,30 +126,22 @@ class Predictor:
             raise found
         return found
 
-    def label_map(self, image: Image) -> np.ndarray:
-        """Return int32 (H, W): 0 is the background, 1, 2, ... the objects by descending score."""
-        return self(image).label_map()
-
     def predict_many(
         self, images: Sequence[Image], progress: Callable[[int], None] = lambda pixels: None
     ) -> list[SparseInstances | UserError]:
-        """Find the objects of several images; those of one size go through the network together.
+        """Return of each image what :meth:`__call__` returns or, of a bad one, the error.
 
         Args:
-            images: as :meth:`__call__` takes them.
             progress: called with the number of pixels that were done since the last call.
-
-        Returns:
-            of each image what :meth:`__call__` returns or, of a bad one, the error.
         """
         results: list = [None] * len(images)
-        waiting: dict[tuple, list[tuple[int, np.ndarray]]] = {}
+        waiting: dict[tuple, list[tuple[int, PreparedImage, np.ndarray]]] = {}
 
-        def run(batch: list[tuple[int, np.ndarray]]) -> None:
-            found = self._find_whole([window for _, window in batch])
-            for (index, window), instances in zip(batch, found, strict=True):
-                results[index] = instances
-                progress(window.shape[0] * window.shape[1])
+        def run(batch: list[tuple[int, PreparedImage, np.ndarray]]) -> None:
+            indices, wholes, windows = zip(*batch, strict=True)
+            for index, found in zip(indices, self._find_whole(wholes, windows), strict=True):
+                results[index] = found
+                progress(math.prod(found.shape))
 
         for index, image in enumerate(images):
             try:
@@ -189,16 +154,16 @@ class Predictor:
                 results[index] = error
                 continue
             batch = waiting.setdefault(window.shape, [])
-            batch.append((index, window))
+            batch.append((index, prepared, window))
             if len(batch) == self.options.batch_of(window.shape):
                 run(waiting.pop(window.shape))
         for batch in waiting.values():
             run(batch)
-        return [each if isinstance(each, UserError) else self._shown(each) for each in results]
-
-    def _shown(self, found: SparseInstances) -> SparseInstances:
-        found = found.at_least(self._finder.least_score)
-        return found.without_overlaps(self.options.min_area, self.options.max_covered)
+        least, limits = self._finder.least_score, (self.options.min_area, self.options.max_covered)
+        return [
+            each if isinstance(each, UserError) else each.at_least(least).without_overlaps(*limits)
+            for each in results
+        ]
 
     def _prepare(self, image: Image) -> PreparedImage:
         if isinstance(image, np.ndarray):
@@ -207,8 +172,8 @@ class Predictor:
             planes = open_image(image)
             if len(planes) != 1:
                 raise UserError(
-                    f"{image}: has {len(planes)} planes. Open them by open_image, or "
-                    "choose one by ReadOptions(planes=...)."
+                    f"{image}: has {len(planes)} planes. Open them by open_image, or choose one by "
+                    "ReadOptions(planes=...)."
                 )
             image = planes[0]
         return prepare(image, self.image_format, self.stretch_contrast)
@@ -216,16 +181,17 @@ class Predictor:
     def _scale(self, shape: tuple[int, int]) -> float:
         """The factor by which the network sees an image of (height, width) larger."""
         resize = self._resize
-        side = max(shape)
         if isinstance(resize, ScaleBy):
-            factor = min(resize.factors[0], resize.max_size / side)
+            factor = resize.factors[0]
         else:
-            factor = min(resize.short_edge_length[0] / min(shape), resize.max_size / side)
-        return self.options.scale * factor
+            factor = resize.short_edge_length[0] / min(shape)
+        return self.options.scale * min(factor, resize.max_size / max(shape))
 
-    def _find_whole(self, windows: list[np.ndarray]) -> list[SparseInstances]:
+    def _find_whole(
+        self, images: Sequence[PreparedImage], windows: Sequence[np.ndarray]
+    ) -> list[SparseInstances]:
         """Find the objects of images of one size, each of them a tile of its own."""
-        shape = windows[0].shape[:2]
+        shape = images[0].shape
         (tile,) = tile_grid(shape, max(shape), 0)
         scale = self._scale(shape)
         try:
@@ -234,9 +200,10 @@ class Predictor:
             pass  # What follows needs the memory that the exception holds.
         if len(windows) > 1:
             half = len(windows) // 2
-            return self._find_whole(windows[:half]) + self._find_whole(windows[half:])
+            first = self._find_whole(images[:half], windows[:half])
+            return first + self._find_whole(images[half:], windows[half:])
         smaller = self.options.halved(max(shape), alignment_of(scale, self._divisibility))
-        return [self._find_in_tiles(_Decoded(windows[0]), smaller, lambda pixels: None)]
+        return [self._find_in_tiles(images[0], smaller, lambda pixels: None)]
 
     def _find_in_tiles(
         self, image: PreparedImage, options: PredictionOptions, progress: Callable[[int], None]
@@ -258,20 +225,6 @@ class Predictor:
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
         smaller = options.halved(options.tile_size, alignment)
         return self._find_in_tiles(image, smaller, progress)
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """A window as an image of its own."""
-
-    pixels: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.pixels.shape[:2]
-
-    def window(self, rows: slice, columns: slice) -> np.ndarray:
-        return self.pixels[rows, columns]
 
 
 def _batches_of_one_shape(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import nn
 
 from ..errors import ConfigError
@@ -28,14 +29,11 @@ class Segmenter:
             score_threshold: of objects; up to .5 the pixels decide alone.
 
         Raises:
-            ConfigError: the model's head doesn't say what its channels mean.
+            ConfigError: the model has another semantic head.
         """
         head = getattr(model, "sem_seg_head", None)
         if not isinstance(head, UNetSharpHead):
-            raise ConfigError(
-                f"The semantic head {type(head).__name__} doesn't say which channels are objects: "
-                "use UNetSharpHead."
-            )
+            raise ConfigError(f"{type(head).__name__} names no objects: use UNetSharpHead.")
         self.model = model
         self.labels = head.labels
         self.least_score = score_threshold if score_threshold > 0.5 else 0.0
@@ -47,16 +45,7 @@ class Segmenter:
         shape: tuple[int, int],
         scale: float,
     ) -> list[SparseInstances]:
-        """Find the objects, or parts of objects, in the core of each window.
-
-        Args:
-            windows: uint8 (h, w, C), all of one size.
-            tiles: where they lie in an image of (height, width) ``shape``.
-            scale: factor that windows are resized by before the network.
-
-        Returns:
-            of each core, in the image's coordinates.
-        """
+        """As :meth:`.Detector.find`, but in the core of each window only."""
         inputs = [
             {"image": to_input(window, scale), "height": tile.shape[0], "width": tile.shape[1]}
             for window, tile in zip(windows, tiles, strict=True)
@@ -79,8 +68,6 @@ class Segmenter:
         return parts[0] if len(tiles) == 1 else sew_components(shape, parts)
 
     def _components(self, probabilities, tile: Tile, shape: tuple[int, int]) -> SparseInstances:
-        from scipy import ndimage  # of semantic models only: its import takes a while
-
         top, left = tile.core_rows.start, tile.core_columns.start
         rows = slice(top - tile.rows.start, tile.core_rows.stop - tile.rows.start)
         columns = slice(left - tile.columns.start, tile.core_columns.stop - tile.columns.start)

@@ -17,7 +17,7 @@ class Tile:
     Attributes:
         rows, columns: what the network sees.
         core_rows, core_columns: what it answers for; the cores of a grid part the image.
-        inner_edges: (top, left, bottom, right): does the image go on beyond?
+        inner_edges: (left, top, right, bottom): does the image go on beyond?
     """
 
     rows: slice
@@ -32,15 +32,21 @@ class Tile:
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
     @property
-    def core_area(self) -> int:
-        """In pixels."""
-        height = self.core_rows.stop - self.core_rows.start
-        return height * (self.core_columns.stop - self.core_columns.start)
-
-    @property
     def bounds(self) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of what the network sees."""
         return self.columns.start, self.rows.start, self.columns.stop, self.rows.stop
+
+    @property
+    def core_bounds(self) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of what it answers for."""
+        rows, columns = self.core_rows, self.core_columns
+        return columns.start, rows.start, columns.stop, rows.stop
+
+    @property
+    def core_area(self) -> int:
+        """In pixels."""
+        x0, y0, x1, y1 = self.core_bounds
+        return (x1 - x0) * (y1 - y0)
 
 
 def tile_grid(shape: tuple[int, int], size: int, overlap: int, alignment: int = 1) -> list[Tile]:
@@ -63,11 +69,14 @@ def tile_grid(shape: tuple[int, int], size: int, overlap: int, alignment: int = 
     if overlap < 0 or step < 1:
         raise ConfigError(
             f"Tiles of {size} pixels that overlap by {overlap} do not advance (in steps of "
-            f"{alignment}). Give a tile_size of at least {max(overlap, 0) + alignment}, or a "
-            "smaller tile_overlap from 0 on."
+            f"{alignment}). Give a tile_size of at least {max(overlap, 0) + alignment}."
         )
-    rows, columns = (_spans(length, size, step) for length in shape)
-    return [_tile(*pair, shape) for pair in itertools.product(rows, columns)]
+    spans = (_spans(length, size, step) for length in shape)
+    tiles = []
+    for (rows, core_rows), (columns, core_columns) in itertools.product(*spans):
+        inner = columns.start > 0, rows.start > 0, columns.stop < shape[1], rows.stop < shape[0]
+        tiles.append(Tile(rows, columns, core_rows, core_columns, inner))
+    return tiles
 
 
 def alignment_of(scale: float, divisibility: int) -> int:
@@ -93,14 +102,3 @@ def _spans(length: int, size: int, step: int) -> list[tuple[slice, slice]]:
     cores = itertools.pairwise([0, *seams, length])
     windows = (slice(*ends) for ends in zip(starts, stops, strict=True))
     return [(window, slice(*core)) for window, core in zip(windows, cores, strict=True)]
-
-
-def _tile(rows: tuple[slice, slice], columns: tuple[slice, slice], shape: tuple[int, int]) -> Tile:
-    (window_rows, core_rows), (window_columns, core_columns) = rows, columns
-    inner = (
-        window_rows.start > 0,
-        window_columns.start > 0,
-        window_rows.stop < shape[0],
-        window_columns.stop < shape[1],
-    )
-    return Tile(window_rows, window_columns, core_rows, core_columns, inner)

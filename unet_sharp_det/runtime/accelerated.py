@@ -29,19 +29,14 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     """Copy a model for inference with fewer and better arranged operations.
 
     With ``fp32`` the results are the same but for rounding (about 1e-5 of a score; on a GPU that of
-    TF32, in which torch runs convolutions there). On a CPU, where convolutions are faster if the
-    channels of a pixel lie next to each other, models with a ``backbone`` run in the channels-last
-    format, ROIAlign too (:class:`.roi_pooling.PixelROIPooler`); not those with group norms in the
-    backbone, for torch's are inexact in that format (relative errors of 0.01). Boxes are pooled and
-    classified in chunks, for less memory (:func:`.box_chunks.split_box_head`). What is not known to
-    be the same is left as it is, so any detectron2 model may be passed.
-
-    The number of threads is torch's (``OMP_NUM_THREADS`` or ``torch.set_num_threads``); run the
-    result under ``torch.inference_mode()``.
+    TF32, in which torch runs convolutions there). On a CPU models with a ``backbone`` run in the
+    channels-last format, where convolutions are faster, and ROIAlign too
+    (:class:`.roi_pooling.PixelROIPooler`); not those with group norms in the backbone, for torch's
+    are inexact in that format (relative errors of 0.01). What is not known to be the same is left
+    as it is, so any detectron2 model may be passed. Run the result in ``torch.inference_mode()``.
 
     Args:
-        model: built and with its weights, e.g. a GeneralizedRCNN or SemanticSegmentor; it stays as
-            it is.
+        model: with its weights; it stays as it is.
         precision: ``fp32``, or ``bf16``, which computes convolutions and matrix products in
             bfloat16: results differ.
 
@@ -53,22 +48,20 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     """
     look_up_option(precision, PRECISIONS, "precision", ConfigError)
     device = next(model.parameters()).device
-    if precision == "bf16":
-        _check_bfloat16(device)
+    if precision == "bf16" and not has_bfloat16(device):
+        raise ConfigError(
+            f"precision: this {device.type} device does not compute in bfloat16. Available: fp32."
+        )
     fast = copy.deepcopy(model).eval().requires_grad_(False)
-    if device.type == "cpu" and _suits_channels_last(getattr(fast, "backbone", None)):
-        _use_channels_last(fast)
+    backbone = getattr(fast, "backbone", None)
+    if device.type == "cpu" and isinstance(backbone, nn.Module):
+        if not any(isinstance(module, nn.GroupNorm) for module in backbone.modules()):
+            _use_channels_last(fast)
     if precision == "bf16":
         for name, method in _BF16_PARTS:
             _use_bfloat16(fast, name, method, device.type)
     split_box_head(fast)
     return fast
-
-
-def _suits_channels_last(backbone: nn.Module | None) -> bool:
-    return isinstance(backbone, nn.Module) and not any(
-        isinstance(module, nn.GroupNorm) for module in backbone.modules()
-    )
 
 
 def _use_channels_last(model: nn.Module) -> None:
@@ -106,23 +99,11 @@ class _FlattenPixels(nn.Module):
 
 
 def _flatten_pixel_by_pixel(head: FastRCNNConvFCHead, size: tuple[int, int]) -> None:
-    """Let the first linear layer take its inputs in the order of the memory.
-
-    Args:
-        head: of boxes.
-        size: (height, width) of the pooled maps.
-    """
+    """Let the first linear layer take maps of (height, width) ``size`` in the memory's order."""
     linear = head.fc1
     by_channel = linear.weight.view(linear.out_features, -1, *size)
     linear.weight = nn.Parameter(by_channel.permute(0, 2, 3, 1).flatten(1), requires_grad=False)
     head.flatten = _FlattenPixels()
-
-
-def _check_bfloat16(device: torch.device) -> None:
-    if not has_bfloat16(device):
-        raise ConfigError(
-            f"precision: this {device.type} device does not compute in bfloat16. Available: fp32."
-        )
 
 
 def _use_bfloat16(model: nn.Module, name: str, method: str, device: str) -> None:

@@ -1,7 +1,5 @@
 """The box head a few thousand proposals at a time, which bounds the memory of crowded images."""
 
-from typing import NamedTuple
-
 import torch
 from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import Boxes
@@ -18,34 +16,23 @@ def split_box_head(model: nn.Module) -> None:
     """
     heads = getattr(model, "roi_heads", None)
     if type(heads) is StandardROIHeads:
-        heads.box_head = _ChunkedBoxHead(heads.box_pooler, heads.box_head)
-        heads.box_pooler = _Postpone()
-
-
-class _Unpooled(NamedTuple):
-    """What a pooler was called with: maps (N, C, H, W) of each level, boxes of each image."""
-
-    maps: list[Tensor]
-    boxes: list[Boxes]
-
-
-class _Postpone(nn.Module):
-    def forward(self, maps: list[Tensor], boxes: list[Boxes]) -> _Unpooled:
-        return _Unpooled(maps, boxes)
+        heads.box_pooler = _ChunkedBoxHead(heads.box_pooler, heads.box_head)
+        heads.box_head = nn.Identity()
 
 
 class _ChunkedBoxHead(nn.Module):
+    """A pooler that gives the features (M, F) of a box head."""
+
     def __init__(self, pooler: nn.Module, head: nn.Module):
         super().__init__()
         self.pooler = pooler
         self.head = head
 
-    def forward(self, unpooled: _Unpooled) -> Tensor:
-        """Return the head's features (M, F) of all boxes."""
+    def forward(self, maps: list[Tensor], boxes: list[Boxes]) -> Tensor:
         features = []
-        for number, boxes in enumerate(unpooled.boxes):
-            maps = [level[number : number + 1] for level in unpooled.maps]
-            for start in range(0, max(1, len(boxes)), _CHUNK):
-                pooled = self.pooler(maps, [boxes[start : start + _CHUNK]])
+        for number, of_image in enumerate(boxes):
+            levels = [level[number : number + 1] for level in maps]
+            for start in range(0, max(1, len(of_image)), _CHUNK):
+                pooled = self.pooler(levels, [of_image[start : start + _CHUNK]])
                 features.append(self.head(pooled))
         return torch.cat(features)

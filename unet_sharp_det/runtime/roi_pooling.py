@@ -18,7 +18,7 @@ _MOST_TAPS = 2**22
 
 
 class PixelROIPooler(nn.Module):
-    """What :class:`detectron2.modeling.poolers.ROIPooler` computes, but for rounding.
+    """What a ``ROIPooler`` that :meth:`computes` allows gives, but for rounding.
 
     ROIAlign averages bilinear samples. That is linear, so each cell of its output is a weighted
     sum of a few pixels, with the same weights in all channels, and the weights are a product of
@@ -28,10 +28,6 @@ class PixelROIPooler(nn.Module):
     """
 
     def __init__(self, pooler: ROIPooler):
-        """
-        Args:
-            pooler: to take the place of; :meth:`computes` says whether that is possible.
-        """
         super().__init__()
         self.level_poolers = pooler.level_poolers
         self.output_size = pooler.output_size
@@ -101,14 +97,11 @@ class PixelROIPooler(nn.Module):
 
 
 def _taps(start: Tensor, cell: Tensor, bins: int, size: int, most: int) -> tuple[Tensor, Tensor]:
-    """The pixels along an axis that the bins of each ROI average.
+    """The pixels along an axis of a map of ``size`` that the bins of each ROI average.
 
     Args:
         start, cell: (R,), where ROIs begin and how large their bins are, in pixels of the map. Each
-            bin has ceil(cell) samples.
-        bins: of a ROI.
-        size: of the map.
-        most: no bin has more samples.
+            bin has ceil(cell) samples, ``most`` at most.
 
     Returns:
         Indices int64 and weights, both (R, bins, most + 1). Weights of a bin add up to 1, less what
