@@ -58,6 +58,10 @@ def _extract(archive: Path, folder: str) -> None:
                 gate.check(info.filename, info.file_size, is_file or info.is_dir())
                 package.extract(info, folder)
     elif tarfile.is_tarfile(archive):
+        if not hasattr(tarfile, "data_filter"):
+            raise DatasetError(
+                f"{archive}: tar archives need Python 3.10.12 or newer. Unpack it, give the folder."
+            )
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter=gate.filter)
             # A tar ends before its compressed stream does, whose checksum stands at the very end.

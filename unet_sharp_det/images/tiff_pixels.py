@@ -13,14 +13,16 @@ from .tiff_codecs import ChunkDecoder
 
 # Decoded strips and tiles that are kept, because neighbouring windows touch the same ones.
 CACHE_BYTES = 2**27
+_READ_WHOLE = (
+    4096  # Fewer bytes in a row are read whole, be it an image's or the samples of a pixel.
+)
 
 
 class RawPixels:
     """Uncompressed pixels that lie in one piece, read by slices.
 
     Args:
-        path: the file.
-        offset: of the first value in it.
+        offset: of the first value in the file.
         dtype: of the values, with the file's byte order.
         shape: of all axes.
 
@@ -30,17 +32,33 @@ class RawPixels:
 
     def __init__(self, path: str, offset: int, dtype: np.dtype, shape: tuple[int, ...]):
         self.path, self.offset, self.dtype, self.shape = path, offset, dtype, shape
-        self._check_size()
+        if offset + prod(shape) * dtype.itemsize > os.path.getsize(path):
+            raise DatasetError(self._truncated())
 
     def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
-        """Return the array of slices, one per axis, each with start and stop."""
-        self._check_size()  # A file that is mapped beyond its end would end the process.
-        return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[slices])
+        """Return the array of slices, one per axis, each with start and stop.
 
-    def _check_size(self) -> None:
-        end = self.offset + prod(self.shape) * self.dtype.itemsize
-        if end > os.path.getsize(self.path):
-            raise DatasetError(f"{self.path}: is truncated: the file ends before its pixels do.")
+        Nothing is mapped: a file that gets shorter meanwhile would end the process.
+        """
+        axis = len(self.shape) - 1  # along which values are read at once, all of further axes
+        while axis and prod(self.shape[axis:]) * self.dtype.itemsize <= _READ_WHOLE:
+            axis -= 1
+        start, stop = slices[axis].start, slices[axis].stop
+        further = self.shape[axis + 1 :]
+        run = np.empty((stop - start, *further), self.dtype)
+        out = np.empty([part.stop - part.start for part in slices], self.dtype)
+        outer = [range(part.start, part.stop) for part in slices[:axis]]
+        with open(self.path, "rb") as file:
+            for index, row in zip(product(*outer), out.reshape(-1, *out.shape[axis:]), strict=True):
+                first = int(np.ravel_multi_index((*index, start), self.shape[: axis + 1]))
+                file.seek(self.offset + first * prod(further) * self.dtype.itemsize)
+                if file.readinto(run) < run.nbytes:
+                    raise DatasetError(self._truncated())
+                row[:] = run[(slice(None), *slices[axis + 1 :])]
+        return out
+
+    def _truncated(self) -> str:
+        return f"{self.path}: is truncated: the file ends before its pixels do."
 
 
 class _Page(NamedTuple):
