@@ -4,7 +4,7 @@ import os
 from functools import lru_cache
 from itertools import product
 from math import ceil, prod
-from typing import NamedTuple
+from operator import mul
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from .tiff_codecs import ChunkDecoder
 
 # Decoded strips and tiles that are kept, because neighbouring windows touch the same ones.
 CACHE_BYTES = 2**27
-_READ_WHOLE = (
-    4096  # Fewer bytes in a row are read whole, be it an image's or the samples of a pixel.
-)
+_READ_WHOLE = 4096  # Axes of fewer bytes are read whole: the samples of a pixel, a short row.
 
 
 class RawPixels:
@@ -33,39 +31,34 @@ class RawPixels:
     def __init__(self, path: str, offset: int, dtype: np.dtype, shape: tuple[int, ...]):
         self.path, self.offset, self.dtype, self.shape = path, offset, dtype, shape
         if offset + prod(shape) * dtype.itemsize > os.path.getsize(path):
-            raise DatasetError(self._truncated())
+            raise self._truncated()
 
     def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
         """Return the array of slices, one per axis, each with start and stop.
 
-        Nothing is mapped: a file that gets shorter meanwhile would end the process.
+        The file is not mapped: one that gets shorter meanwhile would end the process.
         """
-        axis = len(self.shape) - 1  # along which values are read at once, all of further axes
-        while axis and prod(self.shape[axis:]) * self.dtype.itemsize <= _READ_WHOLE:
+        steps = [prod(self.shape[k:]) * self.dtype.itemsize for k in range(1, len(self.shape) + 1)]
+        axis = len(steps) - 1  # along which values are read at once
+        while axis and steps[axis - 1] <= _READ_WHOLE:
             axis -= 1
         start, stop = slices[axis].start, slices[axis].stop
-        further = self.shape[axis + 1 :]
-        run = np.empty((stop - start, *further), self.dtype)
+        length = (stop - start) * steps[axis]
         out = np.empty([part.stop - part.start for part in slices], self.dtype)
-        outer = [range(part.start, part.stop) for part in slices[:axis]]
-        with open(self.path, "rb") as file:
-            for index, row in zip(product(*outer), out.reshape(-1, *out.shape[axis:]), strict=True):
-                first = int(np.ravel_multi_index((*index, start), self.shape[: axis + 1]))
-                file.seek(self.offset + first * prod(further) * self.dtype.itemsize)
-                if file.readinto(run) < run.nbytes:
-                    raise DatasetError(self._truncated())
-                row[:] = run[(slice(None), *slices[axis + 1 :])]
+        targets = out.reshape(-1, *out.shape[axis:])
+        outer = product(*(range(part.start, part.stop) for part in slices[:axis]))
+        with open(self.path, "rb", buffering=0) as file:
+            for index, target in zip(outer, targets, strict=True):
+                place = self.offset + sum(map(mul, (*index, start), steps))
+                data = os.pread(file.fileno(), length, place)
+                if len(data) < length:
+                    raise self._truncated()
+                values = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[axis + 1 :])
+                target[:] = values[(slice(None), *slices[axis + 1 :])]
         return out
 
-    def _truncated(self) -> str:
-        return f"{self.path}: is truncated: the file ends before its pixels do."
-
-
-class _Page(NamedTuple):
-    path: str
-    offsets: tuple[int, ...]
-    counts: tuple[int, ...]
-    tables: bytes | None
+    def _truncated(self) -> DatasetError:
+        return DatasetError(f"{self.path}: is truncated: the file ends before its pixels do.")
 
 
 class ChunkedPixels:
@@ -93,8 +86,8 @@ class ChunkedPixels:
         self.grid = tuple(
             ceil(n / c) for n, c in zip((depth, length, width), self.chunk, strict=True)
         )
-        self._pages = [
-            _Page(
+        self._pages = [  # path, offsets, byte counts, JPEG tables
+            (
                 str(page.parent.filehandle.path),
                 tuple(page.dataoffsets),
                 tuple(page.databytecounts),
@@ -111,21 +104,19 @@ class ChunkedPixels:
         self._chunk = lru_cache(CACHE_BYTES // chunk_bytes)(self._read_chunk)
 
     def _check(self, max_pixels: int, kind: str) -> None:
-        path = self._pages[0].path
-        if prod(self.chunk) > max_pixels or prod(self.chunk) * self.page_shape[-1] > 4 * max_pixels:
+        if prod(self.chunk) * max(1, self.page_shape[-1] / 4) > max_pixels:
             raise DatasetError(
-                f"{path}: a single {kind} has {' x '.join(map(str, self.chunk[-2:]))} pixels, more "
-                f"than --max-pixels {max_pixels}. Save the image anew as tiled TIFF, e.g. with "
-                "tifffile.imwrite(..., tile=(256, 256)), or raise --max-pixels."
+                f"{self._pages[0][0]}: a single {kind} has {' x '.join(map(str, self.chunk[-2:]))} "
+                f"pixels. Save it as tiled TIFF, or raise --max-pixels (now {max_pixels})."
             )
-        sizes = {path: os.path.getsize(path) for path in {page.path for page in self._pages}}
+        sizes = {path: os.path.getsize(path) for path in {path for path, *_ in self._pages}}
         expected = self.page_shape[0] * prod(self.grid)
-        for number, page in enumerate(self._pages):
-            ends = [o + c for o, c in zip(page.offsets, page.counts, strict=False)]
-            if len(ends) < expected or max(ends) > sizes[page.path]:
+        for number, (path, offsets, counts, _) in enumerate(self._pages):
+            ends = list(map(sum, zip(offsets, counts, strict=False)))
+            if len(ends) < expected or max(ends) > sizes[path]:
                 raise DatasetError(
-                    f"{page.path}: page {number} is truncated or corrupt: strips or tiles of it "
-                    "lie behind the end of the file."
+                    f"{path}: page {number} is truncated or corrupt: the file ends before its "
+                    "strips or tiles do."
                 )
 
     def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
@@ -159,18 +150,17 @@ class ChunkedPixels:
 
     def _read_chunk(self, number: int, linear: int) -> np.ndarray:
         """Return a decoded strip or tile: (depth, length, width, samples)."""
-        page = self._pages[number]
-        offset, count = page.offsets[linear], page.counts[linear]
+        path, offsets, counts, tables = self._pages[number]
+        offset, count = offsets[linear], counts[linear]
         if not offset or not count:  # a sparse file
             return np.full((*self.chunk, self.page_shape[-1]), self.nodata, self.dtype)
-        where = f"{page.path}: strip or tile {linear} of page {number}"
+        where = f"{path}: strip or tile {linear} of page {number}"
         try:
-            with open(page.path, "rb") as file:
-                file.seek(offset)
-                data = file.read(count)
+            with open(path, "rb") as file:
+                data = os.pread(file.fileno(), count, offset)
             if len(data) < count:
                 raise DatasetError(f"{where} is truncated.")
-            return self._decode(data, linear, page.tables)
+            return self._decode(data, linear, tables)
         except UserError:
             raise
         except Exception as error:  # any kind may come out of corrupt bytes
