@@ -133,6 +133,8 @@ def test_palettes_of_any_bits(tmp_path, bits):
     assert (whole(source) == colours[numbers]).all()
     (source,) = open_image(tmp_path / "a.tif", ReadOptions(channels=(1,)))
     assert (whole(source)[:, :, 0] == colours[numbers][:, :, 1]).all()
+    (source,) = open_image(tmp_path / "a.tif", ReadOptions(channels=(2, 0, 1)))
+    assert (whole(source) == colours[numbers][:, :, [2, 0, 1]]).all()
 
 
 def test_a_palette_with_alpha(tmp_path):
