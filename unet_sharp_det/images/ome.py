@@ -126,7 +126,6 @@ class _FileSet:
         self.layouts = {str(path): layouts}
         self._entries = [entry for image in images for entry in image.entries]
         self._goes_by_uuid = self._trusts_uuid()
-        self._has_name = any(entry.name == path.name for entry in self._entries)
         self._is_alone = len({(entry.name, entry.uuid) for entry in self._entries}) == 1
 
     def _trusts_uuid(self) -> bool:
@@ -150,9 +149,7 @@ class _FileSet:
             return True
         if self._goes_by_uuid and entry.uuid is not None:
             return entry.uuid == self.uuid
-        if self._has_name or self._goes_by_uuid:
-            return entry.name == self.path.name
-        return self._is_alone  # and was renamed
+        return entry.name == self.path.name or self._is_alone  # and was renamed
 
     def restrict(self, image: _Image) -> None:
         """Let the entries of an image name pages that exist, and files by their name."""
