@@ -10,16 +10,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,  # noqa: F401  Importing a plugin registers its format.
-    GifImagePlugin,  # noqa: F401
-    Image,
-    Jpeg2KImagePlugin,  # noqa: F401
-    JpegImagePlugin,
-    PngImagePlugin,  # noqa: F401
-    PpmImagePlugin,  # noqa: F401
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import Image, JpegImagePlugin
 
 from ..errors import DatasetError
 
@@ -137,6 +128,7 @@ def jpeg2000_sizes(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _open(file: BinaryIO, path: Path) -> Image.Image:
     """Read the header. ``Image.open`` would do, but has a limit of pixels of its own."""
+    Image.init()  # registers the formats
     start = file.read(16)
     file.seek(0)
     for name in FORMATS:
@@ -160,8 +152,15 @@ def _decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
     if image.format == "PPM" and image.tile[0].codec_name == "ppm" and image.mode == "RGB":
         raise DatasetError(f"{path}: this kind of PPM is not read. Save it as PNG or TIFF.")
     pixels = _to_array(image)
-    if image.format in ("JPEG", "MPO"):
-        _check_complete(pixels, data, path)
+    if image.format not in ("JPEG", "MPO"):
+        return pixels
+    end = data.find(b"\xff\xd9", JpegImagePlugin.JpegImageFile(io.BytesIO(data)).fp.tell())
+
+    def decode_again(longer: bytes) -> np.ndarray:
+        return _to_array(JpegImagePlugin.JpegImageFile(io.BytesIO(longer)))
+
+    if not is_complete(pixels, data, end, decode_again):
+        raise DatasetError(f"{path}: cannot be decoded, the file is truncated: its end is missing.")
     return pixels
 
 
@@ -183,17 +182,6 @@ def _codec(image: Image.Image, path: Path) -> Callable[[bytes], np.ndarray] | No
 def _to_array(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image if image.mode in _PLAIN_MODES else image.convert("RGB"))
     return pixels.astype(np.uint16) if image.mode == "I" else pixels  # of 16 bit, says PPM
-
-
-def _check_complete(pixels: np.ndarray, data: bytes, path: Path) -> None:
-    first_scan = JpegImagePlugin.JpegImageFile(io.BytesIO(data)).fp.tell()
-    end = data.find(b"\xff\xd9", first_scan)
-
-    def decode_again(longer: bytes) -> np.ndarray:
-        return _to_array(JpegImagePlugin.JpegImageFile(io.BytesIO(longer)))
-
-    if not is_complete(pixels, data, end, decode_again):
-        raise DatasetError(f"{path}: cannot be decoded, the file is truncated: its end is missing.")
 
 
 def _orientation(image: Image.Image, file: BinaryIO) -> int:
