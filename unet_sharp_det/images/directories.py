@@ -38,8 +38,8 @@ def check_directories(path) -> dict[int, tuple]:
         by the offset of a page, what its pixels are decoded by: equal layouts can share a decoder.
 
     Raises:
-        DatasetError: pages point back or behind the end of the file, are too many or too large,
-            a tag that is read lies behind the end, or one that must be unique stands twice.
+        DatasetError: pages or tags point back or behind the end of the file, are too many or too
+            large, or a tag that must be unique stands twice.
     """
     with open(path, "rb") as file:
         return _Directories(file, path).follow()

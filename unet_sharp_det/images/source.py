@@ -54,35 +54,20 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """One plane of an image, with its channels, read lazily.
+    """One plane of an image, with its channels, read lazily."""
 
-    Attributes:
-        name: what errors and progress call it, e.g. ``"a.tif"`` or ``"a.tif[z=3]"``.
-        suffix: what results of this plane append to the file's stem: ``""`` or like ``"_z003"``.
-        shape: (height, width).
-        channels: 1, or 3 in RGB order.
-        channel_numbers: which channels of the file these are, from 0.
-        total_channels: of the file, alpha not counted, whichever are chosen.
-        pixel_size: (y, x) in micrometres.
-        place: the index, from 0, along each axis of planes: ``"z"``, ``"t"``, ``"page"``, ...;
-            None where the plane is the maximum over it.
-        series_count: how many images of their own a TIFF holds, of which ``ReadOptions.series``
-            takes one: levels of a pyramid are none. 1 for other formats and arrays.
-        where: the file and plane, for errors.
-        read: (rows, columns), slices inside of the image, to an array (h, w, channels).
-    """
-
-    name: str
-    suffix: str
-    shape: tuple[int, int]
-    channels: int
-    channel_numbers: tuple[int, ...]
-    total_channels: int
+    name: str  # what errors and progress call it, like "a.tif" or "a.tif[z=3]"
+    suffix: str  # what results of this plane append to the file's stem: "" or like "_z003"
+    shape: tuple[int, int]  # (height, width)
+    channels: int  # 1, or 3 in RGB order
+    channel_numbers: tuple[int, ...]  # which channels of the file these are, from 0
+    total_channels: int  # of the file, alpha not counted, whichever are chosen
     dtype: np.dtype
-    pixel_size: tuple[float, float] | None
-    place: dict[str, int | None]
-    series_count: int
-    where: str
+    pixel_size: tuple[float, float] | None  # (y, x) in micrometres
+    place: dict[str, int | None]  # index by axis ("z", "t", "page", ...), None of a maximum
+    series_count: int  # of a TIFF's images, levels of a pyramid not counted; else 1
+    where: str  # the file and plane, for errors
+    #: (rows, columns), slices inside of the image, to an array (h, w, channels).
     read: Callable[[slice, slice], np.ndarray] = field(repr=False)
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
@@ -142,11 +127,8 @@ def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
     """Return an array as a source.
 
     Args:
-        array: (H, W), or (H, W, C) with one channel, RGB, or RGBA, whose alpha is dropped; bool or
-            real numbers. Bools become 0 and 255.
-
-    Raises:
-        DatasetError: the array is empty, of another type, or has other axes or channels.
+        array: (H, W), or (H, W, C) with one channel, RGB, or RGBA, whose alpha is dropped; bool,
+            which becomes 0 and 255, or real numbers. Others are a :class:`DatasetError`.
     """
     array = np.asarray(array)
     if array.ndim not in (2, 3) or not array.size:
@@ -154,10 +136,7 @@ def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
     if array.dtype.kind not in "buif":
         raise DatasetError(f"{name}: values of type {array.dtype} cannot be read; use real ones.")
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4):
-        raise DatasetError(
-            f"{name}: has {array.shape[2]} channels in its last axis. Choose one or three: "
-            "array[:, :, [0]]."
-        )
+        raise DatasetError(f"{name}: has {array.shape[2]} channels. Give one or three.")
     if array.dtype == bool:
         array = array.astype(np.uint8) * np.uint8(255)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -165,7 +144,7 @@ def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
 
 
 def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> PixelArray:
-    """Return what is in memory already, (H, W) or (H, W, channels): see ``formats.Decoded``."""
+    """Return what is in memory already: see :class:`~.formats.Decoded`."""
     samples = pixels.shape[2] if pixels.ndim == 3 else 1
     return PixelArray(
         pixels=pixels,

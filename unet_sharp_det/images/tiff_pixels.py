@@ -17,12 +17,7 @@ _READ_WHOLE = 4096  # Axes of fewer bytes are read whole: the samples of a pixel
 
 
 class RawPixels:
-    """Uncompressed pixels that lie in one piece, read by slices.
-
-    Args:
-        offset: of the first value in the file.
-        dtype: of the values, with the file's byte order.
-        shape: of all axes.
+    """Uncompressed pixels that lie in one piece, ``dtype`` with the byte order, read by slices.
 
     Raises:
         DatasetError: the file ends before its pixels do.
@@ -62,15 +57,10 @@ class RawPixels:
 
 
 class ChunkedPixels:
-    """The pixels of a series in strips or tiles, read by slices; see :data:`CACHE_BYTES`.
-
-    Args:
-        series: tifffile's, of pages that are loaded.
-        shape: of all axes.
-        max_pixels: the largest strip or tile, in pixels.
+    """The pixels of a series of tifffile's in strips or tiles, read by slices.
 
     Raises:
-        DatasetError: a strip or tile is larger, or lies behind the end of its file.
+        DatasetError: a strip or tile exceeds ``max_pixels``, or lies behind the end of its file.
     """
 
     def __init__(self, series, shape: tuple[int, ...], max_pixels: int):
@@ -86,13 +76,8 @@ class ChunkedPixels:
         self.grid = tuple(
             ceil(n / c) for n, c in zip((depth, length, width), self.chunk, strict=True)
         )
-        self._pages = [  # path, offsets, byte counts, JPEG tables
-            (
-                str(page.parent.filehandle.path),
-                tuple(page.dataoffsets),
-                tuple(page.databytecounts),
-                page.jpegtables,
-            )
+        self._pages = [
+            (page.parent.filehandle.path, page.dataoffsets, page.databytecounts, page.jpegtables)
             for page in series.pages
         ]
         self._leading = 0  # axes that number the pages
