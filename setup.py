@@ -40,7 +40,7 @@ class BuildWithConfigs(build_py):
 setup(
     name="unet_sharp_det",
     version=read_version(),
-    description="Skip schemes of UNet++, UNet 3+ and UNet# as detectron2 backbones",
+    description="Cell nuclei in microscope images, by detectron2 with the skip schemes of U-Nets",
     long_description=read_readme(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

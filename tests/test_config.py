@@ -168,9 +168,9 @@ def test_the_package_exports_the_neck():
 
 
 def test_the_page_of_keys_is_what_the_comments_say(repository):
-    """If it is not: python tools/write_config_doc.py."""
-    path = repository / "tools" / "write_config_doc.py"
-    spec = importlib.util.spec_from_file_location("write_config_doc", path)
+    """If it is not: python docs/write_config.py."""
+    path = repository / "docs" / "write_config.py"
+    spec = importlib.util.spec_from_file_location("write_config", path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     page = tool.document(tool.SOURCE.read_text(), LAZY_KEYS)

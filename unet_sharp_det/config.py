@@ -1,6 +1,6 @@
 """The keys that this package adds to detectron2's config, and reading configs from files.
 
-docs/CONFIG.md is written from the comments above the keys by ``tools/write_config_doc.py``.
+docs/CONFIG.md is written from the comments above the keys by ``docs/write_config.py``.
 """
 
 import os

@@ -45,12 +45,6 @@ def test_objects_are_those_of_the_cpu(device, images, precision, least):
         assert matched_share(labels, found.label_map()) >= least
 
 
-def test_norms_are_folded_on_any_device(device):
-    network = predictor(device)._finder.model
-    names = {type(module).__name__ for module in network.backbone.bottom_up.modules()}
-    assert not [name for name in names if "BatchNorm" in name]
-
-
 def test_too_little_memory_means_smaller_tiles(gpu, images, caplog):
     image = cv2.resize(images[0], (1024, 1024))
     predict = predictor(gpu)

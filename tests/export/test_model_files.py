@@ -131,7 +131,7 @@ class TestMaskRCNN:
         ({"file_format": "onnx", "precision": "fp8"}, "fp32, bf16, fp16, int8"),
         ({"file_format": "onnx", "precision": "fp16"}, "onnx has fp32"),
         ({"file_format": "onnx", "precision": "int8"}, "does not pay"),
-        ({"file_format": "onnx", "level": 2}, r"there are L_1 \.\. L_1"),
+        ({"file_format": "onnx", "level": 2}, "has 2 levels. Give one of 1 to 1"),
         ({"file_format": "onnx", "level": 1, "mode": "quick"}, "accurate, fast"),
         ({"file_format": "onnx", "output": "a.pt2"}, "end in .onnx"),
     ],

@@ -210,6 +210,7 @@ class TestTool:
         assert not list(tmp_path.glob("*_L2*"))
 
     def test_missing_config(self, run_tool, tmp_path):
+        torch.save({"model": {}}, tmp_path / "model.pth")
         done = run_tool("tools/prune_model.py", tmp_path / "model.pth", "--level", "2")
         assert done.returncode == 2
         assert "--config-file" in done.stderr

@@ -63,9 +63,9 @@ def called(tool, monkeypatch):
         found.inputs, found.output, found.running = inputs, output, options
         return tool.RunSummary(Path(output), 1, 2, (), 3, 4.0)
 
-    monkeypatch.setattr(tool.Predictor, "from_checkpoint", from_checkpoint)
+    monkeypatch.setattr(tool.prediction.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool, "predict_files", predict_files)
-    monkeypatch.setattr(tool, "identify_model", lambda *arguments: {"weights": "ab"})
+    monkeypatch.setattr(tool.checkpoints, "identify_model", lambda *arguments: {"weights": "ab"})
     return found
 
 

@@ -70,7 +70,7 @@ def test_trained_evaluated_and_pruned(run_tool, repository, tmp_path):
 
     done = run_tool("tools/train_net.py", *options, "5")
     assert done.returncode == 2
-    assert "L_1 .. L_4" in done.stderr
+    assert "Give one of 1 to 4" in done.stderr
 
 
 class TestBadInput:

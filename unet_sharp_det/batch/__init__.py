@@ -1,0 +1,11 @@
+"""Prediction of many files: what is done, what is left, and the summary of all."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "records": ["ImageRecord"],
+        "run": ["DEFAULT_OUTPUTS", "RunSummary", "predict_files"],
+    },
+)

@@ -28,9 +28,9 @@ import warnings
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from .. import checkpoints, prediction
 from ..batch.records import ImageRecord
 from ..batch.run import DEFAULT_OUTPUTS, RunSummary, predict_files
-from ..checkpoints.trained_model import identify_model
 from ..errors import (
     INTERRUPTED,
     PrintableFormatter,
@@ -42,7 +42,7 @@ from ..errors import (
 from ..images.formats import count_not_read
 from ..images.source import ReadOptions
 from ..outputs import OUTPUTS
-from ..prediction.predictor import PredictionOptions, Predictor
+from ..prediction.options import PredictionOptions
 from . import add_trust_argument, command_parser
 
 _MOST_NAMED = 50
@@ -166,9 +166,9 @@ def predict(args: argparse.Namespace) -> int:
         "outputs": _outputs(args.outputs),
         "read_options": _read_options(args),
         "pixel_size": _pixel_size(args.pixel_size),
-        "weights": identify_model(args.weights, args.config_file, args.opts),
+        "weights": checkpoints.identify_model(args.weights, args.config_file, args.opts),
     }
-    predictor = Predictor.from_checkpoint(
+    predictor = prediction.Predictor.from_checkpoint(
         args.weights,
         config_file=args.config_file,
         config_opts=args.opts,

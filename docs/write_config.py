@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Write docs/CONFIG.md, the keys that this package adds, from the comments in config.py.
 
-python tools/write_config_doc.py
+python docs/write_config.py
 """
 
 import re
@@ -13,7 +13,7 @@ TARGET = ROOT / "docs" / "CONFIG.md"
 HEAD = """# Config keys
 
 This package adds these keys to [those of detectron2][stock]. Set them in a YAML file, or as
-`KEY VALUE` pairs at the end of a command. `tools/write_config_doc.py` writes this page from the
+`KEY VALUE` pairs at the end of a command. `docs/write_config.py` writes this page from the
 comments in `unet_sharp_det/config.py`.
 
 [stock]: https://detectron2.readthedocs.io/en/latest/modules/config.html#yaml-config-references
