@@ -67,7 +67,7 @@ def read_labels(path) -> np.ndarray:
         what = f"{labels.shape[2]} channels" if labels.ndim == 3 else f"the shape {labels.shape}"
         raise DatasetError(
             f"{path}: has {what}, but a label map has one number per pixel. Save that, not a "
-            "coloured picture."
+            "coloured picture, palette or alpha."
         )
     if labels.dtype.kind == "f":
         if not ((np.abs(labels) < 2**53) & (labels == np.rint(labels))).all():
