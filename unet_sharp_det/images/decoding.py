@@ -66,8 +66,8 @@ def read_labels(path) -> np.ndarray:
     if labels.ndim != 2:
         what = f"{labels.shape[2]} channels" if labels.ndim == 3 else f"the shape {labels.shape}"
         raise DatasetError(
-            f"{path}: has {what}, but a label map has one number per pixel. Save that, not a "
-            "coloured picture, palette or alpha."
+            f"{path}: has {what}, but a label map has one number per pixel. Save it as gray "
+            "without palette or alpha, not a coloured picture."
         )
     if labels.dtype.kind == "f":
         if not ((np.abs(labels) < 2**53) & (labels == np.rint(labels))).all():
