@@ -226,6 +226,15 @@ def test_what_no_file_system_takes_is_refused(tmp_path, scratch, suffix, names):
     assert os.listdir(scratch) == []
 
 
+def test_an_old_python_unpacks_no_tar(tmp_path, monkeypatch):
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.addfile(tar_member("a", size=4), io.BytesIO(b"text"))
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(DatasetError, match=r"need Python 3\.10\.12"), unpacked(archive):
+        pass
+
+
 def test_attributes_of_members_are_not_taken(tmp_path, scratch):
     archive = tmp_path / "attributes.tar"
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:

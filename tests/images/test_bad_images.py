@@ -48,7 +48,7 @@ def _noise_for_data(path):
 
 BAD_FILES = {
     "missing": (lambda path: None, "does not exist"),
-    "folder": (lambda path: path.mkdir(), "is a folder"),
+    "folder": (lambda path: path.mkdir(), "Is a directory"),
     "empty": (lambda path: path.write_bytes(b""), "no image"),
     "text": (lambda path: path.write_text("label,area\n1,2\n"), "no image"),
     "PNG signature": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "corrupt"),

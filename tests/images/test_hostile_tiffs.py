@@ -3,6 +3,7 @@
 import os
 import struct
 import tracemalloc
+from itertools import product
 
 import imagecodecs
 import numpy as np
@@ -11,7 +12,7 @@ import tifffile
 from image_files import noise, refusal, whole, write
 
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.images import directories
+from unet_sharp_det.images import directories, tiff_pixels
 from unet_sharp_det.images.source import open_image
 
 OWN_TAG = 65000
@@ -167,6 +168,24 @@ def test_a_file_that_gets_shorter_after_it_was_opened_is_an_error(tmp_path, sett
     os.truncate(path, 60_000)
     with pytest.raises(DatasetError, match=r"a\.tif.*truncated"):
         whole(source)
+
+
+@pytest.mark.parametrize("columns", [slice(None), slice(2000, 3000)])
+def test_a_file_that_gets_shorter_while_a_window_is_read_is_an_error(
+    tmp_path, monkeypatch, columns
+):
+    path = write(tmp_path / "a.tif", noise(300, 5000))
+    (source,) = open_image(path)
+
+    def cut_at_row_100(*ranges):
+        for number, index in enumerate(product(*ranges)):
+            if number == 100:
+                os.truncate(path, 60_000)
+            yield index
+
+    monkeypatch.setattr(tiff_pixels, "product", cut_at_row_100)
+    with pytest.raises(DatasetError, match=r"a\.tif: is truncated"):
+        source.window(slice(None), columns)
 
 
 def test_a_pipe_is_no_image(tmp_path):

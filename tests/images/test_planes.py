@@ -162,7 +162,7 @@ WRONG_OPTIONS = [
     ((5, 40, 60), "ZYX", {"channel_axis": 3}, r"--channel-axis 3 is not one of its axes"),
     ((5, 40, 60), "ZYX", {"channel_axis": 0, "plane_axis": "z"}, r"are the same axis"),
     ((2, 3, 40, 60), "TCYX", {"channel_axis": "C", "planes": (2,)}, r"--planes 2.*0 to 1"),
-    ((40, 60), "YX", {"planes": (1,)}, r"single plane"),
+    ((40, 60), "YX", {"planes": (1,)}, r"--planes 1.*0 to 0"),
     ((40, 60), "YX", {"plane_axis": "Y"}, r"no two axes are left"),
 ]
 
@@ -176,7 +176,7 @@ def test_options_that_do_not_fit_say_what_there_is(tmp_path, shape, axes, option
 
 def test_two_axes_of_planes_need_a_name(tmp_path):
     path = write(tmp_path / "a.tif", noise(2, 3, 40, 60), photometric="minisblack")
-    with pytest.raises(UserError, match=r"--planes needs --plane-axis.*0: Q \(2\), 1: Q \(3\)"):
+    with pytest.raises(UserError, match=r"so --planes needs --plane-axis.*0: Q \(2\), 1: Q \(3\)"):
         open_image(path, ReadOptions(planes="max"))
     with pytest.raises(UserError, match="names several axes; give an index"):
         open_image(path, ReadOptions(plane_axis="Q"))

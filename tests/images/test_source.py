@@ -37,6 +37,9 @@ FILES = {
     "packbits": (noise(*GRAY), {"compression": "packbits", "rowsperstrip": 11}),
     "lzma": (noise(*GRAY), {"compression": "lzma"}),
     "jpeg 2000": (noise(*GRAY), {"compression": "jpeg2000", **TILED}),
+    "wide": (noise(40, 5000), {}),
+    "wide, 16 bit, big-endian": (noise(40, 3000, dtype="uint16"), {"byteorder": ">"}),
+    "wide RGB": (noise(40, 3000, 3), {"photometric": "rgb"}),
     "BigTIFF": (noise(*GRAY), {"bigtiff": True, "compression": "zlib", **TILED}),
     "a row": (noise(1, 70), {"compression": "zlib"}),
     "a column": (noise(70, 1, 3), {"photometric": "rgb", "compression": "zlib"}),
@@ -130,6 +133,8 @@ def test_palettes_of_any_bits(tmp_path, bits):
     assert (whole(source) == colours[numbers]).all()
     (source,) = open_image(tmp_path / "a.tif", ReadOptions(channels=(1,)))
     assert (whole(source)[:, :, 0] == colours[numbers][:, :, 1]).all()
+    (source,) = open_image(tmp_path / "a.tif", ReadOptions(channels=(2, 0, 1)))
+    assert (whole(source) == colours[numbers][:, :, [2, 0, 1]]).all()
 
 
 def test_a_palette_with_alpha(tmp_path):

@@ -22,18 +22,14 @@ _MOST_MEMBERS = 2_000_000
 def unpacked(archive):
     """Unpack ``archive`` into a temporary folder, yield it, and remove it at the end.
 
-    Only plain files and folders inside the target are taken, two million at most, and in all
-    100 times the archive's size or 1 GiB, if nine tenths of the free space hold that. The folder
-    lies where ``TMPDIR`` says, so neither a refused archive nor an interrupted run leaves anything
-    in a data set.
+    It lies where ``TMPDIR`` says, so that nothing is left in a data set.
 
     Args:
         archive: a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz file, told by its content.
 
     Raises:
         DatasetError: the file is no such archive, is broken, encrypted or too large unpacked, or a
-            member is a link, a device, would be written outside of the target, or has a name that
-            no file can have.
+            member is no plain file or folder, lies outside, or has a name that no file can have.
     """
     archive = Path(archive)
     with tempfile.TemporaryDirectory(prefix="unet_sharp_det-") as folder:
@@ -43,8 +39,8 @@ def unpacked(archive):
             raise
         except Exception as error:  # Those of zipfile, tarfile, their decoders and the file system.
             raise DatasetError(
-                f"{archive}: the archive is broken, or cannot be unpacked here ({error}). "
-                "Fetch it again, or unpack it yourself and give the folder."
+                f"{archive}: is broken, or cannot be unpacked here ({error}). Fetch it again, or "
+                "unpack it and give the folder."
             ) from error
         yield Path(folder)
 
@@ -58,6 +54,10 @@ def _extract(archive: Path, folder: str) -> None:
                 gate.check(info.filename, info.file_size, is_file or info.is_dir())
                 package.extract(info, folder)
     elif tarfile.is_tarfile(archive):
+        if not hasattr(tarfile, "data_filter"):
+            raise DatasetError(
+                f"{archive}: tar archives need Python 3.10.12 or newer. Unpack it, give the folder."
+            )
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter=gate.filter)
             # A tar ends before its compressed stream does, whose checksum stands at the very end.
@@ -89,9 +89,7 @@ class _Gate:
             fault = "is a link or a device, not a file or folder"
         else:
             return
-        raise DatasetError(
-            f"{self._archive}: member {name!r} {fault}. Fetch it from a source that you trust."
-        )
+        raise DatasetError(f"{self._archive}: member {name!r} {fault}. Fetch it elsewhere.")
 
     def count(self, size: int) -> None:
         self._bytes += size
@@ -99,5 +97,5 @@ class _Gate:
         if self._bytes > self._limit or self._members > _MOST_MEMBERS:
             raise DatasetError(
                 f"{self._archive}: unpacks to more than {self._limit / 2**20:.0f} MiB or "
-                f"{_MOST_MEMBERS:,} files. If you trust it, unpack it yourself and give the folder."
+                f"{_MOST_MEMBERS:,} files. If you trust it, unpack it and give the folder."
             )

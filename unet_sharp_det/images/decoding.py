@@ -13,20 +13,14 @@ from .source import ChannelsError, ImageSource, ReadOptions, open_image, open_pi
 from .tiff import is_tiff
 
 _ALL = slice(None)
-_CELLPOSE = (
-    "a _seg.npy of Cellpose is such a file: save its masks alone, by cellpose --save_tif, or by "
-    "np.save(file, np.load(seg_file, allow_pickle=True).item()['masks']) if you trust the file"
-)
 
 
 def read_image(path, format: str) -> np.ndarray:
     """Read an image of any depth and number of channels as uint8, as a prediction sees it.
 
-    That is :func:`~unet_sharp_det.images.source.open_image` and
-    :func:`~unet_sharp_det.images.intensity.prepare`. Grayscale becomes as many equal channels as
-    ``format`` has, an alpha channel is dropped, orientation is applied, and anything deeper than 8
-    bit is scaled as a whole (PIL's ``convert("RGB")``, which detectron2's own ``read_image`` uses,
-    turns 16-bit images into 0 and 255).
+    Gray becomes as many equal channels as ``format`` has, alpha is dropped, orientation applied,
+    and what is deeper than 8 bit is scaled as a whole (detectron2's own ``read_image`` turns 16-bit
+    images into 0 and 255); see :func:`~unet_sharp_det.images.intensity.prepare`.
 
     Args:
         path: an image file, or a URI that detectron2's ``PathManager`` resolves.
@@ -72,8 +66,8 @@ def read_labels(path) -> np.ndarray:
     if labels.ndim != 2:
         what = f"{labels.shape[2]} channels" if labels.ndim == 3 else f"the shape {labels.shape}"
         raise DatasetError(
-            f"{path}: has {what}, but a label map has one number per pixel. Save the labels, not a "
-            "coloured picture of them: as gray, without palette or alpha."
+            f"{path}: has {what}, but a label map has one number per pixel. Save it as gray "
+            "without palette or alpha, not a coloured picture."
         )
     if labels.dtype.kind == "f":
         if not ((np.abs(labels) < 2**53) & (labels == np.rint(labels))).all():
@@ -83,16 +77,10 @@ def read_labels(path) -> np.ndarray:
 
 
 def read_stored(path) -> np.ndarray:
-    """Read the numbers of a file's only plane, with every channel that it stores.
-
-    Args:
-        path: as :func:`read_labels` takes it.
+    """Read a file's only plane as :func:`read_labels` does, with every channel that it stores.
 
     Returns:
         (H, W), or (H, W, channels), alpha among them; bool becomes uint8.
-
-    Raises:
-        DatasetError: the file cannot be read, is larger than ``MAX_PIXELS`` or has several planes.
     """
     local = _local_path(path)
     if local.suffix.lower() == ".npy":
@@ -107,11 +95,7 @@ def read_stored(path) -> np.ndarray:
 
 
 def read_shape(path) -> tuple[int, int]:
-    """Return the (height, width) of what :func:`read_stored` gives; it does not decode the file.
-
-    Raises:
-        DatasetError: the file cannot be read.
-    """
+    """Return the (height, width) of what :func:`read_stored` gives, without decoding it."""
     path = Path(path)
     if path.suffix.lower() == ".npy":
         return _load_array(path, mmap_mode="r").shape[:2]
@@ -145,8 +129,7 @@ def _check_single(planes: int, series: int, where) -> None:
     if planes > 1 or series > 1:
         count = f"{planes} pages" if planes > 1 else f"{series} images"
         raise DatasetError(
-            f"{where}: has {count}, but training and evaluation take one. Save the slices, time "
-            "points or images as files of their own."
+            f"{where}: has {count}, but training and evaluation take one. Save files of their own."
         )
 
 
@@ -158,7 +141,10 @@ def _load_array(path: Path, **options) -> np.ndarray:
     except Exception as error:  # NumPy has several for a file that is damaged.
         cause = f"cannot be read as a label map ({type(error).__name__}: {error})."
         if "pickle" in str(error) or "Python objects" in str(error):
-            cause = f"is a pickled file, which can run any code when it is read; {_CELLPOSE}."
+            cause = (
+                "is a pickled file, which could run any code. Of a _seg.npy of Cellpose save the "
+                "masks alone, by cellpose --save_tif."
+            )
         raise DatasetError(f"{path}: {cause}") from error
     if not isinstance(array, np.ndarray):
         raise DatasetError(f"{path}: is an archive (.npz), save one array per file with np.save.")

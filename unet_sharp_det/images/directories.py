@@ -14,20 +14,11 @@ _TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 
 _TEXT_TYPES = (1, 2, 6, 7)
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _BELOW = 330  # SubIFDs: smaller copies of a page
-# Size, bits, codec, colours, bit order, samples, strips, planes, predictor, tiles, depth.
-_LAYOUT = {
-    **{256: "ImageWidth", 257: "ImageLength", 258: "BitsPerSample", 259: "Compression"},
-    **{262: "PhotometricInterpretation", 266: "FillOrder", 277: "SamplesPerPixel"},
-    **{278: "RowsPerStrip", 284: "PlanarConfiguration", 317: "Predictor", 322: "TileWidth"},
-    **{323: "TileLength", 338: "ExtraSamples", 339: "SampleFormat"},
-    **{32997: "ImageDepth", 32998: "TileDepth"},
-}
-_PLACES = {273: "StripOffsets", 279: "StripByteCounts", 324: "TileOffsets", 325: "TileByteCounts"}
-_ONCE = {**_LAYOUT, **_PLACES}
+# Size, bits, codec, colours, bit order, samples, strips, planes, predictor, tiles, type, depth.
+_LAYOUT = {*(256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339, 32997, 32998)}
+_ONCE = {*_LAYOUT, 273, 279, 324, 325}  # and the places of strips and tiles
 # Description, strips, tiles, resolution, palette, JPEG tables, ImageJ's metadata.
 _TAGS_READ = {270, 273, 279, 282, 283, 320, 324, 325, 347, 50838, 50839}
-
-
 # Sets whose further files tifffile finds by itself, and tables of pages that it trusts.
 _KINDS_NOT_USED = {"is_mmstack": False, "is_ndtiff": False, "is_scanimage": False, "is_eer": False}
 
@@ -44,12 +35,11 @@ def check_directories(path) -> dict[int, tuple]:
     """Follow the pages of a TIFF, and check what tifffile passes over in silence.
 
     Returns:
-        dict: by the offset of a page, what its pixels are decoded by: equal layouts can share one
-        decoder.
+        by the offset of a page, what its pixels are decoded by: equal layouts can share a decoder.
 
     Raises:
-        DatasetError: pages point back or behind the end of the file, are too many or too large,
-            a tag that is read lies behind the end, or one that must be unique stands twice.
+        DatasetError: pages or tags point back or behind the end of the file, are too many or too
+            large, or a tag that must be unique stands twice.
     """
     with open(path, "rb") as file:
         return _Directories(file, path).follow()
@@ -78,9 +68,7 @@ class _Directories:
         offset = self.first
         while offset:
             if offset in visited:
-                raise DatasetError(
-                    f"{self.path}: is corrupt: a page points back to an earlier one."
-                )
+                raise self._corrupt("a page points back to an earlier one")
             visited.add(offset)
             layouts[offset], below, following = self._directory(offset)
             for sub in below:
@@ -96,19 +84,17 @@ class _Directories:
         self.file.seek(offset)
         try:
             (count,) = self._read(self.counts)
-            self._count(count)
+            self._count(pages=1, tags=count)
             raw = self.file.read(count * self.entries.size)
             (following,) = self._read(self.offsets)
             highs = self._read(struct.Struct(f"<{count}I")) if self.is_ndpi else (0,) * count
             entries = list(self.entries.iter_unpack(raw))
         except struct.error:
-            raise DatasetError(
-                f"{self.path}: is truncated: pages or metadata lie behind its end."
-            ) from None
+            raise self._corrupt("it is truncated before its pages end") from None
         layout, seen, below = [], set(), ()
         for (code, kind, number, field), high in zip(entries, highs, strict=True):
             if code in seen and code in _ONCE:
-                raise DatasetError(f"{self.path}: is corrupt: a page has {_ONCE[code]} twice.")
+                raise self._corrupt(f"a page has {_name(code)} twice")
             seen.add(code)
             length = number * _TYPE_BYTES.get(kind, 1)
             if length > self.inline:
@@ -116,42 +102,38 @@ class _Directories:
                 place += high << 32
                 if place + length > self.size:
                     if code in _TAGS_READ:
-                        raise DatasetError(
-                            f"{self.path}: is truncated: pages or metadata lie behind its end."
-                        )
+                        raise self._corrupt(f"it is truncated before its {_name(code)}")
                     continue
-                self._count_bytes(length if kind in _TEXT_TYPES else number * _NUMBER_BYTES)
+                self._count(bytes=length if kind in _TEXT_TYPES else number * _NUMBER_BYTES)
                 field = None
             if code in _LAYOUT and kind not in _INTEGERS:
-                raise DatasetError(f"{self.path}: is corrupt: {_LAYOUT[code]} is no whole number.")
+                raise self._corrupt(f"{_name(code)} is no whole number")
             if code in _LAYOUT or code == _BELOW and kind in _INTEGERS:
                 data = os.pread(self.file.fileno(), length, place) if field is None else field
-                values = self._numbers(kind, data[:length])
+                form = f"{self.order}{number}{_INTEGERS[kind]}"
+                values = struct.unpack(form, data[:length])
                 if code == _BELOW:
                     below = values
                 else:
                     layout.append((code, values))
         return (self.order, *sorted(layout)), below, following
 
-    def _count_bytes(self, more: int) -> None:
-        self.bytes += more
-        if self.bytes > _MOST_BYTES:
-            raise DatasetError(
-                f"{self.path}: the tags of its pages take more than {_MOST_BYTES:,} bytes of "
-                "memory. Save it anew with larger strips or tiles."
-            )
-
-    def _count(self, tags: int) -> None:
-        self.pages, self.tags = self.pages + 1, self.tags + tags
-        if self.pages > _MOST_PAGES or self.tags > _MOST_TAGS:
-            raise DatasetError(
-                f"{self.path}: has more than {_MOST_PAGES:,} pages, or {_MOST_TAGS:,} tags. Split "
-                "it; if it should be small, do not use it."
-            )
-
     def _read(self, form: struct.Struct) -> tuple:
         return form.unpack(self.file.read(form.size))
 
-    def _numbers(self, kind: int, data: bytes) -> tuple[int, ...]:
-        form = _INTEGERS[kind]
-        return struct.unpack(f"{self.order}{len(data) // struct.calcsize(form)}{form}", data)
+    def _count(self, pages: int = 0, tags: int = 0, bytes: int = 0) -> None:
+        self.pages, self.tags, self.bytes = self.pages + pages, self.tags + tags, self.bytes + bytes
+        if self.pages > _MOST_PAGES or self.tags > _MOST_TAGS or self.bytes > _MOST_BYTES:
+            raise DatasetError(
+                f"{self.path}: has more than {_MOST_PAGES:,} pages, {_MOST_TAGS:,} tags or "
+                f"{_MOST_BYTES:,} bytes of memory in tags. Split it, or use larger strips or tiles."
+            )
+
+    def _corrupt(self, what: str) -> DatasetError:
+        return DatasetError(f"{self.path}: is corrupt: {what}.")
+
+
+def _name(code: int) -> str:
+    from tifffile import TIFF
+
+    return TIFF.TAGS[code]

@@ -10,21 +10,13 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,  # noqa: F401  Importing a plugin registers its format.
-    GifImagePlugin,  # noqa: F401
-    Image,
-    Jpeg2KImagePlugin,  # noqa: F401
-    JpegImagePlugin,
-    PngImagePlugin,  # noqa: F401
-    PpmImagePlugin,  # noqa: F401
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import Image, JpegImagePlugin
 
 from ..errors import DatasetError
 
 #: Pixels that are decoded at once: 16384 x 16384. A file of some KB can claim to hold far more.
 MAX_PIXELS = 2**28
+_TOO_LARGE = "Cut it into parts; for predictions save it as tiled TIFF, or raise --max-pixels."
 
 FORMATS = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP", "GIF", "PPM")
 
@@ -49,25 +41,15 @@ CONVERT = (
 
 
 class Decoded(NamedTuple):
-    """What a file stores.
+    """What a file stores."""
 
-    Attributes:
-        pixels: (H, W), or (H, W, channels) with alpha as the second or fourth one.
-        orientation: the EXIF tag of that name, 1 to 8.
-        step: by which the values are to be multiplied to fill 8 bits: 255 of 1 bit, 17 of 4.
-    """
-
-    pixels: np.ndarray
-    orientation: int
-    step: int
+    pixels: np.ndarray  # (H, W), or (H, W, channels) with alpha as the second or fourth one
+    orientation: int  # the EXIF tag of that name, 1 to 8
+    step: int  # by which the values are multiplied to fill 8 bits: 255 of 1 bit, 17 of 4
 
 
 def decode(path: Path, max_pixels: int) -> Decoded:
     """Decode an image of one of :data:`FORMATS`; half a file is an error, never half an image.
-
-    Args:
-        path: a local file.
-        max_pixels: what :func:`check_pixels` allows; it is checked before anything is decoded.
 
     Raises:
         DatasetError: the file is corrupt, truncated, too large, an animation, or of another
@@ -82,11 +64,10 @@ def decode(path: Path, max_pixels: int) -> Decoded:
         if image.format == "JPEG2000":  # Decoded is what lies within, whose size may be another.
             check_pixels(next(jpeg2000_sizes(data))[:2], path, max_pixels)
         if getattr(image, "is_animated", False) and image.format != "MPO":
-            raise DatasetError(
-                f"{path}: is an animation of {image.n_frames} images. Save the one that is meant "
-                "as a file of its own."
-            )
-        step = _step(image)
+            count = image.n_frames
+            raise DatasetError(f"{path}: is an animation of {count} images. Save the one you mean.")
+        bits = image.tile[0].args if image.format == "PNG" else None
+        step = 255 if image.mode == "1" else {"L;2": 85, "L;4": 17}.get(bits, 1)
         pixels = _decode(image, data, path)
     if step > 1:
         pixels = pixels.astype(np.uint8) if pixels.dtype == bool else pixels // np.uint8(step)
@@ -94,35 +75,16 @@ def decode(path: Path, max_pixels: int) -> Decoded:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of an image of one of :data:`FORMATS`, turned as it is meant.
-
-    Only the header is read.
-
-    Raises:
-        DatasetError: the file is missing, corrupt or of another format.
-    """
+    """Return (height, width) as it is meant, from the header; raises as :func:`decode` does."""
     with path.open("rb") as file, _named_errors(path):
         image = _open(file, path)
         return image.size if _orientation(image, file) >= 5 else image.size[::-1]
 
 
-_TOO_LARGE = (
-    "Cut it into parts; for predictions, save it as tiled TIFF, which is read by parts, or raise "
-    "--max-pixels."
-)
-
-
 def check_pixels(shape, where, limit: int = MAX_PIXELS, remedy: str = _TOO_LARGE) -> None:
-    """Check a size that a file claims, before memory is taken for it.
+    """Raise :class:`DatasetError` of a (height, width) that a file claims, if it is too large.
 
-    Args:
-        shape: (height, width).
-        where: the file, for the error.
-        limit: the largest number of pixels.
-        remedy: what the user can do about a larger one.
-
-    Raises:
-        DatasetError: the image is larger.
+    ``remedy`` says what the user can do.
     """
     height, width = shape
     if height * width > limit:
@@ -147,15 +109,10 @@ def count_not_read(paths: Iterable) -> str:
 
 
 def is_complete(pixels: np.ndarray, data: bytes, end: int, decode: Callable) -> bool:
-    """Return whether all blocks of an image are there, where a decoder fills them in silence.
+    """Return whether all blocks of JPEG or JPEG XR are there, which decoders fill in silence.
 
     What follows the last block changes nothing: where more data changes the pixels, it was missing.
-
-    Args:
-        pixels: of the data.
-        data: of JPEG or JPEG XR.
-        end: where the marker of their end stands, -1: none.
-        decode: bytes to pixels.
+    ``end`` is where the marker of the end stands, or -1.
     """
     end = len(data) if end < 0 else end
     return np.array_equal(pixels, decode(data[:end] + _FURTHER + data[end:]))
@@ -171,6 +128,7 @@ def jpeg2000_sizes(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _open(file: BinaryIO, path: Path) -> Image.Image:
     """Read the header. ``Image.open`` would do, but has a limit of pixels of its own."""
+    Image.init()  # registers the formats
     start = file.read(16)
     file.seek(0)
     for name in FORMATS:
@@ -181,16 +139,7 @@ def _open(file: BinaryIO, path: Path) -> Image.Image:
     suffix = path.suffix.lower()
     if suffix in (".tif", ".tiff") or Image.EXTENSION.get(suffix) in FORMATS:
         raise DatasetError(f"{path}: is corrupt, truncated or no image of the formats {known}.")
-    raise DatasetError(
-        f"{path}: its format is not read, which is none of {known}. Save its images as TIFF, e.g. "
-        "with Fiji."
-    )
-
-
-def _step(image: Image.Image) -> int:
-    if image.mode == "1":
-        return 255
-    return {"L;2": 85, "L;4": 17}.get(image.tile[0].args, 1) if image.format == "PNG" else 1
+    raise DatasetError(f"{path}: is not read, its format is none of {known}. Save it as TIFF.")
 
 
 def _decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
@@ -203,8 +152,15 @@ def _decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
     if image.format == "PPM" and image.tile[0].codec_name == "ppm" and image.mode == "RGB":
         raise DatasetError(f"{path}: this kind of PPM is not read. Save it as PNG or TIFF.")
     pixels = _to_array(image)
-    if image.format in ("JPEG", "MPO"):
-        _check_complete(pixels, data, path)
+    if image.format not in ("JPEG", "MPO"):
+        return pixels
+    end = data.find(b"\xff\xd9", JpegImagePlugin.JpegImageFile(io.BytesIO(data)).fp.tell())
+
+    def decode_again(longer: bytes) -> np.ndarray:
+        return _to_array(JpegImagePlugin.JpegImageFile(io.BytesIO(longer)))
+
+    if not is_complete(pixels, data, end, decode_again):
+        raise DatasetError(f"{path}: cannot be decoded, the file is truncated: its end is missing.")
     return pixels
 
 
@@ -218,8 +174,7 @@ def _codec(image: Image.Image, path: Path) -> Callable[[bytes], np.ndarray] | No
         if image.format == "PNG" and "16" not in image.tile[0].args:
             return None
         raise DatasetError(
-            f"{path}: to read {image.format} of its depth takes imagecodecs: pip install "
-            "imagecodecs."
+            f"{path}: {image.format} of its depth takes imagecodecs: pip install imagecodecs."
         ) from error
     return imagecodecs.png_decode if image.format == "PNG" else imagecodecs.jpeg2k_decode
 
@@ -227,17 +182,6 @@ def _codec(image: Image.Image, path: Path) -> Callable[[bytes], np.ndarray] | No
 def _to_array(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image if image.mode in _PLAIN_MODES else image.convert("RGB"))
     return pixels.astype(np.uint16) if image.mode == "I" else pixels  # of 16 bit, says PPM
-
-
-def _check_complete(pixels: np.ndarray, data: bytes, path: Path) -> None:
-    first_scan = JpegImagePlugin.JpegImageFile(io.BytesIO(data)).fp.tell()
-    end = data.find(b"\xff\xd9", first_scan)
-
-    def decode_again(longer: bytes) -> np.ndarray:
-        return _to_array(JpegImagePlugin.JpegImageFile(io.BytesIO(longer)))
-
-    if not is_complete(pixels, data, end, decode_again):
-        raise DatasetError(f"{path}: cannot be decoded, the file is truncated: its end is missing.")
 
 
 def _orientation(image: Image.Image, file: BinaryIO) -> int:
@@ -269,6 +213,5 @@ def _named_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # Each decoder has its own for a file that is damaged.
         cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise DatasetError(
-            f"{path}: cannot be decoded, the file is corrupt, truncated or of a kind that is not "
-            f"read ({cause})."
+            f"{path}: cannot be decoded, it is corrupt, truncated or of a kind not read ({cause})."
         ) from error

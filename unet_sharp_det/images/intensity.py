@@ -30,14 +30,10 @@ def rescale_to_uint8(pixels: np.ndarray) -> np.ndarray:
     All channels share one scale, so that colours keep their ratios. Where the percentiles
     coincide (a few bright spots on a flat ground) the minimum and maximum take their place, and
     a constant image becomes 0. Of more than :data:`SAMPLE_PIXELS` pixels, those of every k-th row
-    and column are looked at. Give it whole images, never tiles: tiles of one image would each get
-    another scale.
+    and column are looked at. Tiles of one image would each get another scale: give it whole.
 
     Args:
-        pixels: (H, W) or (H, W, channels) of a real numeric type, with finite values.
-
-    Returns:
-        a uint8 array of the same shape.
+        pixels: (H, W) or (H, W, channels), finite; uint8 of that shape is returned.
     """
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     step = _sample_step(pixels.shape)
@@ -46,15 +42,10 @@ def rescale_to_uint8(pixels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scale:
-    """The linear map to 0 to 255 of :func:`rescale_to_uint8`.
+    """The linear map to 0 to 255 of :func:`rescale_to_uint8`."""
 
-    Attributes:
-        low, high: the values that become 0 and 255; those beyond are clipped. Where they are
-            equal, everything becomes 0.
-    """
-
-    low: float
-    high: float
+    low: float  # becomes 0
+    high: float  # becomes 255; where both are equal, everything becomes 0
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Scale":
@@ -64,7 +55,6 @@ class Scale:
         return cls(float(low), float(high))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """Return uint8 of the shape of the values."""
         if values.dtype.kind not in "ui" or values.dtype.itemsize > 2:
             return self._map(values)
         return _table(self, values.dtype)[values.view(f"u{values.dtype.itemsize}")]
@@ -85,23 +75,15 @@ def _table(scale: Scale, dtype: np.dtype) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image as a model sees it, read window by window.
-
-    Attributes:
-        source: the file's own values.
-        image_format: ``"RGB"``, ``"BGR"`` or ``"L"``.
-        scale: of the whole image, to uint8; None if it is uint8 already.
-        contrast: uint8 (256,), what each value becomes at last, or None.
-    """
+    """An image as a model sees it, read window by window."""
 
     source: ImageSource
     image_format: str
-    scale: Scale | None = None
-    contrast: np.ndarray | None = None
+    scale: Scale | None = None  # of the whole image, unless it is uint8 already
+    contrast: np.ndarray | None = None  # uint8 (256,), what each value becomes at last
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width)."""
         return self.source.shape
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
@@ -115,12 +97,10 @@ def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> P
 
     Deeper ones than 8 bit are scaled as :func:`rescale_to_uint8` says, and the result once more
     for :class:`~unet_sharp_det.data.augmentation.StretchContrast`. The scale is that of the whole
-    image, for any size: it is read once, by bands. An image of uint8 without stretching is not
-    read at all.
+    image, for any size: it is read once, by bands, if a scale is needed.
 
     Args:
-        source: what :func:`~unet_sharp_det.images.source.open_image` returns.
-        image_format: the channels and their order, as in ``INPUT.FORMAT``.
+        image_format: as in ``INPUT.FORMAT``.
         stretch_contrast: as in ``INPUT.STRETCH_CONTRAST``.
 
     Raises:
@@ -132,11 +112,10 @@ def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> P
     if not is_deep and not stretch_contrast:
         return PreparedImage(source, image_format)
     sample = _sample(source)
-    scale = Scale.of(sample) if is_deep else None
-    if not stretch_contrast:
-        return PreparedImage(source, image_format, scale)
-    contrast = Scale.of(_arrange(sample, scale, image_format))
-    table = contrast.apply(np.arange(256, dtype=np.uint8))
+    scale, table = Scale.of(sample) if is_deep else None, None
+    if stretch_contrast:
+        contrast = Scale.of(_arrange(sample, scale, image_format))
+        table = contrast.apply(np.arange(256, dtype=np.uint8))
     return PreparedImage(source, image_format, scale, table)
 
 

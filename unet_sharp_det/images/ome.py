@@ -5,9 +5,9 @@ tifffile reads all images that the XML describes, from any file that it names, o
 
 import re
 import stat
-from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from ..errors import DatasetError, UserError
@@ -25,56 +25,37 @@ class PartOfImageError(DatasetError):
 
     def __init__(self, path: Path, whole: Path):
         super().__init__(
-            f"{path}: holds a part of an image that begins in {whole.name}. Give that file, which "
-            "reads this one too."
+            f"{path}: is part of an image that begins in {whole.name}. Give that file."
         )
         self.whole = whole
 
 
-@dataclass(frozen=True)
-class OmeImage:
-    """An image whose first plane lies in the file that was opened.
+class OmeImage(NamedTuple):
+    """An image whose first plane lies in the file that was opened."""
 
-    Attributes:
-        xml: OME-XML of this image alone, for tifffile.
-        layouts: by file that it names, what :func:`check_directories` returns.
-        channels: their names; empty where they have none.
-        pixel_size: (y, x) in micrometres, or None.
-        count: how many such images the file has.
-    """
-
-    xml: str
-    layouts: dict[str, dict[int, tuple]]
-    channels: tuple[str, ...]
-    pixel_size: tuple[float, float] | None
-    count: int
+    xml: str  # of this image alone, for tifffile
+    layouts: dict[str, dict[int, tuple]]  # by file, what check_directories returns
+    channels: tuple[str, ...]  # their names; empty where they have none
+    pixel_size: tuple[float, float] | None  # (y, x) in micrometres
+    count: int  # of such images in the file
 
 
-@dataclass
-class _Entry:
-    """Planes in a row that lie in pages in a row: a TiffData element.
-
-    Attributes:
-        element: the element.
-        plane, page: the first of each.
-        count: None: all pages of the file.
-        name, uuid: of the file; None: the one that has the XML.
-    """
+class _Entry(NamedTuple):
+    """A TiffData element: planes in a row that lie in pages in a row."""
 
     element: ElementTree.Element
-    plane: int
-    page: int
-    count: int | None
-    name: str | None
+    plane: int  # the first
+    page: int  # the first
+    count: int | None  # None: all pages of the file
+    name: str | None  # of the file; with a UUID of None it is the one that has the XML
     uuid: str | None
 
 
-@dataclass
-class _Image:
+class _Image(NamedTuple):
     element: ElementTree.Element
     pixels: ElementTree.Element
     planes: int
-    entries: list[_Entry] = field(default_factory=list)
+    entries: list[_Entry]
 
     @property
     def first(self) -> _Entry:
@@ -89,7 +70,6 @@ def select_image(text: str, path: Path, layouts: dict[int, tuple], number: int) 
 
     Args:
         text: the OME-XML of the file.
-        path: the file.
         layouts: of its pages.
         number: which of the images, from 0.
 
@@ -106,7 +86,7 @@ def select_image(text: str, path: Path, layouts: dict[int, tuple], number: int) 
         companion = root.find("{*}BinaryOnly")
         if companion is not None:
             name = _plain(companion.attrib["MetadataFile"], path)
-            root = _parse(_metadata_beside(path.with_name(name)))
+            root = _parse(_metadata_of(path.with_name(name)))
         images = [_read_image(element) for element in root.iterfind("{*}Image[{*}Pixels]")]
     except (ElementTree.ParseError, LookupError, ValueError, OSError):
         return None
@@ -135,10 +115,7 @@ def select_image(text: str, path: Path, layouts: dict[int, tuple], number: int) 
 
 
 def no_series_error(path: Path, number: int, count: int) -> UserError:
-    """Return the error of a series that a file does not have."""
-    return UserError(
-        f"{path}: there is no --series {number}; the file has the series 0 to {count - 1}."
-    )
+    return UserError(f"{path}: there is no --series {number}. Choose one of 0 to {count - 1}.")
 
 
 class _FileSet:
@@ -149,7 +126,6 @@ class _FileSet:
         self.layouts = {str(path): layouts}
         self._entries = [entry for image in images for entry in image.entries]
         self._goes_by_uuid = self._trusts_uuid()
-        self._has_name = any(entry.name == path.name for entry in self._entries)
         self._is_alone = len({(entry.name, entry.uuid) for entry in self._entries}) == 1
 
     def _trusts_uuid(self) -> bool:
@@ -158,12 +134,14 @@ class _FileSet:
         if self.uuid is None or len(names) != 1:
             return False
         (name,) = names
-        if name in (None, self.path.name):
-            return True
-        try:  # Some programs write the UUID of the first file into all of them.
-            return _uuid(_metadata_beside(self.path.with_name(name))) != self.uuid
+        # Some programs write the UUID of the first file into all of them.
+        return name in (None, self.path.name) or self._uuid_beside(name) != self.uuid
+
+    def _uuid_beside(self, name: str) -> str | None:
+        try:
+            return _uuid(_metadata_of(self.path.with_name(name)))
         except (OSError, ValueError):
-            return True
+            return None
 
     def is_own(self, entry: _Entry) -> bool:
         """Return whether an entry's pages lie in the file that was opened."""
@@ -171,9 +149,7 @@ class _FileSet:
             return True
         if self._goes_by_uuid and entry.uuid is not None:
             return entry.uuid == self.uuid
-        if self._has_name or self._goes_by_uuid:
-            return entry.name == self.path.name
-        return self._is_alone  # and was renamed
+        return entry.name == self.path.name or self._is_alone  # and was renamed
 
     def restrict(self, image: _Image) -> None:
         """Let the entries of an image name pages that exist, and files by their name."""
@@ -199,24 +175,19 @@ class _FileSet:
     def _check_beside(self, entry: _Entry) -> Path:
         """Return the path of another file of the set, which may be read."""
         path = self.path.with_name(_plain(entry.name, self.path))
-        if path == self.path:
-            raise DatasetError(
-                f"{self.path}: its UUID and its name are those of two files of its set. Give the "
-                "files the names that they were written with."
-            )
-        if str(path) in self.layouts:
+        if str(path) in self.layouts and path != self.path:
             return path
         if not _is_plain_file(path):
             raise DatasetError(
-                f"{self.path}: planes of the image lack, which are in {entry.name}. Put that file "
-                "beside it."
+                f"{self.path}: lacks planes that are in {entry.name}. Put that file beside it."
+            )
+        known = {each.uuid for each in self._entries} - {None, entry.uuid, self.uuid}
+        if path == self.path or self._uuid_beside(path.name) in known:
+            raise DatasetError(
+                f"{path}: is not the file that the OME-XML of {self.path.name} means. Give the "
+                "files the names that they were written with."
             )
         self.layouts[str(path)] = check_directories(path)
-        known = {each.uuid for each in self._entries} - {None, entry.uuid, self.uuid}
-        if _uuid(_metadata_beside(path)) in known:
-            raise DatasetError(
-                f"{path}: is not the file of that name which the OME-XML of {self.path.name} means."
-            )
         return path
 
 
@@ -233,7 +204,7 @@ def _is_plain_file(path: Path) -> bool:
         return False
 
 
-def _metadata_beside(path: Path) -> str:
+def _metadata_of(path: Path) -> str:
     """Return the OME-XML in a plain file: a TIFF's, or the file itself."""
     if not _is_plain_file(path):
         raise ValueError("not a plain file")
@@ -267,14 +238,14 @@ def _read_image(element: ElementTree.Element) -> _Image:
     if min(sizes.values()) < 1:
         raise ValueError("not a size")
     shape = [sizes[letter] for letter in letters[:-2]]
-    image = _Image(element, pixels, prod(shape))
+    entries = []
     for each in pixels.findall("{*}TiffData"):
         entry = _read_entry(each, letters, shape)
         if entry is None:
             pixels.remove(each)
         else:
-            image.entries.append(entry)
-    return image
+            entries.append(entry)
+    return _Image(element, pixels, prod(shape), entries)
 
 
 def _read_entry(element: ElementTree.Element, letters: str, shape: list[int]) -> _Entry | None:
@@ -285,12 +256,11 @@ def _read_entry(element: ElementTree.Element, letters: str, shape: list[int]) ->
         if not 0 <= index < size:
             return None
         plane = plane * size + index
-    count = attributes.get("PlaneCount", attributes.get("NumPlanes"))
-    if count is None and "IFD" in attributes:
-        count = 1
     page = int(attributes.get("IFD", 0))
     if page < 0:
         raise ValueError("not a page")
+    count = attributes.get("PlaneCount", attributes.get("NumPlanes"))
+    count = 1 if count is None and "IFD" in attributes else count
     uuid = element.find("{*}UUID")
     return _Entry(
         element=element,
@@ -298,5 +268,5 @@ def _read_entry(element: ElementTree.Element, letters: str, shape: list[int]) ->
         page=page,
         count=None if count is None else int(count),
         name=None if uuid is None else uuid.get("FileName"),
-        uuid=None if uuid is None or not uuid.text else uuid.text.strip(),
+        uuid=None if uuid is None else (uuid.text or "").strip() or None,
     )

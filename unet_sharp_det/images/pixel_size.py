@@ -8,9 +8,8 @@ from collections.abc import Mapping
 logger = logging.getLogger(__name__)
 
 _PREFIXES = {
-    **{"Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1},
-    **{"": 0, "d": -1, "c": -2, "m": -3, "\u00b5": -6, "n": -9, "p": -12, "f": -15, "a": -18},
-    **{"z": -21, "y": -24},
+    **{"M": 6, "k": 3, "h": 2, "da": 1, "": 0, "d": -1, "c": -2, "m": -3, "\u00b5": -6, "n": -9},
+    **{"p": -12, "f": -15},
 }
 #: OME's units of length, and names that users of ImageJ write.
 MICROMETRES = {
@@ -23,8 +22,6 @@ MICROMETRES = {
     **dict.fromkeys(("\u00c5", "\u212b", "angstrom"), 1e-4),
     **dict.fromkeys(("in", "inch", "inches"), 25_400.0),
     **{"thou": 25.4, "li": 25_400 / 12, "pt": 25_400 / 72, "ft": 304_800.0, "yd": 914_400.0},
-    **{"mi": 1.609344e9, "ua": 1.495978707e17, "ly": 9.4607304725808e21},
-    "pc": 3.0856775814913673e22,
 }
 _NO_LENGTHS = ("", "pixel", "pixels", "reference frame", "none")
 _SCREEN_DOTS = (72, 96)  # per inch, which programs write into whatever they save
@@ -33,17 +30,11 @@ _CENTIMETRE = 3
 
 
 def tiff_pixel_size(tiff, page) -> tuple[float, float] | None:
-    """Return (y, x) in micrometres, or None.
+    """Return (y, x) in micrometres, or None; one that cannot be read is left out with a warning.
 
     It comes from ImageJ's unit with the resolution, Zeiss LSM's VoxelSizeX and VoxelSizeY,
     Aperio's MPP, or the resolution of a Hamamatsu NDPI; for OME see :func:`ome_pixel_size`.
-    Elsewhere the resolution alone, in inches or centimetres, is no size: programs write 72 or 96
-    dots per inch, those of a screen, into whatever they save. A size that cannot be read is left
-    out with a warning.
-
-    Args:
-        tiff: an open tifffile.TiffFile.
-        page: the first page of the series.
+    Elsewhere the resolution alone is no size: programs write that of a screen into all they save.
     """
     try:
         return _tiff_pixel_size(tiff, page)
@@ -85,7 +76,7 @@ def ome_pixel_size(pixels: Mapping[str, str]) -> tuple[float, float] | None:
 
 
 def _length(resolution: tuple[int, int]) -> float:
-    """Return the length of a pixel, in the unit of a resolution, a fraction of integers."""
+    """Return the length of a pixel, the inverse of a fraction."""
     numerator, denominator = resolution
     return denominator / numerator if numerator else 0.0
 

@@ -1,82 +1,52 @@
 """Which axis of an image file is which, and windows of one plane of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import DatasetError, UserError
 
 _UNNAMED_LETTERS = "QI"  # axes that tifffile found no name for: other, and sequence of pages
-#: By the tag Orientation: whether rows and columns are swapped, and then run backwards.
-_TURNS = {
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
 
 
 @dataclass(frozen=True)
 class PixelArray:
-    """An array of pixels with named axes, and what its values mean.
+    """An array of pixels with named axes, and what its values mean."""
 
-    Attributes:
-        pixels: what ``pixels[slices]`` reads lazily, one slice per axis.
-        letters: of the axes, as tifffile names them.
-        shape: of the axes, those of length 1 included.
-        dtype: of the values that ``to_values`` returns.
-        colours: how many samples of a pixel are not alpha.
-        palette: uint8 (N, 3), RGB of each value, or None.
-        orientation: the tag of that name, 1 to 8.
-        pixel_size: (y, x) in micrometres, or None.
-        series_count: how many images the file holds, reduced copies not counted.
-        channel_names: of the channels, or empty.
-        to_values: turns what was read into the values that are meant: 0 and 255 for bits, and
-            the inverse where 0 is white.
-    """
-
-    pixels: object
-    letters: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    colours: int
-    palette: np.ndarray | None = None
-    orientation: int = 1
-    pixel_size: tuple[float, float] | None = None
-    series_count: int = 1
+    pixels: object  # pixels[slices] reads lazily, one slice per axis
+    letters: str  # of the axes, as tifffile names them
+    shape: tuple[int, ...]  # of the axes, those of length 1 included
+    dtype: np.dtype  # of the values that to_values returns
+    colours: int  # how many samples of a pixel are not alpha
+    palette: np.ndarray | None = None  # uint8 (N, 3), RGB of each value
+    orientation: int = 1  # the tag of that name, 1 to 8
+    pixel_size: tuple[float, float] | None = None  # (y, x) in micrometres
+    series_count: int = 1  # of images in the file, reduced copies not counted
     channel_names: tuple[str, ...] = ()
+    #: From what is stored to what is meant: 0 and 255 for bits, the inverse where 0 is white.
     to_values: Callable[[np.ndarray], np.ndarray] = lambda values: values
 
     @property
     def turns(self) -> tuple[bool, bool, bool]:
         """Whether rows and columns are swapped, and the (then) rows and columns run backwards."""
-        return _TURNS.get(self.orientation, (False, False, False))
+        kind = self.orientation
+        return kind in (5, 6, 7, 8), kind in (3, 4, 7, 8), kind in (2, 3, 6, 7)
 
 
-@dataclass(frozen=True)
-class ImageAxes:
-    """The parts that axes of an array play; attributes are indices into ``shape``.
-
-    Attributes:
-        letters, shape: of the array, as in :class:`PixelArray`.
-        rows, columns: the axes of a plane.
-        channel: the axis of the channels, or None.
-        planes: the other axes that are longer than 1.
-        named: the axis that the options call that of the planes, or None.
-    """
+class ImageAxes(NamedTuple):
+    """The parts that axes of an array play, as indices into ``shape``."""
 
     letters: str
     shape: tuple[int, ...]
     rows: int
     columns: int
     channel: int | None
-    planes: tuple[int, ...]
-    named: int | None
+    planes: tuple[int, ...]  # the other axes that are longer than 1
+    named: int | None  # the axis that the options call that of the planes
 
     def name(self, axis: int) -> str:
         """Return what names and files of results call an axis: ``"z"``, or ``"page"``."""
@@ -84,38 +54,24 @@ class ImageAxes:
         return "page" if letter in _UNNAMED_LETTERS else letter.lower()
 
 
-@dataclass(frozen=True)
-class Plane:
-    """One plane of an image.
+class Plane(NamedTuple):
+    """One plane of an image."""
 
-    Attributes:
-        name: ``""`` for the only plane of an image, else like ``"[t=0,z=3]"``.
-        suffix: ``""``, or like ``"_t000_z003"``.
-        fixed: the range of each plane axis that it covers; more than one index is a projection.
-        place: by the name of each plane axis the index, None of a projection.
-    """
-
-    name: str
-    suffix: str
-    fixed: dict[int, range]
-    place: dict[str, int | None]
+    name: str  # like "[t=0,z=3]", "" for the only plane
+    suffix: str  # like "_t000_z003", or ""
+    fixed: dict[int, range]  # by plane axis, which indices it covers; several are a projection
+    place: dict[str, int | None]  # by the name of each plane axis, None of a projection
 
 
 def assign_axes(letters: str, shape: tuple[int, ...], options, where: str) -> ImageAxes:
     """Decide which axis is which.
 
-    Rows and columns are Y and X. The channels are S (samples of a pixel) or else C. Every other
-    axis longer than 1 is one of planes: Z, T, and also a sequence of pages without a name (Q, I),
-    *whatever its length*, because three pages may be a stack as well as red, green and blue.
-    One exception: pages that are narrow beside their number and height are no images but an array
-    (H, W, C) that was saved as H pages of W x C: the last three axes are rows, columns, channels.
-    ``options.channel_axis`` and ``options.plane_axis`` come first; where they take Y or X, the last
-    two axes that are left are rows and columns.
-
-    Args:
-        letters, shape: of the array, from tifffile.
-        options: a :class:`~unet_sharp_det.images.source.ReadOptions`.
-        where: the file, for errors.
+    ``options`` (a :class:`~unet_sharp_det.images.source.ReadOptions`) come first. The channels are
+    S (samples of a pixel) or else C. Rows and columns are Y and X, or the last two axes where the
+    options take those. Every other axis longer than 1 is one of planes: Z, T, and a sequence of
+    pages without a name (Q, I), *whatever its length*: three pages may be a stack. One exception:
+    pages that are narrow beside their number and height are an array (H, W, C) that was saved as
+    H pages of W x C: the last three axes are rows, columns, channels.
 
     Raises:
         UserError: an axis that the options name does not exist, or too few axes are left.
@@ -139,8 +95,7 @@ def assign_axes(letters: str, shape: tuple[int, ...], options, where: str) -> Im
         spatial = free[-2:]
     if len(spatial) != 2:
         raise UserError(
-            f"{where}: no two axes are left for rows and columns; check --channel-axis and "
-            f"--plane-axis. {_describe_axes(letters, shape)}"
+            f"{where}: no two axes are left for rows and columns. {_describe_axes(letters, shape)}"
         )
     parts = (*spatial, channel)
     planes = tuple(a for a, size in enumerate(shape) if a not in parts and size > 1)
@@ -159,7 +114,7 @@ def _is_pages_of_pixels(letters: str, shape: tuple[int, ...], shown: list[int]) 
 
 
 def _find(option, flag: str, letters: str, shape: tuple[int, ...], where: str) -> int | None:
-    """Return the axis of a letter, or of an index into the axes that are shown, or None."""
+    """Return the axis of a letter, or of an index into the axes that are shown."""
     if option is None:
         return None
     text, shown = str(option).strip(), _shown_axes(letters, shape)
@@ -189,27 +144,16 @@ def select_planes(axes: ImageAxes, planes: str | tuple[int, ...], where: str) ->
     Raises:
         UserError: an index does not exist, or it is not clear which axis is meant.
     """
-    choices = {
-        axis: [(index, range(index, index + 1)) for index in range(axes.shape[axis])]
-        for axis in axes.planes
-    }
-    if planes == "all":
-        return _product(axes, choices)
-    axis = _axis_of_planes(axes, where)
-    if planes == "max":
+    choices: dict[int, Sequence] = {axis: range(axes.shape[axis]) for axis in axes.planes}
+    if planes != "all":
+        axis = _axis_of_planes(axes, where)
+        size = 1 if axis is None else axes.shape[axis]
+        outside = [index for index in planes if planes != "max" and not 0 <= index < size]
+        if outside or not planes:
+            shown = ",".join(map(str, outside)) or "(none)"
+            raise UserError(f"{where}: --planes {shown}: there are the planes 0 to {size - 1}.")
         if axis is not None:
-            choices[axis] = [("max", range(axes.shape[axis]))]
-        return _product(axes, choices)
-    size = 1 if axis is None else axes.shape[axis]
-    outside = [index for index in planes if not 0 <= index < size]
-    if outside or not planes:
-        shown = ",".join(map(str, outside)) or "(none)"
-        has = "it has a single plane, number 0"
-        if axis is not None:
-            has = f"axis {axes.letters[axis]} has the planes 0 to {size - 1}"
-        raise UserError(f"{where}: --planes {shown}: {has}.")
-    if axis is not None:
-        choices[axis] = [choices[axis][index] for index in planes]
+            choices[axis] = ["max"] if planes == "max" else planes
     return _product(axes, choices)
 
 
@@ -220,50 +164,50 @@ def _axis_of_planes(axes: ImageAxes, where: str) -> int | None:
     if depth or len(axes.planes) <= 1:
         return next(iter(depth or axes.planes), None)
     raise UserError(
-        f"{where}: --planes needs --plane-axis here, for several axes hold planes. "
+        f"{where}: several axes hold planes, so --planes needs --plane-axis. "
         f"{_describe_axes(axes.letters, axes.shape)}"
     )
 
 
-def _product(axes: ImageAxes, choices: dict[int, list]) -> list[Plane]:
+def _product(axes: ImageAxes, choices: dict[int, Sequence]) -> list[Plane]:
     planes = []
-    for combination in product(*choices.values()):
-        parts = [
-            (axes.name(axis), label) for axis, (label, _) in zip(choices, combination, strict=True)
-        ]
+    for labels in product(*choices.values()):
+        parts = list(zip(map(axes.name, choices), labels, strict=True))
         name = ",".join(f"{key}={label}" for key, label in parts)
         suffix = "".join(
             f"_{key}{label}" if label == "max" else f"_{key}{label:03d}" for key, label in parts
         )
-        fixed = {axis: indices for axis, (_, indices) in zip(choices, combination, strict=True)}
+        fixed = {
+            axis: range(axes.shape[axis]) if label == "max" else range(label, label + 1)
+            for axis, label in zip(choices, labels, strict=True)
+        }
         place = {key: None if label == "max" else label for key, label in parts}
         planes.append(Plane(f"[{name}]" if name else "", suffix, fixed, place))
     return planes
 
 
-@dataclass(frozen=True)
-class PlaneReader:
-    """Reads windows of a plane: picks channels, projects, turns, and maps to values.
-
-    ``where`` is the file and plane, for errors.
-    """
+class PlaneReader(NamedTuple):
+    """Reads windows of a plane: picks channels, projects, turns, and maps to values."""
 
     image: PixelArray
     axes: ImageAxes
     plane: Plane
     picks: tuple[int, ...]
     shape: tuple[int, int]
-    has_palette: bool
-    where: str
+    where: str  # the file and plane, for errors
 
     def __call__(self, rows: slice, columns: slice) -> np.ndarray:
         swapped, *backwards = self.image.turns
-        stored = [
+        window = [
             slice(size - part.stop, size - part.start) if reverse else part
             for part, size, reverse in zip((rows, columns), self.shape, backwards, strict=True)
         ]
+        places = product(*self.plane.fixed.values())  # several are a projection
         try:
-            pixels = self._stored(*(stored[::-1] if swapped else stored))
+            parts = (
+                self._values(*(window[::-1] if swapped else window), place) for place in places
+            )
+            pixels = reduce(np.maximum, parts)
         except IndexError as error:
             raise DatasetError(
                 f"{self.where}: has values beyond its palette of colours or its bits. Save it anew."
@@ -276,33 +220,26 @@ class PlaneReader:
         # Channel by channel, several times faster than np.ascontiguousarray.
         return np.stack(np.moveaxis(pixels, 2, 0), axis=2)
 
-    def _stored(self, rows: slice, columns: slice) -> np.ndarray:
+    def _values(self, rows: slice, columns: slice, place: tuple[int, ...]) -> np.ndarray:
         """Return the values of a window in the file's own orientation."""
-        fixed = self.plane.fixed
-        values = None
-        for place in product(*fixed.values()):  # several indices are a projection
-            more = self._values(rows, columns, dict(zip(fixed, place, strict=True)))
-            values = more if values is None else np.maximum(values, more)
-        return values
-
-    def _values(self, rows: slice, columns: slice, place: dict[int, int]) -> np.ndarray:
-        axes, image = self.axes, self.image
-        if axes.channel is None or self.has_palette:
-            values = image.to_values(self._raw(rows, columns, place, slice(0, 1)))
-            if self.has_palette:
+        image, picks = self.image, self.picks
+        if self.axes.channel is None or image.palette is not None:
+            values = image.to_values(self._stored(rows, columns, place, slice(0, 1)))
+            if image.palette is not None:
                 values = image.palette[values[:, :, 0]]
-            return values if values.shape[2] == len(self.picks) else values[:, :, list(self.picks)]
-        first, count = self.picks[0], len(self.picks)
-        if self.picks == tuple(range(first, first + count)):
-            return image.to_values(self._raw(rows, columns, place, slice(first, first + count)))
-        parts = [self._raw(rows, columns, place, slice(i, i + 1)) for i in self.picks]
-        return image.to_values(np.concatenate(parts, axis=2))
+            return values if picks == tuple(range(values.shape[2])) else values[:, :, list(picks)]
+        if picks == tuple(range(picks[0], picks[-1] + 1)):
+            chosen = [slice(picks[0], picks[-1] + 1)]
+        else:
+            chosen = [slice(index, index + 1) for index in picks]
+        parts = [self._stored(rows, columns, place, channels) for channels in chosen]
+        return image.to_values(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
 
-    def _raw(self, rows: slice, columns: slice, place: dict[int, int], channels: slice):
+    def _stored(self, rows: slice, columns: slice, place: tuple[int, ...], channels: slice):
         """Return (h, w, channels) as stored."""
         axes = self.axes
         slices = [slice(0, 1)] * len(axes.shape)
-        for axis, index in place.items():
+        for axis, index in zip(self.plane.fixed, place, strict=True):
             slices[axis] = slice(index, index + 1)
         slices[axes.rows], slices[axes.columns] = rows, columns
         order = [axes.rows, axes.columns]

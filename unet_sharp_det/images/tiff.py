@@ -34,12 +34,7 @@ logging.getLogger("tifffile").addFilter(lambda record: not _is_opening.get())
 
 
 def is_tiff(path) -> bool:
-    """Return whether a file begins like a TIFF or BigTIFF.
-
-    Raises:
-        DatasetError: it is a pipe or a device, from which reading may take for ever.
-        OSError: it cannot be read.
-    """
+    """Return whether a file begins like a TIFF; a pipe or device is a :class:`DatasetError`."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise DatasetError(f"{path}: is a pipe or device, not an image file.")
@@ -48,13 +43,9 @@ def is_tiff(path) -> bool:
 
 
 def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
-    """Open a series of a TIFF file without decoding it.
-
-    Uncompressed pixels in one piece are read by rows, others by strips or tiles. Of a pyramid the
-    full resolution is taken.
+    """Open a series of a TIFF file without decoding it; of a pyramid the full resolution.
 
     Args:
-        path: the file.
         series: which series, from 0: an OME image that begins in the file, or pages of equal size.
         max_pixels: the largest strip or tile.
 
@@ -91,13 +82,16 @@ def _describe(tiff, path: Path, layouts, number: int, max_pixels: int) -> PixelA
     palette = None
     if page.photometric == 3 and page.colormap is not None:
         palette = np.ascontiguousarray((page.colormap >> 8).astype(np.uint8).T)
+    alpha = sum(int(kind) in _ALPHA for kind in page.extrasamples)
+    if page.photometric == 2 and page.samplesperpixel == 4:
+        alpha = 1
     to_values, dtype = _interpretation(page, series.dtype)
     return PixelArray(
         pixels=_lazy_pixels(series, shape, path, max_pixels),
         letters=series.get_axes(False),
         shape=shape,
         dtype=dtype,
-        colours=_count_colours(page),
+        colours=page.samplesperpixel - alpha,
         palette=palette,
         orientation=int(page.tags.valueof(274, 1)),
         pixel_size=ome.pixel_size if ome else tiff_pixel_size(tiff, page),
@@ -108,10 +102,7 @@ def _describe(tiff, path: Path, layouts, number: int, max_pixels: int) -> PixelA
 
 
 def _find_series(tiff, path: Path, layouts, number: int) -> tuple[object, int, OmeImage | None]:
-    """Return a series of tifffile's, how many there are, and what OME-XML says of it.
-
-    Reduced copies are not counted.
-    """
+    """Return tifffile's series, how many are no reduced copies, and what OME-XML says of it."""
     if tiff.is_ome:
         ome = select_image(tiff.ome_metadata or "", path, layouts, number)
         if ome is None:
@@ -129,23 +120,19 @@ def _find_series(tiff, path: Path, layouts, number: int) -> tuple[object, int, O
 def _all_series(tiff, path: Path) -> list:
     from tifffile import TIFF
 
-    if tiff.is_scn and any(int(number) > _MOST_SCN for number in _scn_numbers(tiff)):
-        raise DatasetError(f"{path}: its XML names more than {_MOST_SCN} channels or planes.")
+    if tiff.is_scn:  # tifffile makes a table of its channels and planes
+        numbers = re.findall(r"\b[cz]=[\"'](\d+)", tiff.pages[0].description)
+        if max(map(int, numbers), default=0) > _MOST_SCN:
+            raise DatasetError(f"{path}: its XML names more than {_MOST_SCN} channels or planes.")
     try:
         return tiff.series
     except Exception as error:  # any kind may come out of corrupt metadata
         logger.warning(
-            f"{path}: what it says of its axes cannot be read ({one_line(error)}). Each page is "
-            "taken for a plane."
+            f"{path}: its axes cannot be read ({one_line(error)}). Each page is a plane."
         )
         for kind in TIFF.FILE_FLAGS:
             setattr(tiff, f"is_{kind}", False)
         return tiff.series
-
-
-def _scn_numbers(tiff) -> list[str]:
-    """Return the numbers of channels and planes of which tifffile makes a table."""
-    return re.findall(r"\b[cz]=[\"'](\d+)", tiff.pages[0].description)
 
 
 def _check_pages(series, layouts: dict[str, dict[int, tuple]], path: Path) -> None:
@@ -169,18 +156,10 @@ def _check_colours(page, path: Path) -> None:
         raise DatasetError(f"{path}: the colour space {kind} is not read. Save it as RGB or gray.")
 
 
-def _count_colours(page) -> int:
-    alpha = sum(int(kind) in _ALPHA for kind in page.extrasamples)
-    if page.photometric == 2 and page.samplesperpixel == 4:
-        alpha = 1
-    return page.samplesperpixel - alpha
-
-
 def _interpretation(page, dtype: np.dtype) -> tuple[Callable, np.dtype]:
     """Return what turns pixels as read into values, and their type.
 
-    As :func:`unet_sharp_det.images.decoding.read_image` has them: fewer than 8 bit fill 0 to 255,
-    and 0 as white is inverted, at more than 8 bit however it is not.
+    Fewer than 8 bit fill 0 to 255. Where 0 is white, up to 8 bit are inverted.
     """
     dtype = dtype.newbyteorder("=")
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
@@ -198,19 +177,12 @@ def _interpretation(page, dtype: np.dtype) -> tuple[Callable, np.dtype]:
 
 def _lazy_pixels(series, shape: tuple[int, ...], path: Path, max_pixels: int):
     keyframe, values = series.keyframe, prod(shape)
-    if values > max_pixels * 4 and values > _PIXELS_PER_BYTE * _bytes_of_files(series):
-        raise DatasetError(
-            f"{path}: has {values:,} values, far more than its bytes can hold. It may be made to "
-            "run without end; do not use it."
-        )
-    is_one_file = len({page.parent for page in series.pages}) == 1
-    if is_one_file and series.dataoffset is not None and series.transform is None:
+    files = {page.parent.filehandle.path for page in series.pages}
+    if values > max(max_pixels * 4, _PIXELS_PER_BYTE * sum(map(os.path.getsize, files))):
+        raise DatasetError(f"{path}: has {values:,} values, far more than its bytes can hold.")
+    if len(files) == 1 and series.dataoffset is not None and series.transform is None:
         dtype = np.dtype(keyframe.parent.byteorder + series.dtype.char)
         return RawPixels(keyframe.parent.filehandle.path, series.dataoffset, dtype, shape)
     if series.transform is not None or values != len(series.pages) * keyframe.size:
         raise DatasetError(f"{path}: its metadata and its pages do not fit. Save it anew as TIFF.")
     return ChunkedPixels(series, shape, max_pixels)
-
-
-def _bytes_of_files(series) -> int:
-    return sum(os.path.getsize(path) for path in {p.parent.filehandle.path for p in series.pages})

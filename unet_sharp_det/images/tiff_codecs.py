@@ -21,11 +21,7 @@ _SYCC = b"colr\x01\0\0\0\0\0\x12"
 
 
 class ChunkDecoder:
-    """Decodes the strips or tiles of pages that are alike.
-
-    Args:
-        page: tifffile's.
-    """
+    """Decodes the strips or tiles of pages that are like a page of tifffile's."""
 
     def __init__(self, page):
         import imagecodecs
@@ -46,12 +42,7 @@ class ChunkDecoder:
             self._options = {"hasalpha": True}  # which may be left out where all is opaque
 
     def __call__(self, data: bytes, index: int, tables: bytes | None) -> np.ndarray:
-        """Decode a strip or tile.
-
-        Args:
-            data: as stored.
-            index: in its page.
-            tables: of JPEG, or None.
+        """Decode a strip or tile, the ``index``-th of its page; ``tables`` are JPEG's.
 
         Returns:
             (depth, length, width, samples).
@@ -104,15 +95,13 @@ class ChunkDecoder:
         raise ValueError(f"the data are an image of another size ({problem})")
 
     def _is_ycbcr(self, data: bytes) -> bool:
-        """Return whether the colours of JPEG 2000 are left to be converted.
-
-        The decoder does it where they are marked as YCC, or Cb and Cr have fewer pixels.
-        """
+        """Return whether the decoder has left the colours of JPEG 2000 to be converted."""
         page = self._page
         if int(page.compression) != _APERIO_YCBCR and int(page.photometric) != _YCBCR:
             return False
         start = data.find(_CODESTREAM) + 42
         steps = data[start + 1 : start + 9]
+        # It converts what is marked as YCC, or where Cb and Cr have fewer pixels.
         is_converted = _SYCC in data[:start] or any(steps[at] != 1 for at in (0, 1, 3, 4, 6, 7))
         return page.shaped[-1] == 3 and not is_converted
 

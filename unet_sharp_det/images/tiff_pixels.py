@@ -4,7 +4,7 @@ import os
 from functools import lru_cache
 from itertools import product
 from math import ceil, prod
-from typing import NamedTuple
+from operator import mul
 
 import numpy as np
 
@@ -13,16 +13,11 @@ from .tiff_codecs import ChunkDecoder
 
 # Decoded strips and tiles that are kept, because neighbouring windows touch the same ones.
 CACHE_BYTES = 2**27
+_READ_WHOLE = 4096  # Axes of fewer bytes are read whole: the samples of a pixel, a short row.
 
 
 class RawPixels:
-    """Uncompressed pixels that lie in one piece, read by slices.
-
-    Args:
-        path: the file.
-        offset: of the first value in it.
-        dtype: of the values, with the file's byte order.
-        shape: of all axes.
+    """Uncompressed pixels that lie in one piece, ``dtype`` with the byte order, read by slices.
 
     Raises:
         DatasetError: the file ends before its pixels do.
@@ -30,36 +25,42 @@ class RawPixels:
 
     def __init__(self, path: str, offset: int, dtype: np.dtype, shape: tuple[int, ...]):
         self.path, self.offset, self.dtype, self.shape = path, offset, dtype, shape
-        self._check_size()
+        if offset + prod(shape) * dtype.itemsize > os.path.getsize(path):
+            raise self._truncated()
 
     def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
-        """Return the array of slices, one per axis, each with start and stop."""
-        self._check_size()  # A file that is mapped beyond its end would end the process.
-        return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[slices])
+        """Return the array of slices, one per axis, each with start and stop.
 
-    def _check_size(self) -> None:
-        end = self.offset + prod(self.shape) * self.dtype.itemsize
-        if end > os.path.getsize(self.path):
-            raise DatasetError(f"{self.path}: is truncated: the file ends before its pixels do.")
+        The file is not mapped: one that gets shorter meanwhile would end the process.
+        """
+        steps = [prod(self.shape[k:]) * self.dtype.itemsize for k in range(1, len(self.shape) + 1)]
+        axis = len(steps) - 1  # along which values are read at once
+        while axis and steps[axis - 1] <= _READ_WHOLE:
+            axis -= 1
+        start, stop = slices[axis].start, slices[axis].stop
+        length = (stop - start) * steps[axis]
+        out = np.empty([part.stop - part.start for part in slices], self.dtype)
+        targets = out.reshape(-1, *out.shape[axis:])
+        outer = product(*(range(part.start, part.stop) for part in slices[:axis]))
+        with open(self.path, "rb", buffering=0) as file:
+            for index, target in zip(outer, targets, strict=True):
+                place = self.offset + sum(map(mul, (*index, start), steps))
+                data = os.pread(file.fileno(), length, place)
+                if len(data) < length:
+                    raise self._truncated()
+                values = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[axis + 1 :])
+                target[:] = values[(slice(None), *slices[axis + 1 :])]
+        return out
 
-
-class _Page(NamedTuple):
-    path: str
-    offsets: tuple[int, ...]
-    counts: tuple[int, ...]
-    tables: bytes | None
+    def _truncated(self) -> DatasetError:
+        return DatasetError(f"{self.path}: is truncated: the file ends before its pixels do.")
 
 
 class ChunkedPixels:
-    """The pixels of a series in strips or tiles, read by slices; see :data:`CACHE_BYTES`.
-
-    Args:
-        series: tifffile's, of pages that are loaded.
-        shape: of all axes.
-        max_pixels: the largest strip or tile, in pixels.
+    """The pixels of a series of tifffile's in strips or tiles, read by slices.
 
     Raises:
-        DatasetError: a strip or tile is larger, or lies behind the end of its file.
+        DatasetError: a strip or tile exceeds ``max_pixels``, or lies behind the end of its file.
     """
 
     def __init__(self, series, shape: tuple[int, ...], max_pixels: int):
@@ -76,12 +77,7 @@ class ChunkedPixels:
             ceil(n / c) for n, c in zip((depth, length, width), self.chunk, strict=True)
         )
         self._pages = [
-            _Page(
-                str(page.parent.filehandle.path),
-                tuple(page.dataoffsets),
-                tuple(page.databytecounts),
-                page.jpegtables,
-            )
+            (page.parent.filehandle.path, page.dataoffsets, page.databytecounts, page.jpegtables)
             for page in series.pages
         ]
         self._leading = 0  # axes that number the pages
@@ -93,21 +89,19 @@ class ChunkedPixels:
         self._chunk = lru_cache(CACHE_BYTES // chunk_bytes)(self._read_chunk)
 
     def _check(self, max_pixels: int, kind: str) -> None:
-        path = self._pages[0].path
-        if prod(self.chunk) > max_pixels or prod(self.chunk) * self.page_shape[-1] > 4 * max_pixels:
+        if prod(self.chunk) * max(1, self.page_shape[-1] / 4) > max_pixels:
             raise DatasetError(
-                f"{path}: a single {kind} has {' x '.join(map(str, self.chunk[-2:]))} pixels, more "
-                f"than --max-pixels {max_pixels}. Save the image anew as tiled TIFF, e.g. with "
-                "tifffile.imwrite(..., tile=(256, 256)), or raise --max-pixels."
+                f"{self._pages[0][0]}: a single {kind} has {' x '.join(map(str, self.chunk[-2:]))} "
+                f"pixels. Save it as tiled TIFF, or raise --max-pixels (now {max_pixels})."
             )
-        sizes = {path: os.path.getsize(path) for path in {page.path for page in self._pages}}
+        sizes = {path: os.path.getsize(path) for path in {path for path, *_ in self._pages}}
         expected = self.page_shape[0] * prod(self.grid)
-        for number, page in enumerate(self._pages):
-            ends = [o + c for o, c in zip(page.offsets, page.counts, strict=False)]
-            if len(ends) < expected or max(ends) > sizes[page.path]:
+        for number, (path, offsets, counts, _) in enumerate(self._pages):
+            ends = list(map(sum, zip(offsets, counts, strict=False)))
+            if len(ends) < expected or max(ends) > sizes[path]:
                 raise DatasetError(
-                    f"{page.path}: page {number} is truncated or corrupt: strips or tiles of it "
-                    "lie behind the end of the file."
+                    f"{path}: page {number} is truncated or corrupt: the file ends before its "
+                    "strips or tiles do."
                 )
 
     def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
@@ -141,18 +135,17 @@ class ChunkedPixels:
 
     def _read_chunk(self, number: int, linear: int) -> np.ndarray:
         """Return a decoded strip or tile: (depth, length, width, samples)."""
-        page = self._pages[number]
-        offset, count = page.offsets[linear], page.counts[linear]
+        path, offsets, counts, tables = self._pages[number]
+        offset, count = offsets[linear], counts[linear]
         if not offset or not count:  # a sparse file
             return np.full((*self.chunk, self.page_shape[-1]), self.nodata, self.dtype)
-        where = f"{page.path}: strip or tile {linear} of page {number}"
+        where = f"{path}: strip or tile {linear} of page {number}"
         try:
-            with open(page.path, "rb") as file:
-                file.seek(offset)
-                data = file.read(count)
+            with open(path, "rb") as file:
+                data = os.pread(file.fileno(), count, offset)
             if len(data) < count:
                 raise DatasetError(f"{where} is truncated.")
-            return self._decode(data, linear, page.tables)
+            return self._decode(data, linear, tables)
         except UserError:
             raise
         except Exception as error:  # any kind may come out of corrupt bytes
