@@ -30,7 +30,7 @@ def main(argv) -> None:
 
 
 def compare_programs(images: int, detections: int, repeats: int) -> str:
-    """CPU seconds of what ``tools/evaluate.py`` does, and of other programs that do the same.
+    """CPU seconds of what ``unet-sharp-det evaluate`` does, and of other programs that do the same.
 
     Args:
         images, detections: size of the workload, detections per image, of which all count.

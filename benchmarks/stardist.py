@@ -1,7 +1,7 @@
 """Train StarDist on DSB2018 as its users do, for a comparison: label maps and what they cost.
 
 python -m benchmarks stardist --data datasets/dsb2018 --output output/stardist
-python tools/evaluate.py --predictions output/stardist/labels --images datasets/dsb2018 \\
+unet-sharp-det evaluate --predictions output/stardist/labels --images datasets/dsb2018 \\
     --truth datasets/dsb2018/annotations/dsb2018_val.json --output output/stardist/inference
 
 Needs an environment of its own (pip install stardist "tensorflow-cpu<2.16" "numpy<2" pycocotools).
@@ -10,7 +10,7 @@ weights are kept and both thresholds. OUTPUT gets
 
 stardist/      the model, with training.json: steps and seconds so far; both written each epoch
 stardist_Ns/   for each of --snapshots, the same as it was after N CPU seconds
-labels/        a label map of each validation image, for tools/evaluate.py
+labels/        a label map of each validation image, for unet-sharp-det evaluate
 cost.json      seconds of training, choosing thresholds and predicting, thresholds and versions
 """
 

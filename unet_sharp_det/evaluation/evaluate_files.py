@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ConfigError, DatasetError
 from ..files import read_json
-from .coco.ap_report import explain_undefined, write_report
+from .coco.ap_report import explain_undefined, write_ap_report
 from .evaluation import Evaluation, with_bar
 from .instances.results import LEVEL, interval, resample
 from .record import (
@@ -100,7 +100,7 @@ def evaluate_files(
         found = {"segm": nan_to_none(intervals["segm"])}
         facts = {"intervals": found, "interval_samples": ap_samples}
         objects = len(evaluation.truth.coco.anns)
-        write_report(output, coco, record.options, record.dataset, objects, **facts)
+        write_ap_report(output, coco, record.options, record.dataset, objects, **facts)
         for line in explain_undefined(coco):
             logger.info(line)
     else:

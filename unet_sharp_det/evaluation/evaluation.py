@@ -16,7 +16,7 @@ from .coco.ap import TASKS, CocoResult, coco_average_precision
 from .instances.overlap import InstanceOverlap
 from .instances.results import InstanceResults
 from .readers.predictions import Predictions, open_predictions
-from .readers.truth import ImageRecord, Truth, open_truth
+from .readers.truth import Truth, TruthImage, open_truth
 from .record import INSTANCE_METRICS_FILE, RECORD_FILE, EvaluationOptions, EvaluationRecord
 
 _COUNTS = ("objects", "predicted_objects")
@@ -81,7 +81,7 @@ class Evaluation:
         return evaluation
 
     @cached_property
-    def images(self) -> list[ImageRecord]:
+    def images(self) -> list[TruthImage]:
         """The images, in the order of ``results``."""
         return [self.truth.records[overlap.image_id] for overlap in self.results.overlaps]
 

@@ -14,7 +14,7 @@ from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation import EvaluationOptions
 from unet_sharp_det.evaluation.evaluation import match_images
 from unet_sharp_det.evaluation.readers.predictions import open_predictions
-from unet_sharp_det.evaluation.readers.truth import open_truth, read_labels
+from unet_sharp_det.evaluation.readers.truth import open_truth, read_label_map_file
 
 OPTIONS = EvaluationOptions()
 BOXES = [(0, 0, 8, 8), (8, 0, 20, 8), (30, 30, 40, 50)]
@@ -71,14 +71,14 @@ BAD = {
 def test_a_label_map_beyond_the_limit_is_told_what_can_be_done(tmp_path):
     tifffile.memmap(tmp_path / "a.tif", shape=(20_000, 20_000), dtype=np.uint8)  # a sparse file
     with pytest.raises(DatasetError, match="has 20000 x 20000.*--outputs coco") as error:
-        read_labels(tmp_path / "a.tif")
+        read_label_map_file(tmp_path / "a.tif")
     assert "--max-pixels" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_formats(name, tmp_path):
     WRITERS[name](tmp_path / name, label_map(BOXES))
-    assert np.array_equal(read_labels(tmp_path / name), label_map(BOXES))
+    assert np.array_equal(read_label_map_file(tmp_path / name), label_map(BOXES))
 
 
 @pytest.mark.parametrize("name", BAD)

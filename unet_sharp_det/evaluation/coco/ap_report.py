@@ -29,7 +29,7 @@ def format_table(results: dict[str, CocoResult]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def write_report(
+def write_ap_report(
     folder,
     results: dict[str, CocoResult],
     options: EvaluationOptions,

@@ -10,7 +10,7 @@ from ...data.coco_json import is_finite, read_coco
 from ...errors import ConfigError, DatasetError, UserError, look_up_option
 from ...files import write_json
 from ..coco.ap import TASKS, coco_average_precision
-from ..coco.ap_report import explain_undefined, format_table, write_report
+from ..coco.ap_report import explain_undefined, format_table, write_ap_report
 from ..readers.truth import check_masks, index_coco
 from ..record import COCO_RESULTS_FILE, EvaluationOptions
 from .gather import gather_on_main
@@ -109,7 +109,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             logger.info(line)
         if self._output_dir:
             objects = len(self._coco_api.getAnnIds(imgIds=image_ids))
-            write_report(self._output_dir, found, self._options, self._dataset_name, objects)
+            write_ap_report(self._output_dir, found, self._options, self._dataset_name, objects)
         return {task: dict(result.metrics) for task, result in found.items()}
 
     def _with_category_ids(self, results) -> list[dict]:

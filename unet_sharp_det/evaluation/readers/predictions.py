@@ -18,7 +18,7 @@ from ...files import read_json
 from ...masks import to_rles
 from ...masks.instance_maps import InstanceMap
 from ..record import EvaluationOptions
-from .truth import FORMATS, ImageRecord, Truth, find_label_maps, read_labels, refuse_pictures
+from .truth import FORMATS, Truth, TruthImage, find_label_maps, read_label_map_file, refuse_pictures
 
 _KINDS = (
     "a list of COCO results (image_id, score, segmentation), a COCO data set, the "
@@ -63,14 +63,14 @@ class Predictions(ABC):
         raise UserError("Predictions without scores have no ranking, which AP and AR are made of.")
 
     @abstractmethod
-    def _paint(self, predicted, record: ImageRecord, where: str) -> InstanceMap: ...
+    def _paint(self, predicted, record: TruthImage, where: str) -> InstanceMap: ...
 
 
 class LabelMapPredictions(Predictions):
     """Label maps: a path by image."""
 
     def _paint(self, predicted, record, where):
-        labels = read_labels(predicted)
+        labels = read_label_map_file(predicted)
         return InstanceMap.from_labels(labels, str(predicted), min_area=self.options.min_area)
 
 
@@ -122,7 +122,7 @@ class CocoPredictions(Predictions):
             **self.options.counting,
         )
 
-    def _rles(self, predicted: list[tuple], record: ImageRecord) -> list[dict]:
+    def _rles(self, predicted: list[tuple], record: TruthImage) -> list[dict]:
         return to_rles(
             [entry["segmentation"] for _, entry in predicted],
             record.shape,

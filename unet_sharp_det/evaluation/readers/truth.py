@@ -33,7 +33,7 @@ _TOO_LARGE = "Cut it into parts, or give COCO results, as predict --outputs coco
 
 
 @dataclass(frozen=True)
-class ImageRecord:
+class TruthImage:
     """An image of a data set.
 
     Attributes:
@@ -70,11 +70,11 @@ class Truth(ABC):
     """
 
     where: str
-    records: dict[int | str, ImageRecord]
+    records: dict[int | str, TruthImage]
     has_categories: bool
     coco: COCO
 
-    def record(self, image_id) -> ImageRecord:
+    def record(self, image_id) -> TruthImage:
         """Return an image's record; raise a DatasetError if there is no such image."""
         if image_id not in self.records:
             raise DatasetError(f"The ground truth {self.where} has no image {image_id}.")
@@ -110,7 +110,7 @@ class CocoTruth(Truth):
         self.records = {}
         for image in content["images"]:
             name, shape = image["file_name"], (image["height"], image["width"])
-            self.records[image["id"]] = ImageRecord(image["id"], name, shape, image.get("look"))
+            self.records[image["id"]] = TruthImage(image["id"], name, shape, image.get("look"))
 
     def instance_map(self, image_id) -> InstanceMap:
         """See :class:`Truth`; crowd regions are no objects."""
@@ -138,14 +138,14 @@ class LabelMapTruth(Truth):
         self.where = os.fspath(folder)
         self._files = find_label_maps(folder, suffix)
         self.records = {
-            stem: ImageRecord(stem, f"{stem}{path.suffix}", decoding.read_shape(path))
+            stem: TruthImage(stem, f"{stem}{path.suffix}", decoding.read_shape(path))
             for stem, path in self._files.items()
         }
 
     def instance_map(self, image_id) -> InstanceMap:
         """See :class:`Truth`."""
         path = self._files[self.record(image_id).image_id]
-        return InstanceMap.from_labels(read_labels(path), str(path))
+        return InstanceMap.from_labels(read_label_map_file(path), str(path))
 
     @cached_property
     def coco(self) -> COCO:
@@ -226,7 +226,7 @@ def find_label_maps(
     return found
 
 
-def read_labels(path) -> np.ndarray:
+def read_label_map_file(path) -> np.ndarray:
     """Read a label map of ``FORMATS`` as integers (H, W); DatasetError: it is none."""
     check_pixels(decoding.read_shape(path), path, remedy=_TOO_LARGE)
     return decoding.read_labels(path)
