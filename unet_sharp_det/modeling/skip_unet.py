@@ -15,8 +15,8 @@ from .unet_encoder import UNET_CHANNELS, VNET_CHANNELS, UNetEncoder, VNetEncoder
 class SkipUNet(nn.Module):
     """UNet, UNet++, UNet 3+ or UNet# on the papers' encoder, in 2D, or V-Net likewise in 3D.
 
-    The modules are named as in ``SemanticSegmentor``, so that ``checkpoint["model"]`` of a training
-    by ``unet-sharp-det train`` loads here. It must then be fed as that training was: with the configs
+    The modules are named as in ``SemanticSegmentor``, so that ``checkpoint["model"]`` of
+    ``unet-sharp-det train`` loads here. It must then be fed as that training was: with the configs
     of this package, ``(rescale_to_uint8(rgb) - 127.5) / 127.5`` of the whole image, where
     :func:`unet_sharp_det.images.intensity.rescale_to_uint8` is ``INPUT.STRETCH_CONTRAST``.
 
