@@ -69,6 +69,7 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     monkeypatch.setattr(tool.app, "IsolatedAnalyser", lambda analyser: analyser)
     monkeypatch.setattr(tool.prediction.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool.app, "serving", serve)
+    monkeypatch.setattr(tool.checkpoints, "find_weights", lambda name: name)
     arguments = "--weights w.pth --device cpu --scale 2 --tile-size 512 --pixel-size .5 --port 0"
     arguments += " --max-pixels 99"
     with pytest.raises(Stop):

@@ -16,7 +16,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from .. import app, prediction
+from .. import app, checkpoints, prediction
 from ..errors import UserError, interrupt
 from ..prediction.options import SMALLEST_TILE, PredictionOptions
 from . import add_trust_argument, command_parser
@@ -89,6 +89,7 @@ def main(argv=None) -> int:
     options = PredictionOptions(
         score_threshold=app.LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
     )
+    checkpoints.find_weights(args.weights)
     load = functools.partial(load_predictor, args, options)
     analyser = app.IsolatedAnalyser(app.Analyser(load, args.max_pixels))
     for number in _END_SIGNALS:  # as Ctrl+C does, so that the app's files vanish
