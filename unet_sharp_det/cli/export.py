@@ -10,7 +10,7 @@ unet-sharp-det export output/model_best.pth --format safetensors --precision fp1
 import argparse
 from pathlib import Path
 
-from ..export import FORMATS, ExportRequest, export_model
+from .. import export
 from . import add_trust_argument, command_parser
 
 
@@ -18,7 +18,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = command_parser("export", __doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--config-file", type=Path, help="default: in or beside the checkpoint")
-    parser.add_argument("--format", required=True, help=", ".join(FORMATS))
+    parser.add_argument("--format", required=True, help=", ".join(export.FORMATS))
     parser.add_argument("--level", type=int, help="cut a semantic network to L_k, from 1")
     parser.add_argument("--mode", default="fast", help="with --level: fast (default) or accurate")
     parser.add_argument("--precision", default="fp32", help="fp32 (default), bf16 or fp16")
@@ -29,8 +29,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = vars(parse_args(argv))
-    request = ExportRequest(file_format=args.pop("format"), **args)
-    for check in export_model(request):
+    request = export.ExportRequest(file_format=args.pop("format"), **args)
+    for check in export.export_model(request):
         print(check)
     print(f"{request.path}: {request.path.stat().st_size / 2**20:.1f} MiB")
     return 0

@@ -1,8 +1,13 @@
 """Which formats, precisions and models go together; docs/EXPORT.md says why the others do not."""
 
-from detectron2.config import CfgNode
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, look_up_option
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 #: Format -> ending of its files.
 FORMATS = {
