@@ -1,7 +1,5 @@
 """The command lines that other tests do not run: drawing, and help."""
 
-import subprocess
-import sys
 
 import cv2
 import pytest
@@ -48,19 +46,3 @@ class TestVisualize:
         done = run_tool("tools/visualize_data.py", *options)
         assert done.returncode == 2
         assert "none.json" in done.stderr
-
-
-@pytest.mark.parametrize("command", ["app", "report"])
-def test_help_imports_no_large_package(environment, command):
-    code = f"""
-import sys
-from unet_sharp_det.cli import {command} as tool
-try:
-    tool.parse_args(["--help"])
-finally:
-    loaded = {{"torch", "detectron2", "gradio", "matplotlib", "numpy"}} & set(sys.modules)
-    assert not loaded, loaded
-"""
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert b"--help" in done.stdout
