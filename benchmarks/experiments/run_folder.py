@@ -5,12 +5,12 @@ import hashlib
 import re
 from pathlib import Path
 
-import yaml
 from detectron2.config import CfgNode
 
 from unet_sharp_det import files
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
+from unet_sharp_det.report.environment import flatten_config
 
 RECORD_FILE, LOG_FILE, LOCK_FILE = "run.json", "process.log", "run.lock"
 STATUSES = ("waiting", "running", "stopped", "failed", "finished")
@@ -104,7 +104,11 @@ class RunFolder:
 def own_settings(cfg: CfgNode) -> dict[str, str]:
     """Return ``{KEY: value as text}`` of a config, without what has its default."""
     defaults = _defaults()
-    return {key: value for key, value in _flatten(cfg).items() if defaults.get(key) != value}
+    return {
+        key: value
+        for key, value in flatten_config(cfg.dump()).items()
+        if defaults.get(key) != value
+    }
 
 
 def describe_changes(settings: dict[str, str], cfg: CfgNode) -> list[str]:
@@ -115,7 +119,7 @@ def describe_changes(settings: dict[str, str], cfg: CfgNode) -> list[str]:
             added since then among them, had their defaults of today.
         cfg: as it is.
     """
-    old, new = {**_defaults(), **settings}, _flatten(cfg)
+    old, new = {**_defaults(), **settings}, flatten_config(cfg.dump())
     return [
         f"{key}: was {old.get(key)}, now {new.get(key)}"
         for key in sorted({*old, *new})
@@ -125,16 +129,4 @@ def describe_changes(settings: dict[str, str], cfg: CfgNode) -> list[str]:
 
 @functools.cache
 def _defaults() -> dict[str, str]:
-    return _flatten(setup_cfg())
-
-
-def _flatten(cfg: CfgNode) -> dict[str, str]:
-    return dict(_leaves(yaml.safe_load(cfg.dump()), ""))
-
-
-def _leaves(node, prefix: str):
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, str(node)
+    return flatten_config(setup_cfg().dump())

@@ -1,6 +1,5 @@
 """The command lines that other tests do not run: drawing, and help."""
 
-
 import cv2
 import pytest
 

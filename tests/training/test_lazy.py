@@ -1,14 +1,13 @@
 """Trainings of LazyConfigs: they stop, go on, evaluate and fail as those of YAML configs do."""
 
 import json
-import os
-import signal
 
 import pytest
 import torch
 from detectron2.config import instantiate
-from detectron2.engine import HookBase, SimpleTrainer
+from detectron2.engine import SimpleTrainer
 from detectron2.utils.env import seed_all_rng
+from sigterm import SigtermAt
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError, DatasetError
@@ -39,17 +38,6 @@ SMALL = [
     "dataloader.test.mapper.augmentations.1.factors=[0.5]",
     "dataloader.test.num_workers=0",
 ]
-
-
-class SigtermAt(HookBase):
-    """Sends itself SIGTERM in the middle of an iteration."""
-
-    def __init__(self, iteration):
-        self._iteration = iteration
-
-    def before_step(self):
-        if self.trainer.iter == self._iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from detectron2.engine import HookBase, TrainerBase
 from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
+from sigterm import SigtermAt
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.training import (
@@ -23,17 +24,6 @@ from unet_sharp_det.training import (
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_fpn_instant_test.yaml"
 OPTIONS = ["TEST.VALIDATION_LOSS", "False", "MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False"]
-
-
-class SigtermAt(HookBase):
-    """Sends itself SIGTERM in the middle of an iteration."""
-
-    def __init__(self, iteration):
-        self._iteration = iteration
-
-    def before_step(self):
-        if self.trainer.iter == self._iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture

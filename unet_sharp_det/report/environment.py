@@ -39,7 +39,7 @@ def config_differences(configs: list[str]) -> list[tuple[str, list[str]]]:
         configs: YAML texts; one that is empty, cannot be read, or holds Python objects as
             LazyConfigs do, has "?" for every value.
     """
-    flat = [_flatten(config) for config in configs]
+    flat = [flatten_config(config) for config in configs]
     if sum(found is not None for found in flat) < 2:
         return []
     keys = sorted({key for found in flat for key in found or ()})
@@ -50,7 +50,7 @@ def config_differences(configs: list[str]) -> list[tuple[str, list[str]]]:
     return [(key, values) for key, values in rows if len(set(values) - {"?"}) > 1]
 
 
-def _flatten(config: str) -> dict[str, str] | None:
+def flatten_config(config: str) -> dict[str, str] | None:
     """Return ``{dotted key: value as text}`` of a YAML text; None if it cannot be read."""
     try:
         content = yaml.safe_load(config)
