@@ -91,9 +91,21 @@ setup(
         "fast-eval": ["faster-coco-eval>=1.6"],
         "app": ["gradio>=6.0"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
+        # Medical volumes: NIfTI, MetaImage, NRRD, DICOM; patches, sliding windows, measures.
+        "volumes": ["monai>=1.4", "SimpleITK>=2.3"],
+        # The networks that Table 3 of UNet# compares with.
+        "rivals": ["monai>=1.4", "segmentation-models-pytorch>=0.4"],
+        "tracking": ["mlflow-skinny>=2.10", "wandb>=0.17"],
         "dev": ["playwright>=1.49", "pytest>=7", "pytest-xdist>=3", "ruff>=0.4"],
-        # Whose measures ours are compared with in tests, which are skipped without them. stardist
-        # puts no bound on numba, which for a new numpy lets pip go back to one that can't be built.
-        "peers": ["cellpose>=3.0", "numba>=0.60", "stardist>=0.9", "torchmetrics>=1.5"],
+        # Whose measures, or data, ours are compared with in tests, which are skipped without them.
+        # stardist puts no bound on numba, which for a new numpy lets pip go back to one that can't
+        # be built.
+        "peers": [
+            "cellpose>=3.0",
+            "numba>=0.60",
+            "pylidc>=0.2.3",
+            "stardist>=0.9",
+            "torchmetrics>=1.5",
+        ],
     },
 )

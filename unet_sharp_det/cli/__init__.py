@@ -15,7 +15,13 @@ COMMANDS = {
     "report": "compare evaluated runs in one HTML file",
     "export": "write a trained model for other programs",
 }
-_EXTRAS = {"gradio": "app", "onnx": "export", "onnxruntime": "export", "onnxscript": "export"}
+_EXTRAS = {
+    **dict.fromkeys(("gradio",), "app"),
+    **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export"),
+    **dict.fromkeys(("monai", "SimpleITK"), "volumes"),
+    **dict.fromkeys(("segmentation_models_pytorch",), "rivals"),
+    **dict.fromkeys(("mlflow", "wandb"), "tracking"),
+}
 
 
 def main(command: str | None = None) -> None:
