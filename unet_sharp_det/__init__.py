@@ -19,6 +19,7 @@ _attribute, __dir__, __all__ = lazy_loader.attach(
         "config": ["add_unet_sharp_config"],
         "modeling": [
             "GridOptions",
+            "SegNetr",
             "SkipFPN",
             "SkipGrid",
             "SkipUNet",

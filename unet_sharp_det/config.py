@@ -30,6 +30,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     _add_neck(cfg)
     _add_timm(cfg)
     _add_unet(cfg)
+    _add_segnetr(cfg)
     _add_sem_seg_head(cfg)
     _add_input(cfg)
     _add_training(cfg)
@@ -83,8 +84,27 @@ def _add_unet(cfg: CfgNode) -> None:
     cfg.MODEL.UNET.NORM = "BN"
 
 
+def _add_segnetr(cfg: CfgNode) -> None:
+    """The encoder of SegNetr: build_segnetr_backbone"""
+    cfg.MODEL.SEGNETR = CfgNode()
+    # res1 has this number of channels, a multiple of 16. SegNetr has 64, SegNetr-S 32.
+    cfg.MODEL.SEGNETR.CHANNELS = 64
+    # The encoder's norms are BN, SyncBN, GN (of any width) or what detectron2.layers.get_norm
+    # takes. The decoder, SegNetrHead, has its own key, MODEL.SEM_SEG_HEAD.NORM.
+    cfg.MODEL.SEGNETR.NORM = "BN"
+    # skip0 .. skip3 carry the output of patch merging (merged), or every other channel of the
+    # encoder's maps (folded).
+    cfg.MODEL.SEGNETR.TAP = "merged"
+    # The backbone returns these features, of stem (stride 1), res1 (stride 2) to res5 (stride 32)
+    # and skip0 (stride 1) to skip3 (stride 8). A neck takes res2 .. res5.
+    cfg.MODEL.SEGNETR.OUT_FEATURES = ["skip0", "skip1", "skip2", "skip3", "res4"]
+
+
 def _add_sem_seg_head(cfg: CfgNode) -> None:
-    """The decoder of a semantic model: UNetSharpHead"""
+    """The decoder of a semantic model: UNetSharpHead; but for skips and edges SegNetrHead too"""
+    # concat gives a node the encoder's maps as they are. irsc gives it half their channels, those
+    # that an information-retention skip connection keeps; maps that are upsampled stay whole.
+    cfg.MODEL.SEM_SEG_HEAD.SKIP_CONNECTION = "concat"
     # The skip scheme of the decoder takes the names that MODEL.FPN.SKIP_SCHEME takes.
     cfg.MODEL.SEM_SEG_HEAD.SKIP_SCHEME = "unetsharp"
     # The scheme's convolved edges are convolved (f) or enter the node as they are (raw).

@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "losses": ["HybridLoss"],
         "segmentation_head": ["SegmentationHead"],
-        "sem_seg_head": ["UNetSharpHead", "build_unet_encoder"],
+        "segnetr": ["SegNetr", "SegNetrEncoder"],
+        "sem_seg_head": ["SegNetrHead", "UNetSharpHead", "build_unet_encoder"],
         "skip_decoder": ["SkipDecoder", "decoder_options"],
         "skip_fpn": ["SkipFPN", "build_skip_fpn_backbone", "neck_options"],
         "skip_grid": ["GridOptions", "SkipGrid"],

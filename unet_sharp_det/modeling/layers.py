@@ -30,7 +30,7 @@ def conv_block(
             many as divide both 32 and the channels.
         bias: whether the convolution has one. None: exactly if there is no norm.
     """
-    norm_layer = _build_norm(norm, out_channels, dim)
+    norm_layer = build_norm(norm, out_channels, dim)
     bias = norm_layer is None if bias is None else bias
     conv = CONV[dim](in_channels, out_channels, 3, padding=1, bias=bias)
     init_he(conv)
@@ -38,7 +38,8 @@ def conv_block(
     return nn.Sequential(*(layer for layer in layers if layer is not None))
 
 
-def _build_norm(norm, channels: int, dim: int) -> nn.Module | None:
+def build_norm(norm, channels: int, dim: int = 2) -> nn.Module | None:
+    """The norm of :func:`conv_block`; None for ""."""
     if not norm:
         return None
     if norm == "BN":
@@ -66,6 +67,19 @@ def init_he(conv: nn.Module, slope: float = 0.0) -> None:
     nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_in", nonlinearity="leaky_relu")
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
+
+
+def pad_or_cut(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bring (N, C, H, W) to ``size`` by zeros or cuts at bottom and right.
+
+    By a padding, negative where it cuts: a graph for all sizes cannot tell what a slice would do.
+    """
+    return F.pad(x, (0, size[1] - x.shape[3], 0, size[0] - x.shape[2]))
+
+
+def round_up(size: Sequence[int], multiple: int) -> list[int]:
+    """The least multiples that are no smaller."""
+    return [(n + multiple - 1) // multiple * multiple for n in size]
 
 
 class MaxPoolToSize(nn.Module):

@@ -9,13 +9,13 @@ from ..skip_schemes import Node
 from .cgm import classification_loss, gate
 from .losses import HybridLoss
 from .semantic_labels import SemanticLabels
-from .skip_decoder import Branch, SkipDecoder
+from .skip_decoder import Branch, BranchDecoder
 
 INFERENCE = ("accurate", "fast")
 
 
 class SegmentationHead(nn.Module):
-    """Semantic segmentation by any skip scheme: a :class:`SkipDecoder`, its loss, its inference.
+    """Semantic segmentation: a decoder, e.g. :class:`.SkipDecoder`, its loss, its inference.
 
     The loss is the mean of the hybrid loss over the branches, each against the ground truth at
     its size (UNet#, Sec. 2.2, Eq. 2), and the mean of CGM's classification losses. What it returns
@@ -25,7 +25,7 @@ class SegmentationHead(nn.Module):
 
     def __init__(
         self,
-        decoder: SkipDecoder,
+        decoder: BranchDecoder,
         in_features: tuple[str, ...],
         *,
         labels: SemanticLabels,
@@ -103,7 +103,7 @@ class SegmentationHead(nn.Module):
         """The mean over the branches of each loss term, weighted.
 
         Args:
-            branches: of :class:`SkipDecoder`.
+            branches: of the decoder.
             targets: label maps (N, H, W), or (N, D, H, W), integer. Their labels are not checked,
                 for a GPU would wait for the answer.
 
@@ -151,3 +151,61 @@ class SegmentationHead(nn.Module):
         else:
             targets, valid = self.labels.shrink(targets, valid, logits.shape[2:])
         return {**self.loss(logits, targets, valid), **losses}
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder and a :class:`SegmentationHead` as one module, without detectron2.
+
+    The modules are named as in ``SemanticSegmentor``, so that ``checkpoint["model"]`` of
+    ``unet-sharp-det train`` loads here. It must then be fed as that training was: with the configs
+    of this package, ``(rescale_to_uint8(rgb) - 127.5) / 127.5`` of the whole image, where
+    :func:`unet_sharp_det.images.intensity.rescale_to_uint8` is ``INPUT.STRETCH_CONTRAST``.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        decoder: BranchDecoder,
+        *,
+        labels: SemanticLabels,
+        loss: nn.Module | None = None,
+        inference: str = "accurate",
+    ):
+        """
+        Args:
+            backbone: all its maps, finest first, are the decoder's.
+            decoder, labels, inference: see :class:`SegmentationHead`.
+            loss: likewise. None: the hybrid loss.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.sem_seg_head = SegmentationHead(
+            decoder,
+            tuple(backbone.output_shape()),
+            labels=labels,
+            loss=loss or HybridLoss(exclusive=labels.activation == "softmax"),
+            inference=inference,
+        )
+
+    def forward(self, images: Tensor, targets: Tensor | None = None):
+        """
+        Args:
+            images: (N, in_channels, H, W), or (N, in_channels, D, H, W).
+            targets: label maps (N, H, W), or (N, D, H, W), integer.
+
+        Returns:
+            With ``targets`` the losses by name, whose sum is to be minimised; without them
+            probabilities (N, num_classes, H, W).
+
+        Raises:
+            DatasetError: ``targets`` are not of the images' size, or hold unknown labels.
+        """
+        head = self.sem_seg_head
+        features = self.backbone(images)
+        maps = [features[name] for name in head.in_features]
+        if targets is None:
+            return head.probabilities(maps)
+        # A GPU would wait for the answer in every iteration.
+        if targets.device.type == "cpu" and not torch.compiler.is_compiling():
+            head.labels.check(targets)
+        return head.losses(head.decoder(maps), targets)

@@ -4,14 +4,18 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backbone
 
+from ..errors import ConfigError
+from ..skip_schemes import resolve_scheme
 from .features import feature_shapes
 from .losses import HybridLoss
 from .segmentation_head import SegmentationHead
+from .segnetr import SegNetrDecoder, SegNetrEncoder
 from .semantic_labels import SemanticLabels
-from .skip_decoder import SkipDecoder, decoder_options
+from .skip_decoder import BranchDecoder, SkipDecoder, decoder_options
 from .unet_encoder import UNetEncoder
 
-Backbone.register(UNetEncoder)  # It has the methods, but must not import detectron2.
+for encoder in (UNetEncoder, SegNetrEncoder):
+    Backbone.register(encoder)  # It has the methods, but must not import detectron2.
 
 
 @BACKBONE_REGISTRY.register()
@@ -21,12 +25,25 @@ def build_unet_encoder(cfg, input_shape: ShapeSpec) -> UNetEncoder:
     return UNetEncoder(input_shape.channels, unet.CHANNELS, unet.NORM)
 
 
+@BACKBONE_REGISTRY.register()
+def build_segnetr_backbone(cfg, input_shape: ShapeSpec) -> SegNetrEncoder:
+    """Build a :class:`SegNetrEncoder` from ``MODEL.SEGNETR``."""
+    segnetr = cfg.MODEL.SEGNETR
+    return SegNetrEncoder(
+        input_shape.channels,
+        segnetr.CHANNELS,
+        segnetr.NORM,
+        tap=segnetr.TAP,
+        out_features=segnetr.OUT_FEATURES,
+    )
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
 class UNetSharpHead(SegmentationHead):
     """:class:`SegmentationHead` for detectron2's ``SemanticSegmentor`` and ``PanopticFPN``."""
 
     @configurable
-    def __init__(self, decoder: SkipDecoder, in_features: tuple[str, ...], **options):
+    def __init__(self, decoder: BranchDecoder, in_features: tuple[str, ...], **options):
         """Take the arguments of :class:`SegmentationHead`, or a config and the encoder's shapes."""
         super().__init__(decoder, in_features, **options)
 
@@ -36,28 +53,9 @@ class UNetSharpHead(SegmentationHead):
         head = cfg.MODEL.SEM_SEG_HEAD
         labels = SemanticLabels.from_config(cfg)
         shapes = feature_shapes(input_shape, head.IN_FEATURES, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
-        options = decoder_options(
-            head.SKIP_SCHEME,
-            head.EDGE,
-            edge_order=head.EDGE_ORDER,
-            edge_channels=head.EDGE_CHANNELS or None,
-            node_channels=head.NODE_CHANNELS or None,
-            norm=head.NORM,
-            checkpoint=head.ACTIVATION_CHECKPOINT,
-        )
-        decoder = SkipDecoder(
-            [shape.channels for shape in shapes],
-            labels.num_classes,
-            scheme=head.SKIP_SCHEME,
-            options=options,
-            strides=[shape.stride for shape in shapes],
-            deep_supervision=head.DEEP_SUPERVISION,
-            cgm=head.CGM.ENABLED,
-            cgm_dropout=head.CGM.DROPOUT,
-        )
         weights = (head.LOSS.FOCAL, head.LOSS.DICE, head.LOSS.LOVASZ)
         return {
-            "decoder": decoder,
+            "decoder": cls._build_decoder(head, shapes, labels.num_classes),
             "in_features": tuple(head.IN_FEATURES),
             "labels": labels,
             "loss": HybridLoss(*weights, exclusive=labels.activation == "softmax"),
@@ -66,3 +64,48 @@ class UNetSharpHead(SegmentationHead):
             "cgm_loss_weight": head.CGM.LOSS_WEIGHT,
             "inference": head.INFERENCE,
         }
+
+    @staticmethod
+    def _build_decoder(head, shapes: list[ShapeSpec], num_classes: int) -> BranchDecoder:
+        options = decoder_options(
+            head.SKIP_SCHEME,
+            head.EDGE,
+            skip=head.SKIP_CONNECTION,
+            edge_order=head.EDGE_ORDER,
+            edge_channels=head.EDGE_CHANNELS or None,
+            node_channels=head.NODE_CHANNELS or None,
+            norm=head.NORM,
+            checkpoint=head.ACTIVATION_CHECKPOINT,
+        )
+        return SkipDecoder(
+            [shape.channels for shape in shapes],
+            num_classes,
+            scheme=head.SKIP_SCHEME,
+            options=options,
+            strides=[shape.stride for shape in shapes],
+            deep_supervision=head.DEEP_SUPERVISION,
+            cgm=head.CGM.ENABLED,
+            cgm_dropout=head.CGM.DROPOUT,
+        )
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class SegNetrHead(UNetSharpHead):
+    """The same with SegNetr's decoder, for ``IN_FEATURES`` of :class:`.SegNetrEncoder`."""
+
+    @staticmethod
+    def _build_decoder(head, shapes: list[ShapeSpec], num_classes: int) -> BranchDecoder:
+        if resolve_scheme(head.SKIP_SCHEME) != "fpn":
+            raise ConfigError(
+                f"MODEL.SEM_SEG_HEAD.SKIP_SCHEME is '{head.SKIP_SCHEME}', but SegNetrHead has that "
+                "of UNet. Set fpn."
+            )
+        return SegNetrDecoder(
+            [shape.channels for shape in shapes],
+            num_classes,
+            norm=head.NORM,
+            checkpoint=head.ACTIVATION_CHECKPOINT,
+            deep_supervision=head.DEEP_SUPERVISION,
+            cgm=head.CGM.ENABLED,
+            cgm_dropout=head.CGM.DROPOUT,
+        )

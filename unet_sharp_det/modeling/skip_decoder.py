@@ -28,6 +28,7 @@ def decoder_options(
     scheme: str,
     edge: str = "f",
     *,
+    skip: str | None = None,
     node_channels: Sequence[int] | None = None,
     edge_channels: int | None = None,
     edge_order: str | None = None,
@@ -50,6 +51,7 @@ def decoder_options(
     own = _PUBLISHED_UNET3P if (name, edge) == ("unet3p", "f") else _DEFAULT
     return own.changed(
         edge=edge,
+        skip=skip,
         node_channels=node_channels,
         edge_channels=edge_channels,
         edge_order=edge_order,
@@ -66,8 +68,68 @@ class Branch(NamedTuple):
     presence: Tensor | None
 
 
-class SkipDecoder(nn.Module):
-    """A skip grid with branches: a convolution to logits on a node, and its CGM if wanted.
+class BranchDecoder(nn.Module):
+    """A grid with branches: a convolution to logits on a node, and its CGM if wanted."""
+
+    def __init__(
+        self,
+        grid: nn.Module,
+        num_classes: int,
+        *,
+        dim: int = 2,
+        cgm: bool = False,
+        cgm_dropout: float = 0.5,
+    ):
+        """
+        Args:
+            grid: as :class:`SkipGrid`; its ``outputs``, those of level 0 first, have branches.
+            num_classes: channels of the logits.
+            dim: 2 or 3 spatial dimensions.
+            cgm: whether every branch has a classification-guided module, with ``cgm_dropout``.
+        """
+        super().__init__()
+        self.grid = grid
+        self.branches: list[Node] = grid.outputs
+        self.heads = nn.ModuleDict()
+        self.cgm = nn.ModuleDict()
+        for node, width in zip(self.branches, grid.out_channels, strict=True):
+            size = 1 if node[0] == 0 else 3
+            head = CONV[dim](width, num_classes, size, padding=size // 2)
+            init_xavier(head)
+            self.heads[node_key(node)] = head
+            if cgm:  # X[3,1] and X[4,0] have its large form (Fig. 3).
+                hidden = width if node[0] >= 3 else None
+                self.cgm[node_key(node)] = ClassificationGuidedModule(
+                    width, hidden=hidden, dropout=cgm_dropout, dim=dim
+                )
+
+    @property
+    def full_size_branches(self) -> list[Node]:
+        """The branches of level 0, the last one last."""
+        return [node for node in self.branches if node[0] == 0]
+
+    def forward(
+        self, features: Sequence[Tensor], branches: Iterable[Node] | None = None
+    ) -> dict[Node, Branch]:
+        """
+        Args:
+            features: the encoder maps, finest first, (N, C_i, H_i, W_i) or (N, C_i, D_i, H_i, W_i).
+            branches: those to compute. None: all.
+
+        Returns:
+            dict[Node, Branch]: for X[i,j], logits (N, num_classes, H_i, W_i).
+        """
+        maps = dict(zip(self.branches, self.grid(features), strict=True))
+        found = {}
+        for node in self.branches if branches is None else branches:
+            key, x = node_key(node), maps[node]
+            presence = self.cgm[key](x) if key in self.cgm else None
+            found[node] = Branch(self.heads[key](x), presence)
+        return found
+
+
+class SkipDecoder(BranchDecoder):
+    """A skip grid with branches.
 
     The branches (UNet#, Sec. 2.2 and Fig. 2) are In = X[0,1..D], of full size, by a 1x1
     convolution, and De = the last node of every coarser level, X[i,D-i], by a 3x3 convolution.
@@ -111,49 +173,15 @@ class SkipDecoder(nn.Module):
             ConfigError: an option is unknown, or widths do not fit the levels.
             SchemeError: the scheme is unknown.
         """
-        super().__init__()
         depth = len(in_channels)
-        self.scheme = resolve_scheme(scheme, "MODEL.SEM_SEG_HEAD.SKIP_SCHEME")
-        options = options or decoder_options(self.scheme)
-        table = build_table(self.scheme, depth)
-        self.branches = branch_nodes(table, depth, deep_supervision)
-        self.grid = SkipGrid(table, in_channels, options, strides=strides, outputs=self.branches)
-        self.heads = nn.ModuleDict()
-        self.cgm = nn.ModuleDict()
-        for node, width in zip(self.branches, self.grid.out_channels, strict=True):
-            size = 1 if node[0] == 0 else 3
-            head = CONV[options.dim](width, num_classes, size, padding=size // 2)
-            init_xavier(head)
-            self.heads[node_key(node)] = head
-            if cgm:  # X[3,1] and X[4,0] have its large form (Fig. 3).
-                hidden = width if node[0] >= 3 else None
-                self.cgm[node_key(node)] = ClassificationGuidedModule(
-                    width, hidden=hidden, dropout=cgm_dropout, dim=options.dim
-                )
-
-    @property
-    def full_size_branches(self) -> list[Node]:
-        """The branches of level 0, the last one last."""
-        return [node for node in self.branches if node[0] == 0]
-
-    def forward(
-        self, features: Sequence[Tensor], branches: Iterable[Node] | None = None
-    ) -> dict[Node, Branch]:
-        """
-        Args:
-            features: the encoder maps, finest first, (N, C_i, H_i, W_i) or (N, C_i, D_i, H_i, W_i).
-            branches: those to compute. None: all.
-
-        Returns:
-            dict[Node, Branch]: for X[i,j], logits (N, num_classes, H_i, W_i).
-        """
-        maps = dict(zip(self.branches, self.grid(features), strict=True))
-        found = {}
-        for node in self.branches if branches is None else branches:
-            key, x = node_key(node), maps[node]
-            presence = self.cgm[key](x) if key in self.cgm else None
-            found[node] = Branch(self.heads[key](x), presence)
-        return found
+        scheme = resolve_scheme(scheme, "MODEL.SEM_SEG_HEAD.SKIP_SCHEME")
+        options = options or decoder_options(scheme)
+        table = build_table(scheme, depth)
+        branches = branch_nodes(table, depth, deep_supervision)
+        grid = SkipGrid(table, in_channels, options, strides=strides, outputs=branches)
+        dim = options.dim
+        super().__init__(grid, num_classes, dim=dim, cgm=cgm, cgm_dropout=cgm_dropout)
+        self.scheme = scheme
 
 
 def branch_nodes(table: Table, depth: int, deep_supervision: str) -> list[Node]:

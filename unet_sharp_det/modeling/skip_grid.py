@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from ..errors import ConfigError, look_up_option
 from ..skip_schemes import Edge, Node, Table, output_nodes, validate_table
+from .irsc import retain_half
 from .layers import (
     INTERPOLATION,
     MaxPoolToSize,
@@ -32,6 +33,9 @@ class GridOptions:
         node_channels: channels of the nodes right of the encoder: one number, or one per level.
             None: as the encoder's map of the level.
         edge_channels: channels that a convolved edge carries. None: as its source.
+        skip: ``concat`` takes the encoder's maps as they are; ``irsc`` the half of their channels
+            that an information-retention skip connection keeps (:func:`.irsc.retain_half`), but
+            for maps that are upsampled, which are the way from below.
         edge: ``f`` convolves the edges that the table marks, ``raw`` leaves them as they are.
         edge_order: ``conv_up`` convolves an edge from a coarser level at the source's resolution,
             then upsamples (factor**dim fewer multiply-adds); ``up_conv`` upsamples first, as the
@@ -53,6 +57,7 @@ class GridOptions:
 
     node_channels: int | Sequence[int] | None = None
     edge_channels: int | None = 64
+    skip: str = "concat"
     edge: str = "f"
     edge_order: str = "conv_up"
     share_edges: bool = False
@@ -65,6 +70,7 @@ class GridOptions:
     checkpoint: bool = False
 
     def __post_init__(self):
+        look_up_option(self.skip, ("concat", "irsc"), "skip", ConfigError)
         look_up_option(self.edge, ("f", "raw"), "edge", ConfigError)
         look_up_option(self.edge_order, ("conv_up", "up_conv"), "edge_order", ConfigError)
         look_up_option(self.fuse, ("cat", "sum", "avg"), "fuse", ConfigError)
@@ -158,6 +164,8 @@ class SkipGrid(nn.Module):
             carried = []
             for edge in edges:
                 key, width = self._edge_key(edge, node), widths[edge.source]
+                if self._retains_half(edge, node):
+                    width = (width + 1) // 2
                 if key and key not in self.edges:
                     self.edges[key] = block(width, options.edge_channels or width)
                 carried.append((options.edge_channels or width) if key else width)
@@ -219,6 +227,8 @@ class SkipGrid(nn.Module):
 
     def _source(self, edge: Edge, node: Node, maps: dict[Node | str, Tensor]) -> Tensor:
         """The map that the edge starts from: its source, convolved there if ``f`` comes first."""
+        if self._retains_half(edge, node):
+            return retain_half(maps[edge.source])
         if not self._is_convolved_first(edge, node):
             return maps[edge.source]
         key = self._edge_key(edge, node)
@@ -229,6 +239,10 @@ class SkipGrid(nn.Module):
     def _is_convolved_first(self, edge: Edge, node: Node) -> bool:
         first = self.options.edge_order == "conv_up" and self._goes_up(edge, node)
         return first and self._edge_key(edge, node) is not None
+
+    def _retains_half(self, edge: Edge, node: Node) -> bool:
+        is_skip = edge.column == 0 and not self._goes_up(edge, node)
+        return is_skip and self.options.skip == "irsc"
 
     def _goes_up(self, edge: Edge, node: Node) -> bool:
         return self.strides[edge.level] > self.strides[node[0]]

@@ -2,23 +2,16 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .losses import HybridLoss
-from .segmentation_head import SegmentationHead
+from .segmentation_head import EncoderDecoder
 from .semantic_labels import SemanticLabels
 from .skip_decoder import SkipDecoder, decoder_options
 from .unet_encoder import UNET_CHANNELS, VNET_CHANNELS, UNetEncoder, VNetEncoder
 
 
-class SkipUNet(nn.Module):
+class SkipUNet(EncoderDecoder):
     """UNet, UNet++, UNet 3+ or UNet# on the papers' encoder, in 2D, or V-Net likewise in 3D.
-
-    The modules are named as in ``SemanticSegmentor``, so that ``checkpoint["model"]`` of
-    ``unet-sharp-det train`` loads here. It must then be fed as that training was: with the configs
-    of this package, ``(rescale_to_uint8(rgb) - 127.5) / 127.5`` of the whole image, where
-    :func:`unet_sharp_det.images.intensity.rescale_to_uint8` is ``INPUT.STRETCH_CONTRAST``.
 
     Example::
 
@@ -62,16 +55,14 @@ class SkipUNet(nn.Module):
         Raises:
             ConfigError: an option is unknown or contradicts another.
         """
-        super().__init__()
         grid = decoder_options(scheme, **options)
         if grid.dim == 2:
-            self.backbone = UNetEncoder(in_channels or 3, channels or UNET_CHANNELS, grid.norm)
+            backbone = UNetEncoder(in_channels or 3, channels or UNET_CHANNELS, grid.norm)
         else:
-            self.backbone = VNetEncoder(in_channels or 1, channels or VNET_CHANNELS)
+            backbone = VNetEncoder(in_channels or 1, channels or VNET_CHANNELS)
         labels = labels or SemanticLabels(num_classes)
-        shapes = self.backbone.output_shape()
         decoder = SkipDecoder(
-            [shape.channels for shape in shapes.values()],
+            [shape.channels for shape in backbone.output_shape().values()],
             labels.num_classes,
             scheme=scheme,
             options=grid,
@@ -79,33 +70,4 @@ class SkipUNet(nn.Module):
             cgm=cgm,
             cgm_dropout=cgm_dropout,
         )
-        self.sem_seg_head = SegmentationHead(
-            decoder,
-            tuple(shapes),
-            labels=labels,
-            loss=loss or HybridLoss(exclusive=labels.activation == "softmax"),
-            inference=inference,
-        )
-
-    def forward(self, images: Tensor, targets: Tensor | None = None):
-        """
-        Args:
-            images: (N, in_channels, H, W), or (N, in_channels, D, H, W).
-            targets: label maps (N, H, W), or (N, D, H, W), integer.
-
-        Returns:
-            With ``targets`` the losses by name, whose sum is to be minimised; without them
-            probabilities (N, num_classes, H, W).
-
-        Raises:
-            DatasetError: ``targets`` are not of the images' size, or hold unknown labels.
-        """
-        head = self.sem_seg_head
-        features = self.backbone(images)
-        maps = [features[name] for name in head.in_features]
-        if targets is None:
-            return head.probabilities(maps)
-        # A GPU would wait for the answer in every iteration.
-        if targets.device.type == "cpu" and not torch.compiler.is_compiling():
-            head.labels.check(targets)
-        return head.losses(head.decoder(maps), targets)
+        super().__init__(backbone, decoder, labels=labels, loss=loss, inference=inference)
