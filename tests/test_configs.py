@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 
 from unet_sharp_det import SkipFPN, UNetSharpHead
 from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.modeling import SegNetrHead
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml"))
@@ -29,8 +30,13 @@ NETWORKS = {
     "unet3p_raw": ("unet3p", RAW, 9_787_905),
     "unetsharp": ("unetsharp", (), 9_716_865),
     "unetsharp_raw": ("unetsharp", RAW, 10_748_481),
+    "segnetr": ("segnetr", (), 12_384_328),
+    "segnetr_s": ("segnetr_s", (), 3_463_656),
 }
-SUPERVISION = {"unet": "de", "unetpp": "in", "unet3p": "de", "unetsharp": "all"}
+SUPERVISION = {
+    **{"unet": "de", "unetpp": "in", "unet3p": "de", "unetsharp": "all"},
+    **{"segnetr": "de", "segnetr_s": "de"},
+}
 
 
 def build(file: str, *opts: str):
@@ -54,7 +60,9 @@ def test_semantic_networks_build(file):
     assert isinstance(model.sem_seg_head, UNetSharpHead)
     decoder = model.sem_seg_head.decoder
     scheme = Path(file).stem.split("_")[0]
-    assert decoder.scheme == ("fpn" if scheme == "unet" else scheme)
+    assert isinstance(model.sem_seg_head, SegNetrHead) == (scheme == "segnetr")
+    if scheme != "segnetr":
+        assert decoder.scheme == ("fpn" if scheme == "unet" else scheme)
     assert ("_cgm" in file) == (len(decoder.cgm) > 0) == (len(decoder.branches) > 1)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-EXAMPLES = ["skip_grid", "skip_fpn", "skip_decoder", "skip_unet"]
+EXAMPLES = ["skip_grid", "skip_fpn", "skip_decoder", "skip_unet", "segnetr"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -27,12 +27,10 @@ _SEMANTIC = {
 
 
 def is_semantic(cfg: CfgNode) -> bool:
-    """Whether the config is of a semantic network with :class:`UNetSharpHead`."""
+    """Whether the config is of a semantic network with a head of this package."""
     model = cfg.MODEL
-    return (
-        model.META_ARCHITECTURE == "SemanticSegmentor"
-        and model.SEM_SEG_HEAD.NAME == "UNetSharpHead"
-    )
+    heads = ("UNetSharpHead", "SegNetrHead")
+    return model.META_ARCHITECTURE == "SemanticSegmentor" and model.SEM_SEG_HEAD.NAME in heads
 
 
 def check_combination(

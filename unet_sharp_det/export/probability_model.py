@@ -9,6 +9,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from ..modeling.layers import MaxPoolToSize
+from ..modeling.segnetr_block import WindowWeights
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -31,6 +32,7 @@ class ProbabilityModel(nn.Module):
         self.dtype = PRECISIONS[precision]
         self.divisor = max(model.backbone.size_divisibility, 1)
         parts = nn.ModuleDict({"encoder": model.backbone, "head": model.sem_seg_head})
+        self.has_windows = any(isinstance(module, WindowWeights) for module in parts.modules())
         # Not channels-last: torch.export would then ask how strides divide, which sizes decide.
         parts = copy.deepcopy(parts).eval().to(self.dtype)
         _replace_fixed_sizes(parts)
@@ -41,13 +43,14 @@ class ProbabilityModel(nn.Module):
 
     @property
     def smallest_side(self) -> int:
-        """Pixels that every exported graph takes: the coarsest map must have more than one.
+        """Pixels that every exported graph takes: more than one on the coarsest map, or window.
 
         timm's encoders have maps of stride 32 even where no more than finer ones are used.
         """
         if self.divisor > 1:
             return 3 * max(self.divisor, 32) + 1
-        return 2 ** (len(self.head.in_features) - 1) + 1
+        # SegNetr's global windows have sides of 32 pixels at most.
+        return 33 if self.has_windows else 2 ** (len(self.head.in_features) - 1) + 1
 
     def forward(self, images: Tensor) -> Tensor:
         """
