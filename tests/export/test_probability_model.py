@@ -78,6 +78,30 @@ def test_padding_of_other_encoders_is_inside(semantic_config, trained, name):
     assert_same(export_program(module).module(), model, sizes)
 
 
+SEGNETR = (
+    *("MODEL.BACKBONE.NAME", "build_segnetr_backbone", "MODEL.SEGNETR.CHANNELS", "16"),
+    *("MODEL.SEGNETR.OUT_FEATURES", "['skip0', 'res1']", f"{HEAD}.NAME", "SegNetrHead"),
+    *(f"{HEAD}.IN_FEATURES", "['skip0', 'res1']", f"{HEAD}.SKIP_SCHEME", "fpn"),
+    *(f"{HEAD}.CGM.ENABLED", "False", f"{HEAD}.DEEP_SUPERVISION", "none"),
+)
+
+
+def test_segnetr(semantic_config, trained, tmp_path):
+    """Its first two levels, for the time that a graph for all sizes takes."""
+    pytest.importorskip("onnxruntime")
+    model = trained(semantic_config(*SEGNETR))
+    module = ProbabilityModel(model)
+    assert_same(module, model)
+    sizes = [(1, 33, 34), (2, 50, 37), (3, 64, 96)]
+    assert_same(export_program(module).module(), model, sizes)
+    assert_same(write_onnx(module, tmp_path / "a.onnx", {}), model, sizes)
+
+
+def test_irsc(semantic_config, trained):
+    model = trained(semantic_config(f"{HEAD}.SKIP_CONNECTION", "irsc"))
+    assert_same(export_program(ProbabilityModel(model)).module(), model)
+
+
 def test_softmax_and_several_classes(semantic_config, trained):
     options = (f"{HEAD}.ACTIVATION", "softmax", f"{HEAD}.NUM_CLASSES", "3")
     model = trained(semantic_config(*options, f"{HEAD}.CGM.ENABLED", "False", levels=2))

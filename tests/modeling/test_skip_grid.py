@@ -148,3 +148,45 @@ def test_sizes_that_are_not_of_their_strides_are_explained():
     maps = [torch.zeros(1, 4, n, n) for n in (32, 30, 7)]
     with pytest.raises(SchemeError, match="must follow their strides"):
         grid(maps)
+
+
+class TestIRSC:
+    """The skips of SegNetr in any grid: half of the encoder's channels, but for what comes up."""
+
+    @pytest.mark.parametrize("dim", [2, 3])
+    @pytest.mark.parametrize("scheme", scheme_names())
+    def test_is_the_grid_of_sliced_encoder_maps(self, scheme, dim):
+        torch.manual_seed(0)
+        table, channels = build_table(scheme, 3), [4, 6, 7]
+        options = GridOptions(4, edge_channels=4, skip="irsc", dim=dim)
+        grid = SkipGrid(table, channels, options)
+        maps = encoder_maps((13, 16, 20)[:dim], channels)
+        found = grid(maps)
+        assert [x.shape[2:] for x in found] == [x.shape[2:] for x in maps]
+        for x in maps[:2]:  # what is left out has no part in any skip
+            x[:, 1::2] = 0.0
+        if scheme in ("fpn", "unet3p"):  # nothing of the encoder goes up but the last map
+            assert all(torch.equal(a, b) for a, b in zip(grid(maps), found, strict=True))
+        else:
+            assert not torch.equal(grid(maps)[0], found[0])
+
+    def test_the_skips_have_half_the_channels(self):
+        table, channels = build_table("fpn", 3), [8, 16, 32]
+        whole, half = (
+            SkipGrid(table, channels, GridOptions(skip=skip)).nodes for skip in ("concat", "irsc")
+        )
+        widths = {
+            name: (node[0][0].in_channels, half[name][0][0].in_channels)
+            for name, node in whole.items()
+        }
+        assert widths == {"1_1": (16 + 32, 8 + 32), "0_2": (8 + 16, 4 + 16)}
+
+    def test_torchscript(self):
+        grid = SkipGrid(build_table("unetsharp", 3), CHANNELS[:3], GridOptions(4, skip="irsc"))
+        maps = encoder_maps((21, 30), CHANNELS[:3])
+        for expected, found in zip(grid(maps), torch.jit.script(grid)(maps), strict=True):
+            assert torch.equal(found, expected)
+
+    def test_another_word(self):
+        with pytest.raises(ConfigError, match="skip: 'irs' is not known.*Did you mean 'irsc'"):
+            GridOptions(skip="irs")
