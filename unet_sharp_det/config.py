@@ -180,6 +180,9 @@ def _add_training(cfg: CfgNode) -> None:
     # augmentations and what the model draws depend on SEED (at least 0) and the iteration alone.
     # False starts with the first images again, as detectron2 does.
     cfg.DATALOADER.REPLAYABLE = False
+    # Beside TensorBoard, a tracker gets the config, the metrics and images of the validation: wandb
+    # or mlflow. Each is set up by its own environment variables. "" takes none.
+    cfg.TRACKING = ""
     # The optimizer is SGD, AdamW or Adam, in which SOLVER.WEIGHT_DECAY is part of the gradient.
     cfg.SOLVER.OPTIMIZER = "SGD"
     # With SOLVER.AMP.ENABLED, a training computes in fp16 (on GPUs) or bf16 (on GPUs, and on CPUs
@@ -282,6 +285,21 @@ def find_config(name: str) -> str:
             f"{did_you_mean(name, alike or known)} See configs/README.md."
         )
     return str(folder / name)
+
+
+def flatten(config: dict) -> dict[str, str]:
+    """Return ``{dotted key: value as text}`` of a nested config."""
+    return dict(_leaves(config, ""))
+
+
+def _leaves(node, prefix: str):
+    if isinstance(node, list) and any(isinstance(each, dict) for each in node):
+        node = dict(enumerate(node))
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, getattr(node, "__qualname__", str(node))
 
 
 class _CautiousCfgNode(CfgNode):

@@ -20,7 +20,6 @@ _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export"),
     **dict.fromkeys(("monai", "SimpleITK"), "volumes"),
     **dict.fromkeys(("segmentation_models_pytorch",), "rivals"),
-    **dict.fromkeys(("mlflow", "wandb"), "tracking"),
 }
 
 

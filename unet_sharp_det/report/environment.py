@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from ..config import flatten
 from ..provenance import versions
 
 _PACKAGES = (
@@ -54,14 +55,6 @@ def flatten_config(config: str) -> dict[str, str] | None:
     """Return ``{dotted key: value as text}`` of a YAML text; None if it cannot be read."""
     try:
         content = yaml.safe_load(config)
-        return dict(_leaves(content, "")) if isinstance(content, dict) else None
+        return flatten(content) if isinstance(content, dict) else None
     except Exception:  # PyYAML lets through what a value raises, such as the date 2020-13-45.
         return None
-
-
-def _leaves(node, prefix: str):
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, str(node)

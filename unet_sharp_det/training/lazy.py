@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from ..checkpoints.loading import SkipCheckpointer
-from ..config import find_config, setup_cfg
+from ..config import find_config, flatten, setup_cfg
 from ..data.catalog import check_registered
 from ..errors import ConfigError, look_up_option
 from .stream import ReplayableLoader
@@ -20,6 +20,7 @@ from .trainer import NucleiTrainer
 LAZY_KEYS = {
     "OUTPUT_DIR": "output_dir",
     "SEED": "seed",
+    "TRACKING": "tracking",
     "MODEL.DEVICE": "device",
     "MODEL.WEIGHTS": "init_checkpoint",
     "MODEL.WEIGHTS_PARTIAL": "weights_partial",
@@ -37,6 +38,7 @@ LAZY_KEYS = {
 #: Of these keys of ``train``, which detectron2's own configs lack.
 _DEFAULTS = {
     "seed": -1,
+    "tracking": "",
     "weights_partial": False,
     "replayable": False,
     "amp.enabled": False,
@@ -96,6 +98,10 @@ class LazyTrainer(NucleiTrainer):
                 hook._period = train.log_period
             built.append(hook)
         return built
+
+    @classmethod
+    def flat_config(cls, cfg: CfgNode) -> dict[str, str]:
+        return flatten(OmegaConf.to_container(cls.lazy))
 
     @classmethod
     def check_datasets(cls, cfg: CfgNode) -> None:

@@ -20,16 +20,18 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_optimizer
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
+from detectron2.utils.events import has_event_storage
 from torch import nn
 
 from ..checkpoints.class_names import names_of_data
 from ..checkpoints.loading import SkipCheckpointer
 from ..checkpoints.trained_model import load_trained_model
+from ..config import flatten
 from ..data.catalog import check_registered
 from ..data.label_maps import check_label_maps
 from ..data.mapper import NucleiDatasetMapper
 from ..errors import ConfigError, DatasetError, TrainingError, UserError, disk_error, look_up_option
-from ..evaluation import build_nuclei_evaluators
+from ..evaluation import EvaluationOptions, build_nuclei_evaluators
 from ..files import write_json
 from ..runtime import accelerate
 from .best_metric import EarlyStop, build_validation_hooks, full_name
@@ -37,6 +39,8 @@ from .launch import distribute
 from .mixed_precision import choose_trainer
 from .resources import SPEED_FILE, measured_speed
 from .stream import ReplayableLoader, SeedIterations
+from .tracking import build_tracker
+from .validation_images import ValidationImages
 from .validation_loss import ValidationLoss
 
 logger = logging.getLogger(__name__)
@@ -57,6 +61,7 @@ class NucleiTrainer(DefaultTrainer):
         self.check_datasets(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
+        self.tracker = build_tracker(cfg.TRACKING, cfg.OUTPUT_DIR, self.flat_config(cfg))
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
@@ -87,7 +92,9 @@ class NucleiTrainer(DefaultTrainer):
 
     def train(self):
         """As in DefaultTrainer; it returns None at an early stop. See :func:`explain_failure`."""
-        with explain_failure(self.cfg.OUTPUT_DIR), contextlib.suppress(EarlyStop):
+        resumed = self.start_iter > 0
+        tracked = self.tracker.run(resumed) if self.tracker else contextlib.nullcontext()
+        with explain_failure(self.cfg.OUTPUT_DIR), tracked, contextlib.suppress(EarlyStop):
             return super().train()
 
     def build_hooks(self) -> list:
@@ -104,6 +111,11 @@ class NucleiTrainer(DefaultTrainer):
         elif self.cfg.TEST.EARLY_STOPPING.PATIENCE:
             raise ConfigError("TEST.EARLY_STOPPING.PATIENCE needs DATASETS.TEST, which is empty.")
         return built + at_end
+
+    def build_writers(self) -> list:
+        """detectron2's writers, and the tracker before the last, TensorBoard's."""
+        *others, tensorboard = super().build_writers()
+        return [*others, *filter(None, [self.tracker]), tensorboard]
 
     def _build_validation_hooks(self) -> list:
         cfg = self.cfg
@@ -123,7 +135,9 @@ class NucleiTrainer(DefaultTrainer):
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
         """As in DefaultTrainer, on a CPU faster (:func:`.runtime.accelerate`); the speed goes to
-        ``inference/speed.json``."""
+        ``inference/speed.json``, and in a training images to the event storage."""
+        if evaluators is None and has_event_storage() and comm.is_main_process():
+            evaluators = [cls._with_images(cfg, name, model) for name in cfg.DATASETS.TEST]
         if torch.device(cfg.MODEL.DEVICE).type == "cpu":
             model = accelerate(getattr(model, "module", model))
         with measured_speed(model) as speed:
@@ -131,6 +145,20 @@ class NucleiTrainer(DefaultTrainer):
         if speed and comm.is_main_process():
             write_json(os.path.join(cfg.OUTPUT_DIR, "inference", SPEED_FILE), speed, indent=2)
         return results
+
+    @classmethod
+    def _with_images(cls, cfg: CfgNode, name: str, model: nn.Module) -> list:
+        evaluators = [cls.build_evaluator(cfg, name)]
+        if name in DatasetCatalog:  # Data of a LazyConfig need not be.
+            head = getattr(getattr(model, "module", model), "sem_seg_head", None)
+            counting = EvaluationOptions.from_config(cfg).counting
+            evaluators.append(ValidationImages(name, getattr(head, "labels", None), counting))
+        return evaluators
+
+    @classmethod
+    def flat_config(cls, cfg: CfgNode) -> dict[str, str]:
+        """Return ``{dotted key: value as text}`` of what is trained."""
+        return flatten(cfg)
 
     @classmethod
     def check_datasets(cls, cfg: CfgNode) -> None:
