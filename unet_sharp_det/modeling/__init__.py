@@ -7,12 +7,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "losses": ["HybridLoss"],
         "segmentation_head": ["SegmentationHead"],
-        "sem_seg_head": ["UNetSharpHead", "build_unet_encoder"],
+        "sem_seg_head": ["UNetSharpHead", "build_unet_encoder", "build_vnet_encoder"],
         "skip_decoder": ["SkipDecoder", "decoder_options"],
         "skip_fpn": ["SkipFPN", "build_skip_fpn_backbone", "neck_options"],
         "skip_grid": ["GridOptions", "SkipGrid"],
         "skip_unet": ["SkipUNet"],
         "timm_backbone": ["TimmBackbone", "build_timm_backbone"],
         "unet_encoder": ["UNetEncoder", "VNetEncoder"],
+        "volume_segmentor": ["VolumeSegmentor"],
     },
 )

@@ -4,14 +4,15 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backbone
 
-from .features import feature_shapes
+from .features import feature_shapes, is_3d
 from .losses import HybridLoss
 from .segmentation_head import SegmentationHead
 from .semantic_labels import SemanticLabels
 from .skip_decoder import SkipDecoder, decoder_options
-from .unet_encoder import UNetEncoder
+from .unet_encoder import UNetEncoder, VNetEncoder
 
-Backbone.register(UNetEncoder)  # It has the methods, but must not import detectron2.
+for encoder in (UNetEncoder, VNetEncoder):  # They have the methods, but import no detectron2.
+    Backbone.register(encoder)
 
 
 @BACKBONE_REGISTRY.register()
@@ -21,9 +22,16 @@ def build_unet_encoder(cfg, input_shape: ShapeSpec) -> UNetEncoder:
     return UNetEncoder(input_shape.channels, unet.CHANNELS, unet.NORM)
 
 
+@BACKBONE_REGISTRY.register()
+def build_vnet_encoder(cfg, input_shape: ShapeSpec) -> VNetEncoder:
+    """Build a :class:`VNetEncoder` from ``MODEL.UNET``."""
+    unet = cfg.MODEL.UNET
+    return VNetEncoder(input_shape.channels, unet.CHANNELS, norm=unet.NORM)
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
 class UNetSharpHead(SegmentationHead):
-    """:class:`SegmentationHead` for detectron2's ``SemanticSegmentor`` and ``PanopticFPN``."""
+    """:class:`SegmentationHead` for ``SemanticSegmentor``, ``PanopticFPN``, ``VolumeSegmentor``."""
 
     @configurable
     def __init__(self, decoder: SkipDecoder, in_features: tuple[str, ...], **options):
@@ -32,7 +40,7 @@ class UNetSharpHead(SegmentationHead):
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Read ``MODEL.SEM_SEG_HEAD``."""
+        """Read ``MODEL.SEM_SEG_HEAD``; it is in 3D if the patches of volumes are."""
         head = cfg.MODEL.SEM_SEG_HEAD
         labels = SemanticLabels.from_config(cfg)
         shapes = feature_shapes(input_shape, head.IN_FEATURES, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
@@ -43,6 +51,7 @@ class UNetSharpHead(SegmentationHead):
             edge_channels=head.EDGE_CHANNELS or None,
             node_channels=head.NODE_CHANNELS or None,
             norm=head.NORM,
+            dim=3 if is_3d(cfg) else 2,
             checkpoint=head.ACTIVATION_CHECKPOINT,
         )
         decoder = SkipDecoder(
