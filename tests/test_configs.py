@@ -19,7 +19,8 @@ READY = [file for file in FILES if "Base" not in file and not file.startswith("e
 
 
 SEMANTIC = [file for file in READY if "Semantic" in file or "unetsharp_cgm_instant" in file]
-WITH_NECK = [file for file in READY if file not in SEMANTIC]
+VOLUMES = [file for file in READY if file.startswith("Volumes")]
+WITH_NECK = [file for file in READY if file not in (*SEMANTIC, *VOLUMES)]
 RAW = ("MODEL.SEM_SEG_HEAD.EDGE", "raw")
 # configs/README.md lists them: file, options, number of parameters.
 NETWORKS = {
@@ -36,6 +37,14 @@ NETWORKS = {
 SUPERVISION = {
     **{"unet": "de", "unetpp": "in", "unet3p": "de", "unetsharp": "all"},
     **{"segnetr": "de", "segnetr_s": "de"},
+}
+# Of UNet#'s Table 1 but for V-Net#, of which the paper prints 28.37 M.
+V_NETS = {
+    "vnet": 26_387_905,
+    "wvnet": 33_395_833,
+    "vnetpp": 27_370_465,
+    "vnet3p": 27_839_425,
+    "vnetsharp": 28_559_329,
 }
 
 
@@ -78,6 +87,15 @@ def test_networks_have_the_paper_s_size(name):
     ).sem_seg_head.decoder
     assert len(decoder.branches) > 1
     assert len(decoder.cgm) > 0
+
+
+@pytest.mark.parametrize("file", VOLUMES)
+def test_networks_of_volumes_build(file):
+    model = build(file)
+    assert model.sem_seg_head.decoder.grid.options.dim == 3
+    if Path(file).stem in V_NETS and "compact" not in file:
+        parameters = sum(p.numel() for p in model.parameters())
+        assert parameters == V_NETS[Path(file).stem]
 
 
 @pytest.mark.parametrize("file", READY)

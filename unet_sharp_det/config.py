@@ -33,6 +33,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     _add_segnetr(cfg)
     _add_sem_seg_head(cfg)
     _add_input(cfg)
+    _add_volumes(cfg)
     _add_training(cfg)
     _add_evaluation(cfg)
 
@@ -74,7 +75,7 @@ def _add_timm(cfg: CfgNode) -> None:
 
 
 def _add_unet(cfg: CfgNode) -> None:
-    """The encoder of a U-Net: build_unet_encoder"""
+    """The encoder of a U-Net: build_unet_encoder, for volumes build_vnet_encoder"""
     cfg.MODEL.UNET = CfgNode()
     # The encoder's nodes X[0,0], X[1,0], ... at strides 1, 2, 4, ... have these numbers of
     # channels.
@@ -174,6 +175,30 @@ def _add_input(cfg: CfgNode) -> None:
     cfg.INPUT.COLOR.CONTRAST = 0.2
 
 
+def _add_volumes(cfg: CfgNode) -> None:
+    """Volumes: VolumeSegmentor. MODEL.PIXEL_MEAN and PIXEL_STD have a number per channel"""
+    cfg.INPUT.VOLUME = CfgNode()
+    # The network sees patches of [D, H, W] voxels, in training and testing; smaller volumes are
+    # padded. [1, H, W] makes it a 2D network on slices. A patch with a side of 3 D or more is
+    # turned, scaled and bent in its slices only.
+    cfg.INPUT.VOLUME.PATCH_SIZE = [64, 64, 64]
+    # Volumes are resampled to voxels of [z, y, x] mm, predictions back. [] leaves them as they are.
+    cfg.INPUT.VOLUME.SPACING = []
+    # Values are cut off at [low, high], e.g. [-200, 250] HU, and brought to -1 and 1. With [], each
+    # channel gets mean 0 and standard deviation 1 over its voxels that are not 0.
+    cfg.INPUT.VOLUME.WINDOW = []
+    # This share of the training patches has a voxel of a foreground label in its middle, each label
+    # equally often; that of the others is background.
+    cfg.INPUT.VOLUME.FOREGROUND_RATIO = 0.5
+    # Training patches are mirrored along these axes (0, 1, 2: z, y, x), each with probability 0.5.
+    cfg.INPUT.VOLUME.FLIP_AXES = [0, 1, 2]
+    # Rotation and scaling, elastic bending, noise, brightness and gamma each change a training
+    # patch with this probability.
+    cfg.INPUT.VOLUME.AUGMENT_PROB = 0.3
+    # Each process that loads data keeps this number of training volumes, prepared, in memory.
+    cfg.INPUT.VOLUME.CACHE = 8
+
+
 def _add_training(cfg: CfgNode) -> None:
     """Training"""
     # True lets a resumed training go on as if it had not been stopped: the images, their
@@ -228,6 +253,11 @@ def _add_evaluation(cfg: CfgNode) -> None:
     cfg.TEST.INSTANCES.MAX_COVERED = 0.5
     # boundary_F1 takes two boundaries as one up to this distance, in pixels.
     cfg.TEST.INSTANCES.BOUNDARY_TOLERANCE = 2.0
+    cfg.TEST.VOLUME = CfgNode()
+    # In a volume, neighbouring windows of INPUT.VOLUME.PATCH_SIZE share this part of their sides.
+    cfg.TEST.VOLUME.OVERLAP = 0.5
+    # surface_Dice takes two surfaces of a volume as one up to this distance, in mm.
+    cfg.TEST.VOLUME.SURFACE_TOLERANCE = 2.0
 
 
 def setup_cfg(config_file: str | dict = "", opts: list[str] | None = None) -> CfgNode:

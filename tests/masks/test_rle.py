@@ -46,6 +46,11 @@ def test_random_masks_of_every_form(seed):
             assert (union == masks.any(axis=0)).all()
 
 
+def test_areas_of_more_masks_than_a_byte_counts():
+    rles = to_rles([[[0, 0, 4, 0, 4, 3, 0, 3]]] * 300, SHAPE, name)
+    assert mask_areas(rles).tolist() == [12] * 300
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_masks_are_encoded_as_pycocotools_does(seed):
     generator = np.random.default_rng(seed)

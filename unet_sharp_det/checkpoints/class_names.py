@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ..errors import CheckpointError
-from ..modeling.semantic_labels import SemanticLabels
+from ..modeling.semantic_labels import SEMANTIC_ONLY, SemanticLabels
 
 _LONGEST = 100
 
@@ -24,8 +24,9 @@ def names_of_data(cfg: CfgNode) -> list[str]:
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         if name not in MetadataCatalog.list():
             continue
-        names = list(MetadataCatalog.get(name).get("thing_classes") or [])
-        if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+        metadata = MetadataCatalog.get(name)
+        names = list(metadata.get("thing_classes") or metadata.get("stuff_classes", [])[1:])
+        if cfg.MODEL.META_ARCHITECTURE in SEMANTIC_ONLY:
             labels = SemanticLabels.from_config(cfg)
             channels = labels.names(["background", *names]) if names else []
             names = [channels[channel] for channel in labels.foreground_channels if channels]
@@ -47,6 +48,6 @@ def check_class_names(names: Sequence[str], cfg: CfgNode, where: str) -> None:
 
 
 def _count(cfg: CfgNode) -> int:
-    if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+    if cfg.MODEL.META_ARCHITECTURE in SEMANTIC_ONLY:
         return len(SemanticLabels.from_config(cfg).foreground_channels)
     return cfg.MODEL.ROI_HEADS.NUM_CLASSES

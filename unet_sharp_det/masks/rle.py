@@ -110,7 +110,8 @@ def numbered(where: str) -> Callable[[int], str]:
 
 def mask_areas(rles: Sequence[dict]) -> np.ndarray:
     """Return integers (N,): the numbers of pixels of masks that :func:`to_rles` gave."""
-    return np.asarray(mask_util.area(list(rles)))
+    # One by one: with numpy 2, pycocotools fails for more than 255.
+    return np.array([mask_util.area(rle) for rle in rles], dtype=np.int64)
 
 
 def mask_pixels(rles: Sequence[dict]) -> list[np.ndarray]:

@@ -39,7 +39,7 @@ def conv_block(
 
 
 def build_norm(norm, channels: int, dim: int = 2) -> nn.Module | None:
-    """The norm of :func:`conv_block`; None for ""."""
+    """The layer that ``norm`` names, see :func:`conv_block`; None: there is to be none."""
     if not norm:
         return None
     if norm == "BN":

@@ -6,15 +6,15 @@ from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backb
 
 from ..errors import ConfigError
 from ..skip_schemes import resolve_scheme
-from .features import feature_shapes
+from .features import feature_shapes, is_3d
 from .losses import HybridLoss
 from .segmentation_head import SegmentationHead
 from .segnetr import SegNetrDecoder, SegNetrEncoder
 from .semantic_labels import SemanticLabels
 from .skip_decoder import BranchDecoder, SkipDecoder, decoder_options
-from .unet_encoder import UNetEncoder
+from .unet_encoder import UNetEncoder, VNetEncoder
 
-for encoder in (UNetEncoder, SegNetrEncoder):
+for encoder in (UNetEncoder, VNetEncoder, SegNetrEncoder):
     Backbone.register(encoder)  # It has the methods, but must not import detectron2.
 
 
@@ -38,9 +38,16 @@ def build_segnetr_backbone(cfg, input_shape: ShapeSpec) -> SegNetrEncoder:
     )
 
 
+@BACKBONE_REGISTRY.register()
+def build_vnet_encoder(cfg, input_shape: ShapeSpec) -> VNetEncoder:
+    """Build a :class:`VNetEncoder` from ``MODEL.UNET``."""
+    unet = cfg.MODEL.UNET
+    return VNetEncoder(input_shape.channels, unet.CHANNELS, norm=unet.NORM)
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
 class UNetSharpHead(SegmentationHead):
-    """:class:`SegmentationHead` for detectron2's ``SemanticSegmentor`` and ``PanopticFPN``."""
+    """:class:`SegmentationHead` for ``SemanticSegmentor``, ``PanopticFPN``, ``VolumeSegmentor``."""
 
     @configurable
     def __init__(self, decoder: BranchDecoder, in_features: tuple[str, ...], **options):
@@ -49,13 +56,13 @@ class UNetSharpHead(SegmentationHead):
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Read ``MODEL.SEM_SEG_HEAD``."""
+        """Read ``MODEL.SEM_SEG_HEAD``; it is in 3D if the patches of volumes are."""
         head = cfg.MODEL.SEM_SEG_HEAD
         labels = SemanticLabels.from_config(cfg)
         shapes = feature_shapes(input_shape, head.IN_FEATURES, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
         weights = (head.LOSS.FOCAL, head.LOSS.DICE, head.LOSS.LOVASZ)
         return {
-            "decoder": cls._build_decoder(head, shapes, labels.num_classes),
+            "decoder": cls._build_decoder(cfg, shapes, labels.num_classes),
             "in_features": tuple(head.IN_FEATURES),
             "labels": labels,
             "loss": HybridLoss(*weights, exclusive=labels.activation == "softmax"),
@@ -66,7 +73,8 @@ class UNetSharpHead(SegmentationHead):
         }
 
     @staticmethod
-    def _build_decoder(head, shapes: list[ShapeSpec], num_classes: int) -> BranchDecoder:
+    def _build_decoder(cfg, shapes: list[ShapeSpec], num_classes: int) -> BranchDecoder:
+        head = cfg.MODEL.SEM_SEG_HEAD
         options = decoder_options(
             head.SKIP_SCHEME,
             head.EDGE,
@@ -75,6 +83,7 @@ class UNetSharpHead(SegmentationHead):
             edge_channels=head.EDGE_CHANNELS or None,
             node_channels=head.NODE_CHANNELS or None,
             norm=head.NORM,
+            dim=3 if is_3d(cfg) else 2,
             checkpoint=head.ACTIVATION_CHECKPOINT,
         )
         return SkipDecoder(
@@ -94,7 +103,8 @@ class SegNetrHead(UNetSharpHead):
     """The same with SegNetr's decoder, for ``IN_FEATURES`` of :class:`.SegNetrEncoder`."""
 
     @staticmethod
-    def _build_decoder(head, shapes: list[ShapeSpec], num_classes: int) -> BranchDecoder:
+    def _build_decoder(cfg, shapes: list[ShapeSpec], num_classes: int) -> BranchDecoder:
+        head = cfg.MODEL.SEM_SEG_HEAD
         if resolve_scheme(head.SKIP_SCHEME) != "fpn":
             raise ConfigError(
                 f"MODEL.SEM_SEG_HEAD.SKIP_SCHEME is '{head.SKIP_SCHEME}', but SegNetrHead has that "

@@ -17,6 +17,8 @@ from torch import Tensor
 from ..errors import ConfigError, DatasetError, look_up_option
 
 ACTIVATIONS = ("sigmoid", "softmax")
+#: The MODEL.META_ARCHITECTUREs that find labels, and no objects.
+SEMANTIC_ONLY = ("SemanticSegmentor", "VolumeSegmentor")
 
 
 @dataclass(frozen=True)

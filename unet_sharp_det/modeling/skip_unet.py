@@ -49,8 +49,8 @@ class SkipUNet(EncoderDecoder):
             labels: what the channels mean, in the place of ``num_classes``.
             deep_supervision, cgm, cgm_dropout: see :class:`SkipDecoder`.
             inference, loss: see :class:`SegmentationHead`. None: the hybrid loss.
-            options: of :func:`decoder_options`: ``dim=3`` for volumes on V-Net's encoder, which has
-                BatchNorm whatever the ``norm``; ``edge``, ``checkpoint``, ...
+            options: of :func:`decoder_options`: ``dim=3`` for volumes on V-Net's encoder, ``norm``
+                of encoder and decoder, ``edge``, ``checkpoint``, ...
 
         Raises:
             ConfigError: an option is unknown or contradicts another.
@@ -59,7 +59,7 @@ class SkipUNet(EncoderDecoder):
         if grid.dim == 2:
             backbone = UNetEncoder(in_channels or 3, channels or UNET_CHANNELS, grid.norm)
         else:
-            backbone = VNetEncoder(in_channels or 1, channels or VNET_CHANNELS)
+            backbone = VNetEncoder(in_channels or 1, channels or VNET_CHANNELS, norm=grid.norm)
         labels = labels or SemanticLabels(num_classes)
         decoder = SkipDecoder(
             [shape.channels for shape in backbone.output_shape().values()],

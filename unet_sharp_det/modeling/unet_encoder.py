@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ..errors import ConfigError, UserError
-from .layers import conv_block, init_he
+from .layers import build_norm, conv_block, init_he
 
 UNET_CHANNELS = (32, 64, 128, 256, 512)
 VNET_CHANNELS = (16, 32, 64, 128, 256)
@@ -24,6 +24,7 @@ class MapShape(NamedTuple):
 class _StagedEncoder(nn.Module):
     """Stages in a row, each of half the size, with the methods of a detectron2 ``Backbone``."""
 
+    dim = 2
     size_divisibility = 0
     padding_constraints: dict[str, int] = {}
 
@@ -68,21 +69,26 @@ class UNetEncoder(_StagedEncoder):
 class VNetEncoder(_StagedEncoder):
     """V-Net's encoder for volumes: 5x5x5 convolutions, 2x2x2 convolutions of stride 2 in between.
 
-    Each convolution is followed by BatchNorm and a PReLU per channel (Milletari et al. 2016,
-    Fig. 2, without its residual sums; the widths of UNet#, Table 1).
+    Each convolution is followed by a norm and a PReLU per channel (Milletari et al. 2016,
+    Fig. 2, without its residual sums; the widths of UNet#, Table 1). Level i has the size
+    floor(D / 2^i), so that volumes of any size pass whose last level is left a voxel.
     """
+
+    dim = 3
 
     def __init__(
         self,
         in_channels: int = 1,
         channels: Sequence[int] = VNET_CHANNELS,
         convs: Sequence[int] = VNET_CONVS,
+        norm: str = "BN",
     ):
         """
         Args:
             in_channels: of the volumes, whose sides must be 2^(levels - 1) or more.
             channels: of the levels, finest first.
             convs: number of 5x5x5 convolutions of each level.
+            norm: as in :func:`conv_block`.
 
         Raises:
             ConfigError: there are more levels than numbers of convolutions.
@@ -94,10 +100,10 @@ class VNetEncoder(_StagedEncoder):
         stages = []
         for level, (width, count) in enumerate(zip(channels, convs, strict=False)):
             before = channels[level - 1] if level else in_channels
-            blocks = [_vnet_block(before, width, kernel_size=2, stride=2)] if level else []
+            blocks = [_vnet_block(before, width, norm, kernel_size=2, stride=2)] if level else []
             first = width if level else in_channels
             widths = [first] + [width] * (count - 1)
-            blocks += [_vnet_block(n, width, kernel_size=5, padding=2) for n in widths]
+            blocks += [_vnet_block(n, width, norm, kernel_size=5, padding=2) for n in widths]
             stages.append(nn.Sequential(*blocks))
         super().__init__(stages, channels)
 
@@ -111,9 +117,9 @@ class VNetEncoder(_StagedEncoder):
         return super().forward(x)
 
 
-def _vnet_block(in_channels: int, out_channels: int, **options) -> nn.Sequential:
+def _vnet_block(in_channels: int, out_channels: int, norm: str, **options) -> nn.Sequential:
     conv = nn.Conv3d(in_channels, out_channels, **options)
     init_he(conv, slope=PRELU_SLOPE)
-    return nn.Sequential(
-        conv, nn.BatchNorm3d(out_channels), nn.PReLU(out_channels, init=PRELU_SLOPE)
-    )
+    layers = [conv, build_norm(norm, out_channels, dim=3)]
+    layers.append(nn.PReLU(out_channels, init=PRELU_SLOPE))
+    return nn.Sequential(*(layer for layer in layers if layer is not None))
