@@ -56,8 +56,7 @@ def _ours(file: Path, runs: list[str], folder: Path) -> list[str]:
 
 def main(argv) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks table1", description=__doc__)
-    parser.add_argument("name", choices=["table1"], help=argparse.SUPPRESS)
     default = Path("output", "experiments")
     help_ = f"of the experiments' runs (default: {default})"
     parser.add_argument("--folder", type=Path, default=default, help=help_)
-    print(table1(parser.parse_args(argv).folder))
+    print(table1(parser.parse_args(argv[1:]).folder))
