@@ -10,6 +10,7 @@ python -m benchmarks predict   --weights W [--images DIR]   the Predictor agains
 python -m benchmarks converter SOURCE              images/s against plain decoding
 python -m benchmarks measures                      measures of instances, by each program
 python -m benchmarks anchors   [--config-file C]   anchor shapes against the nuclei
+python -m benchmarks table1    [--folder F]        Table 1 of the paper, ours beside it
 python -m benchmarks cgm       --data D --output O   false positives with CGM and without
 python -m benchmarks tiles     JSON --output O     a COCO data set cut into tiles
 python -m benchmarks stardist  --data D --output O   a StarDist, trained for a comparison
@@ -25,6 +26,7 @@ MODULES = {
     **{"segnetr": "unets"},
     **{"pruning": "pruning", "predict": "prediction", "converter": "data", "anchors": "data"},
     **{"measures": "measures", "cgm": "cgm", "tiles": "tiles", "stardist": "stardist"},
+    "table1": "paper_tables",
 }
 
 

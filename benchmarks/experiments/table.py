@@ -92,8 +92,8 @@ def write_zoo(path, name: str, text: str) -> None:
     write_text(path, new)
 
 
-def _values(results: Results, run: str, metric: str) -> dict[int, float]:
-    """Of each seed; undefined ones are left out."""
+def values_of(results: Results, run: str, metric: str) -> dict[int, float]:
+    """A metric of a run by the seed; undefined ones are left out."""
     found = {seed: r["metrics"].get(metric) for (name, seed), r in results.items() if name == run}
     return {seed: v for seed, v in found.items() if v is not None and math.isfinite(v)}
 
@@ -102,9 +102,9 @@ def _metrics_table(experiment: Experiment, results: Results) -> str:
     rows = []
     for run in experiment.runs:
         seeds = [seed for name, seed in results if name == run.name]
-        values = [_values(results, run.name, metric) for metric in experiment.metrics]
+        values = [values_of(results, run.name, metric) for metric in experiment.metrics]
         rows.append(_metrics_row(run.name, seeds, [list(each.values()) for each in values]))
-    return _markdown(["run", "seeds", *experiment.metrics], rows)
+    return markdown(["run", "seeds", *experiment.metrics], rows)
 
 
 def _difference_table(experiment: Experiment, results: Results) -> str:
@@ -112,14 +112,14 @@ def _difference_table(experiment: Experiment, results: Results) -> str:
     for run in experiment.runs[1:]:
         differences, common = [], set()
         for metric in experiment.metrics:
-            base = _values(results, experiment.runs[0].name, metric)
-            values = _values(results, run.name, metric)
+            base = values_of(results, experiment.runs[0].name, metric)
+            values = values_of(results, run.name, metric)
             shared = base.keys() & values.keys()
             common |= shared
             differences.append([values[seed] - base[seed] for seed in shared])
         if common:
             rows.append(_metrics_row(run.name, common, differences, signed=True))
-    return _markdown(["run", "seeds", *experiment.metrics], rows) if rows else ""
+    return markdown(["run", "seeds", *experiment.metrics], rows) if rows else ""
 
 
 def _metrics_row(run: str, seeds, columns: list[list[float]], signed: bool = False) -> list[str]:
@@ -140,10 +140,11 @@ def _costs_table(experiment: Experiment, results: Results, costs: dict[str, Netw
         rows.append(row)
     headers = ["run", "M parameters", "GMAC backbone", "GMAC whole", *_COSTS]
     used = [i for i in range(len(headers)) if any(row[i] != "-" for row in rows)]
-    return _markdown([headers[i] for i in used], [[row[i] for i in used] for row in rows])
+    return markdown([headers[i] for i in used], [[row[i] for i in used] for row in rows])
 
 
-def _markdown(headers: list[str], rows: list[list[str]]) -> str:
+def markdown(headers: list[str], rows: list[list[str]]) -> str:
+    """A table of texts."""
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 

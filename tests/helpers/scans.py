@@ -16,7 +16,7 @@ def write_scan(path, array, spacing=(1, 1, 1), origin=(0, 0, 0), direction=None,
     image = sitk.GetImageFromArray(np.asarray(array))
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
-    if direction:
+    if direction is not None:
         image.SetDirection(direction)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from benchmarks.experiments import Experiment
 from benchmarks.experiments.cost import network_cost
 from benchmarks.experiments.run_folder import describe_changes, own_settings
 from benchmarks.measure import multiply_adds
+from benchmarks.paper_tables import PAPER_2D, PAPER_3D, RUNS_2D, RUNS_3D
 from unet_sharp_det.checkpoints.trained_model import build_on_meta
 
 EXPERIMENTS = Path(__file__).parents[3] / "configs" / "experiments"
@@ -19,8 +20,12 @@ RUNS = {
     "compact_gpu": 4,
     "equal_cost": 4,
     "pruning": 5,
+    "table1_brats19": 8,
     "table1_compact": 6,
     "table1_dsb2018": 12,
+    "table1_lidc": 8,
+    "table1_lits17": 8,
+    "table1_luna16": 8,
     "table2_instance": 8,
     "table2_semantic": 4,
 }
@@ -37,6 +42,15 @@ def test_loads_and_is_listed(name, repository):
     assert len(experiment.runs) == RUNS[name]
     assert experiment.seeds == ((0,) if name == "table1_compact" else (0, 1, 2))
     assert f"`experiments/{name}.yaml`" in (repository / "configs" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("data", [*PAPER_2D, *PAPER_3D])
+def test_table_1_has_the_paper_s_networks(data):
+    expected = RUNS_2D if data in PAPER_2D else RUNS_3D
+    runs = [run for run in load(f"table1_{data}").runs if run.name in expected]
+    assert [run.name for run in runs] == expected
+    for run in runs:
+        assert (run.cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION != "none") == run.name.endswith("_ds")
 
 
 def test_equal_cost():
