@@ -112,8 +112,8 @@ def _compare_heads(given: dict[str, tuple], head: UNetSharpHead) -> str | None:
             f"It was not trained for {', '.join(lacking)}: it has branches, or their CGM, at "
             f"{', '.join(trained)} only. Set {key}.DEEP_SUPERVISION and CGM.ENABLED alike."
         )
-    keys = f"{key}.SKIP_SCHEME, EDGE, EDGE_CHANNELS, NODE_CHANNELS, NUM_CLASSES, NORM and "
-    keys += "MODEL.UNET.CHANNELS"
+    keys = f"{key}.SKIP_SCHEME, SKIP_CONNECTION, EDGE, EDGE_CHANNELS, NODE_CHANNELS, NUM_CLASSES, "
+    keys += "NORM and MODEL.UNET.CHANNELS or MODEL.SEGNETR.CHANNELS"
     return _tell("a semantic head of another scheme, other widths", given, own, keys)
 
 
