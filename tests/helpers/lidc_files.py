@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 
 def write_lidc_xml(path, series_uid, readers):
@@ -78,3 +79,43 @@ def annotations_of(database, scan):
 def _add(parent, **texts):
     for tag, text in texts.items():
         ElementTree.SubElement(parent, tag).text = str(text)
+
+
+def write_series(folder, geometry, array, series, patient="LIDC-IDRI-0001", order=None):
+    """Write a CT as DICOM slices; return (SOP UID, z) of each slice from the first.
+
+    Args:
+        array: (D, H, W) of int16 HU.
+        order: the number of each slice's file; None: that of the slices.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    direction = geometry.get("direction", (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    cosines = [direction[index] for index in (0, 3, 6, 1, 4, 7)]
+    found = []
+    for index, pixels in enumerate(array):
+        image = sitk.GetImageFromArray(pixels)
+        image.SetSpacing(geometry["spacing"][:2])
+        x, y, z = geometry["origin"]
+        z += geometry["spacing"][2] * index
+        uid = f"{series}.{index + 1}"
+        tags = {
+            "0008|0060": "CT",
+            "0008|0018": uid,
+            "0010|0020": patient,
+            "0020|000d": "1.2.3",
+            "0020|000e": series,
+            "0020|0013": str(index + 1),
+            "0020|0032": f"{x}\\{y}\\{z}",
+            "0020|0037": "\\".join(map(str, cosines)),
+            "0028|1052": "0",
+            "0028|1053": "1",
+        }
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        number = order[index] if order else index
+        writer.SetFileName(str(folder / f"1-{number:03d}.dcm"))
+        writer.Execute(image)
+        found.append((uid, z))
+    return found

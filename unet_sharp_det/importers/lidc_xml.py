@@ -4,7 +4,7 @@ The format: S. G. Armato III et al., "The Lung Image Database Consortium (LIDC) 
 Resource Initiative (IDRI)", Medical Physics 38(2), 2011, and the XML documentation of LIDC.
 """
 
-from collections.abc import Iterable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..errors import DatasetError, first_line
+
+_log = logging.getLogger(__name__)
 
 _NAMESPACE = {"": "http://www.nih.gov"}
 
@@ -85,14 +87,15 @@ def read_lidc_xml(path) -> Readings | None:
         ) from error
 
 
-def readings_by_series(paths: Iterable[Path]) -> tuple[dict[str, Readings], list[Path]]:
-    """Read XML files: the readings of each series, and the files that repeat a series."""
-    readings, repeated = {}, []
-    for path in sorted(paths):
+def readings_by_series(folder: Path) -> dict[str, Readings]:
+    """Read all XML files in and below a folder; of a series that is repeated the first counts."""
+    readings = {}
+    for path in sorted(folder.rglob("*.xml")):
         found = read_lidc_xml(path)
         if found and readings.setdefault(found.series_uid, found) is not found:
-            repeated.append(path)
-    return readings, repeated
+            first = readings[found.series_uid].path
+            _log.warning("%s: is left out, %s is of the same series.", path, first)
+    return readings
 
 
 def _read_nodule(element) -> Nodule:

@@ -1,11 +1,13 @@
 """Nodules as voxels: outlines of several readers, or spheres."""
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
 
+from ..volumes import Geometry
 from .lidc_xml import Contour, Nodule, Readings
 
 
@@ -60,3 +62,31 @@ def _enclosed(contours: Iterable[Contour], shape: tuple[int, int]) -> np.ndarray
         else:
             mask[area > 0] = 0
     return mask > 0
+
+
+def paint_sphere(
+    labels: np.ndarray, geometry: Geometry, centre: Sequence[float], diameter: float
+) -> bool:
+    """Set the voxels of ``labels`` (D, H, W) to 1 whose centres lie in a sphere.
+
+    Args:
+        centre: x, y, z in mm, in the patient (LPS).
+        diameter: in mm.
+
+    Returns:
+        Whether there is any.
+    """
+    axes = np.reshape(geometry.direction, (3, 3))
+    middle = (np.subtract(centre, geometry.origin) @ axes) / geometry.spacing
+    inside, distance = [], 0
+    # x, y, z: the last axis of the array is x.
+    for axis, (at, step) in enumerate(zip(middle, geometry.spacing, strict=True)):
+        reach = diameter / 2 / step
+        first, last = max(0, math.ceil(at - reach)), math.floor(at + reach)
+        index = np.arange(first, min(last + 1, geometry.size[axis]))
+        inside.insert(0, slice(first, first + len(index)))
+        offset = ((index - at) * step).reshape([-1 if each == 2 - axis else 1 for each in range(3)])
+        distance = distance + offset**2
+    sphere = distance <= (diameter / 2) ** 2
+    labels[tuple(inside)][sphere] = 1
+    return bool(sphere.any())
