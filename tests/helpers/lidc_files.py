@@ -81,7 +81,7 @@ def _add(parent, **texts):
         ElementTree.SubElement(parent, tag).text = str(text)
 
 
-def write_series(folder, geometry, array, series, patient="LIDC-IDRI-0001", order=None):
+def write_series(folder, geometry, array, series, patient, order=None, modality="CT"):
     """Write a CT as DICOM slices; return (SOP UID, z) of each slice from the first.
 
     Args:
@@ -101,7 +101,7 @@ def write_series(folder, geometry, array, series, patient="LIDC-IDRI-0001", orde
         z += geometry["spacing"][2] * index
         uid = f"{series}.{index + 1}"
         tags = {
-            "0008|0060": "CT",
+            "0008|0060": modality,
             "0008|0018": uid,
             "0010|0020": patient,
             "0020|000d": "1.2.3",

@@ -80,6 +80,9 @@ def test_odd_parts_are_left_out_and_said(write_case, run_import, tmp_path):
     text = (stray / "069.xml").read_text().replace("1.9.4.3", "1.9.4.99")
     (stray / "069.xml").write_text(text)
     (copy / "158.xml").write_text(XRAY)
+    write_series(
+        copy.parent / "x-ray", PLAIN, noise(PLAIN), "1.9.5", "LIDC-IDRI-0001", modality="DX"
+    )
     status, content, text = run_import("lidc", tmp_path / "LIDC")
     assert status == 1
     assert list(cases_of(content)) == [SERIES]
@@ -90,6 +93,7 @@ def test_odd_parts_are_left_out_and_said(write_case, run_import, tmp_path):
     assert "1.9.3: " in lines
     assert "no XML file has readings of it" in lines
     assert "has an outline on a slice" in lines
+    assert "1.9.5" not in lines
 
 
 def test_scans_of_a_patient_are_in_one_split(write_case, run_import, tmp_path):
