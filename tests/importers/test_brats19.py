@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from scans import BRAIN, blocks, cases_of, noise, write_scan
-from unet_sharp_det.volumes import read_labels, read_volume
 
 from unet_sharp_det.data.volume_catalog import register_volumes
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.importers.dataset import split_of
+from unet_sharp_det.volumes import read_labels, read_volume
 
 FIRST, SECOND = "HGG/BraTS19_2013_10_1", "LGG/BraTS19_TCIA09_141_1"
 

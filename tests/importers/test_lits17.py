@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scans import CT, blocks, cases_of, noise, write_scan
-from unet_sharp_det.volumes import read_volume
 
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.volumes import read_volume
 
 IDENTITY = {"spacing": (1, 1, 1), "origin": (0, 0, 0), "direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)}
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from scans import CT, blocks, cases_of, noise, write_scan
-from unet_sharp_det.volumes import read_labels, read_volume
 
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.importers import dataset
+from unet_sharp_det.volumes import read_labels, read_volume
 
 NAMES = ("--labels", "organ", "tumour")
 

@@ -29,6 +29,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("source", metavar="SOURCE", help="folder of the data")
     add("--output", metavar="DIR", help="default: $DETECTRON2_DATASETS/KIND")
     add("--labels", nargs="+", metavar="NAME", help="of volumes: the names of labels 1, 2, ...")
+    add("--lidc-xml", metavar="DIR", help="of luna16: LIDC's XML files; default: spheres")
+    add("--agreement", type=float, metavar="SHARE", help="of readers, of lidc and luna16: 0.5")
+    add("--val-fold", type=int, choices=range(10), metavar="N", help="of luna16: 8")
+    add("--test-fold", type=int, choices=range(10), metavar="N", help="of luna16: 9")
     return parser.parse_args(argv)
 
 
@@ -41,7 +45,7 @@ def main(argv=None) -> int:
     args.setdefault("output", datasets_root() / kind)
     unknown = args.keys() - inspect.signature(convert).parameters.keys()
     if unknown:
-        raise UserError(f"--{min(unknown)} is no option of {kind}. Leave it out.")
+        raise UserError(f"--{min(unknown).replace('_', '-')} is no option of {kind}. Leave it out.")
     summary = convert(**args)
     print(summary)
     return 1 if summary.skipped else 0

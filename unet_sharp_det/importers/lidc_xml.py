@@ -1,0 +1,124 @@
+"""Reading what the radiologists of LIDC-IDRI drew: one XML file per series.
+
+The format: S. G. Armato III et al., "The Lung Image Database Consortium (LIDC) and Image Database
+Resource Initiative (IDRI)", Medical Physics 38(2), 2011, and the XML documentation of LIDC.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from ..errors import DatasetError, first_line
+
+_log = logging.getLogger(__name__)
+
+_NAMESPACE = {"": "http://www.nih.gov"}
+
+
+@dataclass(frozen=True)
+class Contour:
+    """An outline on one slice.
+
+    Attributes:
+        sop_uid: SOP Instance UID of the slice.
+        z: position of the slice in mm, as in its DICOM file.
+        inclusion: False for the outline of a hole.
+        points: (N, 2) int32, x and y in pixels of the DICOM file.
+    """
+
+    sop_uid: str
+    z: float
+    inclusion: bool
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """What one reader drew of a nodule."""
+
+    contours: tuple[Contour, ...]
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is under 3 mm: it has a point at its centre, and no outline."""
+        return all(len(each.points) == 1 for each in self.contours)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The readings of a scan: of each reader the nodules, none where the reader saw none."""
+
+    path: Path
+    series_uid: str
+    readers: tuple[tuple[Nodule, ...], ...]
+
+
+def read_lidc_xml(path) -> Readings | None:
+    """Read the XML file of a series; None if it is of an X-ray image.
+
+    Raises:
+        DatasetError: the file is not XML, has entities, or is not as LIDC writes its readings.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        if b"<!DOCTYPE" in data:
+            raise ValueError("it has a document type, which could hide anything")
+        root = ElementTree.fromstring(data)
+        if root.tag.endswith("}IdriReadMessage"):
+            return None
+        if root.tag != "{http://www.nih.gov}LidcReadMessage":
+            raise ValueError(f"it begins with {root.tag}")
+        return Readings(
+            path,
+            _text(root, "ResponseHeader/SeriesInstanceUid"),
+            tuple(
+                tuple(map(_read_nodule, session.findall("unblindedReadNodule", _NAMESPACE)))
+                for session in root.findall("readingSession", _NAMESPACE)
+            ),
+        )
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DatasetError(
+            f"{path}: is no file of readings of LIDC ({first_line(error)}). Download it again, or "
+            "take it out of the folder."
+        ) from error
+
+
+def readings_by_series(folder: Path) -> dict[str, Readings]:
+    """Read all XML files in and below a folder; of a series that is repeated the first counts."""
+    readings = {}
+    for path in sorted(folder.rglob("*.xml")):
+        found = read_lidc_xml(path)
+        if found and readings.setdefault(found.series_uid, found) is not found:
+            first = readings[found.series_uid].path
+            _log.warning("%s: is left out, %s is of the same series.", path, first)
+    return readings
+
+
+def _read_nodule(element) -> Nodule:
+    return Nodule(tuple(map(_read_contour, element.findall("roi", _NAMESPACE))))
+
+
+def _read_contour(element) -> Contour:
+    points = [
+        (int(_text(point, "xCoord")), int(_text(point, "yCoord")))
+        for point in element.findall("edgeMap", _NAMESPACE)
+    ]
+    if not points:
+        raise ValueError("an roi has no edgeMap")
+    return Contour(
+        sop_uid=_text(element, "imageSOP_UID"),
+        z=float(_text(element, "imageZposition")),
+        inclusion=_text(element, "inclusion").upper() != "FALSE",
+        points=np.array(points, np.int32),
+    )
+
+
+def _text(element, tag: str) -> str:
+    text = element.findtext(tag, namespaces=_NAMESPACE)
+    if text is None:
+        raise ValueError(f"{element.tag.rpartition('}')[2]} has no {tag}")
+    return text.strip()
