@@ -91,7 +91,7 @@ def resample(
 
 
 def resample_to(volume: Volume, geometry: Geometry, is_labels: bool = False) -> Volume:
-    """Return the volume on the voxels of ``geometry``; beyond its own edge its nearest voxel goes on."""
+    """Return it on the voxels of ``geometry``; beyond its edge its nearest voxel goes on."""
     sample = sitk.ResampleImageFilter()
     sample.SetSize(geometry.size)
     sample.SetOutputSpacing(geometry.spacing)
