@@ -1,0 +1,65 @@
+"""Predictions of volumes: labels where the scan's voxels are, whatever its orientation."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from volume_files import TURNS, scan, write_series
+
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
+from unet_sharp_det.prediction.volume_predictor import VolumePredictor, paint_channels
+
+
+def stand_in(inputs):
+    """Takes what is above the median for label 1."""
+    return [{"sem_seg": (each["image"] > each["image"].median()).float()} for each in inputs]
+
+
+@pytest.fixture
+def predict():
+    def prepare(volume, where):
+        return torch.from_numpy(volume.array.astype(np.float32))
+
+    return VolumePredictor(stand_in, prepare, SemanticLabels())
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mhd"])
+def test_labels_lie_on_the_voxels_of_the_scan(turn, ending, predict, tmp_path):
+    original = scan(TURNS[turn])
+    sitk.WriteImage(original, str(tmp_path / f"scan{ending}"))
+    path = predict.write(tmp_path / f"scan{ending}", tmp_path / "out")
+
+    assert path.name == "scan_labels" + (".nii.gz" if ending == ".mhd" else ending)
+    labels = sitk.ReadImage(str(path))
+    values = sitk.GetArrayFromImage(original)
+    expected = values > np.sort(values.ravel())[(values.size - 1) // 2]
+    assert 0 < expected.sum() < expected.size
+    assert np.array_equal(sitk.GetArrayFromImage(labels), expected)
+    assert labels.GetSize() == original.GetSize()
+    for found, true in (
+        (labels.GetSpacing(), original.GetSpacing()),
+        (labels.GetOrigin(), original.GetOrigin()),
+        (labels.GetDirection(), original.GetDirection()),
+    ):
+        assert found == pytest.approx(true, abs=1e-5)
+
+
+def test_a_dicom_series_gives_nifti_of_its_folders_name(predict, tmp_path):
+    stored = np.full((3, 4, 5), 1024, np.uint16)
+    stored[1] = 3000
+    path = predict.write(write_series(tmp_path / "case.7", stored), tmp_path / "out")
+    assert path.name == "case.7_labels.nii.gz"
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[:, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_nested_regions_become_the_labels_of_brats():
+    regions = SemanticLabels(num_classes=3, regions=((1, 2, 4), (1, 4), (4,)))
+    decided = np.array([[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]], bool)[:, None, None]
+    assert paint_channels(decided, regions).ravel().tolist() == [0, 2, 1, 4]
+
+
+def test_exclusive_channels_become_their_numbers():
+    labels = SemanticLabels(num_classes=3, activation="softmax")
+    decided = np.eye(3, dtype=bool)[:, None, None]
+    assert paint_channels(decided, labels).ravel().tolist() == [0, 1, 2]
