@@ -1,6 +1,7 @@
 """The command ``unet-sharp-det``: a module per subcommand, imported when it is asked for."""
 
 import argparse
+import keyword
 import sys
 from importlib import import_module
 
@@ -10,6 +11,7 @@ from ..errors import UserError, look_up_option, run_cli
 COMMANDS = {
     "predict": "find the objects of images and write them to files",
     "app": "do so on a web page, for this computer only",
+    "import": "make a data set of medical volumes ready for training",
     "train": "train a model by a config, or evaluate it",
     "evaluate": "judge the predictions of any tool",
     "report": "compare evaluated runs in one HTML file",
@@ -44,7 +46,8 @@ def _run(command: str, arguments: list[str]) -> int:
         return 0
     look_up_option(command, COMMANDS, "Command")
     try:
-        return import_module(f".{command}", __name__).main(arguments)
+        module = f"{command}_" if keyword.iskeyword(command) else command
+        return import_module(f".{module}", __name__).main(arguments)
     except ModuleNotFoundError as error:
         raise UserError(_how_to_install(error.name or str(error))) from error
 

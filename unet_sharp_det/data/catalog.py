@@ -45,9 +45,14 @@ def register_dsb2018(root=None) -> None:
         )
 
 
+def datasets_root() -> Path:
+    """Return ``$DETECTRON2_DATASETS``, by default ``datasets``."""
+    return Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser()
+
+
 def default_root() -> Path:
-    """Return ``$DETECTRON2_DATASETS/dsb2018``, where the variable defaults to ``datasets``."""
-    return Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser() / "dsb2018"
+    """Return ``$DETECTRON2_DATASETS/dsb2018``."""
+    return datasets_root() / "dsb2018"
 
 
 def register_coco_nuclei(

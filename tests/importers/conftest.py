@@ -1,0 +1,20 @@
+"""A run of ``unet-sharp-det import`` in this process, and what it wrote."""
+
+import json
+
+import pytest
+
+from unet_sharp_det.cli.import_ import main
+
+
+@pytest.fixture
+def run_import(tmp_path, capsys):
+    """A function (kind, source, *options) that returns exit status, dataset.json, printed text."""
+
+    def run(kind, source, *options):
+        output = tmp_path / "datasets" / kind
+        status = main([kind, str(source), "--output", str(output), *options])
+        content = json.loads((output / "dataset.json").read_text())
+        return status, content, capsys.readouterr().out
+
+    return run

@@ -1,0 +1,193 @@
+"""What all imports share: cases are read, checked and stored, then ``dataset.json`` lists them."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.volume_catalog import DATASET_FILE, VOLUME_SPLITS
+from ..errors import DatasetError
+from ..files import atomic_path, read_json, write_json
+from ..volumes import Volume, read_labels, read_volume, write_volume
+
+RECORD_FILE = "import.json"
+
+# Formats of one file, which is stored as it is; others become NIfTI.
+_STORED = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan with its labels, as it is distributed.
+
+    Attributes:
+        id: also of the files that are written.
+        patient: all scans of a patient go to one split.
+        image: a file, or a folder of a DICOM series, per channel.
+        label: a file, or a function that paints integers (D, H, W) onto the image.
+        split: None: that of :func:`split_of`.
+    """
+
+    id: str
+    patient: str
+    image: tuple[Path, ...]
+    label: Path | Callable[[Volume], np.ndarray]
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an import found; its text is for the user.
+
+    Attributes:
+        folder: that was written.
+        counts: cases per split.
+        skipped: ``case: why`` of those that were left out.
+        unplaced: cases whose files say neither size nor place of a voxel.
+    """
+
+    folder: Path
+    counts: dict[str, int]
+    skipped: tuple[str, ...]
+    unplaced: tuple[str, ...]
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {split}" for split, count in self.counts.items())
+        lines = [f"{self.folder}: {sum(self.counts.values())} cases ({counts})."]
+        empty = [split for split, count in self.counts.items() if not count]
+        if empty:
+            lines.append(f"No case is of {', '.join(empty)}: move some there in {DATASET_FILE}.")
+        if self.unplaced:
+            lines.append(
+                "Spacing 1 and origin 0, which may mean that they are not known, are kept of "
+                f"{len(self.unplaced)}: {', '.join(self.unplaced)}."
+            )
+        if self.skipped:
+            lines += [f"Left out {len(self.skipped)}:", *(f"  {line}" for line in self.skipped)]
+        return "\n".join(lines)
+
+
+def split_of(patient: str) -> str:
+    """Return the split of a patient: by a hash of the name, so that no case ever moves.
+
+    The first 8 digits of its SHA-256, modulo 10, give train for 0 to 6, val for 7, else test.
+    """
+    bucket = int(hashlib.sha256(patient.encode()).hexdigest()[:8], 16) % 10
+    return "train" if bucket <= 6 else "val" if bucket == 7 else "test"
+
+
+def write_dataset(
+    kind: str,
+    source,
+    output,
+    cases: Iterable[Case],
+    *,
+    modality: list[str],
+    labels: dict[int, str],
+) -> Summary:
+    """Store the cases in ``volumes/`` and ``labels/``, and list them in ``dataset.json``.
+
+    A case that cannot be used is left out. What an earlier call stored of files that have not
+    changed since is not read again.
+
+    Args:
+        kind: of ``importers.KINDS``.
+        source: that the cases come from; kept in ``import.json``, so that no other import writes
+            to the same folder.
+        output: its name becomes the data set's.
+        modality: a name per channel.
+        labels: all that there may be.
+
+    Raises:
+        DatasetError: the folder holds something else, or no case can be used.
+        UserError: a file cannot be written.
+    """
+    output = Path(output)
+    origin = {"kind": kind, "source": str(Path(source).resolve()), "labels": list(labels.values())}
+    stored = _stored_cases(output, origin)
+    write_json(output / RECORD_FILE, {**origin, "cases": stored})
+    done, skipped = {}, []
+    entries = {split: [] for split in VOLUME_SPLITS}
+    for case in tqdm(list(cases), unit="case", desc=kind):
+        if case.id in done:
+            skipped.append(f"{case.id}: another case has the same name.")
+            continue
+        try:
+            stamps = _stamps(case)
+            if case.id not in stored or stored[case.id]["stamps"] != stamps:
+                stored[case.id] = {"stamps": stamps, **_store(case, output, modality, labels)}
+                write_json(output / RECORD_FILE, {**origin, "cases": stored})
+            done[case.id] = stored[case.id]
+            entries[case.split or split_of(case.patient)].append(done[case.id]["entry"])
+        except DatasetError as error:
+            skipped.append(f"{case.id}: {error}")
+    if not done:
+        raise DatasetError(f"{source}: no case can be used. {' '.join(skipped[:1])}".strip())
+    names = {str(label): name for label, name in labels.items()}
+    content = {"name": output.resolve().name, "modality": modality, "labels": names, **entries}
+    write_json(output / DATASET_FILE, content, indent=1)
+    counts = {split: len(listed) for split, listed in entries.items()}
+    unplaced = tuple(name for name, each in done.items() if each["unplaced"])
+    return Summary(output, counts, tuple(skipped), unplaced)
+
+
+def _stored_cases(output: Path, origin: dict) -> dict[str, dict]:
+    """What an earlier call of the same import stored, by the case's id."""
+    if not output.exists() or not any(output.iterdir()):
+        return {}
+    remedy = "Give another --output."
+    if not (output / RECORD_FILE).is_file():
+        raise DatasetError(f"{output}: holds files of another origin. {remedy}")
+    record = read_json(output / RECORD_FILE, dict, remedy)
+    found = {key: record.get(key) for key in origin}
+    if found != origin:
+        raise DatasetError(f"{output}: was imported as {found}. {remedy}")
+    return record["cases"]
+
+
+def _stamps(case: Case) -> list[list[int]]:
+    """Sizes and times of a case's files; raises a DatasetError if one is missing."""
+    paths = [*case.image, *([case.label] if isinstance(case.label, Path) else [])]
+    for path in paths:
+        if not path.exists():
+            raise DatasetError(f"There is no {path.name} in {path.parent}.")
+    return [[stat.st_size, stat.st_mtime_ns] for stat in (path.stat() for path in paths)]
+
+
+def _store(case: Case, output: Path, modality: list[str], labels: dict[int, str]) -> dict:
+    volume = read_volume(case.image)
+    if isinstance(case.label, Path):
+        array = read_labels(case.label, like=volume).array[0]
+    else:
+        array = case.label(volume)
+    known = np.isin(array, list(labels))
+    if not known.all():
+        unknown = np.unique(array[~known]).tolist()
+        raise DatasetError(f"Its labels {unknown[:5]} are none of {sorted(labels)}.")
+    names = [case.id] if len(modality) == 1 else [f"{case.id}_{each}" for each in modality]
+    image = [
+        _store_file(path, output, f"volumes/{name}", volume.array[channel], volume)
+        for channel, (name, path) in enumerate(zip(names, case.image, strict=True))
+    ]
+    label = _store_file(case.label, output, f"labels/{case.id}", array, volume)
+    entry = {"id": case.id, "patient": case.patient, "image": image, "label": label}
+    native = volume.native
+    return {"entry": entry, "unplaced": {*native.spacing} == {1} and {*native.origin} == {0}}
+
+
+def _store_file(source, output: Path, stem: str, array: np.ndarray, like: Volume) -> str:
+    """Copy a file, or write the array if it is none of one file; return the path in ``output``."""
+    suffix = next(
+        (each for each in _STORED if isinstance(source, Path) and source.name.endswith(each)), None
+    )
+    name = f"{stem}{suffix or '.nii.gz'}"
+    if suffix:
+        with atomic_path(output / name) as temporary:
+            shutil.copyfile(source, temporary)
+    else:
+        write_volume(output / name, array, like)
+    return name
