@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import DatasetError, UserError, disk_error
 
 # What a killed process leaves of a_labels.tif: .a_labels.tif.1f3a20c9.tif
-_TEMPORARY = re.compile(r"\.(.+?(\.\w+)?)\.[0-9a-z_]{8}(?(2)\2)")
+_TEMPORARY = re.compile(r"\.(.+?((?:\.nii)?\.\w+)?)\.[0-9a-z_]{8}(?(2)\2)")
 
 
 @contextlib.contextmanager
@@ -166,7 +166,8 @@ def _write_error(path: Path, error: OSError) -> UserError:
 
 
 def _temporary_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    suffix = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix  # which ITK looks at
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,145 @@
+"""Volumes out of NIfTI, MetaImage, NRRD and TIFF files, and of folders with a DICOM series."""
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import DatasetError, first_line
+from .dicom import series_files
+from .volume import ORIENTATION, Geometry, Volume, ending_of
+
+
+def read_volume(paths) -> Volume:
+    """Read a scan.
+
+    Values are those that are meant: HU of a CT, by the rescale slope and intercept of DICOM or
+    NIfTI. Axes are reversed and swapped by the file's own direction; voxels stay what they are.
+    A TIFF stack has no spacing: it is 1.
+
+    Args:
+        paths: a file, or a folder with the slices of one DICOM series; or a list of them, one for
+            each channel, as of the modalities of an MR examination.
+
+    Returns:
+        float32, or the file's integers; see :class:`Volume`.
+
+    Raises:
+        DatasetError: a file cannot be read, is truncated, no volume of gray values, empty (no
+            voxel, or all of one value), or holds NaN; slices of a series lack; channels differ in
+            geometry.
+
+    Example::
+
+        scan = read_volume("volume-0.nii")
+        scan.array.shape, scan.geometry.spacing     # (1, 75, 512, 512), (0.7, 0.7, 5.0)
+        write_volume("mask.nii.gz", (scan.array[0] > 100).astype("uint8"), like=scan)
+    """
+    paths = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, str) else [paths]
+    first, *others = volumes = [_read(Path(path)) for path in paths]
+    for path, volume in zip(paths, volumes, strict=True):
+        _check_same(path, volume, first, paths[0])
+        _check_values(path, volume.array)
+    if not others:
+        return first
+    array = np.concatenate([each.array for each in volumes])
+    return Volume(array, first.geometry, first.native)
+
+
+def read_labels(path, like: Volume | None = None) -> Volume:
+    """Read a mask: integers (1, D, H, W).
+
+    Args:
+        like: the scan that it belongs to.
+
+    Raises:
+        DatasetError: as :func:`read_volume`, though a mask may be of one value; labels are not
+            whole numbers, or on other voxels than those of ``like``.
+    """
+    volume = _read(Path(path))
+    if like is not None:
+        _check_same(path, volume, like, "its scan")
+    if volume.array.dtype.kind == "f":
+        labels = np.nan_to_num(volume.array, nan=0.5).astype(np.int32)
+        if not np.array_equal(labels, volume.array):
+            raise DatasetError(
+                f"{path}: holds fractions, but labels must be whole numbers. Give the mask, not "
+                "the scan or probabilities."
+            )
+        volume = Volume(labels, volume.geometry, volume.native)
+    return volume
+
+
+def _read(path: Path) -> Volume:
+    image = _read_image(path)
+    components = image.GetNumberOfComponentsPerPixel()
+    if image.GetDimension() != 3 or components != 1:
+        what = f"{components} values per voxel" if components > 1 else f"{image.GetDimension()}D"
+        raise DatasetError(
+            f"{path}: is no volume of gray values (it has {what}). Save each channel as a 3D file."
+        )
+    if 0 in image.GetSize():
+        raise DatasetError(f"{path}: is empty, its size is {image.GetSize()}. Export it anew.")
+    native = Geometry.of(image)
+    image = sitk.DICOMOrient(image, ORIENTATION)
+    array = sitk.GetArrayFromImage(image)[None]
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+    return Volume(array, Geometry.of(image), native)
+
+
+def _read_image(path: Path) -> sitk.Image:
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # What matters becomes an error here.
+    if not path.exists():
+        raise DatasetError(f"{path}: does not exist. Name a volume, or a folder of DICOM slices.")
+    try:
+        if path.is_dir():
+            return sitk.ReadImage(series_files(path))
+        if ending_of(path) in (".nii", ".nii.gz"):
+            _check_length(path)
+        return sitk.ReadImage(str(path))
+    except (RuntimeError, OSError, EOFError, zlib.error) as error:
+        raise DatasetError(
+            f"{path}: cannot be read, it is truncated, corrupt or of a kind not known "
+            f"({_reason(error)}). Copy or export it again."
+        ) from error
+
+
+def _check_length(path: Path) -> None:
+    """Raise EOFError of a truncated NIfTI, whose missing voxels ITK leaves as they come."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    bits = int(reader.GetMetaData("bitpix")) * math.prod(reader.GetSize())
+    last = int(float(reader.GetMetaData("vox_offset"))) + bits // 8 - 1
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        file.seek(last)
+        if not file.read(1):
+            raise EOFError("voxels are missing at its end")
+
+
+def _reason(error: Exception) -> str:
+    """What ITK says, without the place in its source code."""
+    said = re.search(r"ERROR: (?:\w+\(\w+\): )?(.*)", str(error))
+    return said[1].rstrip(":. ") if said else first_line(error)
+
+
+def _check_same(path, volume: Volume, other: Volume, whose) -> None:
+    if not volume.geometry.matches(other.geometry):
+        raise DatasetError(
+            f"{path}: lies on other voxels ({volume.geometry}) than {whose} ({other.geometry}). "
+            "Pair the files that belong together, or resample one."
+        )
+
+
+def _check_values(path, array: np.ndarray) -> None:
+    least, most = array.min(), array.max()
+    if not np.isfinite([least, most]).all():
+        raise DatasetError(f"{path}: holds NaN or infinite voxels. Replace them.")
+    if least == most:
+        raise DatasetError(f"{path}: is empty, every voxel is {least}. Export it anew.")
