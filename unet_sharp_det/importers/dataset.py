@@ -88,10 +88,7 @@ def write_dataset(
     *,
     modality: list[str],
     labels: dict[int, str],
-<<<<<<< HEAD
-=======
     settings: dict | None = None,
->>>>>>> wt-lidc
 ) -> Summary:
     """Store the cases in ``volumes/`` and ``labels/``, and list them in ``dataset.json``.
 
@@ -105,10 +102,7 @@ def write_dataset(
         output: its name becomes the data set's.
         modality: a name per channel.
         labels: all that there may be.
-<<<<<<< HEAD
-=======
         settings: of the import, that decide what labels are painted.
->>>>>>> wt-lidc
 
     Raises:
         DatasetError: the folder holds something else, or no case can be used.
@@ -116,10 +110,7 @@ def write_dataset(
     """
     output = Path(output)
     origin = {"kind": kind, "source": str(Path(source).resolve()), "labels": list(labels.values())}
-<<<<<<< HEAD
-=======
     origin |= settings or {}
->>>>>>> wt-lidc
     stored = _stored_cases(output, origin)
     write_json(output / RECORD_FILE, {**origin, "cases": stored})
     done, skipped = {}, []

@@ -1,14 +1,8 @@
 """Volumes of your own: ``images/`` and ``labels/``, or ``imagesTr/`` and ``labelsTr/``.
 
-<<<<<<< HEAD
 A label file belongs to the image of the same stem: a NIfTI, NRRD, MetaImage or TIFF file, or a
 folder of a DICOM series; or, as nnU-Net writes several channels, to ``<stem>_0000``,
 ``<stem>_0001`` and so on. Each case counts as a patient of its own.
-=======
-A label file belongs to the image of the same stem: a NIfTI, NRRD or MetaImage file, or a folder of
-a DICOM series; or, as nnU-Net writes several channels, to ``<stem>_0000``, ``<stem>_0001``, ...
-Each case counts as a patient of its own.
->>>>>>> wt-lidc
 """
 
 import re
@@ -19,11 +13,7 @@ from ..errors import DatasetError
 from ..files import read_json
 from .dataset import Case, Summary, write_dataset
 
-<<<<<<< HEAD
 _SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|mha|mhd|tiff?)$")
-=======
-_SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|mha|mhd)$")
->>>>>>> wt-lidc
 
 
 def convert(source, output, labels: Sequence[str] = ()) -> Summary:
