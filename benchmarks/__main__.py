@@ -12,6 +12,7 @@ python -m benchmarks anchors   [--config-file C]   anchor shapes against the nuc
 python -m benchmarks cgm       --data D --output O   false positives with CGM and without
 python -m benchmarks tiles     JSON --output O     a COCO data set cut into tiles
 python -m benchmarks stardist  --data D --output O   a StarDist, trained for a comparison
+python -m benchmarks nnunet    export|number ...   data for nnU-Net, and its predictions
 
 To be run in the root of the repository. NAME --help tells the options.
 """
@@ -23,6 +24,7 @@ MODULES = {
     **{"necks": "models", "detectors": "models", "unets": "unets", "counts": "unets"},
     **{"pruning": "pruning", "predict": "prediction", "converter": "data", "anchors": "data"},
     **{"measures": "measures", "cgm": "cgm", "tiles": "tiles", "stardist": "stardist"},
+    "nnunet": "nnunet",
 }
 
 

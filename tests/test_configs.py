@@ -15,10 +15,12 @@ from unet_sharp_det.config import setup_cfg
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml"))
 READY = [file for file in FILES if "Base" not in file and not file.startswith("experiments/")]
+RIVALS = [file for file in READY if "/rivals/" in file]
 
 
 SEMANTIC = [file for file in READY if "Semantic" in file or "unetsharp_cgm_instant" in file]
-WITH_NECK = [file for file in READY if file not in SEMANTIC]
+SEMANTIC = [file for file in SEMANTIC if file not in RIVALS]
+WITH_NECK = [file for file in READY if file not in SEMANTIC + RIVALS]
 RAW = ("MODEL.SEM_SEG_HEAD.EDGE", "raw")
 # configs/README.md lists them: file, options, number of parameters.
 NETWORKS = {

@@ -30,7 +30,7 @@ def conv_block(
             many as divide both 32 and the channels.
         bias: whether the convolution has one. None: exactly if there is no norm.
     """
-    norm_layer = _build_norm(norm, out_channels, dim)
+    norm_layer = build_norm(norm, out_channels, dim)
     bias = norm_layer is None if bias is None else bias
     conv = CONV[dim](in_channels, out_channels, 3, padding=1, bias=bias)
     init_he(conv)
@@ -38,7 +38,8 @@ def conv_block(
     return nn.Sequential(*(layer for layer in layers if layer is not None))
 
 
-def _build_norm(norm, channels: int, dim: int) -> nn.Module | None:
+def build_norm(norm, channels: int, dim: int) -> nn.Module | None:
+    """The norm of ``channels``, see :func:`conv_block`; None: there is none."""
     if not norm:
         return None
     if norm == "BN":
