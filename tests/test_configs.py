@@ -16,11 +16,13 @@ from unet_sharp_det.modeling import SegNetrHead
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml"))
 READY = [file for file in FILES if "Base" not in file and not file.startswith("experiments/")]
+RIVALS = [file for file in READY if "/rivals/" in file]
 
 
 SEMANTIC = [file for file in READY if "Semantic" in file or "unetsharp_cgm_instant" in file]
+SEMANTIC = [file for file in SEMANTIC if file not in RIVALS]
 VOLUMES = [file for file in READY if file.startswith("Volumes")]
-WITH_NECK = [file for file in READY if file not in (*SEMANTIC, *VOLUMES)]
+WITH_NECK = [file for file in READY if file not in (*SEMANTIC, *RIVALS, *VOLUMES)]
 RAW = ("MODEL.SEM_SEG_HEAD.EDGE", "raw")
 # configs/README.md lists them: file, options, number of parameters.
 NETWORKS = {

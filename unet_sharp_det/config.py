@@ -19,6 +19,9 @@ from .errors import ConfigError, UserError, did_you_mean, first_line, look_up_op
 _PACKAGE = Path(__file__).parent
 _CONFIGS = (_PACKAGE / "model_zoo" / "configs", _PACKAGE.parent / "configs")
 
+# What the class of another library knows, not this package.
+_FOREIGN = "MODEL.EXTERNAL.ARGUMENTS."
+
 
 def add_unet_sharp_config(cfg: CfgNode) -> None:
     """Add the keys of unet_sharp_det to ``cfg`` (in place), and register what they name.
@@ -32,6 +35,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     _add_unet(cfg)
     _add_segnetr(cfg)
     _add_sem_seg_head(cfg)
+    _add_external(cfg)
     _add_input(cfg)
     _add_volumes(cfg)
     _add_training(cfg)
@@ -146,6 +150,20 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     cfg.MODEL.SEM_SEG_HEAD.CGM.DROPOUT = 0.5
     # This is the weight of the modules' loss.
     cfg.MODEL.SEM_SEG_HEAD.CGM.LOSS_WEIGHT = 1.0
+
+
+def _add_external(cfg: CfgNode) -> None:
+    """A network of another library: build_image_backbone and ExternalHead"""
+    cfg.MODEL.EXTERNAL = CfgNode()
+    # This is the network's class: PSPNet or DeepLabV3Plus of segmentation_models_pytorch,
+    # AttentionUnet or DynUNet (nnU-Net's) of MONAI, or ENet. See docs/RIVALS.md.
+    cfg.MODEL.EXTERNAL.NAME = "PSPNet"
+    # These are the arguments of the class, by name, but for those that say the numbers of channels.
+    # The command line can change only those that the config file has. With GN for
+    # MODEL.SEM_SEG_HEAD.NORM, group norms take the place of the network's batch norms.
+    cfg.MODEL.EXTERNAL.ARGUMENTS = CfgNode(new_allowed=True)
+    # The network gets images whose sides are padded to a multiple of this number of pixels.
+    cfg.MODEL.EXTERNAL.SIZE_DIVISIBILITY = 32
 
 
 def _add_input(cfg: CfgNode) -> None:
@@ -393,7 +411,8 @@ def _explain_tag(path: str, error: ConstructorError) -> str:
 def _check_keys(keys: list[str], cfg: CfgNode, where: str) -> None:
     known = _keys(cfg)
     for key in keys:
-        look_up_option(key, known, f"{where}: config key", ConfigError)
+        if not key.startswith(_FOREIGN):
+            look_up_option(key, known, f"{where}: config key", ConfigError)
 
 
 def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:

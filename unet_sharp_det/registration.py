@@ -1,6 +1,12 @@
 """Registers with detectron2, on import, what configs name: necks, heads, backbones, data sets."""
 
 from .data import catalog, volume_catalog  # noqa: F401
-from .modeling import sem_seg_head, skip_fpn, timm_backbone, volume_segmentor  # noqa: F401
+from .modeling import (  # noqa: F401
+    external_networks,
+    sem_seg_head,
+    skip_fpn,
+    timm_backbone,
+    volume_segmentor,
+)
 
 volume_catalog.register_volume_folders()

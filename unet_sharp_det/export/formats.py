@@ -44,12 +44,14 @@ def check_combination(
     """
     look_up_option(file_format, FORMATS, "--format")
     architecture = cfg.MODEL.META_ARCHITECTURE
+    if architecture == "SemanticSegmentor":
+        architecture = cfg.MODEL.SEM_SEG_HEAD.NAME
     if is_semantic(cfg):
         available = _SEMANTIC
     elif level is not None:
         raise ConfigError(
-            f"--level {level}: only a semantic network has levels, not a {architecture}. Leave it "
-            "out."
+            f"--level {level}: only a semantic network has levels, those of its skip scheme, not "
+            f"{architecture}. Leave it out."
         )
     else:
         available = _MASK_RCNN if architecture == "GeneralizedRCNN" else _WEIGHTS

@@ -5,6 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "enet": ["ENet"],
+        "external_networks": ["ExternalHead", "build_external_network"],
         "losses": ["HybridLoss"],
         "segmentation_head": ["SegmentationHead"],
         "segnetr": ["SegNetr", "SegNetrEncoder"],

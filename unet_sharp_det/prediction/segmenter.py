@@ -9,14 +9,14 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..masks.instances import SparseInstances
-from ..modeling.sem_seg_head import UNetSharpHead
+from ..modeling.segmentation_head import SegmentationHead
 from .detector import to_input
 from .merging import sew_components
 from .tile_grid import Tile
 
 
 class Segmenter:
-    """Runs a detectron2 ``SemanticSegmentor`` with :class:`UNetSharpHead` on windows of images.
+    """Runs a detectron2 ``SemanticSegmentor`` with :class:`SegmentationHead` on windows of images.
 
     The 4-connected components of every foreground channel are the objects, the mean probability of
     their pixels is the score, the channel's place among the foreground channels the class.
@@ -32,8 +32,10 @@ class Segmenter:
             ConfigError: the model has another semantic head.
         """
         head = getattr(model, "sem_seg_head", None)
-        if not isinstance(head, UNetSharpHead):
-            raise ConfigError(f"{type(head).__name__} names no objects: use UNetSharpHead.")
+        if not isinstance(head, SegmentationHead):
+            raise ConfigError(
+                f"{type(head).__name__} names no objects: use UNetSharpHead or ExternalHead."
+            )
         self.model = model
         self.labels = head.labels
         self.least_score = score_threshold if score_threshold > 0.5 else 0.0
