@@ -167,9 +167,7 @@ def main(argv=None) -> int:
 
 
 def predict(args: argparse.Namespace) -> int:
-    from ..checkpoints.config import config_of  # It imports detectron2.
-
-    cfg = config_of(args.weights, args.config_file, args.opts)
+    cfg = checkpoints.config_of(args.weights, args.config_file, args.opts)
     if cfg.MODEL.META_ARCHITECTURE == "VolumeSegmentor":
         return predict_volumes(args, len(cfg.MODEL.PIXEL_MEAN))
     options = {
