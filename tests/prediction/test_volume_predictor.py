@@ -6,6 +6,8 @@ import SimpleITK as sitk
 import torch
 from volume_files import TURNS, scan, write_series
 
+from unet_sharp_det.cli.predict import parse_args, predict_volumes
+from unet_sharp_det.errors import UserError
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.prediction.volume_predictor import VolumePredictor, paint_channels
 
@@ -51,6 +53,21 @@ def test_a_dicom_series_gives_nifti_of_its_folders_name(predict, tmp_path):
     path = predict.write(write_series(tmp_path / "case.7", stored), tmp_path / "out")
     assert path.name == "case.7_labels.nii.gz"
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[:, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_the_command_goes_on_after_a_bad_scan(predict, tmp_path, monkeypatch, capsys):
+    sitk.WriteImage(scan(), str(tmp_path / "good.nii"))
+    monkeypatch.setattr(VolumePredictor, "from_checkpoint", lambda *_, **__: predict)
+    names = [str(tmp_path / name) for name in ("none.nii", "good.nii")]
+    args = parse_args([*names, "--output", str(tmp_path / "out")])
+    assert predict_volumes(args, channels=1) == 1
+    assert "none.nii: does not exist" in capsys.readouterr().err
+    assert (tmp_path / "out" / "good_labels.nii").exists()
+
+    assert predict_volumes(parse_args([names[1], "--output", str(tmp_path / "out")]), 1) == 1
+    assert "is there already. Give --overwrite" in capsys.readouterr().err
+    with pytest.raises(UserError, match="sees 4 channels, but there are 2 INPUTs"):
+        predict_volumes(args, channels=4)
 
 
 def test_nested_regions_become_the_labels_of_brats():

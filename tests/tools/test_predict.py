@@ -66,6 +66,7 @@ def called(tool, monkeypatch):
     monkeypatch.setattr(tool.prediction.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool, "predict_files", predict_files)
     monkeypatch.setattr(tool.checkpoints, "identify_model", lambda *arguments: {"weights": "ab"})
+    monkeypatch.setattr(tool.checkpoints, "config_of", lambda *arguments: setup_cfg())
     return found
 
 

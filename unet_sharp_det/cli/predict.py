@@ -14,6 +14,11 @@ DIR gets, for an image a.tif, those of these files that --outputs names:
 and of all images together summary.csv (objects and areas per image), coco.json with the output
 coco, predict.json (settings and versions) and predict.log.
 
+A model of volumes (VolumeSegmentor) takes scans as INPUTs: NIfTI, MetaImage, NRRD, folders of one
+DICOM series each; where it has several channels, these in turn. It writes a_labels.nii.gz, or with
+the ending of the scan, in its geometry. Of the options, those of the model, --output and
+--overwrite apply.
+
 A bad image does not stop the others; it is named at the end, and the exit status is 1. After
 Ctrl-C or a crash, give the same command again, without --overwrite: it goes on with the images that
 are not done.
@@ -162,6 +167,9 @@ def main(argv=None) -> int:
 
 
 def predict(args: argparse.Namespace) -> int:
+    cfg = checkpoints.config_of(args.weights, args.config_file, args.opts)
+    if cfg.MODEL.META_ARCHITECTURE == "VolumeSegmentor":
+        return predict_volumes(args, len(cfg.MODEL.PIXEL_MEAN))
     options = {
         "outputs": _outputs(args.outputs),
         "read_options": _read_options(args),
@@ -196,6 +204,31 @@ def predict(args: argparse.Namespace) -> int:
     )
     _report(result)
     return 1 if result.failed else 0
+
+
+def predict_volumes(args: argparse.Namespace, channels: int) -> int:
+    """Label scans of so many channels, each an input; return the exit status."""
+    if len(args.inputs) % channels:
+        raise UserError(
+            f"The model sees {channels} channels, but there are {len(args.inputs)} INPUTs. Give "
+            "the channels of each scan in turn, in the order of the training."
+        )
+    predictor = prediction.VolumePredictor.from_checkpoint(
+        args.weights,
+        config_file=args.config_file,
+        config_opts=args.opts,
+        device=args.device,
+        trust_pickle=args.trust_pickle,
+    )
+    status = 0
+    for start in range(0, len(args.inputs), channels):
+        scan = args.inputs[start : start + channels]
+        try:
+            print(printable(str(predictor.write(scan, args.output, args.overwrite))))
+        except UserError as error:
+            print(printable(str(error)), file=sys.stderr)
+            status = 1
+    return status
 
 
 def _report(result: RunSummary) -> None:

@@ -86,8 +86,12 @@ class InstanceMap:
         return cls(visible.label_map(), visible.scores)
 
     @classmethod
-    def from_labels(cls, labels: np.ndarray, where: str, *, min_area: int = 0) -> "InstanceMap":
+    def from_labels(
+        cls, labels: np.ndarray, where: str, *, min_area: int = 0, dim: int = 2
+    ) -> "InstanceMap":
         """Number the objects of any label map (H, W) anew, in the order of their labels.
+
+        With ``dim`` 3 the map, and all that is made of it, is (D, H, W).
 
         Numbers may be left out, and an object may have several parts; more than 65,535 objects
         need a map of 32 bits.
@@ -98,7 +102,7 @@ class InstanceMap:
         """
         from skimage.segmentation import relabel_sequential  # It takes a while.
 
-        labels = _check_labels(np.asarray(labels), where)
+        labels = _check_labels(np.asarray(labels), where, dim)
         numbered = relabel_sequential(labels)[0].astype(np.int32)
         found = cls(numbered, np.ones(numbered.max()))
         return found.keep(found.areas >= min_area) if min_area > 1 else found
@@ -144,11 +148,12 @@ def _painting_order(
     return order, values[order]
 
 
-def _check_labels(labels: np.ndarray, where: str) -> np.ndarray:
+def _check_labels(labels: np.ndarray, where: str, dim: int) -> np.ndarray:
     """Return whole numbers from 0 on."""
-    if labels.ndim != 2:
+    if labels.ndim != dim:
+        axes = "(height, width)" if dim == 2 else "(depth, height, width)"
         raise DatasetError(
-            f"{where}: a label map must be (height, width) with a number per object, not of shape "
+            f"{where}: a label map must be {axes} with a number per object, not of shape "
             f"{labels.shape}. Save the labels as one channel of 16 or 32 bits, not as colours."
         )
     if not labels.size:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.trained_model import open_trained_model
+from ..errors import UserError
 from ..modeling.semantic_labels import SemanticLabels
 from ..volumes import Volume, read_volume, write_volume
 from ..volumes.volume import ending_of
@@ -52,7 +53,7 @@ class VolumePredictor:
         decided = self.labels.decide(output["sem_seg"][None])[0]
         return paint_channels(decided.cpu().numpy(), self.labels)
 
-    def write(self, paths, folder) -> Path:
+    def write(self, paths, folder, overwrite: bool = False) -> Path:
         """Label a scan and write the labels in its own orientation and geometry.
 
         Args:
@@ -60,14 +61,17 @@ class VolumePredictor:
             folder: gets ``<name>_labels`` with the ending of the (first) input, or ``.nii.gz``.
 
         Raises:
-            DatasetError, UserError: the scan cannot be read, or the labels not be written.
+            DatasetError, UserError: the scan cannot be read, or the labels not be written; they
+                are there already, and ``overwrite`` is not set.
         """
         first = Path(paths[0] if isinstance(paths, list) else paths)
-        volume = read_volume(paths)
         ending = ending_of(first)
         name = first.name[: len(first.name) - len(ending)] if first.is_file() else first.name
         ending = ending if first.is_file() and ending in WRITTEN else ".nii.gz"
         path = Path(folder, f"{name}_labels{ending}")
+        if path.exists() and not overwrite:
+            raise UserError(f"{path}: is there already. Give --overwrite, or another --output.")
+        volume = read_volume(paths)
         write_volume(path, self(volume, str(first)), like=volume)
         return path
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def boundary_f1(predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0)
     boundary, as of an object that fills the image, have 1 if both or neither have objects.
 
     Args:
-        predicted, true: instance maps (H, W), 0 the background.
+        predicted, true: instance maps (H, W) or (D, H, W), 0 the background.
         tolerance: 0 to 100 pixels.
     """
     edges = inner_boundaries(predicted), inner_boundaries(true)
@@ -55,7 +56,8 @@ def inner_boundaries(labels: np.ndarray) -> np.ndarray:
     The edge of the image is no boundary. This is scikit-image's ``find_boundaries(mode="inner")``.
     """
     edge = np.zeros(labels.shape, bool)
-    for near, far in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+    for axis in range(labels.ndim):
+        near, far = ((np.s_[:],) * axis + (part,) for part in (np.s_[1:], np.s_[:-1]))
         differs = labels[near] != labels[far]
         edge[near] |= differs
         edge[far] |= differs
@@ -63,6 +65,11 @@ def inner_boundaries(labels: np.ndarray) -> np.ndarray:
 
 
 def _near_share(edge: np.ndarray, other: np.ndarray, tolerance: float) -> float:
+    if edge.ndim == 3:
+        distance = (
+            ndimage.distance_transform_edt(~other) if other.any() else np.full(edge.shape, np.inf)
+        )
+        return np.count_nonzero(distance[edge] <= tolerance) / max(1, np.count_nonzero(edge))
     reach = int(tolerance)
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disk = (rows**2 + columns**2 <= tolerance**2).astype(np.uint8)
