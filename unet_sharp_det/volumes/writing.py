@@ -1,7 +1,5 @@
 """Volumes into files."""
 
-from pathlib import Path
-
 import numpy as np
 import SimpleITK as sitk
 
