@@ -18,10 +18,8 @@ def series_files(folder: Path) -> tuple[str, ...]:
         DatasetError: there is no series, or more than one, or its slices are unevenly spaced.
     """
     reader = sitk.ImageSeriesReader
-    found = {
-        uid: reader.GetGDCMSeriesFileNames(str(folder), uid)
-        for uid in reader.GetGDCMSeriesIDs(str(folder))
-    }
+    found = {uid: reader.GetGDCMSeriesFileNames(str(folder), uid) for uid in
+             reader.GetGDCMSeriesIDs(str(folder))}
     if not found:
         raise DatasetError(f"{folder}: holds no DICOM slices. Name the folder that does.")
     if len(found) > 1:

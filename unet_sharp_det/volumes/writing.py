@@ -1,5 +1,7 @@
 """Volumes into files."""
 
+from pathlib import Path
+
 import numpy as np
 import SimpleITK as sitk
 
