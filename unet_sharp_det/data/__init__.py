@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "catalog": ["load_coco_nuclei", "register_coco_nuclei", "register_dsb2018"],
         "label_maps": ["read_label_map"],
         "mapper": ["NucleiDatasetMapper"],
+        "volume_mapper": ["VolumeMapper"],
         "volume_catalog": ["register_volumes"],
     },
 )

@@ -9,6 +9,7 @@ from ..modeling.semantic_labels import SemanticLabels
 from .evaluators.coco import NucleiCOCOEvaluator
 from .evaluators.instances import InstanceEvaluator
 from .evaluators.semantic import SemanticEvaluator
+from .evaluators.volumes import VolumeEvaluator
 from .record import EvaluationOptions
 
 
@@ -19,9 +20,9 @@ def build_nuclei_evaluators(
 
     Args:
         cfg: MODEL.META_ARCHITECTURE "SemanticSegmentor" is evaluated by its label maps alone
-            (task "sem_seg"), "PanopticFPN" by them too; instances by "bbox", and with MODEL.MASK_ON
-            by "segm", "instances" and "foreground". For the options see
-            :meth:`EvaluationOptions.from_config`.
+            (task "sem_seg"), "VolumeSegmentor" likewise in 3D, "PanopticFPN" by them too;
+            instances by "bbox", and with MODEL.MASK_ON by "segm", "instances" and "foreground". For
+            the options see :meth:`EvaluationOptions.from_config`.
         dataset_name: name of a registered data set.
         output_folder: folder for the results. None: ``inference`` in ``cfg.OUTPUT_DIR``, and in
             it a folder for each data set if DATASETS.TEST has several.
@@ -31,6 +32,14 @@ def build_nuclei_evaluators(
         if len(cfg.DATASETS.TEST) > 1:
             output_folder = os.path.join(output_folder, dataset_name)
     architecture, with_masks = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.MASK_ON
+    if architecture == "VolumeSegmentor":
+        evaluator = VolumeEvaluator(
+            dataset_name,
+            SemanticLabels.from_config(cfg),
+            tolerance=cfg.TEST.VOLUME.SURFACE_TOLERANCE,
+            output_dir=output_folder,
+        )
+        return DatasetEvaluators([evaluator])
     arguments = {"options": EvaluationOptions.from_config(cfg), "output_dir": output_folder}
     evaluators = []
     if architecture != "SemanticSegmentor":

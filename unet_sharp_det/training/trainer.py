@@ -165,7 +165,7 @@ class NucleiTrainer(DefaultTrainer):
         """Raise a DatasetError if a data set is unknown, or one of the evaluation unusable."""
         check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
         check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
-        mapper = NucleiDatasetMapper(cfg, is_train=False)
+        mapper = build_mapper(cfg, is_train=False)
         for name in cfg.DATASETS.TEST:
             _check_targets(DatasetCatalog.get(name), mapper, name)
 
@@ -198,10 +198,14 @@ class NucleiTrainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
         """detectron2's loader, or with ``DATALOADER.REPLAYABLE`` a :class:`ReplayableLoader`."""
-        mapper = NucleiDatasetMapper(cfg, is_train=True)
+        mapper = build_mapper(cfg, is_train=True)
         records = load_training_records(cfg, mapper)
+        # Patches of volumes, which are not read before, are of one size.
+        grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING and "width" in records[0]
         if not cfg.DATALOADER.REPLAYABLE:
-            return build_detection_train_loader(cfg, mapper=mapper, dataset=records)
+            return build_detection_train_loader(
+                cfg, mapper=mapper, dataset=records, aspect_ratio_grouping=grouping
+            )
         if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
             raise ConfigError("DATALOADER.REPLAYABLE needs SAMPLER_TRAIN TrainingSampler. Set it.")
         return ReplayableLoader(
@@ -210,19 +214,19 @@ class NucleiTrainer(DefaultTrainer):
             seed=cfg.SEED,
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
-            aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+            aspect_ratio_grouping=grouping,
         )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
         check_registered([dataset_name], "DATASETS.TEST")
-        mapper = NucleiDatasetMapper(cfg, is_train=False)
+        mapper = build_mapper(cfg, is_train=False)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_validation_loader(cls, cfg: CfgNode, dataset_name: str):
         """The test loader, with the annotations that the losses need."""
-        mapper = NucleiDatasetMapper(cfg, is_train=False, with_targets=True)
+        mapper = build_mapper(cfg, is_train=False, with_targets=True)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
@@ -230,7 +234,16 @@ class NucleiTrainer(DefaultTrainer):
         return build_nuclei_evaluators(cfg, dataset_name)
 
 
-def load_training_records(cfg: CfgNode, mapper: NucleiDatasetMapper) -> list[dict]:
+def build_mapper(cfg: CfgNode, is_train: bool, **options):
+    """Build the mapper of what the model takes: images, or volumes."""
+    if cfg.MODEL.META_ARCHITECTURE != "VolumeSegmentor":
+        return NucleiDatasetMapper(cfg, is_train, **options)
+    from ..data.volume_mapper import VolumeMapper  # MONAI takes seconds to import.
+
+    return VolumeMapper(cfg, is_train, **options)
+
+
+def load_training_records(cfg: CfgNode, mapper) -> list[dict]:
     """Load the images of ``DATASETS.TRAIN``.
 
     Raises:
@@ -240,6 +253,8 @@ def load_training_records(cfg: CfgNode, mapper: NucleiDatasetMapper) -> list[dic
     names = ", ".join(cfg.DATASETS.TRAIN)
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     _check_targets(records, mapper, names)
+    if not isinstance(mapper, NucleiDatasetMapper):
+        return records
     with_objects = filter_images_with_only_crowd_annotations(records)
     has_label_maps = any("sem_seg_file_name" in record for record in records)
     if not with_objects and (mapper.use_instances or not has_label_maps):
@@ -249,7 +264,10 @@ def load_training_records(cfg: CfgNode, mapper: NucleiDatasetMapper) -> list[dic
     return with_objects if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else records
 
 
-def _check_targets(records: list[dict], mapper: NucleiDatasetMapper, name: str) -> None:
+def _check_targets(records: list[dict], mapper, name: str) -> None:
+    if not isinstance(mapper, NucleiDatasetMapper):
+        mapper.check_labels(records)
+        return
     mapper.check_masks(records)
     if mapper.semantic is not None:
         check_label_maps(records, mapper.semantic, name)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from ...errors import ConfigError, DatasetError, UserError
 from ...files import write_json
 from ...masks import encode_mask
 from ...modeling.semantic_labels import SemanticLabels
-from ..instances.measures import FOREGROUND_MEASURES
+from ..instances.measures import FOREGROUND_MEASURES, Measure
 from ..instances.pixel_counts import PixelCounts
 from ..instances.results import MeasureTable
 from ..record import (
@@ -29,8 +30,9 @@ from ..record import (
 )
 from .gather import gather_on_main
 
+_PLACE = ("image_id", "file_name", "channel")
 _RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
-COLUMNS = ("image_id", "file_name", "channel", *_RATIOS, "gt_pixels", "pred_pixels")
+COLUMNS = (*_PLACE, *_RATIOS, "gt_pixels", "pred_pixels")
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,10 @@ class SemanticEvaluator(DatasetEvaluator):
     With several foreground channels a metric is the mean over them, and ``<metric>/<channel>``
     that of each.
     """
+
+    measures = FOREGROUND_MEASURES
+    #: Columns of the file of images: of <name>_image_mean.
+    ratios = _RATIOS
 
     def __init__(
         self,
@@ -134,8 +140,8 @@ class SemanticEvaluator(DatasetEvaluator):
         counts = {name: [] for name in self._channels}
         for result in results:
             counts[result.channel].append(result.counts)
-        metrics = summarize_channels(counts)
-        definitions = {measure.name: measure.definition for measure in FOREGROUND_MEASURES}
+        metrics = summarize_channels(counts, self.measures)
+        definitions = {measure.name: measure.definition for measure in self.measures}
         count = len({result.image_id for result in results})
         lines = [
             f"{name} {value:.2f}: {definitions[name.partition('/')[0]]}"
@@ -194,21 +200,26 @@ class SemanticEvaluator(DatasetEvaluator):
         return truth[0].numpy(), valid[0, 0].numpy()
 
     def _write_images(self, results: list[ChannelResult]) -> None:
-        table = MeasureTable.of([result.counts for result in results], FOREGROUND_MEASURES)
-        ratios = [table.image_values(f"{name}_image_mean") for name in _RATIOS]
+        table = MeasureTable.of([result.counts for result in results], self.measures)
+        ratios = [table.image_values(f"{name}_image_mean") for name in self.ratios]
         rows, predictions = [], []
         for result, *values in zip(results, *ratios, strict=True):
-            place = {name: getattr(result, name) for name in ("image_id", "file_name", "channel")}
+            place = {name: getattr(result, name) for name in _PLACE}
             percents = [f"{value:.4f}" for value in values]
             rows.append([*place.values(), *percents, result.counts.true, result.counts.pred])
-            predictions.append({**place, "segmentation": result.rle})
-        write_csv(os.path.join(self._output_dir, SEMANTIC_IMAGES_FILE), COLUMNS, rows)
-        write_json(os.path.join(self._output_dir, SEMANTIC_PREDICTIONS_FILE), predictions)
+            if result.rle:
+                predictions.append({**place, "segmentation": result.rle})
+        columns = (*_PLACE, *self.ratios, "gt_pixels", "pred_pixels")
+        write_csv(os.path.join(self._output_dir, SEMANTIC_IMAGES_FILE), columns, rows)
+        if predictions:
+            write_json(os.path.join(self._output_dir, SEMANTIC_PREDICTIONS_FILE), predictions)
 
 
-def summarize_channels(channels: dict[str, list[PixelCounts]]) -> dict[str, float]:
+def summarize_channels(
+    channels: dict[str, list[PixelCounts]], measures: Sequence[Measure] = FOREGROUND_MEASURES
+) -> dict[str, float]:
     """Return ``{metric: percent}`` of the counts by channel, see :class:`SemanticEvaluator`."""
-    summaries = [MeasureTable.of(each, FOREGROUND_MEASURES).summary() for each in channels.values()]
+    summaries = [MeasureTable.of(each, measures).summary() for each in channels.values()]
     metrics = {name: float(np.mean([each[name] for each in summaries])) for name in summaries[0]}
     if len(summaries) > 1:
         for channel, values in zip(channels, summaries, strict=True):

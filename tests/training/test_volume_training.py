@@ -1,0 +1,77 @@
+"""Training on generated volumes, as a user runs it: evaluated, resumed bit for bit, pruned."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scans import write_scan
+
+from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.data.volume_catalog import register_volumes
+from unet_sharp_det.modeling.pruning import prune_config
+from unet_sharp_det.training import NucleiTrainer
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Registered scans: two to train on, one to test."""
+    splits = {}
+    for name, split in (("0", "train"), ("1", "train"), ("2", "test")):
+        labels = np.zeros((10, 20, 22), np.uint8)
+        labels[3:7, 5:12, 6:14] = 1
+        noise = np.random.default_rng(int(name)).normal(0, 10, labels.shape)
+        write_scan(tmp_path / f"{name}.nii.gz", (labels * 100 + noise).astype(np.int16))
+        write_scan(tmp_path / f"{name}_label.nii.gz", labels)
+        case = {"id": name, "image": [f"{name}.nii.gz"], "label": f"{name}_label.nii.gz"}
+        splits.setdefault(split, []).append(case)
+    content = {"modality": ["CT"], "labels": {"0": "background", "1": "block"}, "val": []}
+    (tmp_path / "dataset.json").write_text(json.dumps({**content, **splits}))
+    register_volumes("generated_volumes", tmp_path / "dataset.json")
+    return "generated_volumes"
+
+
+def config(dataset, folder, *options):
+    cfg = setup_cfg("Volumes/compact/nuclei_vnetsharp.yaml", ["MODEL.DEVICE", "cpu", *options])
+    cfg.OUTPUT_DIR = str(folder)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (f"{dataset}_train",), (f"{dataset}_test",)
+    cfg.MODEL.UNET.CHANNELS = [4, 4]
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["res0", "res1"]
+    cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "all"
+    cfg.INPUT.VOLUME.PATCH_SIZE = [8, 16, 16]
+    cfg.DATALOADER.REPLAYABLE = True
+    cfg.SOLVER.MAX_ITER = 4
+    cfg.SOLVER.CHECKPOINT_PERIOD = 2
+    return cfg
+
+
+def train(cfg, resume=False):
+    torch.manual_seed(0)
+    trainer = NucleiTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer
+
+
+def test_a_resumed_training_goes_on_bit_for_bit(dataset, tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    results = train(config(dataset, whole))._last_eval_results["sem_seg"]
+    assert {"Dice_pooled", "HD95_image_mean", "surface_Dice_image_mean"} <= set(results)
+    assert (whole / "inference" / "semantic_per_image.csv").is_file()
+    stopped.mkdir()
+    (whole / "model_0000001.pth").rename(stopped / "model_0000001.pth")
+    (stopped / "last_checkpoint").write_text("model_0000001.pth")
+    assert train(config(dataset, stopped), resume=True).start_iter == 2
+    first, second = (torch.load(path / "model_final.pth")["model"] for path in (whole, stopped))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_evaluated_from_its_checkpoint_and_pruned(dataset, tmp_path):
+    cfg = config(dataset, tmp_path, "INPUT.VOLUME.SPACING", "[2.0, 1.0, 1.0]")
+    train(cfg)
+    cfg.MODEL.WEIGHTS = str(tmp_path / "model_final.pth")
+    model = NucleiTrainer.build_trained_model(cfg)
+    assert 0 <= NucleiTrainer.test(cfg, model)["sem_seg"]["Dice_pooled"] <= 100
+    pruned = prune_config(cfg, 1)
+    model = NucleiTrainer.build_trained_model(pruned)
+    assert NucleiTrainer.test(pruned, model)["sem_seg"]

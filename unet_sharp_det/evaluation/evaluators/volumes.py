@@ -1,0 +1,135 @@
+"""Overlap and distance of surfaces of a model's segmentation of volumes and their labels."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from ...errors import DatasetError
+from ...volumes import read_labels
+from ..instances.measures import FOREGROUND_MEASURES, Measure, foreground_ratio
+from ..instances.pixel_counts import PixelCounts
+from .semantic import ChannelResult, SemanticEvaluator
+
+
+@dataclass(frozen=True)
+class VolumeOverlap(PixelCounts):
+    """The counts of a volume's channel, the distance of its surfaces, and the counts by slice.
+
+    Attributes:
+        hd95: in mm; NaN where one of the two sets is empty.
+        surface_dice: 0 to 1.
+        slices: of the slices that hold true voxels.
+    """
+
+    hd95: float
+    surface_dice: float
+    slices: tuple[PixelCounts, ...]
+
+    @classmethod
+    def compare(cls, predicted, truth, valid, spacing, tolerance: float) -> "VolumeOverlap":
+        """Compare bool arrays (D, H, W), with ``spacing`` (z, y, x) and ``tolerance`` in mm."""
+        from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+
+        predicted, truth = predicted & valid, truth & valid
+        total = PixelCounts.count(predicted, truth, valid)
+        held = [index for index in range(len(truth)) if truth[index].any()]
+        slices = tuple(PixelCounts.count(predicted[i], truth[i], valid[i]) for i in held)
+        pair = [torch.from_numpy(each)[None, None] for each in (predicted, truth)]
+        options = {"include_background": True, "spacing": list(spacing)}
+        if not (total.pred and total.true):
+            surface_dice = float(total.pred == total.true)
+            return cls(**vars(total), hd95=math.nan, surface_dice=surface_dice, slices=slices)
+        hd95 = compute_hausdorff_distance(*pair, percentile=95, **options)
+        surface_dice = compute_surface_dice(*pair, [tolerance], **options)
+        return cls(**vars(total), hd95=float(hd95), surface_dice=float(surface_dice), slices=slices)
+
+
+def _distance(volume: VolumeOverlap) -> tuple[float, int]:
+    return (0.0, 0) if math.isnan(volume.hd95) else (volume.hd95, 1)
+
+
+def _sum_over_slices(volume: VolumeOverlap, is_dice: bool) -> tuple[float, int]:
+    ratios = [foreground_ratio(each, is_dice=is_dice, two_class=False) for each in volume.slices]
+    return sum(np.divide(*pair).item() for pair in ratios), len(ratios)
+
+
+_SLICES = "mean over the slices, of all volumes, that hold true voxels, of "
+#: Of P and G, the predicted and the true voxels of a channel.
+VOLUME_MEASURES = (
+    *FOREGROUND_MEASURES,
+    Measure(
+        "HD95_image_mean",
+        "mean over the volumes in which neither is empty of the larger of the two 95th percentiles "
+        "of the distances from the surface of one of P and G to that of the other",
+        "MONAI, compute_hausdorff_distance",
+        _distance,
+        True,
+        math.nan,
+        "mm",
+        "smallest",
+    ),
+    Measure(
+        "surface_Dice_image_mean",
+        "mean over the volumes of the share of both surfaces, in voxels, that lies within "
+        "TEST.VOLUME.SURFACE_TOLERANCE of the other; 100 where both are empty, 0 where only one is",
+        "Nikolov et al., arXiv 1809.04430; MONAI, compute_surface_dice",
+        lambda volume: (volume.surface_dice, 1),
+        True,
+        1.0,
+    ),
+    *(
+        Measure(
+            f"{name}_slice_mean",
+            _SLICES + text,
+            "the papers' way with 2D networks",
+            partial(_sum_over_slices, is_dice=name == "Dice"),
+            False,
+            math.nan,
+        )
+        for name, text in (("IoU", "|P & G| / |P | G|"), ("Dice", "2 |P & G| / (|P| + |G|)"))
+    ),
+)
+
+
+class VolumeEvaluator(SemanticEvaluator):
+    """:class:`SemanticEvaluator` of volumes: :data:`VOLUME_MEASURES` of every foreground channel.
+
+    Probabilities and labels are compared on the voxels of the label files. No predictions are
+    written: they are large.
+    """
+
+    measures = VOLUME_MEASURES
+    ratios = ("IoU", "Dice", "HD95", "surface_Dice")
+
+    def __init__(self, *arguments, tolerance: float = 2.0, **options):
+        """Take the arguments of :class:`SemanticEvaluator`, and a ``tolerance`` in mm."""
+        super().__init__(*arguments, **options)
+        self._tolerance = tolerance
+
+    def process(self, inputs, outputs) -> None:
+        """Compare volumes with their labels; see :meth:`SemanticEvaluator.process`."""
+        for record, output in zip(inputs, outputs, strict=True):
+            probabilities = self._probabilities(output)
+            labels = read_labels(record["label_file"])
+            array = torch.from_numpy(labels.array.astype(np.int64))
+            if probabilities.shape[1:] != array.shape[1:]:
+                raise DatasetError(
+                    f"{record['label_file']}: has the size {list(array.shape[1:])}, but its volume "
+                    f"{list(probabilities.shape[1:])}. Pair the files that belong together."
+                )
+            self._labels.check(torch.unique(array), record["label_file"])
+            truth, valid = (each[0].numpy() for each in self._labels.encode(array))
+            predicted = self._labels.decide(probabilities[None])[0].cpu().numpy()
+            for name, channel in self._channels.items():
+                overlap = VolumeOverlap.compare(
+                    predicted[channel],
+                    truth[channel],
+                    valid[0],
+                    labels.geometry.spacing[::-1],
+                    self._tolerance,
+                )
+                place = (record["image_id"], record["file_name"], name)
+                self._results.append(ChannelResult(*place, overlap, None))
