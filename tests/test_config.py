@@ -143,7 +143,7 @@ def values(node, prefix=""):
     """The values of a config by their dotted keys."""
     found = {}
     for key, value in node.items():
-        is_node = isinstance(value, dict)
+        is_node = isinstance(value, dict) and value  # An empty one is a value.
         found |= values(value, f"{prefix}{key}.") if is_node else {f"{prefix}{key}": value}
     return found
 
