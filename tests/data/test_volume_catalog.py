@@ -64,12 +64,15 @@ def case(**changes):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        (case(id="../../7"), "could be no file's name"),
+        (case(id=""), "could be no file's name"),
+        (broken(val=content()["train"]), "the id '7' is there twice"),
         (broken(labels={"background": 0}), "'labels' must be as"),
         (broken(labels=["background"]), "'labels' must be as"),
         (broken(val=None), "'val' is no list of cases"),
         (broken(modality={"0": "CT"}), "'modality' is no list"),
-        (case(image=["a.nii"]), "case '7' needs an 'id' and an 'image' list of 2 files"),
-        (case(id=7), "case 7 needs"),
+        (case(image=["a.nii"]), "case '7' needs an 'image' list of 2 files"),
+        (case(id=7), "the id 7 is there twice, or could be no file's name"),
         (case(image=["a.nii", "../b.nii"]), "could lead out of"),
         (case(label="none.nii"), "there is no .*none.nii of case '7'"),
         (case(patient="8"), "patient '8' is in train and in val"),

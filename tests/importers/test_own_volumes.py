@@ -71,10 +71,12 @@ def test_mistakes_are_named(tmp_path, run_import):
     write_scan(tmp_path / "labels" / "b.nrrd", blocks(CT, 1), **CT)
     add(tmp_path, "c", labels=())
     write_scan(tmp_path / "labels" / "c.nii.gz", blocks(CT, 1) * 0.5, **CT)
+    write_scan(tmp_path / "images" / "d.nii.gz", noise(CT), **CT)
     status, _, text = run_import("volumes", tmp_path, *NAMES)
     assert status == 1
     assert "b: There is no b in " in text
     assert "c.nii.gz: holds fractions" in text
+    assert "d: There is no d.nii.gz in labels" in text
 
 
 def test_a_second_import_reads_what_changed(tmp_path, run_import, monkeypatch):
@@ -92,6 +94,23 @@ def test_a_second_import_reads_what_changed(tmp_path, run_import, monkeypatch):
     assert read == ["b.nii.gz"]
     stored = read_volume(tmp_path / "datasets" / "volumes" / "volumes" / "b.nii.gz")
     np.testing.assert_array_equal(stored.array[0], noise(CT, 7)[:, ::-1, ::-1])
+
+
+def test_all_cases_have_the_same_channels(tmp_path, run_import):
+    add(tmp_path, "a")
+    add(tmp_path, "b", channels=("_0000", "_0001"))
+    _, content, text = run_import("volumes", tmp_path, *NAMES)
+    assert "a: It has 1 channels, others have 2" in text
+    assert list(cases_of(content)) == ["b"]
+
+
+def test_a_stored_file_that_was_deleted_comes_back(tmp_path, run_import):
+    add(tmp_path, "a")
+    run_import("volumes", tmp_path, *NAMES)
+    stored = tmp_path / "datasets" / "volumes" / "labels" / "a.nii.gz"
+    stored.unlink()
+    run_import("volumes", tmp_path, *NAMES)
+    assert stored.exists()
 
 
 def test_an_interrupted_import_goes_on(tmp_path, run_import, monkeypatch):

@@ -12,6 +12,8 @@ Paths are relative to the folder. ``image`` has a file for each modality, which 
 """
 
 import functools
+import itertools
+import re
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -24,6 +26,8 @@ VOLUME_SPLITS = ("train", "val", "test")
 DATASET_FILE = "dataset.json"
 #: The data sets of the paper's Table 1, which configs name before anybody has them.
 VOLUME_SETS = ("brats19", "lits17", "lidc", "luna16")
+# Files of predictions are named by it.
+_ID = re.compile(r"[^./\\][^/\\]*")
 _REMEDY = "Write it by unet-sharp-det import, or mend it."
 
 
@@ -75,6 +79,7 @@ def load_volumes(name: str, json_file: Path, split: str) -> list[dict]:
     for each, listed in cases.items():
         if not isinstance(listed, list) or not all(isinstance(case, dict) for case in listed):
             raise DatasetError(f"{json_file}: '{each}' is no list of cases. {_REMEDY}")
+    _check_ids(cases, json_file)
     _check_patients(cases, json_file)
     channels = content.get("modality")
     if not isinstance(channels, list) or not channels:
@@ -97,6 +102,18 @@ def _read_classes(labels, where: Path) -> list[str]:
     return [named.get(label, str(label)) for label in range(max(named) + 1)]
 
 
+def _check_ids(cases: dict[str, list[dict]], where: Path) -> None:
+    seen = set()
+    for case in itertools.chain(*cases.values()):
+        name = case.get("id")
+        if not isinstance(name, str) or not _ID.fullmatch(name) or name in seen:
+            raise DatasetError(
+                f"{where}: the id {name!r} is there twice, or could be no file's name. Give each "
+                "case another."
+            )
+        seen.add(name)
+
+
 def _check_patients(cases: dict[str, list[dict]], where: Path) -> None:
     split_of = {}
     for split, listed in cases.items():
@@ -111,10 +128,10 @@ def _check_patients(cases: dict[str, list[dict]], where: Path) -> None:
 
 def _to_record(case: dict, channels: int, where: Path) -> dict:
     name, images, label = case.get("id"), case.get("image"), case.get("label")
-    if not isinstance(name, str) or not isinstance(images, list) or len(images) != channels:
+    if not isinstance(images, list) or len(images) != channels:
         raise DatasetError(
-            f"{where}: case {name!r} needs an 'id' and an 'image' list of {channels} files, one "
-            f"per modality. {_REMEDY}"
+            f"{where}: case {name!r} needs an 'image' list of {channels} files, one per modality. "
+            f"{_REMEDY}"
         )
     files = [*images, label] if label is not None else images
     paths = [safe_join(where.parent, file, str(where)) for file in files]

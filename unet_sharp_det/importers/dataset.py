@@ -121,7 +121,7 @@ def write_dataset(
             continue
         try:
             stamps = _stamps(case)
-            if case.id not in stored or stored[case.id]["stamps"] != stamps:
+            if not _is_stored(output, stored.get(case.id), stamps):
                 stored[case.id] = {"stamps": stamps, **_store(case, output, modality, labels)}
                 write_json(output / RECORD_FILE, {**origin, "cases": stored})
             done[case.id] = stored[case.id]
@@ -152,6 +152,13 @@ def _stored_cases(output: Path, origin: dict) -> dict[str, dict]:
     return record["cases"]
 
 
+def _is_stored(output: Path, stored: dict | None, stamps: list[list[int]]) -> bool:
+    if stored is None or stored["stamps"] != stamps:
+        return False
+    entry = stored["entry"]
+    return all((output / name).exists() for name in (*entry["image"], entry["label"]))
+
+
 def _stamps(case: Case) -> list[list[int]]:
     """Sizes and times of a case's files; raises a DatasetError if one is missing."""
     paths = [*case.image, *([case.label] if isinstance(case.label, Path) else [])]
@@ -162,6 +169,8 @@ def _stamps(case: Case) -> list[list[int]]:
 
 
 def _store(case: Case, output: Path, modality: list[str], labels: dict[int, str]) -> dict:
+    if len(case.image) != len(modality):
+        raise DatasetError(f"It has {len(case.image)} channels, others have {len(modality)}.")
     volume = read_volume(case.image)
     if isinstance(case.label, Path):
         array = read_labels(case.label, like=volume).array[0]

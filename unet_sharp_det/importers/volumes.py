@@ -28,6 +28,12 @@ def convert(source, output, labels: Sequence[str] = ()) -> Summary:
     images, label_files = (_by_stem(source / f"{name}{ending}") for name in ("images", "labels"))
     names = dict(enumerate(["background", *labels])) if labels else _decathlon_labels(source)
     cases = [_case(stem, images, label) for stem, label in label_files.items()]
+    paired = {path for case in cases for path in case.image}
+    cases += [
+        Case(stem, stem, (path,), Path("labels", path.name))  # Which is missing, as will be told.
+        for stem, path in images.items()
+        if path not in paired
+    ]
     channels = max((len(case.image) for case in cases), default=1)
     modality = [f"{channel:04d}" for channel in range(channels)]
     return write_dataset("volumes", source, output, cases, modality=modality, labels=names)

@@ -43,7 +43,7 @@ def _check_spacing(folder: Path, files: tuple[str, ...]) -> None:
         return
     usual = np.median(gaps)
     worst = int(np.argmax(np.abs(gaps - usual)))
-    if abs(gaps[worst] - usual) <= _UNEVEN * usual:
+    if usual > 0 and abs(gaps[worst] - usual) <= _UNEVEN * usual:
         return
     lack = int(np.maximum(np.rint(gaps / max(usual, 1e-6)) - 1, 0).sum())
     before, after = (Path(files[index]).name for index in order[worst : worst + 2])

@@ -78,8 +78,10 @@ def read_labels(path, like: Volume | None = None) -> Volume:
 def _read(path: Path) -> Volume:
     image = _read_image(path)
     components = image.GetNumberOfComponentsPerPixel()
-    if image.GetDimension() != 3 or components != 1:
+    is_complex = "complex" in image.GetPixelIDTypeAsString()
+    if image.GetDimension() != 3 or components != 1 or is_complex:
         what = f"{components} values per voxel" if components > 1 else f"{image.GetDimension()}D"
+        what = "complex values" if is_complex else what
         raise DatasetError(
             f"{path}: is no volume of gray values (it has {what}). Save each channel as a 3D file."
         )

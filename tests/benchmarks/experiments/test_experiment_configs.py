@@ -28,6 +28,7 @@ RUNS = {
     "table1_luna16": 8,
     "table2_instance": 8,
     "table2_semantic": 4,
+    "table3_dsb2018": 7,
 }
 
 
@@ -40,7 +41,8 @@ def load(name):
 def test_loads_and_is_listed(name, repository):
     experiment = load(name)
     assert len(experiment.runs) == RUNS[name]
-    assert experiment.seeds == ((0,) if name == "table1_compact" else (0, 1, 2))
+    compact = name in ("table1_compact", "table3_dsb2018")
+    assert experiment.seeds == ((0,) if compact else (0, 1, 2))
     assert f"`experiments/{name}.yaml`" in (repository / "configs" / "README.md").read_text()
 
 
