@@ -10,7 +10,9 @@ from scans import write_scan
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.volume_catalog import register_volumes
 from unet_sharp_det.modeling.pruning import prune_config
+from unet_sharp_det.prediction import VolumePredictor
 from unet_sharp_det.training import NucleiTrainer
+from unet_sharp_det.volumes import read_labels
 
 
 @pytest.fixture
@@ -71,7 +73,14 @@ def test_evaluated_from_its_checkpoint_and_pruned(dataset, tmp_path):
     train(cfg)
     cfg.MODEL.WEIGHTS = str(tmp_path / "model_final.pth")
     model = NucleiTrainer.build_trained_model(cfg)
-    assert 0 <= NucleiTrainer.test(cfg, model)["sem_seg"]["Dice_pooled"] <= 100
+    dice = NucleiTrainer.test(cfg, model)["sem_seg"]["Dice_pooled"]
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    predict = VolumePredictor.from_checkpoint(cfg.MODEL.WEIGHTS, device="cpu")
+    written = read_labels(predict.write(tmp_path / "2.nii.gz", tmp_path / "predicted")).array
+    truth = read_labels(tmp_path / "2_label.nii.gz").array
+    both = np.count_nonzero(written & truth)
+    assert dice == pytest.approx(200 * both / (written.sum() + truth.sum()))
+    assert both > 0
     pruned = prune_config(cfg, 1)
     model = NucleiTrainer.build_trained_model(pruned)
     assert NucleiTrainer.test(pruned, model)["sem_seg"]
