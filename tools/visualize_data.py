@@ -1,6 +1,8 @@
 #!/usr/bin/env python
 """Draw the nuclei of a data set, as annotated, as augmented for training, or as predicted.
 
+Of volumes, three planes are drawn, as annotated. `unet-sharp-det predict` draws predictions.
+
 Examples:
     python tools/visualize_data.py --dataset dsb2018_train --limit 8
     python tools/visualize_data.py --config-file configs/NAME.yaml --source dataloader
@@ -29,8 +31,9 @@ from unet_sharp_det.errors import UserError, run_cli
 from unet_sharp_det.evaluation.readers.predictions import check_entry
 from unet_sharp_det.files import atomic_path, read_json, safe_join
 from unet_sharp_det.images import read_image
-from unet_sharp_det.masks.drawing import distinct_colors, upscale, upscale_factor
+from unet_sharp_det.masks.drawing import distinct_colors, draw_planes, upscale, upscale_factor
 from unet_sharp_det.masks.rle import numbered, to_rles
+from unet_sharp_det.volumes import read_labels, read_volume
 
 MONTAGE_WIDTH = 1440
 CAPTION_HEIGHT = 28
@@ -70,7 +73,9 @@ def main(argv=None) -> int:
         raise UserError(f"Give --dataset NAME, or a --config-file that sets DATASETS.{key}.")
     check_registered([name], "--dataset")
     records = DatasetCatalog.get(name)[: args.limit]
-    if args.predictions:
+    if any("volume_files" in record for record in records):
+        pictures = draw_volumes(records)
+    elif args.predictions:
         pictures = draw_predictions(records, load_results(args.predictions, args.threshold))
     elif args.source == "dataloader":
         pictures = draw_augmented(records, cfg)
@@ -92,6 +97,14 @@ def draw_annotations(records):
         image = read_image(record["file_name"], "RGB")
         masks = decode_masks(record.get("annotations", []), image.shape[:2], record["file_name"])
         yield overlay(image, masks, title="ground truth")
+
+
+def draw_volumes(records):
+    for record in records:
+        volume = read_volume(record["volume_files"][0])
+        labels = read_labels(record["label_file"], like=volume).array[0]
+        planes = draw_planes(volume.array[0], labels, volume.geometry.spacing[::-1])
+        yield add_caption(planes, f"ground truth: {record['image_id']}")
 
 
 def draw_augmented(records, cfg):

@@ -10,7 +10,7 @@ from evaluation_helpers import coco_dataset, encode, rectangle_mask
 
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.masks.drawing import distinct_colors, upscale_factor
+from unet_sharp_det.masks.drawing import distinct_colors, draw_planes, upscale_factor
 
 CAPTION_HEIGHT = 28
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -241,3 +241,17 @@ def test_annotations_without_masks(tool, nuclei, tmp_path):
 def test_tool_errors(tool, nuclei, arguments, message):
     with pytest.raises(UserError, match=message):
         tool.main(arguments)
+
+
+def test_planes_lie_as_radiologists_look_at_them():
+    """z, y, x run to the patient's head, back and left, which is the right of a picture."""
+    array = np.zeros((10, 20, 20), np.float32)
+    labels = np.zeros(array.shape, np.int64)
+    labels[8, 14:17, 3:6] = 1  # The patient's head, back and right.
+    picture = draw_planes(array, labels, (4.0, 2.0, 2.0))
+    assert picture.shape == (512, 3 * 512, 3)
+    rows, columns = np.nonzero(picture.any(axis=2))
+    for panel, (top, left) in enumerate(((0.775, 0.225), (0.15, 0.225), (0.15, 0.775))):
+        inside = columns // 512 == panel
+        assert rows[inside].mean() / 512 == pytest.approx(top, abs=0.01)
+        assert (columns[inside].mean() - panel * 512) / 512 == pytest.approx(left, abs=0.01)

@@ -1,15 +1,18 @@
 """Predictions of volumes: labels where the scan's voxels are, whatever its orientation."""
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from scans import write_scan
 from volume_files import TURNS, scan, write_series
 
 from unet_sharp_det.cli.predict import parse_args, predict_volumes
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.prediction.volume_predictor import VolumePredictor, paint_channels
+from unet_sharp_det.volumes import read_labels, read_volume
 
 
 def stand_in(inputs):
@@ -53,6 +56,21 @@ def test_a_dicom_series_gives_nifti_of_its_folders_name(predict, tmp_path):
     path = predict.write(write_series(tmp_path / "case.7", stored), tmp_path / "out")
     assert path.name == "case.7_labels.nii.gz"
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[:, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_objects_and_a_picture_beside_the_labels(predict, tmp_path):
+    array = np.zeros((10, 12, 12), np.int16)
+    array[2:5, 2:6, 2:6] = array[6:9, 6:11, 6:11] = 100
+    write_scan(tmp_path / "scan.nii.gz", array, spacing=(1, 1, 2.5), origin=(3, 4, 5))
+    predict.write(tmp_path / "scan.nii.gz", tmp_path / "out", object_distance=8)
+    objects = read_labels(
+        tmp_path / "out" / "scan_objects.nii.gz", like=read_volume(tmp_path / "scan.nii.gz")
+    )
+    assert np.array_equal(objects.array[0] > 0, array > 0)
+    assert objects.array.max() == 2
+    picture = cv2.imread(str(tmp_path / "out" / "scan_planes.png"))
+    assert picture.shape[0] == 512
+    assert (picture.min(axis=2) != picture.max(axis=2)).any()  # Contours have colours.
 
 
 def test_the_command_goes_on_after_a_bad_scan(predict, tmp_path, monkeypatch, capsys):

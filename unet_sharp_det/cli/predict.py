@@ -90,6 +90,9 @@ def _add_what(group) -> None:
         help="width and height of a pixel in micrometres, one number if they are equal, for sizes "
         "in micrometres (default: what the file says)",
     )
+    help_ = "of scans: also write objects, those that touch parted where their middles are at "
+    help_ += "least MM apart"
+    add("--object-distance", type=float, metavar="MM", help=help_)
     help_ = "predict all anew; results of another model or of other options in DIR are deleted"
     add("--overwrite", action="store_true", help=help_)
 
@@ -224,7 +227,8 @@ def predict_volumes(args: argparse.Namespace, channels: int) -> int:
     for start in range(0, len(args.inputs), channels):
         scan = args.inputs[start : start + channels]
         try:
-            print(printable(str(predictor.write(scan, args.output, args.overwrite))))
+            path = predictor.write(scan, args.output, args.overwrite, args.object_distance)
+            print(printable(str(path)))
         except UserError as error:
             print(printable(str(error)), file=sys.stderr)
             status = 1

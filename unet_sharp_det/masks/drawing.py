@@ -60,3 +60,42 @@ def draw_label_contours(
     if edges.any():
         canvas[edges] = np.asarray(colors, np.uint8)[labels[edges] - 1]
     return canvas
+
+
+def draw_planes(array: np.ndarray, labels: np.ndarray, spacing) -> np.ndarray:
+    """Draw an axial, a coronal and a sagittal plane of a volume with the contours of its labels.
+
+    Of each direction the plane with most labelled voxels is drawn, or the middle one. Planes lie as
+    radiologists look at them: from the feet, from the front, and from the left.
+
+    Args:
+        array: (D, H, W), z, y, x to the patient's head, back and left.
+        labels: integers (D, H, W), 0 is background.
+        spacing: of the voxels, (z, y, x) in mm.
+
+    Returns:
+        uint8 (H', W', 3) in RGB, square pixels.
+    """
+    import cv2
+
+    low, high = np.percentile(array, (1, 99))
+    gray = np.clip((array - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    colors = distinct_colors(int(labels.max(initial=0)))
+    scale = 512 / max(np.multiply(array.shape, spacing))
+    panels = []
+    for axis in range(3):
+        others = tuple(each for each in range(3) if each != axis)
+        counts = (labels > 0).sum(axis=others)
+        index = int(counts.argmax()) if counts.any() else array.shape[axis] // 2
+        rows, columns = (max(1, round(array.shape[i] * spacing[i] * scale)) for i in others)
+        plane, shown = (
+            each.take(index, axis)[:: 1 if axis == 0 else -1] for each in (gray, labels)
+        )
+        plane = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_LINEAR)
+        shown = cv2.resize(
+            shown.astype(np.float32), (columns, rows), interpolation=cv2.INTER_NEAREST
+        )
+        picture = np.repeat(plane[:, :, None], 3, axis=2)
+        picture = draw_label_contours(picture, shown.astype(np.int32), colors)
+        panels.append(np.pad(picture, ((0, 512 - rows), (0, 0), (0, 0))))
+    return np.concatenate(panels, axis=1)

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..checkpoints.trained_model import open_trained_model
 from ..errors import UserError
+from ..files import atomic_path
+from ..masks.drawing import draw_planes
+from ..masks.watershed import split_objects
 from ..modeling.semantic_labels import SemanticLabels
 from ..volumes import Volume, read_volume, write_volume
 from ..volumes.volume import ending_of
@@ -53,12 +57,16 @@ class VolumePredictor:
         decided = self.labels.decide(output["sem_seg"][None])[0]
         return paint_channels(decided.cpu().numpy(), self.labels)
 
-    def write(self, paths, folder, overwrite: bool = False) -> Path:
-        """Label a scan and write the labels in its own orientation and geometry.
+    def write(
+        self, paths, folder, overwrite: bool = False, object_distance: float | None = None
+    ) -> Path:
+        """Label a scan; write the labels in its own orientation and geometry, and a picture.
 
         Args:
             paths: a file or DICOM folder, or a list of one per channel.
-            folder: gets ``<name>_labels`` with the ending of the (first) input, or ``.nii.gz``.
+            folder: gets ``<name>_labels`` with the ending of the (first) input, or ``.nii.gz``, and
+                ``<name>_planes.png``.
+            object_distance: also writes ``<name>_objects``, see :func:`split_objects`. None: not.
 
         Raises:
             DatasetError, UserError: the scan cannot be read, or the labels not be written; they
@@ -72,7 +80,15 @@ class VolumePredictor:
         if path.exists() and not overwrite:
             raise UserError(f"{path}: is there already. Give --overwrite, or another --output.")
         volume = read_volume(paths)
-        write_volume(path, self(volume, str(first)), like=volume)
+        labels = self(volume, str(first))
+        spacing = volume.geometry.spacing[::-1]
+        if object_distance is not None:
+            objects = split_objects(labels > 0, spacing, object_distance)
+            write_volume(Path(folder, f"{name}_objects{ending}"), objects, like=volume)
+        with atomic_path(Path(folder, f"{name}_planes.png")) as temporary:
+            picture = draw_planes(volume.array[0], labels, spacing)
+            cv2.imwrite(str(temporary), picture[:, :, ::-1])
+        write_volume(path, labels, like=volume)
         return path
 
 
