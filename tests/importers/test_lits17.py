@@ -48,9 +48,12 @@ def test_cases_that_cannot_be_used_are_named(tmp_path, run_import):
     add(tmp_path, 1, labels=(1, 3))
     add(tmp_path, 5)
     (tmp_path / "segmentation-5.nii").unlink()
+    add(tmp_path, 6)
+    (tmp_path / "volume-6.nii").unlink()
     status, content, text = run_import("lits17", tmp_path)
     assert status == 1
     assert list(cases_of(content)) == ["0"]
+    assert "6: There is no volume-6.nii" in text
     assert "1: Its labels [3] are none of [0, 1, 2]." in text
     assert "5: There is no segmentation-5.nii" in text
 

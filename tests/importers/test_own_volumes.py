@@ -68,6 +68,12 @@ def test_mistakes_are_named(tmp_path, run_import):
         run_import("volumes", tmp_path)
     with pytest.raises(UserError, match="--labels is no option of lits17"):
         run_import("lits17", tmp_path, *NAMES)
+    with pytest.raises(DatasetError, match="equal names"):
+        run_import("volumes", tmp_path, "--labels", "organ", "organ")
+    twin = write_scan(tmp_path / "images" / "a.nrrd", noise(CT), **CT)
+    with pytest.raises(DatasetError, match="a.nii.gz and a.nrrd are of one name"):
+        run_import("volumes", tmp_path, *NAMES)
+    twin.unlink()
     write_scan(tmp_path / "labels" / "b.nrrd", blocks(CT, 1), **CT)
     add(tmp_path, "c", labels=())
     write_scan(tmp_path / "labels" / "c.nii.gz", blocks(CT, 1) * 0.5, **CT)

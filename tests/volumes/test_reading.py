@@ -95,6 +95,21 @@ def test_two_series_in_a_folder_are_named(tmp_path):
         read_volume(folder)
 
 
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(80, 0.0), (80, np.nan), (88, 9.0)],
+    ids=["no spacing", "NaN", "pixdim and sform disagree"],
+)
+def test_a_nifti_of_two_spacings_is_refused(offset, value, tmp_path):
+    image = image_of(STORED)
+    image.SetSpacing((2, 2, 2))
+    data = bytearray(save(image, tmp_path / "a.nii").read_bytes())
+    data[offset : offset + 4] = np.array([value], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(DatasetError, match="says two spacings"):
+        read_volume(tmp_path / "a.nii")
+
+
 def test_truncated_files_are_no_volumes(tmp_path):
     for ending in (".nii", ".nii.gz", ".mha", ".nrrd"):
         path = save(image_of(STORED), tmp_path / f"a{ending}")

@@ -23,7 +23,8 @@ def convert(source, output) -> Summary:
     if not volumes:
         raise DatasetError(f"{source}: has no volume-N.nii. Give the folder of LiTS' batches.")
     cases = []
-    for number, path in sorted(volumes.items()):
+    for number in sorted(volumes.keys() | segmentations.keys()):
+        path = volumes.get(number, source / f"volume-{number}.nii")
         label = segmentations.get(number, path.with_name(f"segmentation-{number}.nii"))
         cases.append(Case(str(number), str(number), (path,), label))
     return write_dataset("lits17", source, output, cases, modality=["CT"], labels=LABELS)

@@ -13,7 +13,7 @@ from ..errors import DatasetError
 from ..files import read_json
 from .dataset import Case, Summary, write_dataset
 
-_SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|mha|mhd|tiff?)$")
+_SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|mha|mhd|tiff?)$", re.IGNORECASE)
 
 
 def convert(source, output, labels: Sequence[str] = ()) -> Summary:
@@ -27,6 +27,8 @@ def convert(source, output, labels: Sequence[str] = ()) -> Summary:
     ending = "Tr" if (source / "imagesTr").is_dir() else ""
     images, label_files = (_by_stem(source / f"{name}{ending}") for name in ("images", "labels"))
     names = dict(enumerate(["background", *labels])) if labels else _decathlon_labels(source)
+    if len(set(names.values())) < len(names):
+        raise DatasetError(f"Labels have equal names: {[*names.values()]}. Name each differently.")
     cases = [_case(stem, images, label) for stem, label in label_files.items()]
     paired = {path for case in cases for path in case.image}
     cases += [
@@ -42,11 +44,17 @@ def convert(source, output, labels: Sequence[str] = ()) -> Summary:
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DatasetError(f"There is no folder {folder}. Lay files into images/ and labels/.")
-    return {
-        _SUFFIX.sub("", path.name): path
-        for path in sorted(folder.iterdir())
-        if not path.name.startswith(".") and (path.is_dir() or _SUFFIX.search(path.name))
-    }
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not (path.is_dir() or _SUFFIX.search(path.name)):
+            continue
+        stem = _SUFFIX.sub("", path.name)
+        if stem in found:
+            raise DatasetError(
+                f"{folder}: {found[stem].name} and {path.name} are of one name. Keep one of them."
+            )
+        found[stem] = path
+    return found
 
 
 def _case(stem: str, images: dict[str, Path], label: Path) -> Case:

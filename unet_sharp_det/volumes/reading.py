@@ -31,8 +31,8 @@ def read_volume(paths) -> Volume:
 
     Raises:
         DatasetError: a file cannot be read, is truncated, no volume of gray values, empty (no
-            voxel, or all of one value), or holds NaN; slices of a series lack; channels differ in
-            geometry.
+            voxel, or all of one value), or holds NaN, which ITK makes 0 of in a NIfTI; slices of a
+            series lack; channels differ in geometry.
 
     Example::
 
@@ -103,7 +103,7 @@ def _read_image(path: Path) -> sitk.Image:
         if path.is_dir():
             return sitk.ReadImage(series_files(path))
         if ending_of(path) in (".nii", ".nii.gz"):
-            _check_length(path)
+            _check_nifti(path)
         return sitk.ReadImage(str(path))
     except (RuntimeError, OSError, EOFError, zlib.error) as error:
         raise DatasetError(
@@ -112,11 +112,31 @@ def _read_image(path: Path) -> sitk.Image:
         ) from error
 
 
-def _check_length(path: Path) -> None:
+def _check_nifti(path: Path) -> None:
+    """Refuse what ITK reads without an error."""
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    _check_spacing(path, header)
+    _check_length(path, header)
+
+
+def _check_spacing(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Raise a DatasetError if ``pixdim``, where ITK replaces 0 and NaN by 1, is not ``sform``'s."""
+    if int(reader.GetMetaData("sform_code")) == 0:
+        return
+    pixdim = np.abs([float(reader.GetMetaData(f"pixdim[{axis}]")) for axis in (1, 2, 3)])
+    rows = [reader.GetMetaData(f"srow_{axis}").split()[:3] for axis in "xyz"]
+    sform = np.linalg.norm(np.array(rows, float), axis=0)
+    if not np.allclose(sform, pixdim, rtol=0.01):
+        raise DatasetError(
+            f"{path}: its header says two spacings, pixdim {np.round(pixdim, 4)} and sform "
+            f"{np.round(sform, 4)} mm. Mend it, or export it anew."
+        )
+
+
+def _check_length(path: Path, reader: sitk.ImageFileReader) -> None:
     """Raise EOFError of a truncated NIfTI, whose missing voxels ITK leaves as they come."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
     bits = int(reader.GetMetaData("bitpix")) * math.prod(reader.GetSize())
     last = int(float(reader.GetMetaData("vox_offset"))) + bits // 8 - 1
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
