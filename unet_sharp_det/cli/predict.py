@@ -181,10 +181,7 @@ def predict(args: argparse.Namespace) -> int:
     }
     predictor = prediction.Predictor.from_checkpoint(
         args.weights,
-        config_file=args.config_file,
-        config_opts=args.opts,
-        device=args.device,
-        trust_pickle=args.trust_pickle,
+        **_opening(args),
         options=PredictionOptions(
             score_threshold=args.score_threshold,
             min_area=args.min_area,
@@ -216,13 +213,7 @@ def predict_volumes(args: argparse.Namespace, channels: int) -> int:
             f"The model sees {channels} channels, but there are {len(args.inputs)} INPUTs. Give "
             "the channels of each scan in turn, in the order of the training."
         )
-    predictor = prediction.VolumePredictor.from_checkpoint(
-        args.weights,
-        config_file=args.config_file,
-        config_opts=args.opts,
-        device=args.device,
-        trust_pickle=args.trust_pickle,
-    )
+    predictor = prediction.VolumePredictor.from_checkpoint(args.weights, **_opening(args))
     status = 0
     for start in range(0, len(args.inputs), channels):
         scan = args.inputs[start : start + channels]
@@ -233,6 +224,16 @@ def predict_volumes(args: argparse.Namespace, channels: int) -> int:
             print(printable(str(error)), file=sys.stderr)
             status = 1
     return status
+
+
+def _opening(args: argparse.Namespace) -> dict:
+    """How the trained model is opened, see :func:`.open_trained_model`."""
+    return {
+        "config_file": args.config_file,
+        "config_opts": args.opts,
+        "device": args.device,
+        "trust_pickle": args.trust_pickle,
+    }
 
 
 def _report(result: RunSummary) -> None:
