@@ -1,6 +1,7 @@
 """Volumes are read as they lie in the patient, and what is wrong with a file is said."""
 
 import gzip
+import re
 
 import numpy as np
 import pytest
@@ -108,6 +109,17 @@ def test_a_nifti_of_two_spacings_is_refused(offset, value, tmp_path):
     (tmp_path / "a.nii").write_bytes(data)
     with pytest.raises(DatasetError, match="says two spacings"):
         read_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("name", ["../other/a.raw", "/etc/passwd", "LIST\n../other/a.raw"])
+def test_voxels_out_of_the_header_s_folder_are_refused(ending, name, tmp_path):
+    (tmp_path / "mine").mkdir()
+    path = save(image_of(STORED), tmp_path / "mine" / f"a{ending}")
+    assert np.array_equal(read_volume(path).array[0], STORED)
+    path.write_text(re.sub("a(.z)?raw(.gz)?|a.raw(.gz)?", name, path.read_text()))
+    with pytest.raises(DatasetError, match="could lead out of"):
+        read_volume(path)
 
 
 def test_truncated_files_are_no_volumes(tmp_path):

@@ -11,8 +11,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import DatasetError, first_line
+from ..files import safe_join
 from .dicom import series_files
 from .volume import ORIENTATION, Geometry, Volume, ending_of
+
+_HEADER = 2**16
+_DATA_FILE = re.compile(r"^(?:ElementDataFile *=|data ?file:) *(.+)", re.MULTILINE)
 
 
 def read_volume(paths) -> Volume:
@@ -104,12 +108,24 @@ def _read_image(path: Path) -> sitk.Image:
             return sitk.ReadImage(series_files(path))
         if ending_of(path) in (".nii", ".nii.gz"):
             _check_nifti(path)
+        elif ending_of(path) in (".mhd", ".mha", ".nhdr", ".nrrd"):
+            _check_data_files(path)
         return sitk.ReadImage(str(path))
     except (RuntimeError, OSError, EOFError, zlib.error) as error:
         raise DatasetError(
             f"{path}: cannot be read, it is truncated, corrupt or of a kind not known "
             f"({_reason(error)}). Copy or export it again."
         ) from error
+
+
+def _check_data_files(path: Path) -> None:
+    """Raise a DatasetError if a header of MetaImage or NRRD names voxels out of its folder."""
+    with path.open("rb") as file:
+        header = re.split(rb"\r?\n\r?\n", file.read(_HEADER))[0].decode("latin-1")
+    if found := _DATA_FILE.search(header):
+        first, *others = header[found.start(1) :].splitlines()
+        for name in others if first.startswith("LIST") else [first]:
+            safe_join(path.parent, name.strip(), str(path))
 
 
 def _check_nifti(path: Path) -> None:
