@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ..errors import ConfigError, first_line, look_up_option
 from ..skip_schemes import Node
 from .layers import build_norm
-from .losses import HybridLoss
 from .segmentation_head import SegmentationHead
+from .sem_seg_head import loss_options
 from .semantic_labels import SemanticLabels
 from .skip_decoder import Branch
 
@@ -171,18 +171,13 @@ class ExternalHead(SegmentationHead):
                 "ExternalHead takes the image, not feature maps. Set MODEL.BACKBONE.NAME "
                 "build_image_backbone."
             )
-        head, external = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.EXTERNAL
+        external = cfg.MODEL.EXTERNAL
         labels = SemanticLabels.from_config(cfg)
         channels = input_shape["image"].channels
         network = build_external_network(
             external.NAME, channels, labels.num_classes, external.ARGUMENTS
         )
-        if head.NORM == "GN":
+        if cfg.MODEL.SEM_SEG_HEAD.NORM == "GN":
             group_norms_for_batch_norms(network)
-        weights = (head.LOSS.FOCAL, head.LOSS.DICE, head.LOSS.LOVASZ)
-        return {
-            "decoder": ExternalDecoder(network, external.SIZE_DIVISIBILITY),
-            "labels": labels,
-            "loss": HybridLoss(*weights, exclusive=labels.activation == "softmax"),
-            "loss_weight": head.LOSS_WEIGHT,
-        }
+        decoder = ExternalDecoder(network, external.SIZE_DIVISIBILITY)
+        return {**loss_options(cfg, labels), "decoder": decoder}

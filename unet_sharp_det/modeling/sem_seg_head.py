@@ -45,6 +45,14 @@ def build_vnet_encoder(cfg, input_shape: ShapeSpec) -> VNetEncoder:
     return VNetEncoder(input_shape.channels, unet.CHANNELS, norm=unet.NORM)
 
 
+def loss_options(cfg, labels: SemanticLabels) -> dict:
+    """The arguments of :class:`SegmentationHead` that say what is learnt."""
+    head = cfg.MODEL.SEM_SEG_HEAD
+    weights = (head.LOSS.FOCAL, head.LOSS.DICE, head.LOSS.LOVASZ)
+    loss = HybridLoss(*weights, exclusive=labels.activation == "softmax")
+    return {"labels": labels, "loss": loss, "loss_weight": head.LOSS_WEIGHT}
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
 class UNetSharpHead(SegmentationHead):
     """:class:`SegmentationHead` for ``SemanticSegmentor``, ``PanopticFPN``, ``VolumeSegmentor``."""
@@ -60,14 +68,11 @@ class UNetSharpHead(SegmentationHead):
         head = cfg.MODEL.SEM_SEG_HEAD
         labels = SemanticLabels.from_config(cfg)
         shapes = feature_shapes(input_shape, head.IN_FEATURES, "MODEL.SEM_SEG_HEAD.IN_FEATURES")
-        weights = (head.LOSS.FOCAL, head.LOSS.DICE, head.LOSS.LOVASZ)
         return {
+            **loss_options(cfg, labels),
             "decoder": cls._build_decoder(cfg, shapes, labels.num_classes),
             "in_features": tuple(head.IN_FEATURES),
-            "labels": labels,
-            "loss": HybridLoss(*weights, exclusive=labels.activation == "softmax"),
             "stride": shapes[0].stride,
-            "loss_weight": head.LOSS_WEIGHT,
             "cgm_loss_weight": head.CGM.LOSS_WEIGHT,
             "inference": head.INFERENCE,
         }
