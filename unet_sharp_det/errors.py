@@ -69,7 +69,7 @@ def _nearest(name, options: list[str]) -> list[str]:
     return difflib.get_close_matches(str(name), options, n=5, cutoff=0.5)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: Exception | str) -> str:
     """What an error of another library says, as part of a sentence."""
     return str(error).strip().partition("\n")[0][:200].rstrip(".")
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 from volume_files import TURNS, scan, write_series
 
 from unet_sharp_det.errors import DatasetError
@@ -91,9 +92,49 @@ def test_two_series_in_a_folder_are_named(tmp_path):
     write_series(tmp_path / "ct", STORED)
     folder = write_series(tmp_path / "ct", STORED[:3], uid="1.2.4")
     with pytest.raises(
-        DatasetError, match=r"1.2.3 \(5 slices\), 1.2.4 \(3 slices\). Move .* folder of its own"
+        DatasetError, match=r"5 slices, as 1.2.3.0.dcm; .* 3 slices, as 1.2.4.0.dcm. Give the path"
     ):
         read_volume(folder)
+
+
+def test_a_slice_names_its_series(tmp_path):
+    write_series(tmp_path / "ct", STORED)
+    folder = write_series(tmp_path / "ct", STORED[:3], uid="1.2.4")
+    assert np.array_equal(read_volume(folder / "1.2.4.1.dcm").array[0], STORED[:3] - 1024.0)
+
+
+@pytest.mark.parametrize(("number", "length"), [(0, -20), (4, -20), (4, 200), (4, 0)])
+def test_a_truncated_slice_is_named(number, length, tmp_path):
+    slices = [write_series(tmp_path / "ct", STORED) / f"1.2.3.{n}.dcm" for n in range(5)]
+    slices[number].write_bytes(slices[number].read_bytes()[:length])
+    with pytest.raises(DatasetError, match=rf"1.2.3.{number}.dcm: is no slice that can be read"):
+        read_volume(tmp_path / "ct")
+
+
+def test_dicom_files_of_another_kind_are_no_slices(tmp_path):
+    import pydicom
+
+    folder = write_series(tmp_path / "ct", STORED)
+    structures = pydicom.dcmread(folder / "1.2.3.0.dcm")
+    del structures.PixelData
+    structures.SOPClassUID = structures.file_meta.MediaStorageSOPClassUID = (
+        pydicom.uid.RTStructureSetStorage
+    )
+    structures.save_as(folder / "structures.dcm")
+    assert read_volume(folder).array.shape == (1, *STORED.shape)
+
+
+def test_one_slice_is_no_volume(tmp_path):
+    with pytest.raises(DatasetError, match="is a series of one slice, no volume"):
+        read_volume(write_series(tmp_path / "ct", STORED[:1]))
+
+
+def test_errors_of_itk_have_no_addresses(tmp_path):
+    folder = write_series(tmp_path / "ct", STORED[:3])
+    write_series(tmp_path / "ct", [np.zeros((8, 6)), *STORED[:1, :4]])
+    with pytest.raises(DatasetError, match=r"not known \(ImageIO returns IO region") as error:
+        read_volume(folder)
+    assert not re.search("0x|xx:", str(error.value))
 
 
 @pytest.mark.parametrize(
@@ -129,10 +170,29 @@ def test_truncated_files_are_no_volumes(tmp_path):
         path.write_bytes(data[: len(data) * 2 // 3])
         with pytest.raises(DatasetError, match=rf"a{ending}: cannot be read, it is truncated"):
             read_volume(path)
+    path = save(image_of(STORED), tmp_path / "trailer.nii.gz")
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DatasetError, match="truncated"):
+        read_volume(path)
     with gzip.open(tmp_path / "short.nii.gz", "wb") as file:  # A sound archive of a short file.
         file.write(gzip.decompress(gzip.compress(data))[:400])
     with pytest.raises(DatasetError, match="truncated"):
         read_volume(tmp_path / "short.nii.gz")
+
+
+@pytest.mark.parametrize("options", [{}, {"imagej": True}, {"ome": True}])
+def test_a_truncated_stack_of_pages_is_refused(options, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STORED, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        fourth, description = tiff.pages[3].offset, tiff.pages[0].description
+    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:fourth])
+    with pytest.raises(DatasetError, match="b.tif: is corrupt: it is truncated"):
+        read_volume(tmp_path / "b.tif")
+    if options:
+        again = {"description": description, "metadata": None, "photometric": "minisblack"}
+        tifffile.imwrite(tmp_path / "c.tif", STORED[:3], **again)
+        with pytest.raises(DatasetError, match="c.tif: holds 3 of the 5 pages that it says"):
+            read_volume(tmp_path / "c.tif")
 
 
 def test_metadata_of_a_nifti_does_no_harm_in_another_format(tmp_path):
@@ -165,6 +225,7 @@ def test_no_volume_at_all(tmp_path):
         tmp_path / "a.mha": r"is empty, its size is \(0, 3, 4\)",
         tmp_path / "b.nii": "does not exist",
         tmp_path: "holds no DICOM",
+        (): "There is no volume to read",
     }.items():
         with pytest.raises(DatasetError, match=problem):
             read_volume(path)
@@ -181,6 +242,8 @@ def test_labels_are_whole_numbers_on_the_voxels_of_their_scan(tmp_path):
 
     with pytest.raises(DatasetError, match=r"half.nii: holds fractions"):
         read_labels(save(turned * 0.5, tmp_path / "half.nii"), like)
+    with pytest.raises(DatasetError, match=r"huge.nii: holds .* numbers of more than 32 bits"):
+        read_labels(save(turned * 3e9, tmp_path / "huge.nii"), like)
     for name, other in {"spacing": scan(spacing=(1, 1, 1)), "shape": scan(size=(6, 5, 3))}.items():
         with pytest.raises(DatasetError, match=rf"{name}.nii: lies on other voxels .* its scan"):
             read_labels(save(other, tmp_path / f"{name}.nii"), like)

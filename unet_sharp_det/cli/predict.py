@@ -15,9 +15,9 @@ and of all images together summary.csv (objects and areas per image), coco.json 
 coco, predict.json (settings and versions) and predict.log.
 
 A model of volumes (VolumeSegmentor) takes scans as INPUTs: NIfTI, MetaImage, NRRD, folders of one
-DICOM series each; where it has several channels, these in turn. It writes a_labels.nii.gz, or with
-the ending of the scan, in its geometry. Of the options, those of the model, --output and
---overwrite apply.
+DICOM series each, or one slice of a series; where it has several channels, these in turn. It writes
+a_labels.nii.gz, or with the ending of the scan, in its geometry. Of the options, those of the
+model, --output and --overwrite apply.
 
 A bad image does not stop the others; it is named at the end, and the exit status is 1. After
 Ctrl-C or a crash, give the same command again, without --overwrite: it goes on with the images that

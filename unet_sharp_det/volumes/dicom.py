@@ -1,5 +1,7 @@
 """The slices of a DICOM series in a folder, in order and complete."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +13,67 @@ from ..errors import DatasetError
 _UNEVEN = 0.1
 
 
-def series_files(folder: Path) -> tuple[str, ...]:
-    """Return the files of the only series in a folder, in order.
+def series_files(path: Path) -> tuple[str, ...]:
+    """Return the files of a series, in order: the only one of a folder, or the one of a slice.
+
+    A file of several frames is a series by itself.
 
     Raises:
-        DatasetError: there is no series, or more than one, or its slices are unevenly spaced.
+        DatasetError: there is no series, or a folder has more than one; a slice cannot be read, or
+            is the only one, or they are unevenly spaced.
     """
+    if path.is_file() and _has_frames(str(path)):
+        return (str(path),)
+    folder = path if path.is_dir() else path.parent
     reader = sitk.ImageSeriesReader
-    found = {
-        uid: reader.GetGDCMSeriesFileNames(str(folder), uid)
-        for uid in reader.GetGDCMSeriesIDs(str(folder))
-    }
+    uids = reader.GetGDCMSeriesIDs(str(folder))
+    found = [reader.GetGDCMSeriesFileNames(str(folder), uid) for uid in uids]
+    _check_unread(folder, found)
+    if path.is_file():
+        found = [files for files in found if path.name in _names(files)]
     if not found:
-        raise DatasetError(f"{folder}: holds no DICOM slices. Name the folder that does.")
+        raise DatasetError(f"{path}: holds no DICOM slices. Name the folder that does.")
     if len(found) > 1:
-        shown = ", ".join(f"{uid} ({len(files)} slices)" for uid, files in found.items())
         raise DatasetError(
-            f"{folder}: holds {len(found)} DICOM series: {shown}. Move the slices of each into a "
-            "folder of its own, and name that of one."
+            f"{path}: holds {len(found)} DICOM series: {'; '.join(map(_describe, found))}. Give "
+            "the path of one slice of the series that you mean."
         )
-    (files,) = found.values()
+    (files,) = found
+    if len(files) == 1 and not _has_frames(files[0]):
+        raise DatasetError(f"{path}: is a series of one slice, no volume. Copy all its slices.")
     _check_spacing(folder, files)
     return files
+
+
+def _names(files: Iterable[str]) -> list[str]:
+    return [Path(file).name for file in files]
+
+
+def _describe(files: tuple[str, ...]) -> str:
+    header, key = _header(files[0]), "0008|103e"
+    name = header.GetMetaData(key).strip() if header.HasMetaDataKey(key) else ""
+    return f"'{name}' with {len(files)} slices, as {Path(files[0]).name}"
+
+
+def _check_unread(folder: Path, found: list[tuple[str, ...]]) -> None:
+    """Raise a DatasetError if GDCM passed over a file of the kind of those that it read."""
+    kinds = {b"", *(_kind(Path(files[0])) for files in found)} - {None}
+    read = {name for files in found for name in _names(files)}
+    for path in sorted(folder.iterdir()):
+        if path.name not in read and path.is_file() and _kind(path) in kinds:
+            raise DatasetError(
+                f"{path}: is no slice that can be read, it is truncated or corrupt. Copy it again."
+            )
+
+
+def _kind(path: Path) -> bytes | None:
+    """The SOP class of a DICOM file; b"" if its begin does not say it, None if it is no DICOM."""
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if path.suffix.lower() != ".dcm" and head[128:132] != b"DICM":
+        return None
+    uid = re.search(rb"1\.2\.840\.10008\.[\d.]+", head)
+    return uid[0] if uid else b""
 
 
 def _check_spacing(folder: Path, files: tuple[str, ...]) -> None:
@@ -56,7 +97,16 @@ def _check_spacing(folder: Path, files: tuple[str, ...]) -> None:
 
 def _position(file: str) -> float:
     """Where a slice lies along its normal, in mm."""
+    header = _header(file)
+    return float(np.dot(header.GetOrigin(), header.GetDirection()[2::3]))
+
+
+def _has_frames(file: str) -> bool:
+    return _header(file).GetSize()[2] > 1
+
+
+def _header(file: str) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(file)
     reader.ReadImageInformation()
-    return float(np.dot(reader.GetOrigin(), reader.GetDirection()[2::3]))
+    return reader

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import DatasetError, first_line
+from ..errors import DatasetError
 from ..files import safe_join
+from ..images.directories import open_checked
 from .dicom import series_files
-from .volume import ORIENTATION, Geometry, Volume, ending_of
+from .volume import ORIENTATION, Geometry, Volume, ending_of, reason_of
 
 _HEADER = 2**16
 _DATA_FILE = re.compile(r"^(?:ElementDataFile *=|data ?file:) *(.+)", re.MULTILINE)
@@ -27,8 +28,9 @@ def read_volume(paths) -> Volume:
     A TIFF stack has no spacing: it is 1.
 
     Args:
-        paths: a file, or a folder with the slices of one DICOM series; or a list of them, one for
-            each channel, as of the modalities of an MR examination.
+        paths: a file, or a folder with the slices of one DICOM series, or one slice of a series in
+            a folder of several; or a list of them, one for each channel, as of the modalities of
+            an MR examination.
 
     Returns:
         float32, or the file's integers; see :class:`Volume`.
@@ -45,6 +47,8 @@ def read_volume(paths) -> Volume:
         write_volume("mask.nii.gz", (scan.array[0] > 100).astype("uint8"), like=scan)
     """
     paths = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, str) else [paths]
+    if not paths:
+        raise DatasetError("There is no volume to read. Give a file, or one for each channel.")
     first, *others = volumes = [_read(Path(path)) for path in paths]
     for path, volume in zip(paths, volumes, strict=True):
         _check_same(path, volume, first, paths[0])
@@ -69,11 +73,12 @@ def read_labels(path, like: Volume | None = None) -> Volume:
     if like is not None:
         _check_same(path, volume, like, "its scan")
     if volume.array.dtype.kind == "f":
-        labels = np.nan_to_num(volume.array, nan=0.5).astype(np.int32)
+        with np.errstate(invalid="ignore"):
+            labels = volume.array.astype(np.int32)
         if not np.array_equal(labels, volume.array):
             raise DatasetError(
-                f"{path}: holds fractions, but labels must be whole numbers. Give the mask, not "
-                "the scan or probabilities."
+                f"{path}: holds fractions, or numbers of more than 32 bits, but labels must be "
+                "whole numbers. Give the mask, not the scan or probabilities."
             )
         volume = Volume(labels, volume.geometry, volume.native)
     return volume
@@ -104,17 +109,21 @@ def _read_image(path: Path) -> sitk.Image:
     if not path.exists():
         raise DatasetError(f"{path}: does not exist. Name a volume, or a folder of DICOM slices.")
     try:
-        if path.is_dir():
-            return sitk.ReadImage(series_files(path))
+        kind = "" if path.is_dir() else sitk.ImageFileReader.GetImageIOFromFileName(str(path))
+        if path.is_dir() or kind == "GDCMImageIO":
+            files = series_files(path)
+            return sitk.ReadImage(files if len(files) > 1 else files[0])
         if ending_of(path) in (".nii", ".nii.gz"):
             _check_nifti(path)
         elif ending_of(path) in (".mhd", ".mha", ".nhdr", ".nrrd"):
             _check_data_files(path)
+        elif kind == "TIFFImageIO":
+            _check_pages(path)
         return sitk.ReadImage(str(path))
     except (RuntimeError, OSError, EOFError, zlib.error) as error:
         raise DatasetError(
             f"{path}: cannot be read, it is truncated, corrupt or of a kind not known "
-            f"({_reason(error)}). Copy or export it again."
+            f"({reason_of(error)}). Copy or export it again."
         ) from error
 
 
@@ -126,6 +135,20 @@ def _check_data_files(path: Path) -> None:
         first, *others = header[found.start(1) :].splitlines()
         for name in others if first.startswith("LIST") else [first]:
             safe_join(path.parent, name.strip(), str(path))
+
+
+def _check_pages(path: Path) -> None:
+    """Raise a DatasetError if a TIFF ends before its last page, or has fewer than ImageJ or OME
+    say in its description."""
+    tiff, _ = open_checked(path)
+    with tiff:
+        said = re.findall(r'(?:^images=|\bSize[ZCT]=")(\d+)', tiff.pages.first.description, re.M)
+        planes = math.prod(map(int, said[:3]))
+        if len(tiff.pages) < planes:
+            raise DatasetError(
+                f"{path}: holds {len(tiff.pages)} of the {planes} pages that it says. Export it "
+                "anew."
+            )
 
 
 def _check_nifti(path: Path) -> None:
@@ -159,12 +182,7 @@ def _check_length(path: Path, reader: sitk.ImageFileReader) -> None:
         file.seek(last)
         if not file.read(1):
             raise EOFError("voxels are missing at its end")
-
-
-def _reason(error: Exception) -> str:
-    """What ITK says, without the place in its source code."""
-    said = re.search(r"ERROR: (?:\w+\(\w+\): )?(.*)", str(error))
-    return said[1].rstrip(":. ") if said else first_line(error)
+        file.read()  # To the end, where gzip's checksum is.
 
 
 def _check_same(path, volume: Volume, other: Volume, whose) -> None:

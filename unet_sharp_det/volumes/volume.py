@@ -1,10 +1,13 @@
 """Arrays that know where their voxels lie."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+
+from ..errors import first_line
 
 # Every array's axes run to the patient's left, back and head, as near as its own direction allows.
 ORIENTATION = "LPS"
@@ -112,6 +115,12 @@ def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
     image.SetOrigin(geometry.origin)
     image.SetDirection(geometry.direction)
     return image
+
+
+def reason_of(error: Exception) -> str:
+    """Return what ITK says, without places in its source code and in memory."""
+    said = re.sub(r"^Exception thrown.*\n|.*ERROR: |\w+ ?\(0x\w+\)(: )?", "", str(error))
+    return first_line(said).rstrip(": ")
 
 
 def ending_of(path) -> str:

@@ -3,9 +3,9 @@
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import UserError, first_line, look_up_option
+from ..errors import UserError, look_up_option
 from ..files import atomic_path
-from .volume import Volume, ending_of, to_image
+from .volume import Volume, ending_of, reason_of, to_image
 
 #: Endings of what is written; ``.mhd`` is not among them, for its voxels are a second file.
 WRITTEN = (".nii.gz", ".nii", ".mha", ".nrrd", ".tif")
@@ -30,6 +30,6 @@ def write_volume(path, array: np.ndarray, like: Volume) -> None:
             sitk.WriteImage(image, str(temporary), useCompression=True)
         except RuntimeError as error:
             raise UserError(
-                f"{path}: cannot be written ({first_line(error)}). Make room, or choose another "
+                f"{path}: cannot be written ({reason_of(error)}). Make room, or choose another "
                 "format."
             ) from error
