@@ -68,6 +68,7 @@ def case(**changes):
         (case(id=""), "could be no file's name"),
         (broken(val=content()["train"]), "the id '7' is there twice"),
         (broken(labels={"background": 0}), "'labels' must be as"),
+        (broken(labels={"1": "liver"}), "'labels' must be as"),
         (broken(labels=["background"]), "'labels' must be as"),
         (broken(val=None), "'val' is no list of cases"),
         (broken(modality={"0": "CT"}), "'modality' is no list"),

@@ -79,6 +79,8 @@ def test_odd_parts_are_left_out_and_said(write_case, run_import, tmp_path):
     stray, _ = write_case("LIDC-IDRI-0004", series="1.9.4")
     text = (stray / "069.xml").read_text().replace("1.9.4.3", "1.9.4.99")
     (stray / "069.xml").write_text(text)
+    broken, _ = write_case("LIDC-IDRI-0006", series="1.9.6")
+    (broken / "069.xml").write_text("<LidcReadMessage")
     (copy / "158.xml").write_text(XRAY)
     write_series(
         copy.parent / "x-ray", PLAIN, noise(PLAIN), "1.9.5", "LIDC-IDRI-0001", modality="DX"
@@ -91,6 +93,7 @@ def test_odd_parts_are_left_out_and_said(write_case, run_import, tmp_path):
     assert "1.9.2: " in lines
     assert "mm" in lines
     assert "1.9.3: " in lines
+    assert "1.9.6: " in lines
     assert "no XML file has readings of it" in lines
     assert "has an outline on a slice" in lines
     assert "1.9.5" not in lines

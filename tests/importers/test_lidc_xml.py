@@ -31,8 +31,6 @@ def test_readers_nodules_and_contours_are_read(tmp_path):
     assert found.series_uid == "1.2.3"
     assert [len(each) for each in found.readers] == [2, 0]
     large, small = found.readers[0]
-    assert not large.is_small
-    assert small.is_small
     assert [each.inclusion for each in large.contours] == [True, False]
     assert (small.contours[0].sop_uid, small.contours[0].z) == ("1.8", -6.25)
     assert large.contours[0].points.tolist() == [list(point) for point in OUTLINE]
@@ -64,13 +62,15 @@ def test_a_point_is_no_area(tmp_path):
     assert vote(tmp_path, [[[("", 0, True, [(4, 4)])]]]).sum() == 0
 
 
-def test_readings_of_a_series_are_taken_once_and_x_rays_not(tmp_path, caplog):
+def test_readings_of_a_series_are_taken_once_and_x_rays_and_broken_files_not(tmp_path, caplog):
     first = write_lidc_xml(tmp_path / "a" / "069.xml", "1.2", [[]])
     write_lidc_xml(tmp_path / "b" / "069.xml", "1.2", [[], []])
     (tmp_path / "x.xml").write_text(XRAY)
+    (tmp_path / "broken.xml").write_text("<LidcReadMessage")
     readings = readings_by_series(tmp_path)
     assert {uid: each.path for uid, each in readings.items()} == {"1.2": first}
     assert "b/069.xml: is left out" in caplog.text
+    assert "broken.xml: is no file of readings" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def test_a_volume_without_voxels_and_a_nodule_outside_are_left_out(luna, run_imp
 def test_bad_input_is_named(luna, tmp_path):
     with pytest.raises(ConfigError, match="Fold 3 cannot validate and test"):
         convert(luna, tmp_path / "out", val_fold=3, test_fold=3)
+    with pytest.raises(ConfigError, match="--agreement is of LIDC's readers"):
+        convert(luna, tmp_path / "out", agreement=0.5)
     with pytest.raises(DatasetError, match=r"has no subset0/\*\.mhd"):
         convert(tmp_path, tmp_path / "out")
     (luna / "annotations.csv").write_text(HEADER + "1.0,1,2,x,4\n")

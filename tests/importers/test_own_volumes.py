@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from scans import CT, blocks, cases_of, noise, write_scan
+from volume_files import write_series
 
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.importers import dataset
@@ -49,6 +50,17 @@ def test_a_decathlon_task_names_its_labels(tmp_path, run_import):
     _, content, _ = run_import("volumes", tmp_path)
     assert content["labels"] == own["labels"]
     assert cases_of(content)["spleen_2"]["image"] == ["volumes/spleen_2.nii.gz"]
+
+
+def test_nnunet_names_its_labels_the_other_way_round(tmp_path, run_import):
+    add(tmp_path, "spleen_2", ending="Tr", channels=("_0000",), labels=(1,))
+    own = {"labels": {"background": 0, "spleen": 1}, "channel_names": {"0": "CT"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(own))
+    assert run_import("volumes", tmp_path)[1]["labels"] == {"0": "background", "1": "spleen"}
+    own["labels"]["spleen"] = [1, 2]
+    (tmp_path / "dataset.json").write_text(json.dumps(own))
+    with pytest.raises(DatasetError, match="has no names of labels"):
+        run_import("volumes", tmp_path)
 
 
 def test_channels_as_nnunet_names_them(tmp_path, run_import):
@@ -100,6 +112,31 @@ def test_a_second_import_reads_what_changed(tmp_path, run_import, monkeypatch):
     assert read == ["b.nii.gz"]
     stored = read_volume(tmp_path / "datasets" / "volumes" / "volumes" / "b.nii.gz")
     np.testing.assert_array_equal(stored.array[0], noise(CT, 7)[:, ::-1, ::-1])
+
+
+def test_changed_voxels_of_a_folder_or_beside_a_header_are_noticed(tmp_path, run_import):
+    stored = tmp_path / "datasets" / "volumes"
+    scan = np.arange(4 * 8 * 6, dtype=np.uint16).reshape(4, 8, 6)
+    folder = write_series(tmp_path / "images" / "a", scan, intercept=0)
+    header = write_scan(tmp_path / "labels" / "a.mhd", scan // 192, spacing=(0.5, 1.5, 2))
+    run_import("volumes", tmp_path, *NAMES)
+    write_series(folder, scan * 2, intercept=0)
+    run_import("volumes", tmp_path, *NAMES)
+    assert np.array_equal(read_volume(stored / "volumes" / "a.nii.gz").array[0], scan * 2)
+    header.with_suffix(".raw").write_bytes((scan // 192 + 1).tobytes())
+    run_import("volumes", tmp_path, *NAMES)
+    assert read_labels(stored / "labels" / "a.nii.gz").array.max() == 1
+
+
+def test_a_source_that_was_moved_goes_on(tmp_path, run_import):
+    add(tmp_path / "old", "a")
+    first = run_import("volumes", tmp_path / "old", *NAMES)
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert run_import("volumes", tmp_path / "new", *NAMES) == first
+    record = tmp_path / "datasets" / "volumes" / "import.json"
+    record.write_text(record.read_text().replace("entry", "entries"))
+    with pytest.raises(DatasetError, match="import.json: is damaged. Give another --output"):
+        run_import("volumes", tmp_path / "new", *NAMES)
 
 
 def test_all_cases_have_the_same_channels(tmp_path, run_import):

@@ -95,7 +95,7 @@ def _read_classes(labels, where: Path) -> list[str]:
         named = {int(label): str(name) for label, name in labels.items()}
     except (AttributeError, ValueError):
         named = {}
-    if not named or not 0 <= min(named) <= max(named) < 256:
+    if not named or not 0 == min(named) <= max(named) < 256:
         raise DatasetError(
             f'{where}: \'labels\' must be as {{"0": "background", "1": "liver"}}. {_REMEDY}'
         )

@@ -1,5 +1,6 @@
 """What all imports share: cases are read, checked and stored, then ``dataset.json`` lists them."""
 
+import glob
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable
@@ -147,8 +148,15 @@ def _stored_cases(output: Path, origin: dict) -> dict[str, dict]:
         raise DatasetError(f"{output}: holds files of another origin. {remedy}")
     record = read_json(output / RECORD_FILE, dict, remedy)
     found = {key: record.get(key) for key in origin}
+    if not Path(str(found["source"])).exists():
+        found["source"] = origin["source"]  # Which was moved.
     if found != origin:
         raise DatasetError(f"{output}: was imported as {found}. {remedy}")
+    try:
+        for case in record["cases"].values():
+            _ = case["stamps"], case["unplaced"], case["entry"]["image"], case["entry"]["label"]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DatasetError(f"{output / RECORD_FILE}: is damaged. {remedy}") from error
     return record["cases"]
 
 
@@ -160,12 +168,19 @@ def _is_stored(output: Path, stored: dict | None, stamps: list[list[int]]) -> bo
 
 
 def _stamps(case: Case) -> list[list[int]]:
-    """Sizes and times of a case's files; raises a DatasetError if one is missing."""
-    paths = [*case.image, *([case.label] if isinstance(case.label, Path) else [])]
-    for path in paths:
+    """Sizes and times of a case's files; raises a DatasetError if one is missing.
+
+    These are a folder's slices, and what shares the stem of a file, as .raw that of .mhd.
+    """
+    files = []
+    for path in [*case.image, *([case.label] if isinstance(case.label, Path) else [])]:
         if not path.exists():
             raise DatasetError(f"There is no {path.name} in {path.parent}.")
-    return [[stat.st_size, stat.st_mtime_ns] for stat in (path.stat() for path in paths)]
+        is_folder = path.is_dir()
+        files += sorted(
+            path.iterdir() if is_folder else path.parent.glob(f"{glob.escape(path.stem)}.*")
+        )
+    return [[stat.st_size, stat.st_mtime_ns] for stat in (path.stat() for path in files)]
 
 
 def _store(case: Case, output: Path, modality: list[str], labels: dict[int, str]) -> dict:

@@ -37,14 +37,9 @@ class Contour:
 
 @dataclass(frozen=True)
 class Nodule:
-    """What one reader drew of a nodule."""
+    """What one reader drew of a nodule; of one under 3 mm a contour of one point, its centre."""
 
     contours: tuple[Contour, ...]
-
-    @property
-    def is_small(self) -> bool:
-        """Whether it is under 3 mm: it has a point at its centre, and no outline."""
-        return all(len(each.points) == 1 for each in self.contours)
 
 
 @dataclass(frozen=True)
@@ -88,10 +83,17 @@ def read_lidc_xml(path) -> Readings | None:
 
 
 def readings_by_series(folder: Path) -> dict[str, Readings]:
-    """Read all XML files in and below a folder; of a series that is repeated the first counts."""
+    """Read all XML files in and below a folder; of a series that is repeated the first counts.
+
+    Files that cannot be read are logged, so that their series have no readings.
+    """
     readings = {}
     for path in sorted(folder.rglob("*.xml")):
-        found = read_lidc_xml(path)
+        try:
+            found = read_lidc_xml(path)
+        except DatasetError as error:
+            _log.warning("%s", error)
+            continue
         if found and readings.setdefault(found.series_uid, found) is not found:
             first = readings[found.series_uid].path
             _log.warning("%s: is left out, %s is of the same series.", path, first)

@@ -26,7 +26,7 @@ def convert(
     source,
     output,
     lidc_xml=None,
-    agreement: float = 0.5,
+    agreement: float | None = None,
     val_fold: int = 8,
     test_fold: int = 9,
 ) -> Summary:
@@ -35,11 +35,14 @@ def convert(
     Args:
         source: the folder of the subsets and of ``annotations.csv``.
         lidc_xml: a folder with LIDC's XML files.
-        agreement: with ``lidc_xml``, the share of readers that makes a voxel a nodule.
+        agreement: with ``lidc_xml``, the share of readers that makes a voxel a nodule. None: half.
         val_fold: the subset that validates.
         test_fold: the subset that tests; the other eight train.
     """
     source = Path(source)
+    if agreement is not None and not lidc_xml:
+        raise ConfigError("--agreement is of LIDC's readers. Give --lidc-xml too, or leave it out.")
+    agreement = 0.5 if agreement is None else agreement
     check_agreement(agreement)
     if val_fold == test_fold:
         raise ConfigError(f"Fold {val_fold} cannot validate and test. Give two folds.")

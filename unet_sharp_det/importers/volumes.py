@@ -21,7 +21,7 @@ def convert(source, output, labels: Sequence[str] = ()) -> Summary:
 
     Args:
         labels: names of the labels 1, 2, ...; 0 is background. Empty: those of the
-            ``dataset.json`` of a Medical Segmentation Decathlon task.
+            ``dataset.json`` of a Medical Segmentation Decathlon task, or of nnU-Net.
     """
     source = Path(source)
     ending = "Tr" if (source / "imagesTr").is_dir() else ""
@@ -68,7 +68,9 @@ def _decathlon_labels(source: Path) -> dict[int, str]:
     remedy = "Name the labels 1, 2, ... by --labels."
     labels = read_json(source / "dataset.json", dict, remedy).get("labels")
     try:
-        return {int(label): name for label, name in labels.items()}
+        if all(isinstance(number, int) for number in labels.values()):  # As nnU-Net 2 has them.
+            labels = {number: name for name, number in labels.items()}
+        return {0: "background"} | {int(label): name for label, name in labels.items()}
     except (AttributeError, ValueError) as error:
         raise DatasetError(
             f"{source / 'dataset.json'}: has no names of labels. {remedy}"
