@@ -200,7 +200,8 @@ def _add_volumes(cfg: CfgNode) -> None:
     # padded. [1, H, W] makes it a 2D network on slices. A patch with a side of 3 D or more is
     # turned, scaled and bent in its slices only.
     cfg.INPUT.VOLUME.PATCH_SIZE = [64, 64, 64]
-    # Volumes are resampled to voxels of [z, y, x] mm, predictions back. [] leaves them as they are.
+    # Volumes are resampled to voxels of [z, y, x] mm, or so near to it that whole ones fill the
+    # volume, and predictions back. [] leaves them as they are.
     cfg.INPUT.VOLUME.SPACING = []
     # Values are cut off at [low, high], e.g. [-200, 250] HU, and brought to -1 and 1. With [], each
     # channel gets mean 0 and standard deviation 1 over its voxels that are not 0.

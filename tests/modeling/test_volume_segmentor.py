@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -6,6 +7,7 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.modeling import SkipUNet, VolumeSegmentor
 from unet_sharp_det.modeling.pruning import cut_to_level
+from unet_sharp_det.volumes import Geometry, Volume, resample, resample_to
 
 TINY = {
     "MODEL.UNET.CHANNELS": "[4, 4, 8]",
@@ -89,6 +91,23 @@ class TestWindows:
         with torch.no_grad():
             (found,) = net([{"image": torch.randn(1, 9, 17, 24), "size": (18, 30, 50)}])
         assert found["sem_seg"].shape == (1, 18, 30, 50)
+
+    @pytest.mark.parametrize("sides", [(70, 72, 73), (71, 69, 75)])
+    def test_a_ball_seen_at_3_mm_comes_back_where_it_was(self, sides):
+        """Within .1 mm, though no whole number of 3 mm fills the volume of .8 mm."""
+        geometry = Geometry(sides[::-1], (0.8,) * 3, (5, -7, 9), tuple(np.eye(3).ravel()))
+        at = np.stack(np.indices(sides)) * 0.8
+        centre = np.array(sides) * 0.8 - 17
+        ball = np.exp(-((at - centre.reshape(3, 1, 1, 1)) ** 2).sum(0) / 2 / 4**2)
+        volume = resample(Volume(ball[None].astype(np.float32), geometry, geometry), (3, 3, 3))
+        net = build(CUBES).eval()
+        net.backbone.forward = lambda x: {"x": x}
+        net.sem_seg_head.forward = lambda features: (features["x"], {})
+        (found,) = net([{"image": torch.from_numpy(volume.array), "size": sides}])
+        found = found["sem_seg"][0].numpy()
+        seen = (at * found).sum((1, 2, 3)) / found.sum()
+        assert seen == pytest.approx(centre, abs=0.1)
+        assert found == pytest.approx(resample_to(volume, geometry).array[0], abs=1e-4)
 
 
 def test_channels_are_normalised_by_mean_and_deviation():

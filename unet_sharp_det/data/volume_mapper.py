@@ -170,7 +170,7 @@ class VolumeMapper:
 
     def _check_voxels(self, volume: Volume, where: str) -> None:
         """Of voxels that are no cubes, a 3D patch must have fewer slices than rows."""
-        x, y, z = volume.geometry.spacing
+        x, y, z = self.spacing[::-1] or volume.geometry.spacing
         if 1 < self.patch_size[0] and z / min(x, y) > ANISOTROPIC and not self._is_flat:
             depth, *sides = self.patch_size
             raise DatasetError(

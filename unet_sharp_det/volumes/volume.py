@@ -46,9 +46,13 @@ class Geometry:
         return bool(off < 0.1 * min(self.spacing))
 
     def with_spacing(self, spacing: tuple[float, float, float]) -> "Geometry":
-        """Return voxels of another spacing (x, y, z) in mm that fill the same box."""
-        old, new = np.array(self.spacing), np.array(spacing, float)
-        size = np.maximum(1, np.rint(self.size * old / new)).astype(int)
+        """Return voxels that fill the same box, as near to a spacing (x, y, z) in mm as they can.
+
+        So values on them come back to these voxels by the sizes of the arrays alone.
+        """
+        old = np.array(self.spacing)
+        size = np.maximum(1, np.rint(self.size * old / spacing)).astype(int)
+        new = self.size * old / size
         origin = self.origin + self._axes() @ ((new - old) / 2)
         return replace(self, size=(*size.tolist(),), spacing=(*new,), origin=(*origin,))
 
