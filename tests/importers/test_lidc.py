@@ -81,6 +81,11 @@ def test_odd_parts_are_left_out_and_said(write_case, run_import, tmp_path):
     (stray / "069.xml").write_text(text)
     broken, _ = write_case("LIDC-IDRI-0006", series="1.9.6")
     (broken / "069.xml").write_text("<LidcReadMessage")
+    truncated, _ = write_case("LIDC-IDRI-0007", series="1.9.7")
+    (truncated / "1-000.dcm").write_bytes((truncated / "1-000.dcm").read_bytes()[:-20])
+    nothing, _ = write_case("LIDC-IDRI-0008", series="1.9.8")
+    for path in nothing.glob("*.dcm"):
+        path.write_bytes(b"")
     (copy / "158.xml").write_text(XRAY)
     write_series(
         copy.parent / "x-ray", PLAIN, noise(PLAIN), "1.9.5", "LIDC-IDRI-0001", modality="DX"
@@ -94,6 +99,8 @@ def test_odd_parts_are_left_out_and_said(write_case, run_import, tmp_path):
     assert "mm" in lines
     assert "1.9.3: " in lines
     assert "1.9.6: " in lines
+    assert f"{truncated}/1-000.dcm: is no slice that can be read" in lines
+    assert f"{nothing}/1-000.dcm: is no slice that can be read" in lines
     assert "no XML file has readings of it" in lines
     assert "has an outline on a slice" in lines
     assert "1.9.5" not in lines
@@ -117,5 +124,5 @@ def test_other_folders_and_shares_are_refused(write_case, tmp_path):
     with pytest.raises(DatasetError, match="'agreement': 0.5.*another --output"):
         convert(tmp_path / "LIDC", tmp_path / "out", agreement=0.75)
     (folder / "1-000.dcm").write_text("no DICOM")
-    with pytest.raises(DatasetError, match=r"1-000\.dcm: is no DICOM file"):
+    with pytest.raises(DatasetError, match=r"1-000\.dcm: is no slice that can be read"):
         convert(tmp_path / "LIDC", tmp_path / "new")

@@ -67,23 +67,24 @@ def paint_readings(
 
 
 def _ct_series(source: Path):
-    """Yield folder, series and patient of each CT, by the header of its first slice."""
+    """Yield folder, series and patient of each CT, by the first header that can be read."""
     for folder in sorted({path.parent for path in source.rglob("*.dcm")}):
-        header = _header(min(folder.glob("*.dcm")))
-        series, patient, modality = map(header, (_SERIES_UID, _PATIENT, _MODALITY))
-        if modality == "CT":
-            yield folder, series, patient
+        headers = filter(None, map(_header, sorted(folder.glob("*.dcm"))))
+        if (header := next(headers, None)) is None:
+            yield folder, folder.name, folder.name  # It cannot be read, as will be told.
+        elif header(_MODALITY) == "CT":
+            yield folder, header(_SERIES_UID), header(_PATIENT)
 
 
-def _header(path) -> Callable[[str], str]:
-    """A function of a tag, as 0008|0018, that returns its value in a DICOM file."""
+def _header(path) -> Callable[[str], str] | None:
+    """A function of a tag, as 0008|0018, that returns its value in a DICOM file, if it is one."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         reader.GetMetaData(_SERIES_UID)
-    except RuntimeError as error:
-        raise DatasetError(f"{path}: is no DICOM file. Download the series again.") from error
+    except RuntimeError:
+        return None
     # Values are padded to even length, UIDs by a zero byte.
     return lambda tag: reader.GetMetaData(tag).strip(" \0")
 
