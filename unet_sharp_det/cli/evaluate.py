@@ -4,13 +4,14 @@ unet-sharp-det evaluate --predictions P --truth T --output DIR
 
 P  a list of COCO results, a COCO data set (scores if its annotations have any), a
    semantic_predictions.json (4-connected components are the objects), or a folder of label maps
-   (.png of 8 or 16 bits, .tif, .npy: 0 the background, each object a number)
+   (.png of 8 or 16 bits, .tif, .npy, of volumes .nii.gz, .nii, .mha, .nrrd: 0 the background,
+   each object a number)
 T  a COCO data set, or a folder of label maps
 DIR  gets instances_per_image.csv, instance_metrics.json and evaluation.json, which unet-sharp-det
    report reads; and, of predictions with scores, metrics.json and ap_table.md
 
-Label maps are paired by the stem of the image's file name; endings such as _cp_masks, _masks and
-_labels are taken off.
+Label maps are paired by the stem of the image's file name; endings such as _cp_masks, _masks,
+_labels and _objects are taken off. Of volumes, pixels are voxels.
 """
 
 import argparse

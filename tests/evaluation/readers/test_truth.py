@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tifffile
 from evaluation_helpers import coco_dataset
 from label_map_files import label_map, save
@@ -108,3 +109,29 @@ def test_numbers_may_be_left_out(tmp_path):
     save(tmp_path / "found" / "1.png", label_map(BOXES, numbers=[7, 65535, 300]))
     [overlap] = match(open_truth(tmp_path / "truth"), tmp_path / "found")
     assert list(overlap.iou) == [1, 1, 1]
+
+
+class TestVolumes:
+    """Label maps of volumes: objects as predict writes them, the truth in any volume format."""
+
+    def write(self, folder, name, labels):
+        folder.mkdir(exist_ok=True)
+        sitk.WriteImage(sitk.GetImageFromArray(labels), str(folder / name))
+
+    def test_objects_are_matched_in_three_dimensions(self, tmp_path):
+        true = np.zeros((6, 8, 10), np.uint16)
+        true[:, :4, :4], true[:3, 5:, 5:], true[3:, 5:, 5:] = 1, 2, 3  # a slice shows two at most
+        found = true.copy()
+        found[found == 3] = 2  # two objects that only the depth parts
+        self.write(tmp_path / "true", "a.nrrd", true)
+        self.write(tmp_path / "found", "a_objects.nii.gz", found)
+        (overlap,) = match(open_truth(tmp_path / "true"), tmp_path / "found")
+        assert overlap.true_areas.tolist() == [96, 45, 45]
+        assert overlap.pred_areas.tolist() == [96, 90]
+        assert overlap.iou.tolist() == [1, 0.5, 0.5]
+
+    def test_another_shape_is_told(self, tmp_path):
+        self.write(tmp_path / "true", "a.nii.gz", np.ones((6, 8, 10), np.uint8))
+        self.write(tmp_path / "found", "a.nii.gz", np.ones((6, 8, 9), np.uint8))
+        with pytest.raises(DatasetError, match=r"\(6, 8, 9\), the ground truth \(6, 8, 10\)"):
+            match(open_truth(tmp_path / "true"), tmp_path / "found")

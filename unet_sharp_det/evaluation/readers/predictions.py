@@ -71,7 +71,8 @@ class LabelMapPredictions(Predictions):
 
     def _paint(self, predicted, record, where):
         labels = read_label_map_file(predicted)
-        return InstanceMap.from_labels(labels, str(predicted), min_area=self.options.min_area)
+        least, dim = self.options.min_area, len(record.shape)
+        return InstanceMap.from_labels(labels, str(predicted), min_area=least, dim=dim)
 
 
 class SemanticPredictions(Predictions):

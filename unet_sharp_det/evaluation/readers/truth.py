@@ -21,12 +21,15 @@ from ...images.formats import check_pixels
 from ...masks import union_mask
 from ...masks.instance_maps import InstanceMap
 from ...masks.instances import SparseInstances
+from ...volumes.reading import read_labels
+from ...volumes.volume import ending_of
 from ..instances.overlap import InstanceOverlap
 
-FORMATS = (".png", ".tif", ".tiff", ".npy")
+VOLUMES = (".nii.gz", ".nii", ".mha", ".nrrd")
+FORMATS = (".png", ".tif", ".tiff", ".npy", *VOLUMES)
 
 # What tools append to the stem of an image's name; the first that fits is taken off.
-ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_pred")
+ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_pred", "_objects")
 
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _TOO_LARGE = "Cut it into parts, or give COCO results, as predict --outputs coco writes them."
@@ -38,13 +41,13 @@ class TruthImage:
 
     Attributes:
         file_name: of the image, relative to the data set's folder of images.
-        shape: (height, width) in pixels.
+        shape: (height, width) in pixels, of a volume (depth, height, width) in voxels.
         look: the group that reports break results down by, e.g. "histology"; None: unknown.
     """
 
     image_id: int | str
     file_name: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     look: str | None = None
 
     def find_picture(self, folder) -> Path | None:
@@ -138,14 +141,16 @@ class LabelMapTruth(Truth):
         self.where = os.fspath(folder)
         self._files = find_label_maps(folder, suffix)
         self.records = {
-            stem: TruthImage(stem, f"{stem}{path.suffix}", decoding.read_shape(path))
+            stem: TruthImage(stem, f"{stem}{ending_of(path)}", _read_shape(path))
             for stem, path in self._files.items()
         }
 
     def instance_map(self, image_id) -> InstanceMap:
         """See :class:`Truth`."""
-        path = self._files[self.record(image_id).image_id]
-        return InstanceMap.from_labels(read_label_map_file(path), str(path))
+        record = self.record(image_id)
+        path = self._files[record.image_id]
+        labels = read_label_map_file(path)
+        return InstanceMap.from_labels(labels, str(path), dim=len(record.shape))
 
     @cached_property
     def coco(self) -> COCO:
@@ -207,7 +212,7 @@ def find_label_maps(
     Raises:
         DatasetError: there is no label map, or two of one image.
     """
-    paths = [path for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in FORMATS]
+    paths = [path for path in sorted(Path(folder).iterdir()) if ending_of(path) in FORMATS]
     known, found = set(known), {}
     for path in paths:
         stem = _image_stem(path, suffix, known)
@@ -227,23 +232,31 @@ def find_label_maps(
 
 
 def read_label_map_file(path) -> np.ndarray:
-    """Read a label map of ``FORMATS`` as integers (H, W); DatasetError: it is none."""
+    """Read integers (H, W), or of ``VOLUMES`` (D, H, W); DatasetError: these are no label map."""
+    if ending_of(path) in VOLUMES:
+        return read_labels(path).array[0]
     check_pixels(decoding.read_shape(path), path, remedy=_TOO_LARGE)
     return decoding.read_labels(path)
 
 
 def refuse_pictures(path) -> None:
     """Raise a DatasetError if a path is that of a single label map."""
-    if Path(path).suffix.lower() in FORMATS:
+    if ending_of(path) in FORMATS:
         raise DatasetError(f"{path}: is one label map, give the folder that it is in.")
+
+
+def _read_shape(path: Path) -> tuple[int, ...]:
+    is_volume = ending_of(path) in VOLUMES
+    return read_label_map_file(path).shape if is_volume else decoding.read_shape(path)
 
 
 def _image_stem(path: Path, suffix: str | None, known: set[str]) -> str | None:
     """Return the stem of the image that a label map is of; None if its name ends otherwise."""
+    stem = path.name[: -len(ending_of(path))]
     if suffix is not None:
-        names = [name for name in (path.stem, path.name) if name.endswith(suffix)]
+        names = [name for name in (stem, path.name) if name.endswith(suffix)]
         return names[0].removesuffix(suffix) if names else None
-    if path.stem in known:
-        return path.stem
-    endings = [ending for ending in ENDINGS if path.stem.endswith(ending)]
-    return path.stem.removesuffix(endings[0]) if endings else path.stem
+    if stem in known:
+        return stem
+    endings = [ending for ending in ENDINGS if stem.endswith(ending)]
+    return stem.removesuffix(endings[0]) if endings else stem
