@@ -11,6 +11,7 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import ConfigError, UserError, look_up_option
 from unet_sharp_det.modeling.pruning import prune_config
+from unet_sharp_det.modeling.semantic_labels import SEMANTIC_ONLY
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -180,7 +181,7 @@ def _metrics(metrics, runs: tuple[Run, ...], path: Path) -> tuple[str, ...]:
 
 
 def _default_metrics(cfg: CfgNode) -> tuple[str, ...]:
-    if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+    if cfg.MODEL.META_ARCHITECTURE in SEMANTIC_ONLY:
         return _SEMANTIC_METRICS
     return _INSTANCE_METRICS if cfg.MODEL.MASK_ON else ("bbox/AP",)
 

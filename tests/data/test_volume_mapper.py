@@ -115,7 +115,7 @@ class TestBadInput:
         one = record()
         del one["label_file"]
         with pytest.raises(DatasetError, match="has no labels"):
-            mapper().check_labels([one])
+            mapper().check_records([one], "some")
 
     @pytest.mark.parametrize(
         "options",

@@ -16,7 +16,7 @@ from ..images.decoding import read_image
 from ..images.intensity import check_image_format
 from ..modeling.semantic_labels import SemanticLabels
 from .augmentation import build_augmentations
-from .label_maps import IGNORED, read_label_map
+from .label_maps import IGNORED, check_label_maps, read_label_map
 
 SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "PanopticFPN")
 
@@ -127,6 +127,19 @@ class NucleiDatasetMapper(DatasetMapper):
         elif "annotations" in dataset_dict:
             self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
+
+    def check_records(self, records: list[dict], name: str) -> None:
+        """Raise a DatasetError if a data set lacks a mask that is needed, or its label maps cannot
+        be meant, see :func:`check_label_maps`."""
+        self.check_masks(records)
+        if self.semantic is not None:
+            check_label_maps(records, self.semantic, name)
+
+    def has_objects(self, record: dict) -> bool:
+        """Whether a dataset dict has an object, or for a semantic model a file that may have."""
+        has_file = not self.use_instances and "sem_seg_file_name" in record
+        annotations = record.get("annotations", ())
+        return has_file or any(not each.get("iscrowd", 0) for each in annotations)
 
     def check_masks(self, records: Iterable[dict]) -> None:
         """Raise a DatasetError if an annotation of dataset dicts lacks a mask that is needed."""

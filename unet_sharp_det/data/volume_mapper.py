@@ -138,14 +138,18 @@ class VolumeMapper:
         self._check_voxels(volume, where)
         return torch.from_numpy(volume.array)
 
-    def check_labels(self, records: Iterable[dict]) -> None:
-        """Raise a DatasetError if a record has no labels."""
+    def check_records(self, records: Iterable[dict], name: str) -> None:
+        """Raise a DatasetError if a record of a data set has no labels."""
         for record in records:
             if "label_file" not in record:
                 raise DatasetError(
                     f"{record['file_name']}: has no labels. Give its case a 'label' in the data "
                     "set's dataset.json, or move it to a split that is only predicted."
                 )
+
+    def has_objects(self, record: dict) -> bool:
+        """Always: labels are not read before."""
+        return True
 
     def _read(self, record: dict) -> dict:
         """The volume, prepared and padded, with its labels and their voxels; kept in memory."""

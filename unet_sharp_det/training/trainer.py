@@ -13,7 +13,6 @@ from detectron2.data import (
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
-from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.modeling import build_model
@@ -28,7 +27,6 @@ from ..checkpoints.loading import SkipCheckpointer
 from ..checkpoints.trained_model import load_trained_model
 from ..config import flatten
 from ..data.catalog import check_registered
-from ..data.label_maps import check_label_maps
 from ..data.mapper import NucleiDatasetMapper
 from ..errors import ConfigError, DatasetError, TrainingError, UserError, disk_error, look_up_option
 from ..evaluation import EvaluationOptions, build_nuclei_evaluators
@@ -167,7 +165,7 @@ class NucleiTrainer(DefaultTrainer):
         check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
         mapper = build_mapper(cfg, is_train=False)
         for name in cfg.DATASETS.TEST:
-            _check_targets(DatasetCatalog.get(name), mapper, name)
+            mapper.check_records(DatasetCatalog.get(name), name)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -248,29 +246,20 @@ def load_training_records(cfg: CfgNode, mapper) -> list[dict]:
 
     Raises:
         DatasetError: a data set is unusable, there is no object, one lacks the mask that the model
-            learns, or the label maps cannot be meant, see :func:`check_label_maps`.
+            learns, or the label maps cannot be meant: ``check_records`` of the mapper.
     """
     names = ", ".join(cfg.DATASETS.TRAIN)
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
-    _check_targets(records, mapper, names)
-    if not isinstance(mapper, NucleiDatasetMapper):
-        return records
-    with_objects = filter_images_with_only_crowd_annotations(records)
-    has_label_maps = any("sem_seg_file_name" in record for record in records)
-    if not with_objects and (mapper.use_instances or not has_label_maps):
+    mapper.check_records(records, names)
+    with_objects = [record for record in records if mapper.has_objects(record)]
+    if not with_objects:
         raise DatasetError(
             f"DATASETS.TRAIN: {names} has no object in its {len(records)} images. Annotate some."
         )
-    return with_objects if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS else records
-
-
-def _check_targets(records: list[dict], mapper, name: str) -> None:
-    if not isinstance(mapper, NucleiDatasetMapper):
-        mapper.check_labels(records)
-        return
-    mapper.check_masks(records)
-    if mapper.semantic is not None:
-        check_label_maps(records, mapper.semantic, name)
+    if not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        return records
+    logger.info(f"{names}: {len(records) - len(with_objects)} images without objects left out.")
+    return with_objects
 
 
 @contextlib.contextmanager

@@ -49,7 +49,9 @@ def test_loads_and_is_listed(name, repository):
 @pytest.mark.parametrize("data", [*PAPER_2D, *PAPER_3D])
 def test_table_1_has_the_paper_s_networks(data):
     expected = RUNS_2D if data in PAPER_2D else RUNS_3D
-    runs = [run for run in load(f"table1_{data}").runs if run.name in expected]
+    experiment = load(f"table1_{data}")
+    assert experiment.metrics == ("sem_seg/IoU_image_mean", "sem_seg/Dice_image_mean")
+    runs = [run for run in experiment.runs if run.name in expected]
     assert [run.name for run in runs] == expected
     for run in runs:
         assert (run.cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION != "none") == run.name.endswith("_ds")
