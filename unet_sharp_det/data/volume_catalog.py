@@ -50,7 +50,7 @@ def register_volumes(name: str, json_file) -> None:
             MetadataCatalog.remove(full_name)
         load = functools.partial(load_volumes, full_name, Path(json_file), split)
         DatasetCatalog.register(full_name, load)
-        MetadataCatalog.get(full_name).set(evaluator_type="volume")
+        MetadataCatalog.get(full_name).set(evaluator_type="volume", json_file=str(json_file))
 
 
 def register_volume_folders() -> None:

@@ -32,15 +32,11 @@ def build_nuclei_evaluators(
         if len(cfg.DATASETS.TEST) > 1:
             output_folder = os.path.join(output_folder, dataset_name)
     architecture, with_masks = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.MASK_ON
-    if architecture == "VolumeSegmentor":
-        evaluator = VolumeEvaluator(
-            dataset_name,
-            SemanticLabels.from_config(cfg),
-            tolerance=cfg.TEST.VOLUME.SURFACE_TOLERANCE,
-            output_dir=output_folder,
-        )
-        return DatasetEvaluators([evaluator])
     arguments = {"options": EvaluationOptions.from_config(cfg), "output_dir": output_folder}
+    if architecture == "VolumeSegmentor":
+        labels, tolerance = SemanticLabels.from_config(cfg), cfg.TEST.VOLUME.SURFACE_TOLERANCE
+        evaluator = VolumeEvaluator(dataset_name, labels, tolerance=tolerance, **arguments)
+        return DatasetEvaluators([evaluator])
     evaluators = []
     if architecture != "SemanticSegmentor":
         tasks = ("bbox", "segm") if with_masks else ("bbox",)

@@ -25,6 +25,7 @@ INSTANCE_IMAGES_FILE = "instances_per_image.csv"
 SEMANTIC_METRICS_FILE = "semantic_metrics.json"
 SEMANTIC_IMAGES_FILE = "semantic_per_image.csv"
 SEMANTIC_PREDICTIONS_FILE = "semantic_predictions.json"
+SLICES_FOLDER = "slices"
 
 # Bootstrap samples of the images for intervals; AP takes longer.
 SAMPLES, AP_SAMPLES = 1000, 200
@@ -120,7 +121,8 @@ class EvaluationRecord:
     Attributes:
         dataset: what reports call the data.
         truth: COCO json file, or folder of label maps.
-        predictions: file or folder; relative to the record's own folder if it lies there.
+        predictions: file or folder; relative to the record's own folder if it lies there. Of
+            volumes :data:`SEMANTIC_IMAGES_FILE`, for predictions are not kept.
         images: folder that the images' file names are relative to; None: no pictures.
         suffix, truth_suffix: of label maps, see :func:`find_label_maps`.
         allow_missing: whether images without a prediction count as empty.
@@ -134,6 +136,11 @@ class EvaluationRecord:
     truth_suffix: str | None = None
     allow_missing: bool = False
     options: EvaluationOptions = field(default_factory=EvaluationOptions)
+
+    @property
+    def is_of_volumes(self) -> bool:
+        """Whether :class:`VolumeEvaluator` made it."""
+        return Path(self.predictions).name == SEMANTIC_IMAGES_FILE
 
     def write(self, folder) -> None:
         """Write the record to ``folder``, atomically, its paths made absolute."""

@@ -2,10 +2,14 @@
 
 import colorsys
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import UserError
+
+#: Of a picture beside another one.
+LONGEST_SIDE = 1024
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
@@ -78,15 +82,13 @@ def draw_planes(array: np.ndarray, labels: np.ndarray, spacing) -> np.ndarray:
     """
     import cv2
 
-    low, high = np.percentile(array, (1, 99))
-    gray = np.clip((array - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    gray = _to_gray(array)
     colors = distinct_colors(int(labels.max(initial=0)))
     scale = 512 / max(np.multiply(array.shape, spacing))
     panels = []
     for axis in range(3):
         others = tuple(each for each in range(3) if each != axis)
-        counts = (labels > 0).sum(axis=others)
-        index = int(counts.argmax()) if counts.any() else array.shape[axis] // 2
+        index = _fullest_plane(labels, axis)
         rows, columns = (max(1, round(array.shape[i] * spacing[i] * scale)) for i in others)
         plane, shown = (
             each.take(index, axis)[:: 1 if axis == 0 else -1] for each in (gray, labels)
@@ -99,3 +101,37 @@ def draw_planes(array: np.ndarray, labels: np.ndarray, spacing) -> np.ndarray:
         picture = draw_label_contours(picture, shown.astype(np.int32), colors)
         panels.append(np.pad(picture, ((0, 512 - rows), (0, 0), (0, 0))))
     return np.concatenate(panels, axis=1)
+
+
+def draw_slice(array: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Draw a slice of a volume (D, H, W) by :func:`draw_side_by_side`, enlarged if it is small:
+    that with most labels of the truth, or of the prediction if there is none, or the middle one."""
+    index = _fullest_plane(truth if truth.any() else predicted, axis=0)
+    factor = upscale_factor(*array.shape[1:], short_side=256)
+    gray, *maps = (upscale(each[index], factor) for each in (_to_gray(array), truth, predicted))
+    return draw_side_by_side(np.repeat(gray[:, :, None], 3, axis=2), maps)
+
+
+def draw_side_by_side(image: np.ndarray, maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Draw the contours of each label map (H, W) on a copy of an image, uint8 (H, W, 3).
+
+    Returns:
+        uint8 (h, w, 3), the copies from left to right, each reduced to ``LONGEST_SIDE`` pixels.
+    """
+    import cv2
+
+    drawn = [draw_label_contours(image, each, distinct_colors(each.max())) for each in maps]
+    factor = math.ceil(max(image.shape[:2]) / LONGEST_SIDE)
+    size = (image.shape[1] // factor, image.shape[0] // factor)
+    return np.hstack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in drawn])
+
+
+def _to_gray(array: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(array, (1, 99))
+    return np.clip((array - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+
+
+def _fullest_plane(labels: np.ndarray, axis: int) -> int:
+    """The index of the plane with most labelled voxels along an axis; without any the middle."""
+    counts = (labels > 0).sum(axis=tuple({0, 1, 2} - {axis}))
+    return int(counts.argmax()) if counts.any() else len(counts) // 2

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -121,6 +122,13 @@ class SemanticLabels:
             return probabilities >= 0.5
         winners = probabilities.argmax(dim=1, keepdim=True)
         return torch.zeros_like(probabilities, dtype=torch.bool).scatter_(1, winners, True)
+
+    def number(self, channels: Tensor) -> np.ndarray:
+        """Number the foreground channels, bool (C, ...), from 1: int32 (...); the last is seen."""
+        numbers = np.zeros(channels.shape[1:], np.int32)
+        for number, channel in enumerate(self.foreground_channels, start=1):
+            numbers[channels[channel].cpu().numpy()] = number
+        return numbers
 
     def shrink(self, targets: Tensor, valid: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Max-pool what :meth:`encode` returns to a smaller spatial ``size`` (UNet#, Fig. 2).

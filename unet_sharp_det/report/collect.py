@@ -8,10 +8,11 @@ import numpy as np
 
 from ..errors import DatasetError, UserError
 from ..evaluation.evaluation import Evaluation, evaluate_again, find_evaluation
-from ..evaluation.record import EvaluationOptions
+from ..evaluation.record import EvaluationOptions, EvaluationRecord
 from ..images import read_image
 from .looks import guess_look
 from .training import Training
+from .volumes import VolumeRun
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class RunReport(Evaluation):
 
 def collect_runs(
     runs: Sequence, labels: Sequence[str] | None = None, dataset: str | None = None
-) -> list[RunReport]:
-    """Repeat the evaluations of runs on the same images.
+) -> list[RunReport] | list[VolumeRun]:
+    """Repeat the evaluations of runs on the same images, or read those on volumes.
 
     Without labels, runs are called by their folders. COCO's AP is of the first run's options for
     all, for limits of detections and bins of area that differ cannot be compared.
@@ -97,9 +98,9 @@ def collect_runs(
     names = labels or [folder.name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(run) for run in runs]
-    first = RunReport.read(runs[0], names[0], dataset)
+    first = _read(runs[0], names[0], dataset)
     others = [
-        RunReport.read(run, name, dataset, first.record.options)
+        _read(run, name, dataset, first.record.options)
         for run, name in zip(runs[1:], names[1:], strict=True)
     ]
     for other in others:
@@ -107,9 +108,20 @@ def collect_runs(
     return [first, *others]
 
 
-def _check_same_images(base: RunReport, other: RunReport) -> None:
+def _read(run, label: str, dataset: str | None, *options) -> RunReport | VolumeRun:
+    record = EvaluationRecord.read(find_evaluation(run, dataset))
+    kind = VolumeRun if record.is_of_volumes else RunReport
+    return kind.read(run, label, dataset, *options)
+
+
+def _check_same_images(base: RunReport | VolumeRun, other: RunReport | VolumeRun) -> None:
     remedy = "Runs are compared image by image: evaluate both on the same data set."
     both = f"{base.label} ({base.record.truth}) and {other.label} ({other.record.truth})"
+    if isinstance(base, VolumeRun) or isinstance(other, VolumeRun):
+        of_volumes = [(run.images, getattr(run.results, "channels", None)) for run in (base, other)]
+        if of_volumes[0] != of_volumes[1]:
+            raise DatasetError(f"{both} are of other volumes or classes. {remedy}")
+        return
     for one, two in ((base, other), (other, base)):
         missing = [one.truth.records[key] for key in one.truth.records.keys() - two.truth.records]
         if missing:

@@ -10,6 +10,7 @@ from ..evaluation.instances.measures import Measure
 from ..evaluation.instances.results import resample
 from .collect import RunReport
 from .estimates import Estimate, Estimates
+from .volumes import VolumeRun
 
 HEADLINE = (
     "DSB_score",
@@ -30,7 +31,8 @@ _GROUPS = {
     "Objects at IoU .5": r"(F1_50|precision_50|recall_50|RQ|cell_AP50)_.*",
     "Objects and their outlines": r"(PQ|SQ|AJI|matched_IoU|matched_Dice)_.*|boundary_F1",
     "Counts": r"count_.*|merges|splits",
-    "Pixels of all objects together": r"(IoU|Dice)_.*",
+    "Pixels of the foreground": r"(IoU|Dice)_.*",
+    "Surfaces": r"(HD95|surface_Dice)_.*",
     "COCO, masks": r"segm/.*",
     "COCO, boxes": r"bbox/.*",
     DETAIL: r"cell_AP\d\d_.*",
@@ -69,10 +71,18 @@ class Comparison:
         runs: on the same images; the first one is what the others are compared with.
         samples: number of bootstrap samples of the images.
         ap_samples: COCO's metrics, which take longer, are of the first of them.
+        headline: names of the most important measures.
     """
 
-    def __init__(self, runs: Sequence[RunReport], samples: int, ap_samples: int):
+    def __init__(
+        self,
+        runs: Sequence[RunReport | VolumeRun],
+        samples: int,
+        ap_samples: int,
+        headline: Sequence[str] = HEADLINE,
+    ):
         self.runs = list(runs)
+        self._headline = headline
         weights = resample(len(runs[0].images), samples)
         self.estimates = [estimates_of(run, weights, ap_samples) for run in runs]
         self.rows = {
@@ -91,8 +101,8 @@ class Comparison:
 
     @property
     def headline(self) -> list[Row]:
-        """The rows of ``HEADLINE`` that all runs have."""
-        return [self.rows[name] for name in HEADLINE if name in self.rows]
+        """The rows of the most important measures that all runs have."""
+        return [self.rows[name] for name in self._headline if name in self.rows]
 
     @property
     def groups(self) -> dict[str, list[Row]]:
@@ -116,7 +126,9 @@ def _measures_of(runs: Sequence[RunReport]) -> list[Measure]:
 
 def estimates_of(run: RunReport, weights: np.ndarray, ap_samples: int) -> Estimates:
     """Return all measures of a run in samples of its images, weights (B, N)."""
-    found = Estimates({}, {})
+    # Those of no table, as of a volume's slices, have no interval.
+    values = run.results.values
+    found = Estimates(values, dict.fromkeys(values, np.empty(0)))
     for table in run.results.tables.values():
         found |= Estimates.of_table(table, weights)
     for task, result in run.coco.items():

@@ -105,17 +105,19 @@ def precision_recall_plots(runs: Sequence[RunReport]) -> list[Plot]:
     return [plot for plot in plots if plot.axes.lines]
 
 
-def box_plots(runs: Sequence[RunReport]) -> list[Plot]:
-    """Draw the distribution over images of the measures of ``BOXES``, a box per run."""
+def box_plots(runs: Sequence[RunReport], boxes: dict[str, str] = BOXES) -> list[Plot]:
+    """Draw the distribution over images of measures ``{name: title}``, a box per run."""
     plots = []
-    for name, title in BOXES.items():
+    units = {measure.name: measure.unit for measure in runs[0].results.measures}
+    for name, title in boxes.items():
         key, labels = f"box-{name.lower().replace('_', '-')}", [plain(run.label) for run in runs]
         caption = (
             f"{title} of each of {len(runs[0].images)} images. Box: quartiles, median; whiskers: "
             "the last image within 1.5 of the box's height; dashed: mean; points: all images. "
             + " ".join(_distribution(run, name) for run in runs)
         )
-        plot = new_plot(key, title, caption, "", f"{title} (%)")
+        unit = "%" if units[name] == "percent" else units[name]
+        plot = new_plot(key, title, caption, "", f"{title} ({unit})")
         for number, run in enumerate(runs):
             _add_box(plot, number, run, name)
         plot.axes.set_xticks(range(len(runs)), labels)
@@ -206,13 +208,15 @@ def _add_groups(
     plot.axes.set_xlim(-0.6, len(names) - 0.4)
 
 
-def score_plot(runs: Sequence[RunReport], order: np.ndarray) -> Plot:
-    """Draw the DSB score of every image, in an order of the images' rows."""
+def score_plot(
+    runs: Sequence[RunReport], order: np.ndarray, measure="DSB_score", title="DSB score"
+) -> Plot:
+    """Draw a measure of every image, in an order of the images' rows."""
     caption = f"Each of {len(order)} images; point at one for the name of its file."
     x = "images, by the score of the first run"
-    plot = new_plot("scores", "DSB score of every image", caption, x, "DSB score (%)")
+    plot = new_plot("scores", f"{title} of every image", caption, x, f"{title} (%)")
     for number, run in enumerate(runs):
-        rows, values = _defined_values(run, "DSB_score", order)
+        rows, values = _defined_values(run, measure, order)
         _add_images(plot, 1 + np.argsort(order)[rows], values, run, number, rows)
     return plot
 

@@ -15,16 +15,17 @@ from ..errors import ConfigError
 from ..evaluation.evaluate_files import AP_SAMPLES
 from ..evaluation.instances.results import SAMPLES
 from ..files import write_text
-from . import figures
+from . import figures, volumes
 from .breakdown import SIZE_MEASURES, by_look, by_size, quartiles_of_area
 from .collect import RunReport, collect_runs, looks_of
-from .comparison import DETAIL, Comparison
+from .comparison import DETAIL, HEADLINE, Comparison
 from .curves import training_plots
 from .drawing import Plot, add_legend, color_of
 from .environment import config_differences, fingerprint, report_environment
 from .grid import choose_images, grid_plot
 from .overlays import OUTCOME_COLORS
 from .pruning import pruning_plot
+from .volumes import VolumeRun
 from .worst_images import worst_images
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -63,8 +64,10 @@ def write_report(
         output: the HTML file, written atomically.
         labels: names of the runs; None: their folders.
         dataset: of runs that were evaluated on several data sets, that one.
-        worst: number of images to draw, those of the first run's lowest DSB score.
-        grid: images whose pixels are drawn for all runs side by side, see ``choose_images``.
+        worst: number of images to draw, those of the first run's lowest DSB score, or Dice of
+            volumes.
+        grid: images whose pixels are drawn for all runs side by side, see ``choose_images``; none
+            of volumes.
         pruning: JSON files of benchmarks of pruned networks, see ``pruning_plot``.
         samples: number of bootstrap samples.
         ap_samples: COCO's AP, which takes longer, has the first of them.
@@ -82,8 +85,10 @@ def write_report(
             raise ConfigError(f"{option} must be {lowest} or more, not {value}.")
     pruned = [pruning_plot(path, f"pruning-{i}") for i, path in enumerate(pruning)]
     found = collect_runs(runs, labels, dataset)
-    rows = choose_images(found, grid)
-    analysis = _Analysis(found, samples, min(samples, ap_samples))
+    of_volumes = isinstance(found[0], VolumeRun)
+    rows = [] if of_volumes else choose_images(found, grid)
+    kind = _VolumeAnalysis if of_volumes else _ObjectAnalysis
+    analysis = kind(found, samples, min(samples, ap_samples))
     plots = analysis.plots() | {"grid": [grid_plot(found, rows)] if rows else [], "pruning": pruned}
     write_text(output, _render(analysis, plots, worst, title))
     if figures_folder is not None:
@@ -103,17 +108,14 @@ def _check_output(output) -> None:
 class _Analysis:
     """What tables and figures show of runs."""
 
-    def __init__(self, runs: Sequence[RunReport], samples: int, ap_samples: int):
+    of_volumes = False
+    headline, boxes = HEADLINE, figures.BOXES
+    score = ("DSB_score", "DSB score")  # By which images are the worst.
+
+    def __init__(self, runs: Sequence[RunReport | VolumeRun], samples: int, ap_samples: int):
         self.runs, self.samples, self.ap_samples = runs, samples, ap_samples
-        self.comparison = Comparison(runs, samples, ap_samples)
-        self.order = np.argsort(runs[0].image_values("DSB_score"), kind="stable")
-        self.looks = looks_of(runs)
-        self.by_look = by_look(runs, self.looks, samples)
-        bounds, sides = quartiles_of_area(runs[0]), runs[0].record.options.area_sides
-        self.quarters = by_size(runs, bounds, _QUARTERS, samples) if bounds else []
-        names = ("small", "medium", "large")
-        coco_bins = by_size(runs, [side**2 for side in sides], names, samples)
-        self.size_tables = {"Quarters of the true objects": self.quarters, "COCO's bins": coco_bins}
+        self.comparison = Comparison(runs, samples, ap_samples, self.headline)
+        self.order = np.argsort(runs[0].image_values(self.score[0]), kind="stable")
         if len(runs[0].images) == 1:
             self.note = "One image: there are no intervals."
         else:
@@ -125,24 +127,72 @@ class _Analysis:
 
     def plots(self) -> dict[str, list[Plot]]:
         """Draw the figures of the sections."""
-        runs, note, differences = self.runs, self.note, []
-        if len(runs) > 1:
-            differences.append(figures.difference_plot(self.comparison, self.note_with_ap))
-        plots = {
-            "differences": differences,
-            "thresholds": figures.threshold_plots(self.comparison, note),
-            "precision_recall": figures.precision_recall_plots(runs),
-            "boxes": figures.box_plots(runs),
-            "looks": figures.look_plots(self.by_look, runs, note),
-            "sizes": figures.size_plots(self.quarters, runs, note) if self.quarters else [],
-            "counts": figures.count_plots(runs),
-            "training": training_plots(runs),
-            "scores": [figures.score_plot(runs, self.order)],
-        }
+        plots = {"differences": [], "boxes": figures.box_plots(self.runs, self.boxes)}
+        if len(self.runs) > 1:
+            plots["differences"].append(figures.difference_plot(self.comparison, self.note_with_ap))
+        plots |= {"training": training_plots(self.runs), **self._plots()}
+        plots["scores"] = [figures.score_plot(self.runs, self.order, *self.score)]
         for section, several in plots.items():
             for plot in several if section != "boxes" else ():  # Their axis names the runs.
                 add_legend(plot)
         return plots
+
+
+class _ObjectAnalysis(_Analysis):
+    """Of objects in images."""
+
+    def __init__(self, runs: Sequence[RunReport], samples: int, ap_samples: int):
+        super().__init__(runs, samples, ap_samples)
+        self.looks = looks_of(runs)
+        self.by_look = by_look(runs, self.looks, samples)
+        bounds, sides = quartiles_of_area(runs[0]), runs[0].record.options.area_sides
+        self.quarters = by_size(runs, bounds, _QUARTERS, samples) if bounds else []
+        names = ("small", "medium", "large")
+        coco_bins = by_size(runs, [side**2 for side in sides], names, samples)
+        self.size_tables = {"Quarters of the true objects": self.quarters, "COCO's bins": coco_bins}
+
+    def _plots(self) -> dict[str, list[Plot]]:
+        runs, note = self.runs, self.note
+        return {
+            "thresholds": figures.threshold_plots(self.comparison, note),
+            "precision_recall": figures.precision_recall_plots(runs),
+            "looks": figures.look_plots(self.by_look, runs, note),
+            "sizes": figures.size_plots(self.quarters, runs, note) if self.quarters else [],
+            "counts": figures.count_plots(runs),
+        }
+
+    def shown(self, worst: int) -> dict:
+        """Return what the templates of this kind show."""
+        return {
+            "objects": self.runs[0].results.object_counts[0],
+            "predicted": [run.results.object_counts[1] for run in self.runs],
+            "options_differ": len({run.record.options for run in self.runs}) > 1,
+            "look_measures": [name for name in _LOOK_MEASURES if name in self.comparison.rows],
+            "size_measures": SIZE_MEASURES,
+            "worst": worst_images(self.runs, self.looks, self.order[:worst]),
+            "outcome_colors": OUTCOME_COLORS,
+        }
+
+
+class _VolumeAnalysis(_Analysis):
+    """Of labels in volumes."""
+
+    of_volumes = True
+    headline, boxes = volumes.HEADLINE, volumes.BOXES
+    score = ("Dice_image_mean", "Dice")
+
+    def _plots(self) -> dict[str, list[Plot]]:
+        return {}
+
+    def shown(self, worst: int) -> dict:
+        """Return what the templates of this kind show."""
+        results = self.runs[0].results
+        return {
+            "channels": results.channels,
+            "case_measures": list(results.cases),
+            "case_rows": volumes.case_rows(self.runs),
+            "worst": volumes.worst_volumes(self.runs, self.order[:worst]),
+        }
 
 
 def _render(
@@ -163,28 +213,22 @@ def _render(
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         runs=described,
         images=len(runs[0].images),
-        objects=runs[0].results.object_counts[0],
         analysis=analysis,
         few_images=len(runs[0].images) < _FEW_IMAGES,
-        options_differ=len({run.record.options for run in runs}) > 1,
         plots=plots,
         detail=DETAIL,
-        look_measures=[name for name in _LOOK_MEASURES if name in analysis.comparison.rows],
-        size_measures=SIZE_MEASURES,
-        worst=worst_images(runs, analysis.looks, analysis.order[:worst]),
-        outcome_colors=OUTCOME_COLORS,
         config_differences=config_differences([run["config"] for run in described]),
         environment=report_environment(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        **analysis.shown(worst),
     )
 
 
-def _describe(number: int, run: RunReport) -> dict:
+def _describe(number: int, run: RunReport | VolumeRun) -> dict:
     """Return what the template says of a run."""
     return {
         "label": run.label,
         "color": color_of(number),
-        "predicted": run.results.object_counts[1],
         "has_scores": bool(run.coco),
         "options": asdict(run.record.options),
         "files": {path: fingerprint(path) for path in (run.record.truth, run.record.predictions)},

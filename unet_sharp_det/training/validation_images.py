@@ -1,9 +1,7 @@
 """Pictures of what the network finds in validation images, for TensorBoard and trackers."""
 
-import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
@@ -12,22 +10,22 @@ from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 
 from ..data.label_maps import read_label_map
+from ..evaluation.evaluators.volumes import draw_case
 from ..images import read_image
 from ..images.intensity import rescale_to_uint8
-from ..masks.drawing import distinct_colors, draw_label_contours
+from ..masks.drawing import draw_side_by_side
 from ..masks.instance_maps import InstanceMap
 from ..modeling.semantic_labels import SemanticLabels
 
 COUNT = 4
-LONGEST_SIDE = 1024
 
 
 class ValidationImages(DatasetEvaluator):
     """Puts the first ``COUNT`` images of an evaluation into the event storage, with the contours
     of the truth on the left, of the prediction on the right; no measure comes of it.
 
-    Each object has a contour, of semantic models each channel. There are none of detectors without
-    masks, of semantic heads that name no labels, and of volumes.
+    Each object has a contour, of semantic models each channel; of volumes a slice is drawn. There
+    are none of detectors without masks, and of semantic heads that name no labels.
     """
 
     def __init__(self, dataset_name: str, labels: SemanticLabels | None, counting: dict):
@@ -52,24 +50,30 @@ class ValidationImages(DatasetEvaluator):
             if self._seen > COUNT:
                 return
             record = self._records[each["file_name"]]
-            maps = self._maps(record, output)
-            if maps:
+            picture = self._draw(record, output)
+            if picture is not None:
                 name = f"{self._dataset_name}/{Path(record['file_name']).stem}"
-                image = rescale_to_uint8(read_image(record["file_name"], "RGB"))
-                picture = draw_side_by_side(image, maps)
                 get_event_storage().put_image(name, np.moveaxis(picture, -1, 0))
+
+    def _draw(self, record: dict, output: dict) -> np.ndarray | None:
+        if self._labels is not None and "volume_files" in record:
+            predicted = self._labels.decide(output["sem_seg"][None])[0]
+            return draw_case(record, predicted, self._labels)
+        maps = self._maps(record, output)
+        image = rescale_to_uint8(read_image(record["file_name"], "RGB")) if maps else None
+        return draw_side_by_side(image, maps) if maps else None
 
     def _maps(self, record: dict, output: dict) -> list[np.ndarray]:
         """Return the label maps (H, W) of truth and prediction, if the model makes any."""
         if "instances" in output:
             found = output["instances"]
             return self._instance_maps(record, found) if found.has("pred_masks") else []
-        if self._labels is None or output["sem_seg"].dim() > 3:
+        if self._labels is None:
             return []
         truth = torch.from_numpy(read_label_map(record).astype(np.int64))
         truth, _ = self._labels.encode(truth[None])
-        predicted = self._labels.decide(output["sem_seg"][None]).cpu()
-        return [self._merge(truth[0]), self._merge(predicted[0])]
+        predicted = self._labels.decide(output["sem_seg"][None])
+        return [self._labels.number(truth[0]), self._labels.number(predicted[0])]
 
     def _instance_maps(self, record: dict, found: Instances) -> list[np.ndarray]:
         objects = [each for each in record.get("annotations", ()) if not each.get("iscrowd")]
@@ -79,22 +83,3 @@ class ValidationImages(DatasetEvaluator):
         masks, scores = found.pred_masks.cpu().numpy(), found.scores.cpu().numpy()
         predicted = InstanceMap.from_masks(masks, scores, **self._counting, where=where)
         return [truth.labels, predicted.labels]
-
-    def _merge(self, channels: torch.Tensor) -> np.ndarray:
-        """Number the foreground channels, bool (C, H, W), from 1; a later one lies on top."""
-        merged = np.zeros(channels.shape[1:], np.int32)
-        for number, channel in enumerate(self._labels.foreground_channels, start=1):
-            merged[channels[channel].numpy()] = number
-        return merged
-
-
-def draw_side_by_side(image: np.ndarray, maps: list[np.ndarray]) -> np.ndarray:
-    """Draw the contours of each label map (H, W) on a copy of an image, uint8 (H, W, 3).
-
-    Returns:
-        uint8 (h, w, 3), the copies from left to right, each reduced to ``LONGEST_SIDE`` pixels.
-    """
-    drawn = [draw_label_contours(image, each, distinct_colors(each.max())) for each in maps]
-    factor = math.ceil(max(image.shape[:2]) / LONGEST_SIDE)
-    size = (image.shape[1] // factor, image.shape[0] // factor)
-    return np.hstack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in drawn])

@@ -61,6 +61,8 @@ class SemanticEvaluator(DatasetEvaluator):
     measures = FOREGROUND_MEASURES
     #: Columns of the file of images: of <name>_image_mean.
     ratios = _RATIOS
+    #: What a report is made of.
+    predictions_file = SEMANTIC_PREDICTIONS_FILE
 
     def __init__(
         self,
@@ -162,7 +164,7 @@ class SemanticEvaluator(DatasetEvaluator):
                 EvaluationRecord(
                     dataset=self._dataset_name,
                     truth=metadata.json_file,
-                    predictions=SEMANTIC_PREDICTIONS_FILE,
+                    predictions=self.predictions_file,
                     images=metadata.get("image_root"),
                     options=self._options,
                 ).write(self._output_dir)

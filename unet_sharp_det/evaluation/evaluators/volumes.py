@@ -3,14 +3,20 @@
 import math
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
 from ...errors import DatasetError
-from ...volumes import read_labels
+from ...files import atomic_path
+from ...masks.drawing import draw_slice
+from ...modeling.semantic_labels import SemanticLabels
+from ...volumes import read_labels, read_volume
 from ..instances.measures import FOREGROUND_MEASURES, Measure, foreground_ratio
 from ..instances.pixel_counts import PixelCounts
+from ..record import SEMANTIC_IMAGES_FILE, SLICES_FOLDER
 from .semantic import ChannelResult, SemanticEvaluator
 
 
@@ -94,15 +100,29 @@ VOLUME_MEASURES = (
 )
 
 
+def draw_case(record: dict, predicted: torch.Tensor, labels: SemanticLabels) -> np.ndarray:
+    """Draw a slice of a case by :func:`draw_slice`, each foreground channel as an object.
+
+    Args:
+        record: with "volume_files", of which the first is drawn, and "label_file".
+        predicted: bool (C, D, H, W).
+    """
+    scan = read_volume(record["volume_files"][:1])
+    truth = torch.from_numpy(read_labels(record["label_file"]).array.astype(np.int64))
+    truth, _ = labels.encode(truth)
+    return draw_slice(scan.array[0], labels.number(truth[0]), labels.number(predicted))
+
+
 class VolumeEvaluator(SemanticEvaluator):
     """:class:`SemanticEvaluator` of volumes: :data:`VOLUME_MEASURES` of every foreground channel.
 
-    Probabilities and labels are compared on the voxels of the label files. No predictions are
-    written: they are large.
+    Probabilities and labels are compared on the voxels of the label files. Predictions are large:
+    of each volume :func:`draw_case` writes ``slices/<image_id>.png``.
     """
 
     measures = VOLUME_MEASURES
     ratios = ("IoU", "Dice", "HD95", "surface_Dice")
+    predictions_file = SEMANTIC_IMAGES_FILE
 
     def __init__(self, *arguments, tolerance: float = 2.0, **options):
         """Take the arguments of :class:`SemanticEvaluator`, and a ``tolerance`` in mm."""
@@ -122,7 +142,13 @@ class VolumeEvaluator(SemanticEvaluator):
                 )
             self._labels.check(torch.unique(array), record["label_file"])
             truth, valid = (each[0].numpy() for each in self._labels.encode(array))
-            predicted = self._labels.decide(probabilities[None])[0].cpu().numpy()
+            decided = self._labels.decide(probabilities[None])[0]
+            predicted = decided.cpu().numpy()
+            if self._output_dir:
+                path = Path(self._output_dir, SLICES_FOLDER, f"{record['image_id']}.png")
+                with atomic_path(path) as temporary:
+                    picture = draw_case(record, decided, self._labels)
+                    cv2.imwrite(str(temporary), picture[:, :, ::-1])
             for name, channel in self._channels.items():
                 overlap = VolumeOverlap.compare(
                     predicted[channel],

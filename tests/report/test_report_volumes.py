@@ -1,0 +1,98 @@
+"""Reports on volumes: the numbers of the evaluation, case by case, and the slices that it drew."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scans import write_scan
+
+from unet_sharp_det.data.volume_catalog import register_volumes
+from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.evaluators.volumes import VolumeEvaluator
+from unet_sharp_det.evaluation.record import EvaluationOptions
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
+from unet_sharp_det.report import write_report
+from unet_sharp_det.report.collect import collect_runs
+from unet_sharp_det.report.page import _VolumeAnalysis
+
+LABELS = SemanticLabels(num_classes=2)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """Folders of two runs on three volumes, with their metrics. The first is right but for the
+    tumour of the volume b, which it does not find; the second finds the liver 2 mm too high."""
+    folder = tmp_path_factory.mktemp("volumes")
+    truth = np.zeros((8, 16, 16), np.uint8)
+    truth[2:6, 3:12, 3:12] = 1
+    truth[3:5, 5:8, 5:8] = 2
+    cases = []
+    for name in "abc":
+        write_scan(folder / f"{name}.nii.gz", truth * 90 + np.uint8(ord(name) - 97), (1, 1, 2))
+        write_scan(folder / f"{name}_label.nii.gz", truth, (1, 1, 2))
+        case = {"id": name, "image": [f"{name}.nii.gz"], "label": f"{name}_label.nii.gz"}
+        cases.append(case)
+    labels = {"0": "background", "1": "liver", "2": "tumour"}
+    content = {"modality": ["CT"], "labels": labels, "train": [], "val": [], "test": cases}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    register_volumes("reported", folder / "dataset.json")
+    channels = np.stack([truth == 1, truth == 2])
+    found = {}
+    for run in ("first", "second"):
+        options = {"options": EvaluationOptions(), "output_dir": str(folder / run / "inference")}
+        evaluator = VolumeEvaluator("reported_test", LABELS, distributed=False, **options)
+        for record in evaluator._records.values():
+            predicted = channels.copy()
+            if run == "second":
+                predicted[0] = np.roll(predicted[0], 1, axis=0)
+            elif record["image_id"] == "b":
+                predicted[1] = False
+            evaluator.process([record], [{"sem_seg": torch.from_numpy(predicted).float()}])
+        found[folder / run] = evaluator.evaluate()["sem_seg"]
+    return found
+
+
+def test_the_numbers_are_those_of_the_evaluation(evaluated):
+    runs = collect_runs(list(evaluated))
+    comparison = _VolumeAnalysis(runs, samples=50, ap_samples=5).comparison
+    for number, metrics in enumerate(evaluated.values()):
+        for name, value in metrics.items():
+            found = comparison.estimates[number][name]
+            assert found.value == pytest.approx(value, abs=1e-3, nan_ok=True), name
+            assert (found.interval != "") == ("_image_mean" in name and "two_class" not in name)
+    first, second = runs
+    assert first.image_values("Dice_image_mean").tolist() == [100, 50, 100]
+    assert first.results.cases["HD95"][:, 1].tolist() == pytest.approx([0, np.nan, 0], nan_ok=True)
+    assert second.results.cases["HD95"][0, 0] == pytest.approx(2)
+    assert first.picture(0).shape == (16 * 16, 2 * 16 * 16, 3)
+    rows = comparison.rows
+    assert rows["Dice_image_mean/tumour"].differences[0].value == pytest.approx(100 / 3)
+    assert rows["HD95_image_mean"].verdict(0) == "worse"
+
+
+def test_the_page_begins_with_the_worst_volume(evaluated, browser_page, tmp_path):
+    write_report(list(evaluated), tmp_path / "r.html", worst=2, samples=20)
+    opened = browser_page(tmp_path / "r.html", width=1400)
+    assert opened.problems == []
+    assert opened.page.locator("#cases tbody tr").count() == 3 * 2 * 2
+    assert opened.page.locator("#worst h3").nth(1).inner_text() == "1. b"
+    assert opened.page.locator("#worst img").count() == 4
+    anchors = "[...document.querySelectorAll('nav a')].filter(a => !document.querySelector(a.hash))"
+    assert opened.page.evaluate(f"{anchors}.length") == 0
+
+
+def test_what_cannot_be_compared(evaluated, runs, tmp_path):
+    volumes = next(iter(evaluated))
+    with pytest.raises(UserError, match="are of other volumes or classes"):
+        collect_runs([volumes, runs[0]])
+    with pytest.raises(UserError, match="are of other volumes or classes"):
+        collect_runs([runs[0], volumes])
+    table = volumes / "inference" / "semantic_per_image.csv"
+    text = table.read_text()
+    table.write_text(text[:-40])
+    try:
+        with pytest.raises(UserError, match="is missing or malformed"):
+            collect_runs([volumes])
+    finally:
+        table.write_text(text)
