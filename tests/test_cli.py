@@ -51,6 +51,19 @@ print("HEAVY", *[module for module in {HEAVY!r} if module in sys.modules])
     assert done.stdout.splitlines()[-1] == "HEAVY"
 
 
+def test_images_need_no_package_of_volumes():
+    code = """
+import sys
+sys.modules["SimpleITK"] = sys.modules["monai"] = None
+from unet_sharp_det import batch, cli, evaluation, export, prediction, report, training
+found = (batch.predict_files, evaluation.SemanticEvaluator, export.export_model,
+         prediction.Predictor, report.write_report, training.NucleiTrainer)
+from unet_sharp_det.cli import predict
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_missing_package_is_named_with_what_installs_it():
     code = """
 import sys

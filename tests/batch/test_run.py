@@ -13,6 +13,7 @@ import tifffile
 from run_files import OF_ALL, files, rows, run, write_images, write_stack
 from stub_predictor import StubPredictor, spots, write_mixed_folder
 
+from unet_sharp_det.batch import images as images_module
 from unet_sharp_det.batch import run as run_module
 from unet_sharp_det.batch.run import predict_files
 from unet_sharp_det.errors import UserError
@@ -217,14 +218,14 @@ def test_several_series(tmp_path, images, caplog):
 
 
 def test_a_writer_that_raises(tmp_path, images, monkeypatch):
-    real = run_module.write_outputs
+    real = images_module.write_outputs
 
     def write(instances, context, stem, names):
         if context.source.name == "i2.png":
             raise ZeroDivisionError("in a writer")
         return real(instances, context, stem, names)
 
-    monkeypatch.setattr(run_module, "write_outputs", write)
+    monkeypatch.setattr(images_module, "write_outputs", write)
     result = run(images, tmp_path / "out")
     (failed,) = result.failed
     assert failed.error.startswith("ZeroDivisionError: in a writer")
@@ -233,14 +234,14 @@ def test_a_writer_that_raises(tmp_path, images, monkeypatch):
 
 
 def test_a_full_disk_stops_the_run(tmp_path, images, monkeypatch):
-    real = run_module.write_outputs
+    real = images_module.write_outputs
 
     def write(instances, context, stem, names):
         if context.source.name == "i2.png":
             raise RuntimeError("cannot save") from OSError(28, "No space left on device")
         return real(instances, context, stem, names)
 
-    monkeypatch.setattr(run_module, "write_outputs", write)
+    monkeypatch.setattr(images_module, "write_outputs", write)
     with pytest.raises(UserError, match="No space left on device.*goes on"):
         run(images, tmp_path / "out")
     assert list(rows(tmp_path / "out")) == ["i0.png", "i1.png"]
@@ -320,7 +321,7 @@ def test_progress_of_a_file_that_turns_out_to_be_done(tmp_path, images, monkeypa
     write_stack(images / "stack.tif", [spots(1), spots(2)])
     run(images / "stack.tif", tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "open_image", lambda *_: 1 / 0)
+        patch.setattr(images_module, "open_image", lambda *_: 1 / 0)
         assert run(images / "stack.tif", tmp_path / "out", overwrite=True).failed
     result = run(images / "stack.tif", tmp_path / "out", progress=io.StringIO())
     assert (result.predicted, result.failed) == (0, [])

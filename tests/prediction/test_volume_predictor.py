@@ -8,8 +8,6 @@ import torch
 from scans import write_scan
 from volume_files import TURNS, scan, write_series
 
-from unet_sharp_det.cli.predict import parse_args, predict_volumes
-from unet_sharp_det.errors import UserError
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.prediction.volume_predictor import VolumePredictor, paint_channels
 from unet_sharp_det.volumes import read_labels, read_volume
@@ -71,21 +69,6 @@ def test_objects_and_a_picture_beside_the_labels(predict, tmp_path):
     picture = cv2.imread(str(tmp_path / "out" / "scan_planes.png"))
     assert picture.shape[0] == 512
     assert (picture.min(axis=2) != picture.max(axis=2)).any()  # Contours have colours.
-
-
-def test_the_command_goes_on_after_a_bad_scan(predict, tmp_path, monkeypatch, capsys):
-    sitk.WriteImage(scan(), str(tmp_path / "good.nii"))
-    monkeypatch.setattr(VolumePredictor, "from_checkpoint", lambda *_, **__: predict)
-    names = [str(tmp_path / name) for name in ("none.nii", "good.nii")]
-    args = parse_args([*names, "--output", str(tmp_path / "out")])
-    assert predict_volumes(args, channels=1) == 1
-    assert "none.nii: does not exist" in capsys.readouterr().err
-    assert (tmp_path / "out" / "good_labels.nii").exists()
-
-    assert predict_volumes(parse_args([names[1], "--output", str(tmp_path / "out")]), 1) == 1
-    assert "is there already. Give --overwrite" in capsys.readouterr().err
-    with pytest.raises(UserError, match="sees 4 channels, but there are 2 INPUTs"):
-        predict_volumes(args, channels=4)
 
 
 def test_nested_regions_become_the_labels_of_brats():

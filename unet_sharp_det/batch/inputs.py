@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from ..images.formats import count_not_read, format_not_read
+from ..outputs import output_paths
 
 #: What an image in a folder is known by; a file that is named itself may be called anything.
 SUFFIXES = (
@@ -40,6 +41,11 @@ class InputFile:
         """The path below :attr:`folder`, with ``/``."""
         return self.path.relative_to(self.folder).as_posix()
 
+    @property
+    def stem(self) -> str:
+        """The name of the file without its suffix."""
+        return self.path.stem
+
     def stamp(self) -> str:
         """Return the size in bytes and the time of change in nanoseconds; ``GONE`` of no file."""
         try:
@@ -47,6 +53,10 @@ class InputFile:
         except OSError:
             return GONE
         return f"{status.st_size}-{status.st_mtime_ns}"
+
+    def output_paths(self, stem: Path, names: Sequence[str]) -> list[Path]:
+        """Return where outputs are written; ``stem`` is what their paths begin with."""
+        return output_paths(stem, names)
 
 
 def find_files(
@@ -147,8 +157,8 @@ def _with_digits(name: str, path: Path) -> str:
 
 def _candidates(file: InputFile, siblings: Counter) -> list[str]:
     relative = file.path.relative_to(file.folder)
-    if siblings[file.path.stem.casefold()] < 2:
-        relative = relative.with_name(file.path.stem)
+    if siblings[file.stem.casefold()] < 2:
+        relative = relative.with_name(file.stem)
     name = relative.as_posix()
     return [name, f"{file.folder.name or 'root'}/{name}", _with_digits(name, file.path)]
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,8 +17,9 @@ from tqdm import tqdm
 from ..errors import ConfigError, PrintableFormatter, UserError, disk_error, printable
 from ..files import check_name
 from ..images.ome import PartOfImageError
-from ..images.source import DEFAULT_CHANNELS, ChannelsError, ImageSource, ReadOptions, open_image
-from ..outputs import DEFAULT_OUTPUTS, OutputContext, output_paths, write_outputs
+from ..images.source import ImageSource, ReadOptions
+from ..outputs import DEFAULT_OUTPUTS, output_paths
+from .images import ImageWork
 from .inputs import GONE, InputFile, Stems, find_files
 from .records import ImageRecord, Records, write_error
 from .summary import RunSummary, write_summaries
@@ -25,12 +27,8 @@ from .summary import RunSummary, write_summaries
 if TYPE_CHECKING:
     from ..masks.instances import SparseInstances
 
-# Options that change how long it takes and what is refused, but not what is found.
-_OF_NO_EFFECT = {"batch_size", "max_pixels"}
-
-# Images that are opened together, so that some are of one size; two such chunks are in memory.
+# Of images that are opened together; two such chunks are in memory.
 _PIXELS_AT_ONCE = 1 << 25
-_BATCHES_AT_ONCE = 4
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -75,9 +73,30 @@ def predict_files(
     """
     _check_options(output, outputs, pixel_size)
     result = RunSummary(Path(output))
-    read_options = read_options or ReadOptions()
     files = find_files(inputs, recursive=recursive, output=output, not_read=result.not_read)
-    settings = _settings(predictor, read_options, pixel_size, weights)
+    work = ImageWork(predictor, read_options or ReadOptions(), pixel_size)
+    settings = {**(weights or {}), **work.settings}
+    run_files(work, files, result, settings, outputs, overwrite, progress)
+    return result
+
+
+def run_files(
+    work,
+    files: Sequence[InputFile],
+    result: RunSummary,
+    settings: Mapping[str, object],
+    outputs: Sequence[str],
+    overwrite: bool,
+    progress: TextIO | None,
+) -> None:
+    """Do a work on files that are not done, and add to ``result`` what was done.
+
+    Args:
+        work: an :class:`ImageWork`, or what has its methods.
+        files: names what is written by its ``output_paths``.
+        settings: all that outputs depend on, as JSON values.
+        outputs, overwrite, progress: see :func:`predict_files`.
+    """
     with Records.open(result.output, settings, overwrite) as records:
         stems = Stems(files, records)
         todo = [file for file in files if not records.all_done(file, outputs)]
@@ -85,15 +104,11 @@ def predict_files(
         for file in todo:  # The names of a file's planes are known once it is open.
             if not records.of(file.path):
                 stem = stems.of(file, [""])
-                records.refuse_foreign(output_paths(result.output / stem, outputs))
+                records.refuse_foreign(file.output_paths(result.output / stem, outputs))
         records.start(outputs)
         with _log_file(result.output) as log, _bar(todo, progress) as bar:
             log.info(f"{len(files)} files, {result.skipped} done before. Settings: {settings}")
-            run = _Run(
-                predictor, records, stems, outputs, read_options, pixel_size, log, bar, result
-            )
-            run.predict(todo)
-    return result
+            _Run(work, records, stems, outputs, log, bar, result).predict(todo)
 
 
 def _check_options(output, outputs: Sequence[str], pixel_size) -> None:
@@ -106,20 +121,6 @@ def _check_options(output, outputs: Sequence[str], pixel_size) -> None:
         raise ConfigError(f"--pixel-size must be above 0 micrometres, not {pixel_size}.")
 
 
-def _settings(predictor, read_options: ReadOptions, pixel_size, weights) -> dict[str, object]:
-    """Return what outputs depend on, by the names of the options."""
-    found = {
-        **(weights or {}),
-        "image_format": predictor.image_format,
-        "stretch_contrast": predictor.stretch_contrast,
-        "class_names": list(predictor.class_names),
-        **asdict(predictor.options),
-        **asdict(read_options),
-        "pixel_size": pixel_size,
-    }
-    return {name: value for name, value in found.items() if name not in _OF_NO_EFFECT}
-
-
 @dataclass(frozen=True)
 class _Plane:
     """An image to predict: its record as it begins, and its part of the progress."""
@@ -129,20 +130,18 @@ class _Plane:
     weight: float
 
     @property
-    def pixels(self) -> int:
-        return self.source.shape[0] * self.source.shape[1]
+    def pixels(self) -> int:  # or voxels
+        return math.prod(self.source.shape)
 
 
 @dataclass(frozen=True)
 class _Run:
     """The loop over images: opened ahead, predicted in batches, written while others are found."""
 
-    predictor: object
+    work: ImageWork
     records: Records
     stems: Stems
     outputs: Sequence[str]
-    read_options: ReadOptions
-    pixel_size: tuple[float, float] | None
     log: logging.Logger  # gets the tracebacks of unexpected errors
     bar: tqdm  # of the files' bytes, so that an hour's image does not count like a second's
     result: RunSummary  # what is done is added to it
@@ -180,7 +179,7 @@ class _Run:
 
     def _plan(self, file: InputFile, stamp: str, weight: float) -> list[_Plane]:
         """Open a file, choose the names of outputs, and forget results of it as it was before."""
-        sources = self._open_planes(file)
+        sources = self.work.open(file)
         stem = self.stems.of(file, list(sources))
         former = self.records.of(file.path)
         todo = []
@@ -191,34 +190,18 @@ class _Run:
             # All that is asked for, and what there is, so that all are of one prediction.
             kept = known.outputs if known and known.stamp == stamp else ()
             names = list(dict.fromkeys((*self.outputs, *kept)))
-            paths = output_paths(self.records.folder / f"{stem}{plane}", names)
+            paths = file.output_paths(self.records.folder / f"{stem}{plane}", names)
             for path in paths:
                 check_name(path)
             self.records.refuse_foreign(paths)
             relative = [path.relative_to(self.records.folder).as_posix() for path in paths]
             outputs = dict(zip(names, relative, strict=True))
             record = ImageRecord(
-                *(str(file.path), stamp, stem, plane, len(sources), *source.shape), outputs
+                *(str(file.path), stamp, stem, plane, len(sources), *source.shape[-2:]), outputs
             )
             todo.append((record, source))
         self.records.forget(file, lambda old: old.plane not in sources or old.stamp != stamp)
         return [_Plane(*each, weight / len(todo)) for each in todo]
-
-    def _open_planes(self, file: InputFile) -> dict[str, ImageSource]:
-        """Return the planes of a file, each once however often ``planes`` names it."""
-        try:
-            sources = open_image(file.path, self.read_options)
-        except ChannelsError as error:
-            logger.warning(f"{error} Now channel 0 alone is predicted.")
-            first = replace(self.read_options, channels=DEFAULT_CHANNELS)
-            sources = open_image(file.path, first)
-        count = max(source.series_count for source in sources)
-        if count > 1 and self.read_options.series == 0:
-            logger.warning(
-                f"{file.name}: has {count} series, of which only the first is predicted. Choose "
-                f"another with --series, from 0 to {count - 1}."
-            )
-        return {source.suffix: source for source in sources}
 
     def _fail_to_open(self, file: InputFile, stamp: str, error: Exception) -> None:
         is_part = isinstance(error, PartOfImageError) and error.whole in self.stems
@@ -233,7 +216,7 @@ class _Run:
         chunk: list[_Plane] = []
         for plane in planes:
             chunk.append(plane)
-            is_full = len(chunk) >= _BATCHES_AT_ONCE * self.predictor.options.batch_size
+            is_full = len(chunk) >= self.work.at_once
             if is_full or sum(each.pixels for each in chunk) >= _PIXELS_AT_ONCE:
                 yield chunk
                 chunk = []
@@ -251,7 +234,7 @@ class _Run:
             self.bar.update(before + weight * min(1.0, done / pixels) - self.bar.n)
 
         try:
-            found = self.predictor.predict_many([plane.source for plane in chunk], advance)
+            found = self.work.find([plane.source for plane in chunk], advance)
         except Exception as error:
             self.bar.update(before - self.bar.n)
             if len(chunk) > 1:  # One by one only the one that it is about fails.
@@ -272,22 +255,22 @@ class _Run:
                 self._fail(plane.record, plane.source.name, error)
 
     def _write_image(self, plane: _Plane, found: "SparseInstances") -> None:
-        record, areas = plane.record, found.areas
+        record = plane.record
         self.records.add(record)
-        pixel_size = self.pixel_size or plane.source.pixel_size
-        context = OutputContext(plane.source, self.predictor.class_names, pixel_size)
-        stem = self.records.folder / f"{record.stem}{record.plane}"
-        write_outputs(found, context, stem, list(record.outputs))
+        folder = self.records.folder
+        paths = {name: folder / path for name, path in record.outputs.items()}
+        stem = folder / f"{record.stem}{record.plane}"
+        areas = self.work.write(plane.source, found, stem, paths)
         done = replace(
             record,
-            objects=len(found),
-            mean_area=float(areas.mean()) if len(found) else None,
-            median_area=float(np.median(areas)) if len(found) else None,
+            objects=len(areas),
+            mean_area=float(areas.mean()) if len(areas) else None,
+            median_area=float(np.median(areas)) if len(areas) else None,
             coverage=float(areas.sum() / plane.pixels),
         )
         self.records.add(done)
         self.result.predicted += 1
-        self.result.objects += len(found)
+        self.result.objects += len(areas)
 
     def _fail(self, record: ImageRecord, name: str, error: Exception) -> None:
         """Record an image that could not be predicted; what it had of an earlier run stays."""
@@ -304,7 +287,7 @@ class _Run:
 
     def _sum_up(self, finished: bool) -> None:
         self.result.seconds = time.time() - self.result.started
-        device = str(getattr(self.predictor, "device", "unknown"))
+        device = str(getattr(self.work.predictor, "device", "unknown"))
         write_summaries(self.records, self.outputs, self.result, finished, device)
         self.log.info(f"{'ended' if finished else 'stopped'}: {self.result.predicted} predicted")
 

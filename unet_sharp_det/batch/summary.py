@@ -18,7 +18,7 @@ COLUMNS = (
     *("mean_area_px", "median_area_px", "coverage", "status", "error"),
 )
 
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "tifffile")
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "tifffile", "SimpleITK")
 
 
 @dataclass

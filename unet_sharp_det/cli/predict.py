@@ -16,8 +16,8 @@ coco, predict.json (settings and versions) and predict.log.
 
 A model of volumes (VolumeSegmentor) takes scans as INPUTs: NIfTI, MetaImage, NRRD, folders of one
 DICOM series each, or one slice of a series; where it has several channels, these in turn. It writes
-a_labels.nii.gz, or with the ending of the scan, in its geometry. Of the options, those of the
-model, --output and --overwrite apply.
+a_labels.nii.gz, or with the ending of the scan, in its geometry, and a picture a_planes.png. Of the
+options, those of the model, --output, --overwrite and --object-distance apply.
 
 A bad image does not stop the others; it is named at the end, and the exit status is 1. After
 Ctrl-C or a crash, give the same command again, without --overwrite: it goes on with the images that
@@ -33,7 +33,7 @@ import warnings
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from .. import checkpoints, prediction
+from .. import batch, checkpoints, prediction
 from ..batch.records import ImageRecord
 from ..batch.run import RunSummary, predict_files
 from ..errors import (
@@ -208,22 +208,19 @@ def predict(args: argparse.Namespace) -> int:
 
 def predict_volumes(args: argparse.Namespace, channels: int) -> int:
     """Label scans of so many channels, each an input; return the exit status."""
-    if len(args.inputs) % channels:
-        raise UserError(
-            f"The model sees {channels} channels, but there are {len(args.inputs)} INPUTs. Give "
-            "the channels of each scan in turn, in the order of the training."
-        )
     predictor = prediction.VolumePredictor.from_checkpoint(args.weights, **_opening(args))
-    status = 0
-    for start in range(0, len(args.inputs), channels):
-        scan = args.inputs[start : start + channels]
-        try:
-            path = predictor.write(scan, args.output, args.overwrite, args.object_distance)
-            print(printable(str(path)))
-        except UserError as error:
-            print(printable(str(error)), file=sys.stderr)
-            status = 1
-    return status
+    result = batch.predict_scans(
+        predictor,
+        args.inputs,
+        args.output,
+        channels=channels,
+        object_distance=args.object_distance,
+        overwrite=args.overwrite,
+        weights=checkpoints.identify_model(args.weights, args.config_file, args.opts),
+        progress=sys.stderr,
+    )
+    _report(result)
+    return 1 if result.failed else 0
 
 
 def _opening(args: argparse.Namespace) -> dict:

@@ -1,6 +1,6 @@
 """From scans to label volumes on the same voxels, by a trained VolumeSegmentor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.trained_model import open_trained_model
-from ..errors import UserError
 from ..files import atomic_path
 from ..masks.drawing import draw_planes
 from ..masks.watershed import split_objects
@@ -17,6 +16,9 @@ from ..modeling.semantic_labels import SemanticLabels
 from ..volumes import Volume, read_volume, write_volume
 from ..volumes.volume import ending_of
 from ..volumes.writing import WRITTEN
+
+#: What follows the name of a scan in those of its outputs; {} is the ending of a format.
+ENDINGS = {"labels": "_labels{}", "planes": "_planes.png", "objects": "_objects{}"}
 
 
 class VolumePredictor:
@@ -49,6 +51,11 @@ class VolumePredictor:
         mapper = VolumeMapper(cfg, is_train=False)
         return cls(model, mapper.prepare, mapper.labels)
 
+    @property
+    def device(self) -> torch.device:
+        """That of the model."""
+        return self.model.device
+
     def __call__(self, volume: Volume, where: str = "the volume") -> np.ndarray:
         """Return the label of each voxel, uint16 (D, H, W), on the voxels of ``volume``."""
         image = self.prepare(volume, where)
@@ -57,39 +64,62 @@ class VolumePredictor:
         decided = self.labels.decide(output["sem_seg"][None])[0]
         return paint_channels(decided.cpu().numpy(), self.labels)
 
-    def write(
-        self, paths, folder, overwrite: bool = False, object_distance: float | None = None
-    ) -> Path:
-        """Label a scan; write the labels in its own orientation and geometry, and a picture.
+    def write(self, paths, folder, object_distance: float | None = None) -> Path:
+        """Label a scan, and write what :func:`write_labels` does; return the path of the labels.
 
         Args:
             paths: a file or DICOM folder, or a list of one per channel.
-            folder: gets ``<name>_labels`` with the ending of the (first) input, or ``.nii.gz``, and
-                ``<name>_planes.png``.
-            object_distance: also writes ``<name>_objects``, see :func:`split_objects`. None: not.
+            folder: gets files that begin with the name of the (first) input.
 
         Raises:
-            DatasetError, UserError: the scan cannot be read, or the labels not be written; they
-                are there already, and ``overwrite`` is not set.
+            DatasetError, UserError: the scan cannot be read, or the labels not be written.
         """
         first = Path(paths[0] if isinstance(paths, list) else paths)
-        ending = ending_of(first)
-        name = first.name[: len(first.name) - len(ending)] if first.is_file() else first.name
-        ending = ending if first.is_file() and ending in WRITTEN else ".nii.gz"
-        path = Path(folder, f"{name}_labels{ending}")
-        if path.exists() and not overwrite:
-            raise UserError(f"{path}: is there already. Give --overwrite, or another --output.")
         volume = read_volume(paths)
-        labels = self(volume, str(first))
-        spacing = volume.geometry.spacing[::-1]
-        if object_distance is not None:
-            objects = split_objects(labels > 0, spacing, object_distance)
-            write_volume(Path(folder, f"{name}_objects{ending}"), objects, like=volume)
-        with atomic_path(Path(folder, f"{name}_planes.png")) as temporary:
-            picture = draw_planes(volume.array[0], labels, spacing)
-            cv2.imwrite(str(temporary), picture[:, :, ::-1])
-        write_volume(path, labels, like=volume)
-        return path
+        outputs = label_paths(first, Path(folder, name_of(first)))
+        if object_distance is None:
+            del outputs["objects"]
+        write_labels(volume, self(volume, str(first)), outputs, object_distance)
+        return outputs["labels"]
+
+
+def name_of(scan: Path) -> str:
+    """Return the name of a scan without its ending; a folder's is whole."""
+    return scan.name if scan.is_dir() else scan.name[: len(scan.name) - len(ending_of(scan))]
+
+
+def label_paths(scan: Path, stem: Path) -> dict[str, Path]:
+    """Return where the files of :data:`ENDINGS` are written, beginning with ``stem``: volumes with
+    the ending of the scan, or ``.nii.gz``."""
+    ending = ending_of(scan)
+    ending = ending if ending in WRITTEN and not scan.is_dir() else ".nii.gz"
+    return {name: Path(f"{stem}{end.format(ending)}") for name, end in ENDINGS.items()}
+
+
+def write_labels(
+    volume: Volume,
+    labels: np.ndarray,
+    paths: Mapping[str, Path],
+    object_distance: float | None = None,
+) -> np.ndarray | None:
+    """Write labels (D, H, W) in the orientation and geometry of a scan, and pictures of them.
+
+    Args:
+        paths: of "labels", "planes" (a picture), and maybe "objects".
+        object_distance: of :func:`split_objects`, by which objects are parted.
+
+    Returns:
+        the objects, int32 (D, H, W), if they were written.
+    """
+    spacing, objects = volume.geometry.spacing[::-1], None
+    if "objects" in paths:
+        objects = split_objects(labels > 0, spacing, object_distance)
+        write_volume(paths["objects"], objects, like=volume)
+    with atomic_path(paths["planes"]) as temporary:
+        picture = draw_planes(volume.array[0], labels, spacing)
+        cv2.imwrite(str(temporary), picture[:, :, ::-1])
+    write_volume(paths["labels"], labels, like=volume)
+    return objects
 
 
 def paint_channels(decided: np.ndarray, labels: SemanticLabels) -> np.ndarray:

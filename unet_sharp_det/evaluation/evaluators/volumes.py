@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import torch
 
+from ... import volumes  # Its functions need SimpleITK, of the extra "volumes".
 from ...errors import DatasetError
 from ...files import atomic_path
 from ...masks.drawing import draw_slice
 from ...modeling.semantic_labels import SemanticLabels
-from ...volumes import read_labels, read_volume
 from ..instances.measures import FOREGROUND_MEASURES, Measure, foreground_ratio
 from ..instances.pixel_counts import PixelCounts
 from ..record import SEMANTIC_IMAGES_FILE, SLICES_FOLDER
@@ -107,8 +107,8 @@ def draw_case(record: dict, predicted: torch.Tensor, labels: SemanticLabels) -> 
         record: with "volume_files", of which the first is drawn, and "label_file".
         predicted: bool (C, D, H, W).
     """
-    scan = read_volume(record["volume_files"][:1])
-    truth = torch.from_numpy(read_labels(record["label_file"]).array.astype(np.int64))
+    scan = volumes.read_volume(record["volume_files"][:1])
+    truth = torch.from_numpy(volumes.read_labels(record["label_file"]).array.astype(np.int64))
     truth, _ = labels.encode(truth)
     return draw_slice(scan.array[0], labels.number(truth[0]), labels.number(predicted))
 
@@ -133,7 +133,7 @@ class VolumeEvaluator(SemanticEvaluator):
         """Compare volumes with their labels; see :meth:`SemanticEvaluator.process`."""
         for record, output in zip(inputs, outputs, strict=True):
             probabilities = self._probabilities(output)
-            labels = read_labels(record["label_file"])
+            labels = volumes.read_labels(record["label_file"])
             array = torch.from_numpy(labels.array.astype(np.int64))
             if probabilities.shape[1:] != array.shape[1:]:
                 raise DatasetError(

@@ -1,0 +1,128 @@
+"""Prediction of many scans into a folder: as images, but each is a volume, or one per channel."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from scipy import ndimage
+
+from ..errors import UserError
+from ..prediction.volume_predictor import (
+    ENDINGS,
+    VolumePredictor,
+    label_paths,
+    name_of,
+    write_labels,
+)
+from ..volumes import Volume, read_volume
+from .inputs import GONE, InputFile
+from .run import run_files
+from .summary import RunSummary
+
+
+@dataclass(frozen=True)
+class ScanFile(InputFile):
+    """A scan, by the path of its first channel: a file, or the folder of a DICOM series."""
+
+    others: tuple[Path, ...]  # paths of the other channels
+
+    @property
+    def stem(self) -> str:
+        """What outputs are named by."""
+        return name_of(self.path)
+
+    def stamp(self) -> str:
+        """As of an image, of all files."""
+        paths = [self.path, *self.others]
+        try:
+            folders = [path.iterdir() if path.is_dir() else [path] for path in paths]
+            found = [os.stat(file) for files in folders for file in files]
+        except OSError:
+            return GONE
+        size, time = sum(each.st_size for each in found), max(each.st_mtime_ns for each in found)
+        return " ".join([f"{size}-{time}", *map(str, self.others)])
+
+    def output_paths(self, stem: Path, names: Sequence[str]) -> list[Path]:
+        """Return where each of some outputs is written."""
+        paths = label_paths(self.path, stem)
+        return [paths[name] for name in names]
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What is read of a scan."""
+
+    name: str
+    volume: Volume
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W)."""
+        return self.volume.array.shape[1:]
+
+
+@dataclass(frozen=True)
+class ScanWork:
+    """The work on scans, as :class:`.ImageWork`; see :func:`predict_scans` for the attributes."""
+
+    predictor: VolumePredictor
+    object_distance: float | None
+    at_once = 1
+
+    def open(self, file: ScanFile) -> dict[str, _Scan]:
+        """Read a scan, which is one plane to a run."""
+        volume = read_volume([file.path, *file.others])
+        return {"": _Scan(str(file.path), volume)}
+
+    def find(self, scans: Sequence[_Scan], progress: Callable[[int], None]) -> list[np.ndarray]:
+        """Return the labels (D, H, W) of each scan."""
+        return [self.predictor(scan.volume, scan.name) for scan in scans]
+
+    def write(
+        self, scan: _Scan, labels: np.ndarray, stem: Path, outputs: Mapping[str, Path]
+    ) -> np.ndarray:
+        """Write outputs, and return the sizes in voxels of the objects, or of all that is one."""
+        objects = write_labels(scan.volume, labels, outputs, self.object_distance)
+        if objects is None:
+            objects, _ = ndimage.label(labels)
+        return np.bincount(objects.ravel())[1:]
+
+
+def predict_scans(
+    predictor: VolumePredictor,
+    inputs: Sequence,
+    output,
+    *,
+    channels: int = 1,
+    object_distance: float | None = None,
+    overwrite: bool = False,
+    weights: Mapping[str, str] | None = None,
+    progress: TextIO | None = None,
+) -> RunSummary:
+    """Label the voxels of scans, and write them to a folder, as :func:`.predict_files` does.
+
+    Args:
+        inputs: paths of scans, or of the channels of each in turn; a folder is a DICOM series.
+        channels: of the model.
+        object_distance: also writes objects, see :func:`split_objects`. None: not.
+        output, overwrite, weights, progress: see :func:`.predict_files`.
+
+    Raises:
+        UserError: the inputs are no multiple of the channels, or see :func:`.predict_files`.
+    """
+    if len(inputs) % channels:
+        raise UserError(
+            f"The model sees {channels} channels, but there are {len(inputs)} INPUTs. Give the "
+            "channels of each scan in turn, in the order of the training."
+        )
+    paths = [Path(os.path.abspath(os.path.expanduser(each))) for each in inputs]
+    scans = dict.fromkeys(zip(*[iter(paths)] * channels, strict=True))
+    files = [ScanFile(first, first.parent, tuple(others)) for first, *others in scans]
+    outputs = ("labels", "planes") if object_distance is None else tuple(ENDINGS)
+    settings = {**(weights or {}), "object_distance": object_distance}
+    result, work = RunSummary(Path(output)), ScanWork(predictor, object_distance)
+    run_files(work, files, result, settings, outputs, overwrite, progress)
+    return result
