@@ -84,6 +84,61 @@ class TestFormats:
         assert cfg.INPUT.FORMAT == "BGR"
 
 
+class TestVolumes:
+    @pytest.fixture
+    def of_volumes(self, checkpoint):
+        """(checkpoint, model) of a tiny V-Net#."""
+        sizes = ["INPUT.VOLUME.PATCH_SIZE", "[8, 12, 16]", "MODEL.UNET.CHANNELS", "[4, 6, 8]"]
+        sizes += ["MODEL.SEM_SEG_HEAD.IN_FEATURES", "['res0', 'res1', 'res2']", "MODEL.DEVICE"]
+        sizes += ["cpu", "MODEL.UNET.NORM", "BN", "MODEL.SEM_SEG_HEAD.NORM", "BN"]
+        values = ["INPUT.VOLUME.WINDOW", "[-200, 250]", "MODEL.PIXEL_MEAN", "[0.1]"]
+        values += ["MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION", "all"]
+        cfg = setup_cfg("Volumes/compact/liver_vnetsharp.yaml", [*sizes, *values])
+        torch.manual_seed(0)
+        model = build_model(cfg).eval()
+        return checkpoint(model, cfg), model
+
+    @staticmethod
+    def read(path):
+        """The function of a graph, and its metadata."""
+        files = {METADATA_FILE: ""}
+        if path.suffix == ".ts":
+            return torch.jit.load(path, _extra_files=files), json.loads(files[METADATA_FILE])
+        if path.suffix == ".pt2":
+            program = torch.export.load(path, extra_files=files)
+            return program.module(), json.loads(files[METADATA_FILE])
+        session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+
+        def run(patches):
+            return torch.from_numpy(session.run(None, {"images": patches.numpy()})[0])
+
+        return run, session.get_modelmeta().custom_metadata_map
+
+    @pytest.mark.parametrize("file_format", ["torch_export", "onnx", "torchscript"])
+    def test_patches(self, of_volumes, file_format):
+        path, model = of_volumes
+        request = ExportRequest(path, file_format)
+        assert len(export_model(request)) == 3
+        run, about = self.read(request.path)
+        patches = torch.randn(5, 1, 8, 12, 16)
+        with torch.no_grad():
+            found = model([{"image": patch} for patch in patches])
+        expected = torch.stack([each["sem_seg"] for each in found])
+        assert torch.allclose(run(patches), expected, atol=1e-4)
+        assert expected.std() > 1e-4
+        assert (about["patch_size"], about["window"]) == ("[8, 12, 16]", "[-200, 250]")
+        assert "input_range" not in about
+
+    def test_weights_of_a_level(self, of_volumes):
+        path, _ = of_volumes
+        request = ExportRequest(path, "safetensors", "fp16", level=1)
+        export_model(request)
+        opened = open_trained_model(request.path, device="cpu")
+        assert len(opened.model.sem_seg_head.in_features) == 2
+        with pytest.raises(UserError, match="onnx: 'bf16'.*Available: fp32"):
+            export_model(ExportRequest(path, "onnx", "bf16"))
+
+
 @pytest.fixture(scope="module")
 def traced(repository, tmp_path_factory):
     """(checkpoint, model) of a Mask R-CNN that was written as TorchScript."""

@@ -18,7 +18,10 @@ COLUMNS = (
     *("mean_area_px", "median_area_px", "coverage", "status", "error"),
 )
 
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "tifffile", "SimpleITK")
+_PACKAGES = (
+    *("torch", "torchvision", "numpy", "scipy", "opencv-python-headless"),
+    *("tifffile", "SimpleITK"),
+)
 
 
 @dataclass

@@ -54,6 +54,15 @@ def check_probabilities(
     return checks
 
 
+def check_patches(found: Callable[[Tensor], Tensor], module: nn.Module) -> list[Check]:
+    """Compare a written :class:`.PatchModel` with the module, as :func:`check_probabilities`."""
+    checks = []
+    for patches in map(module.example, (1, 2, 3)):
+        with torch.no_grad():
+            checks.append(_judge(patches, found(patches), module(patches), BOUNDS["fp32"]))
+    return checks
+
+
 def check_detections(found: Callable, model: GeneralizedRCNN, size: tuple[int, int]) -> list[Check]:
     """Compare a traced Mask R-CNN with the model, on another image and on one of another size.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, look_up_option
+from ..modeling.semantic_labels import SEMANTIC_ONLY
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -24,13 +25,18 @@ _SEMANTIC = {
     "torchscript": ("fp32", "bf16"),
     **_WEIGHTS,
 }
+_AVAILABLE = {
+    "GeneralizedRCNN": _MASK_RCNN,
+    "SemanticSegmentor": _SEMANTIC,
+    "VolumeSegmentor": {**{name: ("fp32",) for name in FORMATS}, **_WEIGHTS},
+}
 
 
 def is_semantic(cfg: CfgNode) -> bool:
-    """Whether the config is of a semantic network with a head of this package."""
+    """Whether the config is of a semantic network, also of volumes, with a head of this package."""
     model = cfg.MODEL
     heads = ("UNetSharpHead", "SegNetrHead")
-    return model.META_ARCHITECTURE == "SemanticSegmentor" and model.SEM_SEG_HEAD.NAME in heads
+    return model.META_ARCHITECTURE in SEMANTIC_ONLY and model.SEM_SEG_HEAD.NAME in heads
 
 
 def check_combination(
@@ -44,17 +50,14 @@ def check_combination(
     """
     look_up_option(file_format, FORMATS, "--format")
     architecture = cfg.MODEL.META_ARCHITECTURE
-    if architecture == "SemanticSegmentor":
-        architecture = cfg.MODEL.SEM_SEG_HEAD.NAME
-    if is_semantic(cfg):
-        available = _SEMANTIC
-    elif level is not None:
+    available = _AVAILABLE.get(architecture, _WEIGHTS)
+    if architecture in SEMANTIC_ONLY and not is_semantic(cfg):
+        architecture, available = cfg.MODEL.SEM_SEG_HEAD.NAME, _WEIGHTS
+    if level is not None and not is_semantic(cfg):
         raise ConfigError(
             f"--level {level}: only a semantic network has levels, those of its skip scheme, not "
             f"{architecture}. Leave it out."
         )
-    else:
-        available = _MASK_RCNN if architecture == "GeneralizedRCNN" else _WEIGHTS
     if file_format not in available:
         raise ConfigError(
             f"--format {file_format}: {architecture} cannot be written as {file_format} "

@@ -1,6 +1,6 @@
 """Writers of graphs: each takes a module and the place, and returns the function that the file is.
 
-All hold for any batch and size from the module's ``smallest_side`` on.
+All hold for any batch, and of images for any size from the module's ``smallest_side`` on.
 """
 
 import json
@@ -19,31 +19,31 @@ from torch.export import Dim, ExportedProgram
 from ..errors import UserError, first_line
 from .checks import blobs
 from .metadata import METADATA_FILE
+from .patch_model import PatchModel
 from .probability_model import ProbabilityModel
 
 #: The version of ONNX's operators in the files.
 OPSET = 18
-LARGEST_BATCH, LARGEST_SIDE = 1024, 16384
 INPUT, OUTPUT = "images", "probabilities"
 
 
-def export_program(module: ProbabilityModel) -> ExportedProgram:
-    """Capture the module as a graph for any batch, height and width.
+def export_program(module: ProbabilityModel | PatchModel) -> ExportedProgram:
+    """Capture the module as a graph for any size of its ``free_axes``.
 
     Raises:
         UserError: the encoder computes something that depends on the size.
     """
-    smallest = module.smallest_side
-    batch = Dim("batch", min=1, max=LARGEST_BATCH)
-    height, width = (Dim(name, min=smallest, max=LARGEST_SIDE) for name in ("height", "width"))
-    axes = {0: batch, 2: height, 3: width}
-    # Neither square nor a multiple of a stride, so that nothing is equal by chance.
-    example = torch.zeros(2, len(module.mean), 3 * smallest + 7, 2 * smallest + 5)
+    axes = {
+        axis: Dim(name, min=least, max=most)
+        for axis, (name, least, most) in module.free_axes.items()
+    }
     # torch.export cannot prove what holds for windows of any size: the graph checks it when run.
     options = {"prefer_deferred_runtime_asserts_over_guards": True} if module.has_windows else {}
     try:
         with _quiet():
-            return torch.export.export(module, (example,), dynamic_shapes=(axes,), **options)
+            return torch.export.export(
+                module, (module.example(2),), dynamic_shapes=(axes,), **options
+            )
     except torch._dynamo.exc.UserError as error:
         raise UserError(
             f"the encoder has no graph for all image sizes (torch.export: {first_line(error)}). "
@@ -52,7 +52,7 @@ def export_program(module: ProbabilityModel) -> ExportedProgram:
 
 
 def write_torch_export(
-    module: ProbabilityModel, path: Path, metadata: dict[str, str]
+    module: ProbabilityModel | PatchModel, path: Path, metadata: dict[str, str]
 ) -> Callable[[Tensor], Tensor]:
     """Write ``path`` (.pt2) for ``torch.export.load``, and return what was read back."""
     files = {METADATA_FILE: json.dumps(metadata)}
@@ -86,7 +86,7 @@ def traceable_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> tuple[n
 
 
 def write_onnx(
-    module: ProbabilityModel, path: Path, metadata: dict[str, str]
+    module: ProbabilityModel | PatchModel, path: Path, metadata: dict[str, str]
 ) -> Callable[[Tensor], Tensor]:
     """Write ``path`` (.onnx, opset :data:`OPSET`), check it, and return ONNX Runtime's function."""
     import onnx
@@ -100,7 +100,7 @@ def write_onnx(
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
+            dynamic_shapes=({axis: name for axis, (name, *_) in module.free_axes.items()},),
             verbose=False,
         ).model_proto
     onnx.helper.set_model_props(proto, metadata)

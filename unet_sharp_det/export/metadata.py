@@ -16,10 +16,7 @@ def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
     """The metadata of an exported model, cut to L_``level`` if that is not None."""
     common = {
         "producer": f"unet_sharp_det {__version__}",
-        "input_order": cfg.INPUT.FORMAT,
-        "input_range": "0..255",
-        "contrast_stretch_expected": str(cfg.INPUT.STRETCH_CONTRAST).lower(),
-        "scale_expected": str(cfg.INPUT.SCALE_TEST or f"shorter side {cfg.INPUT.MIN_SIZE_TEST}"),
+        **(_patches(cfg) if cfg.MODEL.META_ARCHITECTURE == "VolumeSegmentor" else _images(cfg)),
         "normalisation": "inside",
         "pixel_mean": json.dumps(list(cfg.MODEL.PIXEL_MEAN)),
         "pixel_std": json.dumps(list(cfg.MODEL.PIXEL_STD)),
@@ -39,3 +36,17 @@ def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
         "level": "whole" if level is None else str(level),
         "inference": head.INFERENCE,
     }
+
+
+def _images(cfg: CfgNode) -> dict[str, str]:
+    return {
+        "input_order": cfg.INPUT.FORMAT,
+        "input_range": "0..255",
+        "contrast_stretch_expected": str(cfg.INPUT.STRETCH_CONTRAST).lower(),
+        "scale_expected": str(cfg.INPUT.SCALE_TEST or f"shorter side {cfg.INPUT.MIN_SIZE_TEST}"),
+    }
+
+
+def _patches(cfg: CfgNode) -> dict[str, str]:
+    keys = ("PATCH_SIZE", "SPACING", "WINDOW")
+    return {key.lower(): json.dumps(list(cfg.INPUT.VOLUME[key])) for key in keys}

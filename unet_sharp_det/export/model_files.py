@@ -12,10 +12,12 @@ from ..checkpoints.weight_files import write_safetensors
 from ..errors import UserError
 from ..files import atomic_path
 from ..modeling.pruning import cut_to_level
-from .checks import Check, blobs, check_detections, check_probabilities
+from ..modeling.volume_segmentor import VolumeSegmentor
+from .checks import Check, check_detections, check_patches, check_probabilities
 from .formats import FORMATS, check_combination, is_semantic
 from .graphs import traceable_detector, write_onnx, write_torch_export, write_torchscript
 from .metadata import describe
+from .patch_model import PatchModel
 from .probability_model import ProbabilityModel
 
 #: (height, width) of the image that Mask R-CNN is traced with; the trace holds for others too.
@@ -103,15 +105,16 @@ def _portable(cfg: CfgNode) -> CfgNode:
 def _write_semantic(
     model: nn.Module, request: ExportRequest, path: Path, metadata: dict[str, str]
 ) -> list[Check]:
-    module = ProbabilityModel(model, request.precision)
-    smallest = module.smallest_side
+    of_volumes = isinstance(model, VolumeSegmentor)
+    module = PatchModel(model) if of_volumes else ProbabilityModel(model, request.precision)
     if request.file_format == "torchscript":
-        example = blobs(len(module.mean), 3 * smallest + 7, 2 * smallest + 5, seed=0)[None]
-        found = write_torchscript(module, example, path, metadata)
+        found = write_torchscript(module, module.example(1), path, metadata)
     else:
         write = write_onnx if request.file_format == "onnx" else write_torch_export
         found = write(module, path, metadata)
-    return check_probabilities(found, model, smallest, request.precision)
+    if of_volumes:
+        return check_patches(found, module)
+    return check_probabilities(found, model, module.smallest_side, request.precision)
 
 
 def _check_paths(request: ExportRequest) -> None:

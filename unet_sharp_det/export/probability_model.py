@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from ..modeling.layers import MaxPoolToSize
 from ..modeling.segnetr_block import WindowWeights
+from .checks import blobs
 
+LARGEST_BATCH, LARGEST_SIDE = 1024, 16384
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -51,6 +53,19 @@ class ProbabilityModel(nn.Module):
             return 3 * max(self.divisor, 32) + 1
         # SegNetr's global windows have sides of 32 pixels at most.
         return 33 if self.has_windows else 2 ** (len(self.head.in_features) - 1) + 1
+
+    @property
+    def free_axes(self) -> dict[int, tuple[str, int, int]]:
+        """Name, least and largest size of the axes of ``images`` that are free."""
+        sides = (self.smallest_side, LARGEST_SIDE)
+        return {0: ("batch", 1, LARGEST_BATCH), 2: ("height", *sides), 3: ("width", *sides)}
+
+    def example(self, count: int) -> Tensor:
+        """Return images, which are neither square nor of a multiple of a stride, so that nothing
+        is equal by chance."""
+        smallest = self.smallest_side
+        sides = (3 * smallest + 7, 2 * smallest + 5)
+        return torch.stack([blobs(len(self.mean), *sides, seed) for seed in range(count)])
 
     def forward(self, images: Tensor) -> Tensor:
         """

@@ -123,7 +123,7 @@ class VolumeSegmentor(nn.Module):
             record["image"][None],
             self.patch_size,
             WINDOWS,
-            self._probabilities,
+            self.probabilities,
             overlap=self.overlap,
             mode="gaussian",
             padding_mode="replicate",
@@ -135,6 +135,7 @@ class VolumeSegmentor(nn.Module):
             probabilities = F.interpolate(probabilities, size=size, mode="trilinear")
         return probabilities[0]
 
-    def _probabilities(self, windows: Tensor) -> Tensor:
+    def probabilities(self, windows: Tensor) -> Tensor:
+        """Of windows (N, C, D, H, W) of ``patch_size``: (N, channels, D, H, W); in eval mode."""
         probabilities, _ = self.sem_seg_head(self._features(windows))
         return probabilities.unsqueeze(2) if self.patch_size[0] == 1 else probabilities
