@@ -11,7 +11,7 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.volume_catalog import register_volumes
 from unet_sharp_det.modeling.pruning import prune_config
 from unet_sharp_det.prediction import VolumePredictor
-from unet_sharp_det.training import NucleiTrainer
+from unet_sharp_det.training import NucleiTrainer, read_config
 from unet_sharp_det.volumes import read_labels
 
 
@@ -84,3 +84,25 @@ def test_evaluated_from_its_checkpoint_and_pruned(dataset, tmp_path):
     pruned = prune_config(cfg, 1)
     model = NucleiTrainer.build_trained_model(pruned)
     assert NucleiTrainer.test(pruned, model)["sem_seg"]
+
+
+def test_a_lazy_config_trains_and_evaluates(dataset, tmp_path, repository):
+    options = [
+        *(f"train.output_dir={tmp_path}", "train.device=cpu", "train.amp.enabled=False"),
+        *(
+            "train.max_iter=1",
+            "train.seed=0",
+            "train.replayable=True",
+            "model.patch_size=[8,16,16]",
+        ),
+        *("model.backbone.channels=[4,4]", "model.sem_seg_head.in_features=[res0,res1]"),
+        *(f"dataloader.{part}.num_workers=0" for part in ("train", "test")),
+        *(f"dataloader.{part}.dataset.names={dataset}_{part}" for part in ("train", "test")),
+        "dataloader.train.total_batch_size=2",
+    ]
+    file = repository / "configs" / "LazyConfigs" / "vnetsharp_volumes.py"
+    cfg, trainer_class = read_config(str(file), options)
+    trainer = trainer_class(cfg)
+    trainer.train()
+    assert "surface_Dice_image_mean/block+2" in trainer._last_eval_results["sem_seg"]
+    assert (tmp_path / "inference" / "slices" / "2.png").is_file()

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "evaluators.coco": ["NucleiCOCOEvaluator"],
         "evaluators.instances": ["InstanceEvaluator"],
         "evaluators.semantic": ["SemanticEvaluator"],
+        "evaluators.volumes": ["VolumeEvaluator"],
         "record": ["EvaluationOptions"],
     },
 )

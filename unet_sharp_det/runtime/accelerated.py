@@ -31,9 +31,10 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     With ``fp32`` the results are the same but for rounding (about 1e-5 of a score; on a GPU that of
     TF32, in which torch runs convolutions there). On a CPU models with a ``backbone`` run in the
     channels-last format, where convolutions are faster, and ROIAlign too
-    (:class:`.roi_pooling.PixelROIPooler`); not those with group norms in the backbone, for torch's
-    are inexact in that format (relative errors of 0.01). What is not known to be the same is left
-    as it is, so any detectron2 model may be passed. Run the result in ``torch.inference_mode()``.
+    (:class:`.roi_pooling.PixelROIPooler`); not those in 3D, nor with group norms in the backbone,
+    for torch's are inexact in that format (relative errors of 0.01). What is not known to be the
+    same is left as it is, so any detectron2 model may be passed. Run the result in
+    ``torch.inference_mode()``.
 
     Args:
         model: with its weights; it stays as it is.
@@ -55,7 +56,7 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     backbone = getattr(fast, "backbone", None)
     if device.type == "cpu" and isinstance(backbone, nn.Module):
-        if not any(isinstance(module, nn.GroupNorm) for module in backbone.modules()):
+        if not any(isinstance(module, nn.GroupNorm | nn.Conv3d) for module in backbone.modules()):
             _use_channels_last(fast)
     if precision == "bf16":
         for name, method in _BF16_PARTS:
