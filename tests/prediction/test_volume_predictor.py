@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from detectron2.modeling import build_model
 from scans import write_scan
 from volume_files import TURNS, scan, write_series
 
+from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.data.augmentation import build_test_resize
+from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
+from unet_sharp_det.prediction import Predictor
 from unet_sharp_det.prediction.volume_predictor import VolumePredictor, paint_channels
 from unet_sharp_det.volumes import read_labels, read_volume
 
@@ -69,6 +74,23 @@ def test_objects_and_a_picture_beside_the_labels(predict, tmp_path):
     picture = cv2.imread(str(tmp_path / "out" / "scan_planes.png"))
     assert picture.shape[0] == 512
     assert (picture.min(axis=2) != picture.max(axis=2)).any()  # Contours have colours.
+
+
+def test_a_predictor_of_images_refuses_a_model_of_volumes():
+    sizes = [
+        "MODEL.DEVICE",
+        "cpu",
+        "MODEL.UNET.CHANNELS",
+        "[4, 4]",
+        "MODEL.SEM_SEG_HEAD.NORM",
+        "BN",
+    ]
+    cfg = setup_cfg(
+        "Base-VNet.yaml", [*sizes, "MODEL.SEM_SEG_HEAD.IN_FEATURES", "['res0', 'res1']"]
+    )
+    model = build_model(cfg)
+    with pytest.raises(ConfigError, match=r"takes volumes, not images\. Give scans to"):
+        Predictor(model, build_test_resize(cfg.INPUT))
 
 
 def test_nested_regions_become_the_labels_of_brats():

@@ -10,6 +10,7 @@ from torch import nn
 from ..errors import ConfigError
 from ..masks.instances import SparseInstances
 from ..modeling.segmentation_head import SegmentationHead
+from ..modeling.volume_segmentor import VolumeSegmentor
 from .detector import to_input
 from .merging import sew_components
 from .tile_grid import Tile
@@ -29,8 +30,13 @@ class Segmenter:
             score_threshold: of objects; up to .5 the pixels decide alone.
 
         Raises:
-            ConfigError: the model has another semantic head.
+            ConfigError: the model has another semantic head, or takes volumes.
         """
+        if isinstance(model, VolumeSegmentor):
+            raise ConfigError(
+                "VolumeSegmentor takes volumes, not images. Give scans to unet-sharp-det predict, "
+                "or use VolumePredictor."
+            )
         head = getattr(model, "sem_seg_head", None)
         if not isinstance(head, SegmentationHead):
             raise ConfigError(
