@@ -77,17 +77,8 @@ def test_objects_and_a_picture_beside_the_labels(predict, tmp_path):
 
 
 def test_a_predictor_of_images_refuses_a_model_of_volumes():
-    sizes = [
-        "MODEL.DEVICE",
-        "cpu",
-        "MODEL.UNET.CHANNELS",
-        "[4, 4]",
-        "MODEL.SEM_SEG_HEAD.NORM",
-        "BN",
-    ]
-    cfg = setup_cfg(
-        "Base-VNet.yaml", [*sizes, "MODEL.SEM_SEG_HEAD.IN_FEATURES", "['res0', 'res1']"]
-    )
+    cfg = setup_cfg("Base-VNet.yaml", ["MODEL.DEVICE", "cpu", "MODEL.UNET.CHANNELS", "[4, 4]"])
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["res0", "res1"]
     model = build_model(cfg)
     with pytest.raises(ConfigError, match=r"takes volumes, not images\. Give scans to"):
         Predictor(model, build_test_resize(cfg.INPUT))
