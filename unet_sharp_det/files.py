@@ -144,6 +144,12 @@ def safe_join(root, name, where: str) -> Path:
     return Path(root) / name
 
 
+def ending_of(path) -> str:
+    """Return the suffix of a file's name, of which ``.nii.gz`` is one."""
+    name = Path(path).name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
 def leads_inside(name) -> bool:
     """Whether a name is a relative path, of any system, that stays below its folder."""
     if not isinstance(name, str) or not name or re.search(r"[\\\0]|^/|^[A-Za-z]:", name):

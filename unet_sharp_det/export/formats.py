@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .. import modeling
 from ..errors import ConfigError, look_up_option
-from ..modeling.semantic_labels import SEMANTIC_ONLY
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -36,7 +36,7 @@ def is_semantic(cfg: CfgNode) -> bool:
     """Whether the config is of a semantic network, also of volumes, with a head of this package."""
     model = cfg.MODEL
     heads = ("UNetSharpHead", "SegNetrHead")
-    return model.META_ARCHITECTURE in SEMANTIC_ONLY and model.SEM_SEG_HEAD.NAME in heads
+    return model.META_ARCHITECTURE in modeling.SEMANTIC_ONLY and model.SEM_SEG_HEAD.NAME in heads
 
 
 def check_combination(
@@ -51,7 +51,7 @@ def check_combination(
     look_up_option(file_format, FORMATS, "--format")
     architecture = cfg.MODEL.META_ARCHITECTURE
     available = _AVAILABLE.get(architecture, _WEIGHTS)
-    if architecture in SEMANTIC_ONLY and not is_semantic(cfg):
+    if architecture in modeling.SEMANTIC_ONLY and not is_semantic(cfg):
         architecture, available = cfg.MODEL.SEM_SEG_HEAD.NAME, _WEIGHTS
     if level is not None and not is_semantic(cfg):
         raise ConfigError(

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "losses": ["HybridLoss"],
         "segmentation_head": ["SegmentationHead"],
         "segnetr": ["SegNetr", "SegNetrEncoder"],
+        "semantic_labels": ["SEMANTIC_ONLY", "SemanticLabels"],
         "sem_seg_head": [
             "SegNetrHead",
             "UNetSharpHead",

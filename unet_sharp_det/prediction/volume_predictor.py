@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.trained_model import open_trained_model
-from ..files import atomic_path
+from ..files import atomic_path, ending_of
 from ..masks.drawing import draw_planes
 from ..masks.watershed import split_objects
 from ..modeling.semantic_labels import SemanticLabels
 from ..volumes import Volume, read_volume, write_volume
-from ..volumes.volume import ending_of
 from ..volumes.writing import WRITTEN
 
 #: What follows the name of a scan in those of its outputs; {} is the ending of a format.

@@ -11,10 +11,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import DatasetError
-from ..files import safe_join
+from ..files import ending_of, safe_join
 from ..images.directories import open_checked
 from .dicom import series_files
-from .volume import ORIENTATION, Geometry, Volume, ending_of, reason_of
+from .volume import ORIENTATION, Geometry, Volume, reason_of
 
 _HEADER = 2**16
 _DATA_FILE = re.compile(r"^(?:ElementDataFile *=|data ?file:) *(.+)", re.MULTILINE)

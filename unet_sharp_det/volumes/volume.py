@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -125,9 +124,3 @@ def reason_of(error: Exception) -> str:
     """Return what ITK says, without places in its source code and in memory."""
     said = re.sub(r"^Exception thrown.*\n|.*ERROR: |\w+ ?\(0x\w+\)(: )?", "", str(error))
     return first_line(said).rstrip(": ")
-
-
-def ending_of(path) -> str:
-    """Return the suffix of a file's name, of which ``.nii.gz`` is one."""
-    name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix

@@ -4,8 +4,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import UserError, look_up_option
-from ..files import atomic_path
-from .volume import Volume, ending_of, reason_of, to_image
+from ..files import atomic_path, ending_of
+from .volume import Volume, reason_of, to_image
 
 #: Endings of what is written; ``.mhd`` is not among them, for its voxels are a second file.
 WRITTEN = (".nii.gz", ".nii", ".mha", ".nrrd", ".tif")

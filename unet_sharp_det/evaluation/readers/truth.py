@@ -13,16 +13,15 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
+from ... import volumes
 from ...data.coco_json import check_coco, read_coco
 from ...errors import DatasetError
-from ...files import safe_join
+from ...files import ending_of, safe_join
 from ...images import decoding
 from ...images.formats import check_pixels
 from ...masks import union_mask
 from ...masks.instance_maps import InstanceMap
 from ...masks.instances import SparseInstances
-from ...volumes.reading import read_labels
-from ...volumes.volume import ending_of
 from ..instances.overlap import InstanceOverlap
 
 VOLUMES = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -234,7 +233,7 @@ def find_label_maps(
 def read_label_map_file(path) -> np.ndarray:
     """Read integers (H, W), or of ``VOLUMES`` (D, H, W); DatasetError: these are no label map."""
     if ending_of(path) in VOLUMES:
-        return read_labels(path).array[0]
+        return volumes.read_labels(path).array[0]
     check_pixels(decoding.read_shape(path), path, remedy=_TOO_LARGE)
     return decoding.read_labels(path)
 
