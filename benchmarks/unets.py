@@ -35,6 +35,8 @@ _HEADERS = [
 
 WIDE = (35, 70, 140, 280, 560)
 WIDE_3D = (18, 36, 72, 144, 288)
+# C, and as published: millions of parameters, and GMAC at 224 x 224.
+SEGNETRS = {"SegNetr": (64, 12.26, 10.18), "SegNetr-S": (32, 3.60, 2.71)}
 
 
 class Network(NamedTuple):
@@ -153,7 +155,7 @@ def _run_windows(net: nn.Module, images: Tensor, bf16: bool):
 
 
 def count_networks(size: int = 256) -> str:
-    """Parameters and multiply-adds of the paper's networks beside the parameters it prints.
+    """Parameters and multiply-adds of networks beside those that their papers print.
 
     Args:
         size: side of the square image that multiply-adds are counted for, in pixels.
@@ -170,6 +172,11 @@ def count_networks(size: int = 256) -> str:
         literal = LiteralUNetSharp(SkipUNet().eval())
         network = Network("UNet# L4, literal", "unetsharp", None, {}, "Eq. 1 node by node")
         rows.append([*_count_row(network, literal), _gmac(literal, size), network.remark])
+        for name, (channels, paper, gmac) in SEGNETRS.items():
+            net = SegNetr(channels=channels).eval()
+            remark = f"{_gmac(net, 224):.2f} GMAC at 224 x 224, paper: {gmac}"
+            network = Network(name, "SegNetr", paper, {"channels": channels})
+            rows.append([*_count_row(network, net), _gmac(net, size), remark])
     headers = ["network", "built as", "paper (M)", "here (M)", f"GMAC at {size} x {size}", "remark"]
     title = "Parameters and multiply-adds (convolutions and matrix products that run)"
     formats = ("", "", ".2f", ".4f", ".2f", "")

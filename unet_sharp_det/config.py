@@ -101,7 +101,8 @@ def _add_segnetr(cfg: CfgNode) -> None:
     # encoder's maps (folded).
     cfg.MODEL.SEGNETR.TAP = "merged"
     # The backbone returns these features, of stem (stride 1), res1 (stride 2) to res5 (stride 32)
-    # and skip0 (stride 1) to skip3 (stride 8). A neck takes res2 .. res5.
+    # and skip0 (stride 1) to skip3 (stride 8), below which a res must follow. A neck takes
+    # res2 .. res5.
     cfg.MODEL.SEGNETR.OUT_FEATURES = ["skip0", "skip1", "skip2", "skip3", "res4"]
 
 

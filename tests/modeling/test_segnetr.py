@@ -248,6 +248,11 @@ def test_a_width_that_cannot_be_built(channels):
         SegNetr(channels=channels)
 
 
+def test_a_skip_without_the_level_below():
+    with pytest.raises(ConfigError, match="skip1 is what is carried .* res2. Add res2"):
+        SegNetrEncoder(channels=16, out_features=["skip0", "skip1"])
+
+
 @pytest.mark.parametrize("scheme", scheme_names())
 @pytest.mark.parametrize(
     "file",

@@ -55,10 +55,11 @@ class SegNetrEncoder(nn.Module):
             channels: C, a multiple of 16. SegNetr has 64, SegNetr-S 32.
             norm: of the MBConv blocks, as in :func:`.layers.conv_block`.
             tap: ``folded`` or ``merged``: what the skips carry (:mod:`.irsc`).
-            out_features: names of the maps to return; levels beyond them are not built.
+            out_features: names of the maps to return; levels beyond them are not built. A skip
+                needs a ``res`` of a deeper level.
 
         Raises:
-            ConfigError: the width cannot be built, or a name is unknown.
+            ConfigError: the width cannot be built, a name is unknown, or a skip has no level below.
         """
         super().__init__()
         if channels < 16 or channels % 16:
@@ -75,13 +76,18 @@ class SegNetrEncoder(nn.Module):
         for name in out_features:
             look_up_option(name, maps, "MODEL.SEGNETR.OUT_FEATURES", ConfigError)
         self._shapes = {name: maps[name] for name in out_features}
+        depth = max(shape.stride for shape in self._shapes.values()).bit_length()
+        if (last := f"skip{depth - 1}") in self._shapes:
+            raise ConfigError(
+                f"MODEL.SEGNETR.OUT_FEATURES: {last} is what is carried on the way to res{depth}. "
+                f"Add res{depth} or a deeper one."
+            )
         self.is_merged = tap == "merged"
         norm_layer = functools.partial(build_norm, norm)
         stem = Conv2dNormActivation(
             in_channels, widths[0], norm_layer=norm_layer, activation_layer=None
         )
         self.stem = nn.Sequential(stem, mbconv(widths[0], norm))
-        depth = max(shape.stride for shape in self._shapes.values()).bit_length()
         self.merges = nn.ModuleList(PatchMerge(widths[i]) for i in range(depth - 1))
         self.blocks = nn.ModuleList(SegNetrBlock(widths[i], i, norm) for i in range(1, depth))
 
