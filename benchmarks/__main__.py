@@ -4,7 +4,8 @@ python -m benchmarks necks     [--config-file C] [--size 512] [--batch 2]   each
 python -m benchmarks detectors [--config-file C] [--size 512] [--batch 2]   the whole detector
 python -m benchmarks unets     [--sizes 256 512]   UNet# against its literal form
 python -m benchmarks segnetr   [--sizes 256 512]   SegNetr's cost by the pixel, over sizes
-python -m benchmarks counts                        parameters beside the paper's
+python -m benchmarks counts                        parameters beside the papers'
+python -m benchmarks memory    [--config-file C]   peak memory of a training on volumes
 python -m benchmarks pruning   --config-file C --weights W [--output DIR]   L_1 .. L_D of a training
 python -m benchmarks predict   --weights W [--images DIR]   the Predictor against detectron2's
 python -m benchmarks converter SOURCE              images/s against plain decoding
@@ -24,7 +25,7 @@ from importlib import import_module
 
 MODULES = {
     **{"necks": "models", "detectors": "models", "unets": "unets", "counts": "unets"},
-    **{"segnetr": "unets"},
+    **{"segnetr": "unets", "memory": "memory"},
     **{"pruning": "pruning", "predict": "prediction", "converter": "data", "anchors": "data"},
     **{"measures": "measures", "cgm": "cgm", "tiles": "tiles", "stardist": "stardist"},
     **{"table1": "paper_tables", "nnunet": "nnunet"},

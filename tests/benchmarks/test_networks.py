@@ -11,7 +11,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 
-from benchmarks import measures, pruning, unets
+from benchmarks import measures, memory, pruning, unets
 from benchmarks.__main__ import main
 from benchmarks.pruning import compare_levels
 from benchmarks.unets import compare_unets
@@ -94,6 +94,16 @@ class TestUnets:
         assert 1 < mebibytes < 1000
 
 
+def test_a_training_holds_weights_gradients_and_two_moments_of_adam(monkeypatch, capsys):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(memory, "ROWS", {"fp32": memory.ROWS["fp32"]})
+    main(["memory", "INPUT.VOLUME.PATCH_SIZE", "[32, 32, 32]"])
+    held = 4 * 4 * 28.5593e6 / 2**30
+    ((gibibytes, ratio),) = rows(capsys.readouterr().out).values()
+    assert held < float(gibibytes) < 3 * held
+    assert ratio == "1.00"
+
+
 def test_segnetr_s_cost_a_pixel_is_the_same_at_any_size(monkeypatch):
     monkeypatch.setattr(unets, "take_turns", lambda steps, repeats: dict.fromkeys(steps, 1.0))
     found = rows(unets.compare_sizes([64, 128], 1, 1, channels=16))
@@ -128,6 +138,8 @@ class TestCounts:
         "V-Net2+": 27.3705,
         "V-Net3+": 27.8394,
         "V-Net#": 28.5593,
+        "SegNetr": 12.3843,
+        "SegNetr-S": 3.4637,
     }
     GMAC = {
         "UNet": 13.95,
@@ -152,6 +164,7 @@ class TestCounts:
                 # The paper rounds some counts and cuts others off.
                 assert (abs(float(paper) - float(here)) >= 0.01) == bool(remark), name
         assert found["V-Net#"][-1] == "no reading gives it"
+        assert found["SegNetr-S"][-1] == "2.60 GMAC at 224 x 224, paper: 2.71"
 
 
 @pytest.fixture(scope="module")
