@@ -67,6 +67,7 @@ setup(
         "packaging>=21",
         "pillow>=9.1",
         "pycocotools>=2.0.6",
+        "pyyaml>=5.1",
         "tabulate>=0.8",
         "tensorboard>=2.10",
         "termcolor>=1.1",
@@ -76,6 +77,7 @@ setup(
         "imagecodecs>=2023.1",
         "jinja2>=3.0",
         "lazy_loader>=0.4",
+        "markupsafe>=2.0",
         "opencv-python-headless>=4.5",
         "roifile>=2023.5",
         "safetensors>=0.4",
@@ -89,19 +91,27 @@ setup(
     extras_require={
         # COCO evaluation at compiled speed for a detectron2 without its compiled part.
         "fast-eval": ["faster-coco-eval>=1.6"],
-        "app": ["gradio>=6.0"],
+        "app": ["gradio>=6.0", "starlette>=0.40"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
         # Medical volumes: NIfTI, MetaImage, NRRD, DICOM; patches, sliding windows, measures.
         "volumes": ["monai>=1.4", "SimpleITK>=2.3"],
         # The networks that Table 3 of UNet# compares with.
         "rivals": ["monai>=1.4", "segmentation-models-pytorch>=0.4"],
         "tracking": ["mlflow-skinny>=2.10", "wandb>=0.17"],
-        "dev": ["playwright>=1.49", "pytest>=7", "pytest-xdist>=3", "ruff>=0.4"],
+        "dev": [
+            "httpx>=0.24",
+            "playwright>=1.49",
+            "pydicom>=2.4",
+            "pytest>=7",
+            "pytest-xdist>=3",
+            "ruff>=0.4",
+        ],
         # Whose measures, or data, ours are compared with in tests, which are skipped without them.
         # stardist puts no bound on numba, which for a new numpy lets pip go back to one that can't
         # be built.
         "peers": [
             "cellpose>=3.0",
+            "csbdeep>=0.7",
             "numba>=0.60",
             "pylidc>=0.2.3",
             "stardist>=0.9",

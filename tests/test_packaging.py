@@ -1,6 +1,7 @@
 """What an installation relies on: setup.py, the locked versions, the setup script, the Makefile."""
 
 import ast
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -76,15 +77,38 @@ def locked_versions():
     return versions
 
 
-def test_setup_py_imports_only_the_standard_library_and_setuptools():
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+def third_party_imports(path):
+    """Names of packages that a file imports, of its own project's too."""
     imported = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             imported.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             imported.add(node.module.partition(".")[0])
-    assert imported - set(sys.stdlib_module_names) == {"setuptools"}
+    return imported - set(sys.stdlib_module_names)
+
+
+def distribution_names(requirements):
+    return {canonicalize_name(Requirement(line).name) for line in requirements}
+
+
+@pytest.fixture(scope="module")
+def stated(setup_arguments):
+    """The requirements of setup.py, those of its extras too."""
+    return sum(setup_arguments["extras_require"].values(), setup_arguments["install_requires"])
+
+
+def test_setup_py_imports_only_the_standard_library_and_setuptools():
+    assert third_party_imports(ROOT / "setup.py") == {"setuptools"}
+
+
+@pytest.mark.parametrize("folder", ["unet_sharp_det", "benchmarks", "tests"])
+def test_setup_py_states_what_is_imported(stated, folder):
+    owners = importlib.metadata.packages_distributions()
+    names = distribution_names(stated)
+    imported = set().union(*map(third_party_imports, (ROOT / folder).rglob("*.py")))
+    others = imported & owners.keys() - {"detectron2", "unet_sharp_det"}
+    assert [n for n in others if names.isdisjoint(map(canonicalize_name, owners[n]))] == []
 
 
 def test_setup_py_tells_the_version_without_torch():
@@ -119,11 +143,8 @@ def test_python_requires_excludes_39_and_admits_310_to_313(setup_arguments):
     assert list(allowed.filter(versions)) == versions[1:]
 
 
-def test_setup_py_has_ranges_that_admit_the_locked_versions(setup_arguments):
+def test_setup_py_has_ranges_that_admit_the_locked_versions(stated):
     locked = locked_versions()
-    stated = [*setup_arguments["install_requires"]]
-    for extra in setup_arguments["extras_require"].values():
-        stated += extra
     for requirement in map(Requirement, stated):
         operators = {spec.operator for spec in requirement.specifier}
         assert operators.isdisjoint({"==", "==="}), requirement
@@ -132,22 +153,15 @@ def test_setup_py_has_ranges_that_admit_the_locked_versions(setup_arguments):
         assert not refused, f"setup.py says {requirement}, lock.txt has {refused}"
 
 
-def test_setup_py_states_what_the_lock_is_made_from(setup_arguments):
+def test_setup_py_states_what_the_lock_is_made_from(stated):
     """base.in and dev.in name the same packages as setup.py, beside what builds the source ones."""
-    stated = [*setup_arguments["install_requires"]]
-    for extra in setup_arguments["extras_require"].values():
-        stated += extra
     listed = [
         line
         for name in ("base.in", "dev.in")
         for line in (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
         if line and not line.startswith(("#", "-r"))
     ]
-
-    def names(lines):
-        return {canonicalize_name(Requirement(line).name) for line in lines}
-
-    assert names(listed) - {"pip", "setuptools"} == names(stated)
+    assert distribution_names(listed) - {"pip", "setuptools"} == distribution_names(stated)
 
 
 @pytest.mark.parametrize("name", ["lock.txt", "detectron2.txt"])
