@@ -16,7 +16,7 @@ class ReplacedBackbone(nn.Module):
         self.original = backbone
         self.size_divisibility = backbone.size_divisibility
         self.padding_constraints = backbone.padding_constraints
-        self._names = list(backbone.output_shape())
+        self.output_shape = backbone.output_shape
         self._by_shape: dict[torch.Size, Callable] = {}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -24,7 +24,7 @@ class ReplacedBackbone(nn.Module):
         if x.shape not in self._by_shape:
             with torch.inference_mode(False), torch.no_grad():
                 self._by_shape[x.shape] = self.make(_AsTuple(self.original).eval(), x.clone())
-        return dict(zip(self._names, self._by_shape[x.shape](x), strict=True))
+        return dict(zip(self.output_shape(), self._by_shape[x.shape](x), strict=True))
 
     def make(self, network: nn.Module, x: Tensor) -> Callable:
         """Return a function like ``network``, from images like ``x`` to a sequence of maps."""

@@ -69,6 +69,7 @@ def test_memory_and_start(cfg, images):
 def test_a_traced_backbone_gives_the_same(cfg):
     backbone = build_model(cfg).eval().backbone
     traced = TracedParts(backbone)
+    assert traced.output_shape() == backbone.output_shape()  # The predictor reads it.
     for size in (64, 96):
         x = torch.randn(1, 3, size, size)
         with torch.no_grad():
