@@ -11,6 +11,7 @@ from unet_sharp_det.skip_schemes import (
     Edge,
     ancestors,
     build_table,
+    identity_inputs,
     output_nodes,
     prune,
     register_scheme,
@@ -20,6 +21,7 @@ from unet_sharp_det.skip_schemes import (
 )
 
 DEPTHS = range(2, 7)
+TOP_DOWN = ("fpn", "unetpp", "unet3p", "unetsharp")
 
 # UNet#, Eq. 1, all nodes of five levels: dense, level below, full-scale along the anti-diagonal.
 UNETSHARP = {
@@ -85,12 +87,55 @@ def test_unetpp_is_unetsharp_without_the_full_scale_edges(depth):
     assert dense == build_table("unetpp", depth)
 
 
+def test_panet_and_bifpn_go_up_fpn_s_maps():
+    """Liu et al. 2018, Fig. 1b: N2 = P2; Tan et al. 2020, Fig. 2d: the ends have one input less."""
+    assert build_table("pafpn", 4) == build_table("fpn", 4) | {
+        (1, 3): [Edge(1, 2), Edge(0, 3, conv=True)],
+        (2, 2): [Edge(2, 1), Edge(1, 3, conv=True)],
+        (3, 1): [Edge(3, 0), Edge(2, 2, conv=True)],
+    }
+    assert build_table("bifpn", 4) == build_table("fpn", 4) | {
+        (1, 3): [Edge(1, 0), Edge(1, 2), Edge(0, 3)],
+        (2, 2): [Edge(2, 0), Edge(2, 1), Edge(1, 3)],
+        (3, 1): [Edge(3, 0), Edge(2, 2)],
+    }
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_sharp_bi_is_unetsharp_with_its_mirror_image(depth):
+    """Turned upside down it is itself; without what comes down, the triangle is UNet#'s."""
+    table = build_table("sharp_bi", depth)
+
+    def mirrored(level):
+        return depth - 1 - level
+
+    for (i, j), edges in table.items():
+        turned = {Edge(mirrored(e.level), e.column, e.conv) for e in table[mirrored(i), j]}
+        assert set(edges) == turned
+    up = {node: [e for e in edges if e.level >= node[0]] for node, edges in table.items()}
+    sharp = build_table("unetsharp", depth)
+    assert {n: set(up[n]) for n in sharp} == {n: set(edges) for n, edges in sharp.items()}
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("scheme", scheme_names())
+def test_the_identity_path_of_every_scheme_is_fpn(scheme, depth):
+    """Symbolically: a map is the set of encoder maps that are added up to it."""
+    table = build_table(scheme, depth)
+    values = {(level, 0): [level] for level in range(depth)}
+    for node, edges in table.items():
+        values[node] = sum((values[n] for n in identity_inputs(node, edges)), start=[])
+    for level, node in enumerate(output_nodes(table, depth)):
+        assert values[node] == list(range(level, depth))
+
+
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("scheme", scheme_names())
 def test_any_depth(scheme, depth):
     table = build_table(scheme, depth)
     outputs = output_nodes(table, depth)
-    assert outputs == [(level, depth - 1 - level) for level in range(depth)]
+    if scheme in TOP_DOWN:
+        assert outputs == [(level, depth - 1 - level) for level in range(depth)]
     everything = ancestors(table, outputs)
     assert everything == set(table) | {(level, 0) for level in range(depth)}
     seen = {(level, 0) for level in range(depth)}
@@ -187,7 +232,7 @@ def test_tables_need_no_torch():
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in node.names
     }
-    assert imported == {"collections.abc", "typing", "errors"}
+    assert imported == {"collections.abc", "itertools", "typing", "errors"}
 
 
 def test_scheme_module_names_who_registered_a_scheme(monkeypatch):

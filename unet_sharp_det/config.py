@@ -44,8 +44,8 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
 
 def _add_neck(cfg: CfgNode) -> None:
     """The neck of a detector: build_skip_fpn_backbone"""
-    # The skip scheme of the neck is one of fpn, unetpp, unet3p and unetsharp, or of their aliases
-    # "++", "+++" and "#". Quote the aliases: YAML reads an unquoted # as a comment.
+    # The skip scheme of the neck is one of fpn, unetpp, unet3p, unetsharp, sharp_bi, pafpn,
+    # bifpn, or of the aliases "++", "+++" and "#". Quote these: YAML reads # as a comment.
     cfg.MODEL.FPN.SKIP_SCHEME = "unetsharp"
     # This is the registered name of the backbone below the neck (the bottom-up). Its features
     # MODEL.FPN.IN_FEATURES must have strides that double or repeat.
@@ -60,8 +60,13 @@ def _add_neck(cfg: CfgNode) -> None:
     # A convolved edge convolves and upsamples. conv_up convolves first, at the source's resolution,
     # which is cheap; up_conv upsamples first, as the papers' equations read.
     cfg.MODEL.FPN.EDGE_ORDER = "conv_up"
-    # A node joins its inputs by concatenation (cat) or as MODEL.FPN.FUSE_TYPE says (add). auto
-    # takes the scheme's own way.
+    # An edge from a finer level is max-pooled (pool), or its convolution, where the scheme has one,
+    # has stride 2 (stride). auto takes the scheme's own way.
+    cfg.MODEL.FPN.EDGE_DOWN = "auto"
+    # A node joins its inputs by concatenation (cat), as MODEL.FPN.FUSE_TYPE says (add), or by a sum
+    # with trained weights (weighted). residual adds to FPN's own value what the node makes of its
+    # concatenated inputs; it begins at zero, so that the neck starts as FPN and loads weights of
+    # FPN models. auto takes the scheme's own way.
     cfg.MODEL.FPN.SKIP_FUSE = "auto"
 
 

@@ -10,6 +10,7 @@ The interpreter is :mod:`.modeling.skip_grid`. To add a scheme, write its functi
 equation and decorate it with :func:`register_scheme`; necks, configs and tests find it by its name.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -140,9 +141,62 @@ def unetsharp(depth: int) -> Table:
     }
 
 
+@register_scheme("pafpn", aliases=("panet",))
+def pafpn(depth: int) -> Table:
+    """PANet: FPN's top-down path, then a bottom-up one over its maps.
+
+    ``N[i] = H( P[i], f(N[i-1]) )`` with ``P`` the maps of :func:`fpn`, ``N[0] = P[0]``,
+    ``N[i] = X[i,D-i+1]``; ``f`` has stride 2 (Liu et al. 2018, Sec. 3.1 and Fig. 1b).
+    """
+    return fpn(depth) | {
+        (i, j): [Edge(i, j - 1), Edge(*before, conv=True)] for before, (i, j) in _way_up(depth)
+    }
+
+
+@register_scheme("bifpn")
+def bifpn(depth: int) -> Table:
+    """BiFPN, one layer: as :func:`pafpn`, and the way up takes the encoder's map too.
+
+    ``N[i] = H( X[i,0], P[i], P(N[i-1]) )``, ``N[D] = H( X[D,0], P(N[D-1]) )`` (Tan et al. 2020,
+    Fig. 2d and Sec. 3.3).
+    """
+    return fpn(depth) | {
+        (i, j): [*(Edge(i, k) for k in sorted({0, j - 1})), Edge(*before)]
+        for before, (i, j) in _way_up(depth)
+    }
+
+
+@register_scheme("sharp_bi", aliases=("#bi",))
+def sharp_bi(depth: int) -> Table:
+    """UNet# with its mirrored edges: every edge from a coarser level has one from a finer level.
+
+    ``X[i,j] = H( [X[i,0], ..., X[i,j-1]], U(X[i+1,j-1]), P(X[i-1,j-1]),
+    [f(U(X[i+j-k,k])), f(P(X[i-j+k,k]))]_{k=0..j-2} )`` for all levels and ``j = 1..D``, of the
+    inputs that exist (this project; without the edges from finer levels, the nodes that UNet# has
+    too are those of UNet#).
+    """
+    return {
+        (i, j): _row(i, j)
+        + [
+            Edge(i + sign * (j - k), k, conv=j - k > 1)
+            for k in reversed(range(j))
+            for sign in (1, -1)
+            if 0 <= i + sign * (j - k) < depth
+        ]
+        for j in range(1, depth)
+        for i in range(depth)
+    }
+
+
 def _triangle(depth: int) -> list[Node]:
     """The nodes with ``level + column < depth`` right of the encoder, column by column."""
     return [(i, j) for j in range(1, depth) for i in range(depth - j)]
+
+
+def _way_up(depth: int) -> list[tuple[Node, Node]]:
+    """``N[i-1], N[i]`` for all levels, N a path from fine to coarse beside FPN's maps."""
+    path = [(0, depth - 1), *((i, depth - i) for i in range(1, depth))]
+    return list(itertools.pairwise(path))
 
 
 def _row(level: int, column: int) -> list[Edge]:
@@ -154,6 +208,22 @@ def output_nodes(table: Table, depth: int) -> list[Node]:
     """The last node of every level, finest first: the outputs of a pyramid."""
     columns = [[j for i, j in table if i == level] for level in range(depth)]
     return [(level, max(found, default=0)) for level, found in enumerate(columns)]
+
+
+def identity_inputs(node: Node, edges: list[Edge]) -> list[Node]:
+    """What FPN would add at a node: the encoder's map and the node one level below.
+
+    A node that takes none from below, as on a way from fine to coarse, has the last node of its
+    level instead. So the last node of every level is FPN's, if nothing is added to these sums.
+
+    Raises:
+        SchemeError: the node takes no node of its level.
+    """
+    own = [edge.source for edge in edges if edge.level == node[0]]
+    below = [edge.source for edge in edges if edge.level == node[0] + 1]
+    if not own:
+        raise SchemeError(f"{_name(node)} takes no node of its level, which a residual one needs.")
+    return [own[0], max(below)] if below else [max(own)]
 
 
 def ancestors(table: Table, outputs: Iterable[Node]) -> set[Node]:

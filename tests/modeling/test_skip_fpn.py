@@ -1,5 +1,7 @@
 """The necks: one contract for every scheme, and equality with detectron2's FPN."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -38,8 +40,9 @@ class Pyramid(Backbone):
 def neck(scheme, **options):
     torch.manual_seed(0)
     options = {"top_block": LastLevelMaxPool(), **options}
-    nodes = 16 if scheme == "unet3p" else 8
-    grid = neck_options(scheme, node_channels=nodes, edge_channels=4)
+    grid = neck_options(scheme)
+    if grid.fuse == "cat":
+        grid = replace(grid, node_channels=16 if scheme == "unet3p" else 8, edge_channels=4)
     return SkipFPN(Pyramid(), list(CHANNELS), 16, scheme=scheme, options=grid, **options)
 
 
@@ -138,8 +141,8 @@ class TestContract:
         if norm != "SyncBN":
             assert model(torch.randn(2, 3, 64, 64))["p2"].isfinite().all()
 
-    @pytest.mark.parametrize("fuse", ["cat", "sum"])
-    def test_either_fuse(self, scheme, fuse):
+    @pytest.mark.parametrize("fuse", ["cat", "sum", "weighted", "residual"])
+    def test_any_fuse(self, scheme, fuse):
         options = neck_options(scheme, fuse=fuse)
         model = SkipFPN(Pyramid(), list(CHANNELS), 16, scheme=scheme, options=options)
         assert model(torch.randn(1, 3, 64, 64))["p2"].shape == (1, 16, 16, 16)
@@ -165,6 +168,22 @@ class TestEqualsDetectron2:
         assert all(torch.equal(expected[name], found[name]) for name in expected)
         assert ours.output_shape() == theirs.output_shape()
         assert ours.size_divisibility == theirs.size_divisibility
+
+    @pytest.mark.parametrize("norm", ["", "BN"])
+    @pytest.mark.parametrize("scheme", scheme_names())
+    def test_a_residual_neck_begins_as_fpn(self, scheme, norm):
+        theirs = FPN(Pyramid(), list(CHANNELS), 16, norm=norm).eval()
+        options = neck_options(scheme, node_channels=8, edge_channels=4, fuse="residual")
+        ours = SkipFPN(Pyramid(), list(CHANNELS), 16, norm, scheme=scheme, options=options).eval()
+        own = ours.load_state_dict(theirs.state_dict(), strict=False)
+        assert own.unexpected_keys == []
+        assert all(name.startswith("grid.") for name in own.missing_keys)
+        x = torch.randn(2, 3, 96, 64)
+        expected, found = theirs(x), ours(x)
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+        for correction in ours.grid.corrections.values():
+            nn.init.ones_(correction.weight)
+        assert not torch.equal(ours(x)["p2"], found["p2"])
 
     def test_square_padding(self):
         model = SkipFPN(Pyramid(), list(CHANNELS), 16, square_pad=512)
@@ -248,7 +267,7 @@ class TestBadInput:
         [
             ("MODEL.FPN.BOTTOM_UP", "build_resnet", "Did you mean 'build_resnet_backbone'"),
             ("MODEL.FPN.TOP_BLOCK", "max_pool", "Did you mean 'maxpool'"),
-            ("MODEL.FPN.SKIP_FUSE", "concat", "Available: auto, cat, add"),
+            ("MODEL.FPN.SKIP_FUSE", "concat", "Available: auto, add, cat, weighted, residual"),
         ],
     )
     def test_config_values(self, key, value, message):

@@ -66,9 +66,11 @@ def test_scripting_leaves_the_grid_as_it_is():
 @pytest.mark.parametrize("scheme", scheme_names())
 def test_outputs_have_their_level_s_size(scheme, rounding):
     maps = encoder_maps((45, 83), rounding=rounding)
-    outputs = SkipGrid(build_table(scheme, 4), CHANNELS, GridOptions([9, 10, 11, 12]))(maps)
+    table = build_table(scheme, 4)
+    outputs = SkipGrid(table, CHANNELS, GridOptions([9, 10, 11, 12]))(maps)
     assert [x.shape[2:] for x in outputs] == [x.shape[2:] for x in maps]
-    assert [x.shape[1] for x in outputs] == [9, 10, 11, 8]
+    coarsest = 12 if any(level == 3 for level, _ in table) else CHANNELS[3]
+    assert [x.shape[1] for x in outputs] == [9, 10, 11, coarsest]
 
 
 @pytest.mark.parametrize("norm", ["", "BN", "GN"])
@@ -101,6 +103,45 @@ def test_avg_is_sum_over_the_number_of_inputs():
     total = SkipGrid(table, [4, 4], GridOptions(4, fuse="sum", node_convs=0))(maps)[0]
     mean = SkipGrid(table, [4, 4], GridOptions(4, fuse="avg", node_convs=0))(maps)[0]
     assert torch.allclose(total / 2, mean)
+
+
+def test_weights_of_a_fusion_are_its_shares():
+    """Fast normalised fusion (Tan et al. 2020, Sec. 3.3): w1 / (w1 + w2 + .0001), w at least 0."""
+    options = GridOptions(4, fuse="weighted", node_convs=0, interpolation="nearest")
+    grid = SkipGrid(build_table("fpn", 2), [4, 4], options)
+    fine, coarse = torch.full((1, 4, 4, 4), 3.0), torch.full((1, 4, 2, 2), 7.0)
+    for weights, expected in [((1.0, 1.0), 5.0), ((1.0, 3.0), 6.0), ((2.0, -1.0), 3.0)]:
+        grid.weights["0_1"].data = torch.tensor(weights)
+        found = grid([fine, coarse])[0]
+        assert torch.allclose(found, torch.full_like(found, expected), rtol=1e-3)
+
+
+@pytest.mark.parametrize("rounding", [0, 1], ids=["floor", "ceil"])
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("scheme", ["pafpn", "unet3p"])
+def test_an_edge_may_stride_down(scheme, dim, rounding):
+    table, sizes = build_table(scheme, 4), (40, 48, 24)[:dim]
+    grid = SkipGrid(table, [4] * 4, GridOptions(4, edge_down="stride", dim=dim))
+    maps = encoder_maps(sizes, [4] * 4, rounding=rounding)
+    assert [x.shape[2:] for x in grid(maps)] == [x.shape[2:] for x in maps]
+    maps = encoder_maps((45, 83, 31)[:dim], [4] * 4)
+    assert [x.shape[2:] for x in grid(maps)] == [x.shape[2:] for x in maps]
+
+
+def test_a_strided_edge_is_a_convolution_of_stride_2():
+    options = GridOptions(4, fuse="sum", node_convs=0, edge_channels=None, edge_down="stride")
+    grid = SkipGrid(build_table("pafpn", 2), [4, 4], options)
+    fine, coarse = encoder_maps((16, 24), [4, 4])
+    first = fine + torch.nn.functional.interpolate(coarse, scale_factor=2, mode="bilinear")
+    (conv,) = [m for m in grid.edges.modules() if isinstance(m, nn.Conv2d)]
+    strided = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+    strided.load_state_dict(conv.state_dict())
+    assert torch.allclose(grid([fine, coarse])[1], coarse + strided(first).relu(), atol=1e-5)
+
+
+def test_residual_nodes_need_one_width():
+    with pytest.raises(ConfigError, match="one width"):
+        SkipGrid(build_table("unetpp", 4), CHANNELS, GridOptions(4, fuse="residual"))
 
 
 def test_raw_edges_carry_no_parameters():
@@ -165,7 +206,8 @@ class TestIRSC:
         assert [x.shape[2:] for x in found] == [x.shape[2:] for x in maps]
         for x in maps[:2]:  # what is left out has no part in any skip
             x[:, 1::2] = 0.0
-        if scheme in ("fpn", "unet3p"):  # nothing of the encoder goes up but the last map
+        goes_up = [e.column == 0 and node[0] < e.level < 2 for node in table for e in table[node]]
+        if not any(goes_up):  # nothing of the encoder is upsampled but the last map
             assert all(torch.equal(a, b) for a, b in zip(grid(maps), found, strict=True))
         else:
             assert not torch.equal(grid(maps)[0], found[0])

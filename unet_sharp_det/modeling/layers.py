@@ -69,12 +69,13 @@ def init_he(conv: nn.Module, slope: float = 0.0) -> None:
         nn.init.zeros_(conv.bias)
 
 
-def pad_or_cut(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bring (N, C, H, W) to ``size`` by zeros or cuts at bottom and right.
+def pad_or_cut(x: Tensor, size: Sequence[int], dim: int = 2) -> Tensor:
+    """Bring (N, C, *sizes) of ``dim`` sizes to ``size`` by zeros or cuts at the far ends.
 
     By a padding, negative where it cuts: a graph for all sizes cannot tell what a slice would do.
     """
-    return F.pad(x, (0, size[1] - x.shape[3], 0, size[0] - x.shape[2]))
+    last_first = reversed(range(dim))
+    return F.pad(x, [n for k in last_first for n in (0, size[k] - x.shape[2 + k])])
 
 
 def round_up(size: Sequence[int], multiple: int) -> list[int]:

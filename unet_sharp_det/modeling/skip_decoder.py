@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ..errors import ConfigError, look_up_option
-from ..skip_schemes import Node, Table, build_table, output_nodes, resolve_scheme
+from ..skip_schemes import Node, Table, build_table, output_nodes, prune, resolve_scheme
 from .cgm import ClassificationGuidedModule
 from .layers import CONV, init_xavier
 from .skip_grid import GridOptions, SkipGrid, node_key
@@ -178,7 +178,9 @@ class SkipDecoder(BranchDecoder):
         options = options or decoder_options(scheme)
         table = build_table(scheme, depth)
         branches = branch_nodes(table, depth, deep_supervision)
-        grid = SkipGrid(table, in_channels, options, strides=strides, outputs=branches)
+        grid = SkipGrid(
+            prune(table, branches), in_channels, options, strides=strides, outputs=branches
+        )
         dim = options.dim
         super().__init__(grid, num_classes, dim=dim, cgm=cgm, cgm_dropout=cgm_dropout)
         self.scheme = scheme

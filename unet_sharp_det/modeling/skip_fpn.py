@@ -22,6 +22,8 @@ _DEFAULT = GridOptions(node_channels=64)
 _OPTIONS = {
     "fpn": GridOptions(fuse="sum", node_convs=0, interpolation="nearest"),
     "unet3p": GridOptions(),
+    "pafpn": GridOptions(fuse="sum", node_convs=0, interpolation="nearest", edge_down="stride"),
+    "bifpn": GridOptions(fuse="weighted", interpolation="nearest"),
 }
 
 
@@ -31,11 +33,13 @@ def neck_options(
     node_channels: int | None = None,
     edge_channels: int | None = None,
     edge_order: str | None = None,
+    edge_down: str | None = None,
     fuse: str | None = None,
     checkpoint: bool | None = None,
 ) -> GridOptions:
     """How a neck runs a scheme: nodes of 64 channels; those of ``unet3p`` and nodes that add
-    (``fpn``) are as wide as the pyramid.
+    (``fpn``, ``pafpn``, ``bifpn``) are as wide as the pyramid. Residual ones are too, and their
+    convolutions have 64 channels in every scheme.
 
     Args:
         scheme: name of a registered skip scheme.
@@ -46,7 +50,9 @@ def neck_options(
         ConfigError: an option has no such value.
     """
     own = _OPTIONS.get(resolve_scheme(scheme, "MODEL.FPN.SKIP_SCHEME"), _DEFAULT)
-    if (fuse or own.fuse) == "cat":
+    if fuse == "residual":
+        own = replace(_DEFAULT, edge_down=own.edge_down)
+    elif (fuse or own.fuse) == "cat":
         own = replace(own, node_convs=max(1, own.node_convs))
     else:
         own = replace(own, node_channels=None, edge_channels=None)
@@ -54,6 +60,7 @@ def neck_options(
         node_channels=node_channels,
         edge_channels=edge_channels,
         edge_order=edge_order,
+        edge_down=edge_down,
         fuse=fuse,
         checkpoint=checkpoint,
     )
@@ -134,7 +141,7 @@ class SkipFPN(Backbone):
         if options.norm:
             raise ConfigError("options have a norm. Give it as SkipFPN's argument norm.")
         options = replace(options, norm=norm)
-        if options.fuse != "cat":
+        if options.fuse in ("sum", "avg"):
             options = replace(options, fuse=fuse_type)
         self.grid = SkipGrid(
             build_table(self.scheme, depth=len(shapes)),
@@ -145,11 +152,12 @@ class SkipFPN(Backbone):
         for stage, shape in zip(self._stages, shapes, strict=True):
             lateral = _linear_conv(shape.channels, out_channels, 1, norm)
             self.add_module(f"fpn_lateral{stage}", lateral)
+        published_unet3p = self.scheme == "unet3p" and options.fuse != "residual"
         for stage, node, width in zip(
             self._stages, self.grid.outputs, self.grid.out_channels, strict=True
         ):
             # UNet 3+'s decoder nodes, of the pyramid's width, are its maps.
-            is_final = self.scheme == "unet3p" and node[1] > 0 and width == out_channels
+            is_final = published_unet3p and node[1] > 0 and width == out_channels
             output = nn.Identity() if is_final else _linear_conv(width, out_channels, 3, norm)
             self.add_module(f"fpn_output{stage}", output)
 
@@ -216,7 +224,7 @@ def build_skip_fpn_backbone(cfg, input_shape: ShapeSpec) -> SkipFPN:
     fpn = cfg.MODEL.FPN
     registered = [name for name, _ in BACKBONE_REGISTRY]
     look_up_option(fpn.BOTTOM_UP, registered, "MODEL.FPN.BOTTOM_UP", ConfigError)
-    fuses = {"auto": None, "cat": "cat", "add": "sum"}
+    fuses = {"auto": None, "add": "sum", **{name: name for name in ("cat", "weighted", "residual")}}
     look_up_option(fpn.SKIP_FUSE, fuses, "MODEL.FPN.SKIP_FUSE", ConfigError)
     bottom_up = BACKBONE_REGISTRY.get(fpn.BOTTOM_UP)(cfg, input_shape)
     return SkipFPN(
@@ -232,6 +240,7 @@ def build_skip_fpn_backbone(cfg, input_shape: ShapeSpec) -> SkipFPN:
             node_channels=fpn.NODE_CHANNELS or None,
             edge_channels=fpn.EDGE_CHANNELS or None,
             edge_order=fpn.EDGE_ORDER,
+            edge_down=None if fpn.EDGE_DOWN == "auto" else fpn.EDGE_DOWN,
             fuse=fuses[fpn.SKIP_FUSE],
         ),
     )

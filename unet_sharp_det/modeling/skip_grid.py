@@ -10,19 +10,25 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ..errors import ConfigError, look_up_option
-from ..skip_schemes import Edge, Node, Table, output_nodes, validate_table
+from ..skip_schemes import Edge, Node, Table, identity_inputs, output_nodes, validate_table
 from .irsc import retain_half
 from .layers import (
+    CONV,
+    CONV_FUNCTION,
     INTERPOLATION,
     MaxPoolToSize,
     conv_block,
     convolve_upsampled,
+    pad_or_cut,
     recompute_in_backward,
     sum_of_convolutions,
 )
 from .scripting import written_out
 
 fx.wrap("convolve_upsampled")
+
+_CONCATENATING = ("cat", "residual")
+_FUSE = (*_CONCATENATING, "sum", "avg", "weighted")
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,15 @@ class GridOptions:
         edge_order: ``conv_up`` convolves an edge from a coarser level at the source's resolution,
             then upsamples (factor**dim fewer multiply-adds); ``up_conv`` upsamples first, as the
             equations read.
+        edge_down: ``pool`` max-pools what comes from a finer level, before its ``f`` if it has
+            one; with ``stride`` that ``f`` has stride 2, and what is left is max-pooled.
         share_edges: whether all convolved edges from one source have one ``f`` in common.
-        fuse: ``cat`` concatenates a node's inputs; ``sum`` and ``avg`` add them, for which they
-            must be equally wide.
+        fuse: ``cat`` concatenates a node's inputs. ``sum`` and ``avg`` add them, for which they
+            must be equally wide, and ``weighted`` adds them by weights that are trained (fast
+            normalised fusion, Tan et al. 2020, Sec. 3.3). ``residual`` adds to FPN's sum,
+            :func:`.skip_schemes.identity_inputs`, what ``H`` makes of the concatenated inputs,
+            through a 1x1 convolution that begins at zero; nodes are as wide as the encoder's maps,
+            which must be equally wide, and ``node_channels`` are those of ``H``.
         node_convs: number of ``f`` in a node. 0: the fused map is the node.
         norm: as :func:`detectron2.layers.get_norm` takes it, e.g. "", "BN" or "GN".
         bias: whether convolutions have one. None: exactly if there is no norm.
@@ -60,6 +72,7 @@ class GridOptions:
     skip: str = "concat"
     edge: str = "f"
     edge_order: str = "conv_up"
+    edge_down: str = "pool"
     share_edges: bool = False
     fuse: str = "cat"
     node_convs: int = 1
@@ -73,7 +86,8 @@ class GridOptions:
         look_up_option(self.skip, ("concat", "irsc"), "skip", ConfigError)
         look_up_option(self.edge, ("f", "raw"), "edge", ConfigError)
         look_up_option(self.edge_order, ("conv_up", "up_conv"), "edge_order", ConfigError)
-        look_up_option(self.fuse, ("cat", "sum", "avg"), "fuse", ConfigError)
+        look_up_option(self.edge_down, ("pool", "stride"), "edge_down", ConfigError)
+        look_up_option(self.fuse, _FUSE, "fuse", ConfigError)
         look_up_option(self.interpolation, INTERPOLATION, "interpolation", ConfigError)
         if self.dim not in (2, 3):
             raise ConfigError(f"dim is {self.dim}, but images have 2 or 3 dimensions.")
@@ -84,7 +98,7 @@ class GridOptions:
         return replace(self, **given)
 
     def widths(self, in_channels: Sequence[int]) -> list[int]:
-        """The channels of the nodes of each level, the encoder's maps having ``in_channels``."""
+        """The channels of ``H`` at each level, the encoder's maps having ``in_channels``."""
         if self.node_channels is None:
             return list(in_channels)
         if isinstance(self.node_channels, int):
@@ -158,6 +172,14 @@ class SkipGrid(nn.Module):
         self.outputs = list(outputs) if outputs is not None else output_nodes(table, depth)
         validate_table(table, depth, self.outputs)
         node_channels = options.widths(in_channels)
+        # Of the nodes' own: X = identity + P(H), and the weights of a weighted sum.
+        self.corrections = nn.ModuleDict()
+        self.weights = nn.ParameterDict()
+        if options.fuse == "residual" and len(set(in_channels)) > 1:
+            raise ConfigError(
+                f"residual nodes need maps of one width, but the encoder's have {in_channels} "
+                "channels. Use a neck, or fuse by 'cat'."
+            )
         block = functools.partial(conv_block, norm=options.norm, dim=options.dim, bias=options.bias)
         widths = {(level, 0): width for level, width in enumerate(in_channels)}
         for node, edges in table.items():
@@ -175,6 +197,14 @@ class SkipGrid(nn.Module):
             blocks = [block(a, b) for a, b in itertools.pairwise(node_widths)]
             self.nodes[node_key(node)] = nn.Sequential(*blocks)
             widths[node] = node_widths[-1]
+            if options.fuse == "weighted":
+                self.weights[node_key(node)] = nn.Parameter(torch.ones(len(edges)))
+            if options.fuse == "residual":
+                correction = CONV[options.dim](widths[node], in_channels[node[0]], 1)
+                nn.init.zeros_(correction.weight)
+                nn.init.zeros_(correction.bias)
+                self.corrections[node_key(node)] = correction
+                widths[node] = in_channels[node[0]]
         self.out_channels = [widths[node] for node in self.outputs]
         last_use = {
             spent: node
@@ -192,7 +222,7 @@ class SkipGrid(nn.Module):
         return node_key(edge.source) if self.options.share_edges else edge_key(edge, node)
 
     def _fused_width(self, node: Node, widths: list[int]) -> int:
-        if self.options.fuse == "cat":
+        if self.options.fuse in _CONCATENATING:
             return sum(widths)
         if len(set(widths)) > 1:
             raise ConfigError(
@@ -215,7 +245,11 @@ class SkipGrid(nn.Module):
         maps = {(level, 0): features[level] for level in range(len(self.strides))}
         for node, edges in self.table.items():
             inputs = [self._source(edge, node, maps) for edge in edges]
-            maps[node] = self._run(functools.partial(self._node, node, sizes[node[0]]), *inputs)
+            size = sizes[node[0]]
+            x = self._run(functools.partial(self._node, node, size), *inputs)
+            if self.options.fuse == "residual":
+                x = self._identity(node, size, maps) + self.corrections[node_key(node)](x)
+            maps[node] = x
             for spent in self._last_use[node]:
                 maps.pop(spent, None)
         return [maps[node] for node in self.outputs]
@@ -247,21 +281,28 @@ class SkipGrid(nn.Module):
     def _goes_up(self, edge: Edge, node: Node) -> bool:
         return self.strides[edge.level] > self.strides[node[0]]
 
+    def _identity(self, node: Node, size: torch.Size, maps: dict[Node | str, Tensor]) -> Tensor:
+        """FPN's value of a node, which interpolates by the nearest neighbour."""
+        first, *below = (maps[source] for source in identity_inputs(node, self.table[node]))
+        return sum((F.interpolate(x, size=size, mode="nearest") for x in below), start=first)
+
     def _node(self, node: Node, size: torch.Size, *inputs: Tensor) -> Tensor:
         edges = self.table[node]
         carried = [self._carry(x, e, node, size) for x, e in zip(inputs, edges, strict=True)]
         blocks = self.nodes[node_key(node)]
-        convolves_cat = self.options.fuse == "cat" and len(blocks) > 0
+        convolves_cat = self.options.fuse in _CONCATENATING and len(blocks) > 0
         in_place = [convolves_cat and self._is_unchanged(edge, node) for edge in edges]
         if not any(in_place):
-            return blocks(self._join(carried))
+            return blocks(self._join(node, carried))
         (conv, *layers), *others = blocks
         x = sum_of_convolutions(conv, carried, self._carried_widths[node], in_place)
         return _run_in_turn((*layers, *others), x)
 
     def _is_unchanged(self, edge: Edge, node: Node) -> bool:
-        unresized = self.strides[edge.level] == self.strides[node[0]]
-        return unresized and self._edge_key(edge, node) is None
+        return self._is_of_equal_stride(edge, node) and self._edge_key(edge, node) is None
+
+    def _is_of_equal_stride(self, edge: Edge, node: Node) -> bool:
+        return self.strides[edge.level] == self.strides[node[0]]
 
     def _carry(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
         key = self._edge_key(edge, node)
@@ -271,7 +312,20 @@ class SkipGrid(nn.Module):
             conv, *layers = self.edges[key]
             x = convolve_upsampled(x, conv.weight, conv.bias, size, self.options.interpolation)
             return _run_in_turn(layers, x)
+        if self.options.edge_down == "stride" and not self._is_of_equal_stride(edge, node):
+            return self._stride(x, edge, node, size)
         return self.edges[key](self._resize(x, edge, node, size))
+
+    def _stride(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
+        """``f`` with stride 2, and max-pooling by what is left of the ratio of the strides."""
+        conv, *layers = self.edges[self._edge_key(edge, node)]
+        convolve = CONV_FUNCTION[self.options.dim]
+        x = convolve(x, conv.weight, conv.bias, stride=2, padding=1)
+        x = _run_in_turn(layers, x)
+        factor = self.strides[node[0]] // self.strides[edge.level] // 2
+        if factor > 1:
+            return self.pool(x, size, factor)
+        return pad_or_cut(x, size, self.options.dim)
 
     def _resize(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
         if self._goes_up(edge, node):
@@ -280,9 +334,13 @@ class SkipGrid(nn.Module):
         factor = self.strides[node[0]] // self.strides[edge.level]
         return x if factor == 1 else self.pool(x, size, factor)
 
-    def _join(self, maps: list[Tensor]) -> Tensor:
-        if self.options.fuse == "cat":
+    def _join(self, node: Node, maps: list[Tensor]) -> Tensor:
+        if self.options.fuse in _CONCATENATING:
             return torch.cat(maps, dim=1)
+        if self.options.fuse == "weighted":
+            weights = F.relu(self.weights[node_key(node)])
+            shares = weights / (weights.sum() + 1e-4)
+            return sum(shares[k] * x for k, x in enumerate(maps))
         total = sum(maps[1:], start=maps[0])
         return total / len(maps) if self.options.fuse == "avg" else total
 
