@@ -17,6 +17,7 @@ from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.checkpoints.weight_files import write_safetensors
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import CheckpointError, UserError
+from unet_sharp_det.skip_schemes import scheme_names
 
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_{}.yaml"
 
@@ -116,6 +117,54 @@ def test_another_scheme_is_refused_and_changes_nothing(compact, tmp_path, given,
     with pytest.raises(CheckpointError, match=message):
         SkipCheckpointer(model).load(path)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("scheme", scheme_names())
+def test_the_scheme_of_saved_weights_is_told(compact, tmp_path, scheme):
+    options = "MODEL.FPN.SKIP_SCHEME", scheme
+    path = saved(tmp_path, {"model": compact("fpn", *options).state_dict()})
+    other = compact("fpn" if scheme == "unetpp" else "unetpp")
+    with pytest.raises(CheckpointError, match=f"It holds a neck of scheme '{scheme}'"):
+        SkipCheckpointer(other).load(path)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scheme", scheme_names())
+def test_a_residual_neck_takes_an_fpn_checkpoint_and_detects_the_same(compact, tmp_path, scheme):
+    trained = compact("fpn").eval()
+    path = saved(tmp_path, {"model": trained.state_dict()})
+    options = "MODEL.FPN.SKIP_SCHEME", scheme, "MODEL.FPN.SKIP_FUSE", "residual"
+    model = compact("fpn", *options).eval()
+    SkipCheckpointer(model).load(path)
+    image = torch.rand(3, 96, 128) * 255
+    expected, found = (m([{"image": image}])[0]["instances"] for m in (trained, model))
+    assert len(expected) > 0
+    assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+    assert torch.equal(found.pred_masks, expected.pred_masks)
+
+
+def test_detectron2_s_fpn_checkpoint_loads_into_a_residual_neck(repository, tmp_path):
+    """As of its model zoo: a pickle of arrays, written by detectron2's own Mask R-CNN."""
+    config = str(repository / "configs/DSB2018-InstanceSegmentation/mask_rcnn_R_50_fpn.yaml")
+    stock = setup_cfg(config, ["MODEL.DEVICE", "cpu"])
+    stock.defrost()
+    stock.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    weights = build_model(stock).state_dict()
+    arrays = {name: value.numpy() for name, value in weights.items()}
+    path = tmp_path / "model_final_f10217.pkl"
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2"}))
+    options = [
+        "MODEL.DEVICE",
+        "cpu",
+        "MODEL.FPN.SKIP_SCHEME",
+        "#",
+        "MODEL.FPN.SKIP_FUSE",
+        "residual",
+    ]
+    model = build_model(setup_cfg(config, options))
+    SkipCheckpointer(model).load(str(path))
+    own = model.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in weights.items())
 
 
 def test_another_scheme_loads_in_part_when_asked(compact, tmp_path):

@@ -120,14 +120,15 @@ def _compare_heads(given: dict[str, tuple], head: UNetSharpHead) -> str | None:
 def _compare_necks(given: dict[str, tuple], neck: SkipFPN) -> str | None:
     own = _shapes(neck.state_dict(), "", _NECK)
     scheme = _scheme_of(given, depth=len(neck.in_features))
-    if not given or (given.items() <= own.items() and scheme in (None, neck.scheme)):
+    fitting = [None, neck.scheme, *(["fpn"] if neck.grid.options.fuse == "residual" else [])]
+    if not given or (given.items() <= own.items() and scheme in fitting):
         return None
     if scheme != neck.scheme:
         return (
             f"It holds a neck of scheme '{scheme or 'unknown'}', the model has '{neck.scheme}': "
             f"set MODEL.FPN.SKIP_SCHEME {scheme or 'accordingly'}."
         )
-    keys = "MODEL.FPN.NODE_CHANNELS, EDGE_CHANNELS, OUT_CHANNELS and NORM"
+    keys = "MODEL.FPN.SKIP_FUSE, NODE_CHANNELS, EDGE_CHANNELS, OUT_CHANNELS and NORM"
     return _tell(f"a neck of scheme '{scheme}' with other widths", given, own, keys)
 
 
@@ -156,6 +157,6 @@ def _scheme_of(names, depth: int) -> str | None:
         table = build_table(scheme, depth)
         nodes = {node_key(node) for node in table}
         edges = {edge_key(e, node) for node, inputs in table.items() for e in inputs if e.conv}
-        if keys == nodes | edges or (not keys and scheme == "fpn"):
+        if keys in (nodes | edges, edges):  # nodes that only add have no weights
             return scheme
     return None
