@@ -100,7 +100,6 @@ def test_other_norms():
 @pytest.mark.parametrize(
     ("name", "publisher"),
     [
-        ("vgg16", torchvision.models.vgg16),
         ("vgg11_bn", torchvision.models.vgg11_bn),
         ("resnet18", torchvision.models.resnet18),
         ("tf_efficientnet_lite0", lambda: timm.create_model("tf_efficientnet_lite0")),
