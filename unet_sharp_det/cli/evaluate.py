@@ -4,8 +4,8 @@ unet-sharp-det evaluate --predictions P --truth T --output DIR
 
 P  a list of COCO results, a COCO data set (scores if its annotations have any), a
    semantic_predictions.json (4-connected components are the objects), or a folder of label maps
-   (.png of 8 or 16 bits, .tif, .npy, of volumes .nii.gz, .nii, .mha, .nrrd: 0 the background,
-   each object a number)
+   (.png of 8 or 16 bits, .tif, .npy, of volumes .nii.gz, .nii, .mha, .nrrd or .tif of several
+   pages: 0 the background, each object a number)
 T  a COCO data set, or a folder of label maps
 DIR  gets instances_per_image.csv, instance_metrics.json and evaluation.json, which unet-sharp-det
    report reads; and, of predictions with scores, metrics.json and ap_table.md

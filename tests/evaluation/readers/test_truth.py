@@ -118,13 +118,14 @@ class TestVolumes:
         folder.mkdir(exist_ok=True)
         sitk.WriteImage(sitk.GetImageFromArray(labels), str(folder / name))
 
-    def test_objects_are_matched_in_three_dimensions(self, tmp_path):
+    @pytest.mark.parametrize("name", ["a_objects.nii.gz", "a_objects.tif"])
+    def test_objects_are_matched_in_three_dimensions(self, tmp_path, name):
         true = np.zeros((6, 8, 10), np.uint16)
         true[:, :4, :4], true[:3, 5:, 5:], true[3:, 5:, 5:] = 1, 2, 3  # a slice shows two at most
         found = true.copy()
         found[found == 3] = 2  # two objects that only the depth parts
-        self.write(tmp_path / "true", "a.nrrd", true)
-        self.write(tmp_path / "found", "a_objects.nii.gz", found)
+        self.write(tmp_path / "true", name.replace("_objects", ""), true)
+        self.write(tmp_path / "found", name, found)
         (overlap,) = match(open_truth(tmp_path / "true"), tmp_path / "found")
         assert overlap.true_areas.tolist() == [96, 45, 45]
         assert overlap.pred_areas.tolist() == [96, 90]

@@ -70,8 +70,8 @@ class LabelMapPredictions(Predictions):
     """Label maps: a path by image."""
 
     def _paint(self, predicted, record, where):
-        labels = read_label_map_file(predicted)
         least, dim = self.options.min_area, len(record.shape)
+        labels = read_label_map_file(predicted, dim)
         return InstanceMap.from_labels(labels, str(predicted), min_area=least, dim=dim)
 
 

@@ -18,7 +18,9 @@ from ...data.coco_json import check_coco, read_coco
 from ...errors import DatasetError
 from ...files import ending_of, safe_join
 from ...images import decoding
+from ...images.directories import open_checked
 from ...images.formats import check_pixels
+from ...images.tiff import is_tiff
 from ...masks import union_mask
 from ...masks.instance_maps import InstanceMap
 from ...masks.instances import SparseInstances
@@ -148,8 +150,8 @@ class LabelMapTruth(Truth):
         """See :class:`Truth`."""
         record = self.record(image_id)
         path = self._files[record.image_id]
-        labels = read_label_map_file(path)
-        return InstanceMap.from_labels(labels, str(path), dim=len(record.shape))
+        dim = len(record.shape)
+        return InstanceMap.from_labels(read_label_map_file(path, dim), str(path), dim=dim)
 
     @cached_property
     def coco(self) -> COCO:
@@ -230,9 +232,9 @@ def find_label_maps(
     return found
 
 
-def read_label_map_file(path) -> np.ndarray:
-    """Read integers (H, W), or of ``VOLUMES`` (D, H, W); DatasetError: these are no label map."""
-    if ending_of(path) in VOLUMES:
+def read_label_map_file(path, dim: int = 2) -> np.ndarray:
+    """Read integers (H, W), with ``dim`` 3 (D, H, W); DatasetError: these are no label map."""
+    if dim == 3:
         return volumes.read_labels(path).array[0]
     check_pixels(decoding.read_shape(path), path, remedy=_TOO_LARGE)
     return decoding.read_labels(path)
@@ -245,8 +247,13 @@ def refuse_pictures(path) -> None:
 
 
 def _read_shape(path: Path) -> tuple[int, ...]:
+    """(height, width), or (depth, height, width) of ``VOLUMES`` and TIFFs of several pages."""
     is_volume = ending_of(path) in VOLUMES
-    return read_label_map_file(path).shape if is_volume else decoding.read_shape(path)
+    if is_tiff(path):
+        tiff, _ = open_checked(path)
+        with tiff:
+            is_volume = len(tiff.pages) > 1
+    return read_label_map_file(path, 3).shape if is_volume else decoding.read_shape(path)
 
 
 def _image_stem(path: Path, suffix: str | None, known: set[str]) -> str | None:
