@@ -19,6 +19,7 @@ RUNS = {
     "compact_cpu": 4,
     "compact_gpu": 4,
     "equal_cost": 4,
+    "flows_compact": 14,
     "pruning": 5,
     "table1_brats19": 8,
     "table1_compact": 6,
