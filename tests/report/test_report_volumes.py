@@ -9,6 +9,7 @@ from scans import write_scan
 
 from unet_sharp_det.data.volume_catalog import register_volumes
 from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.evaluators.volumes import VolumeEvaluator
 from unet_sharp_det.evaluation.record import EvaluationOptions
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
@@ -96,3 +97,15 @@ def test_what_cannot_be_compared(evaluated, runs, tmp_path):
             collect_runs([volumes])
     finally:
         table.write_text(text)
+
+
+def test_objects_of_volumes_are_counted_but_not_drawn(tmp_path):
+    labels = np.zeros((6, 8, 10), np.uint8)
+    labels[:, :4, :4], labels[:, 5:, 5:] = 1, 2
+    for folder, found in {"true": labels, "found": labels * (labels != 2)}.items():
+        write_scan(tmp_path / folder / "a.nii.gz", found, (1, 1, 2))
+    evaluate_files(tmp_path / "found", tmp_path / "true", tmp_path / "scores")
+    write_report([tmp_path / "scores"], tmp_path / "report.html", samples=10, ap_samples=10)
+    page = (tmp_path / "report.html").read_text()
+    assert "DSB score" in page
+    assert "data:image/webp" not in page

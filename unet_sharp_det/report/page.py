@@ -65,7 +65,7 @@ def write_report(
         labels: names of the runs; None: their folders.
         dataset: of runs that were evaluated on several data sets, that one.
         worst: number of images to draw, those of the first run's lowest DSB score, or Dice of
-            volumes.
+            volumes; none of objects of volumes.
         grid: images whose pixels are drawn for all runs side by side, see ``choose_images``; none
             of volumes.
         pruning: JSON files of benchmarks of pruned networks, see ``pruning_plot``.
@@ -86,7 +86,9 @@ def write_report(
     pruned = [pruning_plot(path, f"pruning-{i}") for i, path in enumerate(pruning)]
     found = collect_runs(runs, labels, dataset)
     of_volumes = isinstance(found[0], VolumeRun)
-    rows = [] if of_volumes else choose_images(found, grid)
+    are_flat = not of_volumes and all(len(image.shape) == 2 for image in found[0].images)
+    rows = choose_images(found, grid) if are_flat else []
+    worst = worst if of_volumes or are_flat else 0
     kind = _VolumeAnalysis if of_volumes else _ObjectAnalysis
     analysis = kind(found, samples, min(samples, ap_samples))
     plots = analysis.plots() | {"grid": [grid_plot(found, rows)] if rows else [], "pruning": pruned}
