@@ -350,7 +350,7 @@ def flatten(config: dict) -> dict[str, str]:
 def _leaves(node, prefix: str):
     if isinstance(node, list) and any(isinstance(each, dict) for each in node):
         node = dict(enumerate(node))
-    if isinstance(node, dict) and node:
+    if isinstance(node, dict):
         for key, value in node.items():
             yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
     else:

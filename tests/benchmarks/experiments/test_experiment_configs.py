@@ -81,6 +81,12 @@ def test_necks_of_table_2_differ_in_nothing_else(bottom_up):
         assert [change.split(":")[0] for change in changed] == ["MODEL.FPN.SKIP_SCHEME"]
 
 
+def test_no_run_differs_from_itself():
+    """Of which the arguments of a network of another library are not among the defaults."""
+    for run in load("table3_dsb2018").runs:
+        assert describe_changes(own_settings(run.cfg), run.cfg) == []
+
+
 def test_ablations_change_one_thing():
     base, *others = load("ablations_compact").runs
     for run in others:
