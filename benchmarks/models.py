@@ -1,6 +1,6 @@
 """Necks and detectors against FPN: time, memory, parameters, multiply-adds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from detectron2.config import CfgNode
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.measure import autocast, peak_memory, table, take_turns
 from benchmarks.options import R_50, add_config, add_images, new_parser, read_config
-from unet_sharp_det.skip_schemes import scheme_names
+from unet_sharp_det.skip_schemes import resolve_scheme, scheme_names
 
 HEADERS = [
     *("scheme", "M params", "GMAC", "forward s", "x fpn", "forward+backward s", "x fpn"),
@@ -24,17 +24,24 @@ def main(argv) -> None:
     parser = new_parser(argv[0], __doc__)
     add_images(parser, size=512, batch=2)
     parser.add_argument("--bf16", action="store_true", help="under bfloat16 autocast")
+    add = parser.add_argument
+    add("--schemes", nargs="+", default=scheme_names(), help="that are compared with fpn")
     add_config(parser, default=R_50)
     args = parser.parse_args(argv[1:])
     compare = compare_necks if argv[0] == "necks" else compare_detectors
-    print(compare(read_config(args), args.size, args.batch, args.repeats, args.bf16))
+    schemes = dict.fromkeys(["fpn", *map(resolve_scheme, args.schemes)])
+    size = args.size, args.batch
+    print(compare(read_config(args), schemes, *size, args.repeats, args.bf16))
 
 
-def compare_necks(cfg: CfgNode, size: int, batch: int, repeats: int, bf16: bool = False) -> str:
+def compare_necks(
+    cfg: CfgNode, schemes: Iterable[str], size: int, batch: int, repeats: int, bf16: bool = False
+) -> str:
     """Each scheme's neck alone, on random maps of the config's bottom-up.
 
     Args:
         cfg: of any detector with a skip FPN.
+        schemes: their names, fpn among them.
         size: side of the square images that the maps belong to, in pixels.
         batch: number of images.
         repeats: counted runs; medians are reported.
@@ -43,7 +50,7 @@ def compare_necks(cfg: CfgNode, size: int, batch: int, repeats: int, bf16: bool 
     Returns:
         str: a Markdown table.
     """
-    necks = {scheme: _build(cfg, scheme).backbone for scheme in scheme_names()}
+    necks = {scheme: _build(cfg, scheme).backbone for scheme in schemes}
     first = next(iter(necks.values()))
     device = next(first.parameters()).device
     maps = {
@@ -70,12 +77,14 @@ def compare_necks(cfg: CfgNode, size: int, batch: int, repeats: int, bf16: bool 
     return _compare(title, necks, macs, forward, train, repeats, bf16)
 
 
-def compare_detectors(cfg: CfgNode, size: int, batch: int, repeats: int, bf16: bool = False) -> str:
+def compare_detectors(
+    cfg: CfgNode, schemes: Iterable[str], size: int, batch: int, repeats: int, bf16: bool = False
+) -> str:
     """The whole detector with each scheme: inference and training step (without optimizer).
 
     Args and Returns: as :func:`compare_necks`.
     """
-    models = {scheme: _build(cfg, scheme) for scheme in scheme_names()}
+    models = {scheme: _build(cfg, scheme) for scheme in schemes}
     inputs = [synthetic_image(size, seed, cfg.MODEL.MASK_ON) for seed in range(batch)]
     macs = {name: _macs(model.eval(), inputs[:1]) for name, model in models.items()}
 

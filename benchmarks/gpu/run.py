@@ -164,6 +164,7 @@ def measure(args: argparse.Namespace, runner: Runner) -> None:
     sides = {256: 128, 1024: 8}
     if args.tiny:
         network = ["--config-file", QUICK, "--size", 128, "--batch", 1, "--repeats", 1, "--bf16"]
+        network += ["--schemes", "unetsharp"]
         unets = ["--sizes", 32, "--repeats", 1, "--bf16"]
         variants, sides = variants[:1], {256: 1}
     for name, options in (("necks", network), ("detectors", network), ("unets", unets)):

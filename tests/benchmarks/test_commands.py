@@ -33,7 +33,7 @@ def numbers(out, row):
 
 @pytest.mark.parametrize("task", ["necks", "detectors"])
 def test_models(run_benchmark, repository, task):
-    options = ["--config-file", repository / COMPACT, "--size", 128, "--batch", 1]
+    options = ["--config-file", repository / COMPACT, "--size", 128, "--batch", 1, "--schemes", "#"]
     out = run_benchmark(task, "--repeats", 1, *options)
     fpn, sharp = (numbers(out, scheme) for scheme in ("fpn", "unetsharp"))
     params, macs = 0, 1

@@ -48,7 +48,7 @@ def test_records_and_metadata(load, tmp_path):
     metadata = MetadataCatalog.get(f"{NAME}_train")
     assert metadata.evaluator_type == "volume"
     assert metadata.stuff_classes == ["background", "1", "tumour"]
-    assert metadata.get("json_file") is None
+    assert metadata.json_file == str(tmp_path / "dataset.json")
     assert "label_file" not in load(content(), "val")[0]
     assert load(content(), "test") == []
 
