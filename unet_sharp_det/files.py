@@ -144,8 +144,15 @@ def safe_join(root, name, where: str) -> Path:
     return Path(root) / name
 
 
+def split_name(path) -> tuple[str, str]:
+    """Split a file's name before its suffix, see :func:`ending_of`, which keeps its case."""
+    name = Path(path).name
+    start = len(name) - len(ending_of(path))
+    return name[:start], name[start:]
+
+
 def ending_of(path) -> str:
-    """Return the suffix of a file's name, of which ``.nii.gz`` is one."""
+    """Return the suffix of a file's name in lower case; ``.nii.gz`` is one."""
     name = Path(path).name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.trained_model import open_trained_model
-from ..files import atomic_path, ending_of
+from ..files import atomic_path, ending_of, split_name
 from ..masks.drawing import draw_planes
 from ..masks.watershed import split_objects
 from ..modeling.semantic_labels import SemanticLabels
@@ -84,7 +84,7 @@ class VolumePredictor:
 
 def name_of(scan: Path) -> str:
     """Return the name of a scan without its ending; a folder's is whole."""
-    return scan.name if scan.is_dir() else scan.name[: len(scan.name) - len(ending_of(scan))]
+    return scan.name if scan.is_dir() else split_name(scan)[0]
 
 
 def label_paths(scan: Path, stem: Path) -> dict[str, Path]:

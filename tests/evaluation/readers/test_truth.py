@@ -136,3 +136,9 @@ class TestVolumes:
         self.write(tmp_path / "found", "a.nii.gz", np.ones((6, 8, 9), np.uint8))
         with pytest.raises(DatasetError, match=r"\(6, 8, 9\), the ground truth \(6, 8, 10\)"):
             match(open_truth(tmp_path / "true"), tmp_path / "found")
+
+
+def test_names_keep_their_case(tmp_path):
+    save(tmp_path / "a_masks.tif", label_map(BOXES))
+    (tmp_path / "a_masks.tif").rename(tmp_path / "a_masks.TIF")
+    assert open_truth(tmp_path).records["a"].file_name == "a.TIF"

@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from ... import volumes
 from ...data.coco_json import check_coco, read_coco
 from ...errors import DatasetError
-from ...files import ending_of, safe_join
+from ...files import ending_of, safe_join, split_name
 from ...images import decoding
 from ...images.directories import open_checked
 from ...images.formats import check_pixels
@@ -142,7 +142,7 @@ class LabelMapTruth(Truth):
         self.where = os.fspath(folder)
         self._files = find_label_maps(folder, suffix)
         self.records = {
-            stem: TruthImage(stem, f"{stem}{ending_of(path)}", _read_shape(path))
+            stem: TruthImage(stem, stem + split_name(path)[1], _read_shape(path))
             for stem, path in self._files.items()
         }
 
@@ -258,7 +258,7 @@ def _read_shape(path: Path) -> tuple[int, ...]:
 
 def _image_stem(path: Path, suffix: str | None, known: set[str]) -> str | None:
     """Return the stem of the image that a label map is of; None if its name ends otherwise."""
-    stem = path.name[: -len(ending_of(path))]
+    stem, _ = split_name(path)
     if suffix is not None:
         names = [name for name in (stem, path.name) if name.endswith(suffix)]
         return names[0].removesuffix(suffix) if names else None
