@@ -236,7 +236,7 @@ def _add_training(cfg: CfgNode) -> None:
     # The optimizer is SGD, AdamW or Adam, in which SOLVER.WEIGHT_DECAY is part of the gradient.
     cfg.SOLVER.OPTIMIZER = "SGD"
     # With SOLVER.AMP.ENABLED, a training computes in fp16 (on GPUs) or bf16 (on GPUs, and on CPUs
-    # with AVX512-BF16 or AMX). A device that lacks it trains in float32.
+    # with AMX). A device that lacks it trains in float32.
     cfg.SOLVER.AMP.PRECISION = "fp16"
     # True starts a training from those weights of MODEL.WEIGHTS that fit, though they are of
     # another skip scheme. False refuses such weights.

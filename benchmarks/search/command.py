@@ -66,7 +66,7 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     setup_logger(name="unet_sharp_det")
     setup_logger(name="benchmarks")
-    config = find_config(args.config)
+    config = str(Path(find_config(args.config)).resolve())
     neck = setup_cfg(config, args.opts).MODEL.BACKBONE.NAME
     if neck != _SKIP_BACKBONE:
         raise ConfigError(f"{config}: its backbone is {neck}. Give one of {_SKIP_BACKBONE}.")

@@ -31,8 +31,11 @@ def fall_back_to_cpu(cfg: CfgNode) -> None:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16 (a CPU AVX512-BF16); others are slow."""
+    """Whether the device computes bfloat16 faster than float32: on a CPU, whether it has AMX.
+
+    With AVX512-BF16 alone, a training iteration takes 1.45 times the time of float32.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     return device.type == "cpu" and bool(supported())
