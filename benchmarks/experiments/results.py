@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.experiments.experiment import Experiment, Run
+from benchmarks.experiments.intervals import draw_metrics
 from benchmarks.experiments.run_folder import RunFolder, describe_changes
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.record import (
@@ -74,7 +75,9 @@ def read_result(run: Run, folder: RunFolder) -> dict:
 
 
 def read_results(experiment: Experiment, folder, kept) -> dict[tuple[str, int], dict]:
-    """Read all finished runs of an experiment, by (run, seed).
+    """Read all finished runs of an experiment, by (run, seed), with ``drawn``: the metrics of
+    instances in samples of the images (:func:`.intervals.draw_metrics`), which takes half a minute
+    for a run that is not kept yet.
 
     Those of another config than the experiment's, and evaluations of other weights than those of
     the training beside them, are left out, with a warning.
@@ -84,9 +87,17 @@ def read_results(experiment: Experiment, folder, kept) -> dict[tuple[str, int], 
         kept: the folder of :func:`keep_results`, for runs that are not there.
     """
     found = {}
+    instance_metrics = [name for name in experiment.metrics if not name.startswith("sem_seg/")]
     for run, seed in experiment.select(None, None):
-        result = _finished_result(run, RunFolder(folder, run.name, seed))
-        result = result or _kept_result(run, _kept_file(kept, run, seed))
+        run_folder = RunFolder(folder, run.name, seed)
+        result = _finished_result(run, run_folder)
+        kept_result = _kept_result(run, _kept_file(kept, run, seed))
+        if result is None:
+            result = kept_result
+        elif kept_result and kept_result["weights"] == result["weights"]:
+            result["drawn"] = kept_result.get("drawn", {})
+        elif instance_metrics:
+            result["drawn"] = draw_metrics(results_folder(run, run_folder), instance_metrics)
         if result is not None:
             found[run.name, seed] = result
     for run, seed in experiment.select(None, None):

@@ -2,14 +2,16 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from benchmarks.experiments.cost import OBJECTS, SIZE, NetworkCost
 from benchmarks.experiments.experiment import Experiment
+from benchmarks.experiments.intervals import difference_interval
 from unet_sharp_det.errors import ConfigError, UserError, look_up_option
+from unet_sharp_det.evaluation.record import AP_SAMPLES
 from unet_sharp_det.files import write_text
 
 Results = dict[tuple[str, int], dict]
@@ -47,7 +49,10 @@ def format_tables(
     difference = _difference_table(experiment, results)
     if difference:
         first = experiment.runs[0].name
-        parts.append(f"Difference from {first} on the same seeds, mean ± standard deviation:")
+        parts.append(
+            f"Difference from {first} on the same seeds: mean, and the 95 % interval over seeds "
+            "and images or ± the standard deviation over the seeds:"
+        )
         parts.append(difference)
     parts += [_costs_table(experiment, results, costs), _explain(experiment), f"`{command}`"]
     return "\n\n".join(part for part in parts if part)
@@ -103,28 +108,41 @@ def _metrics_table(experiment: Experiment, results: Results) -> str:
     for run in experiment.runs:
         seeds = [seed for name, seed in results if name == run.name]
         values = [values_of(results, run.name, metric) for metric in experiment.metrics]
-        rows.append(_metrics_row(run.name, seeds, [list(each.values()) for each in values]))
+        cells = [mean_and_deviation(list(each.values())) for each in values]
+        rows.append([run.name, _shown(seeds), *cells])
     return markdown(["run", "seeds", *experiment.metrics], rows)
 
 
 def _difference_table(experiment: Experiment, results: Results) -> str:
     rows = []
     for run in experiment.runs[1:]:
-        differences, common = [], set()
+        cells, common = [], set()
         for metric in experiment.metrics:
             base = values_of(results, experiment.runs[0].name, metric)
             values = values_of(results, run.name, metric)
-            shared = base.keys() & values.keys()
-            common |= shared
-            differences.append([values[seed] - base[seed] for seed in shared])
+            shared = sorted(base.keys() & values.keys())
+            common.update(shared)
+            differences = [values[seed] - base[seed] for seed in shared]
+            drawn = [
+                [results[name, seed].get("drawn", {}).get(metric) for seed in shared]
+                for name in (experiment.runs[0].name, run.name)
+            ]
+            cells.append(_difference(differences, *drawn))
         if common:
-            rows.append(_metrics_row(run.name, common, differences, signed=True))
+            rows.append([run.name, _shown(common), *cells])
     return markdown(["run", "seeds", *experiment.metrics], rows) if rows else ""
 
 
-def _metrics_row(run: str, seeds, columns: list[list[float]], signed: bool = False) -> list[str]:
-    shown = ", ".join(map(str, sorted(seeds))) or "not run"
-    return [run, shown, *(mean_and_deviation(values, signed) for values in columns)]
+def _difference(values: list[float], base: list[str | None], other: list[str | None]) -> str:
+    """The mean of a metric's differences, with the interval where all runs have samples of it."""
+    if not values or None in (*base, *other):
+        return mean_and_deviation(values, signed=True)
+    low, high = difference_interval(base, other)
+    return f"{statistics.fmean(values):+.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _shown(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds))) or "not run"
 
 
 def _costs_table(experiment: Experiment, results: Results, costs: dict[str, NetworkCost]) -> str:
@@ -166,7 +184,8 @@ def _explain(experiment: Experiment) -> str:
     return (
         f"Trainings of {' or '.join(map(str, iterations))} iterations. ± is the sample standard "
         "deviation over the seeds; one seed has none, and a few say little about small "
-        f"differences. GMAC: 1e9 multiply-adds of an image of {SIZE} x {SIZE} at the network's "
+        f"differences. Intervals are of {AP_SAMPLES} bootstrap samples of images and seeds. "
+        f"GMAC: 1e9 multiply-adds of an image of {SIZE} x {SIZE} at the network's "
         "input; backbone with its neck or encoder alone, whole with all proposals in the box head "
         f"and {OBJECTS} objects in the mask head. Speeds include the loading of images in training "
         "and are of the network alone in inference, one image at a time; CPU-s are of start, "
