@@ -21,6 +21,7 @@ RUNS = {
     "equal_cost": 4,
     "flows_compact": 14,
     "pruning": 5,
+    "stride_compact": 3,
     "table1_brats19": 8,
     "table1_compact": 6,
     "table1_dsb2018": 12,
