@@ -30,7 +30,7 @@ from benchmarks.experiments.results import read_results
 from benchmarks.experiments.scheduler import Scheduler, exit_status
 from benchmarks.experiments.table import format_tables
 from benchmarks.measure import multiply_adds
-from benchmarks.search.drop import drop_edges
+from benchmarks.search.drop import check_budget, drop_edges
 from benchmarks.search.gated_grid import GATED_BACKBONE
 from benchmarks.search.scheme_file import draw_grid, equations, write_scheme
 from unet_sharp_det import SkipGrid
@@ -46,7 +46,7 @@ from unet_sharp_det.training import run_training
 NAME = "searched"
 _SKIP_BACKBONE = "build_skip_fpn_backbone"
 _FULL = ["MODEL.FPN.SKIP_SCHEME", "full", "MODEL.FPN.SKIP_FUSE", "residual"]
-_GATED = ["MODEL.BACKBONE.NAME", GATED_BACKBONE, *_FULL, "DATALOADER.REPLAYABLE", "True"]
+_GATED = ["MODEL.BACKBONE.NAME", GATED_BACKBONE, *_FULL]
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -71,11 +71,16 @@ def main(argv=None) -> int:
     if neck != _SKIP_BACKBONE:
         raise ConfigError(f"{config}: its backbone is {neck}. Give one of {_SKIP_BACKBONE}.")
     cfg = setup_cfg(config, [*args.opts, *_GATED])
+    grid = build_on_meta(cfg).backbone.grid
+    check_budget(grid.table, len(grid.strides), gmac_of_table(cfg), args.budget)
     file = args.output / f"{NAME}.py"
+    args.output.mkdir(parents=True, exist_ok=True)
+    _write_experiment(file.with_suffix(".yaml"), config, args.opts)  # Finds mistakes in time.
     if not file.is_file():
         weights = _train_full(config, args.opts, args.output / "full")
         _write_searched(file, cfg, weights, args)
-    experiment = _beside_fpn(file, config, args.opts)
+    _register(file)
+    experiment = _write_experiment(file.with_suffix(".yaml"), config, args.opts, NAME)
     folder = args.output / "runs"
     counts = Scheduler(experiment, folder, file, jobs=args.jobs).run()
     results = read_results(experiment, folder, args.output / "results")
@@ -89,7 +94,8 @@ def _train_full(config: str, opts: list[str], folder: Path) -> Path:
     """Train the gated grid, or go on with it, and return its weights."""
     weights = folder / "model_final.pth"
     if not weights.is_file():
-        options = [*opts, *_GATED, "OUTPUT_DIR", str(folder)]
+        options = [*opts, *_GATED, "SEED", "0", "DATALOADER.REPLAYABLE", "True"]
+        options += ["OUTPUT_DIR", str(folder)]
         run_training(parse_training(["--config-file", config, "--resume", *options]))
     return weights
 
@@ -128,20 +134,21 @@ def gmac_of_table(cfg: CfgNode) -> Callable[[Table], float]:
     return lambda table: rest + of_grid(table)
 
 
-def _beside_fpn(file: Path, config: str, opts: list[str]) -> Experiment:
-    """Register the scheme of a file, and return its experiment, which is written beside it."""
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    searched = {"MODEL.FPN.SKIP_SCHEME": file.stem, "MODEL.FPN.SKIP_FUSE": "residual"}
+def _write_experiment(path: Path, config: str, opts: list[str], *schemes: str) -> Experiment:
+    """Write and check the experiment of FPN and residual schemes."""
+    runs = {"fpn": {"MODEL.FPN.SKIP_SCHEME": "fpn"}}
+    for name in schemes:
+        runs[name] = {"MODEL.FPN.SKIP_SCHEME": name, "MODEL.FPN.SKIP_FUSE": "residual"}
     content = {
         "description": "FPN, and the scheme that the search has found.",
         "seeds": [0, 1, 2],
         "opts": dict(zip(opts[::2], opts[1::2], strict=True)),
-        "runs": {
-            "fpn": {"config": config, "opts": {"MODEL.FPN.SKIP_SCHEME": "fpn"}},
-            file.stem: {"config": config, "opts": searched},
-        },
+        "runs": {name: {"config": config, "opts": own} for name, own in runs.items()},
     }
-    path = file.with_suffix(".yaml")
     write_text(path, yaml.safe_dump(content, sort_keys=False))
     return Experiment.load(path)
+
+
+def _register(file: Path) -> None:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))

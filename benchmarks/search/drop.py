@@ -29,6 +29,7 @@ def drop_edges(
     Raises:
         SchemeError: the edges that stay cost more.
     """
+    check_budget(table, depth, gmac, budget)
     outputs = output_nodes(table, depth)
     whole = gmac(table)
     worth = {
@@ -45,11 +46,20 @@ def drop_edges(
         if node in table:
             table = _without(table, node, source, outputs)
             cost = gmac(table)
-    if cost > budget:
-        raise SchemeError(
-            f"the budget is {budget:g} GMAC, but FPN's own edges cost {cost:.3f}. Allow more."
-        )
     return table
+
+
+def check_budget(table: Table, depth: int, gmac: Callable[[Table], float], budget: float) -> None:
+    """Raise the SchemeError of :func:`drop_edges`, whose arguments these are."""
+    kept = {
+        node: [edge for edge in edges if edge.source in identity_inputs(node, edges)]
+        for node, edges in table.items()
+    }
+    least = gmac(prune(kept, output_nodes(table, depth)))
+    if least > budget:
+        raise SchemeError(
+            f"the budget is {budget:g} GMAC, but FPN's own edges cost {least:.3f}. Allow more."
+        )
 
 
 def _without(table: Table, node: Node, source: Node, outputs: list[Node]) -> Table:

@@ -14,7 +14,7 @@ from benchmarks.search.gated_grid import GATED_BACKBONE, GatedGrid, full
 from benchmarks.search.scheme_file import draw_grid, equations, write_scheme
 from unet_sharp_det import GridOptions, SkipGrid
 from unet_sharp_det.config import find_config, setup_cfg
-from unet_sharp_det.errors import ConfigError, SchemeError
+from unet_sharp_det.errors import ConfigError, SchemeError, UserError
 from unet_sharp_det.skip_schemes import build_table, fpn, identity_inputs, validate_table
 
 COMPACT = find_config("configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_fpn.yaml")
@@ -150,6 +150,21 @@ class TestFile:
         file, table = tmp_path / "found.svg", build_table("sharp_bi", 3)
         draw_grid(file, table, 3)
         assert file.read_text().count('<g id="patch_') >= sum(map(len, table.values()))
+
+
+@pytest.mark.parametrize(
+    ("budget", "opts", "message"),
+    [
+        ("2", [], "budget is 2 GMAC, but FPN's own edges cost 2.393"),
+        ("9", ["SOLVER.STEPZ", "3"], "STEPZ.*Did you mean 'SOLVER.STEPS'"),
+        ("9", ["SEED", "3"], "SEED is set by the runner"),
+    ],
+)
+def test_mistakes_are_found_before_the_training(tmp_path, environment, budget, opts, message):
+    command = [COMPACT, "--budget", budget, "--output", str(tmp_path / NAME), *opts]
+    with pytest.raises(UserError, match=message):
+        main(command)
+    assert not (tmp_path / NAME / "full").exists()
 
 
 def test_needs_a_skip_neck(tmp_path):
