@@ -95,7 +95,7 @@ def _train_full(config: str, opts: list[str], folder: Path) -> Path:
     weights = folder / "model_final.pth"
     if not weights.is_file():
         options = [*opts, *_GATED, "SEED", "0", "DATALOADER.REPLAYABLE", "True"]
-        options += ["OUTPUT_DIR", str(folder)]
+        options += ["DATASETS.TEST", "()", "OUTPUT_DIR", str(folder)]
         run_training(parse_training(["--config-file", config, "--resume", *options]))
     return weights
 
