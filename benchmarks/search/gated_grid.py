@@ -37,7 +37,7 @@ class GatedGrid(SkipGrid):
 
     Gates begin at 1 and are trained as all parameters are. ``importance`` (E,) is the running mean
     of ``(g dL/dg)^2`` over the last backward passes: to first order, the square of what the loss
-    would change by without the edge (Molchanov et al. 2019, Sec. 3.1).
+    would change by without the edge (Molchanov et al. 2019, Taylor expansion at gates).
 
     Example::
 
