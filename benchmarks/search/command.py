@@ -31,7 +31,7 @@ from benchmarks.experiments.scheduler import Scheduler, exit_status
 from benchmarks.experiments.table import format_tables
 from benchmarks.measure import multiply_adds
 from benchmarks.search.drop import check_budget, drop_edges
-from benchmarks.search.gated_grid import GATED_BACKBONE
+from benchmarks.search.gated_grid import GATED_BACKBONE, GatedGrid
 from benchmarks.search.scheme_file import draw_grid, equations, write_scheme
 from unet_sharp_det import SkipGrid
 from unet_sharp_det.checkpoints.trained_model import build_on_meta
@@ -71,22 +71,23 @@ def main(argv=None) -> int:
     if neck != _SKIP_BACKBONE:
         raise ConfigError(f"{config}: its backbone is {neck}. Give one of {_SKIP_BACKBONE}.")
     cfg = setup_cfg(config, [*args.opts, *_GATED])
-    grid = build_on_meta(cfg).backbone.grid
-    check_budget(grid.table, len(grid.strides), gmac_of_table(cfg), args.budget)
     file = args.output / f"{NAME}.py"
     args.output.mkdir(parents=True, exist_ok=True)
     _write_experiment(file.with_suffix(".yaml"), config, args.opts)  # Finds mistakes in time.
     if not file.is_file():
+        grid, gmac = build_on_meta(cfg).backbone.grid, gmac_of_table(cfg)
+        check_budget(grid.table, len(grid.strides), gmac, args.budget)
         weights = _train_full(config, args.opts, args.output / "full")
-        _write_searched(file, cfg, weights, args)
+        _write_searched(file, grid, gmac, weights, args)
     _register(file)
     experiment = _write_experiment(file.with_suffix(".yaml"), config, args.opts, NAME)
     folder = args.output / "runs"
     counts = Scheduler(experiment, folder, file, jobs=args.jobs).run()
     results = read_results(experiment, folder, args.output / "results")
-    costs = {run.name: network_cost(run.evaluated_cfg) for run in experiment.runs}
-    command = shlex.join(["python", "tools/search_scheme.py", *sys.argv[1:]])
-    print(format_tables(experiment, results, costs, command))
+    if results:
+        costs = {run.name: network_cost(run.evaluated_cfg) for run in experiment.runs}
+        command = shlex.join(["python", "tools/search_scheme.py", *sys.argv[1:]])
+        print(format_tables(experiment, results, costs, command))
     return exit_status(counts)
 
 
@@ -100,13 +101,18 @@ def _train_full(config: str, opts: list[str], folder: Path) -> Path:
     return weights
 
 
-def _write_searched(file: Path, cfg: CfgNode, weights: Path, args: argparse.Namespace) -> None:
-    grid = build_on_meta(cfg).backbone.grid
+def _write_searched(
+    file: Path,
+    grid: GatedGrid,
+    gmac: Callable[[Table], float],
+    weights: Path,
+    args: argparse.Namespace,
+) -> None:
     model = read_weights(str(weights))["model"]
     found = model["backbone.grid.importance"].tolist()
     importance = dict(zip(grid.links, found, strict=True))
     depth = len(grid.strides)
-    table = drop_edges(grid.table, depth, importance, gmac_of_table(cfg), args.budget)
+    table = drop_edges(grid.table, depth, importance, gmac, args.budget)
     edges = sum(map(len, table.values()))
     origin = f"{edges} of {len(grid.links)} edges, searched by {Path(args.config).name}"
     write_scheme(file, table, f"{origin} with a budget of {args.budget:g} GMAC.")
