@@ -222,7 +222,9 @@ def identity_inputs(node: Node, edges: list[Edge]) -> list[Node]:
     own = [edge.source for edge in edges if edge.level == node[0]]
     below = [edge.source for edge in edges if edge.level == node[0] + 1]
     if not own:
-        raise SchemeError(f"{_name(node)} takes no node of its level, which a residual one needs.")
+        raise SchemeError(
+            f"{node_name(node)} takes no node of its level, which a residual one needs."
+        )
     return [own[0], max(below)] if below else [max(own)]
 
 
@@ -246,7 +248,7 @@ def prune(table: Table, outputs: Iterable[Node]) -> Table:
     outputs = list(outputs)
     for node in outputs:
         if node not in table and node[1] != 0:
-            raise SchemeError(f"{_name(node)} is no node of the table; nodes: {_names(table)}.")
+            raise SchemeError(f"{node_name(node)} is no node of the table; nodes: {_names(table)}.")
     kept = ancestors(table, outputs)
     return {node: edges for node, edges in table.items() if node in kept}
 
@@ -265,17 +267,17 @@ def validate_table(table: Table, depth: int, outputs: Iterable[Node]) -> None:
     for node, edges in table.items():
         if not (0 <= node[0] < depth and node[1] >= 1):
             raise SchemeError(
-                f"{_name(node)} lies outside the grid: levels 0..{depth - 1}, columns from 1."
+                f"{node_name(node)} lies outside the grid: levels 0..{depth - 1}, columns from 1."
             )
         sources = [edge.source for edge in edges]
         if not sources:
-            raise SchemeError(f"{_name(node)} has no input.")
+            raise SchemeError(f"{node_name(node)} has no input.")
         if len(set(sources)) != len(sources):
-            raise SchemeError(f"{_name(node)} takes the same input twice: {_names(sources)}.")
+            raise SchemeError(f"{node_name(node)} takes the same input twice: {_names(sources)}.")
         for source in sources:
             if source not in defined:
                 fault = "comes after it" if source in table else "is not defined"
-                raise SchemeError(f"{_name(node)} takes {_name(source)}, which {fault}.")
+                raise SchemeError(f"{node_name(node)} takes {node_name(source)}, which {fault}.")
         defined.add(node)
     idle = defined - ancestors(table, outputs)
     if idle:
@@ -283,9 +285,10 @@ def validate_table(table: Table, depth: int, outputs: Iterable[Node]) -> None:
         raise SchemeError(f"no output depends on {names}; outputs: {_names(outputs)}.")
 
 
-def _name(node: Node) -> str:
+def node_name(node: Node) -> str:
+    """``X[i,j]``, as the equations have it."""
     return f"X[{node[0]},{node[1]}]"
 
 
 def _names(nodes: Iterable[Node]) -> str:
-    return ", ".join(map(_name, nodes))
+    return ", ".join(map(node_name, nodes))

@@ -59,8 +59,7 @@ class GatedGrid(SkipGrid):
         self.links = [(node, edge.source) for node, edges in table.items() for edge in edges]
         self.gates = nn.Parameter(torch.ones(len(self.links)))
         self.register_buffer("importance", torch.zeros(len(self.links)))
-        if self.gates.requires_grad:
-            self.gates.register_hook(self._note_importance)
+        self.gates.register_hook(self._note_importance)
 
     def _note_importance(self, gradient: Tensor) -> None:
         found = (self.gates.detach() * gradient) ** 2

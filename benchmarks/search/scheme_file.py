@@ -5,7 +5,7 @@ from pathlib import Path
 
 from unet_sharp_det.files import atomic_path, write_text
 from unet_sharp_det.report.drawing import new_figure
-from unet_sharp_det.skip_schemes import Edge, Node, Table
+from unet_sharp_det.skip_schemes import Edge, Node, Table, node_name
 
 _FILE = '''\
 """{origin}
@@ -55,7 +55,7 @@ def write_scheme(path: Path, table: Table, origin: str) -> None:
 def equations(table: Table) -> list[str]:
     """Return ``X[i,j] = H( ... )`` of each node, U what goes up in size and P what is pooled."""
     return [
-        f"{_name(node)} = H( {', '.join(_term(edge, node) for edge in edges)} )"
+        f"{node_name(node)} = H( {', '.join(_term(edge, node) for edge in edges)} )"
         for node, edges in table.items()
     ]
 
@@ -99,16 +99,12 @@ def draw_grid(path: Path, table: Table, depth: int, weights: dict | None = None)
         figure.savefig(temporary, format=path.suffix[1:], dpi=150)
 
 
-def _name(node: Node) -> str:
-    return f"X[{node[0]},{node[1]}]"
-
-
 def _edge_code(edge: Edge) -> str:
     return f"Edge({edge.level}, {edge.column}{', conv=True' if edge.conv else ''})"
 
 
 def _term(edge: Edge, node: Node) -> str:
-    term = _name(edge.source)
+    term = node_name(edge.source)
     if edge.level != node[0]:
         term = f"{'U' if edge.level > node[0] else 'P'}({term})"
     return f"f({term})" if edge.conv else term

@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ..errors import ConfigError, look_up_option
-from ..skip_schemes import Edge, Node, Table, identity_inputs, output_nodes, validate_table
+from ..skip_schemes import (
+    Edge,
+    Node,
+    Table,
+    identity_inputs,
+    node_name,
+    output_nodes,
+    validate_table,
+)
 from .irsc import retain_half
 from .layers import (
     CONV,
@@ -226,7 +234,7 @@ class SkipGrid(nn.Module):
             return sum(widths)
         if len(set(widths)) > 1:
             raise ConfigError(
-                f"node X[{node[0]},{node[1]}] cannot add maps of {widths} channels. Fuse by 'cat', "
+                f"node {node_name(node)} cannot add maps of {widths} channels. Fuse by 'cat', "
                 "or make encoder, NODE_CHANNELS and EDGE_CHANNELS equally wide."
             )
         return widths[0]
