@@ -135,6 +135,9 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     # With sigmoid each channel is a map of its own. With softmax the channels are exclusive:
     # channel 0 is the background, and NUM_CLASSES counts it.
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "sigmoid"
+    # The labels of pixels are classes (labels), or say how deep a pixel lies in its object (depth),
+    # in NUM_CLASSES bands. WatershedSegmentor needs depth.
+    cfg.MODEL.SEM_SEG_HEAD.TARGET = "labels"
     # With sigmoid, each channel stands for these labels, e.g. [[1, 2, 4], [1, 4], [4]] for BraTS.
     # With [] channel c stands for label c + 1.
     cfg.MODEL.SEM_SEG_HEAD.REGIONS = []
@@ -262,8 +265,9 @@ def _add_training(cfg: CfgNode) -> None:
 
 def _add_evaluation(cfg: CfgNode) -> None:
     """Evaluation"""
-    # With --eval-only, a semantic network is pruned to this level, L_1, L_2, ... (UNet#, Sec. 2.4),
-    # in the mode MODEL.SEM_SEG_HEAD.INFERENCE. 0 leaves it whole.
+    # A trained network with a U-Net's decoder is pruned to this level, L_1, L_2, ... (UNet#,
+    # Sec. 2.4), in the mode MODEL.SEM_SEG_HEAD.INFERENCE, by --eval-only and for prediction. 0
+    # leaves it whole.
     cfg.TEST.PRUNE_TO_LEVEL = 0
     # These sides, in pixels, part COCO's small, medium and large objects (areas 32^2 and 96^2).
     cfg.TEST.AREA_SIDES = [32, 96]

@@ -13,7 +13,8 @@ import torch
 
 from ..errors import DatasetError
 from ..images.decoding import read_labels
-from ..masks import union_mask
+from ..masks import InstanceMap, union_mask
+from ..masks.depth import depth_bands
 from ..modeling.semantic_labels import SemanticLabels
 
 IGNORED = 255
@@ -60,6 +61,32 @@ def read_label_map(record: dict) -> np.ndarray:
         segmentations = [annotation.get("segmentation") for _, annotation in group]
         labels[union_mask(segmentations, shape, where)] = label
     return labels
+
+
+def paint_depth(record: dict, bands: int) -> np.ndarray:
+    """Return how deep each pixel of an image lies in its object, see :func:`.depth_bands`.
+
+    Args:
+        record: a dataset dict of detectron2 with ``height``, ``width`` and ``annotations``. Crowd
+            regions are ignored where no object lies.
+        bands: 2 to 254.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        DatasetError: there are no annotations, or one has no segmentation of this size.
+    """
+    shape, where = (record["height"], record["width"]), record.get("file_name", "the dataset dict")
+    if "annotations" not in record:
+        raise DatasetError(f"{where}: has no labels. Give 'annotations', a mask of each object.")
+    masks: dict[bool, list] = {False: [], True: []}
+    for annotation in record["annotations"]:
+        masks[bool(annotation.get("iscrowd", 0))].append(annotation.get("segmentation"))
+    objects = InstanceMap.from_segmentations(masks[False], shape, where)
+    depth = depth_bands(objects.labels, bands)
+    depth[union_mask(masks[True], shape, where) & (depth == 0)] = IGNORED
+    return depth
 
 
 def _label_of(annotation: dict, where: str) -> int:

@@ -1,18 +1,19 @@
-"""Instances of a batch of windows from a semantic model: its connected components."""
+"""Instances of a batch of windows from a semantic model: components, or a watershed of depth."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..masks.instances import SparseInstances
 from ..modeling.segmentation_head import SegmentationHead
 from ..modeling.volume_segmentor import VolumeSegmentor
+from ..modeling.watershed_segmentor import WatershedSegmentor, find_objects
 from .detector import to_input
-from .merging import sew_components
+from .merging import merge_detections, sew_components
 from .tile_grid import Tile
 
 
@@ -53,17 +54,14 @@ class Segmenter:
         shape: tuple[int, int],
         scale: float,
     ) -> list[SparseInstances]:
-        """As :meth:`.Detector.find`, but in the core of each window only."""
+        """As :meth:`.Detector.find`, but components in the core of each window only."""
         inputs = [
             {"image": to_input(window, scale), "height": tile.shape[0], "width": tile.shape[1]}
             for window, tile in zip(windows, tiles, strict=True)
         ]
         with torch.inference_mode():
-            outputs = self.model(inputs)
-        return [
-            self._components(output["sem_seg"], tile, shape)
-            for output, tile in zip(outputs, tiles, strict=True)
-        ]
+            found = self._probabilities(inputs)
+        return [self._objects(*each, shape) for each in zip(found, tiles, strict=True)]
 
     def join(
         self,
@@ -75,7 +73,10 @@ class Segmenter:
         """Sew what was found in the tiles of an image together."""
         return parts[0] if len(tiles) == 1 else sew_components(shape, parts)
 
-    def _components(self, probabilities, tile: Tile, shape: tuple[int, int]) -> SparseInstances:
+    def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
+        return [output["sem_seg"] for output in self.model(inputs)]
+
+    def _objects(self, probabilities: Tensor, tile: Tile, shape: tuple[int, int]):
         top, left = tile.core_rows.start, tile.core_columns.start
         rows = slice(top - tile.rows.start, tile.core_rows.stop - tile.rows.start)
         columns = slice(left - tile.columns.start, tile.core_columns.stop - tile.columns.start)
@@ -91,3 +92,24 @@ class Segmenter:
             found.append(of_channel)
         core = decided.shape[1:]
         return SparseInstances.concatenate(core, found).moved(top, left, shape)
+
+
+class WatershedSegmenter(Segmenter):
+    """Runs a :class:`WatershedSegmentor` on windows of images; see :func:`find_objects`."""
+
+    def join(
+        self,
+        tiles: Sequence[Tile],
+        parts: Sequence[SparseInstances],
+        shape: tuple[int, int],
+        scale: float,
+    ) -> SparseInstances:
+        """As :meth:`.Detector.join`: of an object, neighbouring tiles see different depths."""
+        return parts[0] if len(tiles) == 1 else merge_detections(shape, tiles, parts)
+
+    def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
+        return self.model.probabilities(inputs)
+
+    def _objects(self, probabilities: Tensor, tile: Tile, shape: tuple[int, int]):
+        found = find_objects(probabilities)
+        return found.moved(tile.rows.start, tile.columns.start, shape)
