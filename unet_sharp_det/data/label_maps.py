@@ -14,6 +14,7 @@ import torch
 from ..errors import DatasetError
 from ..images.decoding import read_labels
 from ..masks import InstanceMap, union_mask
+from ..masks.border import border_classes
 from ..masks.depth import depth_bands
 from ..modeling.semantic_labels import SemanticLabels
 
@@ -63,7 +64,7 @@ def read_label_map(record: dict) -> np.ndarray:
     return labels
 
 
-def paint_depth(record: dict, bands: int) -> np.ndarray:
+def paint_depth(record: dict, bands: int, target: str = "depth") -> np.ndarray:
     """Return how deep each pixel of an image lies in its object, see :func:`.depth_bands`.
 
     Args:
@@ -84,7 +85,10 @@ def paint_depth(record: dict, bands: int) -> np.ndarray:
     for annotation in record["annotations"]:
         masks[bool(annotation.get("iscrowd", 0))].append(annotation.get("segmentation"))
     objects = InstanceMap.from_segmentations(masks[False], shape, where)
-    depth = depth_bands(objects.labels, bands)
+    if target == "border":
+        depth = border_classes(objects.labels)
+    else:
+        depth = depth_bands(objects.labels, bands)
     depth[union_mask(masks[True], shape, where) & (depth == 0)] = IGNORED
     return depth
 

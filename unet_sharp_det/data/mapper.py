@@ -160,8 +160,8 @@ class NucleiDatasetMapper(DatasetMapper):
         return self.semantic.target == "labels" and bool(record.get("sem_seg_file_name"))
 
     def _read_labels(self, dataset_dict: dict) -> np.ndarray:
-        if self.semantic.target == "depth":
-            return paint_depth(dataset_dict, self.semantic.num_classes)
+        if self.semantic.target != "labels":
+            return paint_depth(dataset_dict, self.semantic.num_classes, self.semantic.target)
         labels = read_label_map(dataset_dict)
         where = dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"]
         self.semantic.check(torch.as_tensor(np.unique(labels).astype(np.int64)), where)

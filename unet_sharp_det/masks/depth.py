@@ -61,15 +61,20 @@ def objects_from_depth(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarra
         int32 (H, W): 0 is background, the objects are 1..N; and the score of each, the mean
         probability of its pixels to be foreground, float (N,).
     """
+    is_middle = probabilities[len(probabilities) // 2] >= LIKELY
+    return watershed_of(probabilities[0], is_middle, -probabilities.sum(axis=0))
+
+
+def watershed_of(probability: np.ndarray, is_middle: np.ndarray, height: np.ndarray):
     from skimage.segmentation import watershed  # It takes a while.
 
-    foreground = probabilities[0] >= LIKELY
-    middles, count = ndimage.label(foreground & (probabilities[len(probabilities) // 2] >= LIKELY))
+    foreground = probability >= LIKELY
+    middles, count = ndimage.label(foreground & is_middle)
     regions, _ = ndimage.label(foreground)
     has_middle = np.zeros(regions.max() + 1, bool)
     has_middle[regions[middles > 0]] = True
     is_whole = foreground & ~has_middle[regions]
     whole, more = ndimage.label(is_whole)
     markers = np.where(is_whole, whole + count, middles)
-    objects = watershed(-probabilities.sum(axis=0), markers, mask=foreground).astype(np.int32)
-    return objects, ndimage.mean(probabilities[0], objects, np.arange(1, count + more + 1))
+    objects = watershed(height, markers, mask=foreground).astype(np.int32)
+    return objects, ndimage.mean(probability, objects, np.arange(1, count + more + 1))

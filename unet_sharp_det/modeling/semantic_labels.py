@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import ConfigError, DatasetError, look_up_option
 
 ACTIVATIONS = ("sigmoid", "softmax")
-TARGETS = ("labels", "depth")
+TARGETS = ("labels", "depth", "border")
 #: The MODEL.META_ARCHITECTUREs that find labels, and no objects.
 SEMANTIC_ONLY = ("SemanticSegmentor", "VolumeSegmentor")
 
@@ -56,6 +56,9 @@ class SemanticLabels:
         look_up_option(self.target, TARGETS, "SEM_SEG_HEAD.TARGET", ConfigError)
         if self.target == "depth":
             self._make_bands()
+        if self.target == "border":
+            object.__setattr__(self, "num_classes", 3)
+            object.__setattr__(self, "regions", ((1, 2, 3), (2,), (3,)))
         look_up_option(self.activation, ACTIVATIONS, "SEM_SEG_HEAD.ACTIVATION", ConfigError)
         least = 2 if self.activation == "softmax" else 1
         if self.num_classes < least:

@@ -5,6 +5,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..masks.border import objects_from_border
 from ..masks.depth import objects_from_depth
 from ..masks.instances import SparseInstances
 
@@ -38,11 +39,15 @@ class WatershedSegmentor(SemanticSegmentor):
         """
         super().__init__(**parts)
         labels = getattr(self.sem_seg_head, "labels", None)
-        if labels is None or labels.target != "depth":
+        if labels is None or labels.target == "labels":
             raise ConfigError(
                 "WatershedSegmentor makes objects of depth, which its head does not learn. Set "
                 "MODEL.SEM_SEG_HEAD.NAME: UNetSharpHead and TARGET: depth."
             )
+
+    @property
+    def target(self) -> str:
+        return self.sem_seg_head.labels.target
 
     def forward(self, batched_inputs: list[dict]):
         """
@@ -56,7 +61,7 @@ class WatershedSegmentor(SemanticSegmentor):
         if self.training:
             return super().forward(batched_inputs)
         return [
-            {"instances": find_objects(probabilities).to_instances()}
+            {"instances": find_objects(probabilities, self.target).to_instances()}
             for probabilities in self.probabilities(batched_inputs)
         ]
 
@@ -65,6 +70,7 @@ class WatershedSegmentor(SemanticSegmentor):
         return [output["sem_seg"] for output in super().forward(batched_inputs)]
 
 
-def find_objects(probabilities: Tensor) -> SparseInstances:
+def find_objects(probabilities: Tensor, target: str = "depth") -> SparseInstances:
     """Return the objects of an image from probabilities (bands, H, W)."""
-    return SparseInstances.from_label_map(*objects_from_depth(probabilities.float().cpu().numpy()))
+    find = objects_from_border if target == "border" else objects_from_depth
+    return SparseInstances.from_label_map(*find(probabilities.float().cpu().numpy()))

@@ -111,5 +111,5 @@ class WatershedSegmenter(Segmenter):
         return self.model.probabilities(inputs)
 
     def _objects(self, probabilities: Tensor, tile: Tile, shape: tuple[int, int]):
-        found = find_objects(probabilities)
+        found = find_objects(probabilities, self.labels.target)
         return found.moved(tile.rows.start, tile.columns.start, shape)
