@@ -3,16 +3,13 @@
 import itertools
 
 import torch
-from detectron2.layers import Conv2d, FrozenBatchNorm2d
-from timm.layers import BatchNormAct2d, Conv2dSame, FrozenBatchNormAct2d
+from detectron2.layers import Conv2d
 from torch import nn
-from torchvision.ops import FrozenBatchNorm2d as TorchvisionFrozenBatchNorm2d
 
-_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, Conv2d, Conv2dSame)
-_NORMS = (
-    *(nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d),
-    *(FrozenBatchNorm2d, TorchvisionFrozenBatchNorm2d, FrozenBatchNormAct2d),
-)
+# By their names: importing timm for its classes would take a second.
+_CONVOLUTIONS = {"Conv2d", "Conv3d", "Conv2dSame"}
+_NORMS = {"BatchNorm2d", "BatchNorm3d", "BatchNormAct2d"}
+_NORMS |= {"FrozenBatchNorm2d", "FrozenBatchNormAct2d"}
 
 
 def fold_norms(model: nn.Module) -> None:
@@ -22,14 +19,18 @@ def fold_norms(model: nn.Module) -> None:
     and in the blocks of timm, which name their layers in the order in which they run.
     """
     for module in list(model.modules()):
-        if type(module) is Conv2d and type(module.norm) in _NORMS:
+        if type(module) is Conv2d and _is_one_of(_NORMS, module.norm):
             _fold(module, module.norm)
             module.norm = None
         if isinstance(module, nn.Sequential) or type(module).__module__.startswith("timm."):
             for (_, conv), (name, norm) in itertools.pairwise(list(module.named_children())):
-                if type(conv) in _CONVOLUTIONS and type(norm) in _NORMS:
+                if _is_one_of(_CONVOLUTIONS, conv) and _is_one_of(_NORMS, norm):
                     _fold(conv, norm)
                     setattr(module, name, getattr(norm, "act", nn.Identity()))
+
+
+def _is_one_of(names: set[str], module: nn.Module | None) -> bool:
+    return type(module).__name__ in names
 
 
 @torch.no_grad()
