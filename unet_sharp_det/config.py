@@ -127,6 +127,8 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     cfg.MODEL.SEM_SEG_HEAD.EDGE_CHANNELS = 0
     # The decoder's nodes have these numbers of channels, one per level. [] takes the scheme's own.
     cfg.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = []
+    # Each node has this number of convolutions. 0 takes the scheme's own.
+    cfg.MODEL.SEM_SEG_HEAD.NODE_CONVS = 0
     # A loss is put on the last node alone (none), on all nodes of full size (in), on the last node
     # of every level (de), or on both (all). See UNet#, Sec. 2.2.
     cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "none"
