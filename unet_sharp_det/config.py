@@ -35,6 +35,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     _add_unet(cfg)
     _add_segnetr(cfg)
     _add_sem_seg_head(cfg)
+    _add_watershed(cfg)
     _add_external(cfg)
     _add_input(cfg)
     _add_volumes(cfg)
@@ -137,8 +138,8 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     # With sigmoid each channel is a map of its own. With softmax the channels are exclusive:
     # channel 0 is the background, and NUM_CLASSES counts it.
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "sigmoid"
-    # The labels of pixels are classes (labels), or say how deep a pixel lies in its object (depth),
-    # in NUM_CLASSES bands. WatershedSegmentor needs depth.
+    # The labels of pixels are classes (labels), or NUM_CLASSES bands, 2 pixels wide, of distance to
+    # the edge of an object (distance), which WatershedSegmentor needs.
     cfg.MODEL.SEM_SEG_HEAD.TARGET = "labels"
     # With sigmoid, each channel stands for these labels, e.g. [[1, 2, 4], [1, 4], [4]] for BraTS.
     # With [] channel c stands for label c + 1.
@@ -161,6 +162,13 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     cfg.MODEL.SEM_SEG_HEAD.CGM.DROPOUT = 0.5
     # This is the weight of the modules' loss.
     cfg.MODEL.SEM_SEG_HEAD.CGM.LOSS_WEIGHT = 1.0
+
+
+def _add_watershed(cfg: CfgNode) -> None:
+    """Instances by a watershed: WatershedSegmentor"""
+    cfg.MODEL.WATERSHED = CfgNode()
+    # Objects of fewer pixels are left out: a network that is unsure finds specks.
+    cfg.MODEL.WATERSHED.MIN_AREA = 16
 
 
 def _add_external(cfg: CfgNode) -> None:

@@ -79,16 +79,16 @@ def semantic_cfg():
 
 
 def watershed_cfg(**opts):
-    """The same with instances by a watershed of depth."""
+    """The same with instances by a watershed."""
     cfg = semantic_cfg()
-    depth = {
+    distances = {
         "MODEL.META_ARCHITECTURE": "WatershedSegmentor",
-        "MODEL.SEM_SEG_HEAD.TARGET": "depth",
-        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": "4",
+        "MODEL.SEM_SEG_HEAD.TARGET": "distance",
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": "3",
         "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION": "in",
         "MODEL.SEM_SEG_HEAD.INFERENCE": "fast",
     }
-    cfg.merge_from_list([part for pair in {**depth, **opts}.items() for part in pair])
+    cfg.merge_from_list([part for pair in {**distances, **opts}.items() for part in pair])
     return cfg
 
 

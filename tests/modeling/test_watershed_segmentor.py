@@ -6,7 +6,7 @@ import torch
 from prediction_models import watershed_cfg
 
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.masks.depth import depth_bands
+from unet_sharp_det.masks.watershed import distance_bands
 from unet_sharp_det.modeling import WatershedSegmentor
 from unet_sharp_det.modeling.pruning import cut_to_level
 from unet_sharp_det.skip_schemes import scheme_names
@@ -26,13 +26,13 @@ def test_every_parameter_learns(scheme):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
-def test_objects_are_those_of_the_depth_that_the_head_sees(monkeypatch):
+def test_objects_are_those_of_the_distances_that_the_head_sees(monkeypatch):
     """Of the image's size, which is not the network's."""
     truth = np.zeros((31, 50), int)
     truth[4:20, 3:20], truth[4:20, 20:40] = 1, 2
-    bands = torch.from_numpy(depth_bands(truth, 4))
+    bands = torch.from_numpy(distance_bands(truth, 3))
     model = build().eval()
-    sure = torch.stack([bands > band for band in range(4)])[None].float()
+    sure = torch.stack([bands > band for band in range(3)])[None].float()
     monkeypatch.setattr(model.sem_seg_head, "forward", lambda features, targets: (sure, {}))
     image = {"image": torch.zeros(3, 31, 50), "height": 62, "width": 100}
     instances = model([image])[0]["instances"]
@@ -62,8 +62,8 @@ def test_level_k_computes_no_node_beyond_it_and_gives_its_branch():
 
 @pytest.mark.parametrize(
     "option, value",
-    [("TARGET", "labels"), ("NUM_CLASSES", "1"), ("ACTIVATION", "softmax"), ("TARGET", "deep")],
+    [("TARGET", "labels"), ("NUM_CLASSES", "1"), ("ACTIVATION", "softmax"), ("TARGET", "far")],
 )
-def test_a_head_that_cannot_learn_depth_is_an_error(option, value):
+def test_a_head_that_cannot_learn_distances_is_an_error(option, value):
     with pytest.raises(ConfigError, match="TARGET"):
         build(**{f"MODEL.SEM_SEG_HEAD.{option}": value})

@@ -14,8 +14,8 @@ from unet_sharp_det.checkpoints.weight_files import write_safetensors
 from unet_sharp_det.data.augmentation import ScaleBy
 from unet_sharp_det.errors import CheckpointError, ConfigError, UserError
 from unet_sharp_det.files import write_text
-from unet_sharp_det.masks.depth import depth_bands
 from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.masks.watershed import distance_bands
 from unet_sharp_det.prediction import PredictionOptions, Predictor
 from unet_sharp_det.prediction.tile_grid import tile_grid
 
@@ -239,11 +239,10 @@ class TestModels:
         assert share_of_same_objects(cut, whole) >= 0.99
 
     def test_a_watershed_in_tiles_makes_the_objects_of_the_whole(self):
-        """Of an object that a tile cuts, the neighbour that sees it whole has another depth."""
         labels = touching_disks((300, 260))
         model = build_model(watershed_cfg()).eval()
         whole, cut = (
-            predict_depth(model, depth_bands(labels, 4), tile_size=size, tile_overlap=88)
+            predict_bands(model, distance_bands(labels, 3), tile_size=size, tile_overlap=88)
             for size in (512, 176)
         )
         assert len(whole) == len(cut) == labels.max() > 100
@@ -287,14 +286,14 @@ def touching_disks(shape):
     return labels
 
 
-def predict_depth(model, bands, **options):
+def predict_bands(model, bands, **options):
     """What a watershed finds with a network that is sure of these bands, and knows where it is."""
     predictor = Predictor(model, ScaleBy([1.0]), options=PredictionOptions(**options))
     places = np.repeat(bands.astype(np.uint8)[:, :, None], 3, axis=2)
 
     def see(inputs):
         seen = (each["image"][:1] for each in inputs)
-        return [torch.cat([image > band for band in range(4)]).float() for image in seen]
+        return [torch.cat([image > band for band in range(3)]).float() for image in seen]
 
     predictor._finder.model.probabilities = see
     return predictor(places)

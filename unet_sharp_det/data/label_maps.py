@@ -13,9 +13,7 @@ import torch
 
 from ..errors import DatasetError
 from ..images.decoding import read_labels
-from ..masks import InstanceMap, union_mask
-from ..masks.border import border_classes
-from ..masks.depth import depth_bands
+from ..masks import InstanceMap, distance_bands, union_mask
 from ..modeling.semantic_labels import SemanticLabels
 
 IGNORED = 255
@@ -64,8 +62,8 @@ def read_label_map(record: dict) -> np.ndarray:
     return labels
 
 
-def paint_depth(record: dict, bands: int, target: str = "depth") -> np.ndarray:
-    """Return how deep each pixel of an image lies in its object, see :func:`.depth_bands`.
+def paint_distances(record: dict, bands: int) -> np.ndarray:
+    """Return the bands of distance of an image's objects, see :func:`.distance_bands`.
 
     Args:
         record: a dataset dict of detectron2 with ``height``, ``width`` and ``annotations``. Crowd
@@ -85,12 +83,9 @@ def paint_depth(record: dict, bands: int, target: str = "depth") -> np.ndarray:
     for annotation in record["annotations"]:
         masks[bool(annotation.get("iscrowd", 0))].append(annotation.get("segmentation"))
     objects = InstanceMap.from_segmentations(masks[False], shape, where)
-    if target == "border":
-        depth = border_classes(objects.labels)
-    else:
-        depth = depth_bands(objects.labels, bands)
-    depth[union_mask(masks[True], shape, where) & (depth == 0)] = IGNORED
-    return depth
+    found = distance_bands(objects.labels, bands)
+    found[union_mask(masks[True], shape, where) & (found == 0)] = IGNORED
+    return found
 
 
 def _label_of(annotation: dict, where: str) -> int:

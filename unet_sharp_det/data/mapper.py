@@ -16,7 +16,7 @@ from ..images.decoding import read_image
 from ..images.intensity import check_image_format
 from ..modeling.semantic_labels import SemanticLabels
 from .augmentation import build_augmentations
-from .label_maps import IGNORED, check_label_maps, paint_depth, read_label_map
+from .label_maps import IGNORED, check_label_maps, paint_distances, read_label_map
 
 #: The MODEL.META_ARCHITECTUREs that learn label maps.
 SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "WatershedSegmentor", "PanopticFPN")
@@ -160,8 +160,8 @@ class NucleiDatasetMapper(DatasetMapper):
         return self.semantic.target == "labels" and bool(record.get("sem_seg_file_name"))
 
     def _read_labels(self, dataset_dict: dict) -> np.ndarray:
-        if self.semantic.target != "labels":
-            return paint_depth(dataset_dict, self.semantic.num_classes, self.semantic.target)
+        if self.semantic.target == "distance":
+            return paint_distances(dataset_dict, self.semantic.num_classes)
         labels = read_label_map(dataset_dict)
         where = dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"]
         self.semantic.check(torch.as_tensor(np.unique(labels).astype(np.int64)), where)

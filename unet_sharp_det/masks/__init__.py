@@ -5,9 +5,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "depth": ["depth_bands", "objects_from_depth"],
         "instance_maps": ["InstanceMap"],
         "instances": ["SparseInstances"],
         "rle": ["encode_mask", "mask_areas", "mask_pixels", "to_rles", "union_mask"],
+        "watershed": ["distance_bands", "objects_of_bands", "split_objects"],
     },
 )

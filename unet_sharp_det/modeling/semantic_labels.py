@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import ConfigError, DatasetError, look_up_option
 
 ACTIVATIONS = ("sigmoid", "softmax")
-TARGETS = ("labels", "depth", "border")
+TARGETS = ("labels", "distance")
 #: The MODEL.META_ARCHITECTUREs that find labels, and no objects.
 SEMANTIC_ONLY = ("SemanticSegmentor", "VolumeSegmentor")
 
@@ -32,15 +32,15 @@ class SemanticLabels:
       enhancing tumour are ``[[1, 2, 4], [1, 4], [4]]`` with 3 classes. One channel is binary.
     * ``softmax``: exactly one channel holds at a pixel. Channel c stands for label c; 0 is
       background and counts among ``num_classes``.
-    * ``target`` "depth": labels are bands of depth in an object, of which the model makes objects
-      (:mod:`.masks.depth`). Channel c stands for all bands above c.
+    * ``target`` "distance": labels are bands of distance to the edge of an object, of which objects
+      are made (:mod:`.masks.watershed`). Channel c stands for all bands above c.
 
     Attributes:
         num_classes: number of channels.
         activation: ``sigmoid`` or ``softmax``.
         regions: labels of each channel; empty: channel c is label c + 1.
         ignore_value: label of the pixels to leave out.
-        target: what labels stand for: "labels" for classes, or "depth".
+        target: what labels stand for: "labels" for classes, or "distance".
 
     Raises:
         ConfigError: the values contradict each other.
@@ -54,11 +54,8 @@ class SemanticLabels:
 
     def __post_init__(self):
         look_up_option(self.target, TARGETS, "SEM_SEG_HEAD.TARGET", ConfigError)
-        if self.target == "depth":
+        if self.target == "distance":
             self._make_bands()
-        if self.target == "border":
-            object.__setattr__(self, "num_classes", 3)
-            object.__setattr__(self, "regions", ((1, 2, 3), (2,), (3,)))
         look_up_option(self.activation, ACTIVATIONS, "SEM_SEG_HEAD.ACTIVATION", ConfigError)
         least = 2 if self.activation == "softmax" else 1
         if self.num_classes < least:
@@ -83,7 +80,7 @@ class SemanticLabels:
     def _make_bands(self) -> None:
         if self.num_classes < 2 or self.regions or self.activation != "sigmoid":
             raise ConfigError(
-                "SEM_SEG_HEAD.TARGET: depth needs two or more NUM_CLASSES, the bands of depth, "
+                "SEM_SEG_HEAD.TARGET: distance needs two or more NUM_CLASSES, which are the bands, "
                 "ACTIVATION: sigmoid and no REGIONS."
             )
         bands = range(1, self.num_classes + 1)
@@ -93,9 +90,7 @@ class SemanticLabels:
     def from_config(cls, cfg) -> "SemanticLabels":
         """Read ``MODEL.SEM_SEG_HEAD`` of a config."""
         head = cfg.MODEL.SEM_SEG_HEAD
-        return cls(
-            head.NUM_CLASSES, head.ACTIVATION, head.REGIONS, head.IGNORE_VALUE, head.TARGET
-        )
+        return cls(head.NUM_CLASSES, head.ACTIVATION, head.REGIONS, head.IGNORE_VALUE, head.TARGET)
 
     @property
     def members(self) -> list[tuple[int, ...]]:

@@ -54,7 +54,8 @@ class Predictor:
         """
         Args:
             model: a ``GeneralizedRCNN`` or ``PanopticFPN`` with masks, a ``WatershedSegmentor``, or
-                a ``SemanticSegmentor`` with ``UNetSharpHead``. It stays as it is: a copy in eval mode is used.
+                a ``SemanticSegmentor`` with ``UNetSharpHead``. It stays as it is: a copy in eval
+                mode is used.
             resize: what images go through in testing; by its factor for the whole image, tiles too.
             image_format, stretch_contrast: ``INPUT.FORMAT`` and so on of the training.
             class_names: of the classes 0, 1, ...

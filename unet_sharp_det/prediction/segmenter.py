@@ -1,4 +1,4 @@
-"""Instances of a batch of windows from a semantic model: components, or a watershed of depth."""
+"""Instances of a batch of windows from a model of pixels: components, or a watershed's."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,6 @@ from ..errors import ConfigError
 from ..masks.instances import SparseInstances
 from ..modeling.segmentation_head import SegmentationHead
 from ..modeling.volume_segmentor import VolumeSegmentor
-from ..modeling.watershed_segmentor import WatershedSegmentor, find_objects
 from .detector import to_input
 from .merging import merge_detections, sew_components
 from .tile_grid import Tile
@@ -95,7 +94,7 @@ class Segmenter:
 
 
 class WatershedSegmenter(Segmenter):
-    """Runs a :class:`WatershedSegmentor` on windows of images; see :func:`find_objects`."""
+    """Runs a :class:`.WatershedSegmentor` on windows of images."""
 
     def join(
         self,
@@ -104,12 +103,12 @@ class WatershedSegmenter(Segmenter):
         shape: tuple[int, int],
         scale: float,
     ) -> SparseInstances:
-        """As :meth:`.Detector.join`: of an object, neighbouring tiles see different depths."""
+        """As :meth:`.Detector.join`: where a tile cuts an object, its watershed is another."""
         return parts[0] if len(tiles) == 1 else merge_detections(shape, tiles, parts)
 
     def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
         return self.model.probabilities(inputs)
 
     def _objects(self, probabilities: Tensor, tile: Tile, shape: tuple[int, int]):
-        found = find_objects(probabilities, self.labels.target)
+        found = self.model.find_objects(probabilities)
         return found.moved(tile.rows.start, tile.columns.start, shape)
