@@ -69,8 +69,11 @@ class Segmenter:
         shape: tuple[int, int],
         scale: float,
     ) -> SparseInstances:
-        """Sew what was found in the tiles of an image together."""
-        return parts[0] if len(tiles) == 1 else sew_components(shape, parts)
+        """Join what was found in the tiles of an image."""
+        return parts[0] if len(tiles) == 1 else self._join(shape, tiles, parts)
+
+    def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:
+        return sew_components(shape, parts)
 
     def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
         return [output["sem_seg"] for output in self.model(inputs)]
@@ -94,17 +97,14 @@ class Segmenter:
 
 
 class WatershedSegmenter(Segmenter):
-    """Runs a :class:`.WatershedSegmentor` on windows of images."""
+    """Runs a :class:`.WatershedSegmentor` on whole windows of images.
 
-    def join(
-        self,
-        tiles: Sequence[Tile],
-        parts: Sequence[SparseInstances],
-        shape: tuple[int, int],
-        scale: float,
-    ) -> SparseInstances:
-        """As :meth:`.Detector.join`: where a tile cuts an object, its watershed is another."""
-        return parts[0] if len(tiles) == 1 else merge_detections(shape, tiles, parts)
+    Where the edge of a tile cuts an object, the watershed is another than in the tile that sees it
+    whole. So an object is taken from one tile, as a detector's is, not sewn from its parts.
+    """
+
+    def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:
+        return merge_detections(shape, tiles, parts)
 
     def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
         return self.model.probabilities(inputs)
