@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 
 from unet_sharp_det import SkipFPN, UNetSharpHead
 from unet_sharp_det.config import setup_cfg
-from unet_sharp_det.modeling import SegNetrHead
+from unet_sharp_det.modeling import SegNetrHead, WatershedSegmentor
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml"))
@@ -22,7 +22,8 @@ RIVALS = [file for file in READY if "/rivals/" in file]
 SEMANTIC = [file for file in READY if "Semantic" in file or "unetsharp_cgm_instant" in file]
 SEMANTIC = [file for file in SEMANTIC if file not in RIVALS]
 VOLUMES = [file for file in READY if file.startswith("Volumes")]
-WITH_NECK = [file for file in READY if file not in (*SEMANTIC, *RIVALS, *VOLUMES)]
+WATERSHED = [file for file in READY if "/watershed_" in file]
+WITH_NECK = [file for file in READY if file not in (*SEMANTIC, *RIVALS, *VOLUMES, *WATERSHED)]
 RAW = ("MODEL.SEM_SEG_HEAD.EDGE", "raw")
 # configs/README.md lists them: file, options, number of parameters.
 NETWORKS = {
@@ -63,6 +64,14 @@ def test_detectors_build(file):
     scheme = next(s for s in ("unetsharp", "unetpp", "unet3p", "fpn", "demo") if s in file)
     assert model.backbone.scheme == ("unetsharp" if scheme == "demo" else scheme)
     assert ("panoptic" in file) == isinstance(getattr(model, "sem_seg_head", None), UNetSharpHead)
+
+
+@pytest.mark.parametrize("file", WATERSHED)
+def test_watershed_segmentors_build(file):
+    model = build(file)
+    assert isinstance(model, WatershedSegmentor)
+    scheme = next(s for s in ("unetsharp", "unetpp", "unet3p", "fpn") if s in file)
+    assert model.sem_seg_head.decoder.scheme == scheme
 
 
 @pytest.mark.parametrize("file", SEMANTIC)

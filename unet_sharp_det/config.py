@@ -35,6 +35,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     _add_unet(cfg)
     _add_segnetr(cfg)
     _add_sem_seg_head(cfg)
+    _add_watershed(cfg)
     _add_external(cfg)
     _add_input(cfg)
     _add_volumes(cfg)
@@ -127,6 +128,8 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     cfg.MODEL.SEM_SEG_HEAD.EDGE_CHANNELS = 0
     # The decoder's nodes have these numbers of channels, one per level. [] takes the scheme's own.
     cfg.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = []
+    # Each node has this number of convolutions. 0 takes the scheme's own.
+    cfg.MODEL.SEM_SEG_HEAD.NODE_CONVS = 0
     # A loss is put on the last node alone (none), on all nodes of full size (in), on the last node
     # of every level (de), or on both (all). See UNet#, Sec. 2.2.
     cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "none"
@@ -135,6 +138,9 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     # With sigmoid each channel is a map of its own. With softmax the channels are exclusive:
     # channel 0 is the background, and NUM_CLASSES counts it.
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "sigmoid"
+    # The labels of pixels are classes (labels), or NUM_CLASSES bands, 2 pixels wide, of distance to
+    # the edge of an object (distance), which WatershedSegmentor needs.
+    cfg.MODEL.SEM_SEG_HEAD.TARGET = "labels"
     # With sigmoid, each channel stands for these labels, e.g. [[1, 2, 4], [1, 4], [4]] for BraTS.
     # With [] channel c stands for label c + 1.
     cfg.MODEL.SEM_SEG_HEAD.REGIONS = []
@@ -156,6 +162,13 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     cfg.MODEL.SEM_SEG_HEAD.CGM.DROPOUT = 0.5
     # This is the weight of the modules' loss.
     cfg.MODEL.SEM_SEG_HEAD.CGM.LOSS_WEIGHT = 1.0
+
+
+def _add_watershed(cfg: CfgNode) -> None:
+    """Instances by a watershed: WatershedSegmentor"""
+    cfg.MODEL.WATERSHED = CfgNode()
+    # Objects of fewer pixels are left out: a network that is unsure finds specks.
+    cfg.MODEL.WATERSHED.MIN_AREA = 16
 
 
 def _add_external(cfg: CfgNode) -> None:
@@ -262,8 +275,9 @@ def _add_training(cfg: CfgNode) -> None:
 
 def _add_evaluation(cfg: CfgNode) -> None:
     """Evaluation"""
-    # With --eval-only, a semantic network is pruned to this level, L_1, L_2, ... (UNet#, Sec. 2.4),
-    # in the mode MODEL.SEM_SEG_HEAD.INFERENCE. 0 leaves it whole.
+    # A trained network with a U-Net's decoder is pruned to this level, L_1, L_2, ... (UNet#,
+    # Sec. 2.4), in the mode MODEL.SEM_SEG_HEAD.INFERENCE, by --eval-only and for prediction. 0
+    # leaves it whole.
     cfg.TEST.PRUNE_TO_LEVEL = 0
     # These sides, in pixels, part COCO's small, medium and large objects (areas 32^2 and 96^2).
     cfg.TEST.AREA_SIDES = [32, 96]

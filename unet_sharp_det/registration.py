@@ -7,6 +7,7 @@ from .modeling import (  # noqa: F401
     skip_fpn,
     timm_backbone,
     volume_segmentor,
+    watershed_segmentor,
 )
 
 volume_catalog.register_volume_folders()

@@ -6,7 +6,7 @@ import pycocotools.mask as mask_util
 import pytest
 from PIL import Image
 
-from unet_sharp_det.data.label_maps import read_label_map
+from unet_sharp_det.data.label_maps import paint_distances, read_label_map
 from unet_sharp_det.errors import DatasetError
 
 SIZE = {"height": 12, "width": 16}
@@ -181,3 +181,25 @@ def test_annotations_that_cannot_be_painted_are_named(annotation, message):
 
 def test_the_largest_category_is_painted():
     assert paint(nucleus(rle((2, 5), (3, 9)), 253)).max() == 254
+
+
+class TestDistances:
+    def bands(self, *annotations):
+        record = {**SIZE, "file_name": "a.png", "annotations": list(annotations)}
+        return paint_distances(record, 3)
+
+    def test_objects_that_touch_are_apart(self):
+        found = self.bands(nucleus(rle((2, 7), (2, 7))), nucleus(rle((2, 7), (7, 12))))
+        assert found[4].tolist() == [0, 0, 1, 1, 2, 1, 1, 1, 1, 2, 1, 1, 0, 0, 0, 0]
+
+    def test_a_crowd_is_ignored_but_for_the_objects_in_it(self):
+        crowd = nucleus(rle((0, 12), (0, 10)), iscrowd=1)
+        found = self.bands(nucleus(rle((2, 7), (2, 7))), crowd)
+        assert found[4].tolist() == [255, 255, 1, 1, 2, 1, 1, 255, 255, 255, 0, 0, 0, 0, 0, 0]
+
+    def test_an_image_without_objects_is_background(self):
+        assert not self.bands().any()
+
+    def test_without_annotations_there_are_no_distances(self):
+        with pytest.raises(DatasetError, match=r"a\.png: has no labels"):
+            paint_distances({**SIZE, "file_name": "a.png"}, 3)

@@ -191,6 +191,18 @@ class TestConfig:
                 union = mapped["instances"].gt_masks.tensor.any(dim=0)
                 assert torch.equal(mapped["sem_seg"] == 1, union)
 
+    def test_a_watershed_segmentor_gets_the_distances_in_instances(self, cfg, records):
+        """Also where files of label maps lie, which hold no objects."""
+        cfg.MODEL.META_ARCHITECTURE = "WatershedSegmentor"
+        cfg.MODEL.SEM_SEG_HEAD.TARGET, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = "distance", 3
+        record = {**max(records, key=lambda r: len(r["annotations"])), "sem_seg_file_name": "gone"}
+        mapper = NucleiDatasetMapper(cfg, is_train=True)
+        mapper.check_records([record], "mapper_test")
+        mapped = mapper(record)
+        assert mapped["sem_seg"].unique().tolist() == [0, 1, 2, 3]
+        assert mapped["sem_seg"].shape == mapped["image"].shape[1:]
+        assert not {"instances", "annotations"} & set(mapped)
+
     def test_a_semantic_segmentor_gets_labels_alone(self, cfg, records):
         cfg.MODEL.META_ARCHITECTURE = "SemanticSegmentor"
         cfg.MODEL.MASK_ON = True

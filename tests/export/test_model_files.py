@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from detectron2.modeling import build_model
+from prediction_models import watershed_cfg
 from test_probability_model import assert_same
 
 from unet_sharp_det import cli
@@ -137,6 +138,24 @@ class TestVolumes:
         assert len(opened.model.sem_seg_head.in_features) == 2
         with pytest.raises(UserError, match="onnx: 'bf16'.*Available: fp32"):
             export_model(ExportRequest(path, "onnx", "bf16"))
+
+
+class TestWatershed:
+    """Of a model that makes objects, the probabilities of its bands are written."""
+
+    def test_those_of_a_level(self, checkpoint):
+        cfg = watershed_cfg()
+        torch.manual_seed(0)
+        model = build_model(cfg).eval()
+        path = checkpoint(model, cfg)
+        assert len(export_model(ExportRequest(path, "torch_export", level=1))) == 3
+        files = {METADATA_FILE: ""}
+        loaded = torch.export.load(path.with_name("model_final_L1.pt2"), extra_files=files).module()
+        image = torch.rand(3, 45, 60) * 255
+        with torch.no_grad():
+            (expected,) = cut_to_level(model, cfg, 1)[0].probabilities([{"image": image}])
+        assert torch.allclose(loaded(image[None])[0], expected, atol=1e-4)
+        assert json.loads(files[METADATA_FILE])["target"] == "distance"
 
 
 @pytest.fixture(scope="module")

@@ -78,5 +78,19 @@ def semantic_cfg():
     return _cfg("configs/DSB2018-SemanticSegmentation/compact/unetsharp.yaml", opts)
 
 
+def watershed_cfg(**opts):
+    """The same with instances by a watershed."""
+    cfg = semantic_cfg()
+    distances = {
+        "MODEL.META_ARCHITECTURE": "WatershedSegmentor",
+        "MODEL.SEM_SEG_HEAD.TARGET": "distance",
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": "3",
+        "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION": "in",
+        "MODEL.SEM_SEG_HEAD.INFERENCE": "fast",
+    }
+    cfg.merge_from_list([part for pair in {**distances, **opts}.items() for part in pair])
+    return cfg
+
+
 def _cfg(config, opts):
     return setup_cfg(str(REPOSITORY / config), [part for pair in opts.items() for part in pair])

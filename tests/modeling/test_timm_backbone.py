@@ -46,6 +46,16 @@ def test_features_are_what_is_promised(name, channels):
         assert tuple(outputs[feature].shape) == expected
 
 
+@pytest.mark.parametrize(
+    "name", ["vgg11", "tf_efficientnet_lite0", "resnet18", "mobilenetv3_small_050", "regnety_002"]
+)
+def test_nothing_is_kept_that_no_feature_needs(name):
+    model = TimmBackbone(name, ["res2", "res3"], norm="BN")
+    outputs = model(torch.randn(2, 3, 64, 64))
+    sum(value.sum() for value in outputs.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 def test_vgg16_res2_is_conv3_3():
     """conv3_3 with its ReLU: the maps before the third pooling of torchvision's VGG16."""
     reference = torchvision.models.vgg16(weights=None).eval()

@@ -6,7 +6,7 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from object_shares import share_of_same_objects
-from prediction_models import BrightBlobs, compact_detector_cfg, semantic_cfg
+from prediction_models import BrightBlobs, compact_detector_cfg, semantic_cfg, watershed_cfg
 from scipy import ndimage
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
@@ -15,6 +15,7 @@ from unet_sharp_det.data.augmentation import ScaleBy
 from unet_sharp_det.errors import CheckpointError, ConfigError, UserError
 from unet_sharp_det.files import write_text
 from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.masks.watershed import distance_bands
 from unet_sharp_det.prediction import PredictionOptions, Predictor
 from unet_sharp_det.prediction.tile_grid import tile_grid
 
@@ -237,6 +238,17 @@ class TestModels:
         assert share_of_same_objects(whole, cut) >= 0.99
         assert share_of_same_objects(cut, whole) >= 0.99
 
+    def test_a_watershed_in_tiles_makes_the_objects_of_the_whole(self):
+        labels = touching_disks((300, 260))
+        model = build_model(watershed_cfg()).eval()
+        whole, cut = (
+            predict_bands(model, distance_bands(labels, 3), tile_size=size, tile_overlap=88)
+            for size in (512, 176)
+        )
+        assert len(whole) == len(cut) == labels.max() > 100
+        assert share_of_same_objects(whole, cut) >= 0.99
+        assert share_of_same_objects(cut, whole) >= 0.99
+
     def test_a_semantic_threshold_is_of_objects(self):
         image, _ = blobs((300, 260), sigma=5)
         model = _half_of_the_pixels_foreground(image)
@@ -259,6 +271,32 @@ class TestModels:
             winners = model([{"image": pixels}])[0]["sem_seg"].argmax(dim=0).numpy()
         assert (found.scores < 0.5).any()
         np.testing.assert_array_equal(found.label_map() > 0, winners > 0)
+
+
+def touching_disks(shape):
+    """A label map of disks, 8 to 10 pixels in radius, in rows without a gap between them."""
+    random = np.random.default_rng(0)
+    labels = np.zeros(shape, int)
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    for top in range(12, shape[0], 25):
+        for left in range(10, shape[1], 17):
+            radius = random.uniform(8, 10)
+            inside = (y - top - random.uniform(-1, 1)) ** 2 + (x - left) ** 2 <= radius**2
+            labels[inside & (labels == 0)] = labels.max() + 1
+    return labels
+
+
+def predict_bands(model, bands, **options):
+    """What a watershed finds with a network that is sure of these bands, and knows where it is."""
+    predictor = Predictor(model, ScaleBy([1.0]), options=PredictionOptions(**options))
+    places = np.repeat(bands.astype(np.uint8)[:, :, None], 3, axis=2)
+
+    def see(inputs):
+        seen = (each["image"][:1] for each in inputs)
+        return [torch.cat([image > band for band in range(3)]).float() for image in seen]
+
+    predictor._finder.model.probabilities = see
+    return predictor(places)
 
 
 def _half_of_the_pixels_foreground(image):
@@ -306,6 +344,23 @@ class TestCheckpoints:
 
     def test_names_of_classes_come_from_the_data(self, trained):
         assert Predictor.from_checkpoint(trained[0]).class_names == ("nucleus",)
+
+    def test_pruned_to_a_level(self, trained, tmp_path):
+        cfg = watershed_cfg()
+        torch.manual_seed(0)
+        path = tmp_path / "watershed.safetensors"
+        write_safetensors(path, build_model(cfg).state_dict(), cfg.dump())
+        whole, pruned = (
+            Predictor.from_checkpoint(path, config_opts=["TEST.PRUNE_TO_LEVEL", str(level)])
+            for level in (0, 1)
+        )
+        assert whole.class_names == pruned.class_names == ("nucleus",)
+        sizes = [
+            sum(p.numel() for p in each._finder.model.parameters()) for each in (pruned, whole)
+        ]
+        assert sizes[0] < sizes[1]
+        with pytest.raises(ConfigError, match="level 7: the network has 3 levels"):
+            Predictor.from_checkpoint(path, config_opts=["TEST.PRUNE_TO_LEVEL", "7"])
 
     def test_what_is_missing_is_named(self, trained, tmp_path):
         with pytest.raises(CheckpointError, match="there is no file of weights"):

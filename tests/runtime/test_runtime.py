@@ -10,10 +10,13 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, Instances
 from timm.layers import FrozenBatchNormAct2d
 from torch import nn
+from torchvision import ops
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
+from unet_sharp_det.modeling import TimmBackbone
 from unet_sharp_det.runtime import accelerate, accelerated, box_chunks
+from unet_sharp_det.runtime.norm_folding import fold_norms
 from unet_sharp_det.runtime.roi_pooling import PixelROIPooler
 
 LITE0 = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
@@ -66,7 +69,7 @@ MODELS = {
     "semantic": (SEMANTIC, ["MODEL.SEM_SEG_HEAD.NORM", "BN", "MODEL.UNET.NORM", "BN"]),
     "semantic, group norms": (SEMANTIC, ["MODEL.SEM_SEG_HEAD.NORM", "GN", "MODEL.UNET.NORM", "GN"]),
 }
-NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, FrozenBatchNormAct2d)
+NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, ops.FrozenBatchNorm2d, FrozenBatchNormAct2d)
 
 
 @pytest.fixture(autouse=True)
@@ -86,13 +89,18 @@ def build(name: str) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.normal_(module.bias, 0, 0.2)
-        if isinstance(module, NORMS):
-            with torch.no_grad():
-                module.running_mean.normal_(0, 0.2)
-                module.running_var.uniform_(0.5, 2)
-                module.weight.uniform_(0.7, 1.3)
-                module.bias.normal_(0, 0.2)
+    give_statistics(model)
     return model
+
+
+@torch.no_grad()
+def give_statistics(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, NORMS):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.uniform_(0.7, 1.3)
+            module.bias.normal_(0, 0.2)
 
 
 def inputs(count=2, size=(96, 128)) -> list[dict]:
@@ -176,6 +184,28 @@ def test_every_part_computes_the_same(name):
         assert torch.equal(value, state[key]), key
     for part, value in stages(model).items():
         assert torch.equal(value, wanted[part]), part
+
+
+@pytest.mark.parametrize("name", ["lite0", "lite0, BN", "resnet, BN everywhere", "vgg", "semantic"])
+def test_no_batch_norm_is_left(name):
+    assert any(isinstance(module, NORMS) for module in build(name).modules())
+    assert not any(isinstance(module, NORMS) for module in accelerate(build(name)).modules())
+
+
+@pytest.mark.parametrize(
+    "architecture", ["resnet18", "regnety_002", "mobilenetv3_small_050", "resnetv2_18", "vovnet39a"]
+)
+def test_timm_s_blocks_name_their_layers_in_their_order(architecture):
+    torch.manual_seed(0)
+    backbone = TimmBackbone(architecture, ["res3", "res4"])
+    give_statistics(backbone)
+    image = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        wanted = backbone.eval()(image)
+        fold_norms(backbone)
+        found = backbone(image)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4 * value.abs().max())
 
 
 def test_boxes_in_chunks_of_two_or_all_at_once(monkeypatch):

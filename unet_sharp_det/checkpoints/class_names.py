@@ -48,6 +48,8 @@ def check_class_names(names: Sequence[str], cfg: CfgNode, where: str) -> None:
 
 
 def _count(cfg: CfgNode) -> int:
+    if cfg.MODEL.META_ARCHITECTURE == "WatershedSegmentor":
+        return 1
     if cfg.MODEL.META_ARCHITECTURE in SEMANTIC_ONLY:
         return len(SemanticLabels.from_config(cfg).foreground_channels)
     return cfg.MODEL.ROI_HEADS.NUM_CLASSES

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import ConfigError, SchemeError, UserError, first_line
+from ..modeling.pruning import cut_to_level
 from ..runtime.device import fall_back_to_cpu
 from .class_names import check_class_names, class_names
 from .config import config_of
@@ -79,6 +80,8 @@ def identify_model(path, config_file=None, config_opts: Sequence[str] = ()) -> d
 def load_trained_model(cfg: CfgNode, trust_pickle: bool = False) -> TrainedModel:
     """Build the model of ``cfg``, without a GPU on the CPU, and load ``MODEL.WEIGHTS``, all of it.
 
+    With ``TEST.PRUNE_TO_LEVEL`` the model is cut down to that level, and its config with it.
+
     Raises:
         ConfigError, CheckpointError: the config or the weights are unusable.
     """
@@ -93,6 +96,8 @@ def load_trained_model(cfg: CfgNode, trust_pickle: bool = False) -> TrainedModel
     names = list(cfg.MODEL.CLASS_NAMES) or rest.get("class_names") or class_names(cfg)
     check_class_names(names, cfg, cfg.MODEL.WEIGHTS)
     cfg.MODEL.CLASS_NAMES = list(names)
+    if level := cfg.TEST.PRUNE_TO_LEVEL:
+        return TrainedModel(*cut_to_level(model, cfg, level, cfg.MODEL.SEM_SEG_HEAD.INFERENCE))
     return TrainedModel(model.eval(), cfg)
 
 

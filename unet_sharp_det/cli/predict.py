@@ -133,6 +133,8 @@ def _add_running(group) -> None:
     add("--config-file", metavar="YAML", help=help_)
     help_ = "KEY VALUE pairs that change the config; stand last"
     add("--opts", nargs=argparse.REMAINDER, default=[], help=help_)
+    help_ = "prune a network with a U-Net's decoder to its level L_K: 1 is fastest (default: whole)"
+    add("--level", type=int, metavar="K", help=help_)
     add_trust_argument(group)
     help_ = "cpu, cuda, cuda:1, ... (default: the first GPU, or the CPU without one)"
     add("--device", help=help_)
@@ -148,6 +150,8 @@ def _add_running(group) -> None:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
+    if args.level is not None:
+        args.opts += ["TEST.PRUNE_TO_LEVEL", str(args.level)]
     console = logging.StreamHandler()
     console.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[console], level=logging.INFO)

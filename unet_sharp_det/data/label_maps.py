@@ -13,7 +13,7 @@ import torch
 
 from ..errors import DatasetError
 from ..images.decoding import read_labels
-from ..masks import union_mask
+from ..masks import InstanceMap, distance_bands, union_mask
 from ..modeling.semantic_labels import SemanticLabels
 
 IGNORED = 255
@@ -60,6 +60,32 @@ def read_label_map(record: dict) -> np.ndarray:
         segmentations = [annotation.get("segmentation") for _, annotation in group]
         labels[union_mask(segmentations, shape, where)] = label
     return labels
+
+
+def paint_distances(record: dict, bands: int) -> np.ndarray:
+    """Return the bands of distance of an image's objects, see :func:`.distance_bands`.
+
+    Args:
+        record: a dataset dict of detectron2 with ``height``, ``width`` and ``annotations``. Crowd
+            regions are ignored where no object lies.
+        bands: 2 to 254.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        DatasetError: there are no annotations, or one has no segmentation of this size.
+    """
+    shape, where = (record["height"], record["width"]), record.get("file_name", "the dataset dict")
+    if "annotations" not in record:
+        raise DatasetError(f"{where}: has no labels. Give 'annotations', a mask of each object.")
+    masks: dict[bool, list] = {False: [], True: []}
+    for annotation in record["annotations"]:
+        masks[bool(annotation.get("iscrowd", 0))].append(annotation.get("segmentation"))
+    objects = InstanceMap.from_segmentations(masks[False], shape, where)
+    found = distance_bands(objects.labels, bands)
+    found[union_mask(masks[True], shape, where) & (found == 0)] = IGNORED
+    return found
 
 
 def _label_of(annotation: dict, where: str) -> int:

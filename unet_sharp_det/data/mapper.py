@@ -16,9 +16,10 @@ from ..images.decoding import read_image
 from ..images.intensity import check_image_format
 from ..modeling.semantic_labels import SemanticLabels
 from .augmentation import build_augmentations
-from .label_maps import IGNORED, check_label_maps, read_label_map
+from .label_maps import IGNORED, check_label_maps, paint_distances, read_label_map
 
-SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "PanopticFPN")
+#: The MODEL.META_ARCHITECTUREs that learn label maps.
+SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "WatershedSegmentor", "PanopticFPN")
 
 
 class NucleiDatasetMapper(DatasetMapper):
@@ -94,7 +95,7 @@ class NucleiDatasetMapper(DatasetMapper):
             "instance_mask_format": cfg.INPUT.MASK_FORMAT,
             "recompute_boxes": is_train and cfg.INPUT.CROP.ENABLED and cfg.MODEL.MASK_ON,
             "semantic": SemanticLabels.from_config(cfg) if is_semantic else None,
-            "use_instances": architecture != "SemanticSegmentor",
+            "use_instances": architecture not in ("SemanticSegmentor", "WatershedSegmentor"),
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -132,12 +133,12 @@ class NucleiDatasetMapper(DatasetMapper):
         """Raise a DatasetError if a data set lacks a mask that is needed, or its label maps cannot
         be meant, see :func:`check_label_maps`."""
         self.check_masks(records)
-        if self.semantic is not None:
+        if self.semantic is not None and self.semantic.target == "labels":
             check_label_maps(records, self.semantic, name)
 
     def has_objects(self, record: dict) -> bool:
         """Whether a dataset dict has an object, or for a semantic model a file that may have."""
-        has_file = not self.use_instances and "sem_seg_file_name" in record
+        has_file = not self.use_instances and self._uses_label_file(record)
         annotations = record.get("annotations", ())
         return has_file or any(not each.get("iscrowd", 0) for each in annotations)
 
@@ -145,7 +146,7 @@ class NucleiDatasetMapper(DatasetMapper):
         """Raise a DatasetError if an annotation of dataset dicts lacks a mask that is needed."""
         learns_masks = self.use_instances and self.use_instance_mask
         for record in records:
-            paints_labels = self.semantic is not None and not record.get("sem_seg_file_name")
+            paints_labels = self.semantic is not None and not self._uses_label_file(record)
             annotations = record.get("annotations", ()) if learns_masks or paints_labels else ()
             for annotation in annotations:
                 if "segmentation" not in annotation:
@@ -155,7 +156,12 @@ class NucleiDatasetMapper(DatasetMapper):
                         "Annotate its mask, or set MODEL.MASK_ON: False."
                     )
 
+    def _uses_label_file(self, record: dict) -> bool:
+        return self.semantic.target == "labels" and bool(record.get("sem_seg_file_name"))
+
     def _read_labels(self, dataset_dict: dict) -> np.ndarray:
+        if self.semantic.target == "distance":
+            return paint_distances(dataset_dict, self.semantic.num_classes)
         labels = read_label_map(dataset_dict)
         where = dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"]
         self.semantic.check(torch.as_tensor(np.unique(labels).astype(np.int64)), where)

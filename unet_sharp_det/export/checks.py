@@ -8,6 +8,7 @@ from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..modeling import WatershedSegmentor
 
 #: Largest difference in probability that a file of that precision may have.
 BOUNDS = {"fp32": 1e-3, "bf16": 0.1}
@@ -35,7 +36,7 @@ def check_probabilities(
 
     Args:
         found: images (N, channels, H, W) -> probabilities (N, C, H, W), of the file.
-        model: ``SemanticSegmentor`` in eval mode.
+        model: ``SemanticSegmentor`` or :class:`.WatershedSegmentor` in eval mode.
         smallest: least side of the images.
         precision: of the file.
 
@@ -49,9 +50,15 @@ def check_probabilities(
         images = torch.stack([blobs(*sides, seed) for seed in range(number)])
         with torch.no_grad():
             records = [{"image": image} for image in images]
-            expected = torch.stack([output["sem_seg"] for output in model(records)])
+            expected = torch.stack(_probabilities(model, records))
         checks.append(_judge(images, found(images), expected, BOUNDS[precision]))
     return checks
+
+
+def _probabilities(model: nn.Module, records: list[dict]) -> list[Tensor]:
+    if isinstance(model, WatershedSegmentor):
+        return model.probabilities(records)
+    return [output["sem_seg"] for output in model(records)]
 
 
 def check_patches(found: Callable[[Tensor], Tensor], module: nn.Module) -> list[Check]:

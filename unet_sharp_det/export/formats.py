@@ -28,15 +28,17 @@ _SEMANTIC = {
 _AVAILABLE = {
     "GeneralizedRCNN": _MASK_RCNN,
     "SemanticSegmentor": _SEMANTIC,
+    "WatershedSegmentor": _SEMANTIC,
     "VolumeSegmentor": {**{name: ("fp32",) for name in FORMATS}, **_WEIGHTS},
 }
 
 
 def is_semantic(cfg: CfgNode) -> bool:
-    """Whether the config is of a semantic network, also of volumes, with a head of this package."""
+    """Whether the config is of a network of pixels, or voxels, with a head of this package."""
     model = cfg.MODEL
+    architectures = (*modeling.SEMANTIC_ONLY, "WatershedSegmentor")
     heads = ("UNetSharpHead", "SegNetrHead")
-    return model.META_ARCHITECTURE in modeling.SEMANTIC_ONLY and model.SEM_SEG_HEAD.NAME in heads
+    return model.META_ARCHITECTURE in architectures and model.SEM_SEG_HEAD.NAME in heads
 
 
 def check_combination(

@@ -31,6 +31,7 @@ def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
     return {
         **common,
         "output": f"probabilities, {head.ACTIVATION}",
+        "target": head.TARGET,
         "class_names": json.dumps([*background, *class_names(cfg)]),
         "scheme": head.SKIP_SCHEME,
         "level": "whole" if level is None else str(level),

@@ -17,7 +17,8 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class ProbabilityModel(nn.Module):
-    """What ``SemanticSegmentor`` with :class:`UNetSharpHead` computes, without dicts and lists.
+    """What ``SemanticSegmentor`` with :class:`UNetSharpHead` computes, without dicts and lists;
+    of a :class:`.WatershedSegmentor` the probabilities of its bands.
 
     Inside are the normalisation, the padding that timm's encoders need, the head, and the cut back
     to the image's size. What has a case for each size (poolings that round up, "same"

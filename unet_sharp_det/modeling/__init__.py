@@ -24,5 +24,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "timm_backbone": ["TimmBackbone", "build_timm_backbone"],
         "unet_encoder": ["UNetEncoder", "VNetEncoder"],
         "volume_segmentor": ["VolumeSegmentor"],
+        "watershed_segmentor": ["WatershedSegmentor"],
     },
 )

@@ -87,6 +87,7 @@ class UNetSharpHead(SegmentationHead):
             edge_order=head.EDGE_ORDER,
             edge_channels=head.EDGE_CHANNELS or None,
             node_channels=head.NODE_CHANNELS or None,
+            node_convs=head.NODE_CONVS or None,
             norm=head.NORM,
             dim=3 if is_3d(cfg) else 2,
             checkpoint=head.ACTIVATION_CHECKPOINT,

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..errors import ConfigError, DatasetError, look_up_option
 
 ACTIVATIONS = ("sigmoid", "softmax")
+TARGETS = ("labels", "distance")
 #: The MODEL.META_ARCHITECTUREs that find labels, and no objects.
 SEMANTIC_ONLY = ("SemanticSegmentor", "VolumeSegmentor")
 
@@ -31,12 +32,15 @@ class SemanticLabels:
       enhancing tumour are ``[[1, 2, 4], [1, 4], [4]]`` with 3 classes. One channel is binary.
     * ``softmax``: exactly one channel holds at a pixel. Channel c stands for label c; 0 is
       background and counts among ``num_classes``.
+    * ``target`` "distance": labels are bands of distance to the edge of an object, of which objects
+      are made (:mod:`.masks.watershed`). Channel c stands for all bands above c.
 
     Attributes:
         num_classes: number of channels.
         activation: ``sigmoid`` or ``softmax``.
         regions: labels of each channel; empty: channel c is label c + 1.
         ignore_value: label of the pixels to leave out.
+        target: what labels stand for: "labels" for classes, or "distance".
 
     Raises:
         ConfigError: the values contradict each other.
@@ -46,8 +50,12 @@ class SemanticLabels:
     activation: str = "sigmoid"
     regions: tuple[tuple[int, ...], ...] = ()
     ignore_value: int = 255
+    target: str = "labels"
 
     def __post_init__(self):
+        look_up_option(self.target, TARGETS, "SEM_SEG_HEAD.TARGET", ConfigError)
+        if self.target == "distance":
+            self._make_bands()
         look_up_option(self.activation, ACTIVATIONS, "SEM_SEG_HEAD.ACTIVATION", ConfigError)
         least = 2 if self.activation == "softmax" else 1
         if self.num_classes < least:
@@ -69,11 +77,20 @@ class SemanticLabels:
                 f"{sorted(self.allowed)}."
             )
 
+    def _make_bands(self) -> None:
+        if self.num_classes < 2 or self.regions or self.activation != "sigmoid":
+            raise ConfigError(
+                "SEM_SEG_HEAD.TARGET: distance needs two or more NUM_CLASSES, which are the bands, "
+                "ACTIVATION: sigmoid and no REGIONS."
+            )
+        bands = range(1, self.num_classes + 1)
+        object.__setattr__(self, "regions", tuple(tuple(bands[c:]) for c in range(len(bands))))
+
     @classmethod
     def from_config(cls, cfg) -> "SemanticLabels":
         """Read ``MODEL.SEM_SEG_HEAD`` of a config."""
         head = cfg.MODEL.SEM_SEG_HEAD
-        return cls(head.NUM_CLASSES, head.ACTIVATION, head.REGIONS, head.IGNORE_VALUE)
+        return cls(head.NUM_CLASSES, head.ACTIVATION, head.REGIONS, head.IGNORE_VALUE, head.TARGET)
 
     @property
     def members(self) -> list[tuple[int, ...]]:

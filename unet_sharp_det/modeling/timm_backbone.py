@@ -56,6 +56,7 @@ class TimmBackbone(Backbone):
         indices = sorted(_index_of(feature, maps, name) for feature in out_features)
         self._shapes = dict(maps[index] for index in indices)
         self.model = _create(name, norm, in_chans=in_channels, out_indices=indices)
+        _cut_unused_stages(self.model)
         if norm == "FrozenBN":
             self.model = timm.layers.freeze_batch_norm_2d(self.model)
         elif norm == "SyncBN":
@@ -131,6 +132,12 @@ def _create(name: str, norm: str, **options) -> nn.Module:
     except (TypeError, RuntimeError, AttributeError) as error:
         hint = "Take another MODEL.TIMM.NORM than GN." if norm == "GN" else "Take another model."
         raise ConfigError(f"timm cannot build '{name}' as a bottom-up: {error}. {hint}") from error
+
+
+def _cut_unused_stages(model: nn.Module) -> None:
+    """timm's EfficientNets keep, and run, the stages behind the last map that is wanted."""
+    if wanted := getattr(model, "_stage_out_idx", None):
+        model.blocks = model.blocks[: max(wanted)]
 
 
 def _feature_maps(model: str) -> list[tuple[str, ShapeSpec]]:

@@ -16,10 +16,11 @@ from ..errors import UserError
 from ..images.intensity import PreparedImage, prepare
 from ..images.source import ImageSource, from_array, open_image
 from ..masks.instances import SparseInstances
+from ..modeling.watershed_segmentor import WatershedSegmentor
 from ..runtime import accelerate
 from .detector import Detector
 from .options import PredictionOptions
-from .segmenter import Segmenter
+from .segmenter import Segmenter, WatershedSegmenter
 from .tile_grid import Tile, alignment_of, tile_grid
 
 Image = np.ndarray | str | Path | ImageSource
@@ -52,8 +53,9 @@ class Predictor:
     ):
         """
         Args:
-            model: a ``GeneralizedRCNN`` or ``PanopticFPN`` with masks, or a ``SemanticSegmentor``
-                with ``UNetSharpHead``. It stays as it is: a copy in eval mode is used.
+            model: a ``GeneralizedRCNN`` or ``PanopticFPN`` with masks, a ``WatershedSegmentor``, or
+                a ``SemanticSegmentor`` with ``UNetSharpHead``. It stays as it is: a copy in eval
+                mode is used.
             resize: what images go through in testing; by its factor for the whole image, tiles too.
             image_format, stretch_contrast: ``INPUT.FORMAT`` and so on of the training.
             class_names: of the classes 0, 1, ...
@@ -66,8 +68,7 @@ class Predictor:
         self.stretch_contrast = stretch_contrast
         self.class_names = tuple(class_names)
         model = accelerate(model, precision=self.options.precision)
-        kind = Detector if hasattr(model, "roi_heads") else Segmenter
-        self._finder = kind(model, self.options.score_threshold)
+        self._finder = _kind_of(model)(model, self.options.score_threshold)
         self._resize = resize
         strides = [shape.stride for shape in model.backbone.output_shape().values()]
         self._divisibility = max(model.backbone.size_divisibility, *strides)
@@ -225,6 +226,12 @@ class Predictor:
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
         smaller = options.halved(options.tile_size, alignment)
         return self._find_in_tiles(image, smaller, progress)
+
+
+def _kind_of(model: nn.Module) -> type[Detector] | type[Segmenter]:
+    if hasattr(model, "roi_heads"):
+        return Detector
+    return WatershedSegmenter if isinstance(model, WatershedSegmentor) else Segmenter
 
 
 def _batches_of_one_shape(

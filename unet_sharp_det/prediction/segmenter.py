@@ -1,18 +1,18 @@
-"""Instances of a batch of windows from a semantic model: its connected components."""
+"""Instances of a batch of windows from a model of pixels: components, or a watershed's."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..masks.instances import SparseInstances
 from ..modeling.segmentation_head import SegmentationHead
 from ..modeling.volume_segmentor import VolumeSegmentor
 from .detector import to_input
-from .merging import sew_components
+from .merging import merge_detections, sew_components
 from .tile_grid import Tile
 
 
@@ -53,17 +53,14 @@ class Segmenter:
         shape: tuple[int, int],
         scale: float,
     ) -> list[SparseInstances]:
-        """As :meth:`.Detector.find`, but in the core of each window only."""
+        """As :meth:`.Detector.find`, but components in the core of each window only."""
         inputs = [
             {"image": to_input(window, scale), "height": tile.shape[0], "width": tile.shape[1]}
             for window, tile in zip(windows, tiles, strict=True)
         ]
         with torch.inference_mode():
-            outputs = self.model(inputs)
-        return [
-            self._components(output["sem_seg"], tile, shape)
-            for output, tile in zip(outputs, tiles, strict=True)
-        ]
+            found = self._probabilities(inputs)
+        return [self._objects(*each, shape) for each in zip(found, tiles, strict=True)]
 
     def join(
         self,
@@ -72,10 +69,16 @@ class Segmenter:
         shape: tuple[int, int],
         scale: float,
     ) -> SparseInstances:
-        """Sew what was found in the tiles of an image together."""
-        return parts[0] if len(tiles) == 1 else sew_components(shape, parts)
+        """Join what was found in the tiles of an image."""
+        return parts[0] if len(tiles) == 1 else self._join(shape, tiles, parts)
 
-    def _components(self, probabilities, tile: Tile, shape: tuple[int, int]) -> SparseInstances:
+    def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:
+        return sew_components(shape, parts)
+
+    def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
+        return [output["sem_seg"] for output in self.model(inputs)]
+
+    def _objects(self, probabilities: Tensor, tile: Tile, shape: tuple[int, int]):
         top, left = tile.core_rows.start, tile.core_columns.start
         rows = slice(top - tile.rows.start, tile.core_rows.stop - tile.rows.start)
         columns = slice(left - tile.columns.start, tile.core_columns.stop - tile.columns.start)
@@ -91,3 +94,21 @@ class Segmenter:
             found.append(of_channel)
         core = decided.shape[1:]
         return SparseInstances.concatenate(core, found).moved(top, left, shape)
+
+
+class WatershedSegmenter(Segmenter):
+    """Runs a :class:`.WatershedSegmentor` on whole windows of images.
+
+    Where the edge of a tile cuts an object, the watershed is another than in the tile that sees it
+    whole. So an object is taken from one tile, as a detector's is, not sewn from its parts.
+    """
+
+    def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:
+        return merge_detections(shape, tiles, parts)
+
+    def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
+        return self.model.probabilities(inputs)
+
+    def _objects(self, probabilities: Tensor, tile: Tile, shape: tuple[int, int]):
+        found = self.model.find_objects(probabilities)
+        return found.moved(tile.rows.start, tile.columns.start, shape)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, look_up_option
 from .box_chunks import split_box_head
 from .device import has_bfloat16
+from .norm_folding import fold_norms
 from .roi_pooling import PixelROIPooler
 
 PRECISIONS = ("fp32", "bf16")
@@ -29,7 +30,8 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     """Copy a model for inference with fewer and better arranged operations.
 
     With ``fp32`` the results are the same but for rounding (about 1e-5 of a score; on a GPU that of
-    TF32, in which torch runs convolutions there). On a CPU models with a ``backbone`` run in the
+    TF32, in which torch runs convolutions there). Batch norms become part of the convolutions
+    before them (:mod:`.norm_folding`). On a CPU models with a ``backbone`` run in the
     channels-last format, where convolutions are faster, and ROIAlign too
     (:class:`.roi_pooling.PixelROIPooler`); not those in 3D, nor with group norms in the backbone,
     for torch's are inexact in that format (relative errors of 0.01). What is not known to be the
@@ -54,6 +56,7 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
             f"precision: this {device.type} device does not compute in bfloat16. Available: fp32."
         )
     fast = copy.deepcopy(model).eval().requires_grad_(False)
+    fold_norms(fast)
     backbone = getattr(fast, "backbone", None)
     if device.type == "cpu" and isinstance(backbone, nn.Module):
         if not any(isinstance(module, nn.GroupNorm | nn.Conv3d) for module in backbone.modules()):

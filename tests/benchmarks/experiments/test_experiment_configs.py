@@ -20,6 +20,7 @@ RUNS = {
     "compact_gpu": 4,
     "equal_cost": 4,
     "flows_compact": 16,
+    "flows_long": 6,
     "pruning": 5,
     "table1_brats19": 8,
     "table1_compact": 6,
@@ -30,6 +31,7 @@ RUNS = {
     "table2_instance": 8,
     "table2_semantic": 4,
     "table3_dsb2018": 7,
+    "watershed_compact": 5,
 }
 
 
@@ -69,6 +71,16 @@ def test_equal_cost():
     macs = [neck_macs(run) for run in runs]
     assert macs == pytest.approx([macs[-1]] * len(macs), rel=0.03)
     assert [run.cfg.MODEL.FPN.OUT_CHANNELS for run in runs] == [128] * len(runs)
+
+
+def test_decoders_below_a_watershed_are_of_equal_cost():
+    def decoder_macs(run):
+        model = build_on_meta(run.cfg)
+        maps = model.backbone(torch.zeros(1, 3, 256, 256, device="meta"))
+        return multiply_adds(lambda: model.sem_seg_head.decoder.grid(list(maps.values())))
+
+    macs = [decoder_macs(run) for run in load("watershed_compact").runs]
+    assert macs == pytest.approx([0.87e9] * len(macs), rel=0.03)
 
 
 @pytest.mark.parametrize("bottom_up", ["vgg16", "r101"])
