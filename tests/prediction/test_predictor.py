@@ -362,6 +362,11 @@ class TestCheckpoints:
         with pytest.raises(ConfigError, match="level 7: the network has 3 levels"):
             Predictor.from_checkpoint(path, config_opts=["TEST.PRUNE_TO_LEVEL", "7"])
 
+    @pytest.mark.parametrize("level", ["1", "3"])
+    def test_a_detector_has_no_levels(self, level):
+        with pytest.raises(ConfigError, match=f"level {level}: only a network with UNetSharpHead"):
+            Predictor.from_checkpoint("nuclei", config_opts=["TEST.PRUNE_TO_LEVEL", level])
+
     def test_what_is_missing_is_named(self, trained, tmp_path):
         with pytest.raises(CheckpointError, match="there is no file of weights"):
             Predictor.from_checkpoint(tmp_path / "other.pth")

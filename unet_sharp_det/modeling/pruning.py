@@ -30,6 +30,11 @@ def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
     """
     look_up_option(inference, INFERENCE, "--mode", ConfigError)
     head = cfg.MODEL.SEM_SEG_HEAD
+    if head.NAME not in ("UNetSharpHead", "SegNetrHead"):
+        raise ConfigError(
+            f"level {level}: only a network with UNetSharpHead has levels, those of its "
+            f"skip scheme, not {cfg.MODEL.META_ARCHITECTURE} with {head.NAME}. Leave the level out."
+        )
     _check_level(head, level)
     depth = level + 1
     averages = inference == "accurate" and head.DEEP_SUPERVISION in ("in", "all")
