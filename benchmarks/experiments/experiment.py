@@ -11,7 +11,7 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import ConfigError, UserError, look_up_option
 from unet_sharp_det.modeling.pruning import prune_config
-from unet_sharp_det.modeling.semantic_labels import SEMANTIC_ONLY
+from unet_sharp_det.modeling.semantic_labels import PIXEL_WISE
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -181,9 +181,10 @@ def _metrics(metrics, runs: tuple[Run, ...], path: Path) -> tuple[str, ...]:
 
 
 def _default_metrics(cfg: CfgNode) -> tuple[str, ...]:
-    if cfg.MODEL.META_ARCHITECTURE in SEMANTIC_ONLY:
+    model = cfg.MODEL
+    if model.META_ARCHITECTURE in PIXEL_WISE and model.SEM_SEG_HEAD.TARGET == "labels":
         return _SEMANTIC_METRICS
-    return _INSTANCE_METRICS if cfg.MODEL.MASK_ON else ("bbox/AP",)
+    return _INSTANCE_METRICS if model.MASK_ON else ("bbox/AP",)
 
 
 def _run(name, content, common: dict[str, str], path: Path) -> Run:

@@ -7,7 +7,9 @@ from scans import write_scan
 
 from unet_sharp_det.data import VolumeMapper
 from unet_sharp_det.errors import ConfigError, DatasetError
+from unet_sharp_det.masks import distance_bands
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
+from unet_sharp_det.volumes import read_labels
 
 
 @pytest.fixture
@@ -51,6 +53,16 @@ def test_image_and_labels_stay_together(record, patch_size):
         inside = labels != 255
         assert torch.equal((image[0] == 1)[inside], (labels == 1)[inside])
     assert any((each["sem_seg"] == 1).any() for each in found)
+
+
+def test_the_distances_of_numbered_objects_in_voxels_of_the_least_side(record):
+    labels = SemanticLabels(3, target="distance")
+    for spacing in ((1, 1, 1), (1, 1, 2.5)):
+        take = mapper(labels=labels, patch_size=(12, 20, 24), augment_prob=0.0, flip_axes=())
+        given = record(label=200, spacing=spacing)
+        numbers = read_labels(given["label_file"]).array[0]
+        bands = distance_bands(numbers, 3, spacing[::-1])
+        assert np.array_equal(take(given)["sem_seg"].numpy(), bands)
 
 
 def test_what_is_drawn_depends_on_numpy_s_state(record):

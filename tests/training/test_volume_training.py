@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from run_files import files
 from scans import write_scan
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.volume_catalog import register_volumes
+from unet_sharp_det.errors import UserError
 from unet_sharp_det.modeling.pruning import prune_config
 from unet_sharp_det.prediction import VolumePredictor
 from unet_sharp_det.training import NucleiTrainer, read_config
@@ -17,13 +19,26 @@ from unet_sharp_det.volumes import read_labels
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Registered scans: two to train on, one to test."""
+    """Registered scans of a block: two to train on, one to test."""
+    labels = np.zeros((10, 20, 22), np.uint8)
+    labels[3:7, 5:12, 6:14] = 1
+    return register(labels, tmp_path)
+
+
+@pytest.fixture
+def touching(tmp_path):
+    """The same of two numbered blocks that touch."""
+    labels = np.zeros((10, 20, 22), np.uint16)
+    labels[1:9, 2:12, 2:11], labels[1:9, 2:12, 11:20] = 300, 1
+    return register(labels, tmp_path)
+
+
+def register(labels, tmp_path):
     splits = {}
     for name, split in (("0", "train"), ("1", "train"), ("2", "test")):
-        labels = np.zeros((10, 20, 22), np.uint8)
-        labels[3:7, 5:12, 6:14] = 1
         noise = np.random.default_rng(int(name)).normal(0, 10, labels.shape)
-        write_scan(tmp_path / f"{name}.nii.gz", (labels * 100 + noise).astype(np.int16))
+        array = (labels > 0) * 100 + (labels > 1) * 100 + noise
+        write_scan(tmp_path / f"{name}.nii.gz", array.astype(np.int16))
         write_scan(tmp_path / f"{name}_label.nii.gz", labels)
         case = {"id": name, "image": [f"{name}.nii.gz"], "label": f"{name}_label.nii.gz"}
         splits.setdefault(split, []).append(case)
@@ -84,6 +99,24 @@ def test_evaluated_from_its_checkpoint_and_pruned(dataset, tmp_path):
     pruned = prune_config(cfg, 1)
     model = NucleiTrainer.build_trained_model(pruned)
     assert NucleiTrainer.test(pruned, model)["sem_seg"]
+
+
+def test_objects_that_touch_are_told_apart(touching, tmp_path):
+    cfg = config(touching, tmp_path, "MODEL.SEM_SEG_HEAD.TARGET", "distance")
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2  # No voxel lies deeper than two bands.
+    cfg.INPUT.VOLUME.PATCH_SIZE, cfg.INPUT.VOLUME.AUGMENT_PROB = [10, 20, 22], 0.0
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR = 160, 0.02
+    results = train(cfg)._last_eval_results
+    assert results["instances"]["F1_50_pooled"] == 100
+    assert results["sem_seg"]["Dice_pooled"] > 90
+    assert {"instance_metrics.json", "evaluation.json"} <= files(tmp_path / "inference")
+
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    predict = VolumePredictor.from_checkpoint(tmp_path / "model_final.pth", device="cpu")
+    found = read_labels(predict.write(tmp_path / "2.nii.gz", tmp_path / "predicted")).array
+    assert sorted(np.unique(found)) == [0, 1, 2]
+    with pytest.raises(UserError, match="--object-distance: this model finds objects"):
+        predict.write(tmp_path / "2.nii.gz", tmp_path / "predicted", object_distance=5)
 
 
 def test_a_lazy_config_trains_and_evaluates(dataset, tmp_path, repository):

@@ -87,7 +87,7 @@ class ScanWork:
         """Write outputs, and return the sizes in voxels of the objects, or of all that is one."""
         objects = write_labels(scan.volume, labels, outputs, self.object_distance)
         if objects is None:
-            objects, _ = ndimage.label(labels)
+            objects = labels if self.predictor.finds_objects else ndimage.label(labels)[0]
         return np.bincount(objects.ravel())[1:]
 
 
@@ -111,8 +111,10 @@ def predict_scans(
         output, overwrite, weights, progress: see :func:`.predict_files`.
 
     Raises:
-        UserError: the inputs are no multiple of the channels, or see :func:`.predict_files`.
+        UserError: the inputs are no multiple of the channels, the model parts objects itself, or
+            see :func:`.predict_files`.
     """
+    predictor.check_distance(object_distance)
     if len(inputs) % channels:
         raise UserError(
             f"The model sees {channels} channels, but there are {len(inputs)} INPUTs. Give the "

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ..errors import CheckpointError
-from ..modeling.semantic_labels import SEMANTIC_ONLY, SemanticLabels
+from ..modeling.semantic_labels import PIXEL_WISE, SemanticLabels
 
 _LONGEST = 100
 
@@ -26,7 +26,7 @@ def names_of_data(cfg: CfgNode) -> list[str]:
             continue
         metadata = MetadataCatalog.get(name)
         names = list(metadata.get("thing_classes") or metadata.get("stuff_classes", [])[1:])
-        if cfg.MODEL.META_ARCHITECTURE in SEMANTIC_ONLY:
+        if cfg.MODEL.META_ARCHITECTURE in PIXEL_WISE:
             labels = SemanticLabels.from_config(cfg)
             channels = labels.names(["background", *names]) if names else []
             names = [channels[channel] for channel in labels.foreground_channels if channels]
@@ -48,8 +48,6 @@ def check_class_names(names: Sequence[str], cfg: CfgNode, where: str) -> None:
 
 
 def _count(cfg: CfgNode) -> int:
-    if cfg.MODEL.META_ARCHITECTURE == "WatershedSegmentor":
-        return 1
-    if cfg.MODEL.META_ARCHITECTURE in SEMANTIC_ONLY:
+    if cfg.MODEL.META_ARCHITECTURE in PIXEL_WISE:
         return len(SemanticLabels.from_config(cfg).foreground_channels)
     return cfg.MODEL.ROI_HEADS.NUM_CLASSES

@@ -14,12 +14,9 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from ..errors import ConfigError, DatasetError
 from ..images.decoding import read_image
 from ..images.intensity import check_image_format
-from ..modeling.semantic_labels import SemanticLabels
+from ..modeling.semantic_labels import PIXEL_WISE, SemanticLabels
 from .augmentation import build_augmentations
 from .label_maps import IGNORED, check_label_maps, paint_distances, read_label_map
-
-#: The MODEL.META_ARCHITECTUREs that learn label maps.
-SEMANTIC_ARCHITECTURES = ("SemanticSegmentor", "WatershedSegmentor", "PanopticFPN")
 
 
 class NucleiDatasetMapper(DatasetMapper):
@@ -86,7 +83,7 @@ class NucleiDatasetMapper(DatasetMapper):
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
         architecture = cfg.MODEL.META_ARCHITECTURE
-        is_semantic = architecture in SEMANTIC_ARCHITECTURES
+        is_semantic = architecture in (*PIXEL_WISE, "PanopticFPN")
         return {
             "is_train": is_train,
             "augmentations": build_augmentations(cfg, is_train),
@@ -95,7 +92,7 @@ class NucleiDatasetMapper(DatasetMapper):
             "instance_mask_format": cfg.INPUT.MASK_FORMAT,
             "recompute_boxes": is_train and cfg.INPUT.CROP.ENABLED and cfg.MODEL.MASK_ON,
             "semantic": SemanticLabels.from_config(cfg) if is_semantic else None,
-            "use_instances": architecture not in ("SemanticSegmentor", "WatershedSegmentor"),
+            "use_instances": architecture not in PIXEL_WISE,
         }
 
     def __call__(self, dataset_dict: dict) -> dict:

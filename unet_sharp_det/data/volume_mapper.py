@@ -10,6 +10,7 @@ from monai import transforms as M
 from torch import Tensor
 
 from ..errors import ConfigError, DatasetError
+from ..masks import distance_bands
 from ..modeling.semantic_labels import SemanticLabels
 from ..volumes import Volume, read_labels, read_volume, resample
 
@@ -158,12 +159,17 @@ class VolumeMapper:
             return self._kept[key]
         volume = read_volume(record["volume_files"])
         labels = read_labels(record["label_file"], like=volume)
-        held = torch.from_numpy(np.unique(labels.array).astype(np.int64))
-        self.labels.check(held, record["label_file"])
-        array = labels.array.astype(np.int16)
+        if self.labels.target == "labels":
+            held = torch.from_numpy(np.unique(labels.array).astype(np.int64))
+            self.labels.check(held, record["label_file"])
+        array = labels.array.astype(np.int32)
         labels = self._resample(Volume(array, labels.geometry, labels.native), is_labels=True)
+        array = labels.array
+        if self.labels.target == "distance":
+            spacing = labels.geometry.spacing[::-1]
+            array = distance_bands(array[0], self.labels.num_classes, spacing)[None]
         image = self.prepare(volume, record["file_name"])
-        item = self._pad({"image": image, "sem_seg": torch.from_numpy(labels.array)})
+        item = self._pad({"image": image, "sem_seg": torch.from_numpy(array.astype(np.int16))})
         item["centres"] = self._find_centres(item["sem_seg"])
         if len(self._kept) < self.cache:
             self._kept[key] = item

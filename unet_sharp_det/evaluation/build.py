@@ -9,7 +9,7 @@ from ..modeling.semantic_labels import SemanticLabels
 from .evaluators.coco import NucleiCOCOEvaluator
 from .evaluators.instances import InstanceEvaluator
 from .evaluators.semantic import SemanticEvaluator
-from .evaluators.volumes import VolumeEvaluator
+from .evaluators.volumes import VolumeEvaluator, VolumeInstanceEvaluator
 from .record import EvaluationOptions
 
 
@@ -20,9 +20,10 @@ def build_nuclei_evaluators(
 
     Args:
         cfg: MODEL.META_ARCHITECTURE "SemanticSegmentor" is evaluated by its label maps alone
-            (task "sem_seg"), "VolumeSegmentor" likewise in 3D, "PanopticFPN" by them too;
-            instances by "bbox", and with MODEL.MASK_ON by "segm", "instances" and "foreground". For
-            the options see :meth:`EvaluationOptions.from_config`.
+            (task "sem_seg"), "PanopticFPN" by them too, "VolumeSegmentor" likewise in 3D, and if it
+            learns distances by "instances" and "foreground"; instances by "bbox", and with
+            MODEL.MASK_ON by "segm", "instances" and "foreground". For the options see
+            :meth:`EvaluationOptions.from_config`.
         dataset_name: name of a registered data set.
         output_folder: folder for the results. None: ``inference`` in ``cfg.OUTPUT_DIR``, and in
             it a folder for each data set if DATASETS.TEST has several.
@@ -35,8 +36,10 @@ def build_nuclei_evaluators(
     arguments = {"options": EvaluationOptions.from_config(cfg), "output_dir": output_folder}
     if architecture == "VolumeSegmentor":
         labels, tolerance = SemanticLabels.from_config(cfg), cfg.TEST.VOLUME.SURFACE_TOLERANCE
-        evaluator = VolumeEvaluator(dataset_name, labels, tolerance=tolerance, **arguments)
-        return DatasetEvaluators([evaluator])
+        evaluators = [VolumeEvaluator(dataset_name, labels, tolerance=tolerance, **arguments)]
+        if labels.target == "distance":
+            evaluators.append(VolumeInstanceEvaluator(dataset_name, **arguments))
+        return DatasetEvaluators(evaluators)
     evaluators = []
     if architecture != "SemanticSegmentor":
         tasks = ("bbox", "segm") if with_masks else ("bbox",)

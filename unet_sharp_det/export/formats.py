@@ -36,9 +36,8 @@ _AVAILABLE = {
 def is_semantic(cfg: CfgNode) -> bool:
     """Whether the config is of a network of pixels, or voxels, with a head of this package."""
     model = cfg.MODEL
-    architectures = (*modeling.SEMANTIC_ONLY, "WatershedSegmentor")
     heads = ("UNetSharpHead", "SegNetrHead")
-    return model.META_ARCHITECTURE in architectures and model.SEM_SEG_HEAD.NAME in heads
+    return model.META_ARCHITECTURE in modeling.PIXEL_WISE and model.SEM_SEG_HEAD.NAME in heads
 
 
 def check_combination(
@@ -53,7 +52,7 @@ def check_combination(
     look_up_option(file_format, FORMATS, "--format")
     architecture = cfg.MODEL.META_ARCHITECTURE
     available = _AVAILABLE.get(architecture, _WEIGHTS)
-    if architecture in modeling.SEMANTIC_ONLY and not is_semantic(cfg):
+    if architecture in modeling.PIXEL_WISE and not is_semantic(cfg):
         architecture, available = cfg.MODEL.SEM_SEG_HEAD.NAME, _WEIGHTS
     if level is not None and not is_semantic(cfg):
         raise ConfigError(

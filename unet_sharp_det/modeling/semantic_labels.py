@@ -19,8 +19,8 @@ from ..errors import ConfigError, DatasetError, look_up_option
 
 ACTIVATIONS = ("sigmoid", "softmax")
 TARGETS = ("labels", "distance")
-#: The MODEL.META_ARCHITECTUREs that find labels, and no objects.
-SEMANTIC_ONLY = ("SemanticSegmentor", "VolumeSegmentor")
+#: The MODEL.META_ARCHITECTUREs without boxes: all that they know is said by SemanticLabels.
+PIXEL_WISE = ("SemanticSegmentor", "WatershedSegmentor", "VolumeSegmentor")
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,17 @@ class SemanticLabels:
 
     @property
     def foreground_channels(self) -> list[int]:
-        """The channels that stand for objects: all but the background of ``softmax``."""
+        """The channels that stand for a class of objects: all but the background of ``softmax``;
+        with the target "distance" the first."""
+        if self.target == "distance":
+            return [0]
         return list(range(1 if self.activation == "softmax" else 0, self.num_classes))
 
     def names(self, label_names: Sequence[str]) -> list[str]:
-        """Name the channels by the names of the labels 0, 1, ...; regions as "a+b"."""
+        """Name the channels by the names of the labels 0, 1, ...; regions as "a+b". With the target
+        "distance" all are named as the one class that is there, or "object"."""
+        if self.target == "distance":
+            return [label_names[1] if len(label_names) == 2 else "object"] * self.num_classes
         named = dict(enumerate(label_names))
         return ["+".join(named.get(label, str(label)) for label in m) for m in self.members]
 

@@ -9,6 +9,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_se
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..masks import objects_of_bands
 
 #: Windows that go through the network together at inference.
 WINDOWS = 4
@@ -21,6 +22,7 @@ class VolumeSegmentor(nn.Module):
     Patches of more than one slice go through a 3D network (``build_vnet_encoder``); of one slice,
     through any 2D one. At inference windows of the patches' size overlap, and their probabilities
     are averaged by Gaussian weights (MONAI's ``sliding_window_inference``), in the CPU's memory.
+    If the head learns distances, a watershed makes objects of them, as in 2D.
 
     Example::
 
@@ -45,6 +47,7 @@ class VolumeSegmentor(nn.Module):
         pixel_mean: Sequence[float] = (0.0,),
         pixel_std: Sequence[float] = (1.0,),
         overlap: float = 0.5,
+        min_area: int = 0,
     ):
         """
         Args:
@@ -53,6 +56,7 @@ class VolumeSegmentor(nn.Module):
             patch_size: (D, H, W) in voxels of the patches and windows; D = 1 for 2D.
             pixel_mean, pixel_std: of each channel; volumes are normalised by them.
             overlap: of neighbouring windows, as a share of their size, 0 to 1 (excluded).
+            min_area: objects of fewer voxels are left out.
 
         Raises:
             ConfigError: the backbone is not of the patches' dimensions, or a value is not usable.
@@ -71,6 +75,7 @@ class VolumeSegmentor(nn.Module):
         self.sem_seg_head = sem_seg_head
         self.patch_size = patch_size
         self.overlap = overlap
+        self.min_area = min_area
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1, 1), False)
 
@@ -84,7 +89,14 @@ class VolumeSegmentor(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "overlap": cfg.TEST.VOLUME.OVERLAP,
+            "min_area": cfg.MODEL.WATERSHED.MIN_AREA,
         }
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether objects are found, not only labels."""
+        labels = getattr(self.sem_seg_head, "labels", None)
+        return labels is not None and labels.target == "distance"
 
     @property
     def device(self) -> torch.device:
@@ -99,16 +111,24 @@ class VolumeSegmentor(nn.Module):
 
         Returns:
             In training the losses by name; else a list of {"sem_seg": probabilities of that size,
-            (channels, D, H, W), on the CPU}.
+            (channels, D, H, W), on the CPU}, where the head learns distances with "objects", int32
+            (D, H, W).
         """
         if not self.training:
-            return [{"sem_seg": self._predict(each)} for each in batched_inputs]
+            return [self._find(self._predict(each)) for each in batched_inputs]
         patches = torch.stack([each["image"] for each in batched_inputs]).to(self.device)
         targets = torch.stack([each["sem_seg"] for each in batched_inputs]).to(self.device)
         if self.patch_size[0] == 1:
             targets = targets.flatten(0, 1)
         _, losses = self.sem_seg_head(self._features(patches), targets)
         return losses
+
+    def _find(self, probabilities: Tensor) -> dict:
+        found = {"sem_seg": probabilities}
+        if self.finds_objects:
+            objects, _ = objects_of_bands(probabilities.float().numpy(), self.min_area)
+            found["objects"] = torch.from_numpy(objects)
+        return found
 
     def _features(self, patches: Tensor) -> dict[str, Tensor]:
         patches = (patches - self.pixel_mean) / self.pixel_std

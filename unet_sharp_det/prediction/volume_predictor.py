@@ -1,4 +1,4 @@
-"""From scans to label volumes on the same voxels, by a trained VolumeSegmentor."""
+"""From scans to volumes of labels, or of objects, on the same voxels, by a VolumeSegmentor."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.trained_model import open_trained_model
+from ..errors import UserError
 from ..files import atomic_path, ending_of, split_name
 from ..masks.drawing import draw_planes
 from ..masks.watershed import split_objects
@@ -21,7 +22,9 @@ ENDINGS = {"labels": "_labels{}", "planes": "_planes.png", "objects": "_objects{
 
 
 class VolumePredictor:
-    """Labels the voxels of scans; see :meth:`from_checkpoint`.
+    """Labels the voxels of scans by class, or by object if the model has learnt distances.
+
+    See :meth:`from_checkpoint`.
 
     Example::
 
@@ -35,7 +38,7 @@ class VolumePredictor:
         """
         Args:
             model: in eval mode, from [{"image": (C, d, h, w), "size": (D, H, W)}] to
-                [{"sem_seg": probabilities (channels, D, H, W)}].
+                [{"sem_seg": probabilities (channels, D, H, W), maybe "objects": (D, H, W)}].
             prepare: normalises and resamples a scan for the model (``VolumeMapper.prepare``).
             labels: what the model's channels stand for.
         """
@@ -55,13 +58,28 @@ class VolumePredictor:
         """That of the model."""
         return self.model.device
 
+    @property
+    def finds_objects(self) -> bool:
+        """Whether voxels are labelled by the object that they belong to."""
+        return self.labels.target == "distance"
+
     def __call__(self, volume: Volume, where: str = "the volume") -> np.ndarray:
-        """Return the label of each voxel, uint16 (D, H, W), on the voxels of ``volume``."""
+        """Return the label of each voxel (D, H, W), on the voxels of ``volume``: uint16 of classes,
+        int32 of objects."""
         image = self.prepare(volume, where)
         with torch.inference_mode():
             (output,) = self.model([{"image": image, "size": volume.array.shape[1:]}])
+        if self.finds_objects:
+            return output["objects"].numpy()
         decided = self.labels.decide(output["sem_seg"][None])[0]
         return paint_channels(decided.cpu().numpy(), self.labels)
+
+    def check_distance(self, object_distance: float | None) -> None:
+        """Raise a UserError if labels that are objects already are to be parted."""
+        if self.finds_objects and object_distance is not None:
+            raise UserError(
+                "--object-distance: this model finds objects, which a_labels holds. Leave it out."
+            )
 
     def write(self, paths, folder, object_distance: float | None = None) -> Path:
         """Label a scan, and write what :func:`write_labels` does; return the path of the labels.
@@ -71,8 +89,10 @@ class VolumePredictor:
             folder: gets files that begin with the name of the (first) input.
 
         Raises:
-            DatasetError, UserError: the scan cannot be read, or the labels not be written.
+            DatasetError, UserError: the scan cannot be read, or the labels not be written; or see
+                :meth:`check_distance`.
         """
+        self.check_distance(object_distance)
         first = Path(paths[0] if isinstance(paths, list) else paths)
         volume = read_volume(paths)
         outputs = label_paths(first, Path(folder, name_of(first)))

@@ -57,8 +57,7 @@ class ValidationImages(DatasetEvaluator):
 
     def _draw(self, record: dict, output: dict) -> np.ndarray | None:
         if self._labels is not None and "volume_files" in record:
-            predicted = self._labels.decide(output["sem_seg"][None])[0]
-            return draw_case(record, predicted, self._labels)
+            return draw_case(record, output, self._labels)
         maps = self._maps(record, output)
         image = rescale_to_uint8(read_image(record["file_name"], "RGB")) if maps else None
         return draw_side_by_side(image, maps) if maps else None

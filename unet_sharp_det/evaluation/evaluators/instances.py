@@ -12,7 +12,7 @@ from ...errors import DatasetError, UserError
 from ...masks.instance_maps import InstanceMap
 from ..instances.overlap import InstanceOverlap
 from ..instances.results import InstanceResults
-from ..readers.truth import CocoTruth
+from ..readers.truth import CocoTruth, Truth
 from ..record import COCO_RESULTS_FILE, EvaluationOptions, EvaluationRecord
 from .gather import gather_on_main
 
@@ -25,6 +25,9 @@ class InstanceEvaluator(DatasetEvaluator):
     Predicted masks become an :class:`InstanceMap`: where they overlap, the higher score has the
     pixels. Classes are not told apart. Crowd regions of the ground truth count for nothing.
     """
+
+    #: What a report is made of.
+    predictions_file = COCO_RESULTS_FILE
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class InstanceEvaluator(DatasetEvaluator):
         self._options = options or EvaluationOptions()
         self._distributed = distributed
         self._output_dir = output_dir
-        self._truth = CocoTruth(_coco_json(dataset_name, output_dir))
+        self._truth = self._open_truth(dataset_name, output_dir)
         self.reset()
 
     def reset(self) -> None:
@@ -67,19 +70,8 @@ class InstanceEvaluator(DatasetEvaluator):
             UserError: the model predicts no masks.
         """
         for record, output in zip(inputs, outputs, strict=True):
-            image_id, instances = record["image_id"], output["instances"]
-            if not instances.has("pred_masks"):
-                raise UserError(
-                    "These measures need masks, but the model predicted none. Set MODEL.MASK_ON to "
-                    "True, or leave this evaluator out."
-                )
-            predicted = InstanceMap.from_masks(
-                instances.pred_masks.cpu().numpy().astype(bool, copy=False),
-                instances.scores.cpu().numpy().astype(np.float64),
-                **self._options.counting,
-                where=f"image {image_id}",
-            )
-            self._overlaps.append(self._compare(image_id, predicted))
+            predicted = self._to_map(record["image_id"], output)
+            self._overlaps.append(self._compare(record["image_id"], predicted))
 
     def evaluate(self) -> dict:
         """Return ``{"instances": {measure: value}, "foreground": ...}``, {} on other processes.
@@ -110,11 +102,29 @@ class InstanceEvaluator(DatasetEvaluator):
             EvaluationRecord(
                 dataset=self._dataset_name,
                 truth=self._truth.where,
-                predictions=COCO_RESULTS_FILE,
+                predictions=self.predictions_file,
                 images=MetadataCatalog.get(self._dataset_name).get("image_root"),
                 options=self._options,
             ).write(self._output_dir)
         return results.headline
+
+    @staticmethod
+    def _open_truth(dataset_name: str, output_dir: str | None) -> Truth:
+        return CocoTruth(_coco_json(dataset_name, output_dir))
+
+    def _to_map(self, image_id, output: dict) -> InstanceMap:
+        instances = output["instances"]
+        if not instances.has("pred_masks"):
+            raise UserError(
+                "These measures need masks, but the model predicted none. Set MODEL.MASK_ON to "
+                "True, or leave this evaluator out."
+            )
+        return InstanceMap.from_masks(
+            instances.pred_masks.cpu().numpy().astype(bool, copy=False),
+            instances.scores.cpu().numpy().astype(np.float64),
+            **self._options.counting,
+            where=f"image {image_id}",
+        )
 
     def _compare(self, image_id, predicted: InstanceMap) -> InstanceOverlap:
         return self._truth.overlap(image_id, predicted, self._options.boundary_tolerance)

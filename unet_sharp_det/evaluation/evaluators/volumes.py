@@ -8,15 +8,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ... import volumes  # Its functions need SimpleITK, of the extra "volumes".
 from ...errors import DatasetError
 from ...files import atomic_path
 from ...masks.drawing import draw_slice
+from ...masks.instance_maps import InstanceMap
 from ...modeling.semantic_labels import SemanticLabels
 from ..instances.measures import FOREGROUND_MEASURES, Measure, foreground_ratio
 from ..instances.pixel_counts import PixelCounts
+from ..readers.truth import LabelMapTruth
 from ..record import SEMANTIC_IMAGES_FILE, SLICES_FOLDER
+from .instances import InstanceEvaluator
 from .semantic import ChannelResult, SemanticEvaluator
 
 
@@ -100,24 +104,28 @@ VOLUME_MEASURES = (
 )
 
 
-def draw_case(record: dict, predicted: torch.Tensor, labels: SemanticLabels) -> np.ndarray:
-    """Draw a slice of a case by :func:`draw_slice`, each foreground channel as an object.
+def draw_case(record: dict, output: dict, labels: SemanticLabels) -> np.ndarray:
+    """Draw a slice of a case by :func:`draw_slice`: objects, or each foreground channel as one.
 
     Args:
         record: with "volume_files", of which the first is drawn, and "label_file".
-        predicted: bool (C, D, H, W).
+        output: of :class:`VolumeSegmentor`.
     """
     scan = volumes.read_volume(record["volume_files"][:1])
-    truth = torch.from_numpy(volumes.read_labels(record["label_file"]).array.astype(np.int64))
-    truth, _ = labels.encode(truth)
-    return draw_slice(scan.array[0], labels.number(truth[0]), labels.number(predicted))
+    truth = volumes.read_labels(record["label_file"]).array
+    if "objects" in output:
+        return draw_slice(scan.array[0], truth[0], output["objects"].numpy())
+    true_channels, _ = labels.encode(torch.from_numpy(truth.astype(np.int64)))
+    decided = labels.decide(output["sem_seg"][None])
+    return draw_slice(scan.array[0], *(labels.number(each[0]) for each in (true_channels, decided)))
 
 
 class VolumeEvaluator(SemanticEvaluator):
     """:class:`SemanticEvaluator` of volumes: :data:`VOLUME_MEASURES` of every foreground channel.
 
-    Probabilities and labels are compared on the voxels of the label files. Predictions are large:
-    of each volume :func:`draw_case` writes ``slices/<image_id>.png``.
+    Probabilities and labels are compared on the voxels of the label files; of a model of distances
+    the foreground is, whose label files number objects. Predictions are large: of each volume
+    :func:`draw_case` writes ``slices/<image_id>.png``.
     """
 
     measures = VOLUME_MEASURES
@@ -140,14 +148,15 @@ class VolumeEvaluator(SemanticEvaluator):
                     f"{record['label_file']}: has the size {list(array.shape[1:])}, but its volume "
                     f"{list(probabilities.shape[1:])}. Pair the files that belong together."
                 )
+            if self._labels.target == "distance":
+                array.clamp_(max=1)
             self._labels.check(torch.unique(array), record["label_file"])
             truth, valid = (each[0].numpy() for each in self._labels.encode(array))
-            decided = self._labels.decide(probabilities[None])[0]
-            predicted = decided.cpu().numpy()
+            predicted = self._labels.decide(probabilities[None])[0].cpu().numpy()
             if self._output_dir:
                 path = Path(self._output_dir, SLICES_FOLDER, f"{record['image_id']}.png")
                 with atomic_path(path) as temporary:
-                    picture = draw_case(record, decided, self._labels)
+                    picture = draw_case(record, output, self._labels)
                     cv2.imwrite(str(temporary), picture[:, :, ::-1])
             for name, channel in self._channels.items():
                 overlap = VolumeOverlap.compare(
@@ -159,3 +168,20 @@ class VolumeEvaluator(SemanticEvaluator):
                 )
                 place = (record["image_id"], record["file_name"], name)
                 self._results.append(ChannelResult(*place, overlap, None))
+
+
+class VolumeInstanceEvaluator(InstanceEvaluator):
+    """:class:`InstanceEvaluator` of the objects of volumes, which their label files number."""
+
+    predictions_file = SEMANTIC_IMAGES_FILE
+
+    @staticmethod
+    def _open_truth(dataset_name: str, output_dir: str | None) -> LabelMapTruth:
+        records = DatasetCatalog.get(dataset_name)
+        files = {each["image_id"]: Path(each["label_file"]) for each in records}
+        return LabelMapTruth(MetadataCatalog.get(dataset_name).json_file, files)
+
+    def _to_map(self, image_id, output: dict) -> InstanceMap:
+        least = self._options.min_area
+        where = f"volume {image_id}"
+        return InstanceMap.from_labels(output["objects"].numpy(), where, min_area=least, dim=3)

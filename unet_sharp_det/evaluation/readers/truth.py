@@ -5,7 +5,7 @@ import glob
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,14 +133,18 @@ class CocoTruth(Truth):
 
 
 class LabelMapTruth(Truth):
-    """The objects of a folder of label maps; the ids of the images are the stems of their names."""
+    """The objects of label maps, in files."""
 
     has_categories = False
 
-    def __init__(self, folder, suffix: str | None = None):
-        """See :func:`find_label_maps`."""
-        self.where = os.fspath(folder)
-        self._files = find_label_maps(folder, suffix)
+    def __init__(self, where, files: Mapping[str, Path]):
+        """
+        Args:
+            where: what errors call them.
+            files: by the ids of the images, as :func:`find_label_maps` returns them.
+        """
+        self.where = os.fspath(where)
+        self._files = files
         self.records = {
             stem: TruthImage(stem, stem + split_name(path)[1], _read_shape(path))
             for stem, path in self._files.items()
@@ -175,7 +179,7 @@ def open_truth(path, suffix: str | None = None) -> Truth:
         DatasetError: it is missing, in another format, or without images.
     """
     if Path(path).is_dir():
-        return LabelMapTruth(path, suffix)
+        return LabelMapTruth(path, find_label_maps(path, suffix))
     refuse_pictures(path)
     return CocoTruth(path)
 
