@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from detectron2.config import CfgNode
@@ -15,22 +16,26 @@ from unet_sharp_det.checkpoints.trained_model import load_trained_model
 from unet_sharp_det.cli import add_trust_argument
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import ConfigError, UserError
-from unet_sharp_det.evaluation import SemanticEvaluator
+from unet_sharp_det.evaluation.build import build_nuclei_evaluators
 from unet_sharp_det.files import write_json
 from unet_sharp_det.modeling.pruning import cut_to_level, prune_config
-from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.report.pruning import pruning_plot
 from unet_sharp_det.skip_schemes import build_table
 from unet_sharp_det.training import NucleiTrainer
 
 RESULT_FILE = "pruning.json"
+#: By MODEL.META_ARCHITECTURE the task and the name of the measure that tells a level's quality.
+MEASURES = {
+    "SemanticSegmentor": ("sem_seg", "IoU_image_mean"),
+    "WatershedSegmentor": ("instances", "DSB_score"),
+}
 
 
 def main(argv) -> None:
     parser = new_parser(argv[0], __doc__)
     add_images(parser, size=256, batch=1)
     parser.add_argument("--weights", required=True, help="checkpoint of the training")
-    parser.add_argument("--dataset", default="dsb2018_val", help="registered name, for IoU")
+    parser.add_argument("--dataset", default="dsb2018_val", help="registered name, for the quality")
     parser.add_argument("--output", help="folder for pruning.json and pruning.png")
     add_trust_argument(parser)
     add_config(parser, required=True, help="of the training")
@@ -52,13 +57,14 @@ def compare_levels(
 ) -> str:
     """Cut a trained network to L_1 .. L_D in fast mode and measure each.
 
-    Speed is that of encoder and decoder alone, on random images. Every level's probabilities on an
+    Speed is that of encoder and decoder alone, on random images; quality is :data:`MEASURES`' of
+    what is found in a data set's. Every level's probabilities on an
     image of ``dataset`` are checked to be those of the whole network's branch.
 
     Args:
         cfg: of the training.
         weights: its checkpoint.
-        dataset: name of the registered data set that IoU is taken on.
+        dataset: name of the registered data set that quality is taken on.
         size: side of the square images for multiply-adds and speed, in pixels.
         batch: number of images for speed.
         repeats: counted runs; medians are reported.
@@ -86,17 +92,19 @@ def compare_levels(
         check_identity(whole, network, level, record)
     levels = _measure(networks, size, batch, repeats)
     for level in levels:
-        level["iou"] = _iou(cfg, networks[level["level"]], loader, dataset)
+        level["quality"] = _quality(cfg, networks[level["level"]], loader, dataset)
+    _, measure = MEASURES[cfg.MODEL.META_ARCHITECTURE]
     title = (
-        f"{cfg.MODEL.SEM_SEG_HEAD.SKIP_SCHEME} pruned to L_k, IoU on {dataset}, "
+        f"{cfg.MODEL.SEM_SEG_HEAD.SKIP_SCHEME} pruned to L_k, {measure} on {dataset}, "
         f"speed on {batch} x {size} x {size}"
     )
     if output is not None:
-        _write(Path(output), {"title": title, "machine": machine(), "levels": levels})
+        facts = {"title": title, "machine": machine(), "measure": measure}
+        _write(Path(output), {**facts, "levels": levels})
     same = ", ".join(f"L_{level}" for level in networks)
     name = Path(record["file_name"]).name
     checked = f"Bit-identical to the whole network's branches on {name}: {same}."
-    return "\n".join([_levels_table(title, levels), checked, *left_out])
+    return "\n".join([_levels_table(title, measure, levels), checked, *left_out])
 
 
 def prunable_levels(cfg: CfgNode) -> tuple[dict[int, CfgNode], list[str]]:
@@ -124,7 +132,7 @@ def check_identity(whole: nn.Module, pruned: nn.Module, level: int, record: dict
     """Check that a pruned network gives the probabilities of branch X[0,level] of the whole one.
 
     Args:
-        whole, pruned: ``SemanticSegmentor`` in eval mode.
+        whole, pruned: in eval mode.
         level: k of L_k.
         record: a dataset dict with "image".
 
@@ -148,10 +156,11 @@ def check_identity(whole: nn.Module, pruned: nn.Module, level: int, record: dict
 
 def _check(cfg: CfgNode, dataset: str, output: str | None) -> None:
     model = cfg.MODEL
-    if model.META_ARCHITECTURE != "SemanticSegmentor" or model.SEM_SEG_HEAD.NAME != "UNetSharpHead":
+    if model.META_ARCHITECTURE not in MEASURES or model.SEM_SEG_HEAD.NAME != "UNetSharpHead":
         raise ConfigError(
-            f"pruning needs a semantic network, not a {model.META_ARCHITECTURE} with "
-            f"{model.SEM_SEG_HEAD.NAME}. Give a config of configs/DSB2018-SemanticSegmentation."
+            f"pruning needs a {' or '.join(MEASURES)} with UNetSharpHead, not a "
+            f"{model.META_ARCHITECTURE} with {model.SEM_SEG_HEAD.NAME}. Give a config of "
+            "configs/DSB2018-SemanticSegmentation, or compact/watershed_lite0_unetsharp.yaml."
         )
     check_registered([dataset], "--dataset")
     if output is not None and Path(output).exists() and not Path(output).is_dir():
@@ -178,10 +187,12 @@ def _measure(networks: dict[int, nn.Module], size: int, batch: int, repeats: int
     ]
 
 
-def _iou(cfg: CfgNode, network: nn.Module, loader, dataset: str) -> float | None:
-    evaluator = SemanticEvaluator(dataset, SemanticLabels.from_config(cfg))
-    iou = inference_on_dataset(network, loader, evaluator)["sem_seg"]["IoU_image_mean"]
-    return iou if math.isfinite(iou) else None
+def _quality(cfg: CfgNode, network: nn.Module, loader, dataset: str) -> float | None:
+    task, measure = MEASURES[cfg.MODEL.META_ARCHITECTURE]
+    with TemporaryDirectory() as folder:
+        evaluator = build_nuclei_evaluators(cfg, dataset, folder)
+        value = inference_on_dataset(network, loader, evaluator)[task][measure]
+    return value if math.isfinite(value) else None
 
 
 def _preprocess(model: nn.Module, record: dict) -> Tensor:
@@ -198,7 +209,7 @@ def _probabilities(network: nn.Module, images: Tensor) -> Tensor:
     return network.sem_seg_head(network.backbone(images))[0]
 
 
-def _levels_table(title: str, levels: list[dict]) -> str:
+def _levels_table(title: str, measure: str, levels: list[dict]) -> str:
     deepest = levels[-1]
     rows = [
         [
@@ -207,12 +218,12 @@ def _levels_table(title: str, levels: list[dict]) -> str:
             level["gmac"],
             level["images_per_s"],
             level["images_per_s"] / deepest["images_per_s"],
-            level["iou"],
+            level["quality"],
         ]
         for level in levels
     ]
     faster = f"times faster than L_{deepest['level']}"
-    headers = ["", "M params", "GMAC per image", "images/s", faster, "IoU_image_mean (%)"]
+    headers = ["", "M params", "GMAC per image", "images/s", faster, f"{measure} (%)"]
     formats = ("", ".4f", ".3f", ".3f", ".3f", ".3f")
     return table(title, headers, rows, floatfmt=formats, missingval="n/a")
 

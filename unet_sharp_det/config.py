@@ -139,7 +139,7 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     # channel 0 is the background, and NUM_CLASSES counts it.
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "sigmoid"
     # The labels of pixels are classes (labels), or NUM_CLASSES bands, 2 pixels wide, of distance to
-    # the edge of an object (distance), which WatershedSegmentor needs.
+    # the edge of an object (distance): WatershedSegmentor and VolumeSegmentor make objects of them.
     cfg.MODEL.SEM_SEG_HEAD.TARGET = "labels"
     # With sigmoid, each channel stands for these labels, e.g. [[1, 2, 4], [1, 4], [4]] for BraTS.
     # With [] channel c stands for label c + 1.
@@ -165,7 +165,7 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
 
 
 def _add_watershed(cfg: CfgNode) -> None:
-    """Instances by a watershed: WatershedSegmentor"""
+    """Instances by a watershed: WatershedSegmentor, and VolumeSegmentor with distances"""
     cfg.MODEL.WATERSHED = CfgNode()
     # Objects of fewer pixels are left out: a network that is unsure finds specks.
     cfg.MODEL.WATERSHED.MIN_AREA = 16

@@ -10,6 +10,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
+from prediction_models import watershed_cfg
 
 from benchmarks import measures, memory, pruning, unets
 from benchmarks.__main__ import main
@@ -234,7 +235,7 @@ class TestPruning:
         assert ": L_1, L_2, L_3, L_4." in out
 
         content = json.loads((tmp_path / "out" / "pruning.json").read_text())
-        assert set(content) == {"title", "machine", "levels"}
+        assert set(content) == {"title", "machine", "measure", "levels"}
         levels = content["levels"]
         assert [level["level"] for level in levels] == [1, 2, 3, 4]
         for level in levels:
@@ -242,16 +243,29 @@ class TestPruning:
             assert level["params"] == sum(p.numel() for p in net.parameters())
             assert level["images_per_s"] > 0
             expected = iou_of_branch(cfg, whole, level["level"])
-            assert level["iou"] == pytest.approx(expected, abs=1e-3)
+            assert level["quality"] == pytest.approx(expected, abs=1e-3)
             row = [float(x) for x in rows(out)[f"L_{level['level']}"]]
             assert row[0] == pytest.approx(level["params"] / 1e6, abs=1e-4)
-            assert row[-1] == pytest.approx(level["iou"], abs=1e-3)
+            assert row[-1] == pytest.approx(level["quality"], abs=1e-3)
         fine = 9 * (3 * 4 + 4 * 4) + 9 * (8 * 4 + 4 * 4) + 4  # X[0,0], X[0,1] and its head
         coarse = 9 * (4 * 4 + 4 * 4)  # X[1,0]
         assert levels[0]["gmac"] == pytest.approx((64**2 * fine + 32**2 * coarse) / 1e9)
         assert (tmp_path / "out" / "pruning.png").stat().st_size > 1000
         plot = pruning_plot(tmp_path / "out" / "pruning.json")
         assert len(plot.axes.patches) == 4
+
+    def test_levels_that_find_objects(self, two_images, trained, tmp_path):
+        cfg = watershed_cfg()
+        cfg.DATASETS.TEST = (two_images,)
+        cfg.OUTPUT_DIR = str(tmp_path)
+        whole, weights = trained(cfg)
+        out = compare_levels(cfg, weights, two_images, **self.TINY)
+        assert "DSB_score on" in out
+        assert list(rows(out)) == ["L_1", "L_2"]
+        for level in (1, 2):
+            pruned, pruned_cfg = cut_to_level(whole, cfg, level)
+            expected = NucleiTrainer.test(pruned_cfg, pruned)["instances"]["DSB_score"]
+            assert float(rows(out)[f"L_{level}"][-1]) == pytest.approx(expected, abs=1e-3)
 
     def test_with_cgm_and_branches_that_are_not_there(self, config, trained, two_images):
         supervision = ("MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION", "none")
@@ -284,7 +298,7 @@ class TestPruning:
         with pytest.raises(DatasetError, match="--dataset: 'test_benchmar.*Did you mean"):
             compare_levels(config(), "none.pth", "test_benchmar", **self.TINY)
         detector = setup_cfg(str(repository / DETECTOR), ["MODEL.DEVICE", "cpu"])
-        with pytest.raises(ConfigError, match="needs a semantic network"):
+        with pytest.raises(ConfigError, match="needs a SemanticSegmentor or Watershed"):
             compare_levels(detector, "none.pth", two_images, **self.TINY)
         output = tmp_path / "file"
         output.touch()

@@ -83,6 +83,7 @@ def watershed_cfg(**opts):
     cfg = semantic_cfg()
     distances = {
         "MODEL.META_ARCHITECTURE": "WatershedSegmentor",
+        "MODEL.MASK_ON": "True",
         "MODEL.SEM_SEG_HEAD.TARGET": "distance",
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES": "3",
         "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION": "in",

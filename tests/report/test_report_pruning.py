@@ -9,13 +9,13 @@ from unet_sharp_det.report import write_report
 from unet_sharp_det.report.pruning import pruning_plot
 
 LEVELS = [
-    {"level": 1, "params": 1_250_000, "gmac": 1.0, "images_per_s": 40.0, "iou": 70.5},
-    {"level": 2, "params": 9_000_000, "gmac": 9.0, "images_per_s": 10.25, "iou": None},
+    {"level": 1, "params": 1_250_000, "gmac": 1.0, "images_per_s": 40.0, "quality": 70.5},
+    {"level": 2, "params": 9_000_000, "gmac": 9.0, "images_per_s": 10.25, "quality": None},
 ]
 
 
 def write(path, **content):
-    whole = {"levels": LEVELS, "title": "UNet# pruned", "machine": "a CPU", **content}
+    whole = {"levels": LEVELS, "title": "UNet# pruned", "machine": "a CPU", "measure": "IoU", **content}
     path.write_text(json.dumps(whole))
     return path
 
@@ -34,7 +34,7 @@ def test_bars_have_the_numbers(tmp_path):
 
 
 def test_without_any_value(tmp_path):
-    plot = pruning_plot(write(tmp_path / "a.json", levels=[{**LEVELS[0], "iou": None}]))
+    plot = pruning_plot(write(tmp_path / "a.json", levels=[{**LEVELS[0], "quality": None}]))
     assert plot.figure.axes[2].get_ylim() == (0, 1)
 
 

@@ -9,7 +9,7 @@ from .drawing import Plot, new_figure
 _BARS = {
     "params": ("parameters (M)", "#56B4E9", 1e-6),
     "images_per_s": ("images / s", "#E69F00", 1),
-    "iou": ("IoU (%)", "#D55E00", 1),
+    "quality": ("{measure} (%)", "#D55E00", 1),
 }
 
 
@@ -18,8 +18,8 @@ def pruning_plot(path, key: str = "pruning") -> Plot:
 
     Args:
         path: JSON that ``benchmarks/pruning.py`` wrote: "title" and "machine", and
-            "levels", a list of dicts with "level", "params", "images_per_s" and "iou" (percent or
-            None).
+            "measure" (of "quality"), and "levels", a list of dicts with "level", "params",
+            "images_per_s" and "quality" (percent or None).
         key: of the plot.
 
     Raises:
@@ -28,7 +28,7 @@ def pruning_plot(path, key: str = "pruning") -> Plot:
     content = read_json(path, dict, "Write it by benchmarks/pruning.py.")
     levels = content.get("levels")
     _check_levels(levels, path)
-    figure = new_figure(8.4, 2.8)
+    figure, measure = new_figure(8.4, 2.8), str(content.get("measure", "quality"))
     names = [f"L{level['level']}" for level in levels]
     for ax, (number, bar) in zip(figure.subplots(1, len(_BARS)), _BARS.items(), strict=True):
         title, color, scale = bar
@@ -37,7 +37,7 @@ def pruning_plot(path, key: str = "pruning") -> Plot:
         texts = ["n/a" if v is None else f"{scale * v:.2f}" for v in values]
         bars = ax.bar(names, heights, color=color, width=0.7)
         ax.bar_label(bars, texts, fontsize="small", padding=2)
-        ax.set_title(title, fontsize="medium")
+        ax.set_title(title.format(measure=measure), fontsize="medium")
         ax.set_ylim(0, 1.12 * max(heights) or 1)
         ax.spines[["top", "right"]].set_visible(False)
     machine = content.get("machine")
@@ -52,5 +52,5 @@ def _check_levels(levels, path) -> None:
     for level in levels:
         for key in ("level", *_BARS):
             value = level.get(key, "") if isinstance(level, dict) else ""
-            if not isinstance(value, int | float) and not (key == "iou" and value is None):
+            if not isinstance(value, int | float) and not (key == "quality" and value is None):
                 raise UserError(f"{path}: '{key}' of a level is no number: {level}. {remedy}")
