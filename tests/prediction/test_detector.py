@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
+from prediction_models import compact_detector_cfg
 from torch import nn
 
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.prediction.detector import Detector, paste
+from unet_sharp_det.prediction.tile_grid import Tile
 
 
 def raw_detections(network_size, count, seed=0):
@@ -48,3 +51,20 @@ def test_nothing_detected():
 def test_a_model_without_masks_is_refused():
     with pytest.raises(ConfigError, match="Linear predicts no masks"):
         Detector(nn.Linear(1, 1), 0.5)
+
+
+def test_an_image_of_background_has_no_proposal():
+    """The box head sees those of a probability of 5 % or more."""
+    torch.manual_seed(0)
+    model = build_model(compact_detector_cfg()).eval()
+    rpn, seen = model.proposal_generator.rpn_head, []
+    detector = Detector(model, 0.5)
+    model.proposal_generator.register_forward_hook(lambda m, i, out: seen.append(out[0][0]))
+    window = np.zeros((64, 64, 3), np.uint8)
+    tile = Tile(*[slice(0, 64)] * 4, (False,) * 4)
+    for logit, has_proposals in ((-2.9, True), (-3.1, False)):
+        nn.init.zeros_(rpn.objectness_logits.weight)
+        nn.init.constant_(rpn.objectness_logits.bias, logit)
+        (found,) = detector.find([window], [tile], (64, 64), 1.0)
+        assert (len(seen.pop()) > 0) == has_proposals
+    assert len(found) == 0

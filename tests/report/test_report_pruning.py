@@ -15,7 +15,8 @@ LEVELS = [
 
 
 def write(path, **content):
-    whole = {"levels": LEVELS, "title": "UNet# pruned", "machine": "a CPU", "measure": "IoU", **content}
+    facts = {"title": "UNet# pruned", "machine": "a CPU", "measure": "IoU"}
+    whole = {"levels": LEVELS, **facts, **content}
     path.write_text(json.dumps(whole))
     return path
 

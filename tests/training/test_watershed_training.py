@@ -10,7 +10,10 @@ COMPACT = "configs/DSB2018-InstanceSegmentation/compact/watershed_lite0_unetshar
 
 
 def test_overfits_an_image(repository, register_part, tmp_path):
-    one_image = register_part("watershed_image", lambda counts: [sorted(counts, key=counts.get)[len(counts) // 3]])
+    def choose(counts):
+        return [sorted(counts, key=counts.get)[len(counts) // 3]]
+
+    one_image = register_part("watershed_image", choose)
     cfg = setup_cfg(str(repository / COMPACT), ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)])
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (one_image,)
     cfg.MODEL.WEIGHTS = ""

@@ -23,6 +23,9 @@ _LIMITS_AREA = 512 * 512
 #: In larger inputs so many times more proposals pass non-maximum suppression, because nuclei are
 #: dense in one place and few in another: a crowd gets as many in a large window as in a tile.
 _SPARE_PROPOSALS = 4
+#: Logit of the objectness (a probability of 5 %) from which on proposals are looked at: a fifth of
+#: them, from which the same objects come (MODEL_ZOO.md).
+_LEAST_OBJECTNESS = -3.0
 #: Pixels of the network's input by which a mask may end before its object's cut edge.
 _REACH = 4
 
@@ -48,6 +51,8 @@ class Detector:
         self.model = model
         self.least_score = score_threshold
         self._adapt_limits = _limits_of(model)
+        for rpn in _parts_of(model, RPN):
+            rpn.register_forward_hook(_leave_out_background)
 
     def find(
         self,
@@ -105,6 +110,11 @@ def _limits_of(model: nn.Module) -> Callable[[int], None]:
             head.test_topk_per_image = math.ceil(factor * detections)
 
     return adapt
+
+
+def _leave_out_background(_, inputs: tuple, outputs: tuple) -> tuple:
+    proposals, losses = outputs
+    return [each[each.objectness_logits >= _LEAST_OBJECTNESS] for each in proposals], losses
 
 
 def _parts_of(model: nn.Module, kind: type) -> list[nn.Module]:
