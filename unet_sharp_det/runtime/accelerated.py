@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, look_up_option
 from .box_chunks import split_box_head
+from .convolutions import speed_up_convolutions
 from .device import has_bfloat16
 from .memory import keep_freed_memory
 from .norm_folding import fold_norms
@@ -32,12 +33,13 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
 
     With ``fp32`` the results are the same but for rounding (about 1e-5 of a score; on a GPU that of
     TF32, in which torch runs convolutions there). Batch norms become part of the convolutions
-    before them (:mod:`.norm_folding`). On a CPU the process keeps the memory that it frees
-    (:mod:`.memory`), and models with a ``backbone`` run in the channels-last format, where
-    convolutions are faster, and ROIAlign too (:class:`.roi_pooling.PixelROIPooler`); not those in
-    3D, nor with group norms in the backbone, for torch's are inexact in that format (relative
-    errors of 0.01). What is not known to be the same is left as it is, so any detectron2 model may
-    be passed. Run the result in ``torch.inference_mode()``.
+    before them (:mod:`.norm_folding`). On a CPU some take other kernels (:mod:`.convolutions`), the
+    process keeps the memory that it frees (:mod:`.memory`), and models with a ``backbone`` run in
+    the channels-last format, where convolutions are faster, and ROIAlign too
+    (:class:`.roi_pooling.PixelROIPooler`); not those in 3D, nor with group norms in the backbone,
+    for torch's are inexact in that format (relative errors of 0.01). What is not known to be the
+    same is left as it is, so any detectron2 model may be passed. Run the result in
+    ``torch.inference_mode()``.
 
     Args:
         model: with its weights; it stays as it is.
@@ -61,6 +63,7 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     backbone = getattr(fast, "backbone", None)
     if device.type == "cpu":
         keep_freed_memory()
+        speed_up_convolutions(fast)
     if device.type == "cpu" and isinstance(backbone, nn.Module):
         if not any(isinstance(module, nn.GroupNorm | nn.Conv3d) for module in backbone.modules()):
             _use_channels_last(fast)
