@@ -15,6 +15,7 @@ python -m benchmarks table1    [--folder F]        Table 1 of the paper, ours be
 python -m benchmarks cgm       --data D --output O   false positives with CGM and without
 python -m benchmarks tiles     JSON --output O     a COCO data set cut into tiles
 python -m benchmarks stardist  --data D --output O   a StarDist, trained for a comparison
+python -m benchmarks finders   --data D --stardist M --stardist-python P   it beside our models
 python -m benchmarks nnunet    export|number ...   data for nnU-Net, and its predictions
 
 To be run in the root of the repository. NAME --help tells the options.
@@ -28,7 +29,7 @@ MODULES = {
     **{"segnetr": "unets", "memory": "memory"},
     **{"pruning": "pruning", "predict": "prediction", "converter": "data", "anchors": "data"},
     **{"measures": "measures", "cgm": "cgm", "tiles": "tiles", "stardist": "stardist"},
-    **{"table1": "paper_tables", "nnunet": "nnunet"},
+    **{"table1": "paper_tables", "nnunet": "nnunet", "finders": "finders"},
 }
 
 
