@@ -1,7 +1,10 @@
 """Any timm architecture as a detectron2 bottom-up: VGG, EfficientNet-Lite and the rest."""
 
+import functools
 import math
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -45,8 +48,7 @@ class TimmBackbone(Backbone):
         Raises:
             ConfigError: model, feature or norm are unknown, or several maps have one stride.
         """
-        import timm  # Slow to import, and seldom needed.
-
+        timm = _import_timm()
         super().__init__()
         look_up_option(name, timm.list_models(), "MODEL.TIMM.NAME", ConfigError)
         look_up_option(norm, _NORMS, "MODEL.TIMM.NORM", ConfigError)
@@ -92,8 +94,7 @@ class TimmBackbone(Backbone):
         return {f"model.{name}": given[flat] for flat, name in own.items() if flat in given}
 
     def _match_by_order(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        import timm
-
+        timm = _import_timm()
         with torch.device("meta"):
             reference = timm.create_model(self.timm_name).state_dict()
         same = len(reference) == len(weights) and all(
@@ -122,9 +123,22 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
     )
 
 
-def _create(name: str, norm: str, **options) -> nn.Module:
-    import timm
+def _import_timm() -> ModuleType:
+    """Import timm when it is needed, for it is slow; without wandb, which it imports where it can,
+    and which takes longer still."""
+    is_free = "wandb" not in sys.modules
+    if is_free:
+        sys.modules["wandb"] = None
+    try:
+        import timm
+    finally:
+        if is_free:
+            del sys.modules["wandb"]
+    return timm
 
+
+def _create(name: str, norm: str, **options) -> nn.Module:
+    timm = _import_timm()
     if norm == "GN":
         options["norm_layer"] = "groupnorm"
     try:
@@ -140,6 +154,7 @@ def _cut_unused_stages(model: nn.Module) -> None:
         model.blocks = model.blocks[: max(wanted)]
 
 
+@functools.cache
 def _feature_maps(model: str) -> list[tuple[str, ShapeSpec]]:
     """The names and shapes of all feature maps of a model, in timm's order."""
     with torch.device("meta"):
