@@ -15,6 +15,7 @@ from unet_sharp_det.checkpoints.trained_model import open_trained_model
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.export import ExportRequest, checks, export_model, model_files
+from unet_sharp_det.export.graphs import DETECTIONS
 from unet_sharp_det.export.metadata import METADATA_FILE
 from unet_sharp_det.modeling.pruning import cut_to_level
 
@@ -160,23 +161,32 @@ class TestWatershed:
 
 @pytest.fixture(scope="module")
 def traced(repository, tmp_path_factory):
-    """(checkpoint, model) of a Mask R-CNN that was written as TorchScript."""
+    """(checkpoint, model, function of each format) of a Mask R-CNN that was written."""
     torch.manual_seed(0)
     cfg = setup_cfg(str(repository / RCNN), ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
     folder = tmp_path_factory.mktemp("rcnn")
     model = build_model(cfg).eval()
     SkipCheckpointer(model, str(folder)).save("model_final")
     (folder / "config.yaml").write_text(cfg.dump())
-    export_model(ExportRequest(folder / "model_final.pth", "torchscript"))
-    return folder / "model_final.pth", model
+    path = folder / "model_final.pth"
+    export_model(ExportRequest(path, "torchscript"))
+    export_model(ExportRequest(path, "onnx"))
+    session = pytest.importorskip("onnxruntime").InferenceSession(path.with_suffix(".onnx"))
+    assert [each.name for each in session.get_outputs()] == DETECTIONS
+
+    def run(image):
+        return [torch.from_numpy(array) for array in session.run(None, {"image": image.numpy()})]
+
+    return path, model, {"torchscript": torch.jit.load(path.with_suffix(".ts")), "onnx": run}
 
 
 class TestMaskRCNN:
+    @pytest.mark.parametrize("file_format", ["torchscript", "onnx"])
     @torch.no_grad()
-    def test_another_image_of_another_size(self, traced):
-        path, model = traced
+    def test_another_image_of_another_size(self, traced, file_format):
+        _, model, functions = traced
         image = checks.blobs(3, 180, 300, seed=5)
-        boxes, classes, masks, scores, size = torch.jit.load(path.with_suffix(".ts"))(image)
+        boxes, classes, masks, scores, size = functions[file_format](image)
         expected = model.inference([{"image": image}], do_postprocess=False)[0]
         assert len(expected) > 0
         assert torch.allclose(boxes, expected.pred_boxes.tensor, atol=1e-2)
@@ -188,7 +198,6 @@ class TestMaskRCNN:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"file_format": "onnx"}, "cannot be written as onnx.*torchscript, safetensors"),
             ({"file_format": "torch_export"}, "cannot be written as torch_export"),
             ({"file_format": "torchscript", "precision": "bf16"}, "'bf16'.*Available: fp32"),
             ({"file_format": "safetensors", "level": 1}, "only a semantic network has levels"),

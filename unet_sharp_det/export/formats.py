@@ -18,7 +18,7 @@ FORMATS = {
     "safetensors": ".safetensors",
 }
 _WEIGHTS = {"safetensors": ("fp32", "fp16")}
-_MASK_RCNN = {"torchscript": ("fp32",), **_WEIGHTS}
+_MASK_RCNN = {"onnx": ("fp32",), "torchscript": ("fp32",), **_WEIGHTS}
 _SEMANTIC = {
     "torch_export": ("fp32", "bf16"),
     "onnx": ("fp32",),

@@ -3,6 +3,7 @@
 All hold for any batch, and of images for any size from the module's ``smallest_side`` on.
 """
 
+import io
 import json
 import logging
 import warnings
@@ -25,6 +26,7 @@ from .probability_model import ProbabilityModel
 #: The version of ONNX's operators in the files.
 OPSET = 18
 INPUT, OUTPUT = "images", "probabilities"
+DETECTIONS = ["boxes", "classes", "masks", "scores", "size"]
 
 
 def export_program(module: ProbabilityModel | PatchModel) -> ExportedProgram:
@@ -82,15 +84,13 @@ def traceable_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> tuple[n
         return [{"instances": model.inference(inputs, do_postprocess=False)[0]}]
 
     image = blobs(len(model.pixel_mean), *size, seed=0)
-    return TracingAdapter(model, [{"image": image}], infer), image
+    return TracingAdapter(model, [{"image": image}], infer).eval(), image
 
 
 def write_onnx(
     module: ProbabilityModel | PatchModel, path: Path, metadata: dict[str, str]
 ) -> Callable[[Tensor], Tensor]:
     """Write ``path`` (.onnx, opset :data:`OPSET`), check it, and return ONNX Runtime's function."""
-    import onnx
-    import onnxruntime
     import onnxscript  # noqa: F401  torch's exporter imports it late.
 
     with _quiet():
@@ -103,6 +103,36 @@ def write_onnx(
             dynamic_shapes=({axis: name for axis, (name, *_) in module.free_axes.items()},),
             verbose=False,
         ).model_proto
+    run = _save_onnx(proto, path, metadata)
+    return lambda images: run(images)[0]
+
+
+def write_onnx_detector(
+    module: nn.Module, example: Tensor, path: Path, metadata: dict[str, str]
+) -> Callable[[Tensor], list[Tensor]]:
+    """As :func:`write_onnx`, of what :func:`traceable_detector` gives."""
+    import onnx
+
+    file, objects = io.BytesIO(), {name: {0: "objects"} for name in DETECTIONS[:-1]}
+    with _quiet(), torch.no_grad():
+        # torch.export cannot: the numbers of boxes depend on the image.
+        torch.onnx.export(
+            module,
+            (example,),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=DETECTIONS,
+            dynamic_axes={"image": {1: "height", 2: "width"}, **objects},
+        )
+    return _save_onnx(onnx.load_from_string(file.getvalue()), path, metadata)
+
+
+def _save_onnx(proto, path: Path, metadata: dict[str, str]) -> Callable[[Tensor], list[Tensor]]:
+    import onnx
+    import onnxruntime
+
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save_model(proto, str(path))
@@ -110,11 +140,8 @@ def write_onnx(
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
-
-    return run
+    (name,) = [each.name for each in session.get_inputs()]
+    return lambda images: [torch.from_numpy(o) for o in session.run(None, {name: images.numpy()})]
 
 
 @contextmanager

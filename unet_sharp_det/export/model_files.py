@@ -15,7 +15,13 @@ from ..modeling.pruning import cut_to_level
 from ..modeling.volume_segmentor import VolumeSegmentor
 from .checks import Check, check_detections, check_patches, check_probabilities
 from .formats import FORMATS, check_combination, is_semantic
-from .graphs import traceable_detector, write_onnx, write_torch_export, write_torchscript
+from .graphs import (
+    traceable_detector,
+    write_onnx,
+    write_onnx_detector,
+    write_torch_export,
+    write_torchscript,
+)
 from .metadata import describe
 from .patch_model import PatchModel
 from .probability_model import ProbabilityModel
@@ -86,7 +92,9 @@ def export_model(request: ExportRequest) -> list[Check]:
         if is_semantic(cfg):
             return _write_semantic(model, request, temporary, metadata)
         module, example = traceable_detector(model, TRACED_SIZE)
-        found = write_torchscript(module, example, temporary, metadata)
+        is_onnx = request.file_format == "onnx"
+        write = write_onnx_detector if is_onnx else write_torchscript
+        found = write(module, example, temporary, metadata)
         return check_detections(found, model, TRACED_SIZE)
 
 
