@@ -83,10 +83,11 @@ class TestObjects:
         probabilities[2, 8, 8] = 0.8  # a middle where there is no object
         found, scores = objects_of_bands(probabilities)
         by_area = {int((found == k).sum()): score for k, score in enumerate(scores, 1)}
-        assert by_area == pytest.approx({9: 0.6, 12: 0.9})
-        found, scores = objects_of_bands(probabilities, min_area=10)
-        assert scores == pytest.approx([0.9])
-        assert (found == 1).sum() == (found > 0).sum() == 12
+        assert by_area == pytest.approx({9: 0.2, 12: 0.8})
+        for limits in ({"min_area": 10}, {"least_score": 0.5}):
+            found, scores = objects_of_bands(probabilities, **limits)
+            assert scores == pytest.approx([0.8])
+            assert (found == 1).sum() == (found > 0).sum() == 12
 
     @pytest.mark.parametrize("shape", [(5, 5), (3, 4, 5)])
     def test_where_there_is_nothing(self, shape):

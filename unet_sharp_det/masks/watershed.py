@@ -50,7 +50,9 @@ def distance_bands(
     return found
 
 
-def objects_of_bands(probabilities: np.ndarray, min_area: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def objects_of_bands(
+    probabilities: np.ndarray, min_area: int = 0, least_score: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Part the foreground into objects.
 
     Each connected region of the deepest band is the middle of an object, from which the watershed
@@ -60,10 +62,11 @@ def objects_of_bands(probabilities: np.ndarray, min_area: int = 0) -> tuple[np.n
         probabilities: float (bands, H, W), or (bands, D, H, W): channel c of lying deeper than c
             bands, channel 0 of being foreground.
         min_area: objects of fewer pixels are left out.
+        least_score: objects of lower scores are left out.
 
     Returns:
-        int32 (H, W): 0 is background, the objects are 1..N; and the score of each, the mean
-        probability of its pixels to be foreground, float (N,).
+        int32 (H, W): 0 is background, the objects are 1..N; and the score of each, float (N,): 0 if
+        the mean probability of its pixels to be foreground is .5, 1 if it is 1.
     """
     foreground = probabilities[0] >= LIKELY
     middles, count = ndimage.label(foreground & (probabilities[-1] >= LIKELY))
@@ -74,10 +77,11 @@ def objects_of_bands(probabilities: np.ndarray, min_area: int = 0) -> tuple[np.n
     markers = np.where(whole > 0, whole + count, middles)
     objects = _watershed(-probabilities.sum(axis=0), markers, foreground)
     areas = np.bincount(objects.ravel(), minlength=count + more + 1)[1:]
-    kept = areas >= max(min_area, 1)
+    sums = np.bincount(objects.ravel(), probabilities[0].ravel(), count + more + 1)[1:]
+    scores = 2 * sums / np.maximum(areas, 1) - 1
+    kept = (areas >= max(min_area, 1)) & (scores >= least_score)
     numbers = np.concatenate([[0], np.where(kept, kept.cumsum(), 0)]).astype(np.int32)
-    scores = ndimage.mean(probabilities[0], objects, np.flatnonzero(kept) + 1)
-    return numbers[objects], np.asarray(scores)
+    return numbers[objects], scores[kept]
 
 
 def split_objects(foreground: np.ndarray, spacing: Sequence[float], distance: float) -> np.ndarray:

@@ -13,6 +13,8 @@ from ..masks import objects_of_bands
 
 #: Windows that go through the network together at inference.
 WINDOWS = 4
+#: Of an object, see :func:`.objects_of_bands`; as of objects in images by default.
+_LEAST_SCORE = 0.5
 
 
 @META_ARCH_REGISTRY.register()
@@ -126,7 +128,9 @@ class VolumeSegmentor(nn.Module):
     def _find(self, probabilities: Tensor) -> dict:
         found = {"sem_seg": probabilities}
         if self.finds_objects:
-            objects, _ = objects_of_bands(probabilities.float().numpy(), self.min_area)
+            objects, _ = objects_of_bands(
+                probabilities.float().numpy(), self.min_area, _LEAST_SCORE
+            )
             found["objects"] = torch.from_numpy(objects)
         return found
 

@@ -22,7 +22,8 @@ class PredictionOptions:
 
     Attributes:
         score_threshold: objects of at least this score are found, from 0 to 1. A semantic model's
-            objects have the mean probability of their pixels, and up to .5 all of them are found.
+            objects have the mean probability of their pixels, and up to .5 all of them are found;
+            for those of a watershed see :func:`.objects_of_bands`.
         min_area: objects of at least this many pixels, those of higher scores taken off.
         max_covered: objects vanish of which those of higher scores cover more than this share: most
             are second detections of the same object.

@@ -103,6 +103,15 @@ class WatershedSegmenter(Segmenter):
     whole. So an object is taken from one tile, as a detector's is, not sewn from its parts.
     """
 
+    def __init__(self, model: nn.Module, score_threshold: float):
+        """
+        Args:
+            model: in eval mode.
+            score_threshold: of objects, see :func:`.objects_of_bands`.
+        """
+        super().__init__(model, score_threshold)
+        self.least_score = score_threshold
+
     def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:
         return merge_detections(shape, tiles, parts)
 
