@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.modeling import build_model
 from scipy import ndimage
 
 from unet_sharp_det.config import setup_cfg
@@ -76,6 +77,18 @@ def semantic_cfg():
         "MODEL.SEM_SEG_HEAD.NODE_CHANNELS": "[8, 8, 8]",
     }
     return _cfg("configs/DSB2018-SemanticSegmentation/compact/unetsharp.yaml", opts)
+
+
+def half_foreground_model(image):
+    """A semantic model with random weights, by whose bias half of the pixels are foreground."""
+    torch.manual_seed(1)
+    model = build_model(semantic_cfg()).eval()
+    (branch,) = model.sem_seg_head.decoder.heads.values()
+    with torch.no_grad():
+        pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        (output,) = model([{"image": pixels}])
+        branch.bias -= output["sem_seg"].logit().median()
+    return model
 
 
 def watershed_cfg(**opts):

@@ -6,7 +6,13 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from object_shares import share_of_same_objects
-from prediction_models import BrightBlobs, compact_detector_cfg, semantic_cfg, watershed_cfg
+from prediction_models import (
+    BrightBlobs,
+    compact_detector_cfg,
+    half_foreground_model,
+    semantic_cfg,
+    watershed_cfg,
+)
 from scipy import ndimage
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
@@ -229,7 +235,7 @@ class TestModels:
 
     def test_semantic_components_in_tiles_are_those_of_the_whole(self):
         image, _ = blobs((300, 260), sigma=5)
-        model = _half_of_the_pixels_foreground(image)
+        model = half_foreground_model(image)
         resize = ScaleBy([1.0], 4096)
         whole = Predictor(model, resize, options=PredictionOptions(tile_size=512))(image)
         options = PredictionOptions(tile_size=176, tile_overlap=88)
@@ -251,7 +257,7 @@ class TestModels:
 
     def test_a_semantic_threshold_is_of_objects(self):
         image, _ = blobs((300, 260), sigma=5)
-        model = _half_of_the_pixels_foreground(image)
+        model = half_foreground_model(image)
         resize = ScaleBy([1.0], 4096)
         everything = Predictor(model, resize)(image)
         threshold = float(np.sort(everything.scores)[len(everything) // 2])
@@ -297,18 +303,6 @@ def predict_bands(model, bands, **options):
 
     predictor._finder.model.probabilities = see
     return predictor(places)
-
-
-def _half_of_the_pixels_foreground(image):
-    """A semantic model with random weights, whose bias is set for that."""
-    torch.manual_seed(1)
-    model = build_model(semantic_cfg()).eval()
-    (branch,) = model.sem_seg_head.decoder.heads.values()
-    with torch.no_grad():
-        pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
-        (output,) = model([{"image": pixels}])
-        branch.bias -= output["sem_seg"].logit().median()
-    return model
 
 
 class TestCheckpoints:

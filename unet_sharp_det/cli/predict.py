@@ -140,6 +140,9 @@ def _add_running(group) -> None:
     add("--device", help=help_)
     help_ = "fp32; or bf16, faster on some devices, with slightly other results (default: fp32)"
     add("--precision", default=defaults.precision, metavar="P", help=help_)
+    help_ = "test-time augmentation: see each image flipped and turned, and take the mean; eight "
+    help_ += "times as slow"
+    add("--tta", action="store_true", help=help_)
     help_ = "images or tiles at once; more pay on a GPU only (default: %(default)s)"
     add("--batch-size", type=int, default=defaults.batch_size, metavar="N", help=help_)
     help_ = "larger images are cut into tiles of this side in pixels (default: %(default)s)"
@@ -195,6 +198,7 @@ def predict(args: argparse.Namespace) -> int:
             tile_overlap=args.tile_overlap,
             scale=args.scale,
             precision=args.precision,
+            tta=args.tta,
         ),
     )
     result = predict_files(

@@ -1,7 +1,7 @@
 """Instances of a batch of windows from a Mask R-CNN."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..errors import ConfigError
 from ..masks.instances import SparseInstances
 from .merging import merge_detections
 from .tile_grid import Tile
+from .views import VIEWS, View, average
 
 #: Pixels of the network's input for which the config's limits of proposals and detections hold.
 #: They grow with the area: else a large window gets fewer proposals for an object than a tile.
@@ -33,11 +34,12 @@ _REACH = 4
 class Detector:
     """Runs a detectron2 ``GeneralizedRCNN`` or ``PanopticFPN`` with masks on windows of images."""
 
-    def __init__(self, model: nn.Module, score_threshold: float):
+    def __init__(self, model: nn.Module, score_threshold: float, views: Sequence[View] = VIEWS[:1]):
         """
         Args:
             model: in eval mode; the score threshold of its box heads is set to the one given.
             score_threshold: objects of at least this score are found.
+            views: in which each window is seen; of several :func:`.average` is taken.
 
         Raises:
             ConfigError: the model predicts no masks.
@@ -45,10 +47,13 @@ class Detector:
         roi_heads = getattr(model, "roi_heads", None)
         if not getattr(roi_heads, "mask_on", False):
             raise ConfigError(f"{type(model).__name__} predicts no masks: set MODEL.MASK_ON True.")
+        # An object of a low score in one view may have a higher mean.
+        threshold = score_threshold / 2 if len(views) > 1 else score_threshold
         for head in _parts_of(model, FastRCNNOutputLayers):
             # detectron2 finds what is above it.
-            head.test_score_thresh = float(np.nextafter(np.float32(score_threshold), -1))
+            head.test_score_thresh = float(np.nextafter(np.float32(threshold), -1))
         self.model = model
+        self.views = views
         self.least_score = score_threshold
         self._adapt_limits = _limits_of(model)
         for rpn in _parts_of(model, RPN):
@@ -71,6 +76,18 @@ class Detector:
         Returns:
             of each window, in the image's coordinates.
         """
+        seen = [
+            [view.undo_objects(each) for each in self._detect(map(view.apply, windows), scale)]
+            for view in self.views
+        ]
+        found = seen[0] if len(seen) == 1 else [average(each) for each in zip(*seen, strict=True)]
+        return [
+            each.moved(tile.rows.start, tile.columns.start, shape)
+            for each, tile in zip(found, tiles, strict=True)
+        ]
+
+    def _detect(self, windows: Iterable[np.ndarray], scale: float) -> list[SparseInstances]:
+        windows = list(windows)
         inputs = [{"image": to_input(window, scale)} for window in windows]
         self._adapt_limits(inputs[0]["image"].shape[1:].numel())
         with torch.inference_mode():
@@ -78,8 +95,7 @@ class Detector:
         if isinstance(results, tuple):  # of PanopticFPN: detections and semantic maps
             results = results[0]
         return [
-            paste(result, tile.shape).moved(tile.rows.start, tile.columns.start, shape)
-            for result, tile in zip(results, tiles, strict=True)
+            paste(result, window.shape[:2]) for result, window in zip(results, windows, strict=True)
         ]
 
     def join(

@@ -35,6 +35,7 @@ class PredictionOptions:
         scale: factor to resize images by beside what the model was trained with: 0.5 for objects
             that are twice as large as those of the training.
         precision: of the network's arithmetic, see :func:`runtime.accelerate`.
+        tta: test-time augmentation: each window is seen in :data:`.VIEWS`, eight times as slowly.
     """
 
     score_threshold: float = 0.5
@@ -45,6 +46,7 @@ class PredictionOptions:
     tile_overlap: int | None = None
     scale: float = 1.0
     precision: str = "fp32"
+    tta: bool = False
 
     def batch_of(self, shape: tuple[int, ...]) -> int:
         """Return how many windows (height, width, ...) the network sees at once."""

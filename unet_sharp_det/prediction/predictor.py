@@ -22,6 +22,7 @@ from .detector import Detector
 from .options import PredictionOptions
 from .segmenter import Segmenter, WatershedSegmenter
 from .tile_grid import Tile, alignment_of, tile_grid
+from .views import VIEWS
 
 Image = np.ndarray | str | Path | ImageSource
 
@@ -68,7 +69,8 @@ class Predictor:
         self.stretch_contrast = stretch_contrast
         self.class_names = tuple(class_names)
         model = accelerate(model, precision=self.options.precision)
-        self._finder = _kind_of(model)(model, self.options.score_threshold)
+        views = VIEWS if self.options.tta else VIEWS[:1]
+        self._finder = _kind_of(model)(model, self.options.score_threshold, views)
         self._resize = resize
         strides = [shape.stride for shape in model.backbone.output_shape().values()]
         self._divisibility = max(model.backbone.size_divisibility, *strides)

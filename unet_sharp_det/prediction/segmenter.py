@@ -14,6 +14,7 @@ from ..modeling.volume_segmentor import VolumeSegmentor
 from .detector import to_input
 from .merging import merge_detections, sew_components
 from .tile_grid import Tile
+from .views import VIEWS, View
 
 
 class Segmenter:
@@ -23,11 +24,12 @@ class Segmenter:
     their pixels is the score, the channel's place among the foreground channels the class.
     """
 
-    def __init__(self, model: nn.Module, score_threshold: float):
+    def __init__(self, model: nn.Module, score_threshold: float, views: Sequence[View] = VIEWS[:1]):
         """
         Args:
             model: in eval mode.
             score_threshold: of objects; up to .5 the pixels decide alone.
+            views: in which each window is seen; of several the probabilities' mean is taken.
 
         Raises:
             ConfigError: the model has another semantic head, or takes volumes.
@@ -43,6 +45,7 @@ class Segmenter:
                 f"{type(head).__name__} names no objects: use UNetSharpHead or ExternalHead."
             )
         self.model = model
+        self.views = views
         self.labels = head.labels
         self.least_score = score_threshold if score_threshold > 0.5 else 0.0
 
@@ -54,13 +57,24 @@ class Segmenter:
         scale: float,
     ) -> list[SparseInstances]:
         """As :meth:`.Detector.find`, but components in the core of each window only."""
-        inputs = [
-            {"image": to_input(window, scale), "height": tile.shape[0], "width": tile.shape[1]}
-            for window, tile in zip(windows, tiles, strict=True)
-        ]
         with torch.inference_mode():
-            found = self._probabilities(inputs)
+            seen = [self._see(view, windows, scale) for view in self.views]
+            found = [torch.stack(each).mean(dim=0) for each in zip(*seen, strict=True)]
         return [self._objects(*each, shape) for each in zip(found, tiles, strict=True)]
+
+    def _see(self, view: View, windows: Sequence[np.ndarray], scale: float) -> list[Tensor]:
+        """Return the probabilities (C, h, w) of each window (h, w, ...) that the view gives."""
+        turned = [view.apply(window) for window in windows]
+        inputs = [
+            {"image": to_input(each, scale), "height": each.shape[0], "width": each.shape[1]}
+            for each in turned
+        ]
+        return [
+            torch.from_numpy(view.undo(each.float().permute(1, 2, 0).cpu().numpy())).permute(
+                2, 0, 1
+            )
+            for each in self._probabilities(inputs)
+        ]
 
     def join(
         self,
@@ -103,13 +117,13 @@ class WatershedSegmenter(Segmenter):
     whole. So an object is taken from one tile, as a detector's is, not sewn from its parts.
     """
 
-    def __init__(self, model: nn.Module, score_threshold: float):
+    def __init__(self, model: nn.Module, score_threshold: float, views: Sequence[View] = VIEWS[:1]):
         """
         Args:
-            model: in eval mode.
             score_threshold: of objects, see :func:`.objects_of_bands`.
+            model, views: see :class:`Segmenter`.
         """
-        super().__init__(model, score_threshold)
+        super().__init__(model, score_threshold, views)
         self.least_score = score_threshold
 
     def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:

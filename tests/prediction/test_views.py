@@ -1,0 +1,76 @@
+"""Views of an image, and the mean of what is found in them."""
+
+import numpy as np
+import pytest
+from prediction_models import half_foreground_model
+
+from unet_sharp_det.data.augmentation import ScaleBy
+from unet_sharp_det.images.decoding import read_image
+from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.prediction import PredictionOptions, Predictor
+from unet_sharp_det.prediction.views import VIEWS, average
+
+
+@pytest.fixture
+def labels():
+    """Two objects without any symmetry in an image that is not square."""
+    labels = np.zeros((9, 14), int)
+    labels[1:3, 2:7] = labels[3, 2] = 1
+    labels[5:8, 9:11] = labels[7, 11:13] = 2
+    return labels
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_what_is_found_in_a_view_lies_where_it_is(view, labels):
+    seen = view.apply(labels)
+    assert np.array_equal(view.undo(seen), labels)
+    found = view.undo_objects(SparseInstances.from_label_map(seen))
+    assert found.shape == labels.shape
+    assert np.array_equal(found.label_map(), labels)
+
+
+def test_the_views_differ(labels):
+    assert len({view.apply(labels).tobytes() for view in VIEWS}) == 8
+
+
+def test_pixels_by_the_majority_and_scores_by_the_mean(labels):
+    one = SparseInstances.from_label_map(labels, [0.9, 0.6])
+    larger = labels.copy()
+    larger[4, 2] = 1
+    views = [one, SparseInstances.from_label_map(np.where(larger == 1, 1, 0), [0.8])] + [one] * 2
+    found = average(views)
+    assert np.array_equal(found.label_map(), labels)
+    assert found.scores == pytest.approx([(0.9 + 0.8 + 0.9 + 0.9) / 4, 0.6 * 3 / 4])
+
+
+def test_objects_of_one_view_stay_apart(labels):
+    touching = np.where(labels == 2, 0, labels)
+    touching[1:3, 2:4] = 2
+    parted = SparseInstances.from_label_map(touching, [0.9, 0.8])
+    found = average([parted, parted])
+    assert len(found) == 2
+    assert found.scores == pytest.approx([0.9, 0.8])
+
+
+def test_nothing_found():
+    assert len(average([SparseInstances.empty((3, 4))] * 8)) == 0
+
+
+@pytest.mark.parametrize("name", ["nuclei", "semantic"])
+def test_a_turned_image_gives_turned_objects(name, converted_sample):
+    """By a model that sees another image otherwise, as is shown without test-time augmentation."""
+    path = sorted((converted_sample / "images").glob("*.png"))[0]
+    image = read_image(path, "RGB")[:128, :160]
+    differences = {}
+    for tta in (True, False):
+        options = PredictionOptions(tta=tta)
+        if name == "nuclei":
+            predict = Predictor.from_checkpoint("nuclei", device="cpu", options=options)
+        else:
+            predict = Predictor(half_foreground_model(image), ScaleBy([1.0]), options=options)
+        straight, turned = predict(image), predict(VIEWS[5].apply(image))
+        back = VIEWS[5].undo_objects(turned)
+        assert len(straight) > 0
+        differences[tta] = np.mean((straight.label_map() > 0) != (back.label_map() > 0))
+    assert differences[True] < 1e-3
+    assert differences[True] < differences[False]

@@ -1,0 +1,98 @@
+"""Test-time augmentation: an image is seen flipped and turned, and what is found is averaged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..masks.instances import SparseInstances, overlapping_pairs
+
+#: Masks of two views that share this much of their union are one object.
+_SAME_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class View:
+    """A turn of the image by quarters, counterclockwise, and then a flip from left to right."""
+
+    turns: int
+    flip: bool
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """(H, W, ...) as it is seen."""
+        turned = np.rot90(array, self.turns)
+        return np.ascontiguousarray(turned[:, ::-1] if self.flip else turned)
+
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """The opposite of :meth:`apply`."""
+        return np.ascontiguousarray(np.rot90(array[:, ::-1] if self.flip else array, -self.turns))
+
+    def undo_objects(self, found: SparseInstances) -> SparseInstances:
+        """Bring what was found in the view to the image."""
+        (height, width), boxes = found.shape, found.boxes
+        if self.flip:
+            boxes = _mirrored(boxes, width)
+        for _ in range(self.turns):  # Back by a quarter: (y, x) becomes (x, height - y).
+            boxes = _mirrored(boxes[:, [1, 0, 3, 2]], height)
+            height, width = width, height
+        corners = boxes[:, [1, 0]]
+        masks = [self.undo(mask) for mask in found.masks]
+        shape = (height, width)
+        return SparseInstances.from_windows(shape, corners, masks, found.scores, found.classes)
+
+
+#: The eight ways in which a square lies on itself; the first is the image as it is.
+VIEWS = tuple(View(turns, flip) for flip in (False, True) for turns in range(4))
+
+
+def average(views: Sequence[SparseInstances]) -> SparseInstances:
+    """Join what was found of one image in several views.
+
+    The best object gathers those of the other views, one of each at most, that are the same. Its
+    pixels are those that at least half of them have, its score is their mean, where a view that
+    lacks the object counts as 0.
+    """
+    pool = SparseInstances.concatenate(views[0].shape, views)
+    owners = np.repeat(np.arange(len(views)), [len(view) for view in views])
+    rivals: dict[int, list[tuple[float, int]]] = {}
+    for i, j in overlapping_pairs(pool.boxes).tolist():
+        if owners[i] != owners[j] and pool.classes[i] == pool.classes[j]:
+            one, other = pool.shared(i, j)
+            both = np.count_nonzero(one & other)
+            iou = both / (np.count_nonzero(pool.masks[i]) + np.count_nonzero(pool.masks[j]) - both)
+            if iou >= _SAME_IOU:
+                rivals.setdefault(i, []).append((iou, j))
+                rivals.setdefault(j, []).append((iou, i))
+    is_free = np.ones(len(pool), bool)
+    corners, masks, scores, classes = [], [], [], []
+    for index in np.argsort(-pool.scores, kind="stable").tolist():
+        if not is_free[index]:
+            continue
+        group = {owners[index]: index}
+        for _, other in sorted(rivals.get(index, ()), reverse=True):
+            if is_free[other]:
+                group.setdefault(owners[other], other)
+        members = list(group.values())
+        is_free[members] = False
+        corner, votes = _votes(pool, members)
+        corners.append(corner)
+        masks.append(2 * votes >= len(members))
+        scores.append(pool.scores[members].sum() / len(views))
+        classes.append(pool.classes[index])
+    return SparseInstances.from_windows(pool.shape, corners, masks, scores, classes)
+
+
+def _votes(pool: SparseInstances, members: list[int]) -> tuple[tuple[int, int], np.ndarray]:
+    """How many of the masks have each pixel of a window, and the window's corner (y, x)."""
+    x0, y0 = pool.boxes[members, :2].min(axis=0)
+    x1, y1 = pool.boxes[members, 2:].max(axis=0)
+    votes = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    for index in members:
+        left, top, right, bottom = pool.boxes[index] - np.array([x0, y0, x0, y0])
+        votes[top:bottom, left:right] += pool.masks[index]
+    return (y0, x0), votes
+
+
+def _mirrored(boxes: np.ndarray, width: int) -> np.ndarray:
+    x0, y0, x1, y1 = boxes.T
+    return np.stack([width - x1, y0, width - x0, y1], axis=1)
