@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.measure import table
 from benchmarks.options import new_parser, positive
@@ -60,6 +61,7 @@ def main(argv) -> None:
     add("--count", type=positive, default=20, help="images of 256 x 256 (default: %(default)s)")
     add("--accuracy", action="store_true", help="find all validation images too")
     args = parser.parse_args(argv[1:])
+    torch.set_num_threads(1)  # As the programs have, which tables say.
     programs = [("stardist", args.stardist, args.stardist_python)]
     programs += [("unet_sharp_det", model, sys.executable) for model in args.models]
     truth = args.data / "annotations" / "dsb2018_val.json"

@@ -374,7 +374,7 @@ def test_the_demo_runs_files_that_exist():
     done = make("--dry-run", "demo", "VENV=.venv")
     assert done.returncode == 0, done.stderr
     commands = [line for line in done.stdout.splitlines() if ".venv/bin/python" in line]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         files = re.findall(r"(?<=\s)(?:datasets|tools|configs|unet_sharp_det)/\S+", command)
         assert any(name.endswith(".py") for name in files), command

@@ -24,7 +24,7 @@ _LIMITS_AREA = 512 * 512
 #: In larger inputs so many times more proposals pass non-maximum suppression, because nuclei are
 #: dense in one place and few in another: a crowd gets as many in a large window as in a tile.
 _SPARE_PROPOSALS = 4
-#: Logit of the objectness (a probability of 5 %) from which on proposals are looked at: a fifth of
+#: Logit of the objectness (a probability of 5 %) from which on proposals are looked at: a sixth of
 #: them, from which the same objects come (MODEL_ZOO.md).
 _LEAST_OBJECTNESS = -3.0
 #: Pixels of the network's input by which a mask may end before its object's cut edge.
@@ -57,7 +57,7 @@ class Detector:
         self.least_score = score_threshold
         self._adapt_limits = _limits_of(model)
         for rpn in _parts_of(model, RPN):
-            rpn.register_forward_hook(_leave_out_background)
+            rpn.rpn_head.register_forward_hook(_leave_out_background)
 
     def find(
         self,
@@ -129,8 +129,9 @@ def _limits_of(model: nn.Module) -> Callable[[int], None]:
 
 
 def _leave_out_background(_, inputs: tuple, outputs: tuple) -> tuple:
-    proposals, losses = outputs
-    return [each[each.objectness_logits >= _LEAST_OBJECTNESS] for each in proposals], losses
+    """Let detectron2 drop proposals, as it does of scores that are not finite, before its NMS."""
+    logits, deltas = outputs
+    return [each.masked_fill(each < _LEAST_OBJECTNESS, -math.inf) for each in logits], deltas
 
 
 def _parts_of(model: nn.Module, kind: type) -> list[nn.Module]:
