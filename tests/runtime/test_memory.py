@@ -4,12 +4,14 @@ import subprocess
 import sys
 
 SCRIPT = """
-import resource, sys, torch
+import ctypes, resource, sys, torch
 from unet_sharp_det.runtime.memory import keep_freed_memory
+# glibc begins so, and changes it by what the process frees.
+ctypes.CDLL(None).mallopt(-3, 128 * 1024)
 if sys.argv[1] == "kept":
     keep_freed_memory()
 def touch():
-    _ = [torch.empty(size * 2**20).fill_(1) for size in (1, 2, 1, 3, 2, 1, 2, 1)]
+    _ = [torch.empty(size * 2**20).fill_(1) for size in (5, 5, 5, 5)]
 for _ in range(4):
     touch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -25,4 +27,4 @@ def test_the_system_gives_no_new_pages():
         command = [sys.executable, "-c", SCRIPT, name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         faults[name] = int(done.stdout)
-    assert faults["kept"] < faults["returned"] / 4
+    assert faults["kept"] < faults["returned"] / 100

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import sys
+import time
 
 import pytest
 from detectron2.engine import HookBase
@@ -63,8 +64,23 @@ class Wandb:
         self._records = {}
         for file in sorted(self._folder.glob("offline-run-*/run-*.wandb")):
             run_id = file.stem.removeprefix("run-")
-            self._records.setdefault(run_id, []).extend(wandb_records(file.read_bytes()))
+            self._records.setdefault(run_id, []).extend(self._finished(file))
         return list(self._records)
+
+    @staticmethod
+    def _finished(file):
+        """The records once the last is there, and whole: another process writes them."""
+        from google.protobuf.message import DecodeError
+
+        end = time.monotonic() + 30
+        while True:
+            try:
+                records = list(wandb_records(file.read_bytes()))
+            except (struct.error, DecodeError):
+                records = []
+            if any(each.HasField("exit") for each in records) or time.monotonic() > end:
+                return records
+            time.sleep(0.1)
 
     def is_finished(self, run_id):
         codes = [each.exit.exit_code for each in self._records[run_id] if each.HasField("exit")]
