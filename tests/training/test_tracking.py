@@ -70,13 +70,12 @@ class Wandb:
     @staticmethod
     def _finished(file):
         """The records once the last is there, and whole: another process writes them."""
-        from google.protobuf.message import DecodeError
-
+        broken = pytest.importorskip("google.protobuf.message").DecodeError
         end = time.monotonic() + 30
         while True:
             try:
                 records = list(wandb_records(file.read_bytes()))
-            except (struct.error, DecodeError):
+            except (struct.error, broken):
                 records = []
             if any(each.HasField("exit") for each in records) or time.monotonic() > end:
                 return records
