@@ -1,7 +1,7 @@
 """Instances of a batch of windows from a Mask R-CNN."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -77,7 +77,10 @@ class Detector:
             of each window, in the image's coordinates.
         """
         seen = [
-            [view.undo_objects(each) for each in self._detect(map(view.apply, windows), scale)]
+            [
+                view.undo_objects(each)
+                for each in self._detect([view.apply(window) for window in windows], scale)
+            ]
             for view in self.views
         ]
         found = seen[0] if len(seen) == 1 else [average(each) for each in zip(*seen, strict=True)]
@@ -86,8 +89,7 @@ class Detector:
             for each, tile in zip(found, tiles, strict=True)
         ]
 
-    def _detect(self, windows: Iterable[np.ndarray], scale: float) -> list[SparseInstances]:
-        windows = list(windows)
+    def _detect(self, windows: Sequence[np.ndarray], scale: float) -> list[SparseInstances]:
         inputs = [{"image": to_input(window, scale)} for window in windows]
         self._adapt_limits(inputs[0]["image"].shape[1:].numel())
         with torch.inference_mode():

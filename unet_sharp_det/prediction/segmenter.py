@@ -24,11 +24,14 @@ class Segmenter:
     their pixels is the score, the channel's place among the foreground channels the class.
     """
 
+    #: The least that an object can have.
+    lowest_score = 0.5
+
     def __init__(self, model: nn.Module, score_threshold: float, views: Sequence[View] = VIEWS[:1]):
         """
         Args:
             model: in eval mode.
-            score_threshold: of objects; up to .5 the pixels decide alone.
+            score_threshold: of objects; up to ``lowest_score`` the pixels decide alone.
             views: in which each window is seen; of several the probabilities' mean is taken.
 
         Raises:
@@ -47,7 +50,7 @@ class Segmenter:
         self.model = model
         self.views = views
         self.labels = head.labels
-        self.least_score = score_threshold if score_threshold > 0.5 else 0.0
+        self.least_score = score_threshold if score_threshold > self.lowest_score else 0.0
 
     def find(
         self,
@@ -70,9 +73,7 @@ class Segmenter:
             for each in turned
         ]
         return [
-            torch.from_numpy(view.undo(each.float().permute(1, 2, 0).cpu().numpy())).permute(
-                2, 0, 1
-            )
+            torch.from_numpy(view.undo(each.float().cpu().numpy(), axes=(1, 2)))
             for each in self._probabilities(inputs)
         ]
 
@@ -117,14 +118,7 @@ class WatershedSegmenter(Segmenter):
     whole. So an object is taken from one tile, as a detector's is, not sewn from its parts.
     """
 
-    def __init__(self, model: nn.Module, score_threshold: float, views: Sequence[View] = VIEWS[:1]):
-        """
-        Args:
-            score_threshold: of objects, see :func:`.objects_of_bands`.
-            model, views: see :class:`Segmenter`.
-        """
-        super().__init__(model, score_threshold, views)
-        self.least_score = score_threshold
+    lowest_score = 0.0
 
     def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:
         return merge_detections(shape, tiles, parts)

@@ -1,7 +1,7 @@
 """Test-time augmentation: an image is seen flipped and turned, and what is found is averaged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,9 +23,10 @@ class View:
         turned = np.rot90(array, self.turns)
         return np.ascontiguousarray(turned[:, ::-1] if self.flip else turned)
 
-    def undo(self, array: np.ndarray) -> np.ndarray:
-        """The opposite of :meth:`apply`."""
-        return np.ascontiguousarray(np.rot90(array[:, ::-1] if self.flip else array, -self.turns))
+    def undo(self, array: np.ndarray, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
+        """The opposite of :meth:`apply`; the rows and columns are the ``axes``."""
+        straight = np.flip(array, axes[1]) if self.flip else array
+        return np.ascontiguousarray(np.rot90(straight, -self.turns, axes))
 
     def undo_objects(self, found: SparseInstances) -> SparseInstances:
         """Bring what was found in the view to the image."""
@@ -35,10 +36,8 @@ class View:
         for _ in range(self.turns):  # Back by a quarter: (y, x) becomes (x, height - y).
             boxes = _mirrored(boxes[:, [1, 0, 3, 2]], height)
             height, width = width, height
-        corners = boxes[:, [1, 0]]
         masks = [self.undo(mask) for mask in found.masks]
-        shape = (height, width)
-        return SparseInstances.from_windows(shape, corners, masks, found.scores, found.classes)
+        return replace(found, shape=(height, width), boxes=boxes, masks=masks)
 
 
 #: The eight ways in which a square lies on itself; the first is the image as it is.

@@ -1,7 +1,6 @@
 """Memory of the CPU that a network's maps were freed from, kept for the next maps."""
 
 import ctypes
-import ctypes.util
 
 #: Names of glibc's malloc.h, and their values.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -16,7 +15,7 @@ def keep_freed_memory() -> None:
     Else each large map is new memory, whose every page the system has to fill with zeros first: a
     tenth of the time of a small network. Of other C libraries nothing changes.
     """
-    mallopt = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
