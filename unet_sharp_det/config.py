@@ -200,6 +200,8 @@ def _add_input(cfg: CfgNode) -> None:
     # True turns training images by 0, 90, 180 or 270 degrees with equal probability. Beside it,
     # INPUT.RANDOM_FLIP also takes "both": horizontal and vertical, each with probability 0.5.
     cfg.INPUT.RANDOM_ROTATE90 = False
+    # A training image is inverted, dark becomes bright, with this probability.
+    cfg.INPUT.INVERT_PROB = 0.0
     cfg.INPUT.COLOR = CfgNode()
     # The colours of a training image are changed with this probability, by either an HSV shift or a
     # change of brightness and contrast (UNet#, Sec. 3.3).
@@ -243,11 +245,18 @@ def _add_training(cfg: CfgNode) -> None:
     # augmentations and what the model draws depend on SEED (at least 0) and the iteration alone.
     # False starts with the first images again, as detectron2 does.
     cfg.DATALOADER.REPLAYABLE = False
+    # An image of a look (fluorescence, histology, bright-field) that has n images is drawn
+    # (N / n) ** BALANCE_LOOKS times as often as one of the most common look, which has N. 0 draws
+    # all images equally often, 1 all looks.
+    cfg.DATALOADER.BALANCE_LOOKS = 0.0
     # Beside TensorBoard, a tracker gets the config, the metrics and images of the validation: wandb
     # or mlflow. Each is set up by its own environment variables. "" takes none.
     cfg.TRACKING = ""
     # The optimizer is SGD, AdamW or Adam, in which SOLVER.WEIGHT_DECAY is part of the gradient.
     cfg.SOLVER.OPTIMIZER = "SGD"
+    # Evaluations and checkpoints get the moving average of the weights, of which this share, e.g.
+    # 0.999, stays at each iteration. 0 takes the trained weights.
+    cfg.SOLVER.EMA_DECAY = 0.0
     # With SOLVER.AMP.ENABLED, a training computes in fp16 (on GPUs) or bf16 (on GPUs, and on CPUs
     # with AMX). A device that lacks it trains in float32.
     cfg.SOLVER.AMP.PRECISION = "fp16"

@@ -33,6 +33,8 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     augmentations += [T.RandomFlip(horizontal=each, vertical=not each) for each in FLIPS[flip]]
     if config.RANDOM_ROTATE90:
         augmentations.append(RandomRotate90())
+    if config.INVERT_PROB > 0:
+        augmentations.append(RandomInvert(config.INVERT_PROB))
     if config.COLOR.PROB > 0:
         changes = {name.lower(): value for name, value in config.COLOR.items()}
         augmentations.append(RandomColor(**changes, image_format=config.FORMAT))
@@ -166,6 +168,21 @@ class StretchContrast(T.Augmentation):
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         return T.ColorTransform(rescale_to_uint8)
+
+
+class RandomInvert(T.Augmentation):
+    """With probability ``prob``, make bright what is dark: stains and lamps differ, shapes less."""
+
+    def __init__(self, prob: float):
+        super().__init__()
+        if not 0 <= prob <= 1:
+            raise ConfigError(f"INPUT.INVERT_PROB is {prob}, but must lie in 0..1.")
+        self.prob = prob
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        if self._rand_range() >= self.prob:
+            return T.NoOpTransform()
+        return T.ColorTransform(np.invert)  # 255 - image
 
 
 class RandomColor(T.Augmentation):

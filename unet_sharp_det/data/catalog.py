@@ -178,6 +178,7 @@ def _to_records(content: dict, indices: dict[int, int], image_root) -> list[dict
             "width": image["width"],
             "image_id": image["id"],
             "annotations": annotations[image["id"]],
+            **({"look": image["look"]} if image.get("look") else {}),
         }
         for image in sorted(content["images"], key=lambda image: image["id"])
     ]

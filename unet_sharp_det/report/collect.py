@@ -10,7 +10,7 @@ from ..errors import DatasetError, UserError
 from ..evaluation.evaluation import Evaluation, evaluate_again, find_evaluation
 from ..evaluation.record import EvaluationOptions, EvaluationRecord
 from ..images import read_image
-from .looks import guess_look
+from ..images.looks import guess_look
 from .training import Training
 from .volumes import VolumeRun
 

@@ -26,12 +26,14 @@ from ..checkpoints.class_names import names_of_data
 from ..checkpoints.loading import SkipCheckpointer
 from ..checkpoints.trained_model import load_trained_model
 from ..config import flatten
+from ..data.balance import repeat_rare_looks
 from ..data.catalog import check_registered
 from ..data.mapper import NucleiDatasetMapper
 from ..errors import ConfigError, DatasetError, TrainingError, UserError, disk_error, look_up_option
 from ..evaluation import EvaluationOptions, build_nuclei_evaluators
 from ..files import write_json
 from ..runtime import accelerate
+from .averaging import WeightAverage
 from .best_metric import EarlyStop, build_validation_hooks, full_name
 from .launch import distribute
 from .mixed_precision import choose_trainer
@@ -101,6 +103,8 @@ class NucleiTrainer(DefaultTrainer):
         built = super().build_hooks()
         if self.cfg.DATALOADER.REPLAYABLE:
             built.insert(0, SeedIterations(self.cfg.SEED))
+        if decay := self.cfg.SOLVER.EMA_DECAY:
+            built.insert(0, WeightAverage(getattr(self.model, "module", self.model), decay))
         last = (hooks.PeriodicCheckpointer, hooks.PeriodicWriter)
         at_end = [hook for hook in built if isinstance(hook, last)]
         built = [hook for hook in built if not isinstance(hook, last)]
@@ -198,6 +202,7 @@ class NucleiTrainer(DefaultTrainer):
         """detectron2's loader, or with ``DATALOADER.REPLAYABLE`` a :class:`ReplayableLoader`."""
         mapper = build_mapper(cfg, is_train=True)
         records = load_training_records(cfg, mapper)
+        records = repeat_rare_looks(records, cfg.DATALOADER.BALANCE_LOOKS)
         # Patches of volumes, which are not read before, are of one size.
         grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING and "width" in records[0]
         if not cfg.DATALOADER.REPLAYABLE:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from unet_sharp_det.images import read_image
-from unet_sharp_det.report.looks import LOOKS, guess_look
+from unet_sharp_det.images.looks import LOOKS, guess_look
 
 
 def test_looks_of_the_sample(sample_folder):
