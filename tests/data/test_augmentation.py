@@ -10,6 +10,7 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import build_augmentations
 from unet_sharp_det.data.augmentation import (
     RandomColor,
+    RandomInvert,
     RandomRotate90,
     Rotate90Transform,
     StretchContrast,
@@ -67,6 +68,16 @@ def test_all_four_turns_are_drawn_about_equally(image):
     np.random.seed(0)
     drawn = [RandomRotate90().get_transform(image).quarter_turns for _ in range(400)]
     assert all(70 < drawn.count(turns) < 130 for turns in range(4))
+
+
+def test_inversion_as_often_as_asked(image):
+    np.random.seed(0)
+    drawn = [RandomInvert(0.3).get_transform(image).apply_image(image) for _ in range(300)]
+    inverted = sum((each == 255 - image).all() for each in drawn)
+    assert 60 < inverted < 120
+    assert inverted + sum((each == image).all() for each in drawn) == 300
+    with pytest.raises(ConfigError, match="INPUT.INVERT_PROB is 2"):
+        RandomInvert(2)
 
 
 def colour(prob=1.0, image_format="BGR", **changes):
