@@ -31,13 +31,19 @@ from unet_sharp_det.errors import UserError, run_cli
 from unet_sharp_det.evaluation.readers.predictions import check_entry
 from unet_sharp_det.files import atomic_path, read_json, safe_join
 from unet_sharp_det.images import read_image
-from unet_sharp_det.masks.drawing import distinct_colors, draw_planes, upscale, upscale_factor
+from unet_sharp_det.masks.drawing import (
+    BACKGROUND,
+    distinct_colors,
+    draw_planes,
+    montage,
+    upscale,
+    upscale_factor,
+)
 from unet_sharp_det.masks.rle import numbered, to_rles
 from unet_sharp_det.volumes import read_labels, read_volume
 
 MONTAGE_WIDTH = 1440
 CAPTION_HEIGHT = 28
-BACKGROUND = (24, 24, 24)
 TEXT_COLOR = (240, 240, 240)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -192,31 +198,6 @@ def add_caption(image: np.ndarray, text: str) -> np.ndarray:
     origin = (4, CAPTION_HEIGHT - 9)
     cv2.putText(strip, text, origin, FONT, font_scale, TEXT_COLOR, 1, cv2.LINE_AA)
     return np.concatenate([strip, image])
-
-
-def montage(pictures, columns: int, *, gap: int = 4, cell_width: int | None = None) -> np.ndarray:
-    """Arrange pictures in rows, each at the top left of its cell, scaled to a width if given."""
-    if cell_width is not None:
-        sides = [
-            (cell_width, max(1, round(p.shape[0] * cell_width / p.shape[1]))) for p in pictures
-        ]
-        pictures = [
-            cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            for picture, size in zip(pictures, sides, strict=True)
-        ]
-    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
-    heights = [max(picture.shape[0] for picture in row) for row in rows]
-    widths = [max(picture.shape[1] for picture in pictures[i::columns]) for i in range(columns)]
-    size = (sum(heights) + gap * (len(rows) - 1), sum(widths) + gap * (columns - 1), 3)
-    canvas = np.full(size, BACKGROUND, dtype=np.uint8)
-    top = 0
-    for row, row_height in zip(rows, heights, strict=True):
-        left = 0
-        for picture, width in zip(row, widths, strict=False):
-            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-            left += width + gap
-        top += row_height + gap
-    return canvas
 
 
 def save(path: Path, picture: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Registers with detectron2, on import, what configs name: necks, heads, backbones, data sets."""
 
-from .data import catalog, volume_catalog  # noqa: F401
+from .data import catalog, folders  # noqa: F401
 from .modeling import (  # noqa: F401
     external_networks,
     sem_seg_head,
@@ -10,4 +10,4 @@ from .modeling import (  # noqa: F401
     watershed_segmentor,
 )
 
-volume_catalog.register_volume_folders()
+folders.register_folders()

@@ -5,7 +5,8 @@ import json
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from unet_sharp_det.data.volume_catalog import register_volume_folders, register_volumes
+from unet_sharp_det.data.folders import register_folders
+from unet_sharp_det.data.volume_catalog import register_volumes
 from unet_sharp_det.errors import DatasetError
 
 NAME = "volumes_for_tests"
@@ -88,7 +89,7 @@ def test_folders_are_known_by_their_names(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     (tmp_path / "my_livers").mkdir()
     (tmp_path / "my_livers" / "dataset.json").write_text("read when it is used")
-    register_volume_folders()
+    register_folders()
     assert "my_livers_val" in DatasetCatalog.list()
     with pytest.raises(DatasetError, match="my_livers/dataset.json: is not JSON"):
         DatasetCatalog.get("my_livers_val")

@@ -121,7 +121,7 @@ def test_other_folders_and_shares_are_refused(write_case, tmp_path):
         convert(tmp_path / "empty", tmp_path / "out", agreement=50)
     folder, _ = write_case()
     convert(tmp_path / "LIDC", tmp_path / "out")
-    with pytest.raises(DatasetError, match="'agreement': 0.5.*another --output"):
+    with pytest.raises(DatasetError, match="'agreement': 0.5.*another --name"):
         convert(tmp_path / "LIDC", tmp_path / "out", agreement=0.75)
     (folder / "1-000.dcm").write_text("no DICOM")
     with pytest.raises(DatasetError, match=r"1-000\.dcm: is no slice that can be read"):

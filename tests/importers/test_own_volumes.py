@@ -135,7 +135,7 @@ def test_a_source_that_was_moved_goes_on(tmp_path, run_import):
     assert run_import("volumes", tmp_path / "new", *NAMES) == first
     record = tmp_path / "datasets" / "volumes" / "import.json"
     record.write_text(record.read_text().replace("entry", "entries"))
-    with pytest.raises(DatasetError, match="import.json: is damaged. Give another --output"):
+    with pytest.raises(DatasetError, match="import.json: is damaged. Give another --name"):
         run_import("volumes", tmp_path / "new", *NAMES)
 
 

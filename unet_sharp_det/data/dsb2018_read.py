@@ -116,8 +116,9 @@ def _image_quirks(pixels: np.ndarray) -> list[str]:
     return kinds
 
 
-def _mask_quirks(values: np.ndarray) -> list[str]:
-    """Of a mask, (H, W), cropped to the box of its values above 0."""
+def mask_quirks(values: np.ndarray) -> list[str]:
+    """Return the keys of :data:`QUIRKS` that hold for a mask (H, W), cropped to the box of its
+    values above 0."""
     kinds = []
     if ((values > 0) & (values < values.max())).any():
         kinds.append("non_binary_mask")
@@ -175,7 +176,7 @@ def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str],
         "area": int(binary[box].sum(dtype=np.int64)),
         "segmentation": segmentation,
     }
-    return _mask_quirks(values[box]), nucleus
+    return mask_quirks(values[box]), nucleus
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:

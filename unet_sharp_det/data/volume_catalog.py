@@ -20,7 +20,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..errors import DatasetError
 from ..files import read_json, safe_join
-from .catalog import datasets_root
 
 VOLUME_SPLITS = ("train", "val", "test")
 DATASET_FILE = "dataset.json"
@@ -51,15 +50,6 @@ def register_volumes(name: str, json_file) -> None:
         load = functools.partial(load_volumes, full_name, Path(json_file), split)
         DatasetCatalog.register(full_name, load)
         MetadataCatalog.get(full_name).set(evaluator_type="volume", json_file=str(json_file))
-
-
-def register_volume_folders() -> None:
-    """Register each folder ``$DETECTRON2_DATASETS/<name>`` that has a ``dataset.json``, by its
-    name, and the folders of :data:`VOLUME_SETS`, there or not."""
-    root = datasets_root()
-    found = {file.parent.name for file in root.glob(f"*/{DATASET_FILE}")}
-    for name in sorted(found.union(VOLUME_SETS)):
-        register_volumes(name, root / name / DATASET_FILE)
 
 
 def load_volumes(name: str, json_file: Path, split: str) -> list[dict]:

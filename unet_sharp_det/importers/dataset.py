@@ -1,4 +1,4 @@
-"""What all imports share: cases are read, checked and stored, then ``dataset.json`` lists them."""
+"""What all imports of volumes share: cases are read, checked and stored, then ``dataset.json`` lists them."""
 
 import glob
 import hashlib
@@ -97,7 +97,7 @@ def write_dataset(
     changed since is not read again.
 
     Args:
-        kind: of ``importers.KINDS``.
+        kind: of ``importers.VOLUMES``.
         source: that the cases come from; kept in ``import.json``, so that no other import writes
             to the same folder.
         output: its name becomes the data set's.
@@ -143,7 +143,7 @@ def _stored_cases(output: Path, origin: dict) -> dict[str, dict]:
     """What an earlier call of the same import stored, by the case's id."""
     if not output.exists() or not any(output.iterdir()):
         return {}
-    remedy = "Give another --output."
+    remedy = "Give another --name."
     if not (output / RECORD_FILE).is_file():
         raise DatasetError(f"{output}: holds files of another origin. {remedy}")
     record = read_json(output / RECORD_FILE, dict, remedy)

@@ -10,6 +10,8 @@ from ..errors import UserError
 
 #: Of a picture beside another one.
 LONGEST_SIDE = 1024
+#: Between the pictures of a montage.
+BACKGROUND = (24, 24, 24)
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
@@ -124,6 +126,37 @@ def draw_side_by_side(image: np.ndarray, maps: Sequence[np.ndarray]) -> np.ndarr
     factor = math.ceil(max(image.shape[:2]) / LONGEST_SIDE)
     size = (image.shape[1] // factor, image.shape[0] // factor)
     return np.hstack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in drawn])
+
+
+def montage(
+    pictures: Sequence[np.ndarray], columns: int, *, gap: int = 4, cell_width: int | None = None
+) -> np.ndarray:
+    """Arrange pictures, uint8 (H, W, 3), in rows, each at the top left of its cell, scaled to a
+    width if given."""
+    import cv2
+
+    columns = min(columns, len(pictures))
+    if cell_width is not None:
+        sides = [
+            (cell_width, max(1, round(p.shape[0] * cell_width / p.shape[1]))) for p in pictures
+        ]
+        pictures = [
+            cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            for picture, size in zip(pictures, sides, strict=True)
+        ]
+    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    widths = [max(picture.shape[1] for picture in pictures[i::columns]) for i in range(columns)]
+    size = (sum(heights) + gap * (len(rows) - 1), sum(widths) + gap * (columns - 1), 3)
+    canvas = np.full(size, BACKGROUND, dtype=np.uint8)
+    top = 0
+    for row, row_height in zip(rows, heights, strict=True):
+        left = 0
+        for picture, width in zip(row, widths, strict=False):
+            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            left += width + gap
+        top += row_height + gap
+    return canvas
 
 
 def _to_gray(array: np.ndarray) -> np.ndarray:

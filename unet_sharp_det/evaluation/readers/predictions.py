@@ -13,12 +13,13 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from ...data.coco_json import check_coco, is_box, is_finite, is_id
+from ...data.label_files import FORMATS, find_label_maps
 from ...errors import DatasetError, UserError
 from ...files import read_json
 from ...masks import to_rles
 from ...masks.instance_maps import InstanceMap
 from ..record import EvaluationOptions
-from .truth import FORMATS, Truth, TruthImage, find_label_maps, read_label_map_file, refuse_pictures
+from .truth import Truth, TruthImage, read_label_map_file, refuse_pictures
 
 _KINDS = (
     "a list of COCO results (image_id, score, segmentation), a COCO data set, the "

@@ -5,7 +5,7 @@ import glob
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 
 from ... import volumes
 from ...data.coco_json import check_coco, read_coco
+from ...data.label_files import FORMATS, VOLUMES, find_label_maps
 from ...errors import DatasetError
 from ...files import ending_of, safe_join, split_name
 from ...images import decoding
@@ -25,12 +26,6 @@ from ...masks import union_mask
 from ...masks.instance_maps import InstanceMap
 from ...masks.instances import SparseInstances
 from ..instances.overlap import InstanceOverlap
-
-VOLUMES = (".nii.gz", ".nii", ".mha", ".nrrd")
-FORMATS = (".png", ".tif", ".tiff", ".npy", *VOLUMES)
-
-# What tools append to the stem of an image's name; the first that fits is taken off.
-ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_pred", "_objects")
 
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _TOO_LARGE = "Cut it into parts, or give COCO results, as predict --outputs coco writes them."
@@ -203,39 +198,6 @@ def check_masks(annotations: list[dict], where: str) -> None:
             )
 
 
-def find_label_maps(
-    folder, suffix: str | None = None, known: Iterable[str] = ()
-) -> dict[str, Path]:
-    """Find the label maps (``FORMATS``) of a folder, by the stem of the image that each is of.
-
-    Args:
-        suffix: what follows the image's stem in a file's name, e.g. "_cp_masks", "_cp_masks.tif"
-            or "" (nothing); files that do not end so are passed over. None: one of ``ENDINGS``
-            is taken off where there is one.
-        known: stems of images, of which no ending is taken off.
-
-    Raises:
-        DatasetError: there is no label map, or two of one image.
-    """
-    paths = [path for path in sorted(Path(folder).iterdir()) if ending_of(path) in FORMATS]
-    known, found = set(known), {}
-    for path in paths:
-        stem = _image_stem(path, suffix, known)
-        if stem is None or path.name.startswith(".") or path.is_dir():
-            continue
-        if stem in found:
-            raise DatasetError(
-                f"{folder}: {found[stem].name} and {path.name} are both of the image {stem}. Give "
-                "what the names end in, e.g. _cp_masks.tif, by --suffix or --truth-suffix."
-            )
-        found[stem] = path
-    if not found:
-        names = f", whose name ends in '{suffix}'" if suffix else ""
-        there = f" It has e.g. {paths[0].name}." if paths else ""
-        raise DatasetError(f"{folder}: has no label map ({', '.join(FORMATS)}){names}.{there}")
-    return found
-
-
 def read_label_map_file(path, dim: int = 2) -> np.ndarray:
     """Read integers (H, W), with ``dim`` 3 (D, H, W); DatasetError: these are no label map."""
     if dim == 3:
@@ -258,15 +220,3 @@ def _read_shape(path: Path) -> tuple[int, ...]:
         with tiff:
             is_volume = len(tiff.pages) > 1
     return read_label_map_file(path, 3).shape if is_volume else decoding.read_shape(path)
-
-
-def _image_stem(path: Path, suffix: str | None, known: set[str]) -> str | None:
-    """Return the stem of the image that a label map is of; None if its name ends otherwise."""
-    stem, _ = split_name(path)
-    if suffix is not None:
-        names = [name for name in (stem, path.name) if name.endswith(suffix)]
-        return names[0].removesuffix(suffix) if names else None
-    if stem in known:
-        return stem
-    endings = [ending for ending in ENDINGS if stem.endswith(ending)]
-    return stem.removesuffix(endings[0]) if endings else stem

@@ -1,0 +1,203 @@
+"""What holds for all formats: splits, odd and bad input, what is written, going on."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import SHAPE, picture, save, truth
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from unet_sharp_det.cli.import_ import main
+from unet_sharp_det.data.folders import register_folders
+from unet_sharp_det.errors import DatasetError, UserError
+
+
+def write(root, stems="abc", labels=None):
+    for seed, stem in enumerate(stems):
+        save(root / "images" / f"{stem}.png", picture(seed))
+        save(root / "masks" / f"{stem}.png", truth() if labels is None else labels)
+    return root
+
+
+def test_a_data_set_is_known_by_being_there(tmp_path, run_images):
+    source = write(tmp_path / "s", "abcdefgh")
+    found = run_images(source)
+    register_folders()
+    records = DatasetCatalog.get("mine_train") + DatasetCatalog.get("mine_val")
+    assert len(records) == 8
+    assert all(len(record["annotations"]) == 4 for record in records)
+    assert records[0]["look"] == "fluorescence"
+    assert records[0]["file_name"].startswith(str(source))
+    assert MetadataCatalog.get("mine_val").thing_classes == ["object"]
+    assert found.text.count("objects.") == 2
+    assert (found.folder / "preview.png").is_file()
+
+
+def test_the_fingerprint(tmp_path, run_images):
+    found = json.loads((run_images(write(tmp_path / "s")).folder / "fingerprint.json").read_text())
+    areas = np.array([80, 64, 204, 64])
+    assert found["objects"] == 12
+    assert found["objects_per_image"]["largest"] == 4
+    assert found["touching_share"] == pytest.approx(0.5)  # The first two of four.
+    expected = np.median(np.tile(2 * np.sqrt(areas / np.pi), 3))
+    assert found["diameter_px"]["object"]["q50"] == pytest.approx(expected, abs=0.05)
+    assert found["image_sides_px"] == {
+        "smallest": 48,
+        "median": pytest.approx((48 * 64) ** 0.5),
+        "largest": 64,
+    }
+    assert found["kinds"] == {"uint8, 3 channel(s)": 3}
+
+
+def test_copies(tmp_path, run_images):
+    source = write(tmp_path / "s")
+    found = run_images(source, "--copy")
+    shutil.rmtree(source)
+    assert (found.folder / "images").is_dir()
+    register_folders()
+    assert len(DatasetCatalog.get("mine_train")) == len(found.splits["train"])
+
+
+@pytest.mark.parametrize("how", ["pattern", "table"])
+def test_groups_stay_together(how, tmp_path, run_images):
+    stems = [f"p{patient}_{number}" for patient in range(12) for number in range(3)]
+    write(tmp_path / "s", stems)
+    group = r"p\d+"
+    if how == "table":
+        group = str(tmp_path / "patients.csv")
+        rows = [f"{stem}.png,{stem.split('_')[0]}" for stem in stems]
+        (tmp_path / "patients.csv").write_text("\n".join(rows))
+    found = run_images(tmp_path / "s", "--group", group)
+    patients = {split: {s.split("_")[0] for s in names} for split, names in found.splits.items()}
+    assert not patients["train"] & patients["val"]
+    assert len(found.splits["train"]) + len(found.splits["val"]) == 36
+
+
+def test_a_group_that_is_not_told(tmp_path, run_images):
+    write(tmp_path / "s")
+    with pytest.raises(DatasetError, match="says nothing of"):
+        run_images(tmp_path / "s", "--group", r"p\d+")
+    with pytest.raises(DatasetError, match="no regular expression"):
+        run_images(tmp_path / "s", "--group", "(")
+    with pytest.raises(DatasetError, match="no file"):
+        run_images(tmp_path / "s", "--group", "none.csv")
+
+
+def test_a_folder_of_validation(tmp_path, run_images):
+    write(tmp_path / "a", "ab")
+    write(tmp_path / "b", "c")
+    found = run_images(tmp_path / "a", "--val", str(tmp_path / "b"))
+    assert [len(names) for names in found.splits.values()] == [2, 1]
+    with pytest.raises(DatasetError, match="--val: there is no"):
+        run_images(tmp_path / "a", "--val", str(tmp_path / "none"))
+
+
+def test_what_cannot_be_used_is_left_out_and_named(tmp_path, run_images):
+    source = write(tmp_path / "s", "abcdefg")
+    (source / "masks" / "a.png").unlink()
+    (source / "images" / "b.png").unlink()
+    save(source / "masks" / "c.png", truth()[:-1])
+    (source / "masks" / "d.png").unlink()
+    save(source / "masks" / "d.jpg", truth().astype(np.uint8))
+    save(
+        source / "masks" / "e.png", np.repeat(truth()[:, :, None], 3, 2) * np.array([1, 2, 3], "u2")
+    )
+    (source / "images" / "f.png").write_bytes(b"no image")
+    found = run_images(source)
+    assert found.status == 1
+    assert sum(map(len, found.splits.values())) == 1
+    for part in (
+        "a.png: has no annotation",
+        "there is no image 'b'",
+        "has (height, width) (47, 64), but its image has (48, 64)",
+        "is a JPEG, which changes numbers",
+        "a label map has one number per pixel",
+        "f.png",
+    ):
+        assert part in found.text, part
+
+
+def test_masks_where_numbers_are_expected(tmp_path, run_images):
+    source = write(tmp_path / "s", labels=(255 * (truth() > 0)).astype(np.uint8))
+    with pytest.raises(
+        DatasetError, match="holds only 0 and 255, in several parts.*--format masks"
+    ):
+        run_images(source, "--format", "label-maps")
+
+
+def test_oddities_are_counted(tmp_path, run_images):
+    labels = truth()
+    labels[20:22, 2:4] = 5  # 4 pixels
+    labels[26:40, 2:16] = 6
+    labels[30:33, 6:9] = 0  # a hole
+    labels[44:47, 20:23] = 6  # another part
+    source = write(tmp_path / "s", "ab", labels)
+    save(source / "images" / "b.png", picture(0))
+    save(source / "images" / "c.png", picture(2))
+    save(source / "masks" / "c.png", np.zeros(SHAPE, np.uint16))
+    found = run_images(source)
+    assert found.status == 0
+    for line in ("1 x no objects", "2 x several parts", "2 x holes", "2 x under 16 pixels"):
+        assert f"{line}:" in found.text
+    assert "1 x same image twice" in found.text
+    with pytest.raises(DatasetError, match="--strict: nothing was written.*2 x holes"):
+        run_images(source, "--strict", name="other")
+    assert not (tmp_path / "datasets" / "other").exists()
+
+
+def test_empty_and_repeated_masks_are_left_out(tmp_path, run_images):
+    folder = tmp_path / "s" / "a"
+    save(folder / "images" / "a.png", picture())
+    for name, mask in (("1", truth() == 1), ("2", truth() == 1), ("3", truth() > 9)):
+        save(folder / "masks" / f"{name}.png", 255 * mask.view(np.uint8))
+    found = run_images(tmp_path / "s")
+    assert len(found.objects["a"]) == 1
+    assert "1 x empty mask" in found.text
+    assert "1 x same mask twice" in found.text
+
+
+def test_an_outline_out_of_its_image(tmp_path, run_images):
+    ring = [[100, 100], [110, 100], [110, 110], [100, 100]]
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    for stem in "ab":
+        save(tmp_path / "s" / f"{stem}.png", picture())
+        features = [{"type": "Feature", "geometry": geometry}] if stem == "a" else []
+        content = {"type": "FeatureCollection", "features": features}
+        (tmp_path / "s" / f"{stem}.geojson").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="no object that can be used.*lies out of its image"):
+        run_images(tmp_path / "s")
+
+
+def test_several_formats_and_none(tmp_path, run_images):
+    source = write(tmp_path / "s")
+    with pytest.raises(DatasetError, match="is of no format that is known(.|\n)*label-maps"):
+        run_images(source / "images")
+    (source / "a.geojson").write_text('{"features": []}')
+    with pytest.raises(DatasetError, match="several formats: label-maps .*; geojson"):
+        run_images(source)
+    with pytest.raises(UserError, match="Did you mean 'label-maps'"):
+        run_images(source, "--format", "labelmaps")
+    with pytest.raises(DatasetError, match="There is no"):
+        run_images(tmp_path / "none")
+
+
+def test_options_of_other_formats(tmp_path):
+    write(tmp_path / "s")
+    with pytest.raises(UserError, match="--labels is no option of images"):
+        main([str(tmp_path / "s"), "--labels", "a"])
+    with pytest.raises(UserError, match="--group is no option of lits17"):
+        main([str(tmp_path / "s"), "--format", "lits17", "--group", "a"])
+
+
+def test_another_source_is_refused_and_the_same_one_is_not(tmp_path, run_images):
+    first, second = write(tmp_path / "a"), write(tmp_path / "b")
+    run_images(first)
+    write(tmp_path / "a", "defg")
+    assert sum(map(len, run_images(first).splits.values())) == 7
+    with pytest.raises(DatasetError, match="was imported from .*Give another --name"):
+        run_images(second)
+    (tmp_path / "datasets" / "own").mkdir()
+    (tmp_path / "datasets" / "own" / "thesis.tex").write_text("")
+    with pytest.raises(DatasetError, match="holds files of another origin"):
+        run_images(first, name="own")

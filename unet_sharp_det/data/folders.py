@@ -1,0 +1,78 @@
+"""Data sets that are known by being there: a folder with ``dataset.json``, as ``import`` writes it.
+
+Of images::
+
+    {"name": "mine", "source": "...", "format": "...", "classes": ["nucleus"],
+     "image_root": "images", "splits": {"train": "annotations/train.json", "val": "..."}}
+
+``image_root`` is relative to the folder, or absolute where images stay at their place. Those of
+volumes are described in :mod:`.volume_catalog`.
+"""
+
+from pathlib import Path
+
+from detectron2.data import MetadataCatalog
+
+from ..errors import DatasetError
+from ..files import read_json, safe_join
+from .catalog import datasets_root, register_coco_nuclei
+from .volume_catalog import DATASET_FILE, VOLUME_SETS, register_volumes
+
+_REMEDY = "Write it by unet-sharp-det import, or mend it."
+
+
+def register_folders() -> None:
+    """Register each folder ``$DETECTRON2_DATASETS/<name>`` with a ``dataset.json`` as
+    ``<name>_train``, ``<name>_val`` and ``<name>_test``, and the folders of ``VOLUME_SETS``, there
+    or not."""
+    root = datasets_root()
+    found = {file.parent.name for file in root.glob(f"*/{DATASET_FILE}")}
+    for name in sorted(found.union(VOLUME_SETS)):
+        folder = root / name
+        if is_of_images(folder):
+            register_images(name, folder)
+        else:
+            register_volumes(name, folder / DATASET_FILE)
+
+
+def is_of_images(folder: Path) -> bool:
+    """Whether a folder has a ``dataset.json`` of images."""
+    try:
+        return "image_root" in read_json(folder / DATASET_FILE, dict)
+    except DatasetError:
+        return False  # It is told when it is used.
+
+
+def register_images(name: str, folder: Path) -> None:
+    """Register the splits of a data set of images, to be read when they are used.
+
+    Raises:
+        DatasetError: ``dataset.json`` is not as the module says.
+    """
+    where = folder / DATASET_FILE
+    content = read_json(where, dict, _REMEDY)
+    classes, splits, root = (content.get(key) for key in ("classes", "splits", "image_root"))
+    is_right = isinstance(classes, list) and isinstance(splits, dict) and isinstance(root, str)
+    if not is_right or not all(isinstance(each, str) for each in classes):
+        raise DatasetError(f"{where}: lacks 'classes', 'splits' or 'image_root'. {_REMEDY}")
+    for split, file in splits.items():
+        json_file = safe_join(folder, file, str(where))
+        full_name = f"{name}_{split}"
+        register_coco_nuclei(full_name, json_file, folder / root, classes, remedy=_REMEDY)
+        MetadataCatalog.get(full_name).set(dataset_folder=str(folder))
+
+
+def check_origin(output: Path, origin: dict) -> None:
+    """Raise a DatasetError unless a folder is new, or was imported from the same origin.
+
+    Args:
+        origin: keys and values of ``dataset.json``.
+    """
+    if not output.exists() or not any(output.iterdir()):
+        return
+    remedy = "Give another --name."
+    if not (output / DATASET_FILE).is_file():
+        raise DatasetError(f"{output}: holds files of another origin. {remedy}")
+    found = read_json(output / DATASET_FILE, dict, remedy)
+    if any(found.get(key) != value for key, value in origin.items()):
+        raise DatasetError(f"{output}: was imported from {found.get('source')}. {remedy}")

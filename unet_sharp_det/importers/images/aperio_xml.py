@@ -1,0 +1,44 @@
+"""Outlines of Aperio ImageScope, a ``.xml`` per image: MoNuSeg.
+
+Kumar et al., "A Multi-Organ Nucleus Segmentation Challenge", IEEE TMI 39(5), 2020.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from ...errors import DatasetError, first_line
+from .outlines import paint
+from .samples import Sample, beside_images, images_of, pair
+
+
+def find(folder: Path) -> str | None:
+    """Return why a folder is of this format; None: it is not."""
+    files = beside_images(folder, (".xml",))
+    first = next(iter(files.values()), None)
+    if first is None or b"<Vertex" not in first.read_bytes()[:65536]:
+        return None
+    return f"{first.name} has vertices of regions"
+
+
+def read(folder: Path) -> Iterator[Sample]:
+    """Read a folder; a region's class is the name of its annotation, else "object"."""
+    return pair(images_of(folder), beside_images(folder, (".xml",)), _read_objects)
+
+
+def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
+    data = path.read_bytes()
+    if b"<!ENTITY" in data:
+        raise DatasetError(f"{path}: declares entities, which are not read. Export it again.")
+    try:
+        root = ElementTree.fromstring(data)
+    except ElementTree.ParseError as error:
+        raise DatasetError(f"{path}: is no XML ({first_line(error)}). Export it again.") from error
+    objects = []
+    for annotation in root.iter("Annotation"):
+        category = annotation.get("Name") or "object"
+        for number, region in enumerate(annotation.iter("Region"), 1):
+            ring = [(vertex.get("X"), vertex.get("Y")) for vertex in region.iter("Vertex")]
+            where = f"{path}: region {region.get('Id', number)}"
+            objects.append({"category": category, "segmentation": paint([ring], shape, where)})
+    return objects

@@ -1,0 +1,61 @@
+"""Which format a folder has: every reader is asked."""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from ...errors import DatasetError, look_up_option
+from . import FORMATS
+from .samples import SPLIT_NAMES
+
+
+def choose_format(source: Path, name: str | None = None) -> tuple[str, str]:
+    """Return the name of a folder's or file's format, and why it was taken.
+
+    Args:
+        name: of ``FORMATS``, if the user says it.
+
+    Raises:
+        DatasetError: it is of no known format, or of several.
+    """
+    if not source.exists():
+        raise DatasetError(f"There is no {source}. Give the folder, or file, of the annotations.")
+    if name is not None:
+        look_up_option(name, FORMATS, "--format", DatasetError)
+        return name, "by --format"
+    places = list(split_folders(source).values())
+    found = {}
+    for each in FORMATS:
+        reader = reader_of(each)
+        if why := next(filter(None, (_ask(reader, place) for place in places)), None):
+            found[each] = why
+    if len(found) == 1:
+        return next(iter(found.items()))
+    if found:
+        named = "; ".join(f"{each} ({why})" for each, why in found.items())
+        raise DatasetError(f"{source}: has several formats: {named}. Choose one by --format.")
+    known = "\n".join(f"  {each:<13}{meaning}" for each, meaning in FORMATS.items())
+    raise DatasetError(
+        f"{source}: is of no format that is known. Give one by --format, or lay the files out as "
+        f"one of them:\n{known}"
+    )
+
+
+def split_folders(source: Path) -> dict[str | None, Path]:
+    """Return the folders of the splits, if a folder has those of two or more; else it alone."""
+    folders = [each for each in source.iterdir() if each.is_dir()] if source.is_dir() else []
+    named = {SPLIT_NAMES.get(each.name.lower()): each for each in sorted(folders)}
+    named.pop(None, None)
+    return named if len(named) > 1 and "train" in named else {None: source}
+
+
+def reader_of(name: str) -> ModuleType:
+    """Return the module of a format."""
+    return import_module(f".{name.replace('-', '_')}", __package__)
+
+
+def _ask(reader: ModuleType, place: Path) -> str | None:
+    takes_files = reader.__name__.rpartition(".")[2] in ("coco", "tissuenet")
+    if place.is_dir() or takes_files:
+        return reader.find(place)
+    return None

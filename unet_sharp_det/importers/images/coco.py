@@ -1,0 +1,104 @@
+"""COCO json files, with polygons or RLE, of any tool: LIVECell, CVAT, VIA, Roboflow."""
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...data.coco_json import check_ids
+from ...errors import DatasetError
+from ...files import leads_inside, read_json
+from .samples import IMAGE_SUFFIXES, Sample, files_in, refuse, split_of_name
+
+
+def find(folder: Path) -> str | None:
+    """Return why a folder, or a file, is of this format; None: it is not."""
+    files = _json_files(folder)
+    return f"{files[0].name} has images, annotations and categories" if files else None
+
+
+def read(folder: Path) -> Iterator[Sample]:
+    """Read the json files of a folder, or one file; images lie anywhere below its folder.
+
+    Of several files, those with train, val or test in their names are these splits.
+    """
+    files = _json_files(folder)
+    root = folder if folder.is_dir() else folder.parent
+    root = root.parent if root.name.lower() == "annotations" else root
+    known = _IndexedFolder(root)
+    for path in files:
+        content = _load(path)
+        check_ids(content, str(path))
+        names = {each["id"]: each["name"] for each in content["categories"]}
+        annotations = defaultdict(list)
+        for each in content["annotations"]:
+            annotations[each["image_id"]].append(each)
+        for image in content["images"]:
+            objects = functools.partial(_objects, annotations[image["id"]], names, image, path)
+            name, file = image["file_name"], known.find(path, image["file_name"])
+            if file is None:
+                fault = f"{path}: there is no image {name!r} below {root}. Lay it there."
+                objects = refuse(fault)
+            stem = str(Path(str(name)).with_suffix(""))
+            yield Sample(
+                stem, file or path, objects, split_of_name(path.stem) if len(files) > 1 else None
+            )
+
+
+class _IndexedFolder:
+    """The images below a folder, found by their path in a json file, or by name alone."""
+
+    def __init__(self, root: Path):
+        self._root = root
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Path]:
+        files = (each for each in self._root.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES)
+        return {each.name: each for each in files}
+
+    def find(self, json_file: Path, name) -> Path | None:
+        if not leads_inside(name):
+            return None
+        places = (json_file.parent / name, self._root / name, self._root / "images" / name)
+        return next((each for each in places if each.is_file()), self._by_name.get(Path(name).name))
+
+
+def _objects(annotations: list[dict], names: dict, image: dict, path: Path, shape) -> list[dict]:
+    said = (image["height"], image["width"])
+    if said != shape:
+        raise DatasetError(
+            f"{path}: says that {image['file_name']!r} has (height, width) {said}, but it has "
+            f"{shape}. Give the image that was annotated."
+        )
+    objects = []
+    for each in annotations:
+        if each.get("segmentation") in (None, []):
+            raise DatasetError(
+                f"{path}: the annotation {each['id']} has no 'segmentation'. Annotate masks."
+            )
+        crowd = int(each.get("iscrowd") or 0)
+        category = names[each["category_id"]]
+        found = {"category": category, "segmentation": each["segmentation"], "iscrowd": crowd}
+        objects.append(found)
+    return objects
+
+
+def _json_files(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder] if folder.suffix.lower() == ".json" and _is_coco(folder) else []
+    places = (folder, *(each for each in sorted(folder.iterdir()) if each.is_dir()))
+    files = (file for place in places for file in files_in(place, (".json",)))
+    return [file for file in files if _is_coco(file)]
+
+
+def _is_coco(path: Path) -> bool:
+    with path.open("rb") as file:  # labelme has a file per image, not to be read twice.
+        if b'"shapes"' in file.read(4096):
+            return False
+    content = _load(path)
+    return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: Path):
+    return read_json(path)

@@ -1,0 +1,70 @@
+"""Images and ``.mat`` files with ``inst_map`` and, per object, ``inst_type``: CoNSeP, Kumar, CPM.
+
+Graham et al., "HoVer-Net", Medical Image Analysis 58, 2019.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DatasetError, first_line
+from ...masks import InstanceMap, SparseInstances
+from .samples import Sample, beside_images, images_of, pair
+
+
+def find(folder: Path) -> str | None:
+    """Return why a folder is of this format; None: it is not."""
+    files = beside_images(folder, (".mat",))
+    return f"{next(iter(files.values())).name} of HoVer-Net" if files else None
+
+
+def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
+    """Read a folder; ``classes``: the names of the types 1, 2, ..., by default the numbers."""
+    files = beside_images(folder, (".mat",))
+    return pair(images_of(folder), files, partial(_read_objects, tuple(classes)))
+
+
+def _read_objects(classes: tuple[str, ...], path: Path, shape: tuple[int, int]) -> list[dict]:
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(path, variable_names=("inst_map", "inst_type"))
+    except Exception as error:  # scipy has several for a file that is damaged.
+        raise DatasetError(
+            f"{path}: cannot be read ({first_line(error)}). Save it as -v7."
+        ) from error
+    if "inst_map" not in content:
+        raise DatasetError(f"{path}: has no inst_map. Save the numbers of the objects under it.")
+    numbered = np.asarray(content["inst_map"])
+    if numbered.shape != shape:
+        raise DatasetError(
+            f"{path}: has (height, width) {numbered.shape}, but its image has {shape}. Give the "
+            "one that it was made for."
+        )
+    numbers = np.unique(numbered[numbered > 0])
+    rles = SparseInstances.from_label_map(InstanceMap.from_labels(numbered, str(path)).labels)
+    types = np.ravel(content.get("inst_type", np.ones(len(numbers)))).astype(int)
+    # Types are listed by number in some files, and by order, without gaps, in others.
+    if len(types) == numbers.max(initial=0):
+        types = types[numbers.astype(int) - 1]
+    elif len(types) != len(numbers):
+        raise DatasetError(
+            f"{path}: has {len(numbers)} objects, but {len(types)} types. Write one for each."
+        )
+    return [
+        {"category": _name(kind, classes, path), "segmentation": rle}
+        for kind, rle in zip(types.tolist(), rles.to_rles(), strict=True)
+    ]
+
+
+def _name(kind: int, classes: tuple[str, ...], path: Path) -> str:
+    if not classes:
+        return str(kind)
+    if not 1 <= kind <= len(classes):
+        raise DatasetError(
+            f"{path}: has the type {kind}, but --classes names {len(classes)}. Name the types 1, "
+            "2, ... in their order."
+        )
+    return classes[kind - 1]

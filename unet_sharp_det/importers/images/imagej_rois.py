@@ -1,0 +1,50 @@
+"""ROIs of ImageJ and Fiji: a ``.zip`` of the ROI manager, or a single ``.roi``, per image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DatasetError, first_line
+from .outlines import paint
+from .samples import Sample, beside_images, images_of, pair
+
+_ENDINGS = ("_rois", "_RoiSet", "-RoiSet", "_roi")
+
+
+def find(folder: Path) -> str | None:
+    """Return why a folder is of this format; None: it is not."""
+    files = beside_images(folder, (".zip", ".roi"), _stem)
+    return f"{next(iter(files.values())).name} of ImageJ" if files else None
+
+
+def read(folder: Path) -> Iterator[Sample]:
+    """Read a folder; ROIs that enclose no area are refused."""
+    files = beside_images(folder, (".zip", ".roi"), _stem)
+    return pair(images_of(folder), files, _read_objects)
+
+
+def _stem(path: Path) -> str:
+    ending = next((each for each in _ENDINGS if path.stem.endswith(each)), "")
+    return path.stem.removesuffix(ending)
+
+
+def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
+    from roifile import ROI_TYPE, roiread
+
+    try:
+        rois = roiread(path)
+    except Exception as error:  # Of a damaged file there are many.
+        raise DatasetError(
+            f"{path}: holds no ROIs ({first_line(error)}). Save them by ImageJ's ROI manager."
+        ) from error
+    open_kinds = (ROI_TYPE.LINE, ROI_TYPE.FREELINE, ROI_TYPE.POLYLINE, ROI_TYPE.ANGLE)
+    objects = []
+    for roi in rois if isinstance(rois, list) else [rois]:
+        where = f"{path}: the ROI '{roi.name}'"
+        if roi.roitype in (*open_kinds, ROI_TYPE.POINT):
+            raise DatasetError(f"{where}: is a {roi.roitype.name}, which has no area. Delete it.")
+        rings = roi.coordinates(multi=True)
+        rings = rings if isinstance(rings, list) else [np.asarray(rings)]
+        objects.append({"category": "object", "segmentation": paint(rings, shape, where)})
+    return objects

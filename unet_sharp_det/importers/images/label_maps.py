@@ -1,0 +1,153 @@
+"""Images and label maps: 0 is background, each object has a number.
+
+In folders ``images`` and ``masks`` or ``labels``; in one folder, as ``X.png`` and ``X_masks.png``;
+or as the Cell Tracking Challenge has them, ``01/t000.tif`` and ``01_GT/SEG/man_seg000.tif``.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...data.label_files import ENDINGS, image_stem
+from ...errors import DatasetError
+from ...images.decoding import read_labels
+from ...masks import InstanceMap, SparseInstances
+from .samples import IMAGE_FOLDERS, IMAGE_SUFFIXES, Sample, by_stem, files_in, find_folder, pair
+
+_LABEL_FOLDERS = ("label masks", "labels", "label", "masks", "mask", "gt", "ground_truth")
+_LABEL_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
+_IMAGE_ENDINGS = ("_img", "_image")
+_LOOKED_AT = 5
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images and label maps by stem; ``why`` says where they lie."""
+
+    images: dict[str, Path]
+    labels: dict[str, Path]
+    why: str
+    prefix: str = ""
+
+
+def find(folder: Path) -> str | None:
+    """Return why a folder is of this format; None: it is not."""
+    pairs = find_pairs(folder)
+    return pairs[0].why if pairs and not look_like_masks(pairs) else None
+
+
+def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
+    """Read a folder; ``classes``: the name of all objects."""
+    category = classes[0] if classes else "object"
+
+    def read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
+        labels = read_map(path, shape)
+        if is_mask(labels):
+            raise DatasetError(
+                f"{path}: holds only 0 and {labels.max()}, in several parts. If each part is an "
+                "object, give --format masks; else number the objects."
+            )
+        labels = InstanceMap.from_labels(labels, str(path)).labels
+        return to_objects(labels, category)
+
+    for pairs in find_pairs(folder):
+        yield from pair(pairs.images, pairs.labels, read_objects, pairs.prefix)
+
+
+def find_pairs(folder: Path) -> list[Pairs]:
+    """Return the images and label maps of a folder, or of its subfolders; [] if there are none."""
+    if pairs := _in_folders(folder) or _in_one_folder(folder):
+        return [pairs]
+    subfolders = sorted(each for each in folder.iterdir() if each.is_dir())
+    found = [_tracking(each) or _in_folders(each) or _in_one_folder(each) for each in subfolders]
+    return [each for each in found if each and each.images.keys() & each.labels.keys()]
+
+
+def look_like_masks(pairs: Sequence[Pairs]) -> bool:
+    """Whether label maps hold one number besides 0, of several parts: the first few that can be
+    read are looked at."""
+    found = []
+    for path in itertools.islice((p for each in pairs for p in each.labels.values()), _LOOKED_AT):
+        try:
+            found.append(is_mask(read_labels(path)))
+        except DatasetError:
+            continue  # It is told when it is read.
+    return any(found)
+
+
+def is_mask(labels: np.ndarray) -> bool:
+    """Whether a label map has one number besides 0, of several parts."""
+    from scipy import ndimage
+
+    highest = labels.max(initial=0)
+    if not highest or not np.isin(labels, (0, highest)).all():
+        return False
+    return ndimage.label(labels, np.ones((3, 3)))[1] > 1
+
+
+def read_map(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read whole numbers (H, W); DatasetError: they are none, or of another size."""
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise DatasetError(f"{path}: is a JPEG, which changes numbers. Save labels as PNG or TIFF.")
+    labels = read_labels(path)
+    if labels.shape != shape:
+        raise DatasetError(
+            f"{path}: has (height, width) {labels.shape}, but its image has {shape}. Give the one "
+            "that it was made for."
+        )
+    return labels
+
+
+def to_objects(labels: np.ndarray, category: str) -> list[dict]:
+    """Return the objects 1, 2, ... of a label map, of one category."""
+    rles = SparseInstances.from_label_map(labels).to_rles()
+    return [{"category": category, "segmentation": rle} for rle in rles]
+
+
+def _in_folders(folder: Path) -> Pairs | None:
+    images, labels = (find_folder(folder, each) for each in (IMAGE_FOLDERS, _LABEL_FOLDERS))
+    if not images or not labels:
+        return None
+    by_image = by_stem(files_in(images, IMAGE_SUFFIXES))
+    files = files_in(labels, _LABEL_SUFFIXES)
+    found = by_stem(files, lambda path: image_stem(path, None, set(by_image)))
+    why = f"{images.name}/ beside {labels.name}/"
+    return Pairs(by_image, found, why, f"{folder.name}/") if by_image and found else None
+
+
+def _in_one_folder(folder: Path) -> Pairs | None:
+    labels = {}
+    for path in files_in(folder, _LABEL_SUFFIXES):
+        ending = next((each for each in ENDINGS if path.stem.endswith(each)), None)
+        if ending:
+            labels[path] = path.stem.removesuffix(ending)
+    images = [path for path in files_in(folder, IMAGE_SUFFIXES) if path not in labels]
+    if not labels or not images:
+        return None
+    why = f"{next(iter(labels)).name} beside {images[0].name}"
+    return Pairs(by_stem(images, _plain_stem), by_stem(labels, labels.get), why, f"{folder.name}/")
+
+
+def _plain_stem(path: Path) -> str:
+    ending = next((each for each in _IMAGE_ENDINGS if path.stem.endswith(each)), "")
+    return path.stem.removesuffix(ending)
+
+
+def _tracking(folder: Path) -> Pairs | None:
+    truth = folder.with_name(f"{folder.name}_GT") / "SEG"
+    labels = files_in(truth, (".tif",))
+    if not labels:
+        return None
+
+    def frame(path):
+        return re.sub(r"\D+", "", path.stem)
+
+    wanted = by_stem(labels, frame)
+    images = by_stem(files_in(folder, (".tif",)), frame)
+    # Of most frames there are no label maps.
+    images = {key: path for key, path in images.items() if key in wanted}
+    return Pairs(images, wanted, f"{truth.parent.name}/SEG/ of {folder.name}/", f"{folder.name}/")

@@ -1,0 +1,53 @@
+"""Images and masks of what is an object, without numbers of objects: each part is one.
+
+The layouts are those of :mod:`.label_maps`.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DatasetError
+from .label_maps import find_pairs, look_like_masks, read_map, to_objects
+from .samples import Sample, pair
+
+
+def find(folder: Path) -> str | None:
+    """Return why a folder is of this format; None: it is not."""
+    pairs = find_pairs(folder)
+    if not pairs or not look_like_masks(pairs):
+        return None
+    return f"{pairs[0].why}, one number for all objects"
+
+
+def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
+    """Read a folder; ``classes``: the names of the numbers 1, 2, ..., or of 255 if it is alone.
+
+    Parts that touch at corners only are two objects.
+    """
+
+    def read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
+        from scipy import ndimage
+
+        mask, objects = read_map(path, shape), []
+        for value in np.unique(mask[mask > 0]).tolist():
+            parts, _ = ndimage.label(mask == value)
+            objects += to_objects(parts, _name(value, classes, path))
+        return objects
+
+    for pairs in find_pairs(folder):
+        yield from pair(pairs.images, pairs.labels, read_objects, pairs.prefix)
+
+
+def _name(value: int, classes: Sequence[str], path: Path) -> str:
+    if len(classes) < 2 and value in (1, 255):
+        return classes[0] if classes else "object"
+    if not classes:
+        return str(value)
+    if not 1 <= value <= len(classes):
+        raise DatasetError(
+            f"{path}: holds the number {value}, but --classes names {len(classes)}. Name the "
+            "numbers 1, 2, ... in their order."
+        )
+    return classes[value - 1]

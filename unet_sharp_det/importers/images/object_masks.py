@@ -1,0 +1,60 @@
+"""A mask file per object: ``ID/images/X.png`` and ``ID/masks/*``, as DSB2018 is distributed.
+
+What is above 0 in a mask is the object.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ...errors import DatasetError
+from ...images.decoding import read_stored
+from ...masks import encode_mask
+from .samples import IMAGE_SUFFIXES, Sample, files_in, refuse
+
+
+def find(folder: Path) -> str | None:
+    """Return why a folder is of this format; None: it is not."""
+    samples = _folders(folder)
+    return f"{samples[0].name}/images/ and masks/" if samples else None
+
+
+def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
+    """Read a folder; ``classes``: the name of all objects."""
+    category = classes[0] if classes else "object"
+    for sample in _folders(folder):
+        images = files_in(sample / "images", IMAGE_SUFFIXES)
+        if len(images) == 1:
+            read_objects = partial(_read_objects, sample / "masks", category)
+            yield Sample(sample.name, images[0], read_objects)
+        else:
+            fault = f"{sample / 'images'}: holds {len(images)} images. Leave one there."
+            yield Sample(sample.name, None, refuse(fault))
+
+
+def _folders(folder: Path) -> list[Path]:
+    inner = folder / "stage1_train"
+    folder = inner if inner.is_dir() else folder
+    found = sorted(each.parent for each in folder.glob("[!.]*/masks") if each.is_dir())
+    return [each for each in found if (each / "images").is_dir()]
+
+
+def _read_objects(folder: Path, category: str, shape: tuple[int, int]) -> list[dict]:
+    objects = []
+    for path in sorted(folder.glob("[!.]*")):
+        mask = read_stored(path)
+        if mask.shape[:2] != shape:
+            raise DatasetError(
+                f"{path}: has (height, width) {mask.shape[:2]}, but its image has {shape}. Give "
+                "the mask that was made for it."
+            )
+        if mask.ndim == 3:  # The last of two or four channels is alpha.
+            mask = mask[:, :, : mask.shape[2] - (mask.shape[2] in (2, 4))].max(axis=2)
+        binary = (mask > 0).view(np.uint8)
+        x, y, width, height = cv2.boundingRect(binary)
+        rle = encode_mask(binary[y : y + height, x : x + width], shape, y, x)
+        objects.append({"category": category, "segmentation": rle})
+    return objects

@@ -1,0 +1,121 @@
+"""What the readers give: samples, each an image and a function that reads its objects."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DatasetError
+
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
+    *(".jp2", ".gif", ".pgm", ".ppm", ".svs", ".ndpi"),
+)
+#: Names of folders of images, in lower case.
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
+
+#: What a folder or file of a split is called.
+SPLIT_NAMES = {
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image with its objects.
+
+    Attributes:
+        name: unique in its data set; the split goes by it, and copied images get it.
+        image: a file; uint8 or uint16 (H, W) or (H, W, 3), which becomes a file; or None, if
+            ``read`` says why there is none.
+        read: from the image's (height, width) to its objects: dicts of ``category``, its name, and
+            ``segmentation`` in COCO's format, perhaps with ``iscrowd``. Raises a DatasetError if
+            the image cannot be used.
+        split: "train", "val" or "test", if the format says so.
+    """
+
+    name: str
+    image: Path | np.ndarray | None
+    read: Callable[[tuple[int, int]], list[dict]]
+    split: str | None = None
+
+
+def files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Return the files of a folder with one of the suffixes, sorted, hidden ones left out."""
+    suffixes = tuple(suffixes)
+    if not folder.is_dir():
+        return []
+    files = (each for each in folder.iterdir() if each.suffix.lower() in suffixes)
+    return sorted(each for each in files if not each.name.startswith(".") and each.is_file())
+
+
+def find_folder(folder: Path, names: Iterable[str]) -> Path | None:
+    """Return the subfolder whose name, in lower case, comes first in ``names``."""
+    there = {each.name.lower(): each for each in folder.iterdir() if each.is_dir()}
+    return next((there[name] for name in names if name in there), None)
+
+
+def beside_images(folder: Path, suffixes: Iterable[str], stem_of=lambda path: path.stem) -> dict:
+    """Return the annotation files of a folder by the image's stem: those in it, or in the first
+    subfolder that has some."""
+    for place in (folder, *sorted(each for each in folder.iterdir() if each.is_dir())):
+        if files := files_in(place, suffixes):
+            return by_stem(files, stem_of)
+    return {}
+
+
+def by_stem(files: Iterable[Path], stem_of=lambda path: path.stem) -> dict[str, Path]:
+    """Return files by their stems; DatasetError: two have the same."""
+    found = {}
+    for path in files:
+        stem = stem_of(path)
+        if stem in found:
+            raise DatasetError(
+                f"{path.parent}: {found[stem].name} and {path.name} are both of '{stem}'. Take one "
+                "of them away."
+            )
+        found[stem] = path
+    return found
+
+
+def images_of(folder: Path) -> dict[str, Path]:
+    """Return the images of a folder by their stems: those of its folder of images, if any."""
+    return by_stem(files_in(find_folder(folder, IMAGE_FOLDERS) or folder, IMAGE_SUFFIXES))
+
+
+def pair(
+    images: Mapping[str, Path],
+    annotations: Mapping[str, Path],
+    read: Callable[[Path, tuple[int, int]], list[dict]],
+    prefix: str = "",
+) -> Iterator[Sample]:
+    """Pair images and annotation files by their stems; what has no partner says so when read."""
+    for stem, image in images.items():
+        if stem in annotations:
+            yield Sample(prefix + stem, image, partial(read, annotations[stem]))
+        else:
+            fault = f"{image}: has no annotation. Add it, or take the image away."
+            yield Sample(prefix + stem, None, refuse(fault))
+    for stem, path in annotations.items():
+        if stem not in images:
+            fault = f"{path}: there is no image '{stem}'. Add it, or take the file away."
+            yield Sample(prefix + stem, None, refuse(fault))
+
+
+def refuse(fault: str) -> Callable[[tuple[int, int]], list[dict]]:
+    """Return a ``Sample.read`` that raises a DatasetError of this text."""
+
+    def read(_):
+        raise DatasetError(fault)
+
+    return read
+
+
+def split_of_name(name: str) -> str | None:
+    """Return the split that a word of a name says, e.g. "val" of "instances_val2017"."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
