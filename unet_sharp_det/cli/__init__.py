@@ -11,7 +11,8 @@ from ..errors import UserError, look_up_option, run_cli
 COMMANDS = {
     "predict": "find the objects of images and write them to files",
     "app": "do so on a web page, for this computer only",
-    "import": "make a data set of medical volumes ready for training",
+    "import": "make annotated images, or volumes, a data set",
+    "fit": "train a model that fits such a data set",
     "train": "train a model by a config, or evaluate it",
     "evaluate": "judge the predictions of any tool",
     "report": "compare evaluated runs in one HTML file",

@@ -99,10 +99,10 @@ def _add_what(group) -> None:
 
 def _add_found(group) -> None:
     add, defaults = group.add_argument, PredictionOptions()
-    help_ = "least score of an object, from 0 to 1 (default: %(default)s)"
-    add("--score-threshold", type=float, default=defaults.score_threshold, metavar="S", help=help_)
-    help_ = "least pixels of an object (default: %(default)s)"
-    add("--min-area", type=int, default=defaults.min_area, metavar="N", help=help_)
+    help_ = "least score of an object, from 0 to 1 (default: the model's, mostly 0.5)"
+    add("--score-threshold", type=float, metavar="S", help=help_)
+    help_ = "least pixels of an object (default: the model's)"
+    add("--min-area", type=int, metavar="N", help=help_)
     help_ = "largest share of an object that better ones may cover; above it, it is left out as a "
     help_ += "second detection (default: %(default)s)"
     add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=help_)

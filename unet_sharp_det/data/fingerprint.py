@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,82 +11,95 @@ from ..masks import SparseInstances
 _QUANTILES = (5, 25, 50, 75, 95)
 
 
-@dataclass
-class Fingerprint:
-    """Facts of a data set, an image at a time.
+@dataclass(frozen=True)
+class ImageFacts:
+    """Facts of one image.
 
     Attributes:
-        diameters: of the objects of each class, in pixels: those of circles of their areas.
-        objects: in each image.
-        touching: objects in each image that share a border with another one.
-        shapes: (height, width) of each image in pixels.
-        looks, kinds: of each image the look, and the type and number of channels of its file.
-        intensities: of each image the percentiles 1, 50 and 99 of its file's values.
-        pixel_sizes: of images that tell it, in micrometres.
+        shape: (height, width) in pixels.
+        diameters: of its objects by class, in pixels: those of circles of their areas.
+        touching: number of objects that share a border, or a corner, with another one.
+        look: see :func:`.guess_look`.
+        kind: type and number of channels of the file's values.
+        intensities: percentiles 1, 50 and 99 of the file's values.
+        pixel_size: in micrometres; None: unknown.
     """
 
-    diameters: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    objects: list[int] = field(default_factory=list)
-    touching: list[int] = field(default_factory=list)
-    shapes: list[tuple[int, int]] = field(default_factory=list)
-    looks: list[str] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
-    intensities: list[list[float]] = field(default_factory=list)
-    pixel_sizes: list[float] = field(default_factory=list)
+    shape: tuple[int, int]
+    diameters: dict[str, list[float]]
+    touching: int
+    look: str
+    kind: str
+    intensities: list[float]
+    pixel_size: float | None
 
-    def add_objects(self, objects: SparseInstances, categories: Sequence[str]) -> None:
-        """Add the objects of one image; categories: the name of each object's."""
+    @classmethod
+    def of(
+        cls,
+        pixels: np.ndarray,
+        objects: SparseInstances,
+        categories: Sequence[str],
+        look: str,
+        pixel_size: float | None,
+    ) -> "ImageFacts":
+        """Collect the facts of an image, values of the file (H, W, C), and of its objects, each
+        with the name of its class."""
+        diameters = defaultdict(list)
         for category, area in zip(categories, objects.areas.tolist(), strict=True):
-            self.diameters[category].append(2 * (area / np.pi) ** 0.5)
-        self.objects.append(len(objects))
-        self.touching.append(count_touching(objects.without_overlaps().label_map()))
-        self.shapes.append(tuple(objects.shape))
+            diameters[category].append(2 * (area / np.pi) ** 0.5)
+        return cls(
+            shape=tuple(objects.shape),
+            diameters=dict(diameters),
+            touching=count_touching(objects.without_overlaps().label_map()),
+            look=look,
+            kind=f"{pixels.dtype}, {pixels.shape[2]} channel(s)",
+            intensities=np.percentile(pixels, (1, 50, 99)).tolist(),
+            pixel_size=pixel_size,
+        )
 
-    def add_pixels(self, pixels: np.ndarray, look: str, pixel_size: float | None) -> None:
-        """Add the file's values (H, W, C) of one image."""
-        self.looks.append(look)
-        self.kinds.append(f"{pixels.dtype}, {pixels.shape[2]} channel(s)")
-        self.intensities.append(np.percentile(pixels, (1, 50, 99)).tolist())
-        if pixel_size is not None:
-            self.pixel_sizes.append(pixel_size)
 
-    def summary(self) -> dict:
-        """Return what ``fingerprint.json`` holds: quantiles and counts of all images."""
-        areas = [height * width for height, width in self.shapes]
-        count = sum(self.objects)
-        return {
-            "images": len(self.shapes),
-            "objects": count,
-            "diameter_px": {name: _quantiles(each) for name, each in self.diameters.items()},
-            "objects_per_image": {**_quantiles(self.objects), "largest": max(self.objects)},
-            "touching_share": sum(self.touching) / max(1, count),
-            "image_sides_px": {
-                "smallest": min(map(min, self.shapes)),
-                "median": float(np.median(areas)) ** 0.5,
-                "largest": max(map(max, self.shapes)),
-            },
-            "looks": dict(Counter(self.looks)),
-            "kinds": dict(Counter(self.kinds)),
-            "intensity": dict(
-                zip(("p1", "p50", "p99"), np.median(self.intensities, axis=0).tolist(), strict=True)
-            ),
-            "pixel_size_um": float(np.median(self.pixel_sizes)) if self.pixel_sizes else None,
-        }
+def summarize(images: Sequence[ImageFacts]) -> dict:
+    """Return what ``fingerprint.json`` holds: quantiles and counts of all images."""
+    diameters = defaultdict(list)
+    for image in images:
+        for category, values in image.diameters.items():
+            diameters[category] += values
+    counts = [sum(map(len, image.diameters.values())) for image in images]
+    areas = [height * width for height, width in (image.shape for image in images)]
+    sides = [side for image in images for side in image.shape]
+    levels = np.median([image.intensities for image in images], axis=0).tolist()
+    pixel_sizes = [image.pixel_size for image in images if image.pixel_size is not None]
+    return {
+        "images": len(images),
+        "objects": sum(counts),
+        "diameter_px": {name: _quantiles(values) for name, values in sorted(diameters.items())},
+        "objects_per_image": {**_quantiles(counts), "largest": max(counts)},
+        "touching_share": sum(image.touching for image in images) / max(1, sum(counts)),
+        "image_sides_px": {
+            "smallest": min(sides),
+            "median": float(np.median(areas)) ** 0.5,
+            "largest": max(sides),
+        },
+        "looks": dict(Counter(image.look for image in images)),
+        "kinds": dict(Counter(image.kind for image in images)),
+        "intensity": dict(zip(("p1", "p50", "p99"), levels, strict=True)),
+        "pixel_size_um": float(np.median(pixel_sizes)) if pixel_sizes else None,
+    }
 
 
 def count_touching(labels: np.ndarray) -> int:
     """Return how many objects of a label map (H, W) share a border, or a corner, with another."""
+    neighbours = (
+        (labels[:, :-1], labels[:, 1:]),
+        (labels[:-1], labels[1:]),
+        (labels[:-1, :-1], labels[1:, 1:]),
+        (labels[:-1, 1:], labels[1:, :-1]),
+    )
     touching = set()
-    for rows, columns in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        first = labels[: labels.shape[0] - rows, max(0, -columns) :][:, : _width(labels, columns)]
-        second = labels[rows:, max(0, columns) :][:, : _width(labels, columns)]
+    for first, second in neighbours:
         differ = (first != second) & (first > 0) & (second > 0)
         touching.update(first[differ].tolist(), second[differ].tolist())
     return len(touching)
-
-
-def _width(labels: np.ndarray, columns: int) -> int:
-    return labels.shape[1] - abs(columns)
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What all imports of volumes share: cases are read, checked and stored, then ``dataset.json`` lists them."""
+"""What imports of volumes share: cases are checked and stored, ``dataset.json`` lists them."""
 
 import glob
 import hashlib

@@ -23,8 +23,10 @@ class PredictionOptions:
     Attributes:
         score_threshold: objects of at least this score are found, from 0 to 1. A semantic model's
             objects have the mean probability of their pixels, and up to .5 all of them are found;
-            for those of a watershed see :func:`.objects_of_bands`.
-        min_area: objects of at least this many pixels, those of higher scores taken off.
+            for those of a watershed see :func:`.objects_of_bands`. None: the model's own,
+            ``TEST.INSTANCES.SCORE_THRESHOLD`` of its config.
+        min_area: objects of at least this many pixels, those of higher scores taken off. None: the
+            model's own, ``TEST.INSTANCES.MIN_AREA``.
         max_covered: objects vanish of which those of higher scores cover more than this share: most
             are second detections of the same object.
         batch_size: windows of equal size that the network sees at once, if they are of up to 512 x
@@ -38,8 +40,8 @@ class PredictionOptions:
         tta: test-time augmentation: each window is seen in :data:`.VIEWS`, eight times as slowly.
     """
 
-    score_threshold: float = 0.5
-    min_area: int = 0
+    score_threshold: float | None = None
+    min_area: int | None = None
     max_covered: float = 0.5
     batch_size: int = 1
     tile_size: int = 1024
@@ -56,8 +58,8 @@ class PredictionOptions:
         if self.tile_overlap is None:
             object.__setattr__(self, "tile_overlap", min(_OVERLAP, self.tile_size // 2))
         checks = {
-            "score_threshold": (0 <= self.score_threshold <= 1, "from 0 to 1"),
-            "min_area": (self.min_area >= 0, "0 or more pixels"),
+            "score_threshold": (0 <= (self.score_threshold or 0) <= 1, "from 0 to 1"),
+            "min_area": ((self.min_area or 0) >= 0, "0 or more pixels"),
             "max_covered": (0 <= self.max_covered <= 1, "from 0 to 1"),
             "batch_size": (self.batch_size >= 1, "1 or more"),
             "tile_size": (self.tile_size >= SMALLEST_TILE, f"{SMALLEST_TILE} or more pixels"),
@@ -70,6 +72,11 @@ class PredictionOptions:
         for name, (is_valid, range_) in checks.items():
             if not is_valid:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be {range_}.")
+
+    def completed(self, score_threshold: float, min_area: int) -> "PredictionOptions":
+        """Return options with these values where they leave them to the model."""
+        own = {"score_threshold": score_threshold, "min_area": min_area}
+        return replace(self, **{k: v for k, v in own.items() if getattr(self, k) is None})
 
     def halved(self, side: int, alignment: int) -> "PredictionOptions":
         """Return options for less memory than a window of this side in pixels took.

@@ -64,7 +64,7 @@ class Predictor:
         Raises:
             ConfigError: the model finds no objects, or an option is out of its range.
         """
-        self.options = options or PredictionOptions()
+        self.options = (options or PredictionOptions()).completed(score_threshold=0.5, min_area=0)
         self.image_format = image_format
         self.stretch_contrast = stretch_contrast
         self.class_names = tuple(class_names)
@@ -97,13 +97,15 @@ class Predictor:
     @classmethod
     def _of(cls, trained: TrainedModel, options: PredictionOptions | None) -> "Predictor":
         cfg = trained.cfg
+        own = cfg.TEST.INSTANCES
+        options = options or PredictionOptions()
         return cls(
             trained.model,
             build_test_resize(cfg.INPUT),
             image_format=cfg.INPUT.FORMAT,
             stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
             class_names=cfg.MODEL.CLASS_NAMES,
-            options=options,
+            options=options.completed(own.SCORE_THRESHOLD, own.MIN_AREA),
         )
 
     @property

@@ -15,7 +15,7 @@ import pycocotools.mask as mask_util
 from tqdm import tqdm
 
 from ...data.dsb2018_read import mask_quirks
-from ...data.fingerprint import Fingerprint
+from ...data.fingerprint import ImageFacts, summarize
 from ...data.folders import DATASET_FILE, check_origin
 from ...errors import DatasetError
 from ...files import atomic_path, write_json
@@ -51,7 +51,8 @@ class ImportedImage:
     sample: Sample
     entry: dict
     annotations: list[dict]
-    picture: np.ndarray  # uint8 (H, W, 3) with contours; only of the first few
+    facts: ImageFacts
+    picture: np.ndarray | None  # uint8 (H, W, 3) with contours, of the first few
     quirks: Counter = field(default_factory=Counter)
 
 
@@ -118,11 +119,10 @@ def write_images(
     origin = {"source": str(Path(source).resolve())}
     check_origin(output, origin)
     group_of = _grouping(group)
-    fingerprint = Fingerprint()
     images, skipped = [], []
     for sample in tqdm(list(samples), unit="image", desc="import"):
         try:
-            images.append(_read(sample, fingerprint, with_picture=len(images) < _SHOWN))
+            images.append(_read(sample, with_picture=len(images) < _SHOWN))
         except DatasetError as error:
             skipped.append(f"{sample.name}: {error}")
     if not any(image.annotations for image in images):
@@ -143,7 +143,10 @@ def write_images(
             files[split] = f"annotations/{split}.json"
             write_json(output / files[split], content)
             counts[split] = (len(chosen), len(content["annotations"]))
-    write_json(output / "fingerprint.json", fingerprint.summary(), indent=1)
+    train = [each.facts for each, split in zip(images, splits, strict=True) if split == "train"]
+    write_json(
+        output / "fingerprint.json", summarize(train or [each.facts for each in images]), indent=1
+    )
     with atomic_path(output / "preview.png") as temporary:
         picture = montage([each.picture for each in images[:_SHOWN]], columns=4, cell_width=360)
         cv2.imwrite(str(temporary), picture[:, :, ::-1])
@@ -153,7 +156,7 @@ def write_images(
     return ImageSummary(output, why, counts, classes, quirks, tuple(skipped), rule)
 
 
-def _read(sample: Sample, fingerprint: Fingerprint, with_picture: bool) -> ImportedImage:
+def _read(sample: Sample, with_picture: bool) -> ImportedImage:
     source = _open(sample)
     objects = sample.read(source.shape)
     quirks = Counter()
@@ -169,8 +172,8 @@ def _read(sample: Sample, fingerprint: Fingerprint, with_picture: bool) -> Impor
             quirks["same mask twice" if area else "empty mask"] += 1
             continue
         seen.add(key)
-        facts = {"bbox": mask_util.toBbox(rle).tolist(), "area": area, "segmentation": rle}
-        kept.append({"category": each["category"], "iscrowd": each.get("iscrowd", 0), **facts})
+        place = {"bbox": mask_util.toBbox(rle).tolist(), "area": area, "segmentation": rle}
+        kept.append({"category": each["category"], "iscrowd": each.get("iscrowd", 0), **place})
     single = [each for each in kept if not each["iscrowd"]]
     masks = SparseInstances.from_rles(
         [each["segmentation"] for each in single], source.shape, np.ones(len(single))
@@ -178,8 +181,9 @@ def _read(sample: Sample, fingerprint: Fingerprint, with_picture: bool) -> Impor
     pixels = source.window(_ALL, _ALL)
     picture = prepare(source, "RGB", stretch_contrast=False).window(_ALL, _ALL)
     look = guess_look(picture)
-    fingerprint.add_objects(masks, [each["category"] for each in single])
-    fingerprint.add_pixels(pixels, look, source.pixel_size and source.pixel_size[0])
+    categories = [each["category"] for each in single]
+    pixel_size = source.pixel_size and source.pixel_size[0]
+    facts = ImageFacts.of(pixels, masks, categories, look, pixel_size)
     visible = masks.without_overlaps()
     for mask in masks.masks:
         kinds = mask_quirks(mask.view(np.uint8))
@@ -194,7 +198,7 @@ def _read(sample: Sample, fingerprint: Fingerprint, with_picture: bool) -> Impor
     if with_picture:
         labels = visible.label_map()
         picture = draw_label_contours(picture, labels, distinct_colors(len(visible)))
-    return ImportedImage(sample, entry, kept, picture if with_picture else None, quirks)
+    return ImportedImage(sample, entry, kept, facts, picture if with_picture else None, quirks)
 
 
 def _open(sample: Sample) -> ImageSource:

