@@ -75,7 +75,7 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     with pytest.raises(Stop):
         tool.main([*arguments.split(), "--trust-pickle"])
     options = given["options"]
-    assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, 0)
+    assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, None)
     assert (options.scale, options.tile_size) == (2, 512)
     assert (given["path"], given["device"], given["trust_pickle"]) == ("w.pth", "cpu", True)
     assert (given["host"], given["port"], given["pixel_size"]) == ("127.0.0.1", None, 0.5)

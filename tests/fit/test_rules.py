@@ -14,7 +14,9 @@ LAPTOP, GPU = Machine(False, 16), Machine(True, 24)
 DATA = {
     "images": 40,
     "objects": 1200,
-    "diameter_px": {"cell": {"q05": 10.0, "q25": 15.0, "q50": 20.0, "q75": 25.0, "q95": 40.0}},
+    "diameter_px": {
+        "cell": {"q01": 6.0, "q05": 10.0, "q25": 15.0, "q50": 20.0, "q75": 25.0, "q95": 40.0}
+    },
     "objects_per_image": {"q50": 30.0, "largest": 90},
     "touching_share": 0.2,
     "image_sides_px": {"smallest": 256, "median": 512.0, "largest": 1024},
@@ -44,7 +46,7 @@ def changed(**facts):
 
 
 def sized(median, largest):
-    return changed(diameter_px={"cell": {"q50": median, "q95": largest}})
+    return changed(diameter_px={"cell": {"q01": 4.0, "q50": median, "q95": largest}})
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,10 @@ def test_crowds_get_as_many_detections(base):
     assert crowd["TEST.DETECTIONS_PER_IMAGE"] == 3000
     assert crowd["MODEL.RPN.POST_NMS_TOPK_TEST"] == 6000
     assert values(DATA, base)["MODEL.RPN.POST_NMS_TOPK_TEST"] == 1000
+
+
+def test_specks_are_no_objects(base):
+    assert values(DATA, base)["TEST.INSTANCES.MIN_AREA"] == 28  # A disc of 6 pixels.
 
 
 def test_classes(base):

@@ -3,6 +3,7 @@
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
+from scipy import ndimage
 
 from unet_sharp_det.masks.instance_maps import InstanceMap
 from unet_sharp_det.masks.instances import SparseInstances
@@ -53,6 +54,18 @@ class TestAgainstDenseMasks:
         np.testing.assert_array_equal(found.full_masks(), masks[kept])
         np.testing.assert_array_equal(found.areas, masks[kept].sum(axis=(1, 2)))
         np.testing.assert_array_equal(found.scores, scores[kept])
+
+    def test_holes_and_pieces_are_those_of_scipy(self, seed):
+        masks, scores = random_masks(seed)
+        found = sparse(masks, scores)
+        filled = [ndimage.binary_fill_holes(mask) for mask in masks if mask.any()]
+        for mask, wanted in zip(found.without_holes().full_masks(), filled, strict=True):
+            np.testing.assert_array_equal(mask, wanted)
+        for mask, whole in zip(found.in_one_piece().full_masks(), found.full_masks(), strict=True):
+            parts, count = ndimage.label(whole)
+            areas = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+            assert mask.sum() == areas.max()
+            assert any((mask == (parts == number)).all() for number in range(1, count + 1))
 
     def test_rles_are_those_of_pycocotools(self, seed):
         masks, scores = random_masks(seed)

@@ -27,9 +27,10 @@ from unet_sharp_det.prediction.tile_grid import tile_grid
 
 
 def predictor_of(finder, **options):
-    """A predictor whose model is never run: ``finder`` takes its place."""
+    """A predictor whose model is never run: ``finder`` takes its place. Objects stay as found."""
     model = build_model(semantic_cfg())
-    predictor = Predictor(model, ScaleBy([1.0]), options=PredictionOptions(**options))
+    options = PredictionOptions(**{"clean": False, **options})
+    predictor = Predictor(model, ScaleBy([1.0]), options=options)
     predictor._finder = finder
     return predictor
 
@@ -85,6 +86,22 @@ class TestBatches:
         found = predictor_of(BrightBlobs(), min_area=least)(image)
         assert sorted(found.areas) == sorted(areas[areas >= least])
         assert 0 < len(found) < len(areas)
+
+    def test_objects_have_one_piece_and_no_hole(self):
+        image, labels = np.zeros((60, 60, 3), np.uint8), np.zeros((60, 60), np.int32)
+        labels[10:30, 10:30] = 1
+        image[labels > 0] = 255
+        image[18:22, 18:22] = 0
+        (area,) = predictor_of(BrightBlobs(), clean=True)(image).areas
+        (raw,) = predictor_of(BrightBlobs())(image).areas
+        assert (area, raw) == (400, 384)
+
+    def test_what_options_leave_open_is_the_model_s(self):
+        assert predictor_of(BrightBlobs()).options.score_threshold == 0.5
+        own = PredictionOptions(scale=2).completed(score_threshold=0.3, min_area=20)
+        assert (own.score_threshold, own.min_area) == (0.3, 5)  # At twice the size.
+        given = PredictionOptions(score_threshold=0.0, min_area=0).completed(0.3, 20)
+        assert (given.score_threshold, given.min_area) == (0, 0)
 
 
 class TestTiles:
@@ -219,7 +236,8 @@ class TestModels:
         low = Predictor(detector, resize, options=PredictionOptions(score_threshold=0.0))
         scores = low(image).scores
         threshold = float(np.sort(scores)[len(scores) // 2])
-        high = Predictor(detector, resize, options=PredictionOptions(score_threshold=threshold))
+        options = PredictionOptions(score_threshold=threshold, clean=False)
+        high = Predictor(detector, resize, options=options)
         whole = tile_grid(image.shape[:2], max(image.shape), 0)
         (raw,) = low._finder.find([image], whole, image.shape[:2], 2.0)
         filtered = raw.select(raw.scores >= threshold).without_overlaps(max_covered=0.5)
@@ -271,7 +289,9 @@ class TestModels:
         cfg.MODEL.SEM_SEG_HEAD.ACTIVATION, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = "softmax", 4
         torch.manual_seed(0)
         model, image = build_model(cfg).eval(), blobs((64, 64))[0]
-        found = Predictor(model, ScaleBy([1.0], 4096))(image)
+        found = Predictor(model, ScaleBy([1.0], 4096), options=PredictionOptions(clean=False))(
+            image
+        )
         with torch.inference_mode():
             pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
             winners = model([{"image": pixels}])[0]["sem_seg"].argmax(dim=0).numpy()

@@ -103,6 +103,8 @@ def _add_found(group) -> None:
     add("--score-threshold", type=float, metavar="S", help=help_)
     help_ = "least pixels of an object (default: the model's)"
     add("--min-area", type=int, metavar="N", help=help_)
+    help_ = "leave holes in objects, and pieces beside the largest"
+    add("--raw-masks", action="store_true", help=help_)
     help_ = "largest share of an object that better ones may cover; above it, it is left out as a "
     help_ += "second detection (default: %(default)s)"
     add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=help_)
@@ -192,6 +194,7 @@ def predict(args: argparse.Namespace) -> int:
         options=PredictionOptions(
             score_threshold=args.score_threshold,
             min_area=args.min_area,
+            clean=not args.raw_masks,
             max_covered=args.max_covered,
             batch_size=args.batch_size,
             tile_size=args.tile_size,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..masks import SparseInstances
 
-_QUANTILES = (5, 25, 50, 75, 95)
+_QUANTILES = (1, 5, 25, 50, 75, 95)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,9 @@ def _objects(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:
     proposals = max(base.MODEL.RPN.POST_NMS_TOPK_TEST, 2 * detections)
     yield Setting("MODEL.RPN.POST_NMS_TOPK_TEST", proposals, "twice as many, or the model's own")
     yield Setting("MODEL.RPN.PRE_NMS_TOPK_TEST", proposals, "as many on each level")
+    small = min(each["q01"] for each in fingerprint["diameter_px"].values())
+    area = int(math.pi / 4 * small**2)
+    yield Setting("TEST.INSTANCES.MIN_AREA", area, "pixels: 1 % of the objects are smaller")
 
 
 def _classes(classes: Sequence[str], base: CfgNode) -> Iterator[Setting]:

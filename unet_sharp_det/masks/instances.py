@@ -182,6 +182,17 @@ class SparseInstances:
         corners = shown.boxes[:, [1, 0]]
         return self.from_windows(self.shape, corners, shown.masks, shown.scores, shown.classes)
 
+    def without_holes(self) -> "SparseInstances":
+        """Fill what an object encloses, also where its pixels touch at corners only."""
+        return replace(self, masks=[_filled(mask) for mask in self.masks])
+
+    def in_one_piece(self) -> "SparseInstances":
+        """Keep the largest piece of each object; pixels that touch at corners are two."""
+        masks = [_largest_piece(mask) for mask in self.masks]
+        return self.from_windows(
+            self.shape, self.boxes[:, [1, 0]], masks, self.scores, self.classes
+        )
+
     def _uncovered(self, index: int, covering: Sequence[int]) -> np.ndarray:
         """Return the mask ``index`` without the pixels of others."""
         rest = self.masks[index].copy()
@@ -238,6 +249,21 @@ class SparseInstances:
         instances.scores = torch.from_numpy(self.scores.astype(np.float32))
         instances.pred_classes = torch.from_numpy(self.classes.copy())
         return instances
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    import cv2
+
+    ground = np.pad(~mask, 1, constant_values=True).view(np.uint8)
+    count, parts = cv2.connectedComponents(ground, connectivity=4)
+    return mask if count <= 2 else parts[1:-1, 1:-1] != parts[0, 0]
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    import cv2
+
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
+    return mask if count <= 2 else parts == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
 
 
 def _part(mask: np.ndarray, box: Sequence[int], region: Sequence[int]) -> np.ndarray:

@@ -26,7 +26,8 @@ class PredictionOptions:
             for those of a watershed see :func:`.objects_of_bands`. None: the model's own,
             ``TEST.INSTANCES.SCORE_THRESHOLD`` of its config.
         min_area: objects of at least this many pixels, those of higher scores taken off. None: the
-            model's own, ``TEST.INSTANCES.MIN_AREA``.
+            model's own, ``TEST.INSTANCES.MIN_AREA``, which ``scale`` makes larger or smaller.
+        clean: objects have no holes, and of several pieces keep the largest.
         max_covered: objects vanish of which those of higher scores cover more than this share: most
             are second detections of the same object.
         batch_size: windows of equal size that the network sees at once, if they are of up to 512 x
@@ -42,6 +43,7 @@ class PredictionOptions:
 
     score_threshold: float | None = None
     min_area: int | None = None
+    clean: bool = True
     max_covered: float = 0.5
     batch_size: int = 1
     tile_size: int = 1024
@@ -74,8 +76,9 @@ class PredictionOptions:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be {range_}.")
 
     def completed(self, score_threshold: float, min_area: int) -> "PredictionOptions":
-        """Return options with these values where they leave them to the model."""
-        own = {"score_threshold": score_threshold, "min_area": min_area}
+        """Return options with a model's own values, of images at ``scale`` 1, where these leave
+        them to it."""
+        own = {"score_threshold": score_threshold, "min_area": round(min_area / self.scale**2)}
         return replace(self, **{k: v for k, v in own.items() if getattr(self, k) is None})
 
     def halved(self, side: int, alignment: int) -> "PredictionOptions":

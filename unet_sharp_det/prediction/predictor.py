@@ -164,11 +164,17 @@ class Predictor:
                 run(waiting.pop(window.shape))
         for batch in waiting.values():
             run(batch)
-        least, limits = self._finder.least_score, (self.options.min_area, self.options.max_covered)
-        return [
-            each if isinstance(each, UserError) else each.at_least(least).without_overlaps(*limits)
-            for each in results
-        ]
+        return [each if isinstance(each, UserError) else self._select(each) for each in results]
+
+    def _select(self, found: SparseInstances) -> SparseInstances:
+        options = self.options
+        found = found.at_least(self._finder.least_score)
+        found = found.without_holes() if options.clean else found
+        found = found.without_overlaps(options.min_area, options.max_covered)
+        if not options.clean:
+            return found
+        found = found.in_one_piece()
+        return found.select(found.areas >= options.min_area)
 
     def _prepare(self, image: Image) -> PreparedImage:
         if isinstance(image, np.ndarray):
