@@ -14,6 +14,7 @@ from app_helpers import StubPredictor
 from unet_sharp_det import cli
 from unet_sharp_det.app import server
 from unet_sharp_det.app.analysis import LOWEST_SCORE, Analyser
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
 
 
@@ -69,14 +70,16 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     monkeypatch.setattr(tool.app, "IsolatedAnalyser", lambda analyser: analyser)
     monkeypatch.setattr(tool.prediction.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool.app, "serving", serve)
-    monkeypatch.setattr(tool.checkpoints, "find_weights", lambda name: name)
+    own = setup_cfg("", ["TEST.INSTANCES.SCORE_THRESHOLD", "0.3", "TEST.INSTANCES.MIN_AREA", "40"])
+    monkeypatch.setattr(tool.checkpoints, "config_of", lambda *_: own)
     arguments = "--weights w.pth --device cpu --scale 2 --tile-size 512 --pixel-size .5 --port 0"
     arguments += " --max-pixels 99"
     with pytest.raises(Stop):
         tool.main([*arguments.split(), "--trust-pickle"])
     options = given["options"]
-    assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, None)
+    assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, 0)
     assert (options.scale, options.tile_size) == (2, 512)
+    assert (given["score_threshold"], given["min_area"]) == (0.3, 10)
     assert (given["path"], given["device"], given["trust_pickle"]) == ("w.pth", "cpu", True)
     assert (given["host"], given["port"], given["pixel_size"]) == ("127.0.0.1", None, 0.5)
     assert (given["max_pixels"], given["example"].is_file()) == (99, True)
@@ -123,6 +126,7 @@ def test_a_signal_at_the_start_leaves_no_files(repository, environment, tmp_path
     (tmp_path / "tmp").mkdir()
     weights = tmp_path / "w.pth"
     weights.write_text("no weights")
+    (tmp_path / "config.yaml").write_text("VERSION: 2")
     command = [sys.executable, str(repository / "tools/app.py"), "--weights", str(weights)]
     process = subprocess.Popen(
         [*command, "--port", "0"],

@@ -188,3 +188,12 @@ def test_command_line(tool, tmp_path, capsys):
         run_cli(lambda: tool.main(arguments))
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("error: There is no file b.")
+
+
+def test_results_of_predict_keep_its_threshold(tool, tmp_path):
+    results = tmp_path / "coco.json"
+    results.write_text("[]")
+    assert tool.threshold_of(results) == 0.5
+    (tmp_path / "predict.json").write_text('{"settings": {"score_threshold": 0.35}}')
+    assert tool.threshold_of(results) == 0.35
+    assert tool.threshold_of(tmp_path / "of_another_tool.json") == 0.5

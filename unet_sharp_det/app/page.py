@@ -83,6 +83,7 @@ class Page:
         analyser: opens images and finds objects.
         sessions: what is kept of open pages.
         pixel_size: in micrometres, that the page has at first; 0: as the file says.
+        score_threshold, min_area: that the page has at first, least score and pixels.
         example: an image that is offered, or None.
     """
 
@@ -92,6 +93,8 @@ class Page:
         sessions: Sessions,
         *,
         pixel_size: float = 0,
+        score_threshold: float = 0.5,
+        min_area: int = 0,
         example: Path | None = None,
     ):
         self._analyser, self._sessions, self._example = analyser, sessions, example
@@ -100,7 +103,7 @@ class Page:
             self.message = gr.HTML("", visible=False, elem_id="message", padding=False)
             with gr.Row():
                 with gr.Column(scale=3, min_width=280):
-                    self._lay_out_controls(pixel_size)
+                    self._lay_out_controls(pixel_size, score_threshold, min_area)
                 with gr.Column(scale=6, min_width=320):
                     self._lay_out_picture()
                 with gr.Column(scale=4, min_width=320, visible=False) as self.results:
@@ -109,7 +112,7 @@ class Page:
             blocks.unload(self.close)
         self.blocks = blocks
 
-    def _lay_out_controls(self, pixel_size: float) -> None:
+    def _lay_out_controls(self, pixel_size: float, score: float, min_area: int) -> None:
         self.upload = gr.File(label="Image (PNG, JPEG or TIFF)", height=150, elem_id="upload")
         self.example = gr.Button("Use an example image", size="sm", visible=bool(self._example))
         self.plane = gr.Slider(1, 2, 1, step=1, label="Plane", visible=False, elem_id="plane")
@@ -129,14 +132,14 @@ class Page:
         self.score = gr.Slider(
             LOWEST_SCORE,
             1,
-            0.5,
+            score,
             step=0.01,
             label="Score threshold",
             info="Higher: fewer objects, of which the model is surer.",
             elem_id="score",
         )
         self.min_area = gr.Number(
-            0, label="Smallest object (pixels)", minimum=0, precision=0, elem_id="min-area"
+            min_area, label="Smallest object (pixels)", minimum=0, precision=0, elem_id="min-area"
         )
         self.pixel_size = gr.Number(
             pixel_size,

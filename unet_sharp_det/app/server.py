@@ -33,6 +33,8 @@ def serving(
     port: int | None = 7860,
     max_upload_mb: float = 200,
     pixel_size: float = 0,
+    score_threshold: float = 0.5,
+    min_area: int = 0,
     example: Path | None = None,
 ) -> Iterator[str]:
     """Serve the page until the block ends; yields its address.
@@ -44,6 +46,7 @@ def serving(
         port: to listen at. None: any that is free.
         max_upload_mb: size of a file in MiB.
         pixel_size: in micrometres, that the page has at first; 0: as the file says.
+        score_threshold, min_area: that the page has at first, least score and pixels.
         example: an image that the page offers, or None.
 
     Raises:
@@ -67,7 +70,14 @@ def serving(
         sessions = folder / "sessions"
         sessions.mkdir()
         max_bytes = int(max_upload_mb * 2**20)
-        page = Page(analyser, Sessions(sessions), pixel_size=pixel_size, example=example)
+        page = Page(
+            analyser,
+            Sessions(sessions),
+            pixel_size=pixel_size,
+            score_threshold=score_threshold,
+            min_area=min_area,
+            example=example,
+        )
         blocks = page.blocks.queue(max_size=_QUEUE_LENGTH, api_open=False)
         _, address, _ = blocks.launch(
             server_name=host,

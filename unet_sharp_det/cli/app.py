@@ -87,9 +87,10 @@ def main(argv=None) -> int:
     check_args(args)
     configure_messages()
     options = PredictionOptions(
-        score_threshold=app.LOWEST_SCORE, scale=args.scale, tile_size=args.tile_size
+        score_threshold=app.LOWEST_SCORE, min_area=0, scale=args.scale, tile_size=args.tile_size
     )
-    checkpoints.find_weights(args.weights)
+    own = checkpoints.config_of(args.weights, args.config_file).TEST.INSTANCES
+    first = PredictionOptions(scale=args.scale).completed(own.SCORE_THRESHOLD, own.MIN_AREA)
     load = functools.partial(load_predictor, args, options)
     analyser = app.IsolatedAnalyser(app.Analyser(load, args.max_pixels))
     for number in _END_SIGNALS:  # as Ctrl+C does, so that the app's files vanish
@@ -100,6 +101,8 @@ def main(argv=None) -> int:
         port=args.port or None,
         max_upload_mb=args.max_upload_mb,
         pixel_size=args.pixel_size,
+        score_threshold=first.score_threshold,
+        min_area=first.min_area,
         example=_EXAMPLE if _EXAMPLE.exists() else None,
     )
     with contextlib.suppress(KeyboardInterrupt), page as address, contextlib.closing(analyser):

@@ -16,8 +16,10 @@ _labels and _objects are taken off. Of volumes, pixels are voxels.
 
 import argparse
 import logging
+from pathlib import Path
 
 from ..evaluation.record import AP_SAMPLES, SAMPLES, EvaluationOptions
+from ..files import read_json
 from . import command_parser
 
 
@@ -33,7 +35,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--truth-suffix", metavar="SUFFIX", help="the same for T")
     add("--allow-missing", action="store_true", help="count missing predictions as empty")
     defaults = EvaluationOptions()
-    add("--score-threshold", type=float, default=defaults.score_threshold, help="least score")
+    help_ = "least score (default: that of predict, of results of predict, else 0.5)"
+    add("--score-threshold", type=float, help=help_)
     add("--min-area", type=int, default=defaults.min_area, help="least pixels of an object")
     covered = "largest share of an object that objects of higher scores may cover"
     add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=covered)
@@ -51,9 +54,12 @@ def main(argv=None) -> int:
     args = vars(parse_args(argv))
     from ..evaluation.evaluate_files import evaluate_files  # Slow to import.
 
+    threshold = args.pop("score_threshold")
+    if threshold is None:
+        threshold = threshold_of(args["predictions"])
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     options = EvaluationOptions(
-        score_threshold=args.pop("score_threshold"),
+        score_threshold=threshold,
         min_area=args.pop("min_area"),
         max_covered=args.pop("max_covered"),
         boundary_tolerance=args.pop("boundary_tolerance"),
@@ -62,3 +68,12 @@ def main(argv=None) -> int:
     )
     print(evaluate_files(**args, options=options))
     return 0
+
+
+def threshold_of(predictions) -> float:
+    """Return the least score that predict had for its coco.json, else that of the defaults."""
+    path = Path(predictions).parent / "predict.json"
+    default = EvaluationOptions().score_threshold
+    if Path(predictions).name != "coco.json" or not path.is_file():
+        return default
+    return read_json(path, dict).get("settings", {}).get("score_threshold", default)
