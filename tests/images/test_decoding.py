@@ -11,7 +11,7 @@ from PIL import Image
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.images import read_image, read_labels
-from unet_sharp_det.images.decoding import read_stored
+from unet_sharp_det.images.decoding import read_shape, read_stored
 from unet_sharp_det.images.intensity import rescale_to_uint8
 
 
@@ -222,3 +222,14 @@ def test_the_labels_of_a_palette_tiff_are_its_numbers(tmp_path):
     colours = np.random.default_rng(0).integers(0, 2**16, (3, 256), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", labels, photometric="palette", colormap=colours)
     assert np.array_equal(read_labels(tmp_path / "a.tif"), labels)
+
+
+def test_a_tiff_by_a_relative_path_and_by_a_link(tmp_path, monkeypatch):
+    labels = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    (tmp_path / "sub").mkdir()
+    tifffile.imwrite(tmp_path / "sub" / "a.tif", labels)
+    (tmp_path / "link.tif").symlink_to("sub/a.tif")
+    monkeypatch.chdir(tmp_path)
+    for path in ("sub/a.tif", "link.tif", "sub/../sub/a.tif"):
+        np.testing.assert_array_equal(read_labels(path), labels)
+        assert read_shape(path) == (3, 4)

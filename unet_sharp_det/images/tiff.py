@@ -53,7 +53,7 @@ def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
         DatasetError: the file is truncated, corrupt or of an unknown kind.
         UserError: there is no such series.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # As tifffile names the file that a page is of.
     was_opening = _is_opening.set(True)
     try:
         tiff, layouts = open_checked(path)
