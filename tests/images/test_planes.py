@@ -115,6 +115,11 @@ def test_channels_are_offered_by_name(tmp_path):
     path = write(tmp_path / "a.ome.tif", noise(2, *GRAY), metadata=about)
     with pytest.raises(ChannelsError, match="Choose of 0 DAPI, 1 GFP with --channels"):
         open_image(path)
+    (source,) = open_image(path, ReadOptions(channels=("gfp",)))
+    assert source.channel_numbers == (1,)
+    assert source.channel_names == ("DAPI", "GFP")
+    with pytest.raises(UserError, match="--channels RFP: it has 2 channels: 0 DAPI, 1 GFP"):
+        open_image(path, ReadOptions(channels=("RFP",)))
 
 
 def test_the_number_of_planes(tmp_path):
@@ -147,9 +152,9 @@ WRONG_OPTIONS = [
     ((5, 40, 60), "CYX", {}, r"has 5 channels.*--channels"),
     ((2, 40, 60), "CYX", {}, r"has 2 channels.*--channels"),
     ((4, 40, 60), "CYX", {}, r"has 4 channels.*--channels"),
-    ((5, 40, 60), "CYX", {"channels": (5,)}, r"--channels 5.*5 channels, from 0 to 4"),
+    ((5, 40, 60), "CYX", {"channels": (5,)}, r"--channels 5.*5 channels: 0, 1, 2, 3, 4."),
     ((5, 40, 60), "CYX", {"channels": (0, 1)}, r"one channel, or three"),
-    ((5, 40, 60), "ZYX", {"channels": (1,)}, r"--channels 1.*1 channel, from 0 to 0"),
+    ((5, 40, 60), "ZYX", {"channels": (1,)}, r"--channels 1.*1 channel: 0."),
     ((5, 40, 60), "ZYX", {"planes": (5,)}, r"--planes 5.*0 to 4"),
     ((5, 40, 60), "ZYX", {"planes": ()}, r"--planes \(none\)"),
     ((5, 40, 60), "ZYX", {"planes": "mean"}, r"all, max, or numbers"),

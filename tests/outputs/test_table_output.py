@@ -62,7 +62,7 @@ def test_every_column_in_pixels(tile, instances, context, write, monkeypatch):
         sizes.append(window.shape[0] * window.shape[1])
         return window
 
-    source = replace(context.source, read=read_window)
+    source = replace(context.source, read_all=read_window)
     rows = read(write("table", instances, OutputContext(source, context.class_names)))
     labels = instances.label_map()
     assert max(sizes) <= tile**2
@@ -121,19 +121,24 @@ def test_perimeters_of_random_masks(seed, write, make_labels):
     assert [float(row["perimeter_px"]) for row in rows] == pytest.approx(expected)
 
 
-def test_intensities_are_named_by_the_channels_of_the_file(tmp_path, write):
+@pytest.mark.parametrize("names", [None, ["DAPI", "GFP", "Actin", "Cy5"]])
+def test_all_channels_are_measured_whichever_the_model_sees(names, tmp_path, write):
     stack = np.arange(4 * 20 * 30, dtype=np.uint16).reshape(4, 20, 30)
-    tifffile.imwrite(tmp_path / "c.ome.tif", stack, metadata={"axes": "CYX"})
+    about = {"axes": "CYX"} | ({"Channel": {"Name": names}} if names else {})
+    tifffile.imwrite(tmp_path / "c.ome.tif", stack, metadata=about)
     labels = np.zeros((20, 30), np.int32)
     labels[4:9, 7:12] = 1
     found = SparseInstances.from_label_map(labels)
     for chosen in ((1,), (3, 0, 0)):
         (source,) = open_image(tmp_path / "c.ome.tif", ReadOptions(channels=chosen))
+        assert source.channels == len(chosen)
         [row] = read(write("table", found, OutputContext(source, ("nucleus",))))
-        assert {name for name in row if "mean" in name} == {f"intensity_mean_c{c}" for c in chosen}
-        for channel in chosen:
-            mean = float(row[f"intensity_mean_c{channel}"])
-            assert mean == pytest.approx(stack[channel, 4:9, 7:12].mean())
+        for channel, name in enumerate(names or ("c0", "c1", "c2", "c3")):
+            values = stack[channel, 4:9, 7:12]
+            for measure in ("mean", "std", "min", "max"):
+                expected = getattr(values, measure)()
+                assert float(row[f"intensity_{measure}_{name}"]) == pytest.approx(expected)
+        assert sum("mean" in name for name in row) == 4
 
 
 def test_standard_deviation_far_from_zero(write, monkeypatch):

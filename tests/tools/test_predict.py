@@ -159,7 +159,7 @@ def test_defaults(tool, called, capsys):
         ("--pixel-size 1 2 3", "--pixel-size takes one or two numbers"),
         ("--pixel-size 1um", "--pixel-size takes numbers, not '1um'"),
         ("--planes max 1", "--planes takes numbers, not 'max 1'"),
-        ("--channels 0 images", "--channels takes numbers, not '0 images'. INPUTs stand before"),
+        ("--channels 0 /", "--channels takes numbers or names, not '/'. INPUTs stand before"),
         ("--channels 0 1", "choose one channel, or three"),
         ("--outputs labels images", "INPUTs stand before it.*'images' is not known"),
         ("--score-threshold 2", "score_threshold is 2.0, but it must be from 0 to 1"),

@@ -26,6 +26,7 @@ are not done.
 
 import argparse
 import logging
+import os
 import re
 import signal
 import sys
@@ -116,7 +117,10 @@ def _add_found(group) -> None:
 def _add_reading(group) -> None:
     add, defaults = group.add_argument, ReadOptions()
     add("--recursive", "-r", action="store_true", help="search the folders below a folder too")
-    help_ = "which channels, from 0: one, or three as red, green and blue"
+    help_ = (
+        "which channels the model sees, by number from 0 or by name such as DAPI: one, or three "
+    )
+    help_ += "as red, green and blue; all are measured"
     add("--channels", nargs="+", metavar="C", help=help_)
     help_ = "which planes, from 0; all, each as an image; or max, their maximum (default: all)"
     add("--planes", nargs="+", default=["all"], metavar="Z", help=help_)
@@ -282,7 +286,9 @@ def _outputs(texts: list[str]) -> list[str]:
 
 def _read_options(args: argparse.Namespace) -> ReadOptions:
     planes = _words(args.planes)
-    channels = None if args.channels is None else _numbers("--channels", args.channels, int)
+    channels = None if args.channels is None else tuple(map(_axis, _words(args.channels)))
+    for path in filter(os.path.exists, map(str, channels or ())):
+        raise UserError(f"--channels takes numbers or names, not '{path}'. INPUTs stand before it.")
     return ReadOptions(
         channels=channels,
         channel_axis=_axis(args.channel_axis),

@@ -24,8 +24,8 @@ class ReadOptions:
     """How files are read that hold more than one gray or RGB image.
 
     Attributes:
-        channels: which channels, from 0: one, or three that become red, green and blue. None: all,
-            of which there must be one or three besides alpha.
+        channels: which channels, by their numbers from 0 or their names: one, or three that become
+            red, green and blue. None: all, of which there must be one or three besides alpha.
         channel_axis, plane_axis: a letter of the file's axes, or an index into those longer than 1
             (and Y and X), i.e. into the shape that ``tifffile.imread`` gives. None: by the rules of
             :func:`~unet_sharp_det.images.planes.assign_axes`.
@@ -35,7 +35,7 @@ class ReadOptions:
         max_pixels: of an image that must be decoded as a whole, or of a strip or tile.
     """
 
-    channels: tuple[int, ...] | None = None
+    channels: tuple[int | str, ...] | None = None
     channel_axis: int | str | None = None
     plane_axis: int | str | None = None
     planes: str | tuple[int, ...] = "all"
@@ -69,6 +69,16 @@ class ImageSource:
     where: str  # the file and plane, for errors
     #: (rows, columns), slices inside of the image, to an array (h, w, channels).
     read: Callable[[slice, slice], np.ndarray] = field(repr=False)
+    #: The same with all channels of the file.
+    read_all: Callable[[slice, slice], np.ndarray] | None = field(default=None, repr=False)
+    channel_names: tuple[str, ...] = ()  # of all channels of the file; empty: it has none
+
+    def with_all_channels(self) -> "ImageSource":
+        """Return the plane with all channels of the file, alpha not counted."""
+        if self.read_all is None:
+            return self
+        numbers = tuple(range(self.total_channels))
+        return replace(self, channels=len(numbers), channel_numbers=numbers, read=self.read_all)
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
         """Return the file's own values of a window, (h, w, channels), RGB order.
@@ -173,7 +183,8 @@ def planes_of(
     else:
         stored = 1 if axes.channel is None else image.shape[axes.channel]
         total = image.colours if is_samples else stored
-    picks = tuple(range(total))
+    every = picks = tuple(range(total))
+    names = image.channel_names if len(set(image.channel_names)) == total else ()
     if not all_channels:
         picks = _choose_channels(image, axes, total, stored, options, where)
     shape, pixel_size = (image.shape[axes.rows], image.shape[axes.columns]), image.pixel_size
@@ -193,6 +204,8 @@ def planes_of(
             series_count=image.series_count,
             where=where + plane.name,
             read=PlaneReader(image, axes, plane, picks, shape, where + plane.name),
+            read_all=PlaneReader(image, axes, plane, every, shape, where + plane.name),
+            channel_names=names,
         )
         for plane in select_planes(axes, options.planes, where)
     ]
@@ -202,16 +215,21 @@ def _choose_channels(
     image: PixelArray, axes: ImageAxes, total: int, stored: int, options: ReadOptions, where: str
 ) -> tuple[int, ...]:
     """Return which indices of the channel axis are read; ``stored`` counts alpha, unlike total."""
+    names = image.channel_names if len(image.channel_names) == total else ("",) * total
+    shown = ", ".join(f"{number} {name}".strip() for number, name in enumerate(names[:20]))
     if options.channels is not None:
-        if any(not 0 <= index < stored for index in options.channels):
+        lower = [name.lower() for name in names]
+        picks = tuple(
+            lower.index(each.lower()) if str(each).lower() in lower else each
+            for each in options.channels
+        )
+        if any(isinstance(each, str) or not 0 <= each < stored for each in picks):
             raise UserError(
                 f"{where}: --channels {','.join(map(str, options.channels))}: it has {stored} "
-                f"channel{'s' if stored > 1 else ''}, from 0 to {stored - 1}."
+                f"channel{'s' if stored > 1 else ''}: {shown}."
             )
-        return options.channels
+        return picks
     if total not in (1, 3):
-        names = image.channel_names if len(image.channel_names) == total else ("",) * total
-        shown = ", ".join(f"{number} {name}".strip() for number, name in enumerate(names[:20]))
         raise ChannelsError(
             f"{where}: has {total} channels, and a model sees one or three. Choose of {shown} with "
             "--channels, such as 0 or 0,1,1; if they are planes of a stack, say --plane-axis "

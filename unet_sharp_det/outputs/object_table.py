@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..images.source import ImageSource
 from ..masks.instances import SparseInstances
 from .write import OutputContext, windows
 
@@ -84,12 +85,14 @@ def object_columns(instances: SparseInstances, context: OutputContext) -> dict[s
             "minor_axis_um": axes[:, 1],
             "equivalent_diameter_um": _diameter(area),
         }
-    for index, channel in enumerate(context.source.channel_numbers):
+    source = context.source.with_all_channels()
+    for index, channel in enumerate(source.channel_numbers):
+        name = source.channel_names[channel] if source.channel_names else f"c{channel}"
         columns |= {
-            f"intensity_mean_c{channel}": measured.mean[:, index],
-            f"intensity_std_c{channel}": measured.std[:, index],
-            f"intensity_min_c{channel}": measured.minimum[:, index],
-            f"intensity_max_c{channel}": measured.maximum[:, index],
+            f"intensity_mean_{name}": measured.mean[:, index],
+            f"intensity_std_{name}": measured.std[:, index],
+            f"intensity_min_{name}": measured.minimum[:, index],
+            f"intensity_max_{name}": measured.maximum[:, index],
         }
     return columns
 
@@ -145,13 +148,14 @@ class _Measurements:
 
 
 def _measure(instances: SparseInstances, context: OutputContext) -> _Measurements:
-    count, channels = len(instances), context.source.channels
+    source = context.source.with_all_channels()
+    count, channels = len(instances), source.channels
     area = np.zeros(count, np.int64)
     sums = np.zeros((count, 5))  # x, y, xx, xy, yy from the corner of the object's box
     perimeter = np.zeros(count)
     mean, squares = np.zeros((count, channels)), np.zeros((count, channels))
     minimum, maximum = np.full((count, channels), np.inf), np.full((count, channels), -np.inf)
-    for part in _parts(instances, context):
+    for part in _parts(instances, source):
         x, y = (part.position - instances.boxes[part.objects, :2][part.owner]).T
         n, new = part.size[:, None], part.size[:, None] + area[part.objects, None]
         moments = np.stack([x, y, x * x, x * y, y * y], axis=1)
@@ -198,7 +202,7 @@ class _Part:
         return np.add.reduceat(values, self.starts)
 
 
-def _parts(instances: SparseInstances, context: OutputContext) -> Iterator[_Part]:
+def _parts(instances: SparseInstances, source: ImageSource) -> Iterator[_Part]:
     for rows, columns in windows(instances.shape, _TILE, _TILE):
         labels = _paint_with_halo(instances, rows, columns)
         core = labels[_HALO:-_HALO, _HALO:-_HALO]
@@ -217,7 +221,7 @@ def _parts(instances: SparseInstances, context: OutputContext) -> Iterator[_Part
             owner=np.repeat(np.arange(len(starts)), size),
             position=np.stack([x + columns.start, y + rows.start], axis=1),
             length=_outline_lengths(labels)[y, x],
-            values=context.source.window(rows, columns)[y, x].astype(np.float64),
+            values=source.window(rows, columns)[y, x].astype(np.float64),
         )
 
 
