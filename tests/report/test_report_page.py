@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.record import EvaluationRecord
 from unet_sharp_det.report import write_report
 from unet_sharp_det.report.drawing import add_legend, new_plot, plain
@@ -206,3 +208,32 @@ class TestTool:
         (tmp_path / "f").write_text("former")
         with pytest.raises(UserError, match=f"--output: .*{message}"):
             tool.main([str(tmp_path / "no such run"), "--output", str(tmp_path / output)])
+
+
+def test_several_classes_have_a_table_and_a_confusion(tmp_path):
+    names = {"height": 40, "width": 40, "file_name": "x.png"}
+    box = [[0, 0, 10, 0, 10, 10, 0, 10]]
+    other = [[20, 20, 30, 20, 30, 30, 20, 30]]
+    truth = {
+        "images": [{"id": 1, **names}],
+        "categories": [{"id": 1, "name": "round"}, {"id": 2, "name": "long"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": box},
+            {"id": 2, "image_id": 1, "category_id": 2, "segmentation": other},
+        ],
+    }
+    results = [
+        {"image_id": 1, "category_id": 1, "score": 0.9, "segmentation": box},
+        {"image_id": 1, "category_id": 1, "score": 0.8, "segmentation": other},
+    ]
+    for name, content in (("truth", truth), ("results", results)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    evaluate_files(tmp_path / "results.json", tmp_path / "truth.json", tmp_path / "run", samples=5)
+    write_report([tmp_path / "run"], tmp_path / "r.html", samples=5, ap_samples=2)
+    text = (tmp_path / "r.html").read_text()
+    section = re.search(r'(?s)<section id="by-class">(.*?)</section>', text)[1]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in section.split("<tr>")]
+    assert ["round", "1", "0", "0"] in rows
+    assert ["long", "1", "0", "0"] in rows  # It was found as a round one.
+    assert ["no object", "0", "0", "0"] in rows
+    assert 'href="#by-class"' in text

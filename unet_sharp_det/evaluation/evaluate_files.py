@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ConfigError, DatasetError
 from ..files import read_json
+from .classes import ClassResults
 from .coco.ap_report import explain_undefined, write_ap_report
 from .evaluation import Evaluation, with_bar
 from .instances.results import LEVEL, interval, resample
@@ -61,7 +62,8 @@ def evaluate_files(
         samples, ap_samples: bootstrap samples of the images for the intervals, and for AP's.
 
     Returns:
-        str: a Markdown table of the headline measures with their 95 % percentile intervals.
+        str: a Markdown table of the headline measures with their 95 % percentile intervals; of
+        several classes those of :meth:`.ClassResults.format`, too.
 
     Raises:
         UserError: a file or folder is missing, malformed, or does not fit another one.
@@ -95,6 +97,8 @@ def evaluate_files(
     }
     found = {task: nan_to_none(intervals[task]) for task in results.tables}
     facts = {"intervals": found, "interval_samples": samples}
+    classes = ClassResults.of(evaluation.truth, evaluation.predictions, record.options)
+    facts |= classes.facts() if classes else {}
     results.write(output, record.dataset, record.options, **facts)
     if coco:
         found = {"segm": nan_to_none(intervals["segm"])}
@@ -111,7 +115,8 @@ def evaluate_files(
         for name in (AP_METRICS_FILE, AP_TABLE_FILE):  # Of former predictions.
             Path(output, name).unlink(missing_ok=True)
     replace(record, predictions=os.path.abspath(predictions)).write(output)
-    return _format_table(evaluation, intervals)
+    table = _format_table(evaluation, intervals)
+    return f"{table}\n\n{classes.format()}" if classes else table
 
 
 def _check_folders(output, images) -> None:

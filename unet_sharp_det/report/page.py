@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ..errors import ConfigError
+from ..evaluation.classes import CLASS_MEASURES, ClassResults
 from ..evaluation.evaluate_files import AP_SAMPLES
 from ..evaluation.instances.results import SAMPLES
 from ..files import write_text
@@ -147,6 +148,9 @@ class _ObjectAnalysis(_Analysis):
         super().__init__(runs, samples, ap_samples)
         self.looks = looks_of(runs)
         self.by_look = by_look(runs, self.looks, samples)
+        self.classes = [
+            ClassResults.of(run.truth, run.predictions, run.record.options) for run in runs
+        ]
         bounds, sides = quartiles_of_area(runs[0]), runs[0].record.options.area_sides
         self.quarters = by_size(runs, bounds, _QUARTERS, samples) if bounds else []
         names = ("small", "medium", "large")
@@ -169,6 +173,8 @@ class _ObjectAnalysis(_Analysis):
             "objects": self.runs[0].results.object_counts[0],
             "predicted": [run.results.object_counts[1] for run in self.runs],
             "options_differ": len({run.record.options for run in self.runs}) > 1,
+            "classes": self.classes,
+            "class_measures": CLASS_MEASURES,
             "look_measures": [name for name in _LOOK_MEASURES if name in self.comparison.rows],
             "size_measures": SIZE_MEASURES,
             "worst": worst_images(self.runs, self.looks, self.order[:worst]),
@@ -190,6 +196,7 @@ class _VolumeAnalysis(_Analysis):
         """Return what the templates of this kind show."""
         results = self.runs[0].results
         return {
+            "classes": [],
             "channels": results.channels,
             "case_measures": list(results.cases),
             "case_rows": volumes.case_rows(self.runs),

@@ -47,12 +47,16 @@ class Predictions(ABC):
     where: str
     has_scores: bool = False
 
-    def instance_map(self, image_id) -> InstanceMap:
-        """Return the objects of an image that count; DatasetError: they cannot be read."""
+    def instance_map(self, image_id, category: int | None = None) -> InstanceMap:
+        """Return the objects of an image that count, of one category or of all; DatasetError: they
+        cannot be read."""
         record = self.truth.record(image_id)
-        if image_id not in self.by_image:
+        predicted = self.by_image.get(image_id)
+        if category is not None:
+            predicted = [each for each in predicted or () if each[1]["category_id"] == category]
+        if not predicted:
             return InstanceMap.empty(record.shape)
-        return self._paint(self.by_image[image_id], record, f"{self.where}: {record.file_name}")
+        return self._paint(predicted, record, f"{self.where}: {record.file_name}")
 
     def coco_results(self) -> list[dict]:
         """Return all predictions, those below the threshold too, as COCO results.
@@ -100,6 +104,12 @@ class CocoPredictions(Predictions):
     Of masks that overlap :class:`InstanceMap` says which has the pixels. Masks of which no pixel is
     left, such as repeated ones, are no object; for AP they are detections like others.
     """
+
+    @property
+    def has_categories(self) -> bool:
+        """Whether each prediction has a category of the truth."""
+        entries = (entry for each in self.by_image.values() for _, entry in each)
+        return all(entry.get("category_id") in self.truth.coco.cats for entry in entries)
 
     def coco_results(self) -> list[dict]:
         """Return all predictions; without ``bbox`` they get the box of their mask."""

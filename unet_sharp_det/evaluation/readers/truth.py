@@ -87,8 +87,9 @@ class Truth(ABC):
         return InstanceOverlap.count(true, predicted, **place, boundary_tolerance=tolerance)
 
     @abstractmethod
-    def instance_map(self, image_id) -> InstanceMap:
-        """Return the objects of an image; DatasetError: they cannot be read."""
+    def instance_map(self, image_id, category: int | None = None) -> InstanceMap:
+        """Return the objects of an image, of one category or of all; DatasetError: they cannot be
+        read."""
 
     def void(self, image_id) -> np.ndarray | None:
         """Return bool (H, W), the pixels of an image that say nothing; None where all do."""
@@ -111,19 +112,25 @@ class CocoTruth(Truth):
             name, shape = image["file_name"], (image["height"], image["width"])
             self.records[image["id"]] = TruthImage(image["id"], name, shape, image.get("look"))
 
-    def instance_map(self, image_id) -> InstanceMap:
+    def instance_map(self, image_id, category: int | None = None) -> InstanceMap:
         """See :class:`Truth`; crowd regions are no objects."""
-        return InstanceMap.from_segmentations(*self._masks(image_id, crowd=0))
+        return InstanceMap.from_segmentations(*self._masks(image_id, 0, category))
 
     def void(self, image_id) -> np.ndarray | None:
         """See :class:`Truth`: the crowd regions."""
-        segmentations, *place = self._masks(image_id, crowd=1)
+        segmentations, *place = self._masks(image_id, crowd=1, category=None)
         return union_mask(segmentations, *place) if segmentations else None
 
-    def _masks(self, image_id, crowd: int) -> tuple[list, tuple[int, int], str]:
+    def _masks(
+        self, image_id, crowd: int, category: int | None
+    ) -> tuple[list, tuple[int, int], str]:
         """Return the segmentations of an image, its shape and what errors call it."""
-        record, annotations = self.record(image_id), self.coco.imgToAnns[image_id]
-        segmentations = [each["segmentation"] for each in annotations if each["iscrowd"] == crowd]
+        record = self.record(image_id)
+        segmentations = [
+            each["segmentation"]
+            for each in self.coco.imgToAnns[image_id]
+            if each["iscrowd"] == crowd and category in (None, each["category_id"])
+        ]
         return segmentations, record.shape, f"{self.where}: {record.file_name}"
 
 
@@ -145,8 +152,8 @@ class LabelMapTruth(Truth):
             for stem, path in self._files.items()
         }
 
-    def instance_map(self, image_id) -> InstanceMap:
-        """See :class:`Truth`."""
+    def instance_map(self, image_id, category: int | None = None) -> InstanceMap:
+        """See :class:`Truth`; all objects are of one category."""
         record = self.record(image_id)
         path = self._files[record.image_id]
         dim = len(record.shape)

@@ -1,0 +1,91 @@
+"""Each class by itself, and which are taken for which, against counts by hand."""
+
+import json
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+
+from unet_sharp_det.evaluation.classes import ClassResults, confuse
+from unet_sharp_det.evaluation.evaluate_files import evaluate_files
+from unet_sharp_det.evaluation.readers import open_predictions, open_truth
+from unet_sharp_det.evaluation.record import EvaluationOptions
+from unet_sharp_det.masks.instance_maps import InstanceMap
+
+SIZE = 60
+OPTIONS = EvaluationOptions()
+
+
+def rle(x, y, side=10):
+    mask = np.zeros((SIZE, SIZE), np.uint8, order="F")
+    mask[y : y + side, x : x + side] = 1
+    found = mask_util.encode(mask)
+    return {**found, "counts": found["counts"].decode()}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A truth of 3 objects of "a" and 2 of "b"; found are two of "a", one of them called "b", one
+    of "b", and a false "a"."""
+    truth = {"images": [{"id": 1, "file_name": "x.png", "height": SIZE, "width": SIZE}]}
+    truth["categories"] = [{"id": 3, "name": "a"}, {"id": 5, "name": "b"}]
+    places = [(3, 0, 0), (3, 20, 0), (3, 40, 0), (5, 0, 20), (5, 20, 20)]
+    truth["annotations"] = [
+        {"id": n, "image_id": 1, "category_id": c, "segmentation": rle(x, y)}
+        for n, (c, x, y) in enumerate(places, 1)
+    ]
+    found = [(3, 0, 0), (5, 20, 1), (5, 0, 20), (3, 40, 40)]
+    results = [
+        {"image_id": 1, "category_id": c, "segmentation": rle(x, y), "score": 0.9}
+        for c, x, y in found
+    ]
+    for name, content in (("truth", truth), ("results", results)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    return tmp_path / "truth.json", tmp_path / "results.json"
+
+
+def test_counts_by_hand(files):
+    truth = open_truth(files[0])
+    found = ClassResults.of(truth, open_predictions(files[1], truth, OPTIONS), OPTIONS)
+    assert found.names == ["a", "b"]
+    # Rows: true a, b, none; columns: predicted a, b, none.
+    assert found.confusion.tolist() == [[1, 1, 1], [0, 1, 1], [1, 0, 0]]
+    # F1 is 2 TP / (true + predicted).
+    assert found.results["a"].values["F1_50_pooled"] == pytest.approx(100 * 2 / (3 + 2))
+    assert found.results["b"].values["F1_50_pooled"] == pytest.approx(100 * 2 / (2 + 2))
+    assert found.mean("F1_50_pooled") == pytest.approx(45)
+    assert found.results["a"].object_counts == (3, 2)
+
+
+def test_they_stand_in_the_files_and_in_the_table(files, tmp_path):
+    table = evaluate_files(files[1], files[0], tmp_path / "out", samples=5, ap_samples=2)
+    assert "| true \\ predicted | a | b | none |" in table
+    assert "| mean of classes | | | " in table
+    content = json.loads((tmp_path / "out" / "instance_metrics.json").read_text())
+    assert content["confusion"] == {"a": [1, 1, 1], "b": [0, 1, 1], "none": [1, 0, 0]}
+    assert content["classes"]["b"]["objects"] == 2
+    assert content["class_means"]["F1_50_pooled"] == pytest.approx(45)
+
+
+def test_one_class_has_no_table(files):
+    content = json.loads(files[0].read_text())
+    content["categories"] = content["categories"][:1]
+    content["annotations"] = content["annotations"][:3]
+    files[0].write_text(json.dumps(content))
+    files[1].write_text(json.dumps(json.loads(files[1].read_text())[:1]))
+    truth = open_truth(files[0])
+    assert ClassResults.of(truth, open_predictions(files[1], truth, OPTIONS), OPTIONS) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_and_columns_sum_to_the_objects(seed):
+    random = np.random.default_rng(seed)
+    maps = [
+        InstanceMap.from_labels(np.kron(random.integers(0, 4, (4, 4)), np.ones((5, 5), int)), "x")
+        for _ in range(6)
+    ]
+    table = confuse(maps[:3], maps[3:])
+    assert table[:3].sum(axis=1).tolist() == [len(each) for each in maps[:3]]
+    assert table[:, :3].sum(axis=0).tolist() == [len(each) for each in maps[3:]]
+    same = confuse(maps[:3], maps[:3])
+    assert same.trace() == sum(len(each) for each in maps[:3])
