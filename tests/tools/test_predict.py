@@ -105,7 +105,7 @@ def test_arguments(tool, called):
     arguments += "--min-area 7 --batch-size 2 --tile-size 512 --tile-overlap 64 --scale 0.5 "
     arguments += "--pixel-size 0.5 0.25 --channels 0,1 2 --channel-axis C --plane-axis -3 "
     arguments += "--planes 0 3 7 3 --series 1 --max-pixels 99 --device cpu --precision bf16 "
-    arguments += "--trust-pickle --overwrite --recursive --config-file c --opts A B"
+    arguments += "--trust-pickle --overwrite --recursive --link --config-file c --opts A B"
     assert tool.main(arguments.split()) == 0
     assert (called.path, called.inputs, called.output) == ("w", ["a", "b"], "o")
     options = tool.PredictionOptions(
@@ -137,6 +137,7 @@ def test_arguments(tool, called):
             max_pixels=99,
         ),
         "pixel_size": (0.25, 0.5),  # y before x
+        "link": 0.25,
         "recursive": True,
         "overwrite": True,
         "weights": {"weights": "ab"},

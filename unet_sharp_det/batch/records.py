@@ -98,7 +98,14 @@ class Records:
         path, header = self.folder / RECORDS, {"settings": self.settings, "own": sorted(self._own)}
         lines = [header, *map(asdict, self)]
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+        if self._file:
+            self._file.close()
         self._file = open(path, "a", encoding="utf-8")
+
+    def own(self, names: Iterable[str]) -> None:
+        """Know files of the folder, by their paths below it, as written by a run; :meth:`start`
+        writes that down."""
+        self._own.update(names)
 
     def __iter__(self) -> Iterator[ImageRecord]:
         for planes in self._by_source.values():

@@ -21,6 +21,7 @@ from ..images.source import ImageSource, ReadOptions
 from ..outputs import DEFAULT_OUTPUTS, output_paths
 from .images import ImageWork
 from .inputs import GONE, InputFile, Stems, find_files
+from .linking import check_link, link_stacks
 from .records import ImageRecord, Records, write_error
 from .summary import RunSummary, write_summaries
 
@@ -43,6 +44,7 @@ def predict_files(
     outputs: Sequence[str] = DEFAULT_OUTPUTS,
     read_options: ReadOptions | None = None,
     pixel_size: tuple[float, float] | None = None,
+    link: float | None = None,
     recursive: bool = False,
     overwrite: bool = False,
     weights: Mapping[str, str] | None = None,
@@ -61,6 +63,8 @@ def predict_files(
         outputs: names in ``OUTPUTS``.
         read_options: of files with several planes or channels.
         pixel_size: (y, x) in micrometres. None: what each file says.
+        link: of stacks, also write a label stack in which objects of neighbouring slices of this
+            IoU or more are one; see :mod:`.linking`. None: write none.
         recursive: take the folders below a folder too.
         overwrite: predict all inputs anew. Results of other settings in the folder are deleted.
         weights: what identifies the model, such as digests of its files, by name. Without it
@@ -72,11 +76,12 @@ def predict_files(
             the same names, it cannot be written, or an option is unusable.
     """
     _check_options(output, outputs, pixel_size)
+    check_link(link, outputs)
     result = RunSummary(Path(output))
     files = find_files(inputs, recursive=recursive, output=output, not_read=result.not_read)
     work = ImageWork(predictor, read_options or ReadOptions(), pixel_size)
     settings = {**(weights or {}), **work.settings}
-    run_files(work, files, result, settings, outputs, overwrite, progress)
+    run_files(work, files, result, settings, outputs, overwrite, progress, link=link)
     return result
 
 
@@ -88,6 +93,7 @@ def run_files(
     outputs: Sequence[str],
     overwrite: bool,
     progress: TextIO | None,
+    link: float | None = None,
 ) -> None:
     """Do a work on files that are not done, and add to ``result`` what was done.
 
@@ -95,7 +101,7 @@ def run_files(
         work: an :class:`ImageWork`, or what has its methods.
         files: names what is written by its ``output_paths``.
         settings: all that outputs depend on, as JSON values.
-        outputs, overwrite, progress: see :func:`predict_files`.
+        outputs, overwrite, progress, link: see :func:`predict_files`.
     """
     with Records.open(result.output, settings, overwrite) as records:
         stems = Stems(files, records)
@@ -109,6 +115,8 @@ def run_files(
         with _log_file(result.output) as log, _bar(todo, progress) as bar:
             log.info(f"{len(files)} files, {result.skipped} done before. Settings: {settings}")
             _Run(work, records, stems, outputs, log, bar, result).predict(todo)
+        if link is not None:
+            link_stacks(records, outputs, link)
 
 
 def _check_options(output, outputs: Sequence[str], pixel_size) -> None:

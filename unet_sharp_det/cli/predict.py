@@ -35,6 +35,7 @@ import warnings
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .. import batch, checkpoints, prediction
+from ..batch.linking import LINK_IOU
 from ..batch.records import ImageRecord
 from ..batch.run import RunSummary, predict_files
 from ..errors import (
@@ -94,6 +95,9 @@ def _add_what(group) -> None:
     help_ = "of scans: also write objects, those that touch parted where their middles are at "
     help_ += "least MM apart"
     add("--object-distance", type=float, metavar="MM", help=help_)
+    help_ = "of stacks of images: also write a_linked.tif, a label stack in which objects of "
+    help_ += "neighbouring slices are one if their IoU is this or more (default: 0.25)"
+    add("--link", nargs="?", type=float, const=LINK_IOU, metavar="IOU", help=help_)
     help_ = "predict all anew; results of another model or of other options in DIR are deleted"
     add("--overwrite", action="store_true", help=help_)
 
@@ -212,6 +216,7 @@ def predict(args: argparse.Namespace) -> int:
         predictor,
         args.inputs,
         args.output,
+        link=args.link,
         recursive=args.recursive,
         overwrite=args.overwrite,
         progress=sys.stderr,

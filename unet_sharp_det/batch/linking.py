@@ -1,0 +1,120 @@
+"""Objects of neighbouring slices of a stack become one, in a label stack."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..evaluation.instances.overlap import shared_pixels
+from ..files import atomic_path
+from ..images.decoding import read_labels
+from ..masks import InstanceMap
+from .records import ImageRecord, Records
+
+#: IoU from which on objects of neighbouring slices are linked, if the user names none.
+LINK_IOU = 0.25
+ENDING = "_linked.tif"
+# What is appended to a file's name by its last axis: "_t000_z003" is slice 3 of "_t000".
+_SLICE = re.compile(r"^(?P<stack>.*)_[a-z]+\d+$")
+
+
+def check_link(least_iou: float | None, outputs: Sequence[str]) -> None:
+    """Raise a ConfigError if stacks cannot be linked so."""
+    if least_iou is None:
+        return
+    if not 0 < least_iou <= 1:
+        raise ConfigError(f"--link is {least_iou}, but must lie above 0, and be 1 at most.")
+    if "labels" not in outputs:
+        raise ConfigError("--link makes its stacks of label maps. Add labels to --outputs.")
+
+
+def link_stacks(records: Records, outputs: Sequence[str], least_iou: float) -> list[Path]:
+    """Write a label stack of each file whose slices are all done, and return their paths.
+
+    Numbers are those of objects through the stack; see :func:`link_slices`.
+    """
+    stacks = defaultdict(list)
+    for record in records:
+        match = _SLICE.match(record.plane)
+        if match and record.is_done:
+            stacks[record.source, f"{record.stem}{match['stack']}"].append(record)
+    done = {stem: slices for (_, stem), slices in stacks.items() if _are_all(slices, records)}
+    paths = {stem: records.folder / f"{stem}{ENDING}" for stem in done}
+    records.refuse_foreign(paths.values())
+    records.own(path.relative_to(records.folder).as_posix() for path in paths.values())
+    records.start(outputs)
+    for stem, slices in done.items():
+        write_stack(
+            paths[stem], [records.folder / each.outputs["labels"] for each in slices], least_iou
+        )
+    return list(paths.values())
+
+
+def write_stack(path: Path, files: Sequence[Path], least_iou: float) -> None:
+    """Link the label maps of slices, and write them as one TIFF stack, which ImageJ opens.
+
+    Two slices are in memory at a time.
+    """
+    import tifffile
+
+    tables = list(link_slices(map(read_labels, files), least_iou))
+    highest = max((table.max() for table in tables), default=0)
+    dtype = np.uint16 if highest < 2**16 else np.uint32
+    pages = (
+        table[read_labels(file)].astype(dtype) for table, file in zip(tables, files, strict=True)
+    )
+    shape = (len(files), *read_labels(files[0]).shape)
+    with atomic_path(path) as temporary:
+        is_imagej = dtype == np.uint16
+        with tifffile.TiffWriter(temporary, imagej=is_imagej, bigtiff=not is_imagej) as tiff:
+            about = {"metadata": {"axes": "ZYX"}, "compression": "zlib"}
+            tiff.write(pages, shape=shape, dtype=dtype, **about)
+
+
+def link_slices(slices: Iterable[np.ndarray], least_iou: float) -> Iterator[np.ndarray]:
+    """Number objects through a stack.
+
+    An object gets the number of the object of the slice before with which it has the largest IoU,
+    if that is ``least_iou`` or more, and no other object overlaps that one more; else a new number.
+    Cellpose's ``stitch3D`` does the same, but for its order of pairs.
+
+    Args:
+        slices: label maps (H, W) with objects 1, 2, ...; 0 is background.
+
+    Yields:
+        of each slice integers (N + 1,): the new number of each old one, 0 of 0.
+
+    Example:
+        >>> first, second = np.array([[1, 1, 0, 0]]), np.array([[2, 2, 0, 1]])
+        >>> [table.tolist() for table in link_slices([first, second], 0.25)]
+        [[0, 1], [0, 2, 1]]
+    """
+    before, numbers, count = None, np.zeros(1, np.int64), 0
+    for labels in slices:
+        objects = int(labels.max(initial=0))
+        now = InstanceMap(labels.astype(np.int32), np.ones(objects))
+        table = np.zeros(objects + 1, np.int64)
+        if before is not None:
+            i, j, shared = shared_pixels(before, now)
+            iou = shared / (before.areas[i] + now.areas[j] - shared)
+            taken = set()
+            for pair in np.argsort(-iou, kind="stable"):
+                old = i[pair]
+                if iou[pair] >= least_iou and not table[j[pair] + 1] and old not in taken:
+                    taken.add(old)
+                    table[j[pair] + 1] = numbers[old + 1]
+        new = np.flatnonzero(table[1:] == 0) + 1
+        table[new] = count + 1 + np.arange(len(new))
+        count += len(new)
+        before, numbers = now, table
+        yield table
+
+
+def _are_all(slices: Sequence[ImageRecord], records: Records) -> bool:
+    """Whether all slices of the file are done, and there are several."""
+    of_file = records.of(Path(slices[0].source)).values()
+    complete = len(of_file) == slices[0].planes and all(each.is_done for each in of_file)
+    return len(slices) > 1 and complete and all("labels" in each.outputs for each in slices)
