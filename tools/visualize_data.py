@@ -30,7 +30,7 @@ from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import UserError, run_cli
 from unet_sharp_det.evaluation.readers.predictions import check_entry
 from unet_sharp_det.files import atomic_path, read_json, safe_join
-from unet_sharp_det.images import read_image
+from unet_sharp_det.images.decoding import read_picture
 from unet_sharp_det.masks.drawing import (
     BACKGROUND,
     distinct_colors,
@@ -100,7 +100,7 @@ def main(argv=None) -> int:
 
 def draw_annotations(records):
     for record in records:
-        image = read_image(record["file_name"], "RGB")
+        image = read_picture(record["file_name"])
         masks = decode_masks(record.get("annotations", []), image.shape[:2], record["file_name"])
         yield overlay(image, masks, title="ground truth")
 
@@ -122,14 +122,18 @@ def draw_augmented(records, cfg):
     mapper = NucleiDatasetMapper(cfg, is_train=True)
     for record in records:
         mapped = mapper(record)
-        image = convert_image_to_rgb(mapped["image"].permute(1, 2, 0), cfg.INPUT.FORMAT)
+        image = mapped["image"].permute(1, 2, 0)
+        if cfg.INPUT.FORMAT == "CHANNELS":
+            image = np.pad(image[:, :, :3], ((0, 0), (0, 0), (0, max(0, 3 - image.shape[2]))))
+        else:
+            image = convert_image_to_rgb(image, cfg.INPUT.FORMAT)
         masks = mapped["instances"].gt_masks.tensor.numpy()
         yield overlay(np.ascontiguousarray(image), masks, title="augmented")
 
 
 def draw_predictions(records, results):
     for record in records:
-        image = read_image(record["file_name"], "RGB")
+        image = read_picture(record["file_name"])
         masks = decode_masks(results[record["image_id"]], image.shape[:2], record["file_name"])
         truth = decode_masks(record.get("annotations", []), image.shape[:2], record["file_name"])
         yield comparison(image, truth, masks, title=Path(record["file_name"]).stem)

@@ -112,3 +112,16 @@ class TestConfig:
     def test_sizes_as_in_detectron2_without_factors(self):
         assert self.augmentations(True)[:2] == [T.RandomCrop, T.ResizeShortestEdge]
         assert self.augmentations(False) == [T.ResizeShortestEdge]
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_channels_are_resized_one_by_one(channels):
+    """PIL would take the last of two or four for alpha, and weigh the others by it."""
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, channels), dtype=np.uint8)
+    image[:, :, -1] = 0
+    transform = ScaleBy([2.0]).get_transform(image)
+    found = transform.apply_image(image)
+    assert found.shape == (40, 60, channels)
+    for channel in range(channels):
+        alone = transform.apply_image(image[:, :, channel])
+        np.testing.assert_array_equal(found[:, :, channel], alone)

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from unet_sharp_det.cli.fit import main
 from unet_sharp_det.cli.import_ import main as run_import
@@ -14,8 +15,8 @@ from unet_sharp_det.fit.thresholds import best_threshold, measure_by_threshold
 from unet_sharp_det.prediction import PredictionOptions, Predictor
 
 
-def write_cells(root, count=4, side=96):
-    """Bright discs on noise, with their label maps."""
+def write_cells(root, count=4, side=96, channels=1):
+    """Bright discs on noise, with their label maps; of several channels the last has the discs."""
     generator = np.random.default_rng(0)
     for number in range(count):
         image = generator.integers(0, 30, (side, side), dtype=np.uint8)
@@ -27,6 +28,12 @@ def write_cells(root, count=4, side=96):
         for folder, array in (("images", image), ("masks", labels)):
             (root / folder).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / folder / f"{number}.png"), array)
+        if channels > 1:
+            (root / "images" / f"{number}.png").unlink()
+            noise = generator.integers(0, 4000, (channels - 1, side, side), dtype=np.uint16)
+            stack = np.concatenate([noise, image[None].astype(np.uint16)])
+            about = {"metadata": {"axes": "CYX"}, "photometric": "minisblack"}
+            tifffile.imwrite(root / "images" / f"{number}.tif", stack, imagej=True, **about)
 
 
 @pytest.fixture
@@ -57,6 +64,24 @@ def test_from_images_to_a_model(imported, capsys):
     checkpoint = (run / "model_final.pth").stat().st_mtime_ns
     assert main(["cells", "--output", str(run), "--opts", *options]) == 0
     assert (run / "model_final.pth").stat().st_mtime_ns == checkpoint  # It is done.
+
+
+def test_two_channels_from_images_to_a_model(imported, tmp_path, capsys):
+    write_cells(tmp_path / "two", channels=2)
+    run_import([str(tmp_path / "two"), "--name", "two"])
+    run = imported / "run2"
+    options = ["SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "INPUT.CROP.SIZE", "[96, 96]"]
+    assert main(["two", "--output", str(run), "--opts", *options]) == 0
+    assert not (run / "before").exists()  # The start sees three channels.
+    predict = Predictor.from_checkpoint(run / "model.safetensors", device="cpu")
+    path = tmp_path / "two" / "images" / "0.tif"
+    found = predict(path)
+    # Weights of the package, adapted to the channels, still see the discs.
+    assert len(found) > 0
+    array = tifffile.imread(path).transpose(1, 2, 0)
+    np.testing.assert_array_equal(predict(array).label_map(), found.label_map())
+    with pytest.raises(UserError, match="has 1 channels, but the model sees 2"):
+        predict(imported / "cells" / "images" / "0.png")
 
 
 def test_a_value_of_the_config_that_is_wrong_is_told_before_any_work(imported):

@@ -7,6 +7,7 @@ import pytest
 
 from unet_sharp_det.checkpoints import config_of
 from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.fit.rules import Machine, settings_for
 from unet_sharp_det.fit.run import format_settings
 
@@ -21,6 +22,7 @@ DATA = {
     "touching_share": 0.2,
     "image_sides_px": {"smallest": 256, "median": 512.0, "largest": 1024},
     "looks": {"fluorescence": 40},
+    "channels": [1, 3],
 }
 
 
@@ -109,6 +111,15 @@ def test_the_machine(base):
     assert values(DATA, base, GPU)["INPUT.CROP.SIZE"] == [512, 512]
     small = changed(image_sides_px={"median": 50.0})
     assert values(small, base)["INPUT.CROP.SIZE"] == [128, 128]
+
+
+def test_channels(base):
+    assert "INPUT.FORMAT" not in values(DATA, base)
+    found = values(changed(channels=[2]), base)
+    assert found["INPUT.FORMAT"] == "CHANNELS"
+    assert found["MODEL.PIXEL_MEAN"] == found["MODEL.PIXEL_STD"] == [127.5, 127.5]
+    with pytest.raises(DatasetError, match="have 2 or 3 channels"):
+        values(changed(channels=[2, 3]), base)
 
 
 def test_rare_looks(base):

@@ -8,7 +8,7 @@ import tifffile
 from unet_sharp_det.data.augmentation import StretchContrast
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.images import intensity
-from unet_sharp_det.images.decoding import read_image
+from unet_sharp_det.images.decoding import read_image, read_picture
 from unet_sharp_det.images.intensity import PERCENTILES, prepare, rescale_to_uint8
 from unet_sharp_det.images.source import from_array, open_image
 
@@ -155,3 +155,23 @@ def test_nan_and_unknown_formats_are_refused():
         prepare(from_array(pixels, "x"), "RGB", False)
     with pytest.raises(ConfigError, match="Did you mean 'RGB'"):
         prepare(from_array(pixels), "RGBA", False)
+
+
+def test_channels_have_scales_of_their_own_whatever_their_depth(tmp_path):
+    random = np.random.default_rng(0)
+    deep = random.integers(0, 60000, (2, 40, 50)).astype(np.uint16)
+    deep[1] //= 256
+    shallow = (deep // np.array([256, 1], np.uint16)[:, None, None]).astype(np.uint8)
+    about = {"imagej": True, "metadata": {"axes": "CYX"}}
+    tifffile.imwrite(tmp_path / "deep.tif", deep, **about)
+    tifffile.imwrite(tmp_path / "shallow.tif", shallow, **about)
+    found = read_image(tmp_path / "deep.tif", "CHANNELS")
+    assert found.shape == (40, 50, 2)
+    for channel in range(2):
+        expected = rescale_to_uint8(deep[channel])
+        np.testing.assert_array_equal(found[:, :, channel], expected)
+    other = read_image(tmp_path / "shallow.tif", "CHANNELS")
+    assert np.abs(found.astype(int) - other).max() <= 2  # 8 bits have 230 steps there.
+    picture = read_picture(tmp_path / "deep.tif")
+    np.testing.assert_array_equal(picture[:, :, :2], found)
+    assert not picture[:, :, 2].any()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import UserError
 from ..images.source import DEFAULT_CHANNELS, ChannelsError, ImageSource, ReadOptions, open_image
 from ..outputs import OutputContext, write_outputs
 from .inputs import InputFile
@@ -50,11 +51,14 @@ class ImageWork:
 
     def open(self, file: InputFile) -> dict[str, ImageSource]:
         """Return the planes of a file, each once however often ``planes`` names it."""
+        first = replace(self.read_options, channels=DEFAULT_CHANNELS)
+        sees_all = self.predictor.image_format == "CHANNELS"
+        if sees_all and self.read_options.channels is not None:
+            raise UserError("--channels: the model sees all channels of a file. Leave it out.")
         try:
-            sources = open_image(file.path, self.read_options)
+            sources = open_image(file.path, first if sees_all else self.read_options)
         except ChannelsError as error:
             logger.warning(f"{error} Now channel 0 alone is predicted.")
-            first = replace(self.read_options, channels=DEFAULT_CHANNELS)
             sources = open_image(file.path, first)
         count = max(source.series_count for source in sources)
         if count > 1 and self.read_options.series == 0:

@@ -131,6 +131,7 @@ class SkipCheckpointer(DetectionCheckpointer):
         weights = checkpoint["model"]
         if self.trained:
             return check_trained(weights, self.model, where)
+        _adapt_channels(weights, self.model)
         difference = None if self.partial else find_scheme_difference(weights, self.model)
         if difference:
             raise CheckpointError(
@@ -138,6 +139,20 @@ class SkipCheckpointer(DetectionCheckpointer):
                 "load only what fits."
             )
         check_transferable(weights, self.model, where)
+
+
+def _adapt_channels(weights: dict[str, Tensor], model: nn.Module) -> None:
+    """Let a first convolution of colour pictures see as many channels as that of ``model``, as timm
+    does: weights are summed, or repeated and scaled."""
+    from timm.models import adapt_input_conv  # Slow to import.
+
+    for name, own in model.state_dict().items():
+        given = weights.get(name)
+        if given is None or own.ndim != 4 or given.ndim != 4 or own.shape == given.shape:
+            continue
+        is_first = given.shape[1] == 3 and given.shape[0] == own.shape[0]
+        if is_first and given.shape[2:] == own.shape[2:]:
+            weights[name] = adapt_input_conv(own.shape[1], given)
 
 
 def _match_names(checkpoint: dict, model: nn.Module, where: str) -> dict[str, Tensor]:

@@ -94,7 +94,19 @@ class ScaleBy(T.Augmentation):
     def resize(self, height: int, width: int, factor: float) -> T.ResizeTransform:
         factor = min(factor, self.max_size / max(height, width))
         new_height, new_width = (max(1, round(side * factor)) for side in (height, width))
-        return T.ResizeTransform(height, width, new_height, new_width)
+        return ResizeChannels(height, width, new_height, new_width)
+
+
+class ResizeChannels(T.ResizeTransform):
+    """detectron2's, which takes the second of two channels, and the fourth, for alpha."""
+
+    def apply_image(self, img: np.ndarray, interp=None) -> np.ndarray:
+        if img.ndim < 3 or img.shape[2] in (1, 3):
+            return super().apply_image(img, interp)
+        channels = [
+            super(ResizeChannels, self).apply_image(each, interp) for each in np.rollaxis(img, 2)
+        ]
+        return np.stack(channels, axis=2)
 
 
 class RandomScaledCrop(T.Augmentation):
@@ -188,7 +200,7 @@ class RandomInvert(T.Augmentation):
 class RandomColor(T.Augmentation):
     """With probability ``prob``, change either HSV or brightness and contrast (half and half).
 
-    A grayscale image (``"L"``) always gets the latter.
+    Images that are no colour pictures (``"L"``, ``"CHANNELS"``) always get the latter.
     """
 
     def __init__(
@@ -206,7 +218,7 @@ class RandomColor(T.Augmentation):
             hsv: largest shifts of hue (degrees of 360), saturation and value (of 255).
             brightness: largest relative change of all pixels, 0 to 1.
             contrast: largest relative change of the distance to the image's mean, 0 to 1.
-            image_format: channel order of the images, ``"BGR"``, ``"RGB"`` or ``"L"``.
+            image_format: channel order of the images, as ``INPUT.FORMAT``.
         """
         super().__init__()
         for name, number in (("PROB", prob), ("BRIGHTNESS", brightness), ("CONTRAST", contrast)):
@@ -223,7 +235,7 @@ class RandomColor(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> T.Transform:
         if self._rand_range() >= self.prob:
             return T.NoOpTransform()
-        if self.image_format != "L" and self._rand_range() < 0.5:
+        if self.image_format in ("BGR", "RGB") and self._rand_range() < 0.5:
             shifts = tuple(self._rand_range(-limit, limit) for limit in self.hsv)
             return T.ColorTransform(lambda each: shift_hsv(each, shifts, self.image_format))
         brightness = 1 + self._rand_range(-self.brightness, self.brightness)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..errors import ConfigError
-from ..images.decoding import read_image
+from ..images.decoding import read_picture
 from ..images.looks import guess_look
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,7 @@ def repeat_rare_looks(records: Sequence[dict], power: float) -> list[dict]:
         raise ConfigError(f"DATALOADER.BALANCE_LOOKS is {power}, but must lie in 0..1.")
     if power == 0:
         return list(records)
-    looks = [
-        each.get("look") or guess_look(read_image(each["file_name"], "RGB")) for each in records
-    ]
+    looks = [each.get("look") or guess_look(read_picture(each["file_name"])) for each in records]
     counts = Counter(looks)
     largest = max(counts.values())
     repeats = {look: round((largest / count) ** power) for look, count in counts.items()}

@@ -20,7 +20,7 @@ class ImageFacts:
         diameters: of its objects by class, in pixels: those of circles of their areas.
         touching: number of objects that share a border, or a corner, with another one.
         look: see :func:`.guess_look`.
-        kind: type and number of channels of the file's values.
+        dtype, channels: of the file's values.
         intensities: percentiles 1, 50 and 99 of the file's values.
         pixel_size: in micrometres; None: unknown.
     """
@@ -29,7 +29,8 @@ class ImageFacts:
     diameters: dict[str, list[float]]
     touching: int
     look: str
-    kind: str
+    dtype: str
+    channels: int
     intensities: list[float]
     pixel_size: float | None
 
@@ -52,7 +53,8 @@ class ImageFacts:
             diameters=dict(diameters),
             touching=count_touching(objects.without_overlaps().label_map()),
             look=look,
-            kind=f"{pixels.dtype}, {pixels.shape[2]} channel(s)",
+            dtype=str(pixels.dtype),
+            channels=pixels.shape[2],
             intensities=np.percentile(pixels, (1, 50, 99)).tolist(),
             pixel_size=pixel_size,
         )
@@ -81,7 +83,8 @@ def summarize(images: Sequence[ImageFacts]) -> dict:
             "largest": max(sides),
         },
         "looks": dict(Counter(image.look for image in images)),
-        "kinds": dict(Counter(image.kind for image in images)),
+        "dtypes": dict(Counter(image.dtype for image in images)),
+        "channels": sorted({image.channels for image in images}),
         "intensity": dict(zip(("p1", "p50", "p99"), levels, strict=True)),
         "pixel_size_um": float(np.median(pixel_sizes)) if pixel_sizes else None,
     }

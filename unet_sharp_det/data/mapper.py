@@ -37,11 +37,12 @@ class NucleiDatasetMapper(DatasetMapper):
         semantic: SemanticLabels | None = None,
         use_instances: bool = True,
         with_targets: bool | None = None,
+        channels: int | None = None,
     ):
         """
         Args:
             augmentations: applied in order to images of dtype uint8 and shape (H, W, C).
-            image_format: ``"BGR"``, ``"RGB"`` or ``"L"``.
+            image_format: ``"BGR"``, ``"RGB"``, ``"L"`` or ``"CHANNELS"``.
             use_instance_mask: whether the model takes masks.
             instance_mask_format: must be ``"bitmask"`` if masks are used.
             recompute_boxes: whether boxes are fitted to the masks after the augmentations, which
@@ -51,6 +52,7 @@ class NucleiDatasetMapper(DatasetMapper):
                 and boxes mean nothing.
             with_targets: whether annotations are mapped too, which the loss on test images needs.
                 None: in training only.
+            channels: how many the model sees, which images must have; None: it is not checked.
 
         Raises:
             ConfigError: a value is out of its options, or the values contradict each other.
@@ -79,6 +81,7 @@ class NucleiDatasetMapper(DatasetMapper):
         self.semantic = semantic
         self.use_instances = use_instances
         self.with_targets = is_train if with_targets is None else with_targets
+        self.channels = channels
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
@@ -93,6 +96,7 @@ class NucleiDatasetMapper(DatasetMapper):
             "recompute_boxes": is_train and cfg.INPUT.CROP.ENABLED and cfg.MODEL.MASK_ON,
             "semantic": SemanticLabels.from_config(cfg) if is_semantic else None,
             "use_instances": architecture not in PIXEL_WISE,
+            "channels": len(cfg.MODEL.PIXEL_MEAN),
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -112,6 +116,11 @@ class NucleiDatasetMapper(DatasetMapper):
             utils.check_image_size(dataset_dict, image)
         except utils.SizeMismatchError as error:
             raise DatasetError(str(error)) from error
+        if self.channels not in (None, image.shape[2]):
+            raise DatasetError(
+                f"{dataset_dict['file_name']}: has {image.shape[2]} channels, but the model sees "
+                f"{self.channels}. Set INPUT.FORMAT, MODEL.PIXEL_MEAN and PIXEL_STD for it."
+            )
         labels = self._read_labels(dataset_dict) if self.semantic and self.with_targets else None
         aug_input = T.AugInput(image, sem_seg=labels)
         transforms = self.augmentations(aug_input)

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from detectron2.config import CfgNode
 
+from ..errors import DatasetError
+
 #: In pixels at the network, after the scale: what a median object becomes, and what the largest
 #: anchors of the configs reach. The models in the package were trained so.
 DIAMETER = 40
@@ -66,6 +68,7 @@ def settings_for(
         *_scale(fingerprint),
         *_objects(fingerprint, base),
         *_classes(classes, base),
+        *_channels(fingerprint),
         *_schedule(fingerprint, machine, tuned),
         *_memory(fingerprint, machine),
         *_looks(fingerprint),
@@ -121,6 +124,21 @@ def _classes(classes: Sequence[str], base: CfgNode) -> Iterator[Setting]:
         yield Setting("MODEL.ROI_HEADS.NUM_CLASSES", len(classes), "their number")
     if len(classes) != class_count(base):
         yield Setting("MODEL.WEIGHTS_PARTIAL", True, "the model's last layers are of other classes")
+
+
+def _channels(fingerprint: Mapping) -> Iterator[Setting]:
+    counts = fingerprint["channels"]
+    if set(counts) <= {1, 3}:
+        return  # Gray becomes three equal channels.
+    if len(counts) > 1:
+        raise DatasetError(
+            f"The images have {' or '.join(map(str, counts))} channels. Import those of one number."
+        )
+    (count,) = counts
+    yield Setting("INPUT.FORMAT", "CHANNELS", f"the images have {count} channels, all are seen")
+    for key in ("PIXEL_MEAN", "PIXEL_STD"):
+        yield Setting(f"MODEL.{key}", [127.5] * count, "the middle of 8 bits, for each channel")
+    yield Setting("MODEL.WEIGHTS_PARTIAL", True, "the first convolution is adapted to them")
 
 
 def _schedule(fingerprint: Mapping, machine: Machine, tuned: bool) -> Iterator[Setting]:

@@ -22,7 +22,7 @@ from ..evaluation.record import EvaluationRecord
 from ..export import ExportRequest, export_model
 from ..files import read_json, write_text
 from ..report import write_report
-from .rules import Machine, Setting, class_count, is_detector, settings_for
+from .rules import Machine, Setting, is_detector, settings_for
 from .thresholds import best_threshold, measure_by_threshold
 
 _MEASURE = "DSB_score"
@@ -75,8 +75,9 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     setup_cfg(str(output / "fit.yaml"), list(opts))  # Which checks them before any work.
     train = ["train", "--config-file", str(output / "fit.yaml"), "--num-gpus", str(num_gpus)]
     before = output / "before"
-    same_classes = len(content["classes"]) == class_count(base)
-    if tuned and same_classes and not (before / "inference").is_dir():
+    # A model of other classes or channels cannot be judged on the data.
+    fits = tuned and "MODEL.WEIGHTS_PARTIAL" not in {each.key for each in settings}
+    if fits and not (before / "inference").is_dir():
         _call([*train, "--eval-only", *opts, "OUTPUT_DIR", str(before)])
     _call([*train, "--resume", *opts])
     table = _set_threshold(output)

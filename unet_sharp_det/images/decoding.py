@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import DatasetError
 from .formats import check_pixels, read_size
-from .intensity import check_image_format, prepare
+from .intensity import check_image_format, prepare, to_picture
 from .source import ChannelsError, ImageSource, ReadOptions, open_image, open_pixels, planes_of
 from .tiff import is_tiff
 
@@ -24,25 +24,37 @@ def read_image(path, format: str) -> np.ndarray:
 
     Args:
         path: an image file, or a URI that detectron2's ``PathManager`` resolves.
-        format: the channel order, ``"BGR"``, ``"RGB"`` or ``"L"``, as in ``INPUT.FORMAT``.
+        format: the channel order, ``"BGR"``, ``"RGB"``, ``"L"`` or ``"CHANNELS"``, as in
+            ``INPUT.FORMAT``.
 
     Returns:
-        a uint8 array of shape (H, W, 3), or (H, W, 1) for ``"L"``.
+        a uint8 array of shape (H, W, 3), (H, W, 1) for ``"L"``, or (H, W, C) for ``"CHANNELS"``.
 
     Raises:
-        ConfigError: ``format`` is none of the three.
+        ConfigError: ``format`` is none of these.
         DatasetError: the file cannot be decoded, is larger than ``MAX_PIXELS``, or holds several
-            planes, or other channels than one or three.
+            planes, or other channels than one or three but for ``"CHANNELS"``.
     """
     check_image_format(format)
+    # Of CHANNELS all are read, whichever is chosen.
+    options = ReadOptions(channels=(0,)) if format == "CHANNELS" else None
     try:
-        source, *others = open_image(_local_path(path))
+        source, *others = open_image(_local_path(path), options)
     except ChannelsError as error:
         raise DatasetError(f"{error} For a training, save what you choose as a file.") from error
     _check_single(1 + len(others), source.series_count, path)
     check_pixels(source.shape, path)
     pixels = prepare(source, format, stretch_contrast=False).window(_ALL, _ALL)
     return pixels if pixels.flags.writeable else pixels.copy()
+
+
+def read_picture(path) -> np.ndarray:
+    """Read an image as uint8 (H, W, 3) in RGB, to look at, whatever its channels; see
+    :func:`.intensity.to_picture`. Raises as :func:`read_image` does."""
+    source, *others = open_image(_local_path(path), ReadOptions(channels=(0,)))
+    _check_single(1 + len(others), source.series_count, path)
+    check_pixels(source.shape, path)
+    return to_picture(source)
 
 
 def read_labels(path) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import ConfigError, look_up_option
 from .source import ImageSource
 
-IMAGE_FORMATS = ("BGR", "RGB", "L")
+#: CHANNELS: all channels of a file, however many, each on a scale of its own.
+IMAGE_FORMATS = ("BGR", "RGB", "L", "CHANNELS")
 
 # StarDist's usual normalisation: robust to hot pixels and to a few very bright nuclei.
 PERCENTILES = (1.0, 99.8)
@@ -67,6 +68,21 @@ class Scale:
         return np.rint(shares * 255).astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class ChannelScales:
+    """A :class:`Scale` for each channel: dyes differ in brightness, colours of a picture do not."""
+
+    scales: tuple[Scale, ...]
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "ChannelScales":
+        return cls(tuple(Scale.of(values[:, :, c]) for c in range(values.shape[2])))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        scaled = [scale.apply(values[:, :, c]) for c, scale in enumerate(self.scales)]
+        return np.stack(scaled, axis=2)
+
+
 @lru_cache(maxsize=16)
 def _table(scale: Scale, dtype: np.dtype) -> np.ndarray:
     """Return what each value of 8 or 16 bits becomes, by its bits taken as an unsigned number."""
@@ -79,7 +95,7 @@ class PreparedImage:
 
     source: ImageSource
     image_format: str
-    scale: Scale | None = None  # of the whole image, unless it is uint8 already
+    scale: Scale | ChannelScales | None = None  # of the whole image; None of an 8-bit picture
     contrast: np.ndarray | None = None  # uint8 (256,), what each value becomes at last
 
     @property
@@ -87,7 +103,8 @@ class PreparedImage:
         return self.source.shape
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
-        """Return uint8 (h, w, 3), or (h, w, 1) for ``"L"``; see :meth:`ImageSource.window`."""
+        """Return uint8 (h, w, 3), (h, w, 1) for ``"L"``, or (h, w, C) for ``"CHANNELS"``; see
+        :meth:`ImageSource.window`."""
         pixels = _arrange(self.source.window(rows, columns), self.scale, self.image_format)
         return pixels if self.contrast is None else self.contrast[pixels]
 
@@ -96,8 +113,9 @@ def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> P
     """Return an image as a model sees it, in training and prediction.
 
     Deeper ones than 8 bit are scaled as :func:`rescale_to_uint8` says, and the result once more
-    for :class:`~unet_sharp_det.data.augmentation.StretchContrast`. The scale is that of the whole
-    image, for any size: it is read once, by bands, if a scale is needed.
+    for :class:`~unet_sharp_det.data.augmentation.StretchContrast`; with ``CHANNELS`` every channel
+    is scaled so, of 8 bit too. The scale is that of the whole image, for any size: it is read once,
+    by bands, if a scale is needed.
 
     Args:
         image_format: as in ``INPUT.FORMAT``.
@@ -108,6 +126,9 @@ def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> P
         DatasetError: the file is corrupt, or holds NaN or infinite pixels.
     """
     check_image_format(image_format)
+    if image_format == "CHANNELS":
+        source = source.with_all_channels()
+        return PreparedImage(source, image_format, ChannelScales.of(_sample(source)))
     is_deep = source.dtype != np.uint8
     if not is_deep and not stretch_contrast:
         return PreparedImage(source, image_format)
@@ -135,10 +156,27 @@ def _sample(source: ImageSource) -> np.ndarray:
     return np.concatenate(bands)
 
 
-def _arrange(pixels: np.ndarray, scale: Scale | None, image_format: str) -> np.ndarray:
-    """Return uint8 in the channels of the format, of pixels (h, w, 1) or (h, w, 3) in RGB order."""
+def to_picture(source: ImageSource) -> np.ndarray:
+    """Return an image as uint8 (H, W, 3) in RGB, to look at: of two channels, or more than three,
+    the first three are red, green and blue."""
+    everything = (slice(0, source.shape[0]), slice(0, source.shape[1]))
+    if source.total_channels in (1, 3):
+        return prepare(source.with_all_channels(), "RGB", stretch_contrast=False).window(
+            *everything
+        )
+    pixels = prepare(source, "CHANNELS", stretch_contrast=False).window(*everything)[:, :, :3]
+    return np.pad(pixels, ((0, 0), (0, 0), (0, 3 - pixels.shape[2])))
+
+
+def _arrange(
+    pixels: np.ndarray, scale: Scale | ChannelScales | None, image_format: str
+) -> np.ndarray:
+    """Return uint8 in the channels of the format, of pixels (h, w, 1) or (h, w, 3) in RGB order;
+    for ``CHANNELS`` of (h, w, C)."""
     if scale is not None:
         pixels = scale.apply(pixels)
+    if image_format == "CHANNELS":
+        return pixels
     is_gray = pixels.shape[2] == 1
     if image_format == "L":
         conversion = None if is_gray else cv2.COLOR_RGB2GRAY

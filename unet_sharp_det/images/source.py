@@ -133,24 +133,28 @@ def open_pixels(path, options: ReadOptions) -> PixelArray:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
-def from_array(array: np.ndarray, name: str = "image") -> ImageSource:
+def from_array(array: np.ndarray, name: str = "image", all_channels: bool = False) -> ImageSource:
     """Return an array as a source.
 
     Args:
         array: (H, W), or (H, W, C) with one channel, RGB, or RGBA, whose alpha is dropped; bool,
             which becomes 0 and 255, or real numbers. Others are a :class:`DatasetError`.
+        all_channels: take any number of channels, none of which is alpha.
     """
     array = np.asarray(array)
     if array.ndim not in (2, 3) or not array.size:
         raise DatasetError(f"{name}: is an array of shape {array.shape}, not (H, W) or (H, W, C).")
     if array.dtype.kind not in "buif":
         raise DatasetError(f"{name}: values of type {array.dtype} cannot be read; use real ones.")
-    if array.ndim == 3 and array.shape[2] not in (1, 3, 4):
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and not all_channels:
         raise DatasetError(f"{name}: has {array.shape[2]} channels. Give one or three.")
     if array.dtype == bool:
         array = array.astype(np.uint8) * np.uint8(255)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return planes_of(_pixel_array(array), name, name, ReadOptions())[0]
+    pixels = _pixel_array(array)
+    if all_channels and array.ndim == 3:
+        pixels = replace(pixels, colours=array.shape[2])
+    return planes_of(pixels, name, name, ReadOptions(), all_channels)[0]
 
 
 def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> PixelArray:

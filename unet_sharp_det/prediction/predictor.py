@@ -14,7 +14,7 @@ from ..checkpoints.trained_model import TrainedModel, load_trained_model, open_t
 from ..data.augmentation import ScaleBy, build_test_resize
 from ..errors import UserError
 from ..images.intensity import PreparedImage, prepare
-from ..images.source import ImageSource, from_array, open_image
+from ..images.source import ImageSource, ReadOptions, from_array, open_image
 from ..masks.instances import SparseInstances
 from ..modeling.watershed_segmentor import WatershedSegmentor
 from ..runtime import accelerate
@@ -72,6 +72,7 @@ class Predictor:
         views = VIEWS if self.options.tta else VIEWS[:1]
         self._finder = _kind_of(model)(model, self.options.score_threshold, views)
         self._resize = resize
+        self._channels = len(model.pixel_mean)
         strides = [shape.stride for shape in model.backbone.output_shape().values()]
         self._divisibility = max(model.backbone.size_divisibility, *strides)
 
@@ -177,16 +178,22 @@ class Predictor:
         return found.select(found.areas >= options.min_area)
 
     def _prepare(self, image: Image) -> PreparedImage:
+        sees_all = self.image_format == "CHANNELS"
         if isinstance(image, np.ndarray):
-            image = from_array(image)
+            image = from_array(image, all_channels=sees_all)
         elif not isinstance(image, ImageSource):
-            planes = open_image(image)
+            planes = open_image(image, ReadOptions(channels=(0,)) if sees_all else None)
             if len(planes) != 1:
                 raise UserError(
                     f"{image}: has {len(planes)} planes. Open them by open_image, or choose one by "
                     "ReadOptions(planes=...)."
                 )
             image = planes[0]
+        if sees_all and image.total_channels != self._channels:
+            raise UserError(
+                f"{image.where}: has {image.total_channels} channels, but the model sees "
+                f"{self._channels}. Save those as a file."
+            )
         return prepare(image, self.image_format, self.stretch_contrast)
 
     def _scale(self, shape: tuple[int, int]) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import DatasetError, UserError
 from ..evaluation.evaluation import Evaluation, evaluate_again, find_evaluation
 from ..evaluation.record import EvaluationOptions, EvaluationRecord
-from ..images import read_image
+from ..images.decoding import read_picture
 from ..images.looks import guess_look
 from .training import Training
 from .volumes import VolumeRun
@@ -64,7 +64,7 @@ class RunReport(Evaluation):
         path = folder and image.find_picture(folder)
         if not path:
             return None
-        picture = read_image(path, "RGB")
+        picture = read_picture(path)
         if picture.shape[:2] != tuple(image.shape):
             raise DatasetError(
                 f"{path}: has (height, width) {picture.shape[:2]}, the ground truth "

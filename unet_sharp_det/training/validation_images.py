@@ -11,7 +11,7 @@ from detectron2.utils.events import get_event_storage
 
 from ..data.label_maps import read_label_map
 from ..evaluation.evaluators.volumes import draw_case
-from ..images import read_image
+from ..images.decoding import read_picture
 from ..images.intensity import rescale_to_uint8
 from ..masks.drawing import draw_side_by_side
 from ..masks.instance_maps import InstanceMap
@@ -59,7 +59,7 @@ class ValidationImages(DatasetEvaluator):
         if self._labels is not None and "volume_files" in record:
             return draw_case(record, output, self._labels)
         maps = self._maps(record, output)
-        image = rescale_to_uint8(read_image(record["file_name"], "RGB")) if maps else None
+        image = rescale_to_uint8(read_picture(record["file_name"])) if maps else None
         return draw_side_by_side(image, maps) if maps else None
 
     def _maps(self, record: dict, output: dict) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
-from conftest import CORNERS, SHAPE, picture, save, truth
+from annotated_images import CORNERS, SHAPE, picture, save, truth
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from scipy.io import savemat
 

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import SHAPE, picture, save, truth
+from annotated_images import SHAPE, picture, save, truth
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from unet_sharp_det.cli.import_ import main
@@ -49,7 +49,7 @@ def test_the_fingerprint(tmp_path, run_images):
         "median": pytest.approx((48 * 64) ** 0.5),
         "largest": 64,
     }
-    assert found["kinds"] == {"uint8, 3 channel(s)": 2}
+    assert (found["dtypes"], found["channels"]) == ({"uint8": 2}, [3])
 
 
 def test_copies(tmp_path, run_images):

@@ -19,9 +19,9 @@ from ...data.fingerprint import ImageFacts, summarize
 from ...data.folders import DATASET_FILE, check_origin
 from ...errors import DatasetError
 from ...files import atomic_path, write_json
-from ...images.intensity import prepare
+from ...images.intensity import to_picture
 from ...images.looks import guess_look
-from ...images.source import ImageSource, from_array, open_image
+from ...images.source import ImageSource, ReadOptions, from_array, open_image
 from ...masks import SparseInstances, mask_areas, to_rles
 from ...masks.drawing import distinct_colors, draw_label_contours, montage
 from .samples import Sample
@@ -179,7 +179,7 @@ def _read(sample: Sample, with_picture: bool) -> ImportedImage:
         [each["segmentation"] for each in single], source.shape, np.ones(len(single))
     )
     pixels = source.window(_ALL, _ALL)
-    picture = prepare(source, "RGB", stretch_contrast=False).window(_ALL, _ALL)
+    picture = to_picture(source)
     look = guess_look(picture)
     categories = [each["category"] for each in single]
     pixel_size = source.pixel_size and source.pixel_size[0]
@@ -205,11 +205,11 @@ def _open(sample: Sample) -> ImageSource:
     if sample.image is None:
         sample.read((0, 0))  # Which says why.
     if isinstance(sample.image, np.ndarray):
-        return from_array(sample.image, sample.name)
-    source, *others = open_image(sample.image)
+        return from_array(sample.image, sample.name, all_channels=True)
+    source, *others = open_image(sample.image, ReadOptions(channels=(0,)))
     if others or source.series_count > 1:
         raise DatasetError(f"{sample.image}: has several images. Save files of their own.")
-    return source
+    return source.with_all_channels()
 
 
 def _count_quirks(images: Sequence[ImportedImage]) -> dict[str, int]:
