@@ -50,6 +50,9 @@ def test_from_images_to_a_model(imported, capsys):
     assert main(["cells", "--output", str(run), "--opts", *options]) == 0
     printed = capsys.readouterr().out
     assert "DSB_score by score threshold: 0.1: " in printed
+    assert "Judging nuclei on the validation images" in printed
+    assert "  iteration 1" in printed
+    assert "Starting training" in (run / "fit.log").read_text()
     assert "before" in (run / "report.html").read_text().lower()
     predict = Predictor.from_checkpoint(run / "model.safetensors", device="cpu")
     assert predict.class_names == ("cell",)
@@ -88,6 +91,14 @@ def test_a_value_of_the_config_that_is_wrong_is_told_before_any_work(imported):
     with pytest.raises(ConfigError, match="SOLVER.MAX_ITTER"):
         main(["cells", "--output", str(imported / "run"), "--opts", "SOLVER.MAX_ITTER", "2"])
     assert not (imported / "run" / "before").exists()
+
+
+def test_a_step_that_fails_says_why(imported):
+    options = ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"]
+    with pytest.raises(
+        UserError, match="Training failed: error: .*REPLAYABLE.*Messages: .*fit.log"
+    ):
+        main(["cells", "--output", str(imported / "run"), "--from", "scratch", "--opts", *options])
 
 
 def test_what_is_missing(imported, tmp_path):

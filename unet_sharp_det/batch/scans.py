@@ -87,7 +87,7 @@ class ScanWork:
         """Write outputs, and return the sizes in voxels of the objects, or of all that is one."""
         objects = write_labels(scan.volume, labels, outputs, self.object_distance)
         if objects is None:
-            objects = labels if self.predictor.finds_objects else ndimage.label(labels)[0]
+            objects = labels if self.predictor.labels.finds_objects else ndimage.label(labels)[0]
         return np.bincount(objects.ravel())[1:]
 
 

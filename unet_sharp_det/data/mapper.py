@@ -139,7 +139,7 @@ class NucleiDatasetMapper(DatasetMapper):
         """Raise a DatasetError if a data set lacks a mask that is needed, or its label maps cannot
         be meant, see :func:`check_label_maps`."""
         self.check_masks(records)
-        if self.semantic is not None and self.semantic.target == "labels":
+        if self.semantic is not None and not self.semantic.finds_objects:
             check_label_maps(records, self.semantic, name)
 
     def has_objects(self, record: dict) -> bool:
@@ -163,10 +163,10 @@ class NucleiDatasetMapper(DatasetMapper):
                     )
 
     def _uses_label_file(self, record: dict) -> bool:
-        return self.semantic.target == "labels" and bool(record.get("sem_seg_file_name"))
+        return not self.semantic.finds_objects and bool(record.get("sem_seg_file_name"))
 
     def _read_labels(self, dataset_dict: dict) -> np.ndarray:
-        if self.semantic.target == "distance":
+        if self.semantic.finds_objects:
             return paint_distances(dataset_dict, self.semantic.num_classes)
         labels = read_label_map(dataset_dict)
         where = dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"]

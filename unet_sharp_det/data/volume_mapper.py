@@ -159,13 +159,13 @@ class VolumeMapper:
             return self._kept[key]
         volume = read_volume(record["volume_files"])
         labels = read_labels(record["label_file"], like=volume)
-        if self.labels.target == "labels":
+        if not self.labels.finds_objects:
             held = torch.from_numpy(np.unique(labels.array).astype(np.int64))
             self.labels.check(held, record["label_file"])
         array = labels.array.astype(np.int32)
         labels = self._resample(Volume(array, labels.geometry, labels.native), is_labels=True)
         array = labels.array
-        if self.labels.target == "distance":
+        if self.labels.finds_objects:
             spacing = labels.geometry.spacing[::-1]
             array = distance_bands(array[0], self.labels.num_classes, spacing)[None]
         image = self.prepare(volume, record["file_name"])

@@ -37,7 +37,7 @@ def build_nuclei_evaluators(
     if architecture == "VolumeSegmentor":
         labels, tolerance = SemanticLabels.from_config(cfg), cfg.TEST.VOLUME.SURFACE_TOLERANCE
         evaluators = [VolumeEvaluator(dataset_name, labels, tolerance=tolerance, **arguments)]
-        if labels.target == "distance":
+        if labels.finds_objects:
             evaluators.append(VolumeInstanceEvaluator(dataset_name, **arguments))
         return DatasetEvaluators(evaluators)
     evaluators = []

@@ -1,5 +1,6 @@
 """The steps of a fit: settings, the model before, the training, its threshold, a report."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from ..report import write_report
 from .rules import Machine, Setting, is_detector, settings_for
 from .thresholds import best_threshold, measure_by_threshold
 
+_PROGRESS = re.compile(r"(?:eta: (?P<eta>\S+))?  iter: (?P<iter>\d+)")
 _MEASURE = "DSB_score"
 _BASE = "nuclei"
 #: Starts without the weights of a model, which has its config of ``_BASE``.
@@ -37,8 +39,8 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     Args:
         name: of the folder in ``$DETECTRON2_DATASETS`` that ``import`` wrote.
         output: folder for ``fit.yaml`` (the settings and their reasons), ``base.yaml`` (the config
-            of the start), checkpoints, ``before/`` (the start's evaluation), ``model.safetensors``
-            and ``report.html``.
+            of the start), checkpoints, ``before/`` (the start's evaluation), ``model.safetensors``,
+            ``report.html`` and ``fit.log``.
         start: a checkpoint or a model of the package; "imagenet", "scratch".
         num_gpus: for the training.
         opts: KEY VALUE pairs that override the rules.
@@ -77,9 +79,11 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     before = output / "before"
     # A model of other classes or channels cannot be judged on the data.
     fits = tuned and "MODEL.WEIGHTS_PARTIAL" not in {each.key for each in settings}
+    log = output / "fit.log"
     if fits and not (before / "inference").is_dir():
-        _call([*train, "--eval-only", *opts, "OUTPUT_DIR", str(before)])
-    _call([*train, "--resume", *opts])
+        evaluate = [*train, "--eval-only", *opts, "OUTPUT_DIR", str(before)]
+        _call(evaluate, log, f"Judging {start} on the validation images")
+    _call([*train, "--resume", *opts], log, "Training")
     table = _set_threshold(output)
     model = output / "model.safetensors"
     export_model(ExportRequest(output / "model_final.pth", "safetensors", "fp16", output=model))
@@ -138,21 +142,28 @@ def _check_classes(base: CfgNode, classes: Sequence[str], start: str) -> None:
         )
 
 
-def _call(arguments: Sequence[str]) -> None:
-    """Run a command of this package in a process of its own, which Ctrl-C and SIGTERM end too."""
+def _call(arguments: Sequence[str], log: Path, what: str) -> None:
+    """Run a command of this package in a process of its own, which Ctrl-C and SIGTERM end too; its
+    messages go to a log, and its progress to the terminal."""
     former = signal.signal(signal.SIGTERM, interrupt)
-    process = subprocess.Popen([sys.executable, "-m", "unet_sharp_det", *arguments])
-    try:
-        status = process.wait()
-    finally:
-        signal.signal(signal.SIGTERM, former)
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-    if status:
-        raise UserError(
-            f"The step '{arguments[0]}' failed, as said above. Mend it, and call again."
-        )
+    command = [sys.executable, "-m", "unet_sharp_det", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    print(f"{what} (messages: {log})", flush=True)
+    last = ""
+    with log.open("a", encoding="utf-8") as file, subprocess.Popen(command, **pipes) as process:
+        try:
+            for line in process.stdout:
+                file.write(line)
+                last = line.strip() or last
+                if progress := _PROGRESS.search(line):
+                    left = f", {progress['eta']} left" if progress["eta"] else ""
+                    print(f"  iteration {progress['iter']}{left}", flush=True)
+        finally:
+            signal.signal(signal.SIGTERM, former)
+            if process.poll() is None:
+                process.terminate()
+    if process.returncode:
+        raise UserError(f"{what} failed: {last} Mend it, and call again. Messages: {log}.")
 
 
 def _set_threshold(output: Path) -> str:

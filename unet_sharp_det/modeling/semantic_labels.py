@@ -54,7 +54,7 @@ class SemanticLabels:
 
     def __post_init__(self):
         look_up_option(self.target, TARGETS, "SEM_SEG_HEAD.TARGET", ConfigError)
-        if self.target == "distance":
+        if self.finds_objects:
             self._make_bands()
         look_up_option(self.activation, ACTIVATIONS, "SEM_SEG_HEAD.ACTIVATION", ConfigError)
         least = 2 if self.activation == "softmax" else 1
@@ -76,6 +76,11 @@ class SemanticLabels:
                 f"SEM_SEG_HEAD.IGNORE_VALUE {self.ignore_value} is a label in use, one of "
                 f"{sorted(self.allowed)}."
             )
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether objects are made of the labels."""
+        return self.target == "distance"
 
     def _make_bands(self) -> None:
         if self.num_classes < 2 or self.regions or self.activation != "sigmoid":
@@ -109,14 +114,14 @@ class SemanticLabels:
     def foreground_channels(self) -> list[int]:
         """The channels that stand for a class of objects: all but the background of ``softmax``;
         with the target "distance" the first."""
-        if self.target == "distance":
+        if self.finds_objects:
             return [0]
         return list(range(1 if self.activation == "softmax" else 0, self.num_classes))
 
     def names(self, label_names: Sequence[str]) -> list[str]:
         """Name the channels by the names of the labels 0, 1, ...; regions as "a+b". With the target
         "distance" all are named as the one class that is there, or "object"."""
-        if self.target == "distance":
+        if self.finds_objects:
             return [label_names[1] if len(label_names) == 2 else "object"] * self.num_classes
         named = dict(enumerate(label_names))
         return ["+".join(named.get(label, str(label)) for label in m) for m in self.members]

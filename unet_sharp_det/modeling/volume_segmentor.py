@@ -98,7 +98,7 @@ class VolumeSegmentor(nn.Module):
     def finds_objects(self) -> bool:
         """Whether objects are found, not only labels."""
         labels = getattr(self.sem_seg_head, "labels", None)
-        return labels is not None and labels.target == "distance"
+        return labels is not None and labels.finds_objects
 
     @property
     def device(self) -> torch.device:

@@ -58,25 +58,20 @@ class VolumePredictor:
         """That of the model."""
         return self.model.device
 
-    @property
-    def finds_objects(self) -> bool:
-        """Whether voxels are labelled by the object that they belong to."""
-        return self.labels.target == "distance"
-
     def __call__(self, volume: Volume, where: str = "the volume") -> np.ndarray:
         """Return the label of each voxel (D, H, W), on the voxels of ``volume``: uint16 of classes,
         int32 of objects."""
         image = self.prepare(volume, where)
         with torch.inference_mode():
             (output,) = self.model([{"image": image, "size": volume.array.shape[1:]}])
-        if self.finds_objects:
+        if self.labels.finds_objects:
             return output["objects"].numpy()
         decided = self.labels.decide(output["sem_seg"][None])[0]
         return paint_channels(decided.cpu().numpy(), self.labels)
 
     def check_distance(self, object_distance: float | None) -> None:
         """Raise a UserError if labels that are objects already are to be parted."""
-        if self.finds_objects and object_distance is not None:
+        if self.labels.finds_objects and object_distance is not None:
             raise UserError(
                 "--object-distance: this model finds objects, which a_labels holds. Leave it out."
             )

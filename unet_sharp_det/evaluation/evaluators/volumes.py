@@ -148,7 +148,7 @@ class VolumeEvaluator(SemanticEvaluator):
                     f"{record['label_file']}: has the size {list(array.shape[1:])}, but its volume "
                     f"{list(probabilities.shape[1:])}. Pair the files that belong together."
                 )
-            if self._labels.target == "distance":
+            if self._labels.finds_objects:
                 array.clamp_(max=1)
             self._labels.check(torch.unique(array), record["label_file"])
             truth, valid = (each[0].numpy() for each in self._labels.encode(array))
