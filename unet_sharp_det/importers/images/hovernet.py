@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import DatasetError, first_line
 from ...masks import InstanceMap, SparseInstances
-from .samples import Sample, beside_images, images_of, pair
+from .samples import Sample, beside_images, class_of, images_of, pair
 
 
 def find(folder: Path) -> str | None:
@@ -54,17 +54,6 @@ def _read_objects(classes: tuple[str, ...], path: Path, shape: tuple[int, int]) 
             f"{path}: has {len(numbers)} objects, but {len(types)} types. Write one for each."
         )
     return [
-        {"category": _name(kind, classes, path), "segmentation": rle}
+        {"category": class_of(kind, classes, path), "segmentation": rle}
         for kind, rle in zip(types.tolist(), rles.to_rles(), strict=True)
     ]
-
-
-def _name(kind: int, classes: tuple[str, ...], path: Path) -> str:
-    if not classes:
-        return str(kind)
-    if not 1 <= kind <= len(classes):
-        raise DatasetError(
-            f"{path}: has the type {kind}, but --classes names {len(classes)}. Name the types 1, "
-            "2, ... in their order."
-        )
-    return classes[kind - 1]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import DatasetError
 from .label_maps import find_pairs, look_like_masks, read_map, to_objects
-from .samples import Sample, pair
+from .samples import Sample, class_of, pair
 
 
 def find(folder: Path) -> str | None:
@@ -43,11 +42,4 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
 def _name(value: int, classes: Sequence[str], path: Path) -> str:
     if len(classes) < 2 and value in (1, 255):
         return classes[0] if classes else "object"
-    if not classes:
-        return str(value)
-    if not 1 <= value <= len(classes):
-        raise DatasetError(
-            f"{path}: holds the number {value}, but --classes names {len(classes)}. Name the "
-            "numbers 1, 2, ... in their order."
-        )
-    return classes[value - 1]
+    return class_of(value, classes, path)

@@ -1,7 +1,7 @@
 """What the readers give: samples, each an image and a function that reads its objects."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -119,3 +119,19 @@ def split_of_name(name: str) -> str | None:
     """Return the split that a word of a name says, e.g. "val" of "instances_val2017"."""
     words = re.split(r"[^a-z]+", name.lower())
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
+
+
+def class_of(number: int, classes: Sequence[str], path: Path) -> str:
+    """Return the name of a class, from 1; without names the number.
+
+    Raises:
+        DatasetError: there are names, but not so many.
+    """
+    if not classes:
+        return str(number)
+    if not 1 <= number <= len(classes):
+        raise DatasetError(
+            f"{path}: holds the class {number}, but --classes names {len(classes)}. Name the "
+            "classes 1, 2, ... in their order."
+        )
+    return classes[number - 1]
