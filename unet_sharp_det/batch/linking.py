@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError
-from ..evaluation.instances.overlap import shared_pixels
 from ..files import atomic_path
 from ..images.decoding import read_labels
 from ..masks import InstanceMap
@@ -92,6 +91,8 @@ def link_slices(slices: Iterable[np.ndarray], least_iou: float) -> Iterator[np.n
         >>> [table.tolist() for table in link_slices([first, second], 0.25)]
         [[0, 1], [0, 2, 1]]
     """
+    from ..evaluation.instances.overlap import shared_pixels  # Slow to import.
+
     before, numbers, count = None, np.zeros(1, np.int64), 0
     for labels in slices:
         objects = int(labels.max(initial=0))
