@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -18,13 +20,19 @@ def display(context):
 
 
 @pytest.mark.parametrize("tile", [1024, 16, 3])
-def test_contours_on_the_image_with_contrast(tile, instances, display, write, monkeypatch):
+def test_contours_on_the_image_with_contrast(tile, instances, context, display, write, monkeypatch):
     monkeypatch.setattr(overlay, "_TILE", tile)
-    expected = draw_label_contours(
-        display.window(*WHOLE), instances.label_map(), distinct_colors(len(instances))
-    )
-    found = cv2.imread(str(write("overlay", instances)), cv2.IMREAD_COLOR)[:, :, ::-1]
-    np.testing.assert_array_equal(found, expected)
+    colors = distinct_colors(2)  # Of the two classes; without them, each object has its own.
+    for names, of_objects in (
+        (("nucleus",), distinct_colors(len(instances))),
+        (("nucleus", "mitosis"), [colors[k] for k in instances.classes]),
+    ):
+        expected = draw_label_contours(display.window(*WHOLE), instances.label_map(), of_objects)
+        context = replace(context, class_names=names)
+        single = instances if len(names) > 1 else replace(instances, classes=0 * instances.classes)
+        found = cv2.imread(str(write("overlay", single, context)), cv2.IMREAD_COLOR)[:, :, ::-1]
+        np.testing.assert_array_equal(found[:61], expected)
+        assert len(found) == 61 + (48 if len(names) > 1 else 0)  # With a line per class below it.
 
 
 @pytest.mark.parametrize("side, factor", [(83, 1), (82, 2), (28, 3), (27, 4), (1, 83)])

@@ -7,24 +7,36 @@ import cv2
 import numpy as np
 from skimage.measure import block_reduce
 
-from ..masks.drawing import distinct_colors, draw_label_contours
+from ..masks.drawing import BACKGROUND, distinct_colors, draw_label_contours
 from ..masks.instances import SparseInstances
 from .write import OutputContext, windows
 
 LONGEST_SIDE = 4096
 _TILE = 1024
+_LINE = 20
 
 
 def write_overlay(instances: SparseInstances, context: OutputContext, path: Path) -> None:
-    """Write the image, with stretched contrast and a contour per object, as PNG."""
+    """Write the image, with stretched contrast and a contour per object, as PNG; of several
+    classes contours have the colours of the classes, which stand below the image."""
     from ..images.intensity import prepare
 
-    picture = draw_overlay(instances, prepare(context.source, "RGB", stretch_contrast=True))
+    display = prepare(context.source, "RGB", stretch_contrast=True)
+    names = context.class_names
+    if len(names) == 1:
+        picture = draw_overlay(instances, display)
+    else:
+        palette = np.array(distinct_colors(len(names)), np.uint8)
+        picture = draw_overlay(instances, display, colors=palette[instances.classes])
+        picture = add_legend(picture, dict(zip(names, palette.tolist(), strict=True)))
     path.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
 
 
 def draw_overlay(
-    instances: SparseInstances, display, longest_side: int = LONGEST_SIDE
+    instances: SparseInstances,
+    display,
+    longest_side: int = LONGEST_SIDE,
+    colors: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw contours on an image, which is reduced by an integer if it is longer than allowed.
 
@@ -35,11 +47,13 @@ def draw_overlay(
         instances: of the image.
         display: has ``window(rows, columns)``, which returns uint8 (h, w, 3) in RGB.
         longest_side: of the picture, which is uint8 (H, W, 3), in pixels.
+        colors: uint8 (N, 3), RGB of each object. None: those of :func:`distinct_colors`.
     """
     height, width = instances.shape
     factor = math.ceil(max(height, width) / longest_side)
     canvas = np.empty((math.ceil(height / factor), math.ceil(width / factor), 3), np.uint8)
-    colors = np.array(distinct_colors(len(instances)), np.uint8).reshape(-1, 3)
+    if colors is None:
+        colors = np.array(distinct_colors(len(instances)), np.uint8).reshape(-1, 3)
     side = max(1, _TILE // factor) * factor
     for rows, columns in windows(instances.shape, side, side):
         image = _reduce_image(display.window(rows, columns), factor)
@@ -55,6 +69,16 @@ def draw_overlay(
         top, left = rows.start // factor, columns.start // factor
         canvas[top : top + image.shape[0], left : left + image.shape[1]] = drawn
     return canvas
+
+
+def add_legend(picture: np.ndarray, colors: dict[str, list[int]]) -> np.ndarray:
+    """Put a line per name, in its colour, below a picture, uint8 (H, W, 3)."""
+    strip = np.full((_LINE * len(colors) + 8, picture.shape[1], 3), BACKGROUND, np.uint8)
+    for number, (name, color) in enumerate(colors.items(), 1):
+        text = name.encode("ascii", "replace").decode()
+        place = (6, _LINE * number)
+        cv2.putText(strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+    return np.concatenate([picture, strip])
 
 
 def _with_margin(part: slice, margin: int, size: int) -> tuple[slice, int]:
