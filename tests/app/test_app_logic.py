@@ -63,6 +63,15 @@ class TestImages:
         file = analyser.inspect(tmp_path / "b.tif")
         assert (file.planes, file.channels, file.default_channels) == (("",), 3, (0, 1, 2))
 
+    def test_channels_have_the_names_of_the_file(self, analyser, tmp_path):
+        stack = np.zeros((2, 20, 30), np.uint8)
+        about = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+        tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=about)
+        file = analyser.inspect(tmp_path / "a.ome.tif")
+        assert file.channel_labels == ["channel 0: DAPI", "channel 1: GFP"]
+        tifffile.imwrite(tmp_path / "b.tif", stack, imagej=True, metadata={"axes": "CYX"})
+        assert analyser.inspect(tmp_path / "b.tif").channel_labels == ["channel 0", "channel 1"]
+
     @pytest.mark.parametrize("count", [2, 5, 100])
     def test_many_channels_are_counted_at_once(self, analyser, tmp_path, monkeypatch, count):
         pixels = np.zeros((count, 9, 9), np.uint8)

@@ -25,15 +25,23 @@ class ImageFile:
     Attributes:
         planes: what each plane is called, e.g. ``"z=3"``, or ``""`` for the only one.
         channels: how many there are to choose from, without alpha.
+        channel_names: as the file has them, else empty.
     """
 
     planes: tuple[str, ...] = ("",)
     channels: int = 1
+    channel_names: tuple[str, ...] = ()
 
     @property
     def default_channels(self) -> tuple[int, ...]:
         """Red, green and blue of a colour image, else the first channel."""
         return (0, 1, 2) if self.channels == 3 else DEFAULT_CHANNELS
+
+    @property
+    def channel_labels(self) -> list[str]:
+        """What the page calls each channel, e.g. "channel 0: DAPI"."""
+        names = self.channel_names or ("",) * self.channels
+        return [f"channel {n}: {name}" if name else f"channel {n}" for n, name in enumerate(names)]
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class Analyser:
             planes = self._open(path, (0,))
             self._check_size(planes[0])
         names = tuple(plane.name.removeprefix(path.name).strip("[]") for plane in planes)
-        return ImageFile(names, planes[0].total_channels)
+        return ImageFile(names, planes[0].total_channels, planes[0].channel_names)
 
     def display(self, view: View) -> np.ndarray:
         """Return a plane with stretched contrast as uint8 (h, w, 3), reduced if it is large."""

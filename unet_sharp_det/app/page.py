@@ -258,7 +258,7 @@ class Page:
             ),
             self.more: gr.Accordion(visible=channels > 1, open=channels != 3),
             self.channels: gr.Dropdown(
-                [(f"channel {number}", number) for number in range(channels)],
+                [(label, number) for number, label in enumerate(file.channel_labels)],
                 value=list(file.default_channels),
                 multiselect=True,
             ),
