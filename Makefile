@@ -8,7 +8,7 @@ DEMO ?= output/demo
 PY := $(VENV)/bin/python
 CONFIG := configs/DSB2018-InstanceSegmentation/compact/demo.yaml
 ZOO_MODEL := unet_sharp_det/model_zoo/nuclei.safetensors
-ZOO_CONFIG := configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_fpn.yaml
+ZOO_CONFIG := configs/DSB2018-InstanceSegmentation/compact/nuclei_lite0_fpn.yaml
 FAST_MODEL := unet_sharp_det/model_zoo/nuclei-fast.safetensors
 FAST_CONFIG := configs/DSB2018-InstanceSegmentation/compact/watershed_lite0_unetsharp.yaml
 
