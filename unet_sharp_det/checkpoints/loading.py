@@ -144,14 +144,14 @@ class SkipCheckpointer(DetectionCheckpointer):
 def _adapt_channels(weights: dict[str, Tensor], model: nn.Module) -> None:
     """Let a first convolution of colour pictures see as many channels as that of ``model``, as timm
     does: weights are summed, or repeated and scaled."""
-    from timm.models import adapt_input_conv  # Slow to import.
-
     for name, own in model.state_dict().items():
         given = weights.get(name)
         if given is None or own.ndim != 4 or given.ndim != 4 or own.shape == given.shape:
             continue
         is_first = given.shape[1] == 3 and given.shape[0] == own.shape[0]
         if is_first and given.shape[2:] == own.shape[2:]:
+            from timm.models import adapt_input_conv  # Slow to import, and seldom needed.
+
             weights[name] = adapt_input_conv(own.shape[1], given)
 
 

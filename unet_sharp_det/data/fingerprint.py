@@ -40,18 +40,19 @@ class ImageFacts:
         pixels: np.ndarray,
         objects: SparseInstances,
         categories: Sequence[str],
+        labels: np.ndarray,
         look: str,
         pixel_size: float | None,
     ) -> "ImageFacts":
         """Collect the facts of an image, values of the file (H, W, C), and of its objects, each
-        with the name of its class."""
+        with the name of its class; ``labels`` (H, W) numbers them where they are seen."""
         diameters = defaultdict(list)
         for category, area in zip(categories, objects.areas.tolist(), strict=True):
             diameters[category].append(2 * (area / np.pi) ** 0.5)
         return cls(
             shape=tuple(objects.shape),
             diameters=dict(diameters),
-            touching=count_touching(objects.without_overlaps().label_map()),
+            touching=count_touching(labels),
             look=look,
             dtype=str(pixels.dtype),
             channels=pixels.shape[2],

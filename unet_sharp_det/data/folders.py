@@ -9,6 +9,7 @@ Of images::
 volumes are described in :mod:`.volume_catalog`.
 """
 
+import logging
 from pathlib import Path
 
 from detectron2.data import MetadataCatalog
@@ -17,6 +18,8 @@ from ..errors import DatasetError
 from ..files import read_json, safe_join
 from .catalog import datasets_root, register_coco_nuclei
 from .volume_catalog import DATASET_FILE, VOLUME_SETS, register_volumes
+
+logger = logging.getLogger(__name__)
 
 _REMEDY = "Write it by unet-sharp-det import, or mend it."
 
@@ -29,28 +32,35 @@ def register_folders() -> None:
     found = {file.parent.name for file in root.glob(f"*/{DATASET_FILE}")}
     for name in sorted(found.union(VOLUME_SETS)):
         folder = root / name
-        if is_of_images(folder):
-            register_images(name, folder)
-        else:
+        content = read_images(folder)
+        if content is None:
             register_volumes(name, folder / DATASET_FILE)
+            continue
+        try:
+            register_images(name, folder, content)
+        except DatasetError as error:  # One damaged folder stops no command.
+            logger.warning(error)
 
 
-def is_of_images(folder: Path) -> bool:
-    """Whether a folder has a ``dataset.json`` of images."""
+def read_images(folder: Path) -> dict | None:
+    """Return what the ``dataset.json`` of a data set of images holds; None: it is none."""
     try:
-        return "image_root" in read_json(folder / DATASET_FILE, dict)
+        content = read_json(folder / DATASET_FILE, dict)
     except DatasetError:
-        return False  # It is told when it is used.
+        return None  # It is told when it is used.
+    return content if "image_root" in content else None
 
 
-def register_images(name: str, folder: Path) -> None:
+def register_images(name: str, folder: Path, content: dict) -> None:
     """Register the splits of a data set of images, to be read when they are used.
 
+    Args:
+        content: of its ``dataset.json``.
+
     Raises:
-        DatasetError: ``dataset.json`` is not as the module says.
+        DatasetError: it is not as the module says.
     """
     where = folder / DATASET_FILE
-    content = read_json(where, dict, _REMEDY)
     classes, splits, root = (content.get(key) for key in ("classes", "splits", "image_root"))
     is_right = isinstance(classes, list) and isinstance(splits, dict) and isinstance(root, str)
     if not is_right or not all(isinstance(each, str) for each in classes):

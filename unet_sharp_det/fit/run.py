@@ -15,7 +15,7 @@ from ..checkpoints import config_of
 from ..checkpoints.sources import find_weights
 from ..config import setup_cfg
 from ..data.catalog import datasets_root
-from ..data.folders import DATASET_FILE, is_of_images
+from ..data.folders import DATASET_FILE, read_images
 from ..errors import ConfigError, DatasetError, UserError, interrupt
 from ..evaluation.evaluate_files import evaluate_files
 from ..evaluation.evaluation import find_evaluation
@@ -119,13 +119,13 @@ def _lines(tree: dict, depth: int):
 
 
 def _read_dataset(name: str, folder: Path) -> dict:
-    if not is_of_images(folder):
+    content = read_images(folder)
+    if content is None:
         there = sorted(each.parent.name for each in datasets_root().glob(f"*/{DATASET_FILE}"))
         raise DatasetError(
             f"There is no data set of images {folder}. Make it by unet-sharp-det import IMAGES "
             f"--name {name}; there are: {', '.join(there) or 'none'}."
         )
-    content = read_json(folder / DATASET_FILE, dict)
     missing = {"train", "val"} - content["splits"].keys()
     if missing:
         raise DatasetError(

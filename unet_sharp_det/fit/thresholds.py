@@ -15,10 +15,11 @@ THRESHOLDS = tuple(np.round(np.arange(0.1, 0.91, 0.05), 2).tolist())
 def measure_by_threshold(record: EvaluationRecord, measure: str) -> dict[float, float]:
     """Return a measure of instances at each of ``THRESHOLDS``, from the files of an evaluation."""
     truth = open_truth(record.truth)
+    opened = open_predictions(record.predictions, truth, record.options)
     found = {}
     for threshold in THRESHOLDS:
         options = replace(record.options, score_threshold=threshold)
-        predictions = open_predictions(record.predictions, truth, options)
+        predictions = replace(opened, options=options)
         results = InstanceResults(match_images(truth, predictions, options))
         found[threshold] = results.values[measure]
     return found

@@ -34,6 +34,16 @@ def test_a_data_set_is_known_by_being_there(tmp_path, run_images):
     assert (found.folder / "preview.png").is_file()
 
 
+def test_a_damaged_data_set_stops_no_other(tmp_path, run_images, caplog):
+    run_images(write(tmp_path / "s"))
+    damaged = tmp_path / "datasets" / "damaged"
+    damaged.mkdir()
+    (damaged / "dataset.json").write_text('{"image_root": "images"}')
+    register_folders()
+    assert "damaged/dataset.json: lacks 'classes'" in caplog.text
+    assert len(DatasetCatalog.get("mine_train")) == 2
+
+
 def test_the_fingerprint(tmp_path, run_images):
     imported = run_images(write(tmp_path / "s"))
     found = json.loads((imported.folder / "fingerprint.json").read_text())

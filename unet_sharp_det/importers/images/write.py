@@ -183,8 +183,9 @@ def _read(sample: Sample, with_picture: bool) -> ImportedImage:
     look = guess_look(picture)
     categories = [each["category"] for each in single]
     pixel_size = source.pixel_size and source.pixel_size[0]
-    facts = ImageFacts.of(pixels, masks, categories, look, pixel_size)
     visible = masks.without_overlaps()
+    labels = visible.label_map()
+    facts = ImageFacts.of(pixels, masks, categories, labels, look, pixel_size)
     for mask in masks.masks:
         kinds = mask_quirks(mask.view(np.uint8))
         quirks["several parts"] += "multi_component_mask" in kinds
@@ -196,7 +197,6 @@ def _read(sample: Sample, with_picture: bool) -> ImportedImage:
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     entry = {"height": height, "width": width, "look": look, "digest": digest}
     if with_picture:
-        labels = visible.label_map()
         picture = draw_label_contours(picture, labels, distinct_colors(len(visible)))
     return ImportedImage(sample, entry, kept, facts, picture if with_picture else None, quirks)
 
