@@ -10,11 +10,23 @@ import cv2
 import numpy as np
 import pytest
 from browser import launch_chromium, page_opener
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from sample_parts import overfit, registered_parts
 
 from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def forget_datasets():
+    """Data sets that a test registers are unknown to the next one."""
+    known = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.remove(name)
+        if name in MetadataCatalog.list():
+            MetadataCatalog.remove(name)
 
 
 @pytest.fixture(scope="session")

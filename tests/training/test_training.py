@@ -12,7 +12,6 @@ import time
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase, TrainerBase
 
 from unet_sharp_det.config import setup_cfg
@@ -71,12 +70,8 @@ def test_unusable_data_are_told_before_anything_is_built(
     if key == "TRAIN":
         cfg.DATASETS.TEST = ()
     monkeypatch.setattr(NucleiTrainer, "build_model", lambda *_: pytest.fail("built the model"))
-    try:
-        with pytest.raises(DatasetError, match=message):
-            NucleiTrainer(cfg)
-    finally:
-        DatasetCatalog.remove("unconverted_val")
-        MetadataCatalog.remove("unconverted_val")
+    with pytest.raises(DatasetError, match=message):
+        NucleiTrainer(cfg)
 
 
 def test_two_processes_end_with_equal_weights(environment, repository, tmp_path):

@@ -167,12 +167,8 @@ def test_data_set_without_a_json_is_converted(tmp_path):
     record = {"file_name": "1.png", "image_id": 1, "height": 64, "width": 64}
     DatasetCatalog.register(name, lambda: [{**record, "annotations": [annotation]}])
     MetadataCatalog.get(name).thing_classes = ["nucleus"]
-    try:
-        evaluator = InstanceEvaluator(name, output_dir=str(tmp_path))
-        results = process(evaluator, {1: instances([(0, 0, 8, 8)])})
-    finally:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.pop(name)
+    evaluator = InstanceEvaluator(name, output_dir=str(tmp_path))
+    results = process(evaluator, {1: instances([(0, 0, 8, 8)])})
     assert results["foreground"]["IoU_pooled"] == 100
 
 

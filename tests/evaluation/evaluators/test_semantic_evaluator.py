@@ -39,7 +39,6 @@ BRATS = SemanticLabels(3, regions=((1, 2, 4), (1, 4), (4,)))
 @pytest.fixture
 def register_maps(tmp_path):
     """Register label maps {image id: (H, W) labels} as PNG files; returns the data set's name."""
-    names = []
 
     def register(maps, **metadata):
         name = f"test_{uuid.uuid4().hex}"
@@ -51,13 +50,9 @@ def register_maps(tmp_path):
             records.append(record_of(image_id, labels.shape, path))
         DatasetCatalog.register(name, lambda: records)
         MetadataCatalog.get(name).set(**metadata)
-        names.append(name)
         return name
 
-    yield register
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return register
 
 
 def record_of(image_id, shape, path):
@@ -330,9 +325,7 @@ def nuclei(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((64, 64, 3), np.uint8))
     register_coco_nuclei(name, tmp_path / "gt.json", tmp_path, ["nucleus"])
     DatasetCatalog.get(name)  # As the loader does, which numbers the classes.
-    yield name
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+    return name
 
 
 @pytest.mark.parametrize(
