@@ -24,9 +24,11 @@ from unet_sharp_det.app.presentation import (
 from unet_sharp_det.app.sessions import Sessions, safe_name
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.images.source import open_image
+from unet_sharp_det.masks.drawing import distinct_colors
 from unet_sharp_det.masks.instances import SparseInstances
 
 AREAS = [side**2 for side in SIDES]
+NUCLEUS = ("nucleus",)
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ class TestImages:
         assert display.shape == (-(-shape[0] // 3), -(-shape[1] // 3), 3)
         mask = np.ones((9, 9), bool)
         objects = SparseInstances.from_windows(shape, [(3000, 12)], [mask], [1.0], [0])
-        rows, columns = np.nonzero((draw_objects(display, objects) != display).any(axis=2))
+        rows, columns = np.nonzero((draw_objects(display, objects, NUCLEUS) != display).any(axis=2))
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1000, 1002, 4, 6)
 
     @pytest.mark.parametrize(
@@ -175,13 +177,24 @@ class TestObjects:
 
 class TestPresentation:
     def test_outlines_lie_in_the_objects(self, found):
-        picture = draw_objects(found.display, found.objects(0.5, 0))
+        picture = draw_objects(found.display, found.objects(0.5, 0), NUCLEUS)
         factor = picture.shape[0] // SHAPE[0]
         assert factor > 1
-        plain = draw_objects(found.display, SparseInstances.empty(SHAPE))
+        plain = draw_objects(found.display, SparseInstances.empty(SHAPE), NUCLEUS)
         changed = (picture != plain).any(axis=2)
         numbers = squares().repeat(factor, axis=0).repeat(factor, axis=1)[changed]
         assert set(numbers.tolist()) == {1, 2, 3}
+
+    def test_of_several_classes_outlines_have_the_colours_of_the_legend(self, found):
+        names = ("nucleus", "mitosis")
+        objects = found.objects(0.5, 0)
+        objects.classes[:] = [0, 1, 0]
+        picture = draw_objects(found.display, objects, names)
+        height = draw_objects(found.display, objects, NUCLEUS).shape[0]
+        image, legend = picture[:height], picture[height:]
+        for color in distinct_colors(2):
+            assert (image == color).all(axis=2).any()
+            assert (legend == color).all(axis=2).any()
 
     def test_the_histogram_counts_every_object(self, found):
         sizes = measure(found.objects(0, 0), None)
@@ -195,7 +208,7 @@ class TestPresentation:
 
     def test_the_numbers(self, found):
         objects = found.objects(0.5, 0)
-        text = summary(measure(objects, None), objects, ("nucleus",))
+        text = summary(measure(objects, None), objects, NUCLEUS)
         for part in ("<dd>3</dd>", "<dd>267 px</dd>", "<dd>256 px</dd>", "<dd>6.5%</dd>"):
             assert part in text
         text = summary(measure(objects, None), objects, ("<b>", "cell"))

@@ -7,6 +7,7 @@ import tifffile
 
 from unet_sharp_det.cli.fit import main
 from unet_sharp_det.cli.import_ import main as run_import
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.evaluation import Evaluation
@@ -47,12 +48,14 @@ def imported(tmp_path, monkeypatch):
 def test_from_images_to_a_model(imported, capsys):
     run = imported / "run"
     options = ["SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "INPUT.CROP.SIZE", "[96, 96]"]
+    options += ["SOLVER.CHECKPOINT_PERIOD", "1"]
     assert main(["cells", "--output", str(run), "--opts", *options]) == 0
     printed = capsys.readouterr().out
     assert "DSB_score by score threshold: 0.1: " in printed
     assert "Judging nuclei on the validation images" in printed
     assert "  iteration 1" in printed
     assert "Starting training" in (run / "fit.log").read_text()
+    assert [path.name for path in run.glob("*.pth")] == ["model_final.pth"]
     assert "before" in (run / "report.html").read_text().lower()
     predict = Predictor.from_checkpoint(run / "model.safetensors", device="cpu")
     assert predict.class_names == ("cell",)
@@ -110,6 +113,14 @@ def test_what_is_missing(imported, tmp_path):
     run_import([str(tmp_path / "one"), "--name", "one"])
     with pytest.raises(DatasetError, match="has no part 'val'"):
         main(["one", "--output", str(imported / "run")])
+
+
+def test_a_model_of_pixels_is_refused(imported, tmp_path, repository):
+    config = repository / "configs/DSB2018-SemanticSegmentation/unetsharp.yaml"
+    (tmp_path / "config.yaml").write_text(setup_cfg(str(config)).dump())
+    (tmp_path / "semantic.pth").write_bytes(b"is not read")
+    with pytest.raises(ConfigError, match="labels pixels, not objects. Give --from nuclei-fast"):
+        main(["cells", "--output", str(imported / "run"), "--from", str(tmp_path / "semantic.pth")])
 
 
 def test_a_watershed_has_one_class(imported, tmp_path):

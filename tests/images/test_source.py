@@ -249,3 +249,18 @@ def test_memory_is_that_of_some_windows(tmp_path, monkeypatch):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 3 * 2**20  # the cache and some windows of 192 KiB; the image has 12 MiB
+
+
+@pytest.mark.parametrize("samples", [3, 4])
+def test_a_picture_without_colours_has_one_channel(tmp_path, samples):
+    pixels = noise(*GRAY)[:, :, None].repeat(samples, axis=2)
+    path = tmp_path / "a.png"
+    path.write_bytes(imagecodecs.png_encode(pixels))
+    (source,) = open_image(path)
+    assert (source.channels, source.total_channels) == (1, 1)
+    np.testing.assert_array_equal(source.window(ALL, ALL)[:, :, 0], pixels[:, :, 0])
+    (chosen,) = open_image(path, ReadOptions(channels=(0, 1, 2)))
+    np.testing.assert_array_equal(chosen.window(ALL, ALL), pixels[:, :, :3])
+    pixels[3, 4, 1] ^= 1
+    path.write_bytes(imagecodecs.png_encode(pixels))
+    assert open_image(path)[0].channels == 3

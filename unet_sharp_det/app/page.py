@@ -318,7 +318,7 @@ class Page:
         found = session.current_found()
         objects = found.objects(score, int(min_area or 0))
         drawn = objects if outlines else objects.select([])
-        picture = session.write_picture(draw_objects(found.display, drawn))
+        picture = session.write_picture(draw_objects(found.display, drawn, found.class_names))
         sizes = measure(objects, _pixel_size(pixel_size, found))
         text = "" if len(objects) else "No object has this score and size. Lower the threshold?"
         return {

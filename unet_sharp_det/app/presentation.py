@@ -8,9 +8,9 @@ import numpy as np
 
 from ..images.intensity import prepare
 from ..images.source import ImageSource
-from ..masks.drawing import distinct_colors, draw_label_contours, upscale, upscale_factor
+from ..masks.drawing import draw_label_contours, upscale, upscale_factor
 from ..masks.instances import SparseInstances
-from ..outputs.overlay import draw_overlay
+from ..outputs.overlay import add_legend, draw_overlay, object_colors
 from ..report.drawing import new_plot
 
 LONGEST_SIDE = 1600
@@ -49,12 +49,15 @@ def to_display(source: ImageSource) -> np.ndarray:
     return draw_overlay(SparseInstances.empty(source.shape), prepared, LONGEST_SIDE)
 
 
-def draw_objects(display: np.ndarray, objects: SparseInstances) -> np.ndarray:
+def draw_objects(
+    display: np.ndarray, objects: SparseInstances, class_names: tuple[str, ...]
+) -> np.ndarray:
     """Draw the outlines of objects on an image; small images are enlarged.
 
     Args:
         display: uint8 (h, w, 3), from :func:`to_display`.
         objects: in the coordinates of the image, which may be larger.
+        class_names: several give outlines the colours of the classes, and a legend.
 
     Returns:
         np.ndarray: uint8 (H, W, 3).
@@ -64,8 +67,10 @@ def draw_objects(display: np.ndarray, objects: SparseInstances) -> np.ndarray:
     enlarged = min(upscale_factor(*labels.shape), max(1, LONGEST_SIDE // max(labels.shape)))
     labels = upscale(labels, enlarged)
     thickness = max(1, round(max(labels.shape) / 800))
-    colors = distinct_colors(len(objects))
-    return draw_label_contours(upscale(display, enlarged), labels, colors, thickness=thickness)
+    colors = object_colors(objects, class_names)
+    enlarged_image = upscale(display, enlarged)
+    picture = draw_label_contours(enlarged_image, labels, colors, thickness=thickness)
+    return add_legend(picture, class_names)
 
 
 def _reduced_labels(objects: SparseInstances, shape: tuple[int, int], factor: int) -> np.ndarray:

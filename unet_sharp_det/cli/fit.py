@@ -4,8 +4,7 @@ unet-sharp-det import IMAGES --name mine
 unet-sharp-det fit mine --output run
 
 Writes to DIR: fit.yaml (each setting and its reason), model.safetensors (for predict --weights),
-report.html (before and after, on the validation images), checkpoints. Call it again to go on after
-a stop.
+report.html (before and after, on the validation images). Call it again to go on after a stop.
 """
 
 import argparse

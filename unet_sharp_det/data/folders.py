@@ -70,19 +70,3 @@ def register_images(name: str, folder: Path, content: dict) -> None:
         full_name = f"{name}_{split}"
         register_coco_nuclei(full_name, json_file, folder / root, classes, remedy=_REMEDY)
         MetadataCatalog.get(full_name).set(dataset_folder=str(folder))
-
-
-def check_origin(output: Path, origin: dict) -> None:
-    """Raise a DatasetError unless a folder is new, or was imported from the same origin.
-
-    Args:
-        origin: keys and values of ``dataset.json``.
-    """
-    if not output.exists() or not any(output.iterdir()):
-        return
-    remedy = "Give another --name."
-    if not (output / DATASET_FILE).is_file():
-        raise DatasetError(f"{output}: holds files of another origin. {remedy}")
-    found = read_json(output / DATASET_FILE, dict, remedy)
-    if any(found.get(key) != value for key, value in origin.items()):
-        raise DatasetError(f"{output}: was imported from {found.get('source')}. {remedy}")

@@ -39,8 +39,8 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     Args:
         name: of the folder in ``$DETECTRON2_DATASETS`` that ``import`` wrote.
         output: folder for ``fit.yaml`` (the settings and their reasons), ``base.yaml`` (the config
-            of the start), checkpoints, ``before/`` (the start's evaluation), ``model.safetensors``,
-            ``report.html`` and ``fit.log``.
+            of the start), ``before/`` (the start's evaluation), ``model_final.pth``,
+            ``model.safetensors``, ``report.html`` and ``fit.log``; checkpoints until the end.
         start: a checkpoint or a model of the package; "imagenet", "scratch".
         num_gpus: for the training.
         opts: KEY VALUE pairs that override the rules.
@@ -84,6 +84,8 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
         evaluate = [*train, "--eval-only", *opts, "OUTPUT_DIR", str(before)]
         _call(evaluate, log, f"Judging {start} on the validation images")
     _call([*train, "--resume", *opts], log, "Training")
+    for checkpoint in output.glob("model_[0-9]*.pth"):  # What a stop would have gone on from.
+        checkpoint.unlink()
     table = _set_threshold(output)
     model = output / "model.safetensors"
     export_model(ExportRequest(output / "model_final.pth", "safetensors", "fp16", output=model))
@@ -135,6 +137,8 @@ def _read_dataset(name: str, folder: Path) -> dict:
 
 
 def _check_classes(base: CfgNode, classes: Sequence[str], start: str) -> None:
+    if base.MODEL.META_ARCHITECTURE not in ("GeneralizedRCNN", "WatershedSegmentor"):
+        raise ConfigError(f"{start} labels pixels, not objects. Give --from nuclei-fast.")
     if len(classes) > 1 and not is_detector(base):
         raise ConfigError(
             f"{start} finds objects of one class, but the data has {len(classes)}. Give --from "

@@ -105,7 +105,8 @@ class ImageSource:
 def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
     """Open an image file; TIFF is read window by window, other formats as a whole.
 
-    Orientation is applied and alpha dropped. There is a source for every plane.
+    Orientation is applied and alpha dropped. What is decoded as a whole and has three equal
+    colours is gray: it has one channel. There is a source for every plane.
 
     Raises:
         DatasetError: the file is missing, no image, an animation, truncated, corrupt, or larger
@@ -160,12 +161,13 @@ def from_array(array: np.ndarray, name: str = "image", all_channels: bool = Fals
 def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> PixelArray:
     """Return what is in memory already: see :class:`~.formats.Decoded`."""
     samples = pixels.shape[2] if pixels.ndim == 3 else 1
+    is_gray = samples <= 2 or (pixels[..., :1] == pixels[..., 1:3]).all()
     return PixelArray(
         pixels=pixels,
         letters="YXS"[: pixels.ndim],
         shape=pixels.shape,
         dtype=pixels.dtype,
-        colours=1 if samples <= 2 else 3,
+        colours=1 if is_gray else 3,
         orientation=orientation,
         to_values=lambda values: values if step == 1 else values * np.uint8(step),
     )

@@ -1,6 +1,7 @@
 """The image with the outlines of its objects, for a human to look at."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -22,13 +23,8 @@ def write_overlay(instances: SparseInstances, context: OutputContext, path: Path
     from ..images.intensity import prepare
 
     display = prepare(context.source, "RGB", stretch_contrast=True)
-    names = context.class_names
-    if len(names) == 1:
-        picture = draw_overlay(instances, display)
-    else:
-        palette = np.array(distinct_colors(len(names)), np.uint8)
-        picture = draw_overlay(instances, display, colors=palette[instances.classes])
-        picture = add_legend(picture, dict(zip(names, palette.tolist(), strict=True)))
+    colors = object_colors(instances, context.class_names)
+    picture = add_legend(draw_overlay(instances, display, colors=colors), context.class_names)
     path.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
 
 
@@ -47,13 +43,13 @@ def draw_overlay(
         instances: of the image.
         display: has ``window(rows, columns)``, which returns uint8 (h, w, 3) in RGB.
         longest_side: of the picture, which is uint8 (H, W, 3), in pixels.
-        colors: uint8 (N, 3), RGB of each object. None: those of :func:`distinct_colors`.
+        colors: of :func:`object_colors`. None: those of one class.
     """
     height, width = instances.shape
     factor = math.ceil(max(height, width) / longest_side)
     canvas = np.empty((math.ceil(height / factor), math.ceil(width / factor), 3), np.uint8)
     if colors is None:
-        colors = np.array(distinct_colors(len(instances)), np.uint8).reshape(-1, 3)
+        colors = object_colors(instances, ["object"])
     side = max(1, _TILE // factor) * factor
     for rows, columns in windows(instances.shape, side, side):
         image = _reduce_image(display.window(rows, columns), factor)
@@ -71,10 +67,20 @@ def draw_overlay(
     return canvas
 
 
-def add_legend(picture: np.ndarray, colors: dict[str, list[int]]) -> np.ndarray:
-    """Put a line per name, in its colour, below a picture, uint8 (H, W, 3)."""
-    strip = np.full((_LINE * len(colors) + 8, picture.shape[1], 3), BACKGROUND, np.uint8)
-    for number, (name, color) in enumerate(colors.items(), 1):
+def object_colors(instances: SparseInstances, class_names: Sequence[str]) -> np.ndarray:
+    """Return uint8 (N, 3), RGB of each object; of several classes that of its class."""
+    if len(class_names) == 1:
+        return np.array(distinct_colors(len(instances)), np.uint8).reshape(-1, 3)
+    return np.array(distinct_colors(len(class_names)), np.uint8)[instances.classes]
+
+
+def add_legend(picture: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """Put a line per class, in its colour, below a picture, uint8 (H, W, 3); none of one class."""
+    if len(class_names) == 1:
+        return picture
+    strip = np.full((_LINE * len(class_names) + 8, picture.shape[1], 3), BACKGROUND, np.uint8)
+    colors = distinct_colors(len(class_names))
+    for number, (name, color) in enumerate(zip(class_names, colors, strict=True), 1):
         text = name.encode("ascii", "replace").decode()
         place = (6, _LINE * number)
         cv2.putText(strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)

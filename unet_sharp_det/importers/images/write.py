@@ -1,59 +1,26 @@
 """Samples of any format, checked and stored: a COCO json file per split, and ``dataset.json``."""
 
-import csv
-import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pycocotools.mask as mask_util
 from tqdm import tqdm
 
-from ...data.dsb2018_read import mask_quirks
-from ...data.fingerprint import ImageFacts, summarize
-from ...data.folders import DATASET_FILE, check_origin
+from ...data.fingerprint import summarize
+from ...data.folders import DATASET_FILE
 from ...errors import DatasetError
-from ...files import atomic_path, write_json
-from ...images.intensity import to_picture
-from ...images.looks import guess_look
-from ...images.source import ImageSource, ReadOptions, from_array, open_image
-from ...masks import SparseInstances, mask_areas, to_rles
-from ...masks.drawing import distinct_colors, draw_label_contours, montage
+from ...files import atomic_path, read_json, write_json
+from ...masks.drawing import montage
+from .check import QUIRKS, ImportedImage, count_quirks, read_sample
 from .samples import Sample
+from .splits import assign_splits, grouping
 
-#: Of images that no split is told of, the share of validation.
-VAL_SHARE = 0.2
-SPECK = 16
 _SHOWN = 8
-_ALL = slice(None)
-
-QUIRKS = {
-    "no objects": "image kept as background",
-    "empty mask": "object left out",
-    "same mask twice": "second object left out",
-    "several parts": "object kept as it is",
-    "holes": "object kept as it is",
-    f"under {SPECK} pixels": "object kept",
-    "overlapping": "image kept; each object keeps its pixels",
-    "same image twice": "both images kept",
-}
-
-
-@dataclass
-class ImportedImage:
-    """An image that was read: its COCO entries without ids, and what is odd about it."""
-
-    sample: Sample
-    entry: dict
-    annotations: list[dict]
-    facts: ImageFacts
-    picture: np.ndarray | None  # uint8 (H, W, 3) with contours, of the first few
-    quirks: Counter = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -117,22 +84,22 @@ def write_images(
     """
     output = Path(output)
     origin = {"source": str(Path(source).resolve())}
-    check_origin(output, origin)
-    group_of = _grouping(group)
+    _check_origin(output, origin)
+    group_of = grouping(group)
     images, skipped = [], []
     for sample in tqdm(list(samples), unit="image", desc="import"):
         try:
-            images.append(_read(sample, with_picture=len(images) < _SHOWN))
+            images.append(read_sample(sample, with_picture=len(images) < _SHOWN))
         except DatasetError as error:
             skipped.append(f"{sample.name}: {error}")
     if not any(image.annotations for image in images):
         first = f" The first: {skipped[0]}" if skipped else ""
         raise DatasetError(f"{source}: holds no object that can be used.{first}")
-    quirks = _count_quirks(images)
+    quirks = count_quirks(images)
     if strict and (skipped or any(quirks.values())):
         found = [*skipped, *(f"{count} x {quirk}" for quirk, count in quirks.items() if count)]
         raise DatasetError(f"--strict: nothing was written. {'; '.join(found)}")
-    splits, rule = _assign_splits(images, group_of)
+    splits, rule = assign_splits([image.sample for image in images], group_of)
     root = _store(images, output, copy)
     classes = _classes(images)
     counts, files = {}, {}
@@ -156,120 +123,16 @@ def write_images(
     return ImageSummary(output, why, counts, classes, quirks, tuple(skipped), rule)
 
 
-def _read(sample: Sample, with_picture: bool) -> ImportedImage:
-    source = _open(sample)
-    objects = sample.read(source.shape)
-    quirks = Counter()
-    rles = to_rles(
-        [each["segmentation"] for each in objects],
-        source.shape,
-        lambda index: f"{sample.name}: object {index} (counted from 0)",
-    )
-    kept, seen = [], set()
-    for each, rle, area in zip(objects, rles, mask_areas(rles).tolist(), strict=True):
-        key = (each["category"], rle["counts"])
-        if not area or key in seen:
-            quirks["same mask twice" if area else "empty mask"] += 1
-            continue
-        seen.add(key)
-        place = {"bbox": mask_util.toBbox(rle).tolist(), "area": area, "segmentation": rle}
-        kept.append({"category": each["category"], "iscrowd": each.get("iscrowd", 0), **place})
-    single = [each for each in kept if not each["iscrowd"]]
-    masks = SparseInstances.from_rles(
-        [each["segmentation"] for each in single], source.shape, np.ones(len(single))
-    )
-    pixels = source.window(_ALL, _ALL)
-    picture = to_picture(source)
-    look = guess_look(picture)
-    categories = [each["category"] for each in single]
-    pixel_size = source.pixel_size and source.pixel_size[0]
-    visible = masks.without_overlaps()
-    labels = visible.label_map()
-    facts = ImageFacts.of(pixels, masks, categories, labels, look, pixel_size)
-    for mask in masks.masks:
-        kinds = mask_quirks(mask.view(np.uint8))
-        quirks["several parts"] += "multi_component_mask" in kinds
-        quirks["holes"] += "holed_mask" in kinds
-    quirks[f"under {SPECK} pixels"] += int((masks.areas < SPECK).sum())
-    quirks["overlapping"] += int(visible.areas.sum() < masks.areas.sum())
-    quirks["no objects"] += not kept
-    height, width = source.shape
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    entry = {"height": height, "width": width, "look": look, "digest": digest}
-    if with_picture:
-        picture = draw_label_contours(picture, labels, distinct_colors(len(visible)))
-    return ImportedImage(sample, entry, kept, facts, picture if with_picture else None, quirks)
-
-
-def _open(sample: Sample) -> ImageSource:
-    if sample.image is None:
-        sample.read((0, 0))  # Which says why.
-    if isinstance(sample.image, np.ndarray):
-        return from_array(sample.image, sample.name, all_channels=True)
-    source, *others = open_image(sample.image, ReadOptions(channels=(0,)))
-    if others or source.series_count > 1:
-        raise DatasetError(f"{sample.image}: has several images. Save files of their own.")
-    return source.with_all_channels()
-
-
-def _count_quirks(images: Sequence[ImportedImage]) -> dict[str, int]:
-    total = sum((image.quirks for image in images), Counter())
-    digests = Counter(image.entry.pop("digest") for image in images)
-    total["same image twice"] = sum(count - 1 for count in digests.values())
-    return {quirk: total[quirk] for quirk in QUIRKS}
-
-
-def _grouping(group: str | None) -> Callable[[str], str]:
-    """Return the function from an image's name to its group."""
-    if group is None:
-        return lambda name: name
-    if group.lower().endswith(".csv"):
-        if not os.path.isfile(group):
-            raise DatasetError(f"--group: there is no file {group}. Give names and groups in it.")
-        with open(group, newline="", encoding="utf-8-sig") as file:
-            table = {Path(row[0]).stem: row[1] for row in csv.reader(file) if len(row) > 1}
-        return lambda name: _found(table.get(Path(name).name), name, group)
-    try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise DatasetError(f"--group {group}: is no regular expression ({error}).") from error
-
-    def find(name: str) -> str:
-        match = pattern.search(name)
-        return _found(match and match[min(1, pattern.groups)], name, group)
-
-    return find
-
-
-def _found(group: str | None, name: str, where: str) -> str:
-    if group is None:
-        raise DatasetError(f"--group {where}: says nothing of '{name}'. Cover all images.")
-    return group
-
-
-def _assign_splits(
-    images: Sequence[ImportedImage], group_of: Callable[[str], str]
-) -> tuple[list[str], str]:
-    """Return the split of each image, and the rule in words."""
-    told = [image.sample.split for image in images]
-    if all(told):
-        if "val" not in told:
-            told = ["val" if split == "test" else split for split in told]
-        return told, "as the names of folders or files say"
-    groups = [group_of(image.sample.name) for image in images]
-    ranks = {group: _rank(group) for group in groups}
-    val = {group for group, rank in ranks.items() if rank < VAL_SHARE}
-    if not val and len(ranks) > 1:
-        val = {min(ranks, key=ranks.get)}
-    if len(val) == len(ranks) > 1:
-        val.remove(max(ranks, key=ranks.get))
-    rule = f"by a hash of names, about {VAL_SHARE:.0%} to val"
-    return ["val" if group in val else "train" for group in groups], rule
-
-
-def _rank(group: str) -> float:
-    """Return a number from 0 to 1, the same for a name at any time."""
-    return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 16**8
+def _check_origin(output: Path, origin: dict) -> None:
+    """Raise a DatasetError unless a folder is new, or was imported from the same origin."""
+    if not output.exists() or not any(output.iterdir()):
+        return
+    remedy = "Give another --name."
+    if not (output / DATASET_FILE).is_file():
+        raise DatasetError(f"{output}: holds files of another origin. {remedy}")
+    found = read_json(output / DATASET_FILE, dict, remedy)
+    if any(found.get(key) != value for key, value in origin.items()):
+        raise DatasetError(f"{output}: was imported from {found.get('source')}. {remedy}")
 
 
 def _store(images: Sequence[ImportedImage], output: Path, copy: bool) -> str:

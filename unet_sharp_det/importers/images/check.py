@@ -1,0 +1,111 @@
+"""A sample, read and checked: what the data set holds of it, and what is odd about it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pycocotools.mask as mask_util
+
+from ...data.dsb2018_read import mask_quirks
+from ...data.fingerprint import ImageFacts
+from ...errors import DatasetError
+from ...images.intensity import to_picture
+from ...images.looks import guess_look
+from ...images.source import ImageSource, ReadOptions, from_array, open_image
+from ...masks import SparseInstances, mask_areas, to_rles
+from ...masks.drawing import distinct_colors, draw_label_contours
+from .samples import Sample
+
+SPECK = 16
+_ALL = slice(None)
+
+
+QUIRKS = {
+    "no objects": "image kept as background",
+    "empty mask": "object left out",
+    "same mask twice": "second object left out",
+    "several parts": "object kept as it is",
+    "holes": "object kept as it is",
+    f"under {SPECK} pixels": "object kept",
+    "overlapping": "image kept; each object keeps its pixels",
+    "same image twice": "both images kept",
+}
+
+
+@dataclass
+class ImportedImage:
+    """An image that was read: its COCO entries without ids, and what is odd about it."""
+
+    sample: Sample
+    entry: dict
+    annotations: list[dict]
+    facts: ImageFacts
+    picture: np.ndarray | None  # uint8 (H, W, 3) with contours, of the first few
+    quirks: Counter = field(default_factory=Counter)
+
+
+def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
+    """Read an image and its objects; raise a DatasetError if it cannot be used."""
+    source = _open(sample)
+    objects = sample.read(source.shape)
+    quirks = Counter()
+    rles = to_rles(
+        [each["segmentation"] for each in objects],
+        source.shape,
+        lambda index: f"{sample.name}: object {index} (counted from 0)",
+    )
+    kept, seen = [], set()
+    for each, rle, area in zip(objects, rles, mask_areas(rles).tolist(), strict=True):
+        key = (each["category"], rle["counts"])
+        if not area or key in seen:
+            quirks["same mask twice" if area else "empty mask"] += 1
+            continue
+        seen.add(key)
+        place = {"bbox": mask_util.toBbox(rle).tolist(), "area": area, "segmentation": rle}
+        kept.append({"category": each["category"], "iscrowd": each.get("iscrowd", 0), **place})
+    single = [each for each in kept if not each["iscrowd"]]
+    masks = SparseInstances.from_rles(
+        [each["segmentation"] for each in single], source.shape, np.ones(len(single))
+    )
+    pixels = source.window(_ALL, _ALL)
+    picture = to_picture(source)
+    look = guess_look(picture)
+    categories = [each["category"] for each in single]
+    pixel_size = source.pixel_size and source.pixel_size[0]
+    visible = masks.without_overlaps()
+    labels = visible.label_map()
+    facts = ImageFacts.of(pixels, masks, categories, labels, look, pixel_size)
+    for mask in masks.masks:
+        kinds = mask_quirks(mask.view(np.uint8))
+        quirks["several parts"] += "multi_component_mask" in kinds
+        quirks["holes"] += "holed_mask" in kinds
+    quirks[f"under {SPECK} pixels"] += int((masks.areas < SPECK).sum())
+    quirks["overlapping"] += int(visible.areas.sum() < masks.areas.sum())
+    quirks["no objects"] += not kept
+    height, width = source.shape
+    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    entry = {"height": height, "width": width, "look": look, "digest": digest}
+    if with_picture:
+        picture = draw_label_contours(picture, labels, distinct_colors(len(visible)))
+    return ImportedImage(sample, entry, kept, facts, picture if with_picture else None, quirks)
+
+
+def _open(sample: Sample) -> ImageSource:
+    if sample.image is None:
+        sample.read((0, 0))  # Which says why.
+    if isinstance(sample.image, np.ndarray):
+        return from_array(sample.image, sample.name, all_channels=True)
+    source, *others = open_image(sample.image, ReadOptions(channels=(0,)))
+    if others or source.series_count > 1:
+        raise DatasetError(f"{sample.image}: has several images. Save files of their own.")
+    return source.with_all_channels()
+
+
+def count_quirks(images: Sequence[ImportedImage]) -> dict[str, int]:
+    """Return how often each of ``QUIRKS`` was seen."""
+    total = sum((image.quirks for image in images), Counter())
+    digests = Counter(image.entry.pop("digest") for image in images)
+    total["same image twice"] = sum(count - 1 for count in digests.values())
+    return {quirk: total[quirk] for quirk in QUIRKS}
