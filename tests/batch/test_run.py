@@ -15,6 +15,7 @@ from stub_predictor import StubPredictor, spots, write_mixed_folder
 
 from unet_sharp_det.batch import images as images_module
 from unet_sharp_det.batch import run as run_module
+from unet_sharp_det.batch import units
 from unet_sharp_det.batch.run import predict_files
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
@@ -273,7 +274,7 @@ def test_equal_names(tmp_path, images):
 
 
 def test_chunks_are_bounded(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(run_module, "_PIXELS_AT_ONCE", 3 * 40 * 50)
+    monkeypatch.setattr(units, "_PIXELS_AT_ONCE", 3 * 40 * 50)
     predictor = StubPredictor()
     run(images, tmp_path / "a", predictor)
     assert [len(call) for call in predictor.calls] == [3, 3]

@@ -2,14 +2,12 @@
 
 import contextlib
 import logging
-import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -17,19 +15,14 @@ from tqdm import tqdm
 from ..errors import ConfigError, PrintableFormatter, UserError, disk_error, printable
 from ..files import check_name
 from ..images.ome import PartOfImageError
-from ..images.source import ImageSource, ReadOptions
+from ..images.source import ReadOptions
 from ..outputs import DEFAULT_OUTPUTS, output_paths
 from .images import ImageWork
 from .inputs import GONE, InputFile, Stems, find_files
 from .linking import check_link, link_stacks
 from .records import ImageRecord, Records, write_error
 from .summary import RunSummary, write_summaries
-
-if TYPE_CHECKING:
-    from ..masks.instances import SparseInstances
-
-# Of images that are opened together; two such chunks are in memory.
-_PIXELS_AT_ONCE = 1 << 25
+from .units import Outcome, Plane, run_here
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -49,6 +42,7 @@ def predict_files(
     overwrite: bool = False,
     weights: Mapping[str, str] | None = None,
     progress: TextIO | None = None,
+    run_units: Callable = run_here,
 ) -> RunSummary:
     """Find the objects in image files, and write them to a folder.
 
@@ -70,6 +64,7 @@ def predict_files(
         weights: what identifies the model, such as digests of its files, by name. Without it
             another model's results in the folder are not noticed.
         progress: stream for a bar.
+        run_units: who does the work: this process, or a :class:`.dask_units.DaskUnits`.
 
     Raises:
         UserError: there are no images, the folder has results of other settings or other files of
@@ -81,7 +76,7 @@ def predict_files(
     files = find_files(inputs, recursive=recursive, output=output, not_read=result.not_read)
     work = ImageWork(predictor, read_options or ReadOptions(), pixel_size)
     settings = {**(weights or {}), **work.settings}
-    run_files(work, files, result, settings, outputs, overwrite, progress, link=link)
+    run_files(work, files, result, settings, outputs, overwrite, progress, link, run_units)
     return result
 
 
@@ -94,6 +89,7 @@ def run_files(
     overwrite: bool,
     progress: TextIO | None,
     link: float | None = None,
+    run_units: Callable = run_here,
 ) -> None:
     """Do a work on files that are not done, and add to ``result`` what was done.
 
@@ -101,7 +97,7 @@ def run_files(
         work: an :class:`ImageWork`, or what has its methods.
         files: names what is written by its ``output_paths``.
         settings: all that outputs depend on, as JSON values.
-        outputs, overwrite, progress, link: see :func:`predict_files`.
+        outputs, overwrite, progress, link, run_units: see :func:`predict_files`.
     """
     with Records.open(result.output, settings, overwrite) as records:
         stems = Stems(files, records)
@@ -114,7 +110,8 @@ def run_files(
         records.start(outputs)
         with _log_file(result.output) as log, _bar(todo, progress) as bar:
             log.info(f"{len(files)} files, {result.skipped} done before. Settings: {settings}")
-            _Run(work, records, stems, outputs, log, bar, result).predict(todo)
+            run = _Run(work, records, stems, outputs, log, bar, result)
+            run.predict(todo, run_units)
         if link is not None:
             link_stacks(records, outputs, link)
 
@@ -130,21 +127,8 @@ def _check_options(output, outputs: Sequence[str], pixel_size) -> None:
 
 
 @dataclass(frozen=True)
-class _Plane:
-    """An image to predict: its record as it begins, and its part of the progress."""
-
-    record: ImageRecord
-    source: ImageSource
-    weight: float
-
-    @property
-    def pixels(self) -> int:  # or voxels
-        return math.prod(self.source.shape)
-
-
-@dataclass(frozen=True)
 class _Run:
-    """The loop over images: opened ahead, predicted in batches, written while others are found."""
+    """A run over files: opens planes, and records what becomes of them."""
 
     work: ImageWork
     records: Records
@@ -154,25 +138,31 @@ class _Run:
     bar: tqdm  # of the files' bytes, so that an hour's image does not count like a second's
     result: RunSummary  # what is done is added to it
 
-    def predict(self, files: Sequence[InputFile]) -> None:
+    def predict(self, files: Sequence[InputFile], run_units) -> None:
         """Predict files, and write what the folder holds as a whole, after a stop as well."""
         try:
-            with ThreadPoolExecutor(1, thread_name_prefix="outputs") as writer:
-                pending: Future | None = None
-                for chunk in self._chunks(self._open(files)):
-                    found = self._find(chunk)
-                    if pending:
-                        pending.result()
-                    pending = writer.submit(self._write, chunk, found)
-                if pending:
-                    pending.result()
+            run_units(self.work, self.records.folder, self._open(files), self)
         except BaseException:
             with contextlib.suppress(UserError, OSError):  # They must not hide what stopped it.
                 self._sum_up(finished=False)
             raise
         self._sum_up(finished=True)
 
-    def _open(self, files: Sequence[InputFile]) -> Iterator[_Plane]:
+    def advance(self, weight: float) -> None:
+        self.bar.update(weight)
+
+    def begin(self, plane: Plane) -> None:
+        self.records.add(plane.record)
+
+    def end(self, plane: Plane, outcome: Outcome) -> None:
+        if not isinstance(outcome, Exception):
+            self._record(plane, outcome)
+        elif full := disk_error(outcome):  # Every other image would fail as well.
+            raise write_error(self.records.folder, full) from outcome
+        else:
+            self._fail(plane.record, plane.source.name, outcome)
+
+    def _open(self, files: Sequence[InputFile]) -> Iterator[Plane]:
         """Yield the planes that are not done."""
         for number, file in enumerate(files, 1):
             self.bar.set_postfix_str(f"{number}/{len(files)} files, {printable(file.name)}", False)
@@ -185,7 +175,7 @@ class _Run:
                 self.bar.update(weight)
             yield from planes
 
-    def _plan(self, file: InputFile, stamp: str, weight: float) -> list[_Plane]:
+    def _plan(self, file: InputFile, stamp: str, weight: float) -> list[Plane]:
         """Open a file, choose the names of outputs, and forget results of it as it was before."""
         sources = self.work.open(file)
         stem = self.stems.of(file, list(sources))
@@ -209,7 +199,7 @@ class _Run:
             )
             todo.append((record, source))
         self.records.forget(file, lambda old: old.plane not in sources or old.stamp != stamp)
-        return [_Plane(*each, weight / len(todo)) for each in todo]
+        return [Plane(*each, weight / len(todo)) for each in todo]
 
     def _fail_to_open(self, file: InputFile, stamp: str, error: Exception) -> None:
         is_part = isinstance(error, PartOfImageError) and error.whole in self.stems
@@ -220,57 +210,9 @@ class _Run:
         else:
             self._fail(ImageRecord(str(file.path), stamp, self.stems.of(file)), file.name, error)
 
-    def _chunks(self, planes: Iterator[_Plane]) -> Iterator[list[_Plane]]:
-        chunk: list[_Plane] = []
-        for plane in planes:
-            chunk.append(plane)
-            is_full = len(chunk) >= self.work.at_once
-            if is_full or sum(each.pixels for each in chunk) >= _PIXELS_AT_ONCE:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-
-    def _find(self, chunk: Sequence[_Plane]) -> list["SparseInstances | Exception"]:
-        """Return the objects, or the error, of each image."""
-        pixels, weight = sum(plane.pixels for plane in chunk), sum(plane.weight for plane in chunk)
-        before, done = self.bar.n, 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            self.bar.update(before + weight * min(1.0, done / pixels) - self.bar.n)
-
-        try:
-            found = self.work.find([plane.source for plane in chunk], advance)
-        except Exception as error:
-            self.bar.update(before - self.bar.n)
-            if len(chunk) > 1:  # One by one only the one that it is about fails.
-                return [self._find([plane])[0] for plane in chunk]
-            found = [error]
-        advance(pixels)
-        return found
-
-    def _write(self, chunk: Sequence[_Plane], found: Sequence) -> None:
-        for plane, objects in zip(chunk, found, strict=True):
-            try:
-                if isinstance(objects, Exception):
-                    raise objects
-                self._write_image(plane, objects)
-            except Exception as error:
-                if full := disk_error(error):  # Every other image would fail as well.
-                    raise write_error(self.records.folder, full) from error
-                self._fail(plane.record, plane.source.name, error)
-
-    def _write_image(self, plane: _Plane, found: "SparseInstances") -> None:
-        record = plane.record
-        self.records.add(record)
-        folder = self.records.folder
-        paths = {name: folder / path for name, path in record.outputs.items()}
-        stem = folder / f"{record.stem}{record.plane}"
-        areas = self.work.write(plane.source, found, stem, paths)
+    def _record(self, plane: Plane, areas: np.ndarray) -> None:
         done = replace(
-            record,
+            plane.record,
             objects=len(areas),
             mean_area=float(areas.mean()) if len(areas) else None,
             median_area=float(np.median(areas)) if len(areas) else None,

@@ -1,0 +1,114 @@
+"""The unit of a run's work, wherever it is done: some planes, whose objects are found and written.
+
+A unit is a chunk of planes, small enough to be in memory together. Of a plane that is larger than a
+tile, blocks of tiles may be found elsewhere (``find_tiles`` of :meth:`.Predictor.predict_many`).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..images.source import ImageSource
+from .records import ImageRecord
+
+# Of planes that are opened together; two such chunks are in memory.
+_PIXELS_AT_ONCE = 1 << 25
+
+#: What became of a plane: the areas of its objects, in pixels, or why it failed.
+Outcome = np.ndarray | Exception
+
+
+@dataclass(frozen=True)
+class Plane:
+    """An image to predict: its record as it begins, and its part of the progress."""
+
+    record: ImageRecord
+    source: ImageSource
+    weight: float
+
+    @property
+    def pixels(self) -> int:  # or voxels
+        return math.prod(self.source.shape)
+
+
+class Log(Protocol):
+    """Who is told what is done; calls come from one thread at a time."""
+
+    def advance(self, weight: float) -> None:
+        """A part of the progress was made, or taken back."""
+
+    def begin(self, plane: Plane) -> None:
+        """The files of a plane may appear from now on."""
+
+    def end(self, plane: Plane, outcome: Outcome) -> None:
+        """A plane is written, or failed."""
+
+
+def chunks_of(planes: Iterable[Plane], at_once: int) -> Iterator[list[Plane]]:
+    """Yield up to ``at_once`` planes together, and fewer of large ones."""
+    chunk: list[Plane] = []
+    for plane in planes:
+        chunk.append(plane)
+        if len(chunk) >= at_once or sum(each.pixels for each in chunk) >= _PIXELS_AT_ONCE:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def find(work, chunk: Sequence[Plane], advance: Callable[[float], None]) -> list:
+    """Return the objects, or the error, of each plane."""
+    pixels, weight = sum(plane.pixels for plane in chunk), sum(plane.weight for plane in chunk)
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        before, done = done, done + more
+        advance(weight * (min(1.0, done / pixels) - min(1.0, before / pixels)))
+
+    try:
+        found = work.find([plane.source for plane in chunk], count)
+    except Exception as error:
+        count(-done)
+        if len(chunk) > 1:  # One by one only the one that it is about fails.
+            return [find(work, [plane], advance)[0] for plane in chunk]
+        found = [error]
+    count(pixels - done)
+    return found
+
+
+def write(work, folder: Path, plane: Plane, found) -> Outcome:
+    """Write the outputs of a plane, of what :func:`find` found."""
+    if isinstance(found, Exception):
+        return found
+    record = plane.record
+    paths = {name: folder / path for name, path in record.outputs.items()}
+    try:
+        return work.write(plane.source, found, folder / f"{record.stem}{record.plane}", paths)
+    except Exception as error:
+        return error
+
+
+def run_here(work, folder: Path, planes: Iterable[Plane], log: Log) -> None:
+    """Do planes in this process; those of a chunk are written while the next one is found."""
+
+    def write_all(chunk: Sequence[Plane], found: Sequence) -> None:
+        for plane, objects in zip(chunk, found, strict=True):
+            if not isinstance(objects, Exception):
+                log.begin(plane)
+            log.end(plane, write(work, folder, plane, objects))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="outputs") as writer:
+        pending: Future | None = None
+        for chunk in chunks_of(planes, work.at_once):
+            found = find(work, chunk, log.advance)
+            if pending:
+                pending.result()
+            pending = writer.submit(write_all, chunk, found)
+        if pending:
+            pending.result()
