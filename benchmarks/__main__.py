@@ -16,6 +16,7 @@ python -m benchmarks cgm       --data D --output O   false positives with CGM an
 python -m benchmarks tiles     JSON --output O     a COCO data set cut into tiles
 python -m benchmarks stardist  --data D --output O   a StarDist, trained for a comparison
 python -m benchmarks finders   --data D --stardist M --stardist-python P   it beside our models
+python -m benchmarks dask      IMAGE [--kills N]   predictions by Dask's workers: scaling, deaths
 python -m benchmarks nnunet    export|number ...   data for nnU-Net, and its predictions
 
 To be run in the root of the repository. NAME --help tells the options.
@@ -30,6 +31,7 @@ MODULES = {
     **{"pruning": "pruning", "predict": "prediction", "converter": "data", "anchors": "data"},
     **{"measures": "measures", "cgm": "cgm", "tiles": "tiles", "stardist": "stardist"},
     **{"table1": "paper_tables", "nnunet": "nnunet", "finders": "finders"},
+    "dask": "dask_workers",
 }
 
 

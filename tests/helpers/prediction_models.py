@@ -8,7 +8,9 @@ from detectron2.modeling import build_model
 from scipy import ndimage
 
 from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.data.augmentation import ScaleBy
 from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.prediction import PredictionOptions, Predictor
 from unet_sharp_det.prediction.merging import merge_detections
 
 REPOSITORY = Path(__file__).parents[2]
@@ -48,6 +50,15 @@ class BrightBlobs:
     def _parts(self, window):
         labels, count = ndimage.label(window[:, :, 0] > 100)
         return SparseInstances.from_label_map(labels, np.full(count, 0.9))
+
+
+def predictor_of(finder, **options):
+    """A predictor whose model is never run: ``finder`` takes its place. Objects stay as found."""
+    model = build_model(semantic_cfg())
+    options = PredictionOptions(**{"clean": False, **options})
+    predictor = Predictor(model, ScaleBy([1.0]), options=options)
+    predictor._finder = finder
+    return predictor
 
 
 def compact_detector_cfg():

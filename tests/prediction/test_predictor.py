@@ -10,6 +10,7 @@ from prediction_models import (
     BrightBlobs,
     compact_detector_cfg,
     half_foreground_model,
+    predictor_of,
     semantic_cfg,
     watershed_cfg,
 )
@@ -24,15 +25,6 @@ from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.masks.watershed import distance_bands
 from unet_sharp_det.prediction import PredictionOptions, Predictor
 from unet_sharp_det.prediction.tile_grid import tile_grid
-
-
-def predictor_of(finder, **options):
-    """A predictor whose model is never run: ``finder`` takes its place. Objects stay as found."""
-    model = build_model(semantic_cfg())
-    options = PredictionOptions(**{"clean": False, **options})
-    predictor = Predictor(model, ScaleBy([1.0]), options=options)
-    predictor._finder = finder
-    return predictor
 
 
 def blobs(shape, seed=0, sigma=3):

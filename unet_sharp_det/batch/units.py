@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..images.source import ImageSource
 from .records import ImageRecord
+
+if TYPE_CHECKING:
+    from ..masks.instances import SparseInstances
 
 # Of planes that are opened together; two such chunks are in memory.
 _PIXELS_AT_ONCE = 1 << 25
@@ -61,8 +64,15 @@ def chunks_of(planes: Iterable[Plane], at_once: int) -> Iterator[list[Plane]]:
         yield chunk
 
 
-def find(work, chunk: Sequence[Plane], advance: Callable[[float], None]) -> list:
-    """Return the objects, or the error, of each plane."""
+def find(
+    find_objects: Callable, chunk: Sequence[Plane], advance: Callable[[float], None]
+) -> list["SparseInstances | Exception"]:
+    """Return the objects, or the error, of each plane.
+
+    Args:
+        find_objects: from images and a progress in pixels to these, as ``predict_many``.
+        advance: is told of the progress in the planes' weights.
+    """
     pixels, weight = sum(plane.pixels for plane in chunk), sum(plane.weight for plane in chunk)
     done = 0
 
@@ -72,11 +82,11 @@ def find(work, chunk: Sequence[Plane], advance: Callable[[float], None]) -> list
         advance(weight * (min(1.0, done / pixels) - min(1.0, before / pixels)))
 
     try:
-        found = work.find([plane.source for plane in chunk], count)
+        found = find_objects([plane.source for plane in chunk], count)
     except Exception as error:
         count(-done)
         if len(chunk) > 1:  # One by one only the one that it is about fails.
-            return [find(work, [plane], advance)[0] for plane in chunk]
+            return [find(find_objects, [plane], advance)[0] for plane in chunk]
         found = [error]
     count(pixels - done)
     return found
@@ -106,7 +116,7 @@ def run_here(work, folder: Path, planes: Iterable[Plane], log: Log) -> None:
     with ThreadPoolExecutor(1, thread_name_prefix="outputs") as writer:
         pending: Future | None = None
         for chunk in chunks_of(planes, work.at_once):
-            found = find(work, chunk, log.advance)
+            found = find(work.find, chunk, log.advance)
             if pending:
                 pending.result()
             pending = writer.submit(write_all, chunk, found)

@@ -25,12 +25,15 @@ are not done.
 """
 
 import argparse
+import contextlib
+import functools
 import logging
 import os
 import re
 import signal
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -38,6 +41,7 @@ from .. import batch, checkpoints, prediction
 from ..batch.linking import LINK_IOU
 from ..batch.records import ImageRecord
 from ..batch.run import RunSummary, predict_files
+from ..batch.units import run_here
 from ..errors import (
     INTERRUPTED,
     PrintableFormatter,
@@ -157,6 +161,11 @@ def _add_running(group) -> None:
     add("--batch-size", type=int, default=defaults.batch_size, metavar="N", help=help_)
     help_ = "larger images are cut into tiles of this side in pixels (default: %(default)s)"
     add("--tile-size", type=int, default=defaults.tile_size, metavar="N", help=help_)
+    help_ = (
+        "work on several processes or machines by Dask: local, local:4, slurm:4, or the address "
+    )
+    help_ += "of a scheduler such as tcp://10.0.0.1:8786 (default: in this process)"
+    add("--dask", metavar="WHERE", help=help_)
     help_ = "pixels that tiles share; no less than an object's size (default: 256, or half a tile)"
     add("--tile-overlap", type=int, metavar="N", help=help_)
 
@@ -196,7 +205,8 @@ def predict(args: argparse.Namespace) -> int:
         "pixel_size": _pixel_size(args.pixel_size),
         "weights": checkpoints.identify_model(args.weights, args.config_file, args.opts),
     }
-    predictor = prediction.Predictor.from_checkpoint(
+    load = functools.partial(
+        prediction.Predictor.from_checkpoint,
         args.weights,
         **_opening(args),
         options=PredictionOptions(
@@ -212,18 +222,32 @@ def predict(args: argparse.Namespace) -> int:
             tta=args.tta,
         ),
     )
-    result = predict_files(
-        predictor,
-        args.inputs,
-        args.output,
-        link=args.link,
-        recursive=args.recursive,
-        overwrite=args.overwrite,
-        progress=sys.stderr,
-        **options,
-    )
+    with _units(args.dask, load) as run_units:
+        result = predict_files(
+            load(),
+            args.inputs,
+            args.output,
+            link=args.link,
+            recursive=args.recursive,
+            overwrite=args.overwrite,
+            progress=sys.stderr,
+            run_units=run_units,
+            **options,
+        )
     _report(result)
     return 1 if result.failed else 0
+
+
+@contextlib.contextmanager
+def _units(where: str | None, load: Callable) -> Iterator[Callable]:
+    """Yield who does the work."""
+    if where is None:
+        yield run_here
+        return
+    from ..batch.dask_units import DaskUnits, open_client
+
+    with open_client(where) as client:
+        yield DaskUnits(client, load)
 
 
 def predict_volumes(args: argparse.Namespace, channels: int) -> int:

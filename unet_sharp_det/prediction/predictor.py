@@ -25,6 +25,8 @@ from .tile_grid import Tile, alignment_of, tile_grid
 from .views import VIEWS
 
 Image = np.ndarray | str | Path | ImageSource
+#: From an image and blocks of its tiles to what is found in the tiles of each block.
+FindBlocks = Callable[[PreparedImage, Sequence[Sequence[Tile]]], Iterator[list[SparseInstances]]]
 
 
 class Predictor:
@@ -133,13 +135,19 @@ class Predictor:
         return found
 
     def predict_many(
-        self, images: Sequence[Image], progress: Callable[[int], None] = lambda pixels: None
+        self,
+        images: Sequence[Image],
+        progress: Callable[[int], None] = lambda pixels: None,
+        find_blocks: FindBlocks | None = None,
     ) -> list[SparseInstances | UserError]:
         """Return of each image what :meth:`__call__` returns or, of a bad one, the error.
 
         Args:
             progress: called with the number of pixels that were done since the last call.
+            find_blocks: of an image that is cut into tiles, finds the objects in blocks of them, in
+                order, elsewhere by :meth:`find_block`. None: here.
         """
+        find_blocks = find_blocks or self._find_blocks
         results: list = [None] * len(images)
         waiting: dict[tuple, list[tuple[int, PreparedImage, np.ndarray]]] = {}
 
@@ -153,7 +161,9 @@ class Predictor:
             try:
                 prepared = self._prepare(image)
                 if max(prepared.shape) > self.options.tile_size:
-                    results[index] = self._find_in_tiles(prepared, self.options, progress)
+                    results[index] = self._find_in_tiles(
+                        prepared, self.options, progress, find_blocks
+                    )
                     continue
                 window = prepared.window(*(slice(0, side) for side in prepared.shape))
             except UserError as error:
@@ -221,28 +231,42 @@ class Predictor:
             first = self._find_whole(images[:half], windows[:half])
             return first + self._find_whole(images[half:], windows[half:])
         smaller = self.options.halved(max(shape), alignment_of(scale, self._divisibility))
-        return [self._find_in_tiles(images[0], smaller, lambda pixels: None)]
+        return [self._find_in_tiles(images[0], smaller, lambda pixels: None, self._find_blocks)]
+
+    def find_block(self, image: PreparedImage, block: Sequence[Tile]) -> list[SparseInstances]:
+        """Return what is found in each of some tiles of one size, in the image's coordinates."""
+        windows = [image.window(tile.rows, tile.columns) for tile in block]
+        return self._finder.find(windows, block, image.shape, self._scale(image.shape))
+
+    def _find_blocks(
+        self, image: PreparedImage, blocks: Sequence[Sequence[Tile]]
+    ) -> Iterator[list[SparseInstances]]:
+        return (self.find_block(image, block) for block in blocks)
 
     def _find_in_tiles(
-        self, image: PreparedImage, options: PredictionOptions, progress: Callable[[int], None]
+        self,
+        image: PreparedImage,
+        options: PredictionOptions,
+        progress: Callable[[int], None],
+        find_blocks: FindBlocks,
     ) -> SparseInstances:
         scale = self._scale(image.shape)
         alignment = alignment_of(scale, self._divisibility)
         grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, alignment)
+        blocks = list(_batches_of_one_shape(grid, options))
         tiles, parts = [], []
         try:
-            for batch in _batches_of_one_shape(grid, options):
-                windows = [image.window(tile.rows, tile.columns) for tile in batch]
-                tiles += batch
-                parts += self._finder.find(windows, batch, image.shape, scale)
-                progress(sum(tile.core_area for tile in batch))
+            for block, found in zip(blocks, find_blocks(image, blocks), strict=True):
+                tiles += block
+                parts += found
+                progress(sum(tile.core_area for tile in block))
         except torch.OutOfMemoryError:
             pass  # What follows needs the memory that the exception holds.
         else:
             return self._finder.join(tiles, parts, image.shape, scale)
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
         smaller = options.halved(options.tile_size, alignment)
-        return self._find_in_tiles(image, smaller, progress)
+        return self._find_in_tiles(image, smaller, progress, find_blocks)
 
 
 def _kind_of(model: nn.Module) -> type[Detector] | type[Segmenter]:

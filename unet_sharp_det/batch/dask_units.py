@@ -1,0 +1,269 @@
+"""Units of work on Dask's workers: processes of this machine, or of a cluster.
+
+Each worker loads the model once, opens files by their paths, and writes outputs itself; so all need
+the same folders. This process opens files for their planes, keeps the records, and joins the blocks
+of large images.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cloudpickle
+import torch
+
+from ..errors import ConfigError, UserError, look_up_option
+from ..images.intensity import PreparedImage
+from ..images.source import ImageSource
+from ..prediction.tile_grid import Tile
+from .images import ImageWork
+from .inputs import InputFile
+from .records import ImageRecord
+from .units import Log, Outcome, Plane, chunks_of, find, write
+
+if TYPE_CHECKING:
+    from ..masks.instances import SparseInstances
+
+INSTALL = "pip install 'unet_sharp_det[dask]'"
+#: Planes of more pixels are found in blocks of tiles, by many workers.
+LARGE = 1 << 24
+#: Units in flight per thread of the workers: one runs, the next is there when it ends.
+_AHEAD = 2
+_TIMEOUT = 10.0  # seconds
+#: How often a plane that fails is tried: a file system may fail for a moment.
+TRIES = 3
+
+logger = logging.getLogger(__name__)
+
+
+class KilledError(UserError):
+    """Workers died of a unit; those of others may be among them."""
+
+
+@contextlib.contextmanager
+def open_client(where: str) -> Iterator:
+    """Connect to Dask, and print the address of its dashboard.
+
+    Args:
+        where: ``local`` (a worker per GPU, or per core), ``local:4``; ``slurm``, ``slurm:4`` (4
+            jobs, of the settings in dask-jobqueue's ``jobqueue.yaml``); or the address of a
+            scheduler, like ``tcp://10.0.0.1:8786``.
+
+    Yields:
+        distributed.Client: all is closed in the end, but a scheduler of an address.
+
+    Raises:
+        ConfigError: it is none of these, or Dask is not installed.
+        UserError: there is no scheduler.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigError(f"--dask needs Dask. Install it: {INSTALL}") from error
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    if "://" in where:
+        try:
+            client = Client(where, timeout=_TIMEOUT)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"--dask {where}: no scheduler answers ({error}). Start one: dask scheduler"
+            ) from error
+        with client:
+            yield _announced(client)
+        return
+    kind, _, count = where.partition(":")
+    look_up_option(kind, ["local", "slurm"], "--dask", ConfigError)
+    if count and not (count.isdecimal() and int(count)):
+        raise ConfigError(f"--dask {where}: write a number above 0 after the colon.")
+    with _cluster(kind, int(count or 0)) as cluster, Client(cluster) as client:
+        yield _announced(client)
+
+
+def _cluster(kind: str, count: int):
+    if kind == "local":
+        from distributed import LocalCluster
+
+        count = count or torch.cuda.device_count() or len(os.sched_getaffinity(0))
+        return LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            silence_logs=logging.ERROR,
+            dashboard_address="127.0.0.1:8787",
+        )
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as error:
+        raise ConfigError(f"--dask slurm needs dask-jobqueue. Install it: {INSTALL}") from error
+    cluster = SLURMCluster()
+    cluster.scale(jobs=count or 1)
+    return cluster
+
+
+def _announced(client):
+    print(f"Dask's dashboard: {client.dashboard_link}")
+    return client
+
+
+class DaskUnits:
+    """Does the units of a run on Dask's workers; see :func:`.predict_files`.
+
+    A unit of a worker that dies is done by another one. A unit that ends several of them fails as
+    its files would, and the others go on.
+    """
+
+    def __init__(self, client, load: Callable):
+        """
+        Args:
+            client: of ``distributed``.
+            load: returns the :class:`.Predictor`; it is called by every worker.
+        """
+        self._client = client
+        self._load = load
+
+    def __call__(self, work: ImageWork, folder: Path, planes: Iterable[Plane], log: Log) -> None:
+        """As :func:`.run_here`."""
+        recipe = cloudpickle.dumps((self._load, work.read_options, work.pixel_size))
+        try:
+            _Run(self._client, recipe, work, folder, log).do(planes)
+        except (CancelledError, OSError, TimeoutError) as error:
+            raise UserError(
+                f"The connection to Dask's scheduler was lost ({type(error).__name__}). Give the "
+                "same command again, and it goes on."
+            ) from error
+
+
+class _Run:
+    """What is in flight of one run."""
+
+    def __init__(self, client, recipe: bytes, work: ImageWork, folder: Path, log: Log):
+        self._client, self._recipe = client, recipe
+        self._work, self._folder, self._log = work, folder.absolute(), log
+        self._pending: dict = {}  # Dask's future -> planes and how often they were tried
+
+    def do(self, planes: Iterable[Plane]) -> None:
+        try:
+            for chunk in chunks_of(planes, self._work.at_once):
+                small = [plane for plane in chunk if plane.pixels <= LARGE]
+                if small:
+                    self._submit(small, tries=1)
+                    self._collect(_AHEAD * max(1, sum(self._client.nthreads().values())))
+                for plane in chunk:
+                    if plane.pixels > LARGE:
+                        self._do_in_blocks(plane)
+            self._collect(0)
+        finally:
+            self._client.cancel(list(self._pending))
+
+    def _submit(self, chunk: Sequence[Plane], tries: int) -> None:
+        records = [plane.record for plane in chunk]
+        for plane in chunk:
+            self._log.begin(plane)
+        future = self._client.submit(_do, self._recipe, records, self._folder, pure=False)
+        self._pending[future] = (chunk, tries)
+
+    def _collect(self, most: int) -> None:
+        """Wait until at most so many units are in flight."""
+        from distributed import wait
+
+        while len(self._pending) > most:
+            done, _ = wait(list(self._pending), return_when="FIRST_COMPLETED")
+            for future in done:
+                chunk, tries = self._pending.pop(future)
+                try:
+                    outcomes = _result(future)
+                except KilledError as error:
+                    outcomes = [error] * len(chunk)
+                self._take(chunk, tries, outcomes)
+
+    def _take(self, chunk: Sequence[Plane], tries: int, outcomes: Sequence[Outcome]) -> None:
+        for plane, outcome in zip(chunk, outcomes, strict=True):
+            if isinstance(outcome, Exception) and tries < TRIES:
+                self._submit([plane], tries + 1)
+            else:
+                self._log.advance(plane.weight)
+                self._log.end(plane, outcome)
+
+    def _do_in_blocks(self, plane: Plane) -> None:
+        find_blocks = functools.partial(self._find_blocks, plane.record)
+        predict = functools.partial(self._work.predictor.predict_many, find_blocks=find_blocks)
+        (found,) = find(predict, [plane], self._log.advance)
+        self._log.begin(plane)
+        self._log.end(plane, write(self._work, self._folder, plane, found))
+
+    def _find_blocks(
+        self, record: ImageRecord, image: PreparedImage, blocks: Sequence[Sequence[Tile]]
+    ) -> Iterator[list["SparseInstances"]]:
+        """As a predictor finds them, see :data:`.FindBlocks`."""
+        of_image = (self._recipe, _name(record), replace(image, source=None))
+        futures = [
+            self._client.submit(_find_block, *of_image, block, pure=False, retries=TRIES - 1)
+            for block in blocks
+        ]
+        try:
+            for future in futures:
+                yield _result(future)
+        finally:
+            self._client.cancel(futures)
+
+
+def _name(record: ImageRecord) -> tuple[str, str, str]:
+    """Return what tells a plane, and a file as it was."""
+    return record.source, record.plane, record.stamp
+
+
+def _result(future):
+    """Return the result of a unit, or raise its error."""
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise KilledError(
+            "ended every worker that tried it. Give workers more memory, or smaller --tile-size."
+        ) from error
+
+
+# What follows runs in the workers.
+
+
+@functools.lru_cache(maxsize=1)
+def _work_of(recipe: bytes) -> ImageWork:
+    load, *others = pickle.loads(recipe)
+    return ImageWork(load(), *others)
+
+
+@functools.lru_cache(maxsize=4)
+def _open(recipe: bytes, source: str, plane: str, stamp: str) -> ImageSource:
+    """Open a plane; blocks of one image open it once."""
+    path = Path(source)
+    return _work_of(recipe).open(InputFile(path, path.parent))[plane]
+
+
+def _do(recipe: bytes, records: Sequence[ImageRecord], folder: Path) -> list[Outcome]:
+    """Find and write the objects of some planes."""
+    work, opened, outcomes = _work_of(recipe), {}, {}
+    for number, record in enumerate(records):
+        try:
+            opened[number] = Plane(record, _open(recipe, *_name(record)), 0.0)
+        except Exception as error:
+            outcomes[number] = error
+    found = find(work.find, list(opened.values()), lambda weight: None) if opened else []
+    for (number, plane), objects in zip(opened.items(), found, strict=True):
+        outcomes[number] = write(work, folder, plane, objects)
+    return [outcomes[number] for number in range(len(records))]
+
+
+def _find_block(
+    recipe: bytes, name: tuple[str, str, str], image: PreparedImage, block: Sequence[Tile]
+) -> list["SparseInstances"]:
+    source = _open(recipe, *name)
+    if image.image_format == "CHANNELS":
+        source = source.with_all_channels()
+    return _work_of(recipe).predictor.find_block(replace(image, source=source), block)
