@@ -1,5 +1,6 @@
 """tools/predict.py: from the command line to files, with a network that is not trained."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -15,7 +16,9 @@ import tifffile
 import torch
 from detectron2.modeling import build_model
 
+from unet_sharp_det.batch import dask_units
 from unet_sharp_det.batch.records import ImageRecord
+from unet_sharp_det.batch.units import run_here
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.outputs import OUTPUTS
@@ -141,7 +144,27 @@ def test_arguments(tool, called):
         "recursive": True,
         "overwrite": True,
         "weights": {"weights": "ab"},
+        "run_units": run_here,
     }
+
+
+def test_dask_gets_what_loads_the_model(tool, called, monkeypatch, tmp_path):
+    """By an absolute path, for a worker may run in another folder."""
+    (tmp_path / "w.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    opened = []
+
+    @contextlib.contextmanager
+    def open_client(where):
+        opened.append(where)
+        yield "client"
+
+    monkeypatch.setattr(dask_units, "open_client", open_client)
+    assert tool.main("a --weights w.pth --output o --dask local:3".split()) == 0
+    units = called.running["run_units"]
+    assert (opened, units._client) == (["local:3"], "client")
+    units._load()
+    assert called.path == str(tmp_path / "w.pth")
 
 
 def test_defaults(tool, called, capsys):

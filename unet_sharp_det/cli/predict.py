@@ -207,7 +207,7 @@ def predict(args: argparse.Namespace) -> int:
     }
     load = functools.partial(
         prediction.Predictor.from_checkpoint,
-        args.weights,
+        _absolute(args.weights),
         **_opening(args),
         options=PredictionOptions(
             score_threshold=args.score_threshold,
@@ -270,11 +270,16 @@ def predict_volumes(args: argparse.Namespace, channels: int) -> int:
 def _opening(args: argparse.Namespace) -> dict:
     """How the trained model is opened, see :func:`.open_trained_model`."""
     return {
-        "config_file": args.config_file,
+        "config_file": _absolute(args.config_file),
         "config_opts": args.opts,
         "device": args.device,
         "trust_pickle": args.trust_pickle,
     }
+
+
+def _absolute(path: str | None) -> str | None:
+    """Return a path as a worker elsewhere finds it; a name of the model zoo stays."""
+    return os.path.abspath(path) if path and os.path.exists(path) else path
 
 
 def _report(result: RunSummary) -> None:
