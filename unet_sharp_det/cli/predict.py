@@ -7,7 +7,8 @@
 
 INPUT is an image, a folder of images, or a pattern in quotes, in which * stands for any part of a
 name and ** for any folders. Images of 8, 16 and 32 bits, gray or RGB, are read; of stacks and time
-series each plane is an image of its own unless --planes says otherwise.
+series each plane is an image of its own unless --planes says otherwise. An OME-Zarr is an image, or
+a plate of them; it may be an address such as s3://bucket/a.zarr.
 
 DIR gets, for an image a.tif, those of these files that --outputs names:
 {outputs}

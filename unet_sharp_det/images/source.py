@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import DatasetError, UserError
 from .formats import CONVERT, MAX_PIXELS, decode, format_not_read
+from .ome_zarr import is_zarr, open_zarr
 from .planes import ImageAxes, PixelArray, PlaneReader, assign_axes, select_planes
 from .tiff import is_tiff, open_tiff
 
@@ -31,8 +32,8 @@ class ReadOptions:
             :func:`~unet_sharp_det.images.planes.assign_axes`.
         planes: ``"all"``, ``"max"`` (the maximum over the axis), or indices from 0; see
             :func:`~unet_sharp_det.images.planes.select_planes`.
-        series: which series of a TIFF file, from 0.
-        max_pixels: of an image that must be decoded as a whole, or of a strip or tile.
+        series: which series of a TIFF file or OME-Zarr, from 0.
+        max_pixels: of an image that must be decoded as a whole, or of a strip, tile or chunk.
     """
 
     channels: tuple[int | str, ...] | None = None
@@ -65,7 +66,9 @@ class ImageSource:
     dtype: np.dtype
     pixel_size: tuple[float, float] | None  # (y, x) in micrometres
     place: dict[str, int | None]  # index by axis ("z", "t", "page", ...), None of a maximum
-    series_count: int  # of a TIFF's images, levels of a pyramid not counted; else 1
+    series_count: (
+        int  # of the images of a TIFF or OME-Zarr, levels of a pyramid not counted; else 1
+    )
     where: str  # the file and plane, for errors
     #: (rows, columns), slices inside of the image, to an array (h, w, channels).
     read: Callable[[slice, slice], np.ndarray] = field(repr=False)
@@ -103,9 +106,13 @@ class ImageSource:
 
 
 def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
-    """Open an image file; TIFF is read window by window, other formats as a whole.
+    """Open an image; TIFF and OME-Zarr are read window by window, other formats as a whole.
 
-    Orientation is applied and alpha dropped. There is a source for every plane.
+    Orientation is applied and alpha dropped. There is a source for every plane, of a plate for
+    every plane of every field.
+
+    Args:
+        path: a file, or of OME-Zarr a folder or an address such as ``s3://bucket/a.zarr``.
 
     Raises:
         DatasetError: the file is missing, no image, an animation, truncated, corrupt, or larger
@@ -114,7 +121,16 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
         UserError: the options do not fit the file; the message says what axes there are.
     """
     options = options or ReadOptions()
-    return planes_of(open_pixels(path, options), Path(path).name, str(path), options)
+    name, where = Path(path).name, str(path)
+    if not is_zarr(path):
+        return planes_of(open_pixels(path, options), name, where, options)
+    sources = []
+    for part, image in open_zarr(path, options.series, options.max_pixels).items():
+        place = f"/{part}" if part else ""
+        planes = planes_of(image, name + place, where + place, options)
+        suffix = place.replace("/", "_")
+        sources += [replace(plane, suffix=suffix + plane.suffix) for plane in planes]
+    return sources
 
 
 def open_pixels(path, options: ReadOptions) -> PixelArray:
