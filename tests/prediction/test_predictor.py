@@ -141,7 +141,7 @@ class TestTiles:
         seen = []
         hook = lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))  # noqa: E731
         predictor._finder.model.backbone.register_forward_pre_hook(hook)
-        predictor(np.zeros((160, 300, 3), np.uint8))
+        predictor(blobs((160, 300))[0])
         tiles = tile_grid((160, 300), 128, 32, 8)
         assert set(seen) == {tuple(side // 2 for side in tile.shape) for tile in tiles}
         assert len(set(seen)) > 1
@@ -158,9 +158,23 @@ class TestTiles:
             return [SparseInstances.empty(shape) for _ in tiles]
 
         predictor._finder.find = find
-        predictor(np.zeros((500, 430, 3), np.uint8))
+        predictor(blobs((500, 430))[0])
         assert len(starts) > 3
         assert all(start % 4 == 0 for start in starts)
+
+    def test_the_network_sees_no_tile_of_one_colour(self):
+        """What a scanner left out may be most of a slide."""
+        image, labels = np.zeros((500, 900, 3), np.uint8), np.zeros((500, 900), np.int64)
+        image[:, 600:] = 40, 35, 30
+        image[100:200, 700:800], labels[100:200, 700:800] = blobs((100, 100))
+        finder, done = BrightBlobs(), []
+        predictor = predictor_of(finder, tile_size=160, tile_overlap=40, batch_size=4)
+        (found,) = predictor.predict_many([image], done.append)
+        assert_same_objects(found, labels)
+        tiles = tile_grid(labels.shape, 160, 40)
+        plain = [(image[t.rows, t.columns] == image[t.rows, t.columns][0, 0]).all() for t in tiles]
+        assert 0 < sum(finder.batches) < len(tiles) - sum(plain) + 4
+        assert sum(done) == labels.size
 
     def test_intensities_are_scaled_before_the_cut(self):
         """A 16-bit image, dark but for one end: tiles scaled one by one would be stretched."""

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError, UserError
-from .formats import CONVERT, MAX_PIXELS, decode, format_not_read
+from .formats import MAX_PIXELS, decode, format_not_read, how_to_convert
 from .ome_zarr import is_zarr, open_zarr
 from .planes import ImageAxes, PixelArray, PlaneReader, assign_axes, select_planes
+from .slides import is_slide, open_slide
 from .tiff import is_tiff, open_tiff
 
 #: What predictions look at where a file has two, or more than three channels.
@@ -106,7 +107,7 @@ class ImageSource:
 
 
 def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
-    """Open an image; TIFF and OME-Zarr are read window by window, other formats as a whole.
+    """Open an image; TIFF, OME-Zarr and slides are read by windows, other formats as a whole.
 
     Orientation is applied and alpha dropped. There is a source for every plane, of a plate for
     every plane of every field.
@@ -115,10 +116,11 @@ def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
         path: a file, or of OME-Zarr a folder or an address such as ``s3://bucket/a.zarr``.
 
     Raises:
+        UserError: a package that the format takes is missing, or the options do not fit the file,
+            and the message says what axes there are.
         DatasetError: the file is missing, no image, an animation, truncated, corrupt, or larger
             than ``options.max_pixels`` where it must be decoded as a whole.
         ChannelsError: the file has two, or more than three channels, and none are chosen.
-        UserError: the options do not fit the file; the message says what axes there are.
     """
     options = options or ReadOptions()
     name, where = Path(path).name, str(path)
@@ -137,11 +139,15 @@ def open_pixels(path, options: ReadOptions) -> PixelArray:
     """Open an image file as an array of any axes: what :func:`open_image` takes planes of."""
     path = Path(path)
     try:
+        if is_slide(path):
+            return open_slide(path)
         kind = format_not_read(path)
         if is_tiff(path) and kind != "Olympus VSI":  # of which the TIFF is a preview
             return open_tiff(path, options.series, options.max_pixels)
         if kind:
-            raise DatasetError(f"{path}: is a {kind} file, which is not read. {CONVERT}")
+            raise DatasetError(
+                f"{path}: is a {kind} file, which is not read. {how_to_convert([kind])}"
+            )
         return _pixel_array(*decode(path, options.max_pixels))
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: does not exist.") from error

@@ -232,9 +232,8 @@ class Predictor:
         tiles, parts = [], []
         try:
             for batch in _batches_of_one_shape(grid, options):
-                windows = [image.window(tile.rows, tile.columns) for tile in batch]
                 tiles += batch
-                parts += self._finder.find(windows, batch, image.shape, scale)
+                parts += self._find_unless_plain(image, batch, scale)
                 progress(sum(tile.core_area for tile in batch))
         except torch.OutOfMemoryError:
             pass  # What follows needs the memory that the exception holds.
@@ -243,6 +242,21 @@ class Predictor:
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
         smaller = options.halved(options.tile_size, alignment)
         return self._find_in_tiles(image, smaller, progress)
+
+    def _find_unless_plain(
+        self, image: PreparedImage, tiles: Sequence[Tile], scale: float
+    ) -> list[SparseInstances]:
+        """Find the objects of tiles of one size. The network does not see those of a single colour,
+        as scanners leave them around the tissue: they have no objects."""
+        found = [SparseInstances.empty(image.shape)] * len(tiles)
+        windows = [image.window(tile.rows, tile.columns) for tile in tiles]
+        seen = [k for k, window in enumerate(windows) if (window != window[0, 0]).any()]
+        if seen:
+            chosen = [windows[k] for k in seen], [tiles[k] for k in seen]
+            results = self._finder.find(*chosen, image.shape, scale)
+            for k, result in zip(seen, results, strict=True):
+                found[k] = result
+        return found
 
 
 def _kind_of(model: nn.Module) -> type[Detector] | type[Segmenter]:
