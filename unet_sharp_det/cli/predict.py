@@ -91,7 +91,8 @@ def _add_what(group) -> None:
         nargs="+",
         metavar="UM",
         help="width and height of a pixel in micrometres, one number if they are equal, for sizes "
-        "in micrometres (default: what the file says)",
+        "in micrometres, and for the scale of a model that knows its own (default: what the file "
+        "says)",
     )
     help_ = "of scans: also write objects, those that touch parted where their middles are at "
     help_ += "least MM apart"
@@ -115,8 +116,11 @@ def _add_found(group) -> None:
     help_ += "second detection (default: %(default)s)"
     add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=help_)
     help_ = "resize images by this factor, if their objects are larger or smaller than those of "
-    help_ += "the training: 0.5 for objects of twice the size (default: 1)"
-    add("--scale", type=float, default=defaults.scale, metavar="F", help=help_)
+    help_ += (
+        "the training: 0.5 for objects of twice the size (default: pixel size of the image / that "
+    )
+    help_ += "of the model, where both are known, else 1)"
+    add("--scale", type=float, metavar="F", help=help_)
 
 
 def _add_reading(group) -> None:

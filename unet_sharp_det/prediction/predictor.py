@@ -1,7 +1,9 @@
 """From images of any size to their objects, by a trained model."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ from .options import PredictionOptions
 from .segmenter import Segmenter, WatershedSegmenter
 from .tile_grid import Tile, alignment_of, tile_grid
 from .views import VIEWS
+
+logger = logging.getLogger(__name__)
 
 Image = np.ndarray | str | Path | ImageSource
 
@@ -50,6 +54,8 @@ class Predictor:
         image_format: str = "RGB",
         stretch_contrast: bool = False,
         class_names: Sequence[str] = ("object",),
+        pixel_size: float = 0.0,
+        own: tuple[float, int] = (0.5, 0),
         options: PredictionOptions | None = None,
     ):
         """
@@ -60,11 +66,19 @@ class Predictor:
             resize: what images go through in testing; by its factor for the whole image, tiles too.
             image_format, stretch_contrast: ``INPUT.FORMAT`` and so on of the training.
             class_names: of the classes 0, 1, ...
+            pixel_size: in micrometres, of the images that the model is made for; 0: unknown.
+            own: the model's score threshold and least area, see :class:`PredictionOptions`.
 
         Raises:
             ConfigError: the model finds no objects, or an option is out of its range.
         """
-        self.options = (options or PredictionOptions()).completed(score_threshold=0.5, min_area=0)
+        options = options or PredictionOptions()
+        if options.scale is None and not pixel_size:
+            options = replace(options, scale=1.0)
+        self.options = options.completed(*own)
+        self.pixel_size = pixel_size
+        self._own = own
+        self._told: set[float | None] = set()  # pixel sizes whose scales were logged
         self.image_format = image_format
         self.stretch_contrast = stretch_contrast
         self.class_names = tuple(class_names)
@@ -99,14 +113,15 @@ class Predictor:
     def _of(cls, trained: TrainedModel, options: PredictionOptions | None) -> "Predictor":
         cfg = trained.cfg
         own = cfg.TEST.INSTANCES
-        options = options or PredictionOptions()
         return cls(
             trained.model,
             build_test_resize(cfg.INPUT),
             image_format=cfg.INPUT.FORMAT,
             stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
             class_names=cfg.MODEL.CLASS_NAMES,
-            options=options.completed(own.SCORE_THRESHOLD, own.MIN_AREA),
+            pixel_size=cfg.INPUT.PIXEL_SIZE,
+            own=(own.SCORE_THRESHOLD, own.MIN_AREA),
+            options=options,
         )
 
     @property
@@ -143,32 +158,50 @@ class Predictor:
         results: list = [None] * len(images)
         waiting: dict[tuple, list[tuple[int, PreparedImage, np.ndarray]]] = {}
 
-        def run(batch: list[tuple[int, PreparedImage, np.ndarray]]) -> None:
+        def run(batch: list[tuple[int, PreparedImage, np.ndarray]], options) -> None:
             indices, wholes, windows = zip(*batch, strict=True)
-            for index, found in zip(indices, self._find_whole(wholes, windows), strict=True):
-                results[index] = found
-                progress(math.prod(found.shape))
+            found = self._find_whole(wholes, windows, options)
+            for index, each in zip(indices, found, strict=True):
+                results[index] = self._select(each, options)
+                progress(math.prod(each.shape))
 
         for index, image in enumerate(images):
             try:
                 prepared = self._prepare(image)
-                if max(prepared.shape) > self.options.tile_size:
-                    results[index] = self._find_in_tiles(prepared, self.options, progress)
+                options = self._options_of(prepared.source)
+                if max(prepared.shape) > options.tile_size:
+                    found = self._find_in_tiles(prepared, options, progress)
+                    results[index] = self._select(found, options)
                     continue
                 window = prepared.window(*(slice(0, side) for side in prepared.shape))
             except UserError as error:
                 results[index] = error
                 continue
-            batch = waiting.setdefault(window.shape, [])
+            key = window.shape, options
+            batch = waiting.setdefault(key, [])
             batch.append((index, prepared, window))
-            if len(batch) == self.options.batch_of(window.shape):
-                run(waiting.pop(window.shape))
-        for batch in waiting.values():
-            run(batch)
-        return [each if isinstance(each, UserError) else self._select(each) for each in results]
+            if len(batch) == options.batch_of(window.shape):
+                run(waiting.pop(key), options)
+        for (_, options), batch in waiting.items():
+            run(batch, options)
+        return results
 
-    def _select(self, found: SparseInstances) -> SparseInstances:
-        options = self.options
+    def _options_of(self, image: ImageSource) -> PredictionOptions:
+        """Return the options, completed for an image by the scale that its pixel size asks for."""
+        if self.options.scale is not None:
+            return self.options
+        size = image.pixel_size and math.sqrt(math.prod(image.pixel_size))
+        scale = float(f"{size / self.pixel_size:.3g}") if size else 1.0
+        if size not in self._told:
+            self._told.add(size)
+            known = f"{size:.4g} micrometres" if size else "an unknown size (say --pixel-size)"
+            logger.info(
+                f"{image.where}: pixels have {known}, the model's {self.pixel_size:g}: the scale "
+                f"is {scale:g}."
+            )
+        return replace(self.options, scale=scale).completed(*self._own)
+
+    def _select(self, found: SparseInstances, options: PredictionOptions) -> SparseInstances:
         found = found.at_least(self._finder.least_score)
         found = found.without_holes() if options.clean else found
         found = found.without_overlaps(options.min_area, options.max_covered)
@@ -196,37 +229,40 @@ class Predictor:
             )
         return prepare(image, self.image_format, self.stretch_contrast)
 
-    def _scale(self, shape: tuple[int, int]) -> float:
+    def _scale(self, shape: tuple[int, int], options: PredictionOptions) -> float:
         """The factor by which the network sees an image of (height, width) larger."""
         resize = self._resize
         if isinstance(resize, ScaleBy):
             factor = resize.factors[0]
         else:
             factor = resize.short_edge_length[0] / min(shape)
-        return self.options.scale * min(factor, resize.max_size / max(shape))
+        return options.scale * min(factor, resize.max_size / max(shape))
 
     def _find_whole(
-        self, images: Sequence[PreparedImage], windows: Sequence[np.ndarray]
+        self,
+        images: Sequence[PreparedImage],
+        windows: Sequence[np.ndarray],
+        options: PredictionOptions,
     ) -> list[SparseInstances]:
         """Find the objects of images of one size, each of them a tile of its own."""
         shape = images[0].shape
         (tile,) = tile_grid(shape, max(shape), 0)
-        scale = self._scale(shape)
+        scale = self._scale(shape, options)
         try:
             return self._finder.find(windows, [tile] * len(windows), shape, scale)
         except torch.OutOfMemoryError:
             pass  # What follows needs the memory that the exception holds.
         if len(windows) > 1:
             half = len(windows) // 2
-            first = self._find_whole(images[:half], windows[:half])
-            return first + self._find_whole(images[half:], windows[half:])
-        smaller = self.options.halved(max(shape), alignment_of(scale, self._divisibility))
+            first = self._find_whole(images[:half], windows[:half], options)
+            return first + self._find_whole(images[half:], windows[half:], options)
+        smaller = options.halved(max(shape), alignment_of(scale, self._divisibility))
         return [self._find_in_tiles(images[0], smaller, lambda pixels: None)]
 
     def _find_in_tiles(
         self, image: PreparedImage, options: PredictionOptions, progress: Callable[[int], None]
     ) -> SparseInstances:
-        scale = self._scale(image.shape)
+        scale = self._scale(image.shape, options)
         alignment = alignment_of(scale, self._divisibility)
         grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, alignment)
         tiles, parts = [], []
