@@ -84,7 +84,8 @@ def _add_what(group) -> None:
         nargs="+",
         default=list(DEFAULT_OUTPUTS),
         metavar="NAME",
-        help=f"of {', '.join(OUTPUTS)}; or all (default: {' '.join(DEFAULT_OUTPUTS)})",
+        help=f"of {', '.join(OUTPUTS)}; or all whose packages are installed (default: "
+        f"{' '.join(DEFAULT_OUTPUTS)})",
     )
     add(
         "--pixel-size",
@@ -289,7 +290,7 @@ def _words(texts: list[str]) -> list[str]:
 def _outputs(texts: list[str]) -> list[str]:
     names = _words(texts)
     if "all" in names:
-        return list(OUTPUTS)
+        return [name for name, output in OUTPUTS.items() if output.is_available]
     what = "--outputs (INPUTs stand before it)"
     return list(dict.fromkeys(look_up_option(name, [*OUTPUTS, "all"], what) for name in names))
 
