@@ -45,9 +45,9 @@ def is_zarr(path) -> bool:
 def zarr_stamp(path) -> str:
     """Return what changes when a Zarr group does: the size of its metadata, and a time or digest.
 
-    Of a folder the time is the newest of its metadata and folders, of which chunks are not looked
-    at: one that is rewritten in its place is not noticed. Of an address only the metadata of the
-    group itself count. What cannot be reached has ``""``.
+    Of a folder the time is the newest of its metadata and of the folders above those of chunks: a
+    chunk of three axes or more that is rewritten in its place is not noticed. Of an address only
+    the metadata of the group itself count. What cannot be reached has ``""``.
     """
     address = address_of(path)
     try:
@@ -60,7 +60,7 @@ def _stamp_of_folder(path) -> str:
     size = newest = 0
     for folder, below, names in os.walk(path):
         seen = [folder, *(os.path.join(folder, name) for name in _METADATA.intersection(names))]
-        if ".zarray" in names or "c" in below:  # an array, whose chunks may be many
+        if ".zarray" in names or os.path.basename(folder) == "c":  # the chunks may be many
             seen += [os.path.join(folder, name) for name in below]
             below.clear()
         for status in map(os.stat, seen):
