@@ -120,6 +120,14 @@ def test_a_plate_names_nothing_outside_of_itself(tmp_path):
     assert "not the path of a field" in refusal(path)
 
 
+def test_an_image_names_nothing_outside_of_itself(tmp_path):
+    write_v05(tmp_path / "secret.zarr", noise(8, 9))
+    path = write_v05(tmp_path / "a.zarr", noise(8, 9))
+    file = path / "zarr.json"
+    file.write_text(file.read_text().replace('"path": "0"', '"path": "../secret.zarr/0"'))
+    assert "cannot be read as OME-Zarr" in refusal(path)
+
+
 @pytest.mark.parametrize("has_group", [True, False])
 def test_series_of_bioformats2raw(has_group, tmp_path):
     arrays = [noise(20, 30, seed=seed) for seed in range(3)]

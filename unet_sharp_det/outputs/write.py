@@ -40,7 +40,7 @@ OUTPUTS: dict[str, Output] = {
     "overlay": Output("_overlay.png", "overlay", "the image with outlines, to look at"),
     "table": Output("_objects.csv", "object_table", "a row of measurements per object"),
     "parquet": Output(
-        *("_objects.parquet", "object_table", "the same as Parquet", ("pyarrow", "parquet"))
+        *("_objects.parquet", "object_table", "the table as Parquet", ("pyarrow", "parquet"))
     ),
     "rois": Output("_rois.zip", "outlines", "ROIs of ImageJ and Fiji"),
     "geojson": Output("_outlines.geojson", "outlines", "detections of QuPath"),
