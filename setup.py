@@ -92,6 +92,12 @@ setup(
         # COCO evaluation at compiled speed for a detectron2 without its compiled part.
         "fast-eval": ["faster-coco-eval>=1.6"],
         "app": ["gradio>=6.0", "starlette>=0.40"],
+        # OME-Zarr; the package needs Python 3.11.
+        "zarr": ["fsspec>=2023.10", "zarr>=3.1"],
+        # Slides that tifffile does not read: MRXS, VMS, BIF.
+        "slides": ["openslide-bin>=4.0", "openslide-python>=1.4"],
+        # Tables of objects as Parquet.
+        "parquet": ["pyarrow>=15"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
         # Medical volumes: NIfTI, MetaImage, NRRD, DICOM; patches, sliding windows, measures.
         "volumes": ["monai>=1.4", "SimpleITK>=2.3"],
@@ -107,6 +113,7 @@ setup(
             "pytest>=7",
             "pytest-xdist>=3",
             "ruff>=0.4",
+            "yaozarrs>=0.3",
         ],
         # Whose measures, or data, ours are compared with in tests, which are skipped without them.
         # stardist puts no bound on numba, which for a new numpy lets pip go back to one that can't

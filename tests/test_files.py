@@ -108,6 +108,19 @@ def test_only_what_nobody_writes_any_more_is_left_over(tmp_path):
     assert {path.name for path in tmp_path.rglob("*.txt")} == {"a.txt", others.name}
 
 
+def test_a_folder_is_left_over_as_a_file_is(tmp_path):
+    path, killed = tmp_path / "a.zarr", tmp_path / ".a.zarr.12345678.zarr"
+    (killed / "below").mkdir(parents=True)
+    (killed / "below" / "chunk").touch()
+    with atomic_path(path, is_folder=True) as temporary:
+        (temporary / "chunk").touch()
+        remove_leftovers(tmp_path, {"a.zarr"}.__contains__)
+        assert list(tmp_path.iterdir()) == [temporary]
+    assert [each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*")] == [
+        *("a.zarr", "a.zarr/chunk")
+    ]
+
+
 @pytest.mark.parametrize("folder", [".", "not/there"])
 def test_names_that_are_too_long_for_the_temporary_file(folder, tmp_path):
     check_name(tmp_path / folder / ("x" * 237 + ".txt"))

@@ -194,6 +194,9 @@ def _add_input(cfg: CfgNode) -> None:
     # A test image is resized by this factor, however large it gets: prediction cuts tiles, but an
     # evaluation of large images needs the memory. 0 resizes it to INPUT.MIN_SIZE_TEST.
     cfg.INPUT.SCALE_TEST = 0.0
+    # The images that INPUT.SCALE_TEST is for have pixels of this size in micrometres. A prediction
+    # resizes images of another pixel size to match. 0: unknown.
+    cfg.INPUT.PIXEL_SIZE = 0.0
     # True brings the percentiles 1 and 99.8 of each image to 0 and 255 before all else, in training
     # and testing.
     cfg.INPUT.STRETCH_CONTRAST = False

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,10 +17,11 @@ _TEMPORARY = re.compile(r"\.(.+?((?:\.nii)?\.\w+)?)\.[0-9a-z_]{8}(?(2)\2)")
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path, *, is_folder: bool = False):
     """Yield a temporary path beside ``path``; it replaces ``path`` only if the block succeeds.
 
     The content is on disk before it does. The temporary file is locked as long as it is written.
+    With ``is_folder`` it is a folder; an old one is removed just before.
 
     Raises:
         UserError: ``path`` cannot be written, or the disk is full.
@@ -28,17 +30,25 @@ def atomic_path(path):
     with _named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary_of(path)
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if is_folder:
+            temporary.mkdir()
+        flags = os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT | os.O_EXCL
+        handle = os.open(temporary, flags, 0o666)
     try:
         with contextlib.suppress(OSError):  # A file system without locks.
             lock(handle)
         yield temporary
         with _named_errors(path):
             _sync(temporary)
+            for folder, below, names in os.walk(temporary):
+                for name in (*below, *names):
+                    _sync(Path(folder, name))
+            if is_folder:
+                remove(path)
             os.replace(temporary, path)
             _sync(path.parent)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
         full = None if isinstance(error, UserError) else disk_error(error)
         if full:
             raise _write_error(path, full) from error
@@ -47,19 +57,34 @@ def atomic_path(path):
         os.close(handle)
 
 
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that it holds; nothing if there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def remove_leftovers(folder, is_own: Callable[[str], bool]) -> None:
-    """Delete the temporary files in and below ``folder`` whose writers were killed.
+    """Delete the temporary files and folders in and below ``folder`` whose writers were killed.
 
     ``is_own`` says whether this program wrote a file of that path, relative with ``/``.
     """
-    for parent, _, names in os.walk(folder):
-        for match in filter(None, map(_TEMPORARY.fullmatch, names)):
+    for parent, below, names in os.walk(folder):
+        for match in filter(None, map(_TEMPORARY.fullmatch, (*below, *names))):
             if is_own(Path(parent, match[1]).relative_to(folder).as_posix()):
-                path = Path(parent, match[0])
-                # NFS locks no file that is open for reading alone.
-                with contextlib.suppress(OSError), path.open("r+b") as file:
-                    lock(file.fileno())
-                    path.unlink()
+                with contextlib.suppress(OSError):
+                    _remove_unlocked(Path(parent, match[0]))
+
+
+def _remove_unlocked(path: Path) -> None:
+    # NFS locks no file that is open for reading alone.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        lock(handle)
+        remove(path)
+    finally:
+        os.close(handle)
 
 
 def lock(handle: int) -> None:

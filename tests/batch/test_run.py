@@ -43,6 +43,24 @@ def test_two_channels_are_predicted_as_on_the_page_and_said(tmp_path, caplog):
     assert result.objects == 0
 
 
+def test_a_pixel_size_of_the_user_counts_before_the_file_s(tmp_path):
+    """For the scale as for measurements."""
+    ome = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "a.ome.tif", spots(0), metadata=ome)
+    seen = []
+    predictor = StubPredictor(lambda source: seen.append(source.pixel_size))
+    for size in (None, (0.25, 0.3)):
+        output = tmp_path / str(size)
+        run(tmp_path / "a.ome.tif", output, predictor, outputs=["table"], pixel_size=size)
+        with open(output / "a.ome_objects.csv") as file:
+            row = next(csv.DictReader(file))
+        y, x = size or (0.5, 0.5)
+        assert float(row["area_um2"]) == pytest.approx(float(row["area_px"]) * y * x)
+    assert seen == [(0.5, 0.5), (0.25, 0.3)]
+    settings = json.loads((output / "predict.json").read_text())["settings"]
+    assert settings["model_pixel_size"] == 0
+
+
 def test_an_image_in_several_files_is_predicted_once(tmp_path):
     (tmp_path / "in").mkdir()
     planes = "".join(

@@ -23,6 +23,7 @@ DATA = {
     "image_sides_px": {"smallest": 256, "median": 512.0, "largest": 1024},
     "looks": {"fluorescence": 40},
     "channels": [1, 3],
+    "pixel_size_um": None,
 }
 
 
@@ -61,6 +62,13 @@ def test_a_median_object_becomes_40_pixels_and_the_largest_fit_the_anchors(
     found = values(sized(median, largest), base)
     assert found["INPUT.SCALE_TEST"] == scale
     assert found["INPUT.SCALE_TRAIN"][1] == scale
+
+
+def test_the_pixel_size_is_that_of_the_images_and_never_the_base_s(base):
+    known = base.clone()
+    known.INPUT.PIXEL_SIZE = 0.5
+    assert values(changed(pixel_size_um=0.325), known)["INPUT.PIXEL_SIZE"] == 0.325
+    assert values(DATA, known)["INPUT.PIXEL_SIZE"] == 0.0
 
 
 def test_crowds_get_as_many_detections(base):

@@ -27,11 +27,21 @@ def run(images, output, predictor=None, outputs=("labels",), **options):
 
 
 def files(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """The files below a folder; an OME-Zarr is one."""
+    paths = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    whole = {next((p for p in each.parents if p.suffix == ".zarr"), each) for each in paths}
+    return {path.as_posix() for path in whole}
 
 
 def contents(folder):
-    return {name: (folder / name).read_bytes() for name in files(folder) - OF_ALL}
+    """The bytes of each file that :func:`files` names, or of all that an OME-Zarr holds."""
+    return {name: content_of(folder / name) for name in files(folder) - OF_ALL}
+
+
+def content_of(path):
+    if path.is_file():
+        return path.read_bytes()
+    return {each.relative_to(path): each.read_bytes() for each in path.rglob("*") if each.is_file()}
 
 
 def rows(folder):

@@ -29,6 +29,7 @@ class StubPredictor:
         self.options = replace(Options(), **options)
         self.image_format = "RGB"
         self.stretch_contrast = False
+        self.pixel_size = 0.0
         self.class_names = ("nucleus",)
         self.calls = []
         self._before = before

@@ -1,12 +1,21 @@
 """What holds for every output: names, atomicity, objects that do not fit, no object at all."""
 
+import sys
 from dataclasses import replace
 
 import pytest
+from run_files import content_of
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.masks.instances import SparseInstances
-from unet_sharp_det.outputs import OUTPUTS, OutputContext, outlines, write_outputs
+from unet_sharp_det.outputs import (
+    OUTPUTS,
+    OutputContext,
+    label_image,
+    outlines,
+    output_paths,
+    write_outputs,
+)
 
 
 def test_all_outputs_have_the_stem_and_repeat_byte_for_byte(instances, context, tmp_path):
@@ -17,7 +26,14 @@ def test_all_outputs_have_the_stem_and_repeat_byte_for_byte(instances, context, 
     assert sorted(paths) == sorted((tmp_path / "deep").iterdir())
     again = write_outputs(instances, context, tmp_path / "again", list(OUTPUTS))
     for first, second in zip(paths, again, strict=True):
-        assert first.read_bytes() == second.read_bytes()
+        assert content_of(first) == content_of(second)
+
+
+def test_an_output_whose_package_is_missing_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert [OUTPUTS[name].is_available for name in ("parquet", "table")] == [False, True]
+    with pytest.raises(UserError, match=r"'parquet' takes.*install 'unet_sharp_det\[parquet\]'"):
+        output_paths(tmp_path / "a", ["table", "parquet"])
 
 
 def test_an_image_without_objects_has_every_output(context, tmp_path):
@@ -59,3 +75,23 @@ def test_a_file_that_fails_leaves_the_old_one(instances, context, tmp_path, monk
     with pytest.raises(MemoryError):
         write_outputs(instances, context, tmp_path / "a", ["rois"])
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_folder_that_fails_leaves_the_old_one(instances, context, tmp_path, monkeypatch):
+    (old,) = write_outputs(instances, context, tmp_path / "a", ["zarr"])
+    (old / "of the old one").touch()
+    before = content_of(old)
+
+    def fail(instances, context, path):
+        (path / "half").touch()
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(label_image, "write_zarr", fail)
+        with pytest.raises(MemoryError):
+            write_outputs(instances, context, tmp_path / "a", ["zarr"])
+    assert list(tmp_path.iterdir()) == [old]
+    assert content_of(old) == before
+    write_outputs(instances, context, tmp_path / "a", ["zarr"])
+    assert list(tmp_path.iterdir()) == [old]
+    assert not (old / "of the old one").exists()

@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import tifffile
 from skimage.measure import regionprops
@@ -166,3 +167,13 @@ def test_orientation_is_counterclockwise_from_the_x_axis(pixels, degrees, write)
     context = OutputContext(from_array(np.zeros((4, 4, 1), np.uint8)), ("nucleus",))
     [row] = read(write("table", SparseInstances.from_label_map(labels), context))
     assert float(row["orientation_deg"]) == degrees
+
+
+def test_parquet_holds_the_columns_of_the_table(instances, context, write):
+    table = pyarrow.parquet.read_table(write("parquet", instances))
+    columns = object_table.object_columns(instances, context)
+    assert table.column_names == list(columns)
+    for name, column in columns.items():
+        np.testing.assert_array_equal(table[name].to_numpy(), column)
+    empty = pyarrow.parquet.read_table(write("parquet", SparseInstances.empty((61, 83))))
+    assert empty.schema == table.schema

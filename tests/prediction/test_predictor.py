@@ -1,5 +1,7 @@
 """Predictor: batches, tiles, memory that does not suffice, checkpoints, and bad images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from unet_sharp_det.checkpoints.weight_files import write_safetensors
 from unet_sharp_det.data.augmentation import ScaleBy
 from unet_sharp_det.errors import CheckpointError, ConfigError, UserError
 from unet_sharp_det.files import write_text
+from unet_sharp_det.images.source import from_array
 from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.masks.watershed import distance_bands
 from unet_sharp_det.prediction import PredictionOptions, Predictor
@@ -133,7 +136,7 @@ class TestTiles:
         seen = []
         hook = lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))  # noqa: E731
         predictor._finder.model.backbone.register_forward_pre_hook(hook)
-        predictor(np.zeros((160, 300, 3), np.uint8))
+        predictor(blobs((160, 300))[0])
         tiles = tile_grid((160, 300), 128, 32, 8)
         assert set(seen) == {tuple(side // 2 for side in tile.shape) for tile in tiles}
         assert len(set(seen)) > 1
@@ -150,9 +153,23 @@ class TestTiles:
             return [SparseInstances.empty(shape) for _ in tiles]
 
         predictor._finder.find = find
-        predictor(np.zeros((500, 430, 3), np.uint8))
+        predictor(blobs((500, 430))[0])
         assert len(starts) > 3
         assert all(start % 4 == 0 for start in starts)
+
+    def test_the_network_sees_no_tile_of_one_colour(self):
+        """What a scanner left out may be most of a slide."""
+        image, labels = np.zeros((500, 900, 3), np.uint8), np.zeros((500, 900), np.int64)
+        image[:, 600:] = 40, 35, 30
+        image[100:200, 700:800], labels[100:200, 700:800] = blobs((100, 100))
+        finder, done = BrightBlobs(), []
+        predictor = predictor_of(finder, tile_size=160, tile_overlap=40, batch_size=4)
+        (found,) = predictor.predict_many([image], done.append)
+        assert_same_objects(found, labels)
+        tiles = tile_grid(labels.shape, 160, 40)
+        plain = [(image[t.rows, t.columns] == image[t.rows, t.columns][0, 0]).all() for t in tiles]
+        assert 0 < sum(finder.batches) < len(tiles) - sum(plain) + 4
+        assert sum(done) == labels.size
 
     def test_intensities_are_scaled_before_the_cut(self):
         """A 16-bit image, dark but for one end: tiles scaled one by one would be stretched."""
@@ -201,6 +218,59 @@ class TestScale:
         predictor._finder.model.backbone.register_forward_pre_hook(hook)
         predictor(np.zeros((40, 60, 3), np.uint8))
         assert tuple(seen[0]) == wanted
+
+    @pytest.mark.parametrize(
+        ("model", "image", "options", "scale", "min_area"),
+        [
+            (0.5, (0.25, 0.25), {}, 0.5, 80),
+            (0.5, (0.2, 0.8), {}, 0.8, 31),
+            (0.5, None, {}, 1.0, 20),
+            (0.0, (0.25, 0.25), {}, 1.0, 20),
+            (0.5, (0.25, 0.25), {"scale": 2.0}, 2.0, 5),
+            (0.5, (0.25, 0.25), {"min_area": 7}, 0.5, 7),
+        ],
+    )
+    @pytest.mark.parametrize("tile_size", [64, 1024])
+    def test_objects_get_as_large_as_those_of_the_training(
+        self, model, image, options, scale, min_area, tile_size, caplog
+    ):
+        """An image of half the pixel size has objects of twice as many pixels along a side."""
+        caplog.set_level("INFO")
+        options = PredictionOptions(tile_size=tile_size, tile_overlap=16, **options)
+        network = build_model(semantic_cfg())
+        resize, own = ScaleBy([1.0], 4096), (0.5, 20)
+        predictor = Predictor(network, resize, pixel_size=model, own=own, options=options)
+        scales, areas = set(), set()
+        predictor._select = lambda found, chosen: areas.add(chosen.min_area)
+
+        def find(windows, tiles, shape, scale):
+            scales.add(scale)
+            return [SparseInstances.empty(shape) for _ in tiles]
+
+        predictor._finder.find = find
+        source = replace(from_array(blobs((90, 90))[0]), pixel_size=image)
+        predictor.predict_many([source, source])
+        assert (scales, areas) == ({scale}, {min_area})
+        told = [text for text in caplog.messages if "the scale is" in text]
+        assert len(told) == (options.scale is None and model > 0)
+
+    def test_images_of_one_size_but_of_two_scales_are_no_batch(self):
+        options = PredictionOptions(batch_size=4)
+        predictor = Predictor(
+            build_model(semantic_cfg()), ScaleBy([1.0], 4096), pixel_size=0.5, options=options
+        )
+        seen = []
+
+        def find(windows, tiles, shape, scale):
+            seen.append((len(windows), scale))
+            return [SparseInstances.empty(shape) for _ in tiles]
+
+        predictor._finder.find = find
+        source = from_array(blobs((60, 60))[0])
+        sizes = [(0.5, 0.5), (1.0, 1.0), (0.5, 0.5), (100.0, 100.0)]
+        *_, failed = predictor.predict_many([replace(source, pixel_size=size) for size in sizes])
+        assert seen == [(2, 1.0), (1, 2.0)]
+        assert "scale is 200.0" in str(failed)
 
 
 class TestModels:

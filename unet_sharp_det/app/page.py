@@ -165,7 +165,11 @@ class Page:
         self.numbers = gr.HTML("", elem_id="numbers", padding=False)
         self.histogram = gr.HTML("", elem_id="histogram", padding=False)
         self.kinds = gr.CheckboxGroup(
-            [(each.meaning[0].upper() + each.meaning[1:], key) for key, each in OUTPUTS.items()],
+            [
+                (each.meaning[0].upper() + each.meaning[1:], key)
+                for key, each in OUTPUTS.items()
+                if each.is_available and not each.is_folder
+            ],
             value=list(DOWNLOADS),
             label="Files of these objects",
             elem_id="kinds",

@@ -38,6 +38,7 @@ class ImageWork:
             "image_format": self.predictor.image_format,
             "stretch_contrast": self.predictor.stretch_contrast,
             "class_names": list(self.predictor.class_names),
+            "model_pixel_size": self.predictor.pixel_size,
             **asdict(self.predictor.options),
             **asdict(self.read_options),
             "pixel_size": self.pixel_size,
@@ -66,7 +67,10 @@ class ImageWork:
                 f"{file.name}: has {count} series, of which only the first is predicted. Choose "
                 f"another with --series, from 0 to {count - 1}."
             )
-        return {source.suffix: source for source in sources}
+        return {
+            source.suffix: replace(source, pixel_size=self.pixel_size or source.pixel_size)
+            for source in sources
+        }
 
     def find(
         self, sources: Sequence[ImageSource], progress: Callable[[int], None]
@@ -82,7 +86,6 @@ class ImageWork:
         outputs: Mapping[str, Path],
     ) -> np.ndarray:
         """Write outputs, and return the areas of the objects."""
-        pixel_size = self.pixel_size or source.pixel_size
-        context = OutputContext(source, self.predictor.class_names, pixel_size)
+        context = OutputContext(source, self.predictor.class_names, source.pixel_size)
         write_outputs(found, context, stem, list(outputs))
         return found.areas

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from ..images.formats import count_not_read, format_not_read
+from ..images.ome_zarr import address_of, is_zarr, zarr_stamp
+from ..images.slides import SLIDES
 from ..outputs import output_paths
 
 #: What an image in a folder is known by; a file that is named itself may be called anything.
 SUFFIXES = (
-    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi"),
-    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2"),
+    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", *SLIDES),
+    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".zarr"),
 )
 
 #: Marks a folder as output of a prediction, whose pictures are no input.
@@ -31,9 +33,10 @@ _WILDCARDS = re.compile(r"[*?[]")
 
 @dataclass(frozen=True)
 class InputFile:
-    """An image file that was found."""
+    """An image file, or folder of OME-Zarr, that was found."""
 
     path: Path  # absolute; symbolic links are kept, so that two links to a file are two images
+    # An address like s3://bucket/a.zarr is a path too, s3:/bucket/a.zarr; see address_of.
     folder: Path  # that the user named or that a pattern begins with, else the file's own
 
     @property
@@ -47,7 +50,10 @@ class InputFile:
         return self.path.stem
 
     def stamp(self) -> str:
-        """Return the size in bytes and the time of change in nanoseconds; ``GONE`` of no file."""
+        """Return the size in bytes and the time of change in nanoseconds; ``GONE`` of no file. For
+        OME-Zarr see :func:`.zarr_stamp`."""
+        if is_zarr(self.path):
+            return zarr_stamp(self.path)
         try:
             status = os.stat(self.path)
         except OSError:
@@ -62,12 +68,12 @@ class InputFile:
 def find_files(
     inputs: Iterable, *, recursive: bool = False, output=None, not_read: list[Path] | None = None
 ) -> list[InputFile]:
-    """Find the image files of files, folders and patterns.
+    """Find the image files of files, folders and patterns. An OME-Zarr is a file here.
 
     Args:
-        inputs: a file; a folder, for the files with one of ``SUFFIXES`` in it; or a pattern with
-            ``*``, ``?``, ``[...]`` and, for any folders, ``**``. Hidden files and folders and
-            outputs of predictions are passed over.
+        inputs: a file; an address of an OME-Zarr; a folder, for the files with one of ``SUFFIXES``
+            in it; or a pattern with ``*``, ``?``, ``[...]`` and, for any folders, ``**``. Hidden
+            files and folders and outputs of predictions are passed over.
         recursive: take the folders below a folder too; links that lead in a circle do no harm.
         output: the folder for outputs, which is not searched.
         not_read: gets the files in folders whose format of a microscope is not read.
@@ -164,7 +170,10 @@ def _candidates(file: InputFile, siblings: Counter) -> list[str]:
 
 
 def _count_stems(folder: Path) -> Counter:
-    """Return how many images of each stem, in lower case, a folder has."""
+    """Return how many images of each stem, in lower case, a folder has; of an address it is not
+    known."""
+    if address_of(folder):
+        return Counter()
     names = map(Path, _names(folder))
     return Counter(name.stem.casefold() for name in names if name.suffix.lower() in SUFFIXES)
 
@@ -173,7 +182,10 @@ def _find(
     text: str, recursive: bool, output: str | None, not_read: list[Path]
 ) -> Iterator[InputFile]:
     """Yield what an input names: the file itself, or the images of a folder or pattern."""
-    path = Path(os.path.abspath(os.path.expanduser(text)))
+    path = Path(text if address_of(text) else os.path.abspath(os.path.expanduser(text)))
+    if is_zarr(path):
+        yield InputFile(path, path.parent)
+        return
     is_folder = os.path.isdir(path)
     if is_folder:
         if os.path.realpath(path) == output:
@@ -186,7 +198,8 @@ def _find(
         raise DatasetError(f"{text}: is neither a file nor a folder. Name an image.")
     else:
         folder, pattern = _part_pattern(path, text)
-    found = [each for each in _match(folder, pattern, output) if not os.path.isdir(each)]
+    matches = _match(folder, pattern, output)
+    found = [each for each in matches if is_zarr(each) or not os.path.isdir(each)]
     skipped = [each for each in found if format_not_read(each)] if is_folder else []
     if pattern[-1].endswith("*"):
         found = [each for each in found if each.suffix.lower() in SUFFIXES]
@@ -220,9 +233,9 @@ def _match(folder: Path, pattern: list[str], output: str | None) -> Iterator[Pat
         return
     for path in (folder / name for name in _names(folder) if fnmatch.fnmatch(name, first)):
         if not others:
-            if path.is_file() or path.is_symlink():
+            if path.is_file() or path.is_symlink() or is_zarr(path):
                 yield path
-        elif path.is_dir() and not _is_output(path, output):
+        elif _is_searched(path, output):
             yield from _match(path, others, output)
 
 
@@ -236,11 +249,13 @@ def _walk(folder: Path, output: str | None) -> Iterator[Path]:
         seen.add(real)
         yield each
         below = [each / name for name in _names(each)]
-        pending += [path for path in below if path.is_dir() and not _is_output(path, output)]
+        pending += [path for path in below if _is_searched(path, output)]
 
 
-def _is_output(folder: Path, output: str | None) -> bool:
-    return os.path.realpath(folder) == output or (folder / RECORDS).exists()
+def _is_searched(path: Path, output: str | None) -> bool:
+    if not path.is_dir() or is_zarr(path):
+        return False
+    return os.path.realpath(path) != output and not (path / RECORDS).exists()
 
 
 def _explain(folder: Path, output: str | None, is_folder: bool) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 
 from ..errors import ConfigError, DatasetError, UserError
-from ..files import lock, remove_leftovers, write_text
+from ..files import lock, remove, remove_leftovers, write_text
 from .inputs import RECORDS, InputFile
 
 # Of all images together.
@@ -133,8 +133,8 @@ class Records:
         return done and bool(planes) and len(planes) == planes[0].planes
 
     def has_outputs(self, record: ImageRecord) -> bool:
-        """Return whether the output files of a record exist."""
-        return all((self.folder / path).is_file() for path in record.outputs.values())
+        """Return whether the outputs of a record exist."""
+        return all((self.folder / path).exists() for path in record.outputs.values())
 
     def refuse_foreign(self, paths: Iterable[Path]) -> None:
         """Raise if one of some paths below the folder exists, but was not written by a run."""
@@ -179,7 +179,7 @@ class Records:
     def _delete(self, names: Iterable[str]) -> None:
         for path in (self.folder / name for name in names):
             try:
-                path.unlink(missing_ok=True)
+                remove(path)
             except OSError as error:
                 raise UserError(f"{path}: cannot be deleted ({error.strerror}).") from error
 

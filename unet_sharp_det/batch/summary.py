@@ -1,5 +1,6 @@
 """What stands in an output folder as a whole: a table, one COCO data set, and how it was made."""
 
+import contextlib
 import csv
 import json
 import os
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ..files import atomic_path, write_json
+from ..images.ome_zarr import address_of
 from ..provenance import git_state, versions
 from .inputs import natural_key
 from .records import ImageRecord, Records
@@ -84,7 +86,7 @@ def _in_order(records: Records) -> list[ImageRecord]:
     kept = [
         record
         for record in records
-        if (record.error and os.path.lexists(record.source))
+        if (record.error and (os.path.lexists(record.source) or address_of(record.source)))
         or (record.is_done and records.has_outputs(record))
     ]
     return sorted(kept, key=lambda record: (natural_key(record.source), natural_key(record.plane)))
@@ -92,10 +94,10 @@ def _in_order(records: Records) -> list[ImageRecord]:
 
 def _image_names(records: Sequence[ImageRecord]) -> tuple[str, dict[str, str]]:
     """Return the deepest folder that has all sources, and the path of each below it."""
-    folder = ""
-    if records:
-        folder = os.path.commonpath([os.path.dirname(record.source) for record in records])
-    return folder, {record.source: os.path.relpath(record.source, folder) for record in records}
+    folder, sources = "", [record.source for record in records]
+    with contextlib.suppress(ValueError):  # There are none, or addresses beside files.
+        folder = os.path.commonpath([os.path.dirname(each) for each in sources])
+    return folder, {each: os.path.relpath(each, folder) if folder else each for each in sources}
 
 
 def _write_table(folder: Path, records: Sequence[ImageRecord], names: Mapping[str, str]) -> None:

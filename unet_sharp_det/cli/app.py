@@ -44,7 +44,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--max-upload-mb", type=float, default=200, help="size of a file (default: 200)")
     help_ = "height x width of an image (default: %(default)s)"
     add("--max-pixels", type=int, default=100_000_000, help=help_)
-    add("--scale", type=float, default=1.0, help="0.5 for objects twice as large as in training")
+    help_ = "0.5 for objects twice as large as in training (default: as predict has it)"
+    add("--scale", type=float, help=help_)
     add("--tile-size", type=int, default=1024, help="of larger images, in pixels (default: 1024)")
     help_ = "micrometres; 0: as the file says"
     add("--pixel-size", type=float, default=0, metavar="UM", help=help_)
@@ -90,7 +91,7 @@ def main(argv=None) -> int:
         score_threshold=app.LOWEST_SCORE, min_area=0, scale=args.scale, tile_size=args.tile_size
     )
     own = checkpoints.config_of(args.weights, args.config_file).TEST.INSTANCES
-    first = PredictionOptions(scale=args.scale).completed(own.SCORE_THRESHOLD, own.MIN_AREA)
+    first = PredictionOptions(scale=args.scale or 1.0).completed(own.SCORE_THRESHOLD, own.MIN_AREA)
     load = functools.partial(load_predictor, args, options)
     analyser = app.IsolatedAnalyser(app.Analyser(load, args.max_pixels))
     for number in _END_SIGNALS:  # as Ctrl+C does, so that the app's files vanish

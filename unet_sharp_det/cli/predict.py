@@ -7,7 +7,8 @@
 
 INPUT is an image, a folder of images, or a pattern in quotes, in which * stands for any part of a
 name and ** for any folders. Images of 8, 16 and 32 bits, gray or RGB, are read; of stacks and time
-series each plane is an image of its own unless --planes says otherwise.
+series each plane is an image of its own unless --planes says otherwise. An OME-Zarr is an image, or
+a plate of them; it may be an address such as s3://bucket/a.zarr.
 
 DIR gets, for an image a.tif, those of these files that --outputs names:
 {outputs}
@@ -87,14 +88,16 @@ def _add_what(group) -> None:
         nargs="+",
         default=list(DEFAULT_OUTPUTS),
         metavar="NAME",
-        help=f"of {', '.join(OUTPUTS)}; or all (default: {' '.join(DEFAULT_OUTPUTS)})",
+        help=f"of {', '.join(OUTPUTS)}; or all whose packages are installed (default: "
+        f"{' '.join(DEFAULT_OUTPUTS)})",
     )
     add(
         "--pixel-size",
         nargs="+",
         metavar="UM",
         help="width and height of a pixel in micrometres, one number if they are equal, for sizes "
-        "in micrometres (default: what the file says)",
+        "in micrometres, and for the scale of a model that knows its own (default: what the file "
+        "says)",
     )
     help_ = "of scans: also write objects, those that touch parted where their middles are at "
     help_ += "least MM apart"
@@ -118,8 +121,11 @@ def _add_found(group) -> None:
     help_ += "second detection (default: %(default)s)"
     add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=help_)
     help_ = "resize images by this factor, if their objects are larger or smaller than those of "
-    help_ += "the training: 0.5 for objects of twice the size (default: 1)"
-    add("--scale", type=float, default=defaults.scale, metavar="F", help=help_)
+    help_ += (
+        "the training: 0.5 for objects of twice the size (default: pixel size of the image / that "
+    )
+    help_ += "of the model, where both are known, else 1)"
+    add("--scale", type=float, metavar="F", help=help_)
 
 
 def _add_reading(group) -> None:
@@ -313,7 +319,7 @@ def _words(texts: list[str]) -> list[str]:
 def _outputs(texts: list[str]) -> list[str]:
     names = _words(texts)
     if "all" in names:
-        return list(OUTPUTS)
+        return [name for name, output in OUTPUTS.items() if output.is_available]
     what = "--outputs (INPUTs stand before it)"
     return list(dict.fromkeys(look_up_option(name, [*OUTPUTS, "all"], what) for name in names))
 

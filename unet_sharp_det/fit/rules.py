@@ -103,6 +103,9 @@ def _scale(fingerprint: Mapping) -> Iterator[Setting]:
     factors = [float(f"{scale * factor:.2g}") for factor in (0.7, 1.0, 1.4)]
     yield Setting("INPUT.SCALE_TRAIN", factors, "0.7, 1 and 1.4 times as large as in tests")
     yield Setting("INPUT.MAX_SIZE_TEST", LARGEST_SIDE, "larger images are predicted in tiles")
+    size = fingerprint["pixel_size_um"] or 0.0
+    reason = "micrometres, the median of the images" if size else "the images do not say it"
+    yield Setting("INPUT.PIXEL_SIZE", size, reason)
 
 
 def _objects(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:

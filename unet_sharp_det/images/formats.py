@@ -29,15 +29,17 @@ _NOT_READ = {
     **{".czi": "Zeiss CZI", ".zvi": "Zeiss ZVI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"},
     **{".lof": "Leica LOF", ".xlef": "Leica XLEF", ".scn": "Leica SCN", ".vsi": "Olympus VSI"},
     **{".ets": "Olympus ETS", ".oib": "Olympus OIB", ".oif": "Olympus OIF", ".oir": "Olympus OIR"},
-    **{".ndpis": "Hamamatsu NDPIS", ".vms": "Hamamatsu VMS", ".mrxs": "3DHISTECH MRXS"},
+    **{".ndpis": "Hamamatsu NDPIS"},
     **{".dcm": "DICOM", ".dicom": "DICOM", ".ims": "Imaris", ".dv": "DeltaVision"},
-    **{".r3d": "DeltaVision", ".isyntax": "Philips iSyntax", ".bif": "Ventana BIF"},
+    **{".r3d": "DeltaVision", ".isyntax": "Philips iSyntax"},
     **{".ics": "ICS", ".ids": "ICS", ".sld": "SlideBook", ".mrc": "MRC", ".flex": "Opera Flex"},
 }
-CONVERT = (
+_CONVERT = (
     "Convert to OME-TIFF: in Fiji by File > Import > Bio-Formats and Save As > OME-TIFF, or by "
-    "the command bfconvert of Bio-Formats."
+    "the command bfconvert of Bio-Formats"
 )
+#: What reads a format in Python, with the package bioio.
+_BIOIO = {"Zeiss CZI": "bioio-czi", "Nikon ND2": "bioio-nd2", "Leica LIF": "bioio-lif"}
 
 
 class Decoded(NamedTuple):
@@ -99,13 +101,19 @@ def format_not_read(path) -> str | None:
     return _NOT_READ.get(PurePath(path).suffix.lower())
 
 
+def how_to_convert(kinds: Iterable[str]) -> str:
+    """Return what to do with files of formats that are not read, as a sentence."""
+    packages = " and ".join(_BIOIO[kind] for kind in kinds if kind in _BIOIO)
+    return f"{_CONVERT}{f', or in Python by bioio with {packages}' if packages else ''}."
+
+
 def count_not_read(paths: Iterable) -> str:
     """Return how many files of each such format there are, and what to do; ``""`` of none."""
     counts = Counter(filter(None, map(format_not_read, paths)))
     if not counts:
         return ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-    return f"Files that are not read: {kinds}. {CONVERT}"
+    return f"Files that are not read: {kinds}. {how_to_convert(counts)}"
 
 
 def is_complete(pixels: np.ndarray, data: bytes, end: int, decode: Callable) -> bool:

@@ -1,9 +1,9 @@
-"""The size of a pixel in micrometres, from what a TIFF file says about itself."""
+"""The size of a pixel in micrometres, from what a file says about itself."""
 
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,18 @@ def ome_pixel_size(pixels: Mapping[str, str]) -> tuple[float, float] | None:
     except ValueError:
         _warn(f"OME-XML: PhysicalSizeY and X are {sizes}, no numbers.")
         return None
+
+
+def ngff_pixel_size(
+    letters: str, axes: Sequence[Mapping], lengths: Sequence[float]
+) -> tuple[float, float] | None:
+    """Return (y, x) in micrometres of the axes of OME-NGFF, each with a letter, a length and
+    perhaps a ``unit``, or None."""
+    if not {"Y", "X"} <= set(letters):
+        return None
+    places = [letters.index(letter) for letter in "YX"]
+    sizes, units = zip(*((float(lengths[k]), axes[k].get("unit", "")) for k in places), strict=True)
+    return _sizes(sizes, units)
 
 
 def _length(resolution: tuple[int, int]) -> float:

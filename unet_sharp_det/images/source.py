@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError, UserError
-from .formats import CONVERT, MAX_PIXELS, decode, format_not_read
+from .formats import MAX_PIXELS, decode, format_not_read, how_to_convert
+from .ome_zarr import is_zarr, open_zarr
 from .planes import ImageAxes, PixelArray, PlaneReader, assign_axes, select_planes
+from .slides import is_slide, open_slide
 from .tiff import is_tiff, open_tiff
 
 #: What predictions look at where a file has two, or more than three channels.
@@ -31,8 +33,8 @@ class ReadOptions:
             :func:`~unet_sharp_det.images.planes.assign_axes`.
         planes: ``"all"``, ``"max"`` (the maximum over the axis), or indices from 0; see
             :func:`~unet_sharp_det.images.planes.select_planes`.
-        series: which series of a TIFF file, from 0.
-        max_pixels: of an image that must be decoded as a whole, or of a strip or tile.
+        series: which series of a TIFF file or OME-Zarr, from 0.
+        max_pixels: of an image that must be decoded as a whole, or of a strip, tile or chunk.
     """
 
     channels: tuple[int | str, ...] | None = None
@@ -65,7 +67,7 @@ class ImageSource:
     dtype: np.dtype
     pixel_size: tuple[float, float] | None  # (y, x) in micrometres
     place: dict[str, int | None]  # index by axis ("z", "t", "page", ...), None of a maximum
-    series_count: int  # of a TIFF's images, levels of a pyramid not counted; else 1
+    series_count: int  # of images in a TIFF or OME-Zarr, levels of a pyramid not counted; else 1
     where: str  # the file and plane, for errors
     #: (rows, columns), slices inside of the image, to an array (h, w, channels).
     read: Callable[[slice, slice], np.ndarray] = field(repr=False)
@@ -103,30 +105,48 @@ class ImageSource:
 
 
 def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
-    """Open an image file; TIFF is read window by window, other formats as a whole.
+    """Open an image; TIFF, OME-Zarr and slides are read by windows, other formats as a whole.
 
     Orientation is applied and alpha dropped. What is decoded as a whole and has three equal
-    colours is gray: it has one channel. There is a source for every plane.
+    colours is gray: it has one channel. There is a source for every plane, of a plate for every
+    plane of every field.
+
+    Args:
+        path: a file, or of OME-Zarr a folder or an address such as ``s3://bucket/a.zarr``.
 
     Raises:
+        UserError: a package that the format takes is missing, or the options do not fit the file,
+            and the message says what axes there are.
         DatasetError: the file is missing, no image, an animation, truncated, corrupt, or larger
             than ``options.max_pixels`` where it must be decoded as a whole.
         ChannelsError: the file has two, or more than three channels, and none are chosen.
-        UserError: the options do not fit the file; the message says what axes there are.
     """
     options = options or ReadOptions()
-    return planes_of(open_pixels(path, options), Path(path).name, str(path), options)
+    name, where = Path(path).name, str(path)
+    if not is_zarr(path):
+        return planes_of(open_pixels(path, options), name, where, options)
+    sources = []
+    for part, image in open_zarr(path, options.series, options.max_pixels).items():
+        place = f"/{part}" if part else ""
+        planes = planes_of(image, name + place, where + place, options)
+        suffix = place.replace("/", "_")
+        sources += [replace(plane, suffix=suffix + plane.suffix) for plane in planes]
+    return sources
 
 
 def open_pixels(path, options: ReadOptions) -> PixelArray:
     """Open an image file as an array of any axes: what :func:`open_image` takes planes of."""
     path = Path(path)
     try:
+        if is_slide(path):
+            return open_slide(path)
         kind = format_not_read(path)
         if is_tiff(path) and kind != "Olympus VSI":  # of which the TIFF is a preview
             return open_tiff(path, options.series, options.max_pixels)
         if kind:
-            raise DatasetError(f"{path}: is a {kind} file, which is not read. {CONVERT}")
+            raise DatasetError(
+                f"{path}: is a {kind} file, which is not read. {how_to_convert([kind])}"
+            )
         return _pixel_array(*decode(path, options.max_pixels))
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: does not exist.") from error

@@ -22,7 +22,7 @@ def write_labels(instances: SparseInstances, context: OutputContext, path: Path)
     import tifffile
 
     height, width = instances.shape
-    dtype = np.dtype("<u2" if len(instances) < 2**16 else "<u4")
+    dtype = label_type(len(instances))
     rows = min(height, max(1, min(256, _STRIP_PIXELS // width)))
     description, resolution = None, None
     if context.pixel_size is not None:
@@ -43,6 +43,11 @@ def write_labels(instances: SparseInstances, context: OutputContext, path: Path)
             metadata=None,
             software=False,
         )
+
+
+def label_type(objects: int) -> np.dtype:
+    """The type of a map of so many objects."""
+    return np.dtype("<u2" if objects < 2**16 else "<u4")
 
 
 def is_big(shape: tuple[int, int], dtype: np.dtype) -> bool:

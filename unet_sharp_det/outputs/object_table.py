@@ -37,6 +37,17 @@ def write_table(instances: SparseInstances, context: OutputContext, path: Path) 
         writer.writerows(zip(*map(_format, columns.values()), strict=True))
 
 
+def write_parquet(instances: SparseInstances, context: OutputContext, path: Path) -> None:
+    """Write the table of :func:`object_columns`; what is not known is NaN."""
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = object_columns(instances, context)
+    columns["class"] = columns["class"].astype(str)  # which names the type where there are none
+    with open(path, "wb") as file:  # pyarrow takes no names with bytes that are no text
+        parquet.write_table(pyarrow.table(columns), file)
+
+
 def object_columns(instances: SparseInstances, context: OutputContext) -> dict[str, np.ndarray]:
     """Return the columns of the table by name, each (N,); docs/OUTPUTS.md defines them.
 

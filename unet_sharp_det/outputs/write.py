@@ -5,7 +5,7 @@ Object k of :class:`SparseInstances` is number k + 1 in every file.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,13 @@ class Output(NamedTuple):
     ending: str  # what follows the stem of the image's name
     module: str  # of this package, imported when needed, with write_NAME(instances, context, path)
     meaning: str  # one line for help texts
+    needs: tuple[str, str] = ()  # a package that not every installation has, and its extra
+    is_folder: bool = False
+
+    @property
+    def is_available(self) -> bool:
+        """Whether what it is written by is installed."""
+        return not self.needs or importlib.util.find_spec(self.needs[0]) is not None
 
 
 OUTPUTS: dict[str, Output] = {
@@ -32,8 +39,15 @@ OUTPUTS: dict[str, Output] = {
     "coco": Output("_coco.json", "coco", "COCO data set of one image with scores"),
     "overlay": Output("_overlay.png", "overlay", "the image with outlines, to look at"),
     "table": Output("_objects.csv", "object_table", "a row of measurements per object"),
+    "parquet": Output(
+        *("_objects.parquet", "object_table", "the table as Parquet", ("pyarrow", "parquet"))
+    ),
     "rois": Output("_rois.zip", "outlines", "ROIs of ImageJ and Fiji"),
     "geojson": Output("_outlines.geojson", "outlines", "detections of QuPath"),
+    "zarr": Output(
+        *("_labels.zarr", "label_image", "label map as a pyramid of OME-Zarr", ("zarr", "zarr")),
+        is_folder=True,
+    ),
 }
 DEFAULT_OUTPUTS = ("labels", "overlay", "table")
 
@@ -61,6 +75,12 @@ def output_paths(stem: Path, names: Sequence[str]) -> list[Path]:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"Output: '{name}' is given {names.count(name)} times, give it once.")
+        if not OUTPUTS[name].is_available:
+            package, extra = OUTPUTS[name].needs
+            raise UserError(
+                f"Output: '{name}' takes the package {package}. Run: pip install "
+                f"'unet_sharp_det[{extra}]'"
+            )
     return [Path(stem).with_name(Path(stem).name + OUTPUTS[name].ending) for name in names]
 
 
@@ -79,8 +99,8 @@ def write_outputs(
         the files, in the order of ``names``.
 
     Raises:
-        UserError: a name is unknown or given twice, the instances are not of the image's size or
-            of its classes, or a file cannot be written.
+        UserError: a name is unknown or given twice, its package is missing, the instances are not
+            of the image's size or of its classes, or a file cannot be written.
     """
     paths = output_paths(stem, names)
     if tuple(instances.shape) != tuple(context.source.shape):
@@ -95,6 +115,6 @@ def write_outputs(
         )
     for name, path in zip(names, paths, strict=True):
         module = importlib.import_module(f".{OUTPUTS[name].module}", __package__)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, is_folder=OUTPUTS[name].is_folder) as temporary:
             getattr(module, f"write_{name}")(instances, context, temporary)
     return paths

@@ -36,7 +36,8 @@ class PredictionOptions:
         tile_overlap: pixels that neighbouring tiles share, no fewer than an object's. None: 256,
             but at most half of tile_size.
         scale: factor to resize images by beside what the model was trained with: 0.5 for objects
-            that are twice as large as those of the training.
+            that are twice as large as those of the training. None: the pixel size of an image over
+            that of the model, ``INPUT.PIXEL_SIZE``, if both are known; else 1.
         precision: of the network's arithmetic, see :func:`runtime.accelerate`.
         tta: test-time augmentation: each window is seen in :data:`.VIEWS`, eight times as slowly.
     """
@@ -48,7 +49,7 @@ class PredictionOptions:
     batch_size: int = 1
     tile_size: int = 1024
     tile_overlap: int | None = None
-    scale: float = 1.0
+    scale: float | None = None
     precision: str = "fp32"
     tta: bool = False
 
@@ -69,7 +70,7 @@ class PredictionOptions:
                 _SMALLEST_OVERLAP <= self.tile_overlap <= self.tile_size // 2,
                 f"from {_SMALLEST_OVERLAP} to {self.tile_size // 2}, half of tile_size",
             ),
-            "scale": (0 < self.scale <= 64, "above 0, and 64 at most"),
+            "scale": (self.scale is None or 0 < self.scale <= 64, "above 0, and 64 at most"),
         }
         for name, (is_valid, range_) in checks.items():
             if not is_valid:
@@ -77,8 +78,9 @@ class PredictionOptions:
 
     def completed(self, score_threshold: float, min_area: int) -> "PredictionOptions":
         """Return options with a model's own values, of images at ``scale`` 1, where these leave
-        them to it."""
-        own = {"score_threshold": score_threshold, "min_area": round(min_area / self.scale**2)}
+        them to it; without a scale the area stays open."""
+        area = None if self.scale is None else round(min_area / self.scale**2)
+        own = {"score_threshold": score_threshold, "min_area": area}
         return replace(self, **{k: v for k, v in own.items() if getattr(self, k) is None})
 
     def halved(self, side: int, alignment: int) -> "PredictionOptions":

@@ -1,7 +1,9 @@
 """From images of any size to their objects, by a trained model."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ from .options import PredictionOptions
 from .segmenter import Segmenter, WatershedSegmenter
 from .tile_grid import Tile, alignment_of, tile_grid
 from .views import VIEWS
+
+logger = logging.getLogger(__name__)
 
 Image = np.ndarray | str | Path | ImageSource
 #: From an image and blocks of its tiles to what is found in the tiles of each block.
@@ -52,6 +56,8 @@ class Predictor:
         image_format: str = "RGB",
         stretch_contrast: bool = False,
         class_names: Sequence[str] = ("object",),
+        pixel_size: float = 0.0,
+        own: tuple[float, int] = (0.5, 0),
         options: PredictionOptions | None = None,
     ):
         """
@@ -62,11 +68,19 @@ class Predictor:
             resize: what images go through in testing; by its factor for the whole image, tiles too.
             image_format, stretch_contrast: ``INPUT.FORMAT`` and so on of the training.
             class_names: of the classes 0, 1, ...
+            pixel_size: in micrometres, of the images that the model is made for; 0: unknown.
+            own: the model's score threshold and least area, see :class:`PredictionOptions`.
 
         Raises:
             ConfigError: the model finds no objects, or an option is out of its range.
         """
-        self.options = (options or PredictionOptions()).completed(score_threshold=0.5, min_area=0)
+        options = options or PredictionOptions()
+        if options.scale is None and not pixel_size:
+            options = replace(options, scale=1.0)
+        self.options = options.completed(*own)
+        self.pixel_size = pixel_size
+        self._own = own
+        self._told: set[float | None] = set()  # pixel sizes whose scales were logged
         self.image_format = image_format
         self.stretch_contrast = stretch_contrast
         self.class_names = tuple(class_names)
@@ -101,14 +115,15 @@ class Predictor:
     def _of(cls, trained: TrainedModel, options: PredictionOptions | None) -> "Predictor":
         cfg = trained.cfg
         own = cfg.TEST.INSTANCES
-        options = options or PredictionOptions()
         return cls(
             trained.model,
             build_test_resize(cfg.INPUT),
             image_format=cfg.INPUT.FORMAT,
             stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
             class_names=cfg.MODEL.CLASS_NAMES,
-            options=options.completed(own.SCORE_THRESHOLD, own.MIN_AREA),
+            pixel_size=cfg.INPUT.PIXEL_SIZE,
+            own=(own.SCORE_THRESHOLD, own.MIN_AREA),
+            options=options,
         )
 
     @property
@@ -151,34 +166,50 @@ class Predictor:
         results: list = [None] * len(images)
         waiting: dict[tuple, list[tuple[int, PreparedImage, np.ndarray]]] = {}
 
-        def run(batch: list[tuple[int, PreparedImage, np.ndarray]]) -> None:
+        def run(batch: list[tuple[int, PreparedImage, np.ndarray]], options) -> None:
             indices, wholes, windows = zip(*batch, strict=True)
-            for index, found in zip(indices, self._find_whole(wholes, windows), strict=True):
-                results[index] = found
-                progress(math.prod(found.shape))
+            found = self._find_whole(wholes, windows, options)
+            for index, each in zip(indices, found, strict=True):
+                results[index] = self._select(each, options)
+                progress(math.prod(each.shape))
 
         for index, image in enumerate(images):
             try:
                 prepared = self._prepare(image)
-                if max(prepared.shape) > self.options.tile_size:
-                    results[index] = self._find_in_tiles(
-                        prepared, self.options, progress, find_blocks
-                    )
+                options = self._options_of(prepared.source)
+                if max(prepared.shape) > options.tile_size:
+                    found = self._find_in_tiles(prepared, options, progress, find_blocks)
+                    results[index] = self._select(found, options)
                     continue
                 window = prepared.window(*(slice(0, side) for side in prepared.shape))
             except UserError as error:
                 results[index] = error
                 continue
-            batch = waiting.setdefault(window.shape, [])
+            key = window.shape, options
+            batch = waiting.setdefault(key, [])
             batch.append((index, prepared, window))
-            if len(batch) == self.options.batch_of(window.shape):
-                run(waiting.pop(window.shape))
-        for batch in waiting.values():
-            run(batch)
-        return [each if isinstance(each, UserError) else self._select(each) for each in results]
+            if len(batch) == options.batch_of(window.shape):
+                run(waiting.pop(key), options)
+        for (_, options), batch in waiting.items():
+            run(batch, options)
+        return results
 
-    def _select(self, found: SparseInstances) -> SparseInstances:
-        options = self.options
+    def _options_of(self, image: ImageSource) -> PredictionOptions:
+        """Return the options, completed for an image by the scale that its pixel size asks for."""
+        if self.options.scale is not None:
+            return self.options
+        size = image.pixel_size and math.sqrt(math.prod(image.pixel_size))
+        scale = float(f"{size / self.pixel_size:.3g}") if size else 1.0
+        if size not in self._told:
+            self._told.add(size)
+            known = f"{size:.4g} micrometres" if size else "an unknown size (say --pixel-size)"
+            logger.info(
+                f"{image.where}: pixels have {known}, the model's {self.pixel_size:g}: the scale "
+                f"is {scale:g}."
+            )
+        return replace(self.options, scale=scale).completed(*self._own)
+
+    def _select(self, found: SparseInstances, options: PredictionOptions) -> SparseInstances:
         found = found.at_least(self._finder.least_score)
         found = found.without_holes() if options.clean else found
         found = found.without_overlaps(options.min_area, options.max_covered)
@@ -206,37 +237,52 @@ class Predictor:
             )
         return prepare(image, self.image_format, self.stretch_contrast)
 
-    def _scale(self, shape: tuple[int, int]) -> float:
+    def _scale(self, shape: tuple[int, int], options: PredictionOptions) -> float:
         """The factor by which the network sees an image of (height, width) larger."""
         resize = self._resize
         if isinstance(resize, ScaleBy):
             factor = resize.factors[0]
         else:
             factor = resize.short_edge_length[0] / min(shape)
-        return self.options.scale * min(factor, resize.max_size / max(shape))
+        return options.scale * min(factor, resize.max_size / max(shape))
 
     def _find_whole(
-        self, images: Sequence[PreparedImage], windows: Sequence[np.ndarray]
+        self,
+        images: Sequence[PreparedImage],
+        windows: Sequence[np.ndarray],
+        options: PredictionOptions,
     ) -> list[SparseInstances]:
         """Find the objects of images of one size, each of them a tile of its own."""
         shape = images[0].shape
         (tile,) = tile_grid(shape, max(shape), 0)
-        scale = self._scale(shape)
+        scale = self._scale(shape, options)
         try:
             return self._finder.find(windows, [tile] * len(windows), shape, scale)
         except torch.OutOfMemoryError:
             pass  # What follows needs the memory that the exception holds.
         if len(windows) > 1:
             half = len(windows) // 2
-            first = self._find_whole(images[:half], windows[:half])
-            return first + self._find_whole(images[half:], windows[half:])
-        smaller = self.options.halved(max(shape), alignment_of(scale, self._divisibility))
+            first = self._find_whole(images[:half], windows[:half], options)
+            return first + self._find_whole(images[half:], windows[half:], options)
+        smaller = options.halved(max(shape), alignment_of(scale, self._divisibility))
         return [self._find_in_tiles(images[0], smaller, lambda pixels: None, self._find_blocks)]
 
     def find_block(self, image: PreparedImage, block: Sequence[Tile]) -> list[SparseInstances]:
-        """Return what is found in each of some tiles of one size, in the image's coordinates."""
+        """Return what is found in each of some tiles of one size, in the image's coordinates.
+
+        The network does not see tiles of a single colour, as scanners leave them around the tissue:
+        they have no objects.
+        """
+        scale = self._scale(image.shape, self._options_of(image.source))
+        found = [SparseInstances.empty(image.shape)] * len(block)
         windows = [image.window(tile.rows, tile.columns) for tile in block]
-        return self._finder.find(windows, block, image.shape, self._scale(image.shape))
+        seen = [k for k, window in enumerate(windows) if (window != window[0, 0]).any()]
+        if seen:
+            chosen = [windows[k] for k in seen], [block[k] for k in seen]
+            results = self._finder.find(*chosen, image.shape, scale)
+            for k, result in zip(seen, results, strict=True):
+                found[k] = result
+        return found
 
     def _find_blocks(
         self, image: PreparedImage, blocks: Sequence[Sequence[Tile]]
@@ -250,7 +296,7 @@ class Predictor:
         progress: Callable[[int], None],
         find_blocks: FindBlocks,
     ) -> SparseInstances:
-        scale = self._scale(image.shape)
+        scale = self._scale(image.shape, options)
         alignment = alignment_of(scale, self._divisibility)
         grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, alignment)
         blocks = list(_batches_of_one_shape(grid, options))

@@ -1,0 +1,197 @@
+"""OME-Zarr (OME-NGFF 0.4 and 0.5), in a folder or at an address of fsspec, read window by window.
+
+The finest level of an image is read, whatever scale a model sees, so that objects have the
+coordinates of the whole image.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from ..errors import DatasetError, UserError
+from .ome import no_series_error
+from .pixel_size import ngff_pixel_size
+from .planes import PixelArray
+from .tiff_pixels import one_line
+
+_GROUP_FILES = ("zarr.json", ".zgroup")
+_METADATA = {*_GROUP_FILES, ".zattrs", ".zarray"}
+_LETTERS = {"channel": "C", "time": "T"}  # of axes by their type, else it is their name
+
+
+def address_of(path) -> str | None:
+    """Return an address such as ``s3://bucket/a.zarr``, or None of a path of a file.
+
+    A ``Path`` of an address will do, though it has one slash where the address has several.
+    """
+    match = re.fullmatch(r"([a-z][a-z0-9+:]+):/+(.+)", os.fspath(path))
+    if match is None:
+        return None
+    scheme, rest = match.groups()
+    return f"{scheme}:{'///' if scheme == 'file' else '//'}{rest}"
+
+
+def is_zarr(path) -> bool:
+    """Return whether a path is an address, or a folder that is a Zarr group."""
+    inside = (os.path.join(path, name) for name in _GROUP_FILES)
+    return address_of(path) is not None or any(map(os.path.isfile, inside))
+
+
+def zarr_stamp(path) -> str:
+    """Return what changes when a Zarr group does: the size of its metadata, and a time or digest.
+
+    Of a folder the time is the newest of its metadata and of the folders above those of chunks: a
+    chunk of three axes or more that is rewritten in its place is not noticed. Of an address only
+    the metadata of the group itself count. What cannot be reached has ``""``.
+    """
+    address = address_of(path)
+    try:
+        return _stamp_of_address(address) if address else _stamp_of_folder(path)
+    except Exception:  # of any kind, from the library of a store
+        return ""
+
+
+def _stamp_of_folder(path) -> str:
+    size = newest = 0
+    for folder, below, names in os.walk(path):
+        seen = [folder, *(os.path.join(folder, name) for name in _METADATA.intersection(names))]
+        if ".zarray" in names or os.path.basename(folder) == "c":  # the chunks may be many
+            seen += [os.path.join(folder, name) for name in below]
+            below.clear()
+        for status in map(os.stat, seen):
+            size, newest = size + status.st_size, max(newest, status.st_mtime_ns)
+    return f"{size}-{newest}"
+
+
+def _stamp_of_address(address: str) -> str:
+    from fsspec.core import url_to_fs
+
+    system, root = url_to_fs(address)
+    files = [file for name in sorted(_METADATA) if system.exists(file := f"{root}/{name}")]
+    digests = "-".join(map(str, map(system.checksum, files)))
+    return f"{sum(map(system.size, files))}-{digests}" if files else ""
+
+
+def open_zarr(path, series: int, max_pixels: int) -> dict[str, PixelArray]:
+    """Open images without reading their pixels.
+
+    Args:
+        path: a folder or address of an image, plate, well, or conversion by bioformats2raw.
+        series: which image of such a conversion, from 0.
+        max_pixels: the largest chunk.
+
+    Returns:
+        the image, by ``""``; of a plate or well each field, by its path in it: ``"B/03/0"``.
+
+    Raises:
+        DatasetError: it cannot be reached, is no OME-Zarr of images, or corrupt.
+        UserError: the package zarr is missing, or there is no such series.
+    """
+    try:
+        import zarr
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: OME-Zarr takes the package zarr. Run: pip install 'unet_sharp_det[zarr]'"
+        ) from error
+    try:
+        group = zarr.open_group(address_of(path) or os.fspath(path), mode="r")
+        found, count = _find_images(group, path, series)
+        images = {name: _open_image(each, path, count, max_pixels) for name, each in found}
+    except UserError:
+        raise
+    except Exception as error:  # of any kind, from corrupt metadata or the library of a store
+        raise DatasetError(f"{path}: cannot be read as OME-Zarr: {one_line(error)}") from error
+    if not images:
+        raise DatasetError(f"{path}: is a plate or well without images. Name another one.")
+    return images
+
+
+def _metadata(group) -> dict:
+    attributes = group.attrs.asdict()
+    return attributes.get("ome", attributes)  # of version 0.5, and 0.4
+
+
+def _find_images(group, path, number: int) -> tuple[Iterator, int]:
+    """Return (name, group) of each image, and how many series there are."""
+    ome, names = _metadata(group), [""]
+    if "plate" in ome:
+        wells = [each["path"] for each in ome["plate"]["wells"]]
+        return (pair for well in wells for pair in _fields(group[well], f"{well}/")), 1
+    if "well" in ome:
+        return _fields(group, ""), 1
+    if "bioformats2raw.layout" in ome:
+        names = _metadata(group["OME"]).get("series") if "OME" in group else None
+        names = names or [*itertools.takewhile(group.__contains__, map(str, itertools.count()))]
+    elif "multiscales" not in ome:
+        raise DatasetError(
+            f"{path}: is Zarr, but no image of OME-Zarr. Convert it, e.g. by ome-zarr or ngff-zarr."
+        )
+    if not 0 <= number < len(names):
+        raise no_series_error(path, number, len(names))
+    return iter([("", group[names[number]] if names[number] else group)]), len(names)
+
+
+def _fields(well, prefix: str) -> Iterator[tuple[str, object]]:
+    for image in _metadata(well)["well"]["images"]:
+        if not re.fullmatch(r"(\w+/\w+/)?[\w-]+", name := f"{prefix}{image['path']}"):
+            raise ValueError(f"{name!r} is not the path of a field")
+        yield name, well[image["path"]]
+
+
+def _open_image(group, path, series_count: int, max_pixels: int) -> PixelArray:
+    ome = _metadata(group)
+    multiscale = ome["multiscales"][0]
+    axes, finest = multiscale["axes"], multiscale["datasets"][0]
+    array = group[finest["path"]]
+    letters = "".join(_LETTERS.get(each.get("type")) or each["name"].upper() for each in axes)
+    if not len(letters) == len(axes) == array.ndim:
+        raise ValueError(f"the axes {letters} are not those of the shape {array.shape}")
+    if array.dtype.kind not in "uif":
+        raise DatasetError(f"{path}: pixels of type {array.dtype} cannot be read; use real ones.")
+    if prod(array.chunks) > max_pixels:
+        raise DatasetError(
+            f"{path}: a single chunk has {' x '.join(map(str, array.chunks))} pixels. Save it with "
+            f"smaller chunks, or raise --max-pixels (now {max_pixels})."
+        )
+    dtype = array.dtype.newbyteorder("=")
+    channels = ome.get("omero", {}).get("channels", ())
+    return PixelArray(
+        pixels=_Pixels(array, f"{path}/{array.path}"),
+        letters=letters,
+        shape=array.shape,
+        dtype=dtype,
+        colours=1,
+        pixel_size=ngff_pixel_size(letters, axes, _lengths(multiscale, finest, len(axes))),
+        series_count=series_count,
+        channel_names=tuple(str(each.get("label", "")) for each in channels),
+        to_values=lambda values: values.astype(dtype, copy=False),
+    )
+
+
+def _lengths(multiscale: dict, finest: dict, count: int) -> np.ndarray:
+    """Return the length of a pixel along each of so many axes, in the axis' unit."""
+    lengths = np.ones(count)
+    for level in (finest, multiscale):
+        for each in level.get("coordinateTransformations", ()):
+            if each["type"] == "scale":
+                lengths *= each["scale"]
+    return lengths
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """A Zarr array whose errors are the user's."""
+
+    array: object
+    where: str
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
+        try:
+            return self.array[slices]
+        except Exception as error:  # of any kind, from corrupt bytes or the library of a store
+            raise DatasetError(f"{self.where}: cannot be decoded: {one_line(error)}") from error

@@ -1,0 +1,71 @@
+"""Slides that tifffile does not read, or does not put together, by OpenSlide."""
+
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DatasetError, UserError
+from .planes import PixelArray
+from .tiff_pixels import one_line
+
+#: 3DHISTECH, Hamamatsu VMS, and Ventana, whose tiles overlap.
+SLIDES = (".mrxs", ".vms", ".bif")
+
+
+def is_slide(path) -> bool:
+    """Return whether the name of a file is that of such a slide."""
+    return PurePath(path).suffix.lower() in SLIDES
+
+
+def open_slide(path) -> PixelArray:
+    """Open a slide at its full resolution without reading its pixels, which are uint8 in RGB.
+
+    What the scanner left out has the slide's colour of the background, else white.
+
+    Raises:
+        DatasetError: OpenSlide cannot read the file.
+        UserError: OpenSlide is missing.
+    """
+    try:
+        import openslide
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: slides take OpenSlide. Run: pip install 'unet_sharp_det[slides]'"
+        ) from error
+    try:
+        slide = openslide.OpenSlide(path)
+        width, height = slide.dimensions
+        sizes = [float(slide.properties.get(f"openslide.mpp-{axis}", 0)) for axis in "yx"]
+        background = f"#{slide.properties.get('openslide.background-color', 'ffffff')}"
+    except Exception as error:  # of any kind, from corrupt metadata
+        raise DatasetError(f"{path}: cannot be read by OpenSlide: {one_line(error)}") from error
+    return PixelArray(
+        pixels=_Pixels(slide, background, str(path)),
+        letters="YXS",
+        shape=(height, width, 3),
+        dtype=np.dtype(np.uint8),
+        colours=3,
+        pixel_size=tuple(sizes) if min(sizes) > 0 else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """The pixels of a slide, read by slices."""
+
+    slide: object
+    background: str
+    where: str
+
+    def __getitem__(self, slices: tuple[slice, slice, slice]) -> np.ndarray:
+        rows, columns, samples = slices
+        size = columns.stop - columns.start, rows.stop - rows.start
+        try:
+            region = self.slide.read_region((columns.start, rows.start), 0, size)
+        except Exception as error:  # of any kind, from corrupt bytes
+            raise DatasetError(f"{self.where}: cannot be decoded: {one_line(error)}") from error
+        picture = Image.new("RGB", size, self.background)
+        picture.paste(region, mask=region.getchannel("A"))
+        return np.asarray(picture)[:, :, samples]
