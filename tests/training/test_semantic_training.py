@@ -71,26 +71,3 @@ def test_trained_evaluated_and_pruned(run_tool, repository, tmp_path):
     done = run_tool("tools/train_net.py", *options, "5")
     assert done.returncode == 2
     assert "Give one of 1 to 4" in done.stderr
-
-
-class TestBadInput:
-    def train(self, run_tool, repository, tmp_path, *options):
-        config = ["--config-file", repository / INSTANT, "OUTPUT_DIR", tmp_path / "out"]
-        return run_tool("tools/train_net.py", *config, *options)
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            (
-                ["MODEL.SEM_SEG_HEAD.ACTIVATION", "softmax", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "2"],
-                "CGM needs ACTIVATION: sigmoid",
-            ),
-            (["MODEL.SEM_SEG_HEAD.SKIP_SCHEME", "unetshrp"], "Did you mean 'unetsharp'"),
-        ],
-    )
-    def test_one_line(self, run_tool, repository, tmp_path, options, message):
-        done = self.train(run_tool, repository, tmp_path, *options)
-        assert done.returncode == 2, done.stderr[-3000:]
-        assert "Traceback" not in done.stderr + done.stdout
-        assert message in done.stderr
-        assert not list(tmp_path.rglob("*.pth"))

@@ -131,23 +131,32 @@ class TestBadInput:
         config = ["--config-file", INSTANT.removeprefix("configs/"), *flags]
         return run_tool("tools/train_net.py", *config, "OUTPUT_DIR", tmp_path / "out", *options)
 
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            (["DATASETS.TRAIN", "('dsb2018_test',)"], "holds no image"),
-            (["MODEL.FPN.SKIP_SCHEME", "unetsharpp"], "Did you mean 'unetsharp'"),
-            (["MODEL.FPN.SKIP_SCHEM", "fpn"], "Did you mean 'MODEL.FPN.SKIP_SCHEME'"),
-            (["SOLVER.OPTIMIZER", "AdmW"], "Did you mean 'AdamW'"),
-            (["MODEL.WEIGHTS", "nowhere.pth"], "'nowhere.pth': there is no file of weights"),
-        ],
-    )
-    def test_one_line(self, run_tool, tmp_path, options, message):
-        done = self.train(run_tool, tmp_path, *options)
-        assert done.returncode == 2, done.stderr[-3000:]
-        assert "Traceback" not in done.stderr + done.stdout
-        error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert len(error) == 1
-        assert message in error[0]
+    def test_one_line(self, run_tool, tmp_path):
+        semantic = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
+        head = "MODEL.SEM_SEG_HEAD"
+        mistakes = {
+            "holds no image": [INSTANT, "DATASETS.TRAIN", "('dsb2018_test',)"],
+            "Did you mean 'unetsharp'": [INSTANT, "MODEL.FPN.SKIP_SCHEME", "unetsharpp"],
+            "Did you mean 'MODEL.FPN.SKIP_SCHEME'": [INSTANT, "MODEL.FPN.SKIP_SCHEM", "fpn"],
+            "Did you mean 'AdamW'": [INSTANT, "SOLVER.OPTIMIZER", "AdmW"],
+            "'nowhere.pth': there is no file of": [INSTANT, "MODEL.WEIGHTS", "nowhere.pth"],
+            "CGM needs ACTIVATION: sigmoid": [
+                *(semantic, f"{head}.ACTIVATION", "softmax", f"{head}.NUM_CLASSES", "2")
+            ],
+            "Did you mean 'unetpp'": [semantic, f"{head}.SKIP_SCHEME", "unet3pp"],
+        }
+        output = ["OUTPUT_DIR", str(tmp_path / "out")]
+        commands = [
+            ["--config-file", config.removeprefix("configs/"), *output, *options]
+            for config, *options in mistakes.values()
+        ]
+        done = run_tool("tests/training/train_with_mistakes.py", json.dumps(commands))
+        assert done.returncode == 0, done.stderr[-3000:]
+        for message, (status, told) in zip(mistakes, json.loads(done.stdout), strict=True):
+            assert status == 2, told
+            assert "Traceback" not in told
+            (error,) = [line for line in told.splitlines() if line.startswith("error: ")]
+            assert message in error
         assert not list(tmp_path.rglob("*.pth"))
 
     def test_one_of_two_workers_tells(self, run_tool, tmp_path):
