@@ -97,6 +97,7 @@ setup(
         "volumes": ["monai>=1.4", "SimpleITK>=2.3"],
         # The networks that Table 3 of UNet# compares with.
         "rivals": ["monai>=1.4", "segmentation-models-pytorch>=0.4"],
+        "slurm": ["submitit>=1.5"],
         "tracking": ["mlflow-skinny>=2.10", "wandb>=0.17"],
         "dev": [
             "httpx>=0.24",

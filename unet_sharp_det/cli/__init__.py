@@ -23,6 +23,7 @@ _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export"),
     **dict.fromkeys(("monai", "SimpleITK"), "volumes"),
     **dict.fromkeys(("segmentation_models_pytorch",), "rivals"),
+    **dict.fromkeys(("submitit",), "slurm"),
 }
 
 
