@@ -24,6 +24,12 @@ OPTIONS = ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False", "DATASETS.TEST"
 OPTIONS += ["SOLVER.MAX_ITER", "8", "SOLVER.CHECKPOINT_PERIOD", "100"]
 
 
+@pytest.fixture(autouse=True)
+def keep_path(monkeypatch):
+    """Undo what a submission sets."""
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+
+
 def test_a_request_has_the_names_of_submitit():
     assert parse_request("nodes=2,gpus=8,time=60,mem=64,partition=a100,constraint=a&b") == {
         **{"nodes": 2, "gpus_per_node": 8, "timeout_min": 60, "mem_gb": 64},
@@ -51,6 +57,16 @@ def test_a_malformed_request_is_told(request_, message):
 def test_a_machine_without_slurm_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="There is no srun on this machine"):
+        submit(print, "", "time=60", tmp_path, per_gpu=True)
+
+
+def test_a_job_that_slurm_refuses_is_told(tmp_path, monkeypatch):
+    for name in ("srun", "sbatch"):
+        script = tmp_path / name
+        script.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition' >&2\nexit 1\n")
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(UserError, match=r"refuses the job \(sbatch: error: invalid partition\)"):
         submit(print, "", "time=60", tmp_path, per_gpu=True)
 
 

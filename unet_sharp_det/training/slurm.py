@@ -54,12 +54,12 @@ def submit(function: Callable, args, request: str, folder, *, per_gpu: bool, clu
         name = "unet-sharp-det"
         executor.update_parameters(name=name, tasks_per_node=processes, **parameters)
         job = executor.submit(Requeued(function, args, per_gpu))
+    except submitit.core.utils.FailedJobError as error:
+        raise UserError(f"Slurm refuses the job ({first_line(error)}). Change --slurm.") from error
     except RuntimeError as error:
         raise UserError(
             "There is no srun on this machine. Give --slurm where Slurm takes jobs."
         ) from error
-    except submitit.core.utils.FailedJobError as error:
-        raise UserError(f"sbatch: {first_line(error)}. Change --slurm.") from error
     print(f"Job {job.job_id}. Its log: {job.paths.stdout}")
     return job
 
@@ -72,7 +72,7 @@ def parse_request(text: str) -> dict[str, int | str]:
     """
     parameters = {}
     for item in text.split(","):
-        key, equals, value = item.partition("=")
+        key, _, value = item.partition("=")
         name = KEYS[look_up_option(key, KEYS, "--slurm", ConfigError)]
         is_text = name.startswith("slurm_")
         if not (value if is_text else value.isdecimal() and int(value)):
