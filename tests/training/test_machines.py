@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from unet_sharp_det.cli.train import main
 from unet_sharp_det.data import register_coco_nuclei
@@ -99,7 +99,11 @@ def start_agents(machines, environment, repository, tmp_path):
             with open(tmp_path / f"machine{number}.log", "w") as log:
                 agent = subprocess.Popen(
                     [*command, *arguments],
-                    env={**environment, "GLOO_SOCKET_IFNAME": machine.interface},
+                    env={
+                        **environment,
+                        "GLOO_SOCKET_IFNAME": machine.interface,
+                        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+                    },
                     stdout=log,
                     stderr=log,
                     preexec_fn=lambda number=number: on_one_core(number),
@@ -125,7 +129,8 @@ def writers(agents) -> list[int]:
 def train_undisturbed(rank, port, arguments, data):
     """Be one of two workers, as torchrun's environment names them."""
     on_one_core(rank)
-    DatasetCatalog.remove("dsb2018_train")
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        catalog.remove("dsb2018_train")
     json_file = data / "annotations" / "dsb2018_train.json"
     register_coco_nuclei("dsb2018_train", json_file, data, ["nucleus"])
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
