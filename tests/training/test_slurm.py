@@ -157,6 +157,9 @@ def slurm(tmp_path, monkeypatch):
             seconds=30,
         )
         yield
+        subprocess.run(["scancel", "--user", "root"], check=True)
+        jobs = ["squeue", "--noheader"]  # Without slurmctld, one that is ending would never end.
+        wait_for(lambda: not subprocess.check_output(jobs), folder / "slurmctld.log", seconds=60)
     finally:
         for file in folder.glob("*.pid"):
             os.kill(int(file.read_text()), signal.SIGTERM)
