@@ -105,6 +105,8 @@ setup(
         "rivals": ["monai>=1.4", "segmentation-models-pytorch>=0.4"],
         # predict --dask: processes, clusters; its dashboard; jobs of Slurm.
         "dask": ["dask[diagnostics]>=2024.8", "distributed>=2024.8", "dask-jobqueue>=0.9"],
+        # train --slurm: jobs that go on after an interruption.
+        "slurm": ["submitit>=1.5"],
         "tracking": ["mlflow-skinny>=2.10", "wandb>=0.17"],
         "dev": [
             "httpx>=0.24",

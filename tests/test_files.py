@@ -4,6 +4,8 @@ import errno
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.files import (
     atomic_path,
     check_name,
+    only_writer,
     remove_leftovers,
     safe_join,
     write_text,
@@ -150,3 +153,39 @@ def test_names_that_lead_out_of_their_folder(name, tmp_path):
 @pytest.mark.parametrize("root", ["images", "../images", "/images"])
 def test_names_that_stay_in_their_folder(name, root):
     assert safe_join(root, name, "list.json") == Path(root) / name
+
+
+class TestOnlyWriter:
+    @pytest.fixture
+    def other(self, tmp_path):
+        """Another writer of the folder, with a child that outlives it as a loader of data would."""
+        context = multiprocessing.get_context("fork")
+        ready = context.Event()
+
+        def write():
+            with only_writer(tmp_path / "out"):
+                context.Process(target=time.sleep, args=(3,)).start()
+                ready.set()
+                time.sleep(20)
+
+        writer = context.Process(target=write)
+        writer.start()
+        assert ready.wait(20)
+        yield writer
+        writer.kill()
+
+    def test_a_second_one_is_told(self, other, tmp_path):
+        with pytest.raises(UserError, match="out: another process writes there"):
+            with only_writer(tmp_path / "out"):
+                pytest.fail("both write")
+
+    def test_it_waits_for_a_dying_one(self, other, tmp_path):
+        threading.Timer(0.2, other.kill).start()
+        with only_writer(tmp_path / "out", wait_s=10):
+            other.join(0)
+            assert not other.is_alive()
+
+    def test_it_ends_with_the_block(self, tmp_path):
+        for _ in range(2):
+            with only_writer(tmp_path / "out"):
+                pass

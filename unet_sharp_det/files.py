@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,6 +96,44 @@ def lock(handle: int) -> None:
         OSError: the file system has no locks.
     """
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextlib.contextmanager
+def only_writer(folder, wait_s: float = 0) -> Iterator[None]:
+    """Let one process at a time, on any machine, run such a block for ``folder``.
+
+    The process holds it, not its children: whatever ends the process, the next one may begin.
+
+    Args:
+        wait_s: for the end of another one, in seconds.
+
+    Raises:
+        UserError: another process runs one, or the folder cannot be written.
+    """
+    path, end = Path(folder, "writer.lock"), time.monotonic() + wait_s
+    with _named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
+        while _is_held_elsewhere(file):
+            if time.monotonic() > end:
+                raise UserError(
+                    f"{folder}: another process writes there. Wait for its end, or take another "
+                    "folder."
+                )
+            time.sleep(1)
+        yield
+
+
+def _is_held_elsewhere(file) -> bool:
+    """Lock a file for this process alone, unless another has it or the file system has no locks."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def check_name(path) -> None:

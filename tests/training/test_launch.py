@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,17 +43,17 @@ class TestCpuWorkersWhereThereAreGpus:
     @pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda", "nccl")])
     def test_of_torchrun_talk_by_gloo(self, monkeypatch, device, backend):
         chosen, devices = [], []
-        for name, value in [("TORCHELASTIC_RUN_ID", "x"), ("LOCAL_RANK", "1")]:
+        for name, value in [("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")]:
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
         monkeypatch.setattr(torch.cuda, "set_device", devices.append)
         monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
         monkeypatch.setattr(launch_module.dist, "init_process_group", chosen.append)
         monkeypatch.setattr(launch_module.dist, "destroy_process_group", lambda: None)
         monkeypatch.setattr(launch_module.comm, "create_local_process_group", lambda _: None)
-        ran = []
-        launch_module.launch(ran.append, "arguments", device)
-        assert (chosen, ran) == ([backend], ["arguments"])
+        ran, args = [], SimpleNamespace(resume=False)
+        launch_module.launch(ran.append, args, device)
+        assert (chosen, ran) == ([backend], [args])
+        assert args.resume
         assert devices == ([1] if device == "cuda" else [])
 
 

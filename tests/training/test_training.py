@@ -86,18 +86,6 @@ def test_two_processes_end_with_equal_weights(environment, repository, tmp_path)
     assert not torch.equal(first["before"][name], first["model"][name])
 
 
-def test_torchrun(environment, repository, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", str(repository / "tools" / "train_net.py")]
-    command += ["--config-file", str(repository / INSTANT), "MODEL.DEVICE", "cpu"]
-    command += ["OUTPUT_DIR", str(tmp_path), "TEST.VALIDATION_LOSS", "False"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "World size: 2" in done.stdout
-    assert (tmp_path / "model_final.pth").is_file()
-    assert (tmp_path / "inference" / "ap_table.md").is_file()
-
-
 def test_a_killed_run_goes_on_from_its_last_checkpoint(environment, repository, tmp_path):
     command = [sys.executable, str(repository / "tools" / "train_net.py"), "--resume"]
     command += ["--config-file", str(repository / INSTANT), "OUTPUT_DIR", str(tmp_path)]

@@ -31,7 +31,6 @@ from .units import Log, Outcome, Plane, chunks_of, find, write
 if TYPE_CHECKING:
     from ..masks.instances import SparseInstances
 
-INSTALL = "pip install 'unet_sharp_det[dask]'"
 #: Planes of more pixels are found in blocks of tiles, by many workers.
 LARGE = 1 << 24
 #: Units in flight per thread of the workers: one runs, the next is there when it ends.
@@ -60,13 +59,11 @@ def open_client(where: str) -> Iterator:
         distributed.Client: all is closed in the end, but a scheduler of an address.
 
     Raises:
-        ConfigError: it is none of these, or Dask is not installed.
+        ConfigError: it is none of these.
         UserError: there is no scheduler.
     """
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ConfigError(f"--dask needs Dask. Install it: {INSTALL}") from error
+    from distributed import Client
+
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if "://" in where:
         try:
@@ -97,10 +94,8 @@ def _cluster(kind: str, count: int):
             silence_logs=logging.ERROR,
             dashboard_address="127.0.0.1:8787",
         )
-    try:
-        from dask_jobqueue import SLURMCluster
-    except ImportError as error:
-        raise ConfigError(f"--dask slurm needs dask-jobqueue. Install it: {INSTALL}") from error
+    from dask_jobqueue import SLURMCluster
+
     cluster = SLURMCluster()
     cluster.scale(jobs=count or 1)
     return cluster

@@ -23,6 +23,8 @@ _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export"),
     **dict.fromkeys(("monai", "SimpleITK"), "volumes"),
     **dict.fromkeys(("segmentation_models_pytorch",), "rivals"),
+    **dict.fromkeys(("distributed", "dask_jobqueue"), "dask"),
+    **dict.fromkeys(("submitit",), "slurm"),
 }
 
 

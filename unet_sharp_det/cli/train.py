@@ -2,6 +2,8 @@
 
 One machine:        unet-sharp-det train --config-file C.yaml --num-gpus 2 OUTPUT_DIR out
 torchrun:           torchrun --nproc-per-node 2 -m unet_sharp_det train --config-file C.yaml
+Slurm:              unet-sharp-det train --config-file C.yaml --slurm nodes=2,gpus=8,time=60
+                    (docs/CLUSTER.md); under torchrun and Slurm a training goes on by itself
 Go on after a stop: unet-sharp-det train --config-file C.yaml --resume
 Stop at once:       kill PID (SIGTERM) saves a checkpoint after the iteration and exits with 75
 Evaluate only:      unet-sharp-det train --config-file C.yaml --eval-only MODEL.WEIGHTS model.pth
@@ -14,6 +16,7 @@ A LazyConfig is a Python program, which this command runs: read a stranger's bef
 
 import argparse
 import os
+from pathlib import Path
 
 from .. import training
 from . import add_trust_argument, command_parser
@@ -31,6 +34,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--machine-rank", type=int, default=0, help="number of this machine, from 0")
     port = 2**15 + 2**14 + os.getuid() % 2**14
     add("--dist-url", default=f"tcp://127.0.0.1:{port}", help="where the workers of all meet")
+    add("--slurm", metavar="KEY=VALUE,...", help="submit a job; docs/CLUSTER.md lists the keys")
     add_trust_argument(parser)
     add(
         "opts",
@@ -42,5 +46,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    training.run_training(args)
+    if args.slurm is None:
+        training.run_training(args)
+        return 0
+    cfg, _ = training.read_config(args.config_file, args.opts)
+    logs = Path(cfg.OUTPUT_DIR, "slurm")
+    training.submit(training.run_training, args, args.slurm, logs, per_gpu=True)
     return 0

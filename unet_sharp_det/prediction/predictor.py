@@ -20,6 +20,7 @@ from ..images.source import ImageSource, ReadOptions, from_array, open_image
 from ..masks.instances import SparseInstances
 from ..modeling.watershed_segmentor import WatershedSegmentor
 from ..runtime import accelerate
+from ..runtime.memory import give_back_freed_memory
 from .detector import Detector
 from .options import PredictionOptions
 from .segmenter import Segmenter, WatershedSegmenter
@@ -27,6 +28,10 @@ from .tile_grid import Tile, alignment_of, tile_grid
 from .views import VIEWS
 
 logger = logging.getLogger(__name__)
+
+# The objects of each block live on between the freed maps of its network: without trims the memory of
+# an image of 8,192 x 8,192 pixels grew from 1.6 to 2.4 GiB.
+_BLOCKS_BETWEEN_TRIMS = 16
 
 Image = np.ndarray | str | Path | ImageSource
 #: From an image and blocks of its tiles to what is found in the tiles of each block.
@@ -88,6 +93,7 @@ class Predictor:
         views = VIEWS if self.options.tta else VIEWS[:1]
         self._finder = _kind_of(model)(model, self.options.score_threshold, views)
         self._resize = resize
+        self._blocks = 0  # that the network saw
         self._channels = len(model.pixel_mean)
         strides = [shape.stride for shape in model.backbone.output_shape().values()]
         self._divisibility = max(model.backbone.size_divisibility, *strides)
@@ -282,6 +288,9 @@ class Predictor:
             results = self._finder.find(*chosen, image.shape, scale)
             for k, result in zip(seen, results, strict=True):
                 found[k] = result
+            self._blocks += 1
+            if self._blocks % _BLOCKS_BETWEEN_TRIMS == 0:
+                give_back_freed_memory()
         return found
 
     def _find_blocks(

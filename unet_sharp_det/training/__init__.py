@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mixed_precision": ["choose_trainer"],
         "resources": ["write_device_memory"],
         "run": ["run_training"],
+        "slurm": ["submit"],
         "stopping": ["STOPPED_STATUS", "StopOnSignal", "exit_on_sigterm"],
         "stream": ["ReplayableLoader"],
         "trainer": ["NucleiTrainer", "explain_failure"],

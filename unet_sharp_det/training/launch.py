@@ -1,4 +1,4 @@
-"""Starting workers: one process, detectron2's launcher, or torchrun's environment."""
+"""Workers: one process, those of detectron2's launcher, or those that torchrun or Slurm started."""
 
 import contextlib
 import os
@@ -18,7 +18,10 @@ from ..errors import ConfigError, UserError
 
 
 def launch(main, args, device: str) -> None:
-    """Run ``main(args)`` in every worker that ``args`` or torchrun asks for.
+    """Run ``main(args)`` in every worker that ``args`` asks for.
+
+    A process that torchrun or Slurm started is a worker itself. Its group may be a restarted one,
+    so it resumes: ``args.resume`` becomes True.
 
     Args:
         main: a function of the module's top level.
@@ -26,8 +29,9 @@ def launch(main, args, device: str) -> None:
         device: ``cuda`` or ``cpu``. On ``cpu``, ``--num-gpus N`` starts N processes that talk by
             gloo and see no GPU.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        _run_under_torchrun(main, args, device)
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        args.resume = True
+        _join_process_group(main, args, device)
         return
     check_num_gpus(args.num_gpus, device)
     if args.num_gpus * args.num_machines == 1:
@@ -81,7 +85,7 @@ def _uses_gpu(device: str) -> bool:
     return torch.cuda.is_available() and not device.startswith("cpu")
 
 
-def _run_under_torchrun(main, args, device: str) -> None:
+def _join_process_group(main, args, device: str) -> None:
     if _uses_gpu(device):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if _uses_gpu(device) else "gloo")
@@ -100,7 +104,7 @@ def _run_spawned(main, args, device: str) -> None:
 def _run_worker(main, args, device: str) -> None:
     """Run ``main`` in one of several workers; they share the cores, and one tells errors."""
     if not _uses_gpu(device):
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // comm.get_local_size()))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // comm.get_local_size()))
     try:
         main(args)
     except UserError as error:

@@ -291,3 +291,17 @@ def test_the_command_line(write_experiment, stand_in, tmp_path, monkeypatch, cap
         command.main([path, *folder, "--runs", "unetp"])
     with pytest.raises(ConfigError, match=r"seed: '7' is not known. Available: 0, 1"):
         command.main([path, *folder, "--seeds", "7"])
+
+
+def test_a_job_runs_the_experiment(write_experiment, stand_in, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "TRAIN_SCRIPT", stand_in)
+    monkeypatch.setattr(command, "setup_logger", lambda **_: None)
+    submitted = []
+    monkeypatch.setattr(command, "submit", lambda *job, per_gpu: submitted.append((*job, per_gpu)))
+    arguments = [str(write_experiment()), "--folder", str(tmp_path / "runs"), "--seeds", "1"]
+    assert command.main([*arguments, "--slurm", "time=60"]) == 0
+    assert capsys.readouterr().out == ""
+    ((function, args, *rest),) = submitted
+    assert rest == ["time=60", tmp_path / "runs" / "slurm", False]
+    assert function(args) == 0
+    assert "small: 2 finished" in capsys.readouterr().out
