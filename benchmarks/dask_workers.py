@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -56,7 +55,7 @@ def main(argv) -> None:
 
 
 def _client(workers: int) -> Client:
-    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
     return Client(cluster)
 
 
@@ -84,7 +83,7 @@ def _run_killed(load, images, output: Path, client: Client) -> Path:
     timer.start()
     _run(load, images, output, client)
     timer.cancel()
-    print(f"killed after {delay:.1f} of {_seconds(output):.1f} s", file=sys.stderr)
+    print(f"killed after {delay:.1f} of {_seconds(output):.1f} s")
     client.wait_for_workers(2)
     return output
 

@@ -15,12 +15,13 @@ import cv2
 import pytest
 from distributed import Client, KilledWorker, LocalCluster
 from prediction_models import BrightBlobs, predictor_of
-from run_files import contents, rows, run, write_images, write_stack
+from run_files import OF_ALL, contents, files, rows, run, write_images, write_stack
 from stub_predictor import StubPredictor, spots
 
 from unet_sharp_det.batch import dask_units
 from unet_sharp_det.batch.dask_units import DaskUnits, open_client
 from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.files import _temporary_of
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +113,13 @@ def test_a_worker_that_cannot_begin_ends_it(images, tmp_path, threads):
 
 
 def test_a_unit_that_ends_every_worker_is_named(images, tmp_path, threads, monkeypatch):
-    """Of the images that were done with it, only the one that it is about fails."""
+    """Of the images that were done with it, only the one that it is about fails. What it had begun
+    to write is gone."""
     do = dask_units._do
 
     def die(recipe, records, folder):
         if any(record.source.endswith("i2.png") for record in records):
+            _temporary_of(folder / "i2_labels.tif").touch()
             raise KilledWorker("task", SimpleNamespace(address="tcp://a"), 4)
         return do(recipe, records, folder)
 
@@ -126,6 +129,7 @@ def test_a_unit_that_ends_every_worker_is_named(images, tmp_path, threads, monke
     assert failed.source.endswith("i2.png")
     assert "ended every worker that tried it. Give workers more memory" in failed.error
     assert result.predicted == 5
+    assert files(tmp_path / "out") - OF_ALL == {f"i{n}_labels.tif" for n in (0, 1, 3, 4, 5)}
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ class _Run:
 
     def do(self, planes: Iterable[Plane]) -> None:
         try:
-            for chunk in chunks_of(planes, self._work.at_once):
+            for chunk in chunks_of(planes, self._work.predictor.options.batch_size):
                 small = [plane for plane in chunk if plane.pixels <= LARGE]
                 if small:
                     self._submit(small, tries=1)

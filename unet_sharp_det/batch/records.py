@@ -94,13 +94,17 @@ class Records:
         """Write the file anew, with the settings and what is known; then :meth:`add` can."""
         if "coco" in outputs:
             self._own.add("coco.json")
-        remove_leftovers(self.folder, {*self._own, *_FILES, RECORDS}.__contains__)
+        self.remove_leftovers()
         path, header = self.folder / RECORDS, {"settings": self.settings, "own": sorted(self._own)}
         lines = [header, *map(asdict, self)]
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         if self._file:
             self._file.close()
         self._file = open(path, "a", encoding="utf-8")
+
+    def remove_leftovers(self) -> None:
+        """Delete what processes that were killed had begun to write."""
+        remove_leftovers(self.folder, {*self._own, *_FILES, RECORDS}.__contains__)
 
     def own(self, names: Iterable[str]) -> None:
         """Know files of the folder, by their paths below it, as written by a run; :meth:`start`

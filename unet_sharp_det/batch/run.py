@@ -236,6 +236,7 @@ class _Run:
             self.records.add(failed)
 
     def _sum_up(self, finished: bool) -> None:
+        self.records.remove_leftovers()
         self.result.seconds = time.time() - self.result.started
         device = str(getattr(self.work.predictor, "device", "unknown"))
         write_summaries(self.records, self.outputs, self.result, finished, device)
