@@ -11,9 +11,9 @@ import threading
 import time
 from pathlib import Path
 
-from dask.distributed import Client, LocalCluster
+from distributed import Client
 
-from unet_sharp_det.batch.dask_units import DaskUnits
+from unet_sharp_det.batch.dask_units import DaskUnits, open_client
 from unet_sharp_det.batch.run import predict_files
 from unet_sharp_det.prediction import PredictionOptions, Predictor
 
@@ -37,12 +37,13 @@ def main(argv) -> None:
         expected = _contents(_run(load, args.images, Path(folder) / "here", None))
         for number, workers in enumerate(args.workers):
             output = Path(folder) / f"scaling{number}"
-            with _client(workers) as client:
-                _warm_up(client, load, args.images[:1], Path(folder) / f"warm{number}")
+            with open_client(f"local:{workers}") as client:
+                # Every worker imports and loads first, which a long run does once.
+                _run(load, args.images, Path(folder) / f"first{number}", client)
                 output = _run(load, args.images, output, client)
             same = _contents(output) == expected
             print(f"{workers} workers: {_seconds(output):.1f} s, the same files: {same}")
-        with _client(2) as client:
+        with open_client("local:2") as client:
             equal = sum(
                 _contents(_run_killed(load, args.images, Path(folder) / f"kill{number}", client))
                 == expected
@@ -54,25 +55,10 @@ def main(argv) -> None:
             print(f"empty tasks: {args.tasks / (time.perf_counter() - start):.0f} per second")
 
 
-def _client(workers: int) -> Client:
-    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
-    return Client(cluster)
-
-
 def _run(load, images, output: Path, client: Client | None) -> Path:
     options = {"run_units": DaskUnits(client, load)} if client else {}
     predict_files(load(), images, output, outputs=["labels", "table"], **options)
     return output
-
-
-def _warm_up(client: Client, load, images, output: Path) -> None:
-    """Let every worker import and load, which a long run does once."""
-    client.run(functools.partial(_import, load))
-    _run(load, images, output, client)
-
-
-def _import(load) -> None:
-    load()
 
 
 def _run_killed(load, images, output: Path, client: Client) -> Path:

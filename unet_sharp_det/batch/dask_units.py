@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 LARGE = 1 << 24
 #: Units in flight per thread of the workers: one runs, the next is there when it ends.
 _AHEAD = 2
+# Units run in a thread, whose memory glibc else keeps apart, and gives back after each network.
+_WORKERS_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 _TIMEOUT = 10.0  # seconds
 #: How often a plane that fails is tried: a file system may fail for a moment.
 TRIES = 3
@@ -93,6 +95,7 @@ def _cluster(kind: str, count: int):
             threads_per_worker=1,
             silence_logs=logging.ERROR,
             dashboard_address="127.0.0.1:8787",
+            env=_WORKERS_ENVIRONMENT,
         )
     from dask_jobqueue import SLURMCluster
 
