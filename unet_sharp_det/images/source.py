@@ -181,16 +181,21 @@ def from_array(array: np.ndarray, name: str = "image", all_channels: bool = Fals
 def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> PixelArray:
     """Return what is in memory already: see :class:`~.formats.Decoded`."""
     samples = pixels.shape[2] if pixels.ndim == 3 else 1
-    is_gray = samples <= 2 or (pixels[..., :1] == pixels[..., 1:3]).all()
     return PixelArray(
         pixels=pixels,
         letters="YXS"[: pixels.ndim],
         shape=pixels.shape,
         dtype=pixels.dtype,
-        colours=1 if is_gray else 3,
+        colours=1 if samples <= 2 or _has_equal_colours(pixels) else 3,
         orientation=orientation,
         to_values=lambda values: values if step == 1 else values * np.uint8(step),
     )
+
+
+def _has_equal_colours(pixels: np.ndarray) -> bool:
+    red = pixels[..., 0]
+    some, all_ = slice(None, None, 50), slice(None)  # Most pictures with colours differ in some.
+    return all(np.array_equal(red[k], pixels[k, ..., n]) for k in (some, all_) for n in (1, 2))
 
 
 def planes_of(
