@@ -41,8 +41,6 @@ _TIMEOUT = 10.0  # seconds
 #: How often a plane that fails is tried: a file system may fail for a moment.
 TRIES = 3
 
-logger = logging.getLogger(__name__)
-
 
 class KilledError(UserError):
     """Workers died of a unit; those of others may be among them."""
@@ -127,10 +125,12 @@ class DaskUnits:
 
     def __call__(self, work: ImageWork, folder: Path, planes: Iterable[Plane], log: Log) -> None:
         """As :func:`.run_here`."""
+        from distributed.comm import CommClosedError
+
         recipe = cloudpickle.dumps((self._load, work.read_options, work.pixel_size))
         try:
             _Run(self._client, recipe, work, folder, log).do(planes)
-        except (CancelledError, OSError, TimeoutError) as error:
+        except (CancelledError, CommClosedError, TimeoutError) as error:
             raise UserError(
                 f"The connection to Dask's scheduler was lost ({type(error).__name__}). Give the "
                 "same command again, and it goes on."
