@@ -32,6 +32,7 @@ def test_a_data_set_is_known_by_being_there(tmp_path, run_images):
     assert MetadataCatalog.get("mine_val").thing_classes == ["object"]
     assert found.text.count("objects.") == 2
     assert (found.folder / "preview.png").is_file()
+    assert found.text.endswith("preview.png, then: unet-sharp-det fit mine --output run\n")
 
 
 def test_a_damaged_data_set_stops_no_other(tmp_path, run_images, caplog):

@@ -52,7 +52,9 @@ class ImageSummary:
         ]
         if self.skipped:
             lines += [f"Left out {len(self.skipped)}:", *(f"  {line}" for line in self.skipped)]
-        lines.append(f"Look at {self.folder / 'preview.png'}.")
+        lines.append(
+            f"Look at {self.folder / 'preview.png'}, then: unet-sharp-det fit {name} --output run"
+        )
         return "\n".join(lines)
 
 
