@@ -40,7 +40,8 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
         name: of the folder in ``$DETECTRON2_DATASETS`` that ``import`` wrote.
         output: folder for ``fit.yaml`` (the settings and their reasons), ``base.yaml`` (the config
             of the start), ``before/`` (the start's evaluation), ``model_final.pth``,
-            ``model.safetensors``, ``report.html`` and ``fit.log``; checkpoints until the end.
+            ``model_best.pth``, ``model.safetensors``, ``report.html`` and ``fit.log``; other
+            checkpoints until the end.
         start: a checkpoint or a model of the package; "imagenet", "scratch".
         num_gpus: for the training.
         opts: KEY VALUE pairs that override the rules.
