@@ -74,6 +74,11 @@ def first_line(error: Exception | str) -> str:
     return str(error).strip().partition("\n")[0][:200].rstrip(".")
 
 
+def one_line(error: Exception) -> str:
+    """The kind of an error of another library and all that it says, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
 def disk_error(error: BaseException | None) -> OSError | None:
     """Return the error of a full disk, or the like, that is behind another error."""
     while error is not None:

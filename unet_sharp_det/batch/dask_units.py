@@ -199,7 +199,7 @@ class _Run:
         self, record: ImageRecord, image: PreparedImage, blocks: Sequence[Sequence[Tile]]
     ) -> Iterator[list["SparseInstances"]]:
         """As a predictor finds them, see :data:`.FindBlocks`."""
-        of_image = (self._recipe, _name(record), replace(image, source=None))
+        of_image = (self._recipe, record, replace(image, source=None))
         futures = [
             self._client.submit(_find_block, *of_image, block, pure=False, retries=TRIES - 1)
             for block in blocks
@@ -209,11 +209,6 @@ class _Run:
                 yield _result(future)
         finally:
             self._client.cancel(futures)
-
-
-def _name(record: ImageRecord) -> tuple[str, str, str]:
-    """Return what tells a plane, and a file as it was."""
-    return record.source, record.plane, record.stamp
 
 
 def _result(future):
@@ -237,11 +232,15 @@ def _work_of(recipe: bytes) -> ImageWork:
     return ImageWork(load(), *others)
 
 
-@functools.lru_cache(maxsize=4)
-def _open(recipe: bytes, source: str, plane: str, stamp: str) -> ImageSource:
-    """Open a plane; blocks of one image open it once."""
+@functools.lru_cache(maxsize=1)
+def _open(recipe: bytes, source: str, stamp: str) -> dict[str, ImageSource]:
+    """Open a file as it is at its stamp; blocks of an image and planes of a stack open it once."""
     path = Path(source)
-    return _work_of(recipe).open(InputFile(path, path.parent))[plane]
+    return _work_of(recipe).open(InputFile(path, path.parent))
+
+
+def _source_of(recipe: bytes, record: ImageRecord) -> ImageSource:
+    return _open(recipe, record.source, record.stamp)[record.plane]
 
 
 def _do(recipe: bytes, records: Sequence[ImageRecord], folder: Path) -> list[Outcome]:
@@ -249,7 +248,7 @@ def _do(recipe: bytes, records: Sequence[ImageRecord], folder: Path) -> list[Out
     work, opened, outcomes = _work_of(recipe), {}, {}
     for number, record in enumerate(records):
         try:
-            opened[number] = Plane(record, _open(recipe, *_name(record)), 0.0)
+            opened[number] = Plane(record, _source_of(recipe, record), 0.0)
         except Exception as error:
             outcomes[number] = error
     found = find(work.find, list(opened.values()), lambda weight: None) if opened else []
@@ -259,9 +258,9 @@ def _do(recipe: bytes, records: Sequence[ImageRecord], folder: Path) -> list[Out
 
 
 def _find_block(
-    recipe: bytes, name: tuple[str, str, str], image: PreparedImage, block: Sequence[Tile]
+    recipe: bytes, record: ImageRecord, image: PreparedImage, block: Sequence[Tile]
 ) -> list["SparseInstances"]:
-    source = _open(recipe, *name)
+    source = _source_of(recipe, record)
     if image.image_format == "CHANNELS":
         source = source.with_all_channels()
     return _work_of(recipe).predictor.find_block(replace(image, source=source), block)

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from ..errors import DatasetError
+from ..errors import DatasetError, one_line
 
 #: Pixels that are decoded at once: 16384 x 16384. A file of some KB can claim to hold far more.
 MAX_PIXELS = 2**28
@@ -219,7 +219,7 @@ def _named_errors(path: Path) -> Iterator[None]:
     except DatasetError:
         raise
     except Exception as error:  # Each decoder has its own for a file that is damaged.
-        cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        cause = one_line(error)
         raise DatasetError(
             f"{path}: cannot be decoded, it is corrupt, truncated or of a kind not read ({cause})."
         ) from error

@@ -13,11 +13,10 @@ from math import prod
 
 import numpy as np
 
-from ..errors import DatasetError, UserError
+from ..errors import DatasetError, UserError, one_line
 from .ome import no_series_error
 from .pixel_size import ngff_pixel_size
 from .planes import PixelArray
-from .tiff_pixels import one_line
 
 _GROUP_FILES = ("zarr.json", ".zgroup")
 _METADATA = {*_GROUP_FILES, ".zattrs", ".zarray"}

@@ -6,9 +6,8 @@ from pathlib import PurePath
 import numpy as np
 from PIL import Image
 
-from ..errors import DatasetError, UserError
+from ..errors import DatasetError, UserError, one_line
 from .planes import PixelArray
-from .tiff_pixels import one_line
 
 #: 3DHISTECH, Hamamatsu VMS, and Ventana, whose tiles overlap.
 SLIDES = (".mrxs", ".vms", ".bif")

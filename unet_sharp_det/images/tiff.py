@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DatasetError, UserError
+from ..errors import DatasetError, UserError, one_line
 from .directories import open_checked
 from .ome import OmeImage, no_series_error, select_image
 from .pixel_size import tiff_pixel_size
 from .planes import PixelArray
-from .tiff_pixels import ChunkedPixels, RawPixels, one_line
+from .tiff_pixels import ChunkedPixels, RawPixels
 
 logger = logging.getLogger(__name__)
 

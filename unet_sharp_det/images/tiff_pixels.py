@@ -8,7 +8,7 @@ from operator import mul
 
 import numpy as np
 
-from ..errors import DatasetError, UserError
+from ..errors import DatasetError, UserError, one_line
 from .tiff_codecs import ChunkDecoder
 
 # Decoded strips and tiles that are kept, because neighbouring windows touch the same ones.
@@ -150,7 +150,3 @@ class ChunkedPixels:
             raise
         except Exception as error:  # any kind may come out of corrupt bytes
             raise DatasetError(f"{where} cannot be decoded: {one_line(error)}") from error
-
-
-def one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
