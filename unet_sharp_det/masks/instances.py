@@ -107,6 +107,13 @@ class SparseInstances:
         return cls.from_windows(shape, corners, masks, scores, np.zeros(len(masks)))
 
     @classmethod
+    def from_instances(cls, instances: "Instances") -> "SparseInstances":
+        """Take what :meth:`to_instances` returns, or a detector with ``pred_masks`` (N, H, W)."""
+        masks = instances.pred_masks.cpu().numpy()
+        scores, classes = instances.scores.cpu().numpy(), instances.pred_classes.cpu().numpy()
+        return cls.from_windows(instances.image_size, [(0, 0)] * len(masks), masks, scores, classes)
+
+    @classmethod
     def concatenate(
         cls, shape: tuple[int, int], parts: Sequence["SparseInstances"]
     ) -> "SparseInstances":

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ..data.augmentation import ScaleBy
 from ..errors import ConfigError
 from ..masks.instances import SparseInstances
+from ..modeling.test_time_augmentation import VIEWS, View, average
 from .merging import merge_detections
 from .tile_grid import Tile
-from .views import VIEWS, View, average
 
 #: Pixels of the network's input for which the config's limits of proposals and detections hold.
 #: They grow with the area: else a large window gets fewer proposals for an object than a tile.

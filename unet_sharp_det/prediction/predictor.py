@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..images.intensity import PreparedImage, prepare
 from ..images.source import ImageSource, ReadOptions, from_array, open_image
 from ..masks.instances import SparseInstances
+from ..modeling.test_time_augmentation import VIEWS
 from ..modeling.watershed_segmentor import WatershedSegmentor
 from ..runtime import accelerate
 from ..runtime.memory import give_back_freed_memory
@@ -25,7 +26,6 @@ from .detector import Detector
 from .options import PredictionOptions
 from .segmenter import Segmenter, WatershedSegmenter
 from .tile_grid import Tile, alignment_of, tile_grid
-from .views import VIEWS
 
 logger = logging.getLogger(__name__)
 

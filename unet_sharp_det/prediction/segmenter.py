@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..masks.instances import SparseInstances
 from ..modeling.segmentation_head import SegmentationHead
+from ..modeling.test_time_augmentation import VIEWS, View
 from ..modeling.volume_segmentor import VolumeSegmentor
 from .detector import to_input
 from .merging import merge_detections, sew_components
 from .tile_grid import Tile
-from .views import VIEWS, View
 
 
 class Segmenter:

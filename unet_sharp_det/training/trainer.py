@@ -32,6 +32,7 @@ from ..data.mapper import NucleiDatasetMapper
 from ..errors import ConfigError, DatasetError, TrainingError, UserError, disk_error, look_up_option
 from ..evaluation import EvaluationOptions, build_nuclei_evaluators
 from ..files import write_json
+from ..modeling.test_time_augmentation import AveragedViews
 from ..runtime import accelerate
 from .averaging import WeightAverage
 from .best_metric import EarlyStop, build_validation_hooks, full_name
@@ -137,11 +138,14 @@ class NucleiTrainer(DefaultTrainer):
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict:
         """As in DefaultTrainer, on a CPU faster (:func:`.runtime.accelerate`); the speed goes to
-        ``inference/speed.json``, and in a training images to the event storage."""
+        ``inference/speed.json``, and in a training images to the event storage. With
+        ``TEST.AUG.ENABLED`` the model is one of :class:`.AveragedViews`."""
         if evaluators is None and has_event_storage() and comm.is_main_process():
             evaluators = [cls._with_images(cfg, name, model) for name in cfg.DATASETS.TEST]
         if torch.device(cfg.MODEL.DEVICE).type == "cpu":
             model = accelerate(getattr(model, "module", model))
+        if cfg.TEST.AUG.ENABLED:
+            model = AveragedViews(getattr(model, "module", model))
         with measured_speed(model) as speed:
             results = super().test(cfg, model, evaluators)
         if speed and comm.is_main_process():

@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from detectron2.modeling import SemanticSegmentor
+from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..masks.instances import SparseInstances, overlapping_pairs
 
 #: Masks of two views that share this much of their union are one object.
@@ -42,6 +46,59 @@ class View:
 
 #: The eight ways in which a square lies on itself; the first is the image as it is.
 VIEWS = tuple(View(turns, flip) for flip in (False, True) for turns in range(4))
+
+
+class AveragedViews(nn.Module):
+    """A model that sees every image in :data:`VIEWS`: ``TEST.AUG`` of an evaluation.
+
+    Of a detector the objects are averaged by :func:`average`, of a semantic model or a
+    ``WatershedSegmentor`` the probabilities of the pixels.
+
+    Args:
+        model: in eval mode, a detector with masks or a ``SemanticSegmentor``; of others, such as
+            ``VolumeSegmentor``, a ConfigError is raised.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        if not isinstance(model, SemanticSegmentor) and not hasattr(model, "roi_heads"):
+            raise ConfigError(
+                f"TEST.AUG is not for a {type(model).__name__}. Set TEST.AUG.ENABLED False."
+            )
+        self.model = model
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict]:
+        """Take and return what the model does: ``instances``, or ``sem_seg`` (C, H, W)."""
+        if not isinstance(self.model, SemanticSegmentor):
+            seen = [self._objects(view, batched_inputs) for view in VIEWS]
+            averaged = [average(views) for views in zip(*seen, strict=True)]
+            return [{"instances": found.to_instances()} for found in averaged]
+        seen = [self._probabilities(view, batched_inputs) for view in VIEWS]
+        means = [torch.stack(views).mean(dim=0) for views in zip(*seen, strict=True)]
+        if hasattr(self.model, "find_objects"):
+            return [{"instances": self.model.find_objects(mean).to_instances()} for mean in means]
+        return [{"sem_seg": mean} for mean in means]
+
+    def _objects(self, view: View, batched_inputs: list[dict]) -> list[SparseInstances]:
+        outputs = self.model([_seen(view, record) for record in batched_inputs])
+        found = [SparseInstances.from_instances(output["instances"]) for output in outputs]
+        return [view.undo_objects(each) for each in found]
+
+    def _probabilities(self, view: View, batched_inputs: list[dict]) -> list[Tensor]:
+        inputs = [_seen(view, record) for record in batched_inputs]
+        if hasattr(self.model, "probabilities"):
+            maps = self.model.probabilities(inputs)
+        else:
+            maps = [output["sem_seg"] for output in self.model(inputs)]
+        return [torch.from_numpy(view.undo(each.cpu().numpy(), axes=(1, 2))) for each in maps]
+
+
+def _seen(view: View, record: dict) -> dict:
+    """Return a record of detectron2 whose image (C, H, W) is seen in a view."""
+    size = record.get("height"), record.get("width")
+    height, width = size[::-1] if view.turns % 2 else size
+    image = view.apply(record["image"].numpy().transpose(1, 2, 0)).transpose(2, 0, 1)
+    return {**record, "image": torch.from_numpy(image.copy()), "height": height, "width": width}
 
 
 def average(views: Sequence[SparseInstances]) -> SparseInstances:

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from prediction_models import half_foreground_model
 
+from unet_sharp_det.checkpoints.trained_model import open_trained_model
 from unet_sharp_det.data.augmentation import ScaleBy
+from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.modeling.test_time_augmentation import VIEWS, AveragedViews, average
 from unet_sharp_det.prediction import PredictionOptions, Predictor
-from unet_sharp_det.prediction.views import VIEWS, average
 
 
 @pytest.fixture
@@ -74,3 +77,36 @@ def test_a_turned_image_gives_turned_objects(name, converted_sample):
         differences[tta] = np.mean((straight.label_map() > 0) != (back.label_map() > 0))
     assert differences[True] < 1e-3
     assert differences[True] < differences[False]
+
+
+@pytest.mark.parametrize("name", ["nuclei", "nuclei-fast", "semantic"])
+def test_a_model_in_an_evaluation_finds_turned_objects_in_a_turned_image(name, converted_sample):
+    """The image is not square; the alone model sees it otherwise when it is turned."""
+    path = sorted((converted_sample / "images").glob("*.png"))[0]
+    image = read_image(path, "RGB")[:128, :160]
+    if name == "semantic":
+        model = half_foreground_model(image)
+    else:
+        model = open_trained_model(name, device="cpu").model
+
+    def foreground(model, view):
+        seen = view.apply(image)
+        pixels = torch.from_numpy(seen.transpose(2, 0, 1).copy())
+        size = dict(zip(("height", "width"), seen.shape[:2], strict=True))
+        with torch.no_grad():
+            (output,) = model([{"image": pixels, **size}])
+        if name == "semantic":
+            return view.undo(output["sem_seg"][0].numpy() > 0.5)
+        found = output["instances"]
+        found = SparseInstances.from_instances(found[found.scores > 0.5])
+        return view.undo_objects(found).label_map() > 0
+
+    straight, turned = (foreground(AveragedViews(model), view) for view in (VIEWS[0], VIEWS[5]))
+    assert straight.any()
+    assert np.mean(straight != turned) < 1e-3
+    assert np.mean(straight != turned) < np.mean(straight != foreground(model, VIEWS[5]))
+
+
+def test_a_model_of_volumes_has_no_views():
+    with pytest.raises(ConfigError, match=r"TEST\.AUG is not for a Linear"):
+        AveragedViews(torch.nn.Linear(1, 1))
