@@ -179,7 +179,7 @@ class TestEveryScheme:
 
 
 def test_compile():
-    net = tiny(deep_supervision="all", cgm=True).eval()
+    net = tiny(depth=3, deep_supervision="all", cgm=True).eval()
     images = torch.randn(1, 3, 32, 32)
     assert torch.allclose(torch.compile(net, backend="aot_eager")(images), net(images), atol=1e-5)
 

@@ -9,10 +9,10 @@ from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.prediction import PredictionOptions, Predictor
 
 
-@pytest.fixture(params=["1f9e429c12f4477221b5", "29dd28df98ee51b4ab1a"])
-def scene(request, converted_sample):
+@pytest.fixture
+def scene(converted_sample):
     """An image that the model never saw, and its reflections: 768 x 750, no nucleus cut."""
-    (path,) = (converted_sample / "images").glob(f"{request.param}*.png")
+    (path,) = (converted_sample / "images").glob("1f9e429c12f4477221b5*.png")
     image = read_image(path, "RGB")
     missing = (0, 768 - image.shape[0]), (0, 750 - image.shape[1]), (0, 0)
     return np.pad(image, missing, mode="symmetric")
