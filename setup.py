@@ -96,6 +96,8 @@ setup(
         "zarr": ["fsspec>=2023.10", "zarr>=3.1"],
         # Slides that tifffile does not read: MRXS, VMS, BIF.
         "slides": ["openslide-bin>=4.0", "openslide-python>=1.4"],
+        # Zeiss CZI.
+        "czi": ["pylibCZIrw>=5"],
         # Tables of objects as Parquet.
         "parquet": ["pyarrow>=15"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],

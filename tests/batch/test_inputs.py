@@ -46,16 +46,16 @@ def test_each_file_once(root):
 
 
 def test_files_of_microscopes_that_are_not_read_are_counted(root):
-    touch("d/a.png", "d/b.czi", "d/c.CZI", "d/.d.nd2", "d/e/f.lif", "d/notes.txt", "only/x.nd2")
-    for recursive, expected in ((False, ["b.czi", "c.CZI"]), (True, ["b.czi", "c.CZI", "f.lif"])):
+    touch("d/a.png", "d/b.zvi", "d/c.ZVI", "d/.d.nd2", "d/e/f.lif", "d/notes.txt", "only/x.nd2")
+    for recursive, expected in ((False, ["b.zvi", "c.ZVI"]), (True, ["b.zvi", "c.ZVI", "f.lif"])):
         not_read = []
         files = find_files(["d"], recursive=recursive, not_read=not_read)
         assert [file.name for file in files] == ["a.png"]
         assert [path.name for path in not_read] == expected
-    assert count_not_read(not_read).startswith("Files that are not read: 2 Zeiss CZI, 1 Leica LIF.")
+    assert count_not_read(not_read).startswith("Files that are not read: 2 Zeiss ZVI, 1 Leica LIF.")
     twice = []
     find_files(["d", "d/a.png", "d"], not_read=twice)
-    assert [path.name for path in twice] == ["b.czi", "c.CZI"]
+    assert [path.name for path in twice] == ["b.zvi", "c.ZVI"]
     with pytest.raises(DatasetError, match="only: has no image.*1 Nikon ND2.*Bio-Formats"):
         find_files(["only"])
 

@@ -18,7 +18,7 @@ from ..outputs import output_paths
 
 #: What an image in a folder is known by; a file that is named itself may be called anything.
 SUFFIXES = (
-    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", *SLIDES),
+    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", ".czi", *SLIDES),
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".zarr"),
 )
 

@@ -26,7 +26,7 @@ _CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000, before its size
 _FURTHER = b"\xaa\x55" * 2048
 
 _NOT_READ = {
-    **{".czi": "Zeiss CZI", ".zvi": "Zeiss ZVI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"},
+    **{".zvi": "Zeiss ZVI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"},
     **{".lof": "Leica LOF", ".xlef": "Leica XLEF", ".scn": "Leica SCN", ".vsi": "Olympus VSI"},
     **{".ets": "Olympus ETS", ".oib": "Olympus OIB", ".oif": "Olympus OIF", ".oir": "Olympus OIR"},
     **{".ndpis": "Hamamatsu NDPIS"},
@@ -39,7 +39,7 @@ _CONVERT = (
     "the command bfconvert of Bio-Formats"
 )
 #: What reads a format in Python, with the package bioio.
-_BIOIO = {"Zeiss CZI": "bioio-czi", "Nikon ND2": "bioio-nd2", "Leica LIF": "bioio-lif"}
+_BIOIO = {"Nikon ND2": "bioio-nd2", "Leica LIF": "bioio-lif"}
 
 
 class Decoded(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError, UserError
+from .czi import is_czi, open_czi
 from .formats import MAX_PIXELS, decode, format_not_read, how_to_convert
 from .ome_zarr import is_zarr, open_zarr
 from .planes import ImageAxes, PixelArray, PlaneReader, assign_axes, select_planes
@@ -33,7 +34,7 @@ class ReadOptions:
             :func:`~unet_sharp_det.images.planes.assign_axes`.
         planes: ``"all"``, ``"max"`` (the maximum over the axis), or indices from 0; see
             :func:`~unet_sharp_det.images.planes.select_planes`.
-        series: which series of a TIFF file or OME-Zarr, from 0.
+        series: which series of a TIFF file or OME-Zarr, or scene of a CZI, from 0.
         max_pixels: of an image that must be decoded as a whole, or of a strip, tile or chunk.
     """
 
@@ -105,7 +106,7 @@ class ImageSource:
 
 
 def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
-    """Open an image; TIFF, OME-Zarr and slides are read by windows, other formats as a whole.
+    """Open an image; TIFF, OME-Zarr, CZI and slides are read by windows, other formats as a whole.
 
     Orientation is applied and alpha dropped. What is decoded as a whole and has three equal
     colours is gray: it has one channel. There is a source for every plane, of a plate for every
@@ -140,6 +141,8 @@ def open_pixels(path, options: ReadOptions) -> PixelArray:
     try:
         if is_slide(path):
             return open_slide(path)
+        if is_czi(path):
+            return open_czi(path, options.series)
         kind = format_not_read(path)
         if is_tiff(path) and kind != "Olympus VSI":  # of which the TIFF is a preview
             return open_tiff(path, options.series, options.max_pixels)
