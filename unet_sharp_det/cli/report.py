@@ -3,8 +3,8 @@
 unet-sharp-det report RUN [RUN ...] --output report.html
 
 A RUN is the OUTPUT_DIR of unet-sharp-det train, or a folder that unet-sharp-det evaluate wrote. Its
-evaluation is repeated from its files. Differences are to the first run. Runs whose folders differ in
-their seed alone (fpn/seed0 fpn/seed1, or fpn_seed0 fpn_seed1) are shown as one, by their mean.
+evaluation is repeated from its files. Differences are to the first run. Runs whose folders
+differ in the seed alone (fpn/seed0 fpn/seed1, or fpn_seed0 fpn_seed1) are shown by their mean.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Results by groups of true objects: their size, whether they touch others, the look of the image."""
+"""Results by groups of true objects: by their size, their contact, and the look of the image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ OBJECT_MEASURES = {
     "recall_50": "share of the true objects that are matched at IoU ≥ .5",
     "matched_IoU": "mean IoU of the true objects that are matched at IoU ≥ .5",
     "missed": "share of the true objects without any predicted one of IoU > .1",
-    "precision_50": "share of the predicted objects, by their own size or look, matched at IoU ≥ .5",
+    "precision_50": "share of the predicted objects, matched at IoU ≥ .5, by their own size",
 }
 #: Of the images of a look, too.
 LOOK_MEASURES = ("DSB_score", "segm/AP", "PQ_image_mean", "AJI_image_mean")

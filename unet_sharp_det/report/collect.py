@@ -91,11 +91,6 @@ class Method:
         """Those of the runs."""
         return self.seeds[0].images
 
-    @property
-    def title(self) -> str:
-        """The label, with the number of seeds if there are several."""
-        return f"{self.label} ({len(self.seeds)} seeds)" if self.seeds[1:] else self.label
-
     def image_values(self, name: str) -> np.ndarray:
         """Return a measure's value of each image (N,), the mean over the seeds that have one."""
         values = np.array([run.image_values(name) for run in self.seeds])

@@ -46,7 +46,7 @@ def difference_plot(comparison: Comparison, note: str) -> Plot:
 def threshold_plots(comparison: Comparison, note: str) -> list[Plot]:
     """Draw AP against the IoU threshold: mean over images, pooled, and COCO's."""
     captions = {
-        "image_mean": "Share of right objects among right, false and missed ones, mean over images.",
+        "image_mean": "Right objects / (right + false + missed objects), mean over images.",
         "pooled": "The same of all objects together.",
     }
     plots = []

@@ -20,7 +20,10 @@ def label_folders(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         parts = (_SEED.sub("", part) for part in folder.parts)
         paths.append(tuple(filter(None, parts)))
-    names = ["/".join(parts) for parts in _differing(paths)]
+    parts = _differing(paths)
+    if len({each[-1] for each in parts}) == len(set(parts)):
+        parts = [each[-1:] for each in parts]
+    names = ["/".join(each) for each in parts]
     short = ["".join(tokens) for tokens in _differing([tuple(_TOKEN.findall(n)) for n in names])]
     # "nuclei" and "nuclei-fast" stay whole, and so do "run_1" and "run_2".
     one_begins_all = os.path.commonprefix(names) in names

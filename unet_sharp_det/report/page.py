@@ -73,8 +73,9 @@ def write_report(
         full: whether the sections begin unfolded, as for printing.
 
     Raises:
-        UserError: see ``collect_methods``; or ``output`` cannot be a file; or ``worst``, ``samples``
-            or ``ap_samples`` is too small; or an image or a file of ``pruning`` cannot be drawn.
+        UserError: see ``collect_methods``; or ``output`` cannot be a file; or ``worst``,
+            ``samples`` or ``ap_samples`` is too small; or an image or a file of ``pruning`` cannot
+            be drawn.
     """
     _check_output(output)
     least = {"--worst": (worst, 0), "--samples": (samples, 1), "--ap-samples": (ap_samples, 1)}
@@ -244,7 +245,10 @@ def _render(
     return environment.get_template("report.html.j2").render(
         title=title or f"{analysis.runs[0].record.dataset}: {', '.join(m.label for m in methods)}",
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        methods=[{"label": m.label, "color": color_of(k)} for k, m in enumerate(methods)],
+        methods=[
+            {"label": each.label, "color": color_of(place), "seeds": len(each.seeds)}
+            for place, each in enumerate(methods)
+        ],
         runs=described,
         images=len(methods[0].images),
         analysis=analysis,

@@ -56,12 +56,12 @@ def judge(
 def _compare(
     comparison: Comparison, breakdowns: Sequence[Breakdown], score: str, words: str, other: int
 ) -> Markup:
-    row, labels = comparison.rows[score], [each.title for each in comparison.methods]
+    row, labels = comparison.rows[score], [each.label for each in comparison.methods]
     pair, sign, difference = (labels[other], labels[0]), 1, row.differences[other - 1]
     verdict = row.verdict(other - 1)
     if not difference.interval():
-        text = "<b>{}</b> and <b>{}</b> differ by {} in the {}; one image cannot tell whether by chance."
-        return Markup(text).format(*pair, _in_words(difference, sign=True), words)
+        text = "<b>{}</b> and <b>{}</b> cannot be told apart by one image: {} {}."
+        return Markup(text).format(*pair, words, _in_words(difference, sign=True))
     if not verdict:
         text = "No difference can be seen between <b>{}</b> and <b>{}</b>: {} {}."
         return Markup(text).format(*pair, words, _in_words(difference, sign=True))
@@ -74,7 +74,7 @@ def _compare(
 
     text, most = "<b>{}</b> is better than <b>{}</b>: {} {}{}.", ""
     if found := _standout(breakdowns, gain, at_least=0):
-        most = Markup(", most in {} ({} of them found)").format(*found)
+        most = Markup(", most in {} ({:.1f} points more are found)").format(*found)
     return Markup(text).format(*pair, words, _in_words(difference, sign=True), most)
 
 
@@ -83,24 +83,21 @@ def _describe(
 ) -> list[Markup]:
     rows, (method,) = comparison.rows, comparison.methods
     text = Markup("<b>{}</b> has a {} of {}.")
-    sentences = [text.format(method.title, words, _in_words(rows[score].estimates[0]))]
+    sentences = [text.format(method.label, words, _in_words(rows[score].estimates[0]))]
     if breakdowns:
-        recall, precision = (
-            rows[f"{each}_50_pooled"].estimates[0] for each in ("recall", "precision")
-        )
-        text = Markup(
-            "It finds {:.0f} % of the true objects, and {:.0f} % of what it finds is true{}."
-        )
+        pooled = (rows[f"{each}_50_pooled"] for each in ("recall", "precision"))
+        recall, precision = (f"{row.estimates[0].value:.0f} %" for row in pooled)
+        text = Markup("It finds {} of the true objects, and {} of what it finds is true{}.")
         weakest = ""
         if found := _standout(breakdowns, lambda values, group: -values(group.estimates[0])):
             weakest = f"; it is weakest in {found[0]}"
-        sentences.append(text.format(recall.value, precision.value, weakest))
+        sentences.append(text.format(recall, precision, weakest))
     return sentences
 
 
 def _standout(
     breakdowns: Sequence[Breakdown], gain: Callable, at_least: float = -np.inf
-) -> tuple[str, str] | None:
+) -> tuple[str, float] | None:
     """Return the name and the gain of the group that gains most, more than all objects do.
 
     Both that and that it gains more than ``at_least`` must hold at the bound of an interval.
@@ -109,15 +106,14 @@ def _standout(
     def drawn(group: Group) -> np.ndarray:
         return gain(lambda estimates: estimates.drawn[_FOUND], group)
 
-    found = []
+    found = {}
     for breakdown in breakdowns:
         for group in breakdown.groups:
             of_group = drawn(group)
             if len(of_group) and interval(of_group)[0] > at_least:
                 if interval(of_group - drawn(breakdown.whole))[0] > 0:
-                    value = gain(lambda estimates: estimates.values[_FOUND], group)
-                    found.append((value, group.name))
-    return max(((name, number(value, 1, sign=True)) for value, name in found), default=None)
+                    found[group.name] = gain(lambda estimates: estimates.values[_FOUND], group)
+    return max(found.items(), key=lambda item: item[1], default=None)
 
 
 def _in_words(it: Estimate, sign: bool = False) -> Markup:
