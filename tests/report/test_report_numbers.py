@@ -114,6 +114,7 @@ class TestLooks:
         names = ["a images", "b images", "unknown images"]
         assert [group.name for group in groups] == names
         assert [group.extent for group in groups] == ["5 images", "1 image", "2 images"]
+        assert [group.images for group in groups] == [5, 1, 2]
         total = reports[0].results.object_counts[0]
         assert sum(g.objects for g in groups) == total == breakdown.whole.objects
         table, rows = reports[1].results.tables["instances"], [1, 3, 4, 6, 7]

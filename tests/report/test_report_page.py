@@ -178,11 +178,12 @@ class TestTool:
         output = tmp_path / "r.html"
         arguments = ["--worst", "0", "--samples", "2", "--title", "T", "--grid", "0"]
         arguments += ["--figures", str(tmp_path / "figures"), "--output", str(output)]
-        assert tool.main([str(runs[0]), *arguments]) == 0
+        assert tool.main([*map(str, runs), "--labels", "net", "net", *arguments]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == str(output)
         text = output.read_text(encoding="utf-8")
         assert "<title>T</title>" in text
         assert "<img" not in text
+        assert "<small>2 seeds</small>" in text
         keys = re.findall(r'<div class="plot" id="([\w-]+)"', text)
         names = [f"{key}.{kind}" for key in keys for kind in ("png", "svg")]
         assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(names)

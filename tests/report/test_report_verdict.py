@@ -28,14 +28,14 @@ def compare(*differences, images=100, labels="ABCDEFG", shares=(80, 90)):
     return SimpleNamespace(rows=rows, methods=methods[: len(estimates)])
 
 
-def group(name, *recalls, spread=0.5):
+def group(name, *recalls, spread=0.5, images=30):
     """A group with the recall of each method, in samples."""
     spread = np.linspace(-spread, spread, 41)
     each = [
         Estimates({"recall": value}, {"recall": value + spread * k})
         for k, value in enumerate(recalls, start=1)
     ]
-    return Group(name, "", 1, each)
+    return Group(name, "", 1, images, each)
 
 
 def say(comparison, *breakdowns):
@@ -78,6 +78,12 @@ def test_the_group_that_gains_more_than_all_is_named(touching, other, most):
     assert text == f"B is better than A: DSB score +3.1 (1.2 to 5.0){most}."
 
 
+def test_a_group_of_few_images_is_not_named():
+    few = Breakdown("", [group("rare images", 50, 90, images=29)], group("all objects", 50, 60))
+    (text,), _ = say(compare((3.1, 1.2, 5.0)), few)
+    assert text == "B is better than A: DSB score +3.1 (1.2 to 5.0)."
+
+
 def test_several_methods_are_compared_with_the_first():
     text, verdict = say(compare((-2, -3, -1), (1, -1, 3), (4, 3, 5)))
     assert [each[:30] for each in text] == [
@@ -90,13 +96,13 @@ def test_several_methods_are_compared_with_the_first():
 
 def test_a_single_method_and_few_images():
     breakdown = Breakdown("", [group("smallest objects", 30)], group("all objects", 70))
-    text, verdict = say(compare(images=8), breakdown)
+    text, verdict = say(compare(images=29), breakdown)
     assert text == [
         "A has a DSB score of 50.0 (48.0 to 52.0).",
         "It finds 80 % of the true objects, and 90 % of what it finds is true; it is weakest in "
         "smallest objects.",
     ]
-    assert verdict.caution == "Only 8 images were judged: too few to rely on."
+    assert verdict.caution == "Only 29 images were judged: too few to rely on."
 
 
 def test_one_image_tells_nothing():

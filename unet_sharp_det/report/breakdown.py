@@ -53,13 +53,14 @@ class Group:
 
     Attributes:
         name, extent: see :class:`Grouping`.
-        objects: number of true objects.
+        objects, images: numbers of true objects, and of the images that they are in.
         estimates: of each method ``OBJECT_MEASURES``, of a look ``LOOK_MEASURES``, too.
     """
 
     name: str
     extent: str
     objects: int
+    images: int
     estimates: list[Estimates]
 
 
@@ -144,8 +145,9 @@ def break_down(methods: Sequence[Method], grouping: Grouping, weights: np.ndarra
                 )
                 found = [one | other for one, other in zip(found, of_images, strict=True)]
             estimates.append(Estimates.of_seeds(found))
-        objects = counts[0][0]["recall_50"][1][:, slice(None) if number is None else number].sum()
-        return Group(name, extent, int(objects), estimates)
+        true = counts[0][0]["recall_50"][1]
+        true = true.sum(axis=1) if number is None else true[:, number]
+        return Group(name, extent, int(true.sum()), np.count_nonzero(true), estimates)
 
     groups = [evaluate(*each, number) for number, each in enumerate(grouping.groups.items())]
     return Breakdown(grouping.title, groups, evaluate("all objects", "", None))

@@ -100,7 +100,8 @@ def _standout(
 ) -> tuple[str, float] | None:
     """Return the name and the gain of the group that gains most, more than all objects do.
 
-    Both that and that it gains more than ``at_least`` must hold at the bound of an interval.
+    Both that and that it gains more than ``at_least`` must hold at the bound of an interval, which
+    few images do not give.
     """
 
     def drawn(group: Group) -> np.ndarray:
@@ -110,7 +111,7 @@ def _standout(
     for breakdown in breakdowns:
         for group in breakdown.groups:
             of_group = drawn(group)
-            if len(of_group) and interval(of_group)[0] > at_least:
+            if group.images >= _FEW_IMAGES and interval(of_group)[0] > at_least:
                 if interval(of_group - drawn(breakdown.whole))[0] > 0:
                     found[group.name] = gain(lambda estimates: estimates.values[_FOUND], group)
     return max(found.items(), key=lambda item: item[1], default=None)
