@@ -43,7 +43,7 @@ demo: setup ## convert the sample data, show what the models in the package find
 	@echo "  model_zoo/montage.png       what the model nuclei finds; model_zoo/inference has its measures, model_zoo_fast those of nuclei-fast"
 	@echo "  run/inference/ap_table.md   average precision"
 	@echo "  run/                        weights, log and predictions"
-	@echo "  report.html                 all measures, curves and the worst images, for a browser"
+	@echo "  report.html                 which model is better and why, for a browser"
 	@echo "  overlays/montage.png        what the model finds, as one picture; overlays/ has each image"
 
 lint: setup ## check the code with ruff

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_sharp_det.evaluation.instances.results import interval, resample
+from unet_sharp_det.evaluation.instances.results import interval, mean_over_seeds, resample
 from unet_sharp_det.evaluation.record import AP_SAMPLES
 from unet_sharp_det.report.collect import RunReport
 from unet_sharp_det.report.comparison import estimates_of
@@ -42,8 +42,8 @@ def difference_interval(base: list[str], other: list[str]) -> tuple[float, float
     Args:
         base, other: for each seed, what :func:`draw_metrics` has of a metric.
     """
-    parsed = [np.array([row.split() for row in rows], dtype=float) for rows in (base, other)]
-    differences = parsed[1] - parsed[0]
-    seeds, samples = differences.shape
-    chosen = np.random.default_rng(0).integers(seeds, size=(seeds, samples))
-    return interval(np.take_along_axis(differences, chosen, axis=0).mean(axis=0))
+    base, other = (
+        mean_over_seeds(np.array([row.split() for row in rows], dtype=float))
+        for rows in (base, other)
+    )
+    return interval(other - base)

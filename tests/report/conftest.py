@@ -1,7 +1,7 @@
 import pytest
 from report_helpers import make_run
 
-from unet_sharp_det.report.collect import collect_runs
+from unet_sharp_det.report.collect import collect_methods
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +15,12 @@ def runs(converted_sample, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def reports(runs):
+def methods(runs):
     """What is read of them."""
-    return collect_runs(runs)
+    return collect_methods(runs)
+
+
+@pytest.fixture(scope="session")
+def reports(methods):
+    """The only run of each."""
+    return [method.seeds[0] for method in methods]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,9 +14,10 @@ from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.evaluation import find_evaluation
 from unet_sharp_det.evaluation.readers.truth import CocoTruth
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
-from unet_sharp_det.report.collect import RunReport, collect_runs, looks_of
+from unet_sharp_det.report.collect import RunReport, collect_methods, looks_of
 from unet_sharp_det.report.comparison import estimates_of
 from unet_sharp_det.report.environment import config_differences, fingerprint, report_environment
+from unet_sharp_det.report.labels import label_folders
 from unet_sharp_det.report.training import Training, read_curves, read_environment
 
 
@@ -44,7 +46,7 @@ class TestRuns:
         assert first.label == "first"
         assert len(first.images) == 8
         assert set(first.coco) == {"segm", "bbox"}
-        assert first.training.losses == ["loss_mask"]
+        assert set(first.training.curves) >= {"total_loss", "lr", "segm/AP"}
         assert first.picture(0).shape == (*first.images[0].shape, 3)
 
     def test_a_folder_of_an_evaluation_has_no_training(self, runs, copied):
@@ -87,7 +89,7 @@ class TestRuns:
     def test_ap_is_of_the_first_runs_options(self, runs, copied):
         options = EvaluationOptions(score_threshold=0.9, max_dets=1, area_sides=(10, 20))
         change_record(copied, options=options)
-        first, second = collect_runs([runs[0], copied])
+        first, second = (each.seeds[0] for each in collect_methods([runs[0], copied]))
         assert first.coco["segm"].metrics == second.coco["segm"].metrics
         assert first.results.object_counts[1] > second.results.object_counts[1] > 0
         own = RunReport.read(copied, "x").coco["segm"]
@@ -96,7 +98,8 @@ class TestRuns:
     def test_the_order_of_images_in_the_truth_does_not_matter(self, runs, copied, tmp_path):
         change_truth(copied, tmp_path / "t.json", lambda content: content["images"].reverse())
         weights, found = np.array([[3, 0, 1, 0, 2, 1, 0, 1], [1, 1, 1, 1, 1, 1, 1, 1]]), []
-        for run in collect_runs([runs[0], copied]):
+        for method in collect_methods([runs[0], copied]):
+            (run,) = method.seeds
             found.append(estimates_of(run, weights, 2).drawn)
             assert found[-1]["segm/AP"][1] == pytest.approx(run.coco["segm"].metrics["AP"])
         for name in ("segm/AP", "bbox/AP75", "DSB_score"):
@@ -104,16 +107,47 @@ class TestRuns:
 
     def test_labels(self, runs):
         with pytest.raises(UserError, match="1 labels for 2 runs"):
-            collect_runs(runs, ["a"])
-        with pytest.raises(UserError, match="a, a are not all different"):
-            collect_runs(runs, ["a", "a"])
+            collect_methods(runs, ["a"])
+
+    def test_equal_labels_are_seeds_of_one_method(self, runs):
+        (method,) = collect_methods(runs, ["a", "a"])
+        assert (method.label, [run.label for run in method.seeds]) == (
+            "a",
+            ["a, 1 of 2", "a, 2 of 2"],
+        )
+        values = [run.image_values("DSB_score") for run in method.seeds]
+        np.testing.assert_allclose(method.image_values("DSB_score"), np.mean(values, axis=0))
+        counts = [run.results.object_counts[1] for run in method.seeds]
+        assert method.object_counts.sum() == pytest.approx(np.mean(counts))
+        with pytest.raises(UserError, match="The run .*first is given twice"):
+            collect_methods([runs[0], runs[0]], ["a", "a"])
+
+    @pytest.mark.parametrize(
+        "folders, labels",
+        [
+            ("x/a_fpn/seed0 x/a_fpn/seed1 x/a_unetpp/seed0", "fpn fpn unetpp"),
+            ("x/fpn_seed1 x/fpn-Seed2", "fpn fpn"),
+            ("x/nuclei x/nuclei-fast", "nuclei nuclei-fast"),
+            ("x/run_1 x/run_2", "run_1 run_2"),
+            ("x/a/inference x/b/inference", "a b"),
+            ("x/net x/net/L2", "net L2"),
+            ("x/net/seed3", "net"),
+            ("x/a/1 x/b/1 y/a/2", "x/a/1 x/b/1 y/a/2"),
+            ("seedlings1 seedlings2", "seedlings1 seedlings2"),
+        ],
+    )
+    def test_labels_are_what_differs_without_the_seed(self, folders, labels):
+        assert label_folders([Path("/y", each) for each in folders.split()]) == labels.split()
 
     def test_a_run_given_twice(self, runs, monkeypatch):
         monkeypatch.chdir(runs[0].parent)
         for twice in ([runs[0], runs[0]], [runs[0], runs[1], "first"]):
             with pytest.raises(UserError, match="The run .*first is given twice. Give each.*lab"):
-                collect_runs(twice)
-        assert [run.label for run in collect_runs(["first", "first"], ["a", "b"])] == ["a", "b"]
+                collect_methods(twice)
+        assert [each.label for each in collect_methods(["first", "first"], ["a", "b"])] == [
+            "a",
+            "b",
+        ]
 
     def test_predictions_without_scores(self, runs, copied, converted_sample):
         truth = converted_sample / "annotations" / "dsb2018_val.json"
@@ -131,14 +165,14 @@ def metrics_with(value):
 class TestErrors:
     def test_no_evaluation(self, tmp_path):
         with pytest.raises(UserError, match=r"no evaluation.json in .*unet-sharp-det train"):
-            collect_runs([tmp_path / "none"])
+            collect_methods([tmp_path / "none"])
 
     @pytest.mark.parametrize("what, key", [("ground truth", "truth"), ("predictions",) * 2])
     def test_a_missing_file(self, copied, what, key):
         change_record(copied, **{key: "/nowhere/file.json"})
         message = f"{what} /nowhere/file.json.*evaluate again.*unet-sharp-det"
         with pytest.raises(UserError, match=message):
-            collect_runs([copied])
+            collect_methods([copied])
 
     def test_pictures_of_another_size(self, copied, tmp_path):
         image = RunReport.read(copied, "x").images[0]
@@ -176,9 +210,9 @@ class TestErrors:
         results = [r for r in json.loads(path.read_text()) if r["image_id"] in kept]
         path.write_text(json.dumps(results))
         with pytest.raises(UserError, match=r"copy lacks 1 images of first, e.g. images/"):
-            collect_runs([runs[0], copied])
+            collect_methods([runs[0], copied])
         with pytest.raises(UserError, match=r"copy lacks 1 images of first"):
-            collect_runs([copied, runs[0]])
+            collect_methods([copied, runs[0]])
 
     def test_another_image_of_the_same_id(self, runs, copied, tmp_path):
         def rename(content):
@@ -186,12 +220,12 @@ class TestErrors:
 
         change_truth(copied, tmp_path / "t.json", rename)
         with pytest.raises(UserError, match="of other images: image .* other.png"):
-            collect_runs([runs[0], copied])
+            collect_methods([runs[0], copied])
 
     def test_other_objects(self, runs, copied, tmp_path):
         change_truth(copied, tmp_path / "t.json", lambda content: content["annotations"].pop())
         with pytest.raises(UserError, match="other true objects in images/.*evaluate both"):
-            collect_runs([runs[0], copied])
+            collect_methods([runs[0], copied])
 
 
 LINES = ['{"iteration": 0, "lr": 1, "x": NaN}', '{"iteration": 19, "lr": 2, "d/segm/AP": 3}']

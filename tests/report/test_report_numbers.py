@@ -8,7 +8,14 @@ import pytest
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.evaluation.instances.results import interval, resample
 from unet_sharp_det.masks.instance_maps import InstanceMap
-from unet_sharp_det.report.breakdown import by_look, by_size, quartiles_of_area
+from unet_sharp_det.report.breakdown import (
+    break_down,
+    by_contact,
+    by_look,
+    by_size,
+    touches_another,
+)
+from unet_sharp_det.report.collect import Method
 from unet_sharp_det.report.comparison import Comparison, estimates_of
 from unet_sharp_det.report.estimates import Estimate, Estimates
 
@@ -16,8 +23,8 @@ SAMPLES = 20
 
 
 @pytest.fixture(scope="module")
-def comparison(reports):
-    return Comparison(reports, SAMPLES, ap_samples=5)
+def comparison(methods):
+    return Comparison(methods, SAMPLES, ap_samples=5)
 
 
 class TestEstimates:
@@ -63,7 +70,7 @@ class TestEstimates:
     def test_one_image_has_no_interval(self):
         found = Estimates.of_ratios({"r": ([1], [2])}, np.ones((9, 1), int), 100)["r"]
         assert found.value == 50
-        assert np.isnan([found.low, found.high]).all()
+        assert found.interval() == ""
 
     @pytest.mark.parametrize(
         "name, low, high, verdict",
@@ -86,24 +93,43 @@ class TestEstimates:
         assert "Other measures" not in comparison.groups
 
 
+class TestSeeds:
+    def test_means_over_seeds(self, reports):
+        both = Comparison([Method("a", reports)], SAMPLES, ap_samples=5).rows["PQ_pooled"]
+        each = [run.results.values["PQ_pooled"] for run in reports]
+        assert both.estimates[0].value == pytest.approx(np.mean(each))
+
+    def test_seeds_are_drawn_too(self):
+        zero, two = (Estimates({"x": v}, {"x": np.full(200, float(v))}) for v in (0, 2))
+        found = Estimates.of_seeds([zero, two])["x"]
+        assert (found.value, found.low, found.high) == (1, 0, 2)
+        assert Estimates.of_seeds([two])["x"] == two["x"]
+
+
 class TestLooks:
-    def test_looks_are_evaluated_by_themselves(self, reports):
+    def test_looks_are_evaluated_by_themselves(self, methods, reports):
         looks = ["b", "a", None, "a", "a", None, "a", "a"]
-        groups = by_look(reports, looks, SAMPLES)
-        extents = [("a", "5 images"), ("b", "1 image"), ("unknown", "2 images")]
-        assert [(group.name, group.extent) for group in groups] == extents
-        assert sum(g.objects for g in groups) == reports[0].results.object_counts[0]
+        breakdown = break_down(methods, by_look(looks), resample(8, SAMPLES))
+        groups = breakdown.groups
+        names = ["a images", "b images", "unknown images"]
+        assert [group.name for group in groups] == names
+        assert [group.extent for group in groups] == ["5 images", "1 image", "2 images"]
+        assert [group.images for group in groups] == [5, 1, 2]
+        total = reports[0].results.object_counts[0]
+        assert sum(g.objects for g in groups) == total == breakdown.whole.objects
         table, rows = reports[1].results.tables["instances"], [1, 3, 4, 6, 7]
         found = groups[0].estimates[1]
         assert found["PQ_pooled"].value == table.select(rows).summary()["PQ_pooled"]
-        single = reports[1].image_values("DSB_score")[0]
-        assert groups[1].estimates[1]["DSB_score"].value == pytest.approx(single)
+        single = groups[1].estimates[1]
+        value = reports[1].image_values("DSB_score")[0]
+        assert single["DSB_score"].value == pytest.approx(value)
+        assert single["recall"].interval() == single["DSB_score"].interval() == ""
         ids = reports[1].coco_rows[rows]
         assert found["segm/AP"].value == reports[1].coco["segm"].subset(ids)["AP"]
 
 
-def run_of(*pairs):
-    """A run of images that are given by the (x0, x1) of true and of predicted objects, 1 high."""
+def method_of(*pairs):
+    """Of images that are given by the (x0, x1) of true and of predicted objects, 1 high."""
 
     def instance_map(spans):
         labels = np.zeros((1, 100), np.int32)
@@ -115,34 +141,47 @@ def run_of(*pairs):
         InstanceOverlap.count(instance_map(true), instance_map(predicted), image_id=i)
         for i, (true, predicted) in enumerate(pairs)
     ]
-    return SimpleNamespace(results=SimpleNamespace(overlaps=overlaps), images=overlaps)
+    return Method("m", [SimpleNamespace(results=SimpleNamespace(overlaps=overlaps))])
 
 
-class TestSizes:
-    def test_by_hand(self):
+class TestGroups:
+    def test_sizes_by_hand(self):
         # Areas 10 (IoU .6), 10 (missed), 20 (IoU .8), 40 (IoU .25 with an object of 10).
-        run = run_of(
+        method = method_of(
             ([(0, 10), (20, 30)], [(0, 6)]), ([(0, 20), (30, 70)], [(0, 16), (30, 40), (80, 85)])
         )
-        small, large = by_size([run], [10], ["small", "large"], SAMPLES)
-        assert (small.objects, small.predicted, small.extent) == (2, [3], "1 to 10 px")
-        assert (large.objects, large.predicted, large.extent) == (2, [1], "more than 10 px")
-        names = ("recall_50", "recall_75", "matched_IoU", "missed", "precision_50")
-        values = [[b.estimates[0][name].value for name in names] for b in (small, large)]
-        np.testing.assert_allclose(values, [[50, 0, 60, 50, 100 / 3], [50, 50, 80, 0, 100]])
+        grouping = by_size(method.seeds[0].results.overlaps)
+        assert grouping.groups["smallest objects"] == "1 to 10 px"
+        assert grouping.groups["largest objects"] == "more than 25 px"
+        breakdown = break_down([method], grouping, resample(2, SAMPLES))
+        assert [group.objects for group in breakdown.groups] == [2, 0, 1, 1]
+        names = ("recall", "recall_50", "matched_IoU", "missed", "precision_50")
+        values = [[g.estimates[0][name].value for name in names] for g in breakdown.groups]
+        nan = np.nan
+        expected = [
+            [15, 50, 60, 50, 100 / 3],
+            [nan, nan, nan, nan, nan],
+            [70, 100, 80, 0, 100],
+            [0, 0, nan, 0, nan],
+        ]
+        np.testing.assert_allclose(values, expected)
+        whole = breakdown.whole.estimates[0]
+        assert [whole[n].value for n in names] == pytest.approx([25, 50, 70, 25, 50])
 
-    def test_bins_add_up_to_all_objects(self, reports):
-        bounds = quartiles_of_area(reports[0])
-        bins = by_size(reports, bounds, "abcd", SAMPLES)
-        true, predicted = reports[0].results.object_counts
-        assert sum(b.objects for b in bins) == true
-        assert max(b.objects for b in bins) - min(b.objects for b in bins) <= 4
-        assert sum(b.predicted[0] for b in bins) == predicted
+    def test_groups_add_up_to_all_objects(self, methods, reports):
+        overlaps, weights = reports[0].results.overlaps, resample(8, SAMPLES)
+        total = reports[0].results.object_counts[0]
         metrics = reports[0].results.metrics["instances"]
-        found = sum(b.objects * b.estimates[0]["recall_50"].value for b in bins) / true
-        assert found == pytest.approx(metrics["recall_50_pooled"])
+        for grouping in (by_size(overlaps), by_contact(reports[0])):
+            groups = break_down(methods, grouping, weights).groups
+            assert sum(group.objects for group in groups) == total
+            found = sum(g.objects * g.estimates[0]["recall_50"].value for g in groups) / total
+            assert found == pytest.approx(metrics["recall_50_pooled"])
 
-    def test_without_objects(self):
-        run = run_of(([], []), ([], []))
-        assert quartiles_of_area(run) == []
-        assert np.isnan(by_size([run], [10], "ab", 3)[0].estimates[0]["recall_50"].value)
+    @pytest.mark.parametrize(("gap", "touches"), [(0, True), (1, True), (2, False)])
+    def test_objects_touch_across_a_line_of_one_pixel(self, gap, touches):
+        labels = np.zeros((12, 12), np.int32)
+        labels[:3, :3], labels[3 + gap : 6 + gap, 3 + gap : 6 + gap], labels[:2, 10:] = 1, 2, 3
+        assert touches_another(labels).tolist() == [touches, touches, False]
+        assert touches_another(np.stack([labels] * 2)).tolist() == [touches, touches, False]
+        assert touches_another(np.zeros((4, 4), np.int32)).tolist() == []

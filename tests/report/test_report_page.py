@@ -25,7 +25,7 @@ SIZES = {"samples": 30, "ap_samples": 5}
 @pytest.fixture(scope="module")
 def page_of_two(runs, tmp_path_factory):
     output = tmp_path_factory.mktemp("report") / "two.html"
-    write_report(runs, output, labels=["first", NASTY], worst=3, **SIZES)
+    write_report(runs, output, labels=["first", NASTY], worst=3, full=True, **SIZES)
     return output
 
 
@@ -52,20 +52,25 @@ def check_is_sound(opened):
     drawn = "path, use, image"
     empty = f"[...document.querySelectorAll('.plot')].filter(e => !e.querySelector('{drawn}'))"
     assert evaluate(f"{empty}.map(e => e.id)") == []
-    narrow = "[...document.querySelectorAll('.plot')].filter(e => e.clientWidth < 250).length"
+    plots = "[...document.querySelectorAll('.plot')].filter(e => e.checkVisibility())"
+    narrow = f"{plots}.filter(e => e.clientWidth < 250).length"
     assert evaluate(narrow) == 0
-    anchors = "[...document.querySelectorAll('nav a')].filter(a => !document.querySelector(a.hash))"
-    assert evaluate(f"{anchors}.length") == 0
     return len(ids)
+
+
+def sections_of(path):
+    """The HTML of each section by its key."""
+    first, *rest = path.read_text(encoding="utf-8").split('<details class="section" id="')
+    return {"first": first} | {text.split('"')[0]: text for text in rest}
 
 
 @pytest.mark.parametrize("width, scheme", [(400, "light"), (1400, "dark")])
 def test_two_runs(browser_page, page_of_two, width, scheme):
     opened = browser_page(page_of_two, width=width, color_scheme=scheme)
-    assert check_is_sound(opened) == 23
-    assert opened.page.locator("img").count() == 6
-    assert opened.page.locator("b", has_text="bold").count() == 0
-    assert opened.page.locator("#summary th", has_text=NASTY).count() > 0
+    assert check_is_sound(opened) == 18
+    assert opened.page.locator("img").count() == 2 + 6
+    assert opened.page.get_by_text("bold", exact=True).count() == 0
+    assert opened.page.locator(".numbers th", has_text=NASTY).count() > 0
     assert opened.page.locator("svg text", has_text=NASTY).count() > 0
     ground, text = opened.page.evaluate(
         "[getComputedStyle(document.body).backgroundColor,"
@@ -78,29 +83,47 @@ def test_two_runs(browser_page, page_of_two, width, scheme):
 
 def test_one_run_without_scores_images_and_training(browser_page, page_of_one):
     opened = browser_page(page_of_one, width=400)
-    assert check_is_sound(opened) == 14
+    assert check_is_sound(opened) == 12
     assert opened.page.title() == "A title"
-    text = opened.page.inner_text("main")
+    text = opened.page.text_content("main")
     assert "have no scores to rank them by" in text
     assert "the image's file is not there, so the ground is gray" in text
-    assert "No run has training curves" in text
-    assert "Differences between runs" not in text
-    lefts = "new Set([...document.querySelectorAll('.image')].map(e => Math.round(e.offsetLeft)))"
-    assert opened.page.evaluate(f"{lefts}.size") == 1
-    opened.page.set_viewport_size({"width": 900, "height": 800})
-    assert opened.page.evaluate(f"{lefts}.size") == 2
+    assert not {"training", "pruning", "classes"} & sections_of(page_of_one).keys()
 
 
-def test_names_of_measures_say_what_is_pooled(page_of_one):
-    text = page_of_one.read_text(encoding="utf-8")
-    sections = dict(re.findall(r'(?s)<section id="([\w-]+)">(.*?)</section>', text))
-    heads = re.findall(r'title="([^"]*)"><code>(.*?)</code>', sections["by-look"])
-    assert {"precision_50_pooled", "PQ_image_mean"} <= {name for _, name in heads}
-    for definition, name in heads:
-        by_name = name.endswith(("_pooled", "_image_mean"))
-        assert by_name or definition.startswith("mean over images"), name
-    del sections["by-size"]  # says so in its note
-    assert not re.search(r"<code>(precision|recall)_50</code>", "".join(sections.values()))
+def test_it_begins_with_the_verdict_and_one_screen_says_it(browser_page, page_of_one):
+    opened = browser_page(page_of_one, width=1400, height=900)
+    page = opened.page
+    assert "has a DSB score of 100.0" in page.inner_text("#verdict")
+    assert "Only 8 images were judged" in page.inner_text("#verdict")
+    names = page.locator(".numbers thead th").all_inner_texts()
+    assert names == ["DSB score", "F1 at IoU .50", "Panoptic quality", "Count bias"]
+    hints = "[...document.querySelectorAll('.numbers thead th')].map(e => e.title.split(':')[0])"
+    assert page.evaluate(hints)[2] == "PQ_image_mean"
+    box = page.locator(".first").bounding_box()
+    assert box["y"] + box["height"] < 900
+    assert len(page.inner_text("body").split()) < 300
+    measures = page.locator("#measures table").first
+    assert not measures.is_visible()
+    page.locator("#measures > summary").click()
+    assert measures.is_visible()
+
+
+def test_its_best_and_worst_image(page_of_two, methods):
+    best = max(methods, key=lambda each: each.image_values("DSB_score").mean())
+    values = best.image_values("DSB_score")
+    first = sections_of(page_of_two)["first"]
+    shown = re.findall(r'<span class="file" title="(.*?)"', first)
+    rows = int(np.argmax(values)), int(np.argmin(values))
+    assert shown == [best.images[row].file_name for row in rows]
+
+
+@pytest.mark.parametrize("page, fewest, most", [("page_of_one", 1, 1), ("page_of_two", 8, 40)])
+def test_it_prints_what_is_unfolded(browser_page, request, page, fewest, most):
+    opened = browser_page(request.getfixturevalue(page))
+    pdf = opened.page.pdf(prefer_css_page_size=True)
+    counts = [int(each) for each in re.findall(rb"/Type /Pages\s*/Count (\d+)", pdf)]
+    assert fewest <= max(counts) <= most
 
 
 def test_it_has_no_script_and_is_small(page_of_two):
@@ -116,12 +139,12 @@ def test_points_say_their_images(page_of_two, reports):
     row = int(np.argmin(reports[0].image_values("DSB_score")))
     name = reports[0].images[row].file_name
     value = f"{reports[0].image_values('DSB_score')[row]:g}"
-    for key in ("scores", "box-dsb-score", "counts", "agreement"):
+    for key in ("box-dsb-score", "counts", "agreement"):
         titles = re.findall(r"<title>(first, .*?)</title>", figures[key])
         assert len(titles) == 8, key
         (title,) = [each for each in titles if name in each]
         assert value in title or key in ("counts", "agreement")
-    assert len(re.findall(r"<title>first: \d+\.\d+ \[", figures["ap-pooled"])) == 10
+    assert len(re.findall(r"<title>first: \d+\.\d+, \d+\.\d+ to ", figures["ap-pooled"])) == 10
 
 
 @pytest.mark.parametrize("label", ["$x_1$", "_a", "a & <b>", "$", "a$b"])
@@ -140,7 +163,7 @@ def test_it_holds_the_numbers_and_the_files(page_of_two, reports):
         reports[0].results.metrics["instances"]["PQ_pooled"],
         reports[1].coco["segm"].metrics["AP"],
     ):
-        assert f"<td>{value:.2f}<small>[" in text
+        assert f"<td>{value:.2f}<small>" in text
     assert "SEED: 2" in text
     assert str(reports[1].record.predictions) in text
 
@@ -155,11 +178,12 @@ class TestTool:
         output = tmp_path / "r.html"
         arguments = ["--worst", "0", "--samples", "2", "--title", "T", "--grid", "0"]
         arguments += ["--figures", str(tmp_path / "figures"), "--output", str(output)]
-        assert tool.main([str(runs[0]), *arguments]) == 0
+        assert tool.main([*map(str, runs), "--labels", "net", "net", *arguments]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == str(output)
         text = output.read_text(encoding="utf-8")
         assert "<title>T</title>" in text
         assert "<img" not in text
+        assert "<small>2 seeds</small>" in text
         keys = re.findall(r'<div class="plot" id="([\w-]+)"', text)
         names = [f"{key}.{kind}" for key in keys for kind in ("png", "svg")]
         assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(names)
@@ -230,10 +254,8 @@ def test_several_classes_have_a_table_and_a_confusion(tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     evaluate_files(tmp_path / "results.json", tmp_path / "truth.json", tmp_path / "run", samples=5)
     write_report([tmp_path / "run"], tmp_path / "r.html", samples=5, ap_samples=2)
-    text = (tmp_path / "r.html").read_text()
-    section = re.search(r'(?s)<section id="by-class">(.*?)</section>', text)[1]
+    section = sections_of(tmp_path / "r.html")["classes"]
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in section.split("<tr>")]
     assert ["round", "1", "0", "0"] in rows
     assert ["long", "1", "0", "0"] in rows  # It was found as a round one.
     assert ["no object", "0", "0", "0"] in rows
-    assert 'href="#by-class"' in text

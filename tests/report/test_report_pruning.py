@@ -43,9 +43,9 @@ def test_it_is_a_section_of_the_report(runs, tmp_path):
     files = [write(tmp_path / "a.json"), write(tmp_path / "b.json", title="Another network")]
     output = tmp_path / "r.html"
     write_report(runs[:1], output, worst=0, grid=["0"], samples=2, ap_samples=1, pruning=files)
-    section = output.read_text(encoding="utf-8").split('<section id="pruning">')[1]
+    section = output.read_text(encoding="utf-8").split('id="pruning"')[1]
     for part in ("UNet# pruned", "Another network", ">9.00<", ">n/a<"):
-        assert part in section.split("</section>")[0]
+        assert part in section.split("</details>")[0]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 unet-sharp-det report RUN [RUN ...] --output report.html
 
 A RUN is the OUTPUT_DIR of unet-sharp-det train, or a folder that unet-sharp-det evaluate wrote. Its
-evaluation is repeated from its files. Differences are to the first run.
+evaluation is repeated from its files. Differences are to the first run. Runs whose folders
+differ in the seed alone (fpn/seed0 fpn/seed1, or fpn_seed0 fpn_seed1) are shown by their mean.
 """
 
 import argparse
@@ -18,7 +19,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="folder of a run")
     add("--output", default="report.html", metavar="F.html", help="default: report.html")
-    add("--labels", nargs="+", help="a name per run; default: the folder's")
+    add(
+        "--labels",
+        nargs="+",
+        help="a name per run, equal ones for seeds; default: what differs in the folders",
+    )
     add("--dataset", help="of runs that were evaluated on several data sets")
     add("--worst", type=int, help="number of images to draw (default: 10)")
     add(
@@ -32,6 +37,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--samples", type=int, help="of the bootstrap (default: 1000)")
     add("--ap-samples", type=int, help="of COCO's AP (default: 200)")
     add("--title", help="of the page")
+    add("--full", action="store_true", help="unfold all sections, as for printing")
     figures = "write each figure as PNG and SVG too, for a paper"
     add("--figures", dest="figures_folder", metavar="DIR", help=figures)
     return parser.parse_args(argv)

@@ -91,8 +91,8 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     model = output / "model.safetensors"
     export_model(ExportRequest(output / "model_final.pth", "safetensors", "fp16", output=model))
     runs = [before, output] if before.is_dir() else [output]
-    labels = [f"{start}, as it was", "after the fit"][-len(runs) :]
-    write_report(runs, output / "report.html", labels=labels, title=f"Fit on {name}")
+    labels = ["before the fit", "after the fit"][-len(runs) :]
+    write_report(runs, output / "report.html", labels=labels, title=f"Fit on {name}, from {start}")
     return table
 
 

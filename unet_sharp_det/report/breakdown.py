@@ -1,127 +1,206 @@
-"""Results by groups of images (their look) and of objects (their size)."""
+"""Results by groups of true objects: by their size, their contact, and the look of the image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
-from ..evaluation.instances.measures import MERGE_IOU
-from ..evaluation.instances.overlap import InstanceOverlap
-from ..evaluation.instances.results import resample
-from .collect import RunReport
+from ..evaluation.instances.measures import MERGE_IOU, THRESHOLDS
+from ..evaluation.instances.overlap import InstanceOverlap, without_void
+from .collect import Method, RunReport
 from .estimates import Estimates
 
-# Of the objects of a size: definition, in percent.
-SIZE_MEASURES = {
+# Of the objects of a group: definition, in percent.
+OBJECT_MEASURES = {
+    "recall": "share of the true objects that are matched, mean over IoU ≥ .50, .55 .. .95",
     "recall_50": "share of the true objects that are matched at IoU ≥ .5",
-    "recall_75": "share of the true objects that are matched at IoU ≥ .75",
     "matched_IoU": "mean IoU of the true objects that are matched at IoU ≥ .5",
     "missed": "share of the true objects without any predicted one of IoU > .1",
-    "precision_50": "share of the predicted objects, by their own size, matched at IoU ≥ .5",
+    "precision_50": "share of the predicted objects, matched at IoU ≥ .5, by their own size",
 }
+#: Of the images of a look, too.
+LOOK_MEASURES = ("DSB_score", "segm/AP", "PQ_image_mean", "AJI_image_mean")
+
+_QUARTERS = ("smallest objects", "small objects", "large objects", "largest objects")
+_REACH = 2  # Pixels from an object to one that touches it: a line of one pixel may part them.
+
+# Of an image, by its row, the groups of its objects, integers from 0.
+Groups = Callable[[int, InstanceOverlap], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Which group each object is in.
+
+    Attributes:
+        title: a heading.
+        groups: ``{name: extent}``: what reports call a group, and which objects it has, in words.
+        of_true, of_predicted: the groups of an image's objects; None: of no predicted object.
+        rows: of each group those of its images, where images are grouped as a whole.
+    """
+
+    title: str
+    groups: dict[str, str]
+    of_true: Groups
+    of_predicted: Groups | None = None
+    rows: Sequence[np.ndarray] = ()
 
 
 @dataclass(frozen=True)
 class Group:
-    """The images of a look, or the objects of a range of areas.
+    """The true objects of a group, and how well each method finds them.
 
     Attributes:
-        name: what reports call it.
-        extent: how many images, or which areas, in words.
-        objects: number of true objects.
-        estimates: of each run. Of a look all measures and COCO's AP of masks ("segm/AP", without an
-            interval), of an area ``SIZE_MEASURES``.
-        predicted: number of predicted objects of each run, of an area.
+        name, extent: see :class:`Grouping`.
+        objects, images: numbers of true objects, and of the images that they are in.
+        estimates: of each method ``OBJECT_MEASURES``, of a look ``LOOK_MEASURES``, too.
     """
 
     name: str
     extent: str
     objects: int
+    images: int
     estimates: list[Estimates]
-    predicted: Sequence[int] = ()
 
 
-def by_look(runs: Sequence[RunReport], looks: Sequence[str | None], samples: int) -> list[Group]:
-    """Evaluate the images of each look by themselves.
+@dataclass(frozen=True)
+class Breakdown:
+    """The groups of a :class:`Grouping`, and all their objects as a group."""
+
+    title: str
+    groups: list[Group]
+    whole: Group
+
+
+def by_size(overlaps: Sequence[InstanceOverlap]) -> Grouping:
+    """Group objects by the quartiles of the areas of the true ones.
+
+    An area on a bound is in the lower group.
+    """
+    bounds = np.quantile(np.concatenate([each.true_areas for each in overlaps]), [0.25, 0.5, 0.75])
+    extents = [f"{int(a) + 1} to {int(b)} px" for a, b in zip([0, *bounds], bounds, strict=False)]
+    extents.append(f"more than {bounds[-1]:g} px")
+    return Grouping(
+        "By size",
+        dict(zip(_QUARTERS, extents, strict=True)),
+        lambda _, overlap: np.digitize(overlap.true_areas, bounds, right=True),
+        lambda _, overlap: np.digitize(overlap.pred_areas, bounds, right=True),
+    )
+
+
+def by_contact(run: RunReport) -> Grouping:
+    """Group true objects by whether they touch another one, see :func:`touches_another`."""
+    groups = {"touching objects": "1 pixel or less from another", "lone objects": "all others"}
+    lone = []
+    for overlap in run.results.overlaps:
+        true, void = run.truth.instance_map(overlap.image_id), run.truth.void(overlap.image_id)
+        lone.append(~touches_another(without_void(true, true, void)[0].labels))
+    return Grouping("By contact", groups, lambda row, _: lone[row].astype(int))
+
+
+def by_look(looks: Sequence[str | None]) -> Grouping:
+    """Group images, and their objects, by their looks; None: unknown."""
+    found, group = np.unique([look or "unknown" for look in looks], return_inverse=True)
+    rows = [np.flatnonzero(group == number) for number in range(len(found))]
+    extents = ["1 image" if len(each) == 1 else f"{len(each)} images" for each in rows]
+    return Grouping(
+        "By look of the image",
+        dict(zip([f"{look} images" for look in found], extents, strict=True)),
+        lambda row, overlap: np.full(len(overlap.true_areas), group[row]),
+        lambda row, overlap: np.full(len(overlap.pred_areas), group[row]),
+        rows,
+    )
+
+
+def touches_another(labels: np.ndarray) -> np.ndarray:
+    """Return bool (N,): whether an object has a pixel that at most one other parts from another's.
 
     Args:
-        runs: on the same images.
-        looks: of each image; None: unknown.
-        samples: number of bootstrap samples of the images of a look.
+        labels: int (H, W) or (D, H, W), 0 the background, 1 to N the objects.
     """
-    names = np.array([look or "unknown" for look in looks])
-    groups = []
-    for look in sorted(set(names)):
-        rows = np.flatnonzero(names == look)
-        weights = resample(len(rows), samples)
-        objects = sum(len(runs[0].results.overlaps[row].true_areas) for row in rows)
-        estimates = [_estimates_of_images(run, rows, weights) for run in runs]
-        extent = "1 image" if len(rows) == 1 else f"{len(rows)} images"
-        groups.append(Group(look, extent, objects, estimates))
-    return groups
+    window, most = 2 * _REACH + 1, labels.max(initial=0)
+    largest = ndimage.maximum_filter(labels, window)
+    smallest = ndimage.minimum_filter(np.where(labels, labels, most), window)
+    near = (labels > 0) & ((largest > labels) | (smallest < labels))
+    return np.bincount(labels[near], minlength=most + 1)[1:] > 0
 
 
-def _estimates_of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) -> Estimates:
+def break_down(methods: Sequence[Method], grouping: Grouping, weights: np.ndarray) -> Breakdown:
+    """Evaluate the objects of each group.
+
+    Args:
+        methods: on the same images.
+        weights: (B, N), samples of all images.
+    """
+    counts = [[_count_objects(run, grouping) for run in method.seeds] for method in methods]
+
+    def evaluate(name: str, extent: str, number: int | None) -> Group:
+        estimates = []
+        for method, of_seeds in zip(methods, counts, strict=True):
+            found = [_of_group(each, number, weights) for each in of_seeds]
+            if grouping.rows and number is not None:
+                of_images = (
+                    _of_images(run, grouping.rows[number], weights) for run in method.seeds
+                )
+                found = [one | other for one, other in zip(found, of_images, strict=True)]
+            estimates.append(Estimates.of_seeds(found))
+        true = counts[0][0]["recall_50"][1]
+        true = true.sum(axis=1) if number is None else true[:, number]
+        return Group(name, extent, int(true.sum()), np.count_nonzero(true), estimates)
+
+    groups = [evaluate(*each, number) for number, each in enumerate(grouping.groups.items())]
+    return Breakdown(grouping.title, groups, evaluate("all objects", "", None))
+
+
+def _of_group(counts: dict[str, tuple], number: int | None, weights: np.ndarray) -> Estimates:
+    """Pool the counts of a group; None: of all."""
+    ratios = {}
+    for name, parts in counts.items():
+        ratios[name] = [p.sum(axis=1) if number is None else p[:, number] for p in parts]
+    # Samples of a single image all are that image, and no interval.
+    rows = np.flatnonzero(sum(bottom for _, bottom in ratios.values()))
+    ratios = {name: [part[rows] for part in parts] for name, parts in ratios.items()}
+    return Estimates.of_ratios(ratios, weights[:, rows], scale=100.0)
+
+
+def _of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) -> Estimates:
     found = Estimates({}, {})
     for table in run.results.tables.values():
-        found |= Estimates.of_table(table.select(rows), weights)
+        found |= Estimates.of_table(table.select(rows), weights[:, rows])
     if "segm" in run.coco:
         value = run.coco["segm"].subset(run.coco_rows[rows])["AP"]
         found |= Estimates({"segm/AP": value}, {"segm/AP": np.zeros(0)})
     return found
 
 
-def by_size(
-    runs: Sequence[RunReport], bounds: Sequence[float], names: Sequence[str], samples: int
-) -> list[Group]:
-    """Evaluate the objects of each bin of area; a true object counts by its own area.
-
-    Args:
-        runs: on the same images.
-        bounds: K - 1 increasing areas in pixels that part K bins; an area on a bound is in the
-            lower bin.
-        names: of the K bins.
-        samples: number of bootstrap samples of the images.
-    """
-    weights = resample(len(runs[0].images), samples)
-    counts = []
-    for run in runs:
-        images = [_count_objects(overlap, np.asarray(bounds)) for overlap in run.results.overlaps]
-        counts.append({key: np.array([image[key] for image in images]) for key in SIZE_MEASURES})
-    areas = [f"{int(a) + 1} to {int(b)} px" for a, b in zip([0, *bounds], bounds, strict=False)]
-    areas.append(f"more than {bounds[-1]:g} px")
-    bins = []
-    for number, name in enumerate(names):
-        ratios = [{key: each[..., number].T for key, each in of_run.items()} for of_run in counts]
-        objects = int(ratios[0]["recall_50"][1].sum())
-        predicted = [int(of_run["precision_50"][1].sum()) for of_run in ratios]
-        estimates = [Estimates.of_ratios(of_run, weights, scale=100.0) for of_run in ratios]
-        bins.append(Group(name, areas[number], objects, estimates, predicted))
-    return bins
+def _count_objects(run: RunReport, grouping: Grouping) -> dict[str, tuple]:
+    """Return ``{measure: (numerators (N, G), denominators (N, G))}`` of all images."""
+    images = []
+    for row, overlap in enumerate(run.results.overlaps):
+        true = grouping.of_true(row, overlap)
+        predicted = grouping.of_predicted and grouping.of_predicted(row, overlap)
+        images.append(_count_in_image(overlap, true, predicted, len(grouping.groups)))
+    return {name: np.array([each[name] for each in images]).swapaxes(0, 1) for name in images[0]}
 
 
-def _count_objects(overlap: InstanceOverlap, bounds: np.ndarray) -> dict[str, tuple]:
-    """Return ``{measure: (numerators, denominators)}`` of an image, each by bin."""
+def _count_in_image(
+    overlap: InstanceOverlap, true: np.ndarray, predicted: np.ndarray | None, size: int
+) -> dict[str, tuple]:
+    def count(groups, values=None):
+        return np.bincount(groups, values, minlength=size)
 
-    def count(bins, values=None):
-        return np.bincount(bins, values, minlength=len(bounds) + 1)
-
-    true_bins = np.digitize(overlap.true_areas, bounds, right=True)
-    pred_bins = np.digitize(overlap.pred_areas, bounds, right=True)
-    pairs, close_pairs = overlap.match(0.5), overlap.match(0.75)
-    found, everything = true_bins[overlap.true_index[pairs]], count(true_bins)
-    touched = np.zeros(len(true_bins), bool)
+    pairs, everything = overlap.match(0.5), count(true)
+    matched = np.concatenate([overlap.true_index[overlap.match(t)] for t in THRESHOLDS])
+    found = true[overlap.true_index[pairs]]
+    touched = np.zeros(len(true), bool)
     touched[overlap.true_index[overlap.iou > MERGE_IOU]] = True
-    return {
+    counts = {
+        "recall": (count(true[matched]) / len(THRESHOLDS), everything),
         "recall_50": (count(found), everything),
-        "recall_75": (count(true_bins[overlap.true_index[close_pairs]]), everything),
         "matched_IoU": (count(found, overlap.iou[pairs]), count(found)),
-        "missed": (count(true_bins[~touched]), everything),
-        "precision_50": (count(pred_bins[overlap.pred_index[pairs]]), count(pred_bins)),
+        "missed": (count(true[~touched]), everything),
     }
-
-
-def quartiles_of_area(run: RunReport) -> list[float]:
-    """Return the areas in pixels that part all true objects into four parts; [] without any."""
-    areas = np.concatenate([overlap.true_areas for overlap in run.results.overlaps])
-    return [] if not len(areas) else np.quantile(areas, [0.25, 0.5, 0.75]).tolist()
+    if predicted is not None:
+        counts["precision_50"] = (count(predicted[overlap.pred_index[pairs]]), count(predicted))
+    return counts

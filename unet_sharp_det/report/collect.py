@@ -11,6 +11,7 @@ from ..evaluation.evaluation import Evaluation, evaluate_again, find_evaluation
 from ..evaluation.record import EvaluationOptions, EvaluationRecord
 from ..images.decoding import read_picture
 from ..images.looks import guess_look
+from .labels import label_folders
 from .training import Training
 from .volumes import VolumeRun
 
@@ -73,39 +74,77 @@ class RunReport(Evaluation):
         return picture
 
 
-def collect_runs(
+@dataclass(frozen=True)
+class Method:
+    """What is compared: the runs of a training with several seeds, or a single run.
+
+    Attributes:
+        label: what the report calls it.
+        seeds: its runs.
+    """
+
+    label: str
+    seeds: list[RunReport] | list[VolumeRun]
+
+    @property
+    def images(self) -> list:
+        """Those of the runs."""
+        return self.seeds[0].images
+
+    def image_values(self, name: str) -> np.ndarray:
+        """Return a measure's value of each image (N,), the mean over the seeds that have one."""
+        values = np.array([run.image_values(name) for run in self.seeds])
+        counts = np.isfinite(values).sum(axis=0)
+        return np.divide(
+            np.nansum(values, axis=0), counts, np.full(len(counts), np.nan), where=counts > 0
+        )
+
+    @property
+    def object_counts(self) -> np.ndarray:
+        """The number of predicted objects of each image (N,), the mean over the seeds."""
+        overlaps = [run.results.overlaps for run in self.seeds]
+        return np.mean([[len(each.pred_areas) for each in of_run] for of_run in overlaps], axis=0)
+
+
+def collect_methods(
     runs: Sequence, labels: Sequence[str] | None = None, dataset: str | None = None
-) -> list[RunReport] | list[VolumeRun]:
+) -> list[Method]:
     """Repeat the evaluations of runs on the same images, or read those on volumes.
 
-    Without labels, runs are called by their folders. COCO's AP is of the first run's options for
-    all, for limits of detections and bins of area that differ cannot be compared.
+    Runs of the same label are seeds of one method. Without labels it is that of
+    :func:`label_folders`. COCO's AP is of the first run's options for all, for limits of detections
+    and bins of area that differ cannot be compared.
 
     Raises:
         UserError: a run cannot be read, the runs are not of the same images and objects, or there
-            are not as many labels as runs, or equal ones, or a run is given twice without labels.
+            are not as many labels as runs, or a run is given twice with the same label.
     """
     if labels and len(labels) != len(runs):
         raise UserError(f"--labels: {len(labels)} labels for {len(runs)} runs, give one for each.")
-    if labels and len(set(labels)) < len(labels):
-        raise UserError(f"--labels: {', '.join(labels)} are not all different.")
     folders = [Path(run).resolve() for run in runs]
-    if not labels and len(set(folders)) < len(folders):
-        twice = next(folder for folder in folders if folders.count(folder) > 1)
+    names = list(labels or label_folders(folders))
+    pairs = list(zip(names, folders, strict=True))
+    if len(set(pairs)) < len(pairs):
+        _, twice = next(pair for pair in pairs if pairs.count(pair) > 1)
         raise UserError(
             f"The run {twice} is given twice. Give each run once, or --labels to tell them apart."
         )
-    names = labels or [folder.name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(run) for run in runs]
-    first = _read(runs[0], names[0], dataset)
-    others = [
-        _read(run, name, dataset, first.record.options)
-        for run, name in zip(runs[1:], names[1:], strict=True)
-    ]
-    for other in others:
-        _check_same_images(first, other)
-    return [first, *others]
+    found, options = [], ()
+    for run, name, number in zip(runs, names, _numbers(names), strict=True):
+        found.append(_read(run, f"{name}, {number}" if number else name, dataset, *options))
+        options = (found[0].record.options,)
+        _check_same_images(found[0], found[-1])
+    groups = {name: [] for name in names}
+    for name, run in zip(names, found, strict=True):
+        groups[name].append(run)
+    return [Method(name, group) for name, group in groups.items()]
+
+
+def _numbers(names: Sequence[str]) -> list[str]:
+    """Return "1 of 3" and so on for those that are there several times, else ""."""
+    several = [names.count(name) for name in names]
+    order = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [f"{k} of {n}" if n > 1 else "" for k, n in zip(order, several, strict=True)]
 
 
 def _read(run, label: str, dataset: str | None, *options) -> RunReport | VolumeRun:

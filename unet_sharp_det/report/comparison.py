@@ -1,4 +1,4 @@
-"""The measures of runs side by side: values, and differences to the first run."""
+"""The measures of methods side by side: values, and differences to the first method."""
 
 import re
 from collections.abc import Sequence
@@ -8,21 +8,11 @@ import numpy as np
 
 from ..evaluation.instances.measures import Measure
 from ..evaluation.instances.results import resample
-from .collect import RunReport
+from .collect import Method, RunReport
 from .estimates import Estimate, Estimates
 from .volumes import VolumeRun
 
-HEADLINE = (
-    "DSB_score",
-    "cell_AP50_image_mean",
-    "F1_50_image_mean",
-    "PQ_image_mean",
-    "AJI_image_mean",
-    "boundary_F1",
-    "IoU_image_mean",
-    "segm/AP",
-    "bbox/AP",
-)
+HEADLINE = ("DSB_score", "F1_50_image_mean", "segm/AP", "PQ_image_mean", "count_bias")
 DETAIL = "Cell AP at each IoU threshold"
 
 # Title, and the names of the measures: a measure is in the first group that has it.
@@ -43,12 +33,12 @@ _COCO_SOURCE = "COCO detection evaluation, cocodataset.org/#detection-eval"
 
 @dataclass(frozen=True)
 class Row:
-    """A measure of all runs.
+    """A measure of all methods.
 
     Attributes:
         measure: also of COCO's metrics, whose ratio is not used.
-        estimates: of each run.
-        differences: of each run but the first, to the first one.
+        estimates: of each method.
+        differences: of each method but the first, to the first one.
     """
 
     measure: Measure
@@ -65,10 +55,10 @@ class Row:
 
 
 class Comparison:
-    """All measures of runs on the same images, with intervals from the same samples of them.
+    """All measures of methods on the same images, with intervals from the same samples of them.
 
     Args:
-        runs: on the same images; the first one is what the others are compared with.
+        methods: on the same images; the first one is what the others are compared with.
         samples: number of bootstrap samples of the images.
         ap_samples: COCO's metrics, which take longer, are of the first of them.
         headline: names of the most important measures.
@@ -76,18 +66,21 @@ class Comparison:
 
     def __init__(
         self,
-        runs: Sequence[RunReport | VolumeRun],
+        methods: Sequence[Method],
         samples: int,
         ap_samples: int,
         headline: Sequence[str] = HEADLINE,
     ):
-        self.runs = list(runs)
+        self.methods = list(methods)
         self._headline = headline
-        weights = resample(len(runs[0].images), samples)
-        self.estimates = [estimates_of(run, weights, ap_samples) for run in runs]
+        weights = resample(len(methods[0].images), samples)
+        self.estimates = [
+            Estimates.of_seeds([estimates_of(run, weights, ap_samples) for run in method.seeds])
+            for method in methods
+        ]
         self.rows = {
             measure.name: self._row(measure)
-            for measure in _measures_of(runs)
+            for measure in _measures_of([run for method in methods for run in method.seeds])
             if all(measure.name in found for found in self.estimates)
         }
 
@@ -101,7 +94,7 @@ class Comparison:
 
     @property
     def headline(self) -> list[Row]:
-        """The rows of the most important measures that all runs have."""
+        """The rows of the most important measures that all methods have."""
         return [self.rows[name] for name in self._headline if name in self.rows]
 
     @property
@@ -114,7 +107,7 @@ class Comparison:
         return {title: rows for title, rows in grouped.items() if rows}
 
 
-def _measures_of(runs: Sequence[RunReport]) -> list[Measure]:
+def _measures_of(runs: Sequence[RunReport | VolumeRun]) -> list[Measure]:
     found = {measure.name: measure for measure in runs[0].results.measures}
     for run in runs:
         for task, result in run.coco.items():
@@ -124,7 +117,7 @@ def _measures_of(runs: Sequence[RunReport]) -> list[Measure]:
     return list(found.values())
 
 
-def estimates_of(run: RunReport, weights: np.ndarray, ap_samples: int) -> Estimates:
+def estimates_of(run: RunReport | VolumeRun, weights: np.ndarray, ap_samples: int) -> Estimates:
     """Return all measures of a run in samples of its images, weights (B, N)."""
     # Those of no table, as of a volume's slices, have no interval.
     values = run.results.values

@@ -180,7 +180,9 @@ def add_points(
     x, y = (values, places) if horizontal else (places, values)
     style = {"color": color_of(number), "marker": marker_of(number), "linestyle": linestyle}
     (points,) = plot.axes.plot(x, y, label=plain(name), **style)
-    plot.hint(points, [f"{name}: {each.value:.2f} {each.interval}".rstrip() for each in estimates])
+    plot.hint(
+        points, [f"{name}: {each.value:.2f}, {each.interval()}".rstrip(", ") for each in estimates]
+    )
     if whiskers:
         low, high = ([getattr(each, bound) for each in estimates] for bound in ("low", "high"))
         lengths = np.nan_to_num([values - low, high - values]).clip(min=0)

@@ -1,12 +1,19 @@
 """Numbers of a run with bootstrap intervals over the images, and differences of two runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..evaluation.coco.ap import CocoResult
 from ..evaluation.evaluation import with_bar
-from ..evaluation.instances.results import MeasureTable, interval
+from ..evaluation.instances.results import MeasureTable, interval, mean_over_seeds
+
+
+def number(value: float, digits: int = 2, sign: bool = False) -> str:
+    """Return a number as text; a dash where nothing defines it."""
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "–"
 
 
 @dataclass(frozen=True)
@@ -17,11 +24,10 @@ class Estimate:
     low: float = np.nan
     high: float = np.nan
 
-    @property
-    def interval(self) -> str:
-        """The interval as "[low, high]"; "" if there is none."""
+    def interval(self, digits: int = 2) -> str:
+        """Return the interval as "low to high"; "" if there is none."""
         is_defined = np.isfinite([self.low, self.high]).all()
-        return f"[{self.low:.2f}, {self.high:.2f}]" if is_defined else ""
+        return f"{number(self.low, digits)} to {number(self.high, digits)}" if is_defined else ""
 
     @property
     def excludes_zero(self) -> bool:
@@ -80,6 +86,18 @@ class Estimates:
 
         values = {name: float(pooled(everything, *ratio)[0]) for name, ratio in ratios.items()}
         return cls(values, {name: pooled(weights, *ratio) for name, ratio in ratios.items()})
+
+    @classmethod
+    def of_seeds(cls, seeds: Sequence["Estimates"]) -> "Estimates":
+        """Take the means over a method's seeds, see :func:`mean_over_seeds`, of what all have."""
+        names = [name for name in seeds[0].values if all(name in each for each in seeds)]
+        return cls(
+            {name: float(np.mean([each.values[name] for each in seeds])) for name in names},
+            {
+                name: mean_over_seeds(np.array([each.drawn[name] for each in seeds]))
+                for name in names
+            },
+        )
 
     def __or__(self, other: "Estimates") -> "Estimates":
         return Estimates(self.values | other.values, self.drawn | other.drawn)

@@ -14,33 +14,25 @@ from markupsafe import Markup
 from ..errors import ConfigError
 from ..evaluation.classes import CLASS_MEASURES, ClassResults
 from ..evaluation.evaluate_files import AP_SAMPLES
-from ..evaluation.instances.results import SAMPLES
+from ..evaluation.instances.results import SAMPLES, resample
 from ..files import write_text
 from . import figures, volumes
-from .breakdown import SIZE_MEASURES, by_look, by_size, quartiles_of_area
-from .collect import RunReport, collect_runs, looks_of
+from .breakdown import LOOK_MEASURES, OBJECT_MEASURES, break_down, by_contact, by_look, by_size
+from .collect import Method, RunReport, collect_methods, looks_of
 from .comparison import DETAIL, HEADLINE, Comparison
 from .curves import training_plots
 from .drawing import Plot, add_legend, color_of
 from .environment import config_differences, fingerprint, report_environment
+from .estimates import number
 from .grid import choose_images, grid_plot
+from .names import words_of
 from .overlays import OUTCOME_COLORS
+from .pictures import draw_images
 from .pruning import pruning_plot
+from .verdict import judge
 from .volumes import VolumeRun
-from .worst_images import worst_images
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_FEW_IMAGES = 30
-_LOOK_MEASURES = (
-    "DSB_score",
-    "segm/AP",
-    "PQ_image_mean",
-    "AJI_image_mean",
-    "precision_50_pooled",
-    "recall_50_pooled",
-    "count_bias",
-)
-_QUARTERS = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
 
 
 def write_report(
@@ -56,16 +48,20 @@ def write_report(
     ap_samples: int = AP_SAMPLES,
     title: str | None = None,
     figures_folder: str | None = None,
+    full: bool = False,
 ) -> None:
     """Compare runs on the same images in one HTML file.
 
+    Its first screen says what they are worth; everything else is folded below. Runs of the same
+    label are seeds of one method, whose mean is shown.
+
     Args:
         runs: OUTPUT_DIRs of trainings or evaluations, or folders of ``evaluate_files``; differences
-            are to the first one.
+            are to the first method.
         output: the HTML file, written atomically.
-        labels: names of the runs; None: their folders.
+        labels: names of the runs; None: what differs in their folders, without the seed.
         dataset: of runs that were evaluated on several data sets, that one.
-        worst: number of images to draw, those of the first run's lowest DSB score, or Dice of
+        worst: number of images to draw, those of the best method's lowest DSB score, or Dice of
             volumes; none of objects of volumes.
         grid: images whose pixels are drawn for all runs side by side, see ``choose_images``; none
             of volumes.
@@ -74,10 +70,12 @@ def write_report(
         ap_samples: COCO's AP, which takes longer, has the first of them.
         title: of the page; None: the data set and the runs.
         figures_folder: folder that each figure is written to as PNG and SVG too.
+        full: whether the sections begin unfolded, as for printing.
 
     Raises:
-        UserError: see ``collect_runs``; or ``output`` cannot be a file; or ``worst``, ``samples``
-            or ``ap_samples`` is too small; or an image or a file of ``pruning`` cannot be drawn.
+        UserError: see ``collect_methods``; or ``output`` cannot be a file; or ``worst``,
+            ``samples`` or ``ap_samples`` is too small; or an image or a file of ``pruning`` cannot
+            be drawn.
     """
     _check_output(output)
     least = {"--worst": (worst, 0), "--samples": (samples, 1), "--ap-samples": (ap_samples, 1)}
@@ -85,15 +83,17 @@ def write_report(
         if value < lowest:
             raise ConfigError(f"{option} must be {lowest} or more, not {value}.")
     pruned = [pruning_plot(path, f"pruning-{i}") for i, path in enumerate(pruning)]
-    found = collect_runs(runs, labels, dataset)
-    of_volumes = isinstance(found[0], VolumeRun)
-    are_flat = not of_volumes and all(len(image.shape) == 2 for image in found[0].images)
-    rows = choose_images(found, grid) if are_flat else []
-    worst = worst if of_volumes or are_flat else 0
+    methods = collect_methods(runs, labels, dataset)
+    first_seeds = [method.seeds[0] for method in methods]
+    of_volumes = isinstance(first_seeds[0], VolumeRun)
+    are_flat = not of_volumes and all(len(image.shape) == 2 for image in methods[0].images)
+    rows = choose_images(first_seeds, grid) if are_flat else []
     kind = _VolumeAnalysis if of_volumes else _ObjectAnalysis
-    analysis = kind(found, samples, min(samples, ap_samples))
-    plots = analysis.plots() | {"grid": [grid_plot(found, rows)] if rows else [], "pruning": pruned}
-    write_text(output, _render(analysis, plots, worst, title))
+    analysis = kind(methods, samples, min(samples, ap_samples))
+    grids = [grid_plot(first_seeds, rows)] if rows else []
+    plots = analysis.plots() | {"grid": grids, "pruning": pruned}
+    can_draw = of_volumes or are_flat
+    write_text(output, _render(analysis, plots, worst if can_draw else 0, title, full))
     if figures_folder is not None:
         for plot in itertools.chain.from_iterable(plots.values()):
             plot.save(figures_folder)
@@ -109,34 +109,41 @@ def _check_output(output) -> None:
 
 
 class _Analysis:
-    """What tables and figures show of runs."""
+    """What tables and figures show of methods."""
 
     of_volumes = False
     headline, boxes = HEADLINE, figures.BOXES
-    score = ("DSB_score", "DSB score")  # By which images are the worst.
+    score = "DSB_score"  # By which methods and images are the best or the worst.
+    breakdowns = ()
 
-    def __init__(self, runs: Sequence[RunReport | VolumeRun], samples: int, ap_samples: int):
-        self.runs, self.samples, self.ap_samples = runs, samples, ap_samples
-        self.comparison = Comparison(runs, samples, ap_samples, self.headline)
-        self.order = np.argsort(runs[0].image_values(self.score[0]), kind="stable")
-        if len(runs[0].images) == 1:
-            self.note = "One image: there are no intervals."
-        else:
-            how = f"percentiles of {samples} bootstrap samples of the images"
-            self.note = f"Intervals: 95 %, {how}."
-        self.note_with_ap = self.note
-        if any(run.coco for run in runs):
-            self.note_with_ap += f" Those of COCO's metrics are of the first {ap_samples} samples."
+    def __init__(self, methods: Sequence[Method], samples: int, ap_samples: int):
+        self.methods, self.samples, self.ap_samples = methods, samples, ap_samples
+        self.runs = [run for method in methods for run in method.seeds]
+        self.comparison = Comparison(methods, samples, ap_samples, self.headline)
+        seeds = " and the seeds" if len(self.runs) > len(methods) else ""
+        self.note = "One image: there are no intervals."
+        if len(methods[0].images) > 1:
+            self.note = f"95 % intervals over the images{seeds}."
+
+    def judge(self) -> None:
+        """Find the verdict, and the images in the order of the best method's score."""
+        words = words_of(self.score, long=False)
+        self.verdict = judge(self.comparison, self.breakdowns, self.score, words)
+        self.best = self.methods[self.verdict.best]
+        # Of equal images that with more objects is worse, and better: an empty one says little.
+        values, objects = self.best.image_values(self.score), self._objects()
+        self.order = np.lexsort((-objects, values))
+        self.best_row = int(np.lexsort((objects, np.nan_to_num(values), objects > 0))[-1])
 
     def plots(self) -> dict[str, list[Plot]]:
         """Draw the figures of the sections."""
-        plots = {"differences": [], "boxes": figures.box_plots(self.runs, self.boxes)}
-        if len(self.runs) > 1:
-            plots["differences"].append(figures.difference_plot(self.comparison, self.note_with_ap))
-        plots |= {"training": training_plots(self.runs), **self._plots()}
-        plots["scores"] = [figures.score_plot(self.runs, self.order, *self.score)]
+        methods = self.methods
+        plots = {"boxes": figures.box_plots(methods, self.boxes), "differences": []}
+        if len(methods) > 1:
+            plots["differences"] = [figures.difference_plot(self.comparison, self.note)]
+        plots |= {"training": training_plots(methods), **self._plots()}
         for section, several in plots.items():
-            for plot in several if section != "boxes" else ():  # Their axis names the runs.
+            for plot in several if section != "boxes" else ():  # Their axis names the methods.
                 add_legend(plot)
         return plots
 
@@ -144,41 +151,40 @@ class _Analysis:
 class _ObjectAnalysis(_Analysis):
     """Of objects in images."""
 
-    def __init__(self, runs: Sequence[RunReport], samples: int, ap_samples: int):
-        super().__init__(runs, samples, ap_samples)
-        self.looks = looks_of(runs)
-        self.by_look = by_look(runs, self.looks, samples)
-        self.classes = [
-            ClassResults.of(run.truth, run.predictions, run.record.options) for run in runs
-        ]
-        bounds, sides = quartiles_of_area(runs[0]), runs[0].record.options.area_sides
-        self.quarters = by_size(runs, bounds, _QUARTERS, samples) if bounds else []
-        names = ("small", "medium", "large")
-        coco_bins = by_size(runs, [side**2 for side in sides], names, samples)
-        self.size_tables = {"Quarters of the true objects": self.quarters, "COCO's bins": coco_bins}
+    def __init__(self, methods: Sequence[Method], samples: int, ap_samples: int):
+        super().__init__(methods, samples, ap_samples)
+        self.looks, self.breakdowns = looks_of(self.runs), []
+        if self._objects().any():
+            overlaps, weights = self.runs[0].results.overlaps, resample(len(self.looks), samples)
+            groupings = by_size(overlaps), by_contact(self.runs[0]), by_look(self.looks)
+            self.breakdowns = [break_down(methods, each, weights) for each in groupings]
+        self.judge()
+
+    def _objects(self) -> np.ndarray:
+        return np.array([len(each.true_areas) for each in self.runs[0].results.overlaps])
 
     def _plots(self) -> dict[str, list[Plot]]:
-        runs, note = self.runs, self.note
         return {
-            "thresholds": figures.threshold_plots(self.comparison, note),
-            "precision_recall": figures.precision_recall_plots(runs),
-            "looks": figures.look_plots(self.by_look, runs, note),
-            "sizes": figures.size_plots(self.quarters, runs, note) if self.quarters else [],
-            "counts": figures.count_plots(runs),
+            "thresholds": figures.threshold_plots(self.comparison, self.note),
+            "precision_recall": figures.precision_recall_plots(self.methods),
+            "groups": figures.group_plots(self.breakdowns, self.methods, self.note),
+            "counts": figures.count_plots(self.methods),
         }
 
-    def shown(self, worst: int) -> dict:
+    def draw(self, methods: Sequence[Method], rows: Sequence[int]) -> list[dict]:
+        """Draw images with what methods got right and wrong."""
+        return draw_images(methods, self.looks, rows)
+
+    def shown(self) -> dict:
         """Return what the templates of this kind show."""
         return {
             "objects": self.runs[0].results.object_counts[0],
-            "predicted": [run.results.object_counts[1] for run in self.runs],
             "options_differ": len({run.record.options for run in self.runs}) > 1,
-            "classes": self.classes,
+            "classes": [
+                ClassResults.of(run.truth, run.predictions, run.record.options) for run in self.runs
+            ],
             "class_measures": CLASS_MEASURES,
-            "look_measures": [name for name in _LOOK_MEASURES if name in self.comparison.rows],
-            "size_measures": SIZE_MEASURES,
-            "worst": worst_images(self.runs, self.looks, self.order[:worst]),
-            "outcome_colors": OUTCOME_COLORS,
+            "group_measures": {**dict.fromkeys(LOOK_MEASURES, ""), **OBJECT_MEASURES},
         }
 
 
@@ -186,13 +192,24 @@ class _VolumeAnalysis(_Analysis):
     """Of labels in volumes."""
 
     of_volumes = True
-    headline, boxes = volumes.HEADLINE, volumes.BOXES
-    score = ("Dice_image_mean", "Dice")
+    headline, boxes = volumes.HEADLINE, volumes.HEADLINE
+    score = "Dice_image_mean"
+
+    def __init__(self, methods: Sequence[Method], samples: int, ap_samples: int):
+        super().__init__(methods, samples, ap_samples)
+        self.judge()
+
+    def _objects(self) -> np.ndarray:
+        return np.ones(len(self.methods[0].images))
 
     def _plots(self) -> dict[str, list[Plot]]:
         return {}
 
-    def shown(self, worst: int) -> dict:
+    def draw(self, methods: Sequence[Method], rows: Sequence[int]) -> list[dict]:
+        """Return the slices that the evaluation drew."""
+        return volumes.draw_volumes([method.seeds[0] for method in methods], rows)
+
+    def shown(self) -> dict:
         """Return what the templates of this kind show."""
         results = self.runs[0].results
         return {
@@ -200,14 +217,17 @@ class _VolumeAnalysis(_Analysis):
             "channels": results.channels,
             "case_measures": list(results.cases),
             "case_rows": volumes.case_rows(self.runs),
-            "worst": volumes.worst_volumes(self.runs, self.order[:worst]),
         }
 
 
 def _render(
-    analysis: _Analysis, plots: dict[str, list[Plot]], worst: int, title: str | None
+    analysis: _Analysis,
+    plots: dict[str, list[Plot]],
+    worst: int,
+    title: str | None,
+    full: bool,
 ) -> str:
-    runs = analysis.runs
+    methods = analysis.methods
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -215,37 +235,43 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
-    described = [_describe(number, run) for number, run in enumerate(runs)]
+    environment.filters |= {"number": number, "words": words_of}
+    extremes = {"Best": analysis.best_row, "Worst": int(analysis.order[0])}
+    if len(set(extremes.values())) == 1:
+        extremes = {"Only": analysis.best_row}
+    described = [_describe(run) for run in analysis.runs]
+    rows = analysis.order[:worst]
+    drawn = analysis.draw([analysis.best], list(extremes.values())) if worst else []
     return environment.get_template("report.html.j2").render(
-        title=title or f"{runs[0].record.dataset}: {', '.join(run.label for run in runs)}",
+        title=title or f"{analysis.runs[0].record.dataset}: {', '.join(m.label for m in methods)}",
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        methods=[
+            {"label": each.label, "color": color_of(place), "seeds": len(each.seeds)}
+            for place, each in enumerate(methods)
+        ],
         runs=described,
-        images=len(runs[0].images),
+        images=len(methods[0].images),
         analysis=analysis,
-        few_images=len(runs[0].images) < _FEW_IMAGES,
+        full=full,
+        extremes=list(zip(extremes, drawn, strict=False)),
+        worst=analysis.draw(methods, rows),
+        outcome_colors=OUTCOME_COLORS,
         plots=plots,
         detail=DETAIL,
         config_differences=config_differences([run["config"] for run in described]),
         environment=report_environment(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        **analysis.shown(worst),
+        **analysis.shown(),
     )
 
 
-def _describe(number: int, run: RunReport | VolumeRun) -> dict:
+def _describe(run: RunReport | VolumeRun) -> dict:
     """Return what the template says of a run."""
     return {
         "label": run.label,
-        "color": color_of(number),
         "has_scores": bool(run.coco),
         "options": asdict(run.record.options),
         "files": {path: fingerprint(path) for path in (run.record.truth, run.record.predictions)},
         "config": run.training.config if run.training else "",
         "environment": run.training.environment if run.training else {},
     }
-
-
-def _number(value: float, sign: bool = False) -> str:
-    text = f"{value:+.2f}" if sign else f"{value:.2f}"
-    return text.replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "–"

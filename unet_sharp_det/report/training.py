@@ -59,11 +59,6 @@ class Training:
             read_environment(_text(folder / LOG_FILE)),
         )
 
-    @property
-    def losses(self) -> list[str]:
-        """Names of the parts of the training loss."""
-        return [name for name in self.curves if re.match(r"loss(_|$)|.*/loss_", name)]
-
 
 def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read detectron2's metrics.json, a JSON object per line.

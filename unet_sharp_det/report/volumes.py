@@ -19,12 +19,6 @@ from .overlays import data_uri
 from .training import Training
 
 HEADLINE = ("Dice_image_mean", "IoU_image_mean", "HD95_image_mean", "surface_Dice_image_mean")
-BOXES = {
-    "Dice_image_mean": "Dice",
-    "IoU_image_mean": "IoU",
-    "HD95_image_mean": "HD95",
-    "surface_Dice_image_mean": "Surface Dice",
-}
 
 
 @dataclass(frozen=True)
@@ -141,19 +135,23 @@ def case_rows(runs: Sequence[VolumeRun]) -> list[dict]:
     ]
 
 
-def worst_volumes(runs: Sequence[VolumeRun], rows: Sequence[int]) -> list[dict]:
-    """Return what the page shows of volumes whose slice was drawn."""
-    shown = []
-    for row in rows:
-        pictures = [
-            {
-                "label": run.label,
-                "uri": data_uri(picture),
-                "size": picture.shape[:2],
-                "score": float(run.image_values("Dice_image_mean")[row]),
-            }
-            for run in runs
-            if (picture := run.picture(row)) is not None
-        ]
-        shown.append({"file_name": runs[0].images[row].file_name, "pictures": pictures})
-    return shown
+def draw_volumes(runs: Sequence[VolumeRun], rows: Sequence[int]) -> list[dict]:
+    """Return what the page shows of volumes, as ``draw_images`` does of images."""
+    return [
+        {
+            "file_name": runs[0].images[row].file_name,
+            "facts": "the slice with most true voxels: truth on the left, prediction on the right",
+            "pictures": [
+                {
+                    "label": run.label,
+                    "uri": data_uri(picture),
+                    "size": picture.shape[:2],
+                    "score": float(run.image_values("Dice_image_mean")[row]),
+                    "counts": "",
+                }
+                for run in runs
+                if (picture := run.picture(row)) is not None
+            ],
+        }
+        for row in rows
+    ]

@@ -5,7 +5,7 @@ import pytest
 from report_helpers import make_run
 
 from benchmarks.experiments.intervals import difference_interval, draw_metrics
-from unet_sharp_det.report.collect import collect_runs
+from unet_sharp_det.report.collect import collect_methods
 from unet_sharp_det.report.comparison import Comparison
 
 
@@ -44,7 +44,7 @@ def test_one_seed_has_the_interval_of_the_report(converted_sample, tmp_path):
     ]
     metrics = {"segm/AP": "segm/AP", "instances/DSB_score": "DSB_score"}
     one, other = (draw_metrics(folder, metrics) for folder in folders)
-    rows = Comparison(collect_runs(folders), 200, 200).rows
+    rows = Comparison(collect_methods(folders), 200, 200).rows
     for metric, name in metrics.items():
         wanted = rows[name].differences[0]
         found = difference_interval([one[metric]], [other[metric]])

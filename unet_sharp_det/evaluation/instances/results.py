@@ -203,6 +203,19 @@ def resample(image_count: int, samples: int = SAMPLES, seed: int = 0) -> np.ndar
     return np.random.default_rng(seed).multinomial(image_count, shares, size=samples)
 
 
+def mean_over_seeds(drawn: np.ndarray) -> np.ndarray:
+    """Return the mean (B,) over the seeds of a training in samples of its seeds and images.
+
+    Each sample draws S of the S seeds with replacement, equal ones for equal shapes, so that
+    trainings of as many seeds can be paired.
+
+    Args:
+        drawn: (S, B), a measure of each seed in B samples of the images.
+    """
+    chosen = np.random.default_rng(0).integers(len(drawn), size=drawn.shape)
+    return np.take_along_axis(drawn, chosen, axis=0).mean(axis=0)
+
+
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Return the percentile interval (Efron 1979) of bootstrap values, NaN ones left out."""
     defined = values[np.isfinite(values)]
