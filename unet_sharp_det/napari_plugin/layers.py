@@ -31,10 +31,11 @@ class LayerImage:
 
     @property
     def letters(self) -> str:
-        stacked = self.layer.ndim - 2
+        has_channels = self.channel_axis is not None
+        stacked = self.layer.ndim - 2 - has_channels
         letters = [*_STACK_LETTERS[len(_STACK_LETTERS) - stacked :], "Y", "X"]
-        if self.channel_axis is not None:
-            letters[self.channel_axis] = "C"
+        if has_channels:
+            letters.insert(self.channel_axis, "C")
         return "".join(letters) + ("S" if self.layer.rgb else "")
 
     @property

@@ -38,16 +38,20 @@ class FindObjects(Container):
         self.image = create_widget(annotation=napari.layers.Image, label="image")
         self.model = ComboBox(label="model", choices=[*model_names(), _OTHER], value="nuclei")
         self.file = FileEdit(label="model file", filter="*.safetensors *.pth", visible=False)
-        self.channel_axis = ComboBox(label="channel axis", choices=[_NONE])
-        self.channel = ComboBox(label="channel", choices=[_ALL])
+        self.channel_axis = ComboBox(label="channel axis", choices=self._axes)
+        self.channel = ComboBox(label="channel", choices=self._channels)
         self.scale = FloatSpinBox(
-            *(0, 0, 64, 0.1),
+            value=0,
+            max=64,
+            step=0.1,
             label="scale",
             tooltip="Factor to resize the image by: 0.5 if its objects are twice as large as those "
             "of the training. By pixel size: where the layer and the model know theirs, else 1.",
         )
         self.threshold = FloatSpinBox(
-            *(0, 0, 1, 0.05),
+            value=0,
+            max=1,
+            step=0.05,
             label="score threshold",
             tooltip="Least score of an object. Higher: fewer objects, of which the model is surer.",
         )
@@ -64,7 +68,7 @@ class FindObjects(Container):
         )
         self.model.changed.connect(self._show_file)
         self.image.changed.connect(self._offer_axes)
-        self.channel_axis.changed.connect(self._offer_channels)
+        self.channel_axis.changed.connect(self.channel.reset_choices)
         self.start.changed.connect(self._find)
         self.cancel.changed.connect(self._end)
         self.native.destroyed.connect(self._leave)
@@ -75,23 +79,23 @@ class FindObjects(Container):
         self.file.visible = model == _OTHER
 
     def _offer_axes(self) -> None:
+        self.channel_axis.reset_choices()
+        self.channel.reset_choices()
+
+    def _axes(self, _) -> list[tuple[str, int | None]]:
         layer = self.image.value
         sizes = () if layer is None else LayerImage(layer).pixels.shape[: layer.ndim - 2]
-        axes = [(f"axis {axis} (of {size})", axis) for axis, size in enumerate(sizes)]
-        self.channel_axis.choices = [_NONE, *axes]
-        self._offer_channels()
+        return [_NONE, *((f"axis {axis} (of {size})", axis) for axis, size in enumerate(sizes))]
 
-    def _offer_channels(self) -> None:
-        layer, names = self.image.value, []
-        if layer is not None and layer.rgb:
-            names = ["red", "green", "blue"]
-        elif layer is not None:
-            names = [f"channel {n}" for n in range(self._layer_image().channels)]
+    def _channels(self, _) -> list[tuple[str, int | None]]:
+        layer = self.image.value
+        count = 1 if layer is None else self._layer_image().channels
+        names = ["red", "green", "blue"] if layer is not None and layer.rgb else []
+        names = names or [f"channel {n}" for n in range(count)]
         numbered = [(name, number) for number, name in enumerate(names)]
-        if len(names) < 2:
-            self.channel.choices = [_ALL]
-        else:
-            self.channel.choices = [_ALL, *numbered] if len(names) == 3 else numbered
+        if count == 1:
+            return [_ALL]
+        return [_ALL, *numbered] if count == 3 else numbered
 
     def _layer_image(self) -> LayerImage:
         return LayerImage(self.image.value, self.channel_axis.value)
