@@ -51,6 +51,7 @@ if (planes < slices * frames)
 		+ command + " predict " + input + " --output " + output + " --outputs rois --weights " + weights);
 if (roiManager("count") > 0) {
 	run("Set Measurements...", "area mean standard min centroid perimeter shape stack display redirect=None decimal=3");
+	if (channels > 1) Stack.setChannel(parseInt(channel) + 1); // which is measured
 	roiManager("deselect");
 	roiManager("measure");
 	roiManager("show all");
