@@ -101,7 +101,7 @@ setup(
         # Slides that tifffile does not read: MRXS, VMS, BIF.
         "slides": ["openslide-bin>=4.0", "openslide-python>=1.4"],
         # The panel in napari. Qt is the user's choice: pip install "napari[pyqt6]".
-        "napari": ["magicgui>=0.10", "napari>=0.6.2"],
+        "napari": ["magicgui>=0.10", "napari>=0.7"],
         # Tables of objects as Parquet.
         "parquet": ["pyarrow>=15"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
@@ -116,13 +116,12 @@ setup(
         "tracking": ["mlflow-skinny>=2.10", "wandb>=0.17"],
         "dev": [
             "httpx>=0.24",
-            "npe2>=0.7.9",
+            "npe2>=0.8",
             "playwright>=1.49",
             "pydicom>=2.4",
             "pyqt6>=6.6",
             "pytest>=7",
             "pytest-xdist>=3",
-            "qtpy>=2.4",
             "ruff>=0.4",
             "yaozarrs>=0.3",
         ],

@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip("napari")
 import dask.array
-import zarr
 from napari.layers import Image, Labels
 from prediction_models import BrightBlobs, predictor_of
 from stub_predictor import StubPredictor, spots
@@ -99,7 +98,7 @@ def test_a_large_image_is_read_by_tiles(kind):
         return block
 
     if kind == "zarr":
-        data = zarr.array(pixels, chunks=(64, 64))
+        data = pytest.importorskip("zarr").array(pixels, chunks=(64, 64))
     else:
         data = dask.array.from_array(pixels, chunks=64).map_blocks(remember, dtype=np.uint8)
     data = [data, data[::2, ::2]] if kind == "pyramid" else data

@@ -1,5 +1,6 @@
 """The panel in a viewer of napari, on a virtual display: found, shown, cancelled, refused."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,28 @@ def test_layers_are_saved_and_opened_by_name(viewer, tmp_path):
     np.testing.assert_array_equal(opened.data, labels.data)
     [shapes] = viewer.open(outlines, plugin=None)
     assert shapes.features["index"].tolist() == [1, 7]
+
+
+def test_a_closed_panel_ends_its_search(viewer, panel, use, qtbot):
+    started, released = threading.Event(), threading.Event()
+
+    def hold(source):
+        started.set()
+        assert released.wait(20)
+
+    use(StubPredictor(before=hold))
+    viewer.add_image(spots(0))
+    panel.start.changed.emit(True)
+    worker = panel._worker
+    assert started.wait(20)
+    viewer.window.remove_dock_widget(panel.native)
+    panel.native.deleteLater()
+    qtbot.sendPostedEvents(None, 52)  # DeferredDelete, which processEvents leaves
+    assert worker.abort_requested
+    released.set()
+    for _ in range(500):
+        qtbot.processEvents()
+        if not worker.is_running:
+            break
+        qtbot.thread().msleep(10)
+    assert len(viewer.layers) == 1
