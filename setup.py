@@ -48,10 +48,14 @@ setup(
     packages=find_packages(include=["unet_sharp_det", "unet_sharp_det.*"]),
     package_data={
         "unet_sharp_det.model_zoo": ["*.safetensors", "*.md"],
+        "unet_sharp_det.napari_plugin": ["napari.yaml", "nuclei.png"],
         "unet_sharp_det.report": ["templates/*"],
     },
     cmdclass={"build_py": BuildWithConfigs},
-    entry_points={"console_scripts": ["unet-sharp-det = unet_sharp_det.cli:main"]},
+    entry_points={
+        "console_scripts": ["unet-sharp-det = unet_sharp_det.cli:main"],
+        "napari.manifest": ["unet_sharp_det = unet_sharp_det.napari_plugin:napari.yaml"],
+    },
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.7",
@@ -98,6 +102,8 @@ setup(
         "slides": ["openslide-bin>=4.0", "openslide-python>=1.4"],
         # Zeiss CZI.
         "czi": ["pylibCZIrw>=5"],
+        # The panel in napari. Qt is the user's choice: pip install "napari[pyqt6]".
+        "napari": ["magicgui>=0.10", "napari>=0.7"],
         # Tables of objects as Parquet.
         "parquet": ["pyarrow>=15"],
         "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
@@ -112,8 +118,10 @@ setup(
         "tracking": ["mlflow-skinny>=2.10", "wandb>=0.17"],
         "dev": [
             "httpx>=0.24",
+            "npe2>=0.8",
             "playwright>=1.49",
             "pydicom>=2.4",
+            "pyqt6>=6.6",
             "pytest>=7",
             "pytest-xdist>=3",
             "ruff>=0.4",

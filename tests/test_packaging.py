@@ -263,6 +263,27 @@ def test_the_sdist_gives_the_same_wheel_as_the_checkout(wheels):
     assert not any(name.startswith(("tests/", "tools/", "benchmarks/")) for name in of_checkout)
 
 
+def test_the_wheel_tells_napari_where_its_plugin_is(wheels):
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        [name] = (each for each in wheel.namelist() if each.endswith("/entry_points.txt"))
+        entries = wheel.read(name).decode()
+        package, file = re.search(
+            r"\[napari.manifest\]\nunet_sharp_det = (\S+):(\S+)", entries
+        ).groups()
+        folder = package.replace(".", "/")
+        assert {f"{folder}/{file}", f"{folder}/nuclei.png"} <= set(wheel.namelist())
+
+
+def test_only_the_plugin_needs_napari():
+    folder = ROOT / "unet_sharp_det"
+    users = {
+        path.parent.name
+        for path in folder.rglob("*.py")
+        if {"napari", "magicgui", "qtpy"} & third_party_imports(path)
+    }
+    assert users == {"napari_plugin"}
+
+
 def test_an_installed_wheel_predicts_and_finds_its_configs(wheels, sample_folder, tmp_path):
     site = tmp_path / "site"
     pip("install", "--quiet", "--no-deps", "--target", site, wheels[0])

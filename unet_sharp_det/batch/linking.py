@@ -11,6 +11,7 @@ from ..errors import ConfigError
 from ..files import atomic_path
 from ..images.decoding import read_labels
 from ..masks import InstanceMap
+from ..outputs.label_map import write_label_stack
 from .records import ImageRecord, Records
 
 #: IoU from which on objects of neighbouring slices are linked, if the user names none.
@@ -57,20 +58,12 @@ def write_stack(path: Path, files: Sequence[Path], least_iou: float) -> None:
 
     Two slices are in memory at a time.
     """
-    import tifffile
-
     tables = list(link_slices(map(read_labels, files), least_iou))
-    highest = max((table.max() for table in tables), default=0)
-    dtype = np.uint16 if highest < 2**16 else np.uint32
-    pages = (
-        table[read_labels(file)].astype(dtype) for table, file in zip(tables, files, strict=True)
-    )
+    largest = max((table.max() for table in tables), default=0)
+    pages = (table[read_labels(file)] for table, file in zip(tables, files, strict=True))
     shape = (len(files), *read_labels(files[0]).shape)
     with atomic_path(path) as temporary:
-        is_imagej = dtype == np.uint16
-        with tifffile.TiffWriter(temporary, imagej=is_imagej, bigtiff=not is_imagej) as tiff:
-            about = {"metadata": {"axes": "ZYX"}, "compression": "zlib"}
-            tiff.write(pages, shape=shape, dtype=dtype, **about)
+        write_label_stack(pages, shape, temporary, largest=largest)
 
 
 def link_slices(slices: Iterable[np.ndarray], least_iou: float) -> Iterator[np.ndarray]:

@@ -1,7 +1,7 @@
 """Label maps: TIFF files whose pixels hold the number of their object."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,40 @@ def write_labels(instances: SparseInstances, context: OutputContext, path: Path)
             resolutionunit="NONE",
             metadata=None,
             software=False,
+        )
+
+
+def write_label_stack(
+    pages: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    path: Path,
+    *,
+    largest: int,
+    pixel_size: tuple[float, float] | None = None,
+) -> None:
+    """Write label maps as one TIFF, whose numbers stay as they are; ImageJ opens those of 16 bits.
+
+    Args:
+        pages: label maps (H, W) in the order of the axes before.
+        shape: up to (T, Z, H, W).
+        largest: of all numbers.
+        pixel_size: (y, x) in micrometres, or None.
+    """
+    import tifffile
+
+    dtype, metadata, resolution = label_type(largest), {"axes": "TZYX"[-len(shape) :]}, None
+    if pixel_size is not None:
+        metadata["unit"] = "micron"
+        resolution = tuple(1 / size for size in reversed(pixel_size))
+    is_imagej = dtype == np.uint16
+    with tifffile.TiffWriter(path, imagej=is_imagej, bigtiff=not is_imagej) as tiff:
+        tiff.write(
+            (page.astype(dtype) for page in pages),
+            shape=shape,
+            dtype=dtype,
+            metadata=metadata,
+            resolution=resolution,
+            compression="zlib",
         )
 
 

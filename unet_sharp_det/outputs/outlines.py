@@ -6,7 +6,7 @@ GeoJSON is for QuPath, a zip archive of ROIs for ImageJ and Fiji.
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,22 @@ def rings_of(outline: shapely.Geometry) -> list[np.ndarray]:
 
 def write_geojson(instances: SparseInstances, context: OutputContext, path: Path) -> None:
     """Write a detection per object, one at a time."""
+    write_features(path, geojson_features(instances, context, range(1, len(instances) + 1)))
+
+
+def write_features(path: Path, features: Iterable[str]) -> None:
+    """Write GeoJSON features, each as text, as a collection."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for index, feature in enumerate(features):
+            file.write(f"{',' if index else ''}\n{feature}")
+        file.write("\n]}\n")
+
+
+def geojson_features(
+    instances: SparseInstances, context: OutputContext, numbers: Iterable[int]
+) -> Iterator[str]:
+    """Yield the detection of each object, which has one of ``numbers``, as GeoJSON."""
     colors = distinct_colors(len(context.class_names))
     classes = [
         {"name": name, "color": color}
@@ -69,30 +85,28 @@ def write_geojson(instances: SparseInstances, context: OutputContext, path: Path
     ]
     plane = _plane(context.source.place)
     objects = zip(
+        numbers,
         iterate_outlines(instances),
         instances.classes.tolist(),
         instances.scores.tolist(),
         instances.areas.tolist(),
         strict=True,
     )
-    with open(path, "w", encoding="utf-8") as file:
-        file.write('{"type": "FeatureCollection", "features": [')
-        for number, (outline, category, score, area) in enumerate(objects, 1):
-            measurements = {"score": score, "area px^2": area}
-            if context.pixel_size is not None:
-                measurements["area um^2"] = area * math.prod(context.pixel_size)
-            properties = {
-                "objectType": "detection",
-                "name": str(number),
-                "classification": classes[category],
-                "measurements": measurements,
-            }
-            file.write(
-                f'{"," if number > 1 else ""}\n{{"type": "Feature", "id": {number}, "geometry": '
-                f'{shapely.to_geojson(outline)[:-1]}{plane}}}, "properties": '
-                f"{json.dumps(properties)}}}"
-            )
-        file.write("\n]}\n")
+    for number, outline, category, score, area in objects:
+        measurements = {"score": score, "area px^2": area}
+        if context.pixel_size is not None:
+            measurements["area um^2"] = area * math.prod(context.pixel_size)
+        properties = {
+            "objectType": "detection",
+            "name": str(number),
+            "classification": classes[category],
+            "measurements": measurements,
+        }
+        yield (
+            f'{{"type": "Feature", "id": {number}, "geometry": '
+            f'{shapely.to_geojson(outline)[:-1]}{plane}}}, "properties": '
+            f"{json.dumps(properties)}}}"
+        )
 
 
 def _plane(place: Mapping[str, int | None]) -> str:

@@ -1,0 +1,114 @@
+"""The files that the plugin reads and writes, and what it leaves to others."""
+
+import json
+
+import numpy as np
+import pytest
+import shapely
+
+pytest.importorskip("napari")
+import tifffile
+from napari.layers import Image, Labels, Shapes
+from roifile import ImagejRoi
+from stub_predictor import StubPredictor, spots
+
+from unet_sharp_det.images.source import from_array
+from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.napari_plugin import files
+from unet_sharp_det.napari_plugin.find import find_objects
+from unet_sharp_det.napari_plugin.layers import LayerImage
+from unet_sharp_det.outputs import OutputContext, write_outputs
+
+STACK = np.array([[spots(3 * t + z) for z in range(3)] for t in range(2)])
+
+
+@pytest.fixture
+def predicted(tmp_path):
+    """The files that predict writes of an image with a pixel size."""
+    image = spots(0)
+    (objects,) = StubPredictor().predict_many([from_array(image)])
+    context = OutputContext(from_array(image), ("nucleus",), (0.5, 0.25))
+    paths = write_outputs(objects, context, tmp_path / "a", ["labels", "geojson", "table", "rois"])
+    return objects, list(map(str, paths))
+
+
+def test_a_label_map_has_the_table_beside_it(predicted):
+    objects, (path, _, _, _) = predicted
+    [(labels, about, kind)] = files.label_map_reader(path)(path)
+    assert kind == "labels"
+    layer = Labels(labels, **about)
+    np.testing.assert_array_equal(layer.data, objects.label_map())
+    assert tuple(layer.scale) == pytest.approx((0.5, 0.25))
+    assert [str(unit) for unit in layer.units] == ["micrometer"] * 2
+    assert layer.features["index"].tolist() == [1, 2, 3, 4]
+    assert layer.features["area_px"].tolist() == objects.areas.tolist()
+    assert set(layer.features["class"]) == {"nucleus"}
+
+
+def test_other_files_are_left_to_others(tmp_path, predicted):
+    tifffile.imwrite(tmp_path / "float_labels.tif", np.zeros((9, 9), np.float32))
+    tifffile.imwrite(tmp_path / "rgb_labels.tif", np.zeros((9, 9, 3), np.uint8))
+    (tmp_path / "text_labels.tif").write_text("none")
+    for name in ("float", "rgb", "text", "missing"):
+        assert files.label_map_reader(str(tmp_path / f"{name}_labels.tif")) is None
+    assert files.label_map_reader(predicted[1][:1]) is None
+    place = {"type": "Feature", "geometry": None, "properties": {"city": "Bern"}}
+    for number, content in enumerate(({"features": [place]}, {"type": "Point"}, [])):
+        path = tmp_path / f"{number}.geojson"
+        path.write_text(json.dumps(content))
+        assert files.outlines_reader(str(path)) is None
+
+
+def test_outlines_are_where_imagej_has_them(predicted):
+    objects, (_, path, _, rois) = predicted
+    [(shapes, about, kind)] = files.outlines_reader(path)(path)
+    assert kind == "shapes"
+    layer = Shapes(shapes, **about)
+    assert layer.features["area px^2"].tolist() == objects.areas.tolist()
+    assert layer.features["score"].tolist() == pytest.approx(objects.scores.tolist())
+    for shape, roi in zip(layer.data, ImagejRoi.fromfile(rois), strict=True):
+        corners = roi.coordinates()[:, ::-1] - 0.5  # pixel corners there, pixel centres here
+        assert set(map(tuple, shape)) == set(map(tuple, corners))
+    np.testing.assert_array_equal(layer.to_labels(labels_shape=objects.shape), objects.label_map())
+
+
+def test_a_stack_of_labels_comes_back(tmp_path):
+    image = LayerImage(Image(STACK, scale=(1, 1, 0.5, 0.5), units="um"))
+    found = find_objects(StubPredictor(), image)
+    found.labels[found.labels == 5] = 0  # as if it had been erased: the others keep their numbers
+    found.labels[0, 0, 0, 0] = 99  # and another drawn by hand
+    data, state, _ = Labels(
+        found.labels, features=found.features, **image.position()
+    ).as_layer_data_tuple()
+    path, outlines = str(tmp_path / "b_labels.tif"), str(tmp_path / "b.geojson")
+    assert files.write_label_map(path, data, state) == [path]
+    [(labels, about, _)] = files.label_map_reader(path)(path)
+    np.testing.assert_array_equal(labels, found.labels)
+    assert about["scale"][-2:] == pytest.approx([0.5, 0.5])
+    assert files.write_outlines(outlines, data, state) == [outlines]
+    [(shapes, about, _)] = files.outlines_reader(outlines)(outlines)
+    table = about["features"]
+    assert sorted(table["index"]) == np.unique(found.labels)[1:].tolist()
+    for corners, number, score in zip(shapes, table["index"], table["score"], strict=True):
+        (t,), (z,) = map(np.unique, corners[:, :2].T.astype(int))
+        y, x = np.ceil(corners[:, 2:].min(axis=0)).astype(int)
+        assert found.labels[t, z, y, x] == number
+        known = dict(zip(found.features["index"], found.features["score"], strict=True))
+        assert score == pytest.approx(known.get(number, 1))
+
+
+def test_holes_stay_holes(tmp_path):
+    ring = np.pad(np.zeros((2, 2), np.uint8), 2, constant_values=1)
+    objects = SparseInstances.from_label_map(ring)
+    context = OutputContext(from_array(ring), ("cell",))
+    [path] = write_outputs(objects, context, tmp_path / "c", ["geojson"])
+    [([corners], _, _)] = files.read_outlines(str(path))
+    assert shapely.Polygon(corners).area == ring.sum()  # of holes, which run the other way, less
+    middles = shapely.contains_xy(shapely.Polygon(corners).buffer(0), *np.indices(ring.shape))
+    np.testing.assert_array_equal(middles, ring)
+
+
+def test_the_sample_is_an_image_of_nuclei():
+    [(pixels, about, kind)] = files.sample()
+    assert (pixels.shape, pixels.dtype, kind) == ((256, 256), np.uint8, "image")
+    assert about == {"name": "nuclei"}
