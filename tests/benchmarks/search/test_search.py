@@ -11,7 +11,7 @@ from benchmarks.experiments.cost import network_cost
 from benchmarks.search.command import NAME, gmac_of_table, main
 from benchmarks.search.drop import drop_edges
 from benchmarks.search.gated_grid import GATED_BACKBONE, GatedGrid, full
-from benchmarks.search.scheme_file import draw_grid, equations, write_scheme
+from benchmarks.search.scheme_file import equations, write_scheme
 from unet_sharp_det import GridOptions, SkipGrid
 from unet_sharp_det.config import find_config, setup_cfg
 from unet_sharp_det.errors import ConfigError, SchemeError, UserError
@@ -145,11 +145,6 @@ class TestFile:
         assert equations(build_table("#", 3))[-1] == (
             "X[0,2] = H( X[0,0], X[0,1], U(X[1,1]), f(U(X[2,0])) )"
         )
-
-    def test_picture(self, tmp_path):
-        file, table = tmp_path / "found.svg", build_table("sharp_bi", 3)
-        draw_grid(file, table, 3)
-        assert file.read_text().count('<g id="patch_') >= sum(map(len, table.values()))
 
 
 @pytest.mark.parametrize(
