@@ -12,7 +12,7 @@ ZOO_CONFIG := configs/DSB2018-InstanceSegmentation/compact/nuclei_lite0_fpn.yaml
 FAST_MODEL := unet_sharp_det/model_zoo/nuclei-fast.safetensors
 FAST_CONFIG := configs/DSB2018-InstanceSegmentation/compact/watershed_lite0_unetsharp.yaml
 
-.PHONY: help setup test demo lint lock clean
+.PHONY: help setup test demo docs lint lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,9 @@ demo: setup ## convert the sample data, show what the models in the package find
 	@echo "  report.html                 which model is better and why, for a browser"
 	@echo "  overlays/montage.png        what the model finds, as one picture; overlays/ has each image"
 
+docs: setup ## build the documentation site in site/, without network: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
 lint: setup ## check the code with ruff
 	$(PY) -m ruff check .
 
@@ -59,5 +62,5 @@ lock: ## pin requirements/*.in anew in requirements/lock.txt (newer versions: ma
 
 clean: ## remove caches, build leftovers and the demo's results; VENV stays
 	@find . -name .git -prune -o -path "./$(VENV)" -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache
 	@if [ -e "$(DEMO)/.demo" ]; then rm -rf "$(DEMO)"; fi

@@ -118,6 +118,13 @@ setup(
         "tracking": ["mlflow-skinny>=2.10", "wandb>=0.17"],
         "dev": [
             "httpx>=0.24",
+            "ipykernel>=6",
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.5",
+            "mkdocstrings[python]>=0.29",
+            "nbclient>=0.10",
+            "nbformat>=5.9",
+            "pandas>=2.0",
             "npe2>=0.8",
             "playwright>=1.49",
             "pydicom>=2.4",

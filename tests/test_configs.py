@@ -116,7 +116,7 @@ def test_is_listed(file):
 
 
 def test_configs_that_the_documents_name_are_there(repository):
-    files = [*repository.glob("*.md"), *repository.glob("docs/*.md"), repository / "Makefile"]
+    files = [*repository.glob("*.md"), *repository.glob("docs/**/*.md"), repository / "Makefile"]
     text = "\n".join(file.read_text() for file in files)
     named = set(re.findall(r"configs/[\w/.-]+\.(?:yaml|py)\b", text))
     assert len(named) > 5

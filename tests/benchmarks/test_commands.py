@@ -56,7 +56,7 @@ def test_anchors(run_benchmark, repository):
 
 
 def test_benchmarks_that_the_documents_name_are_there(repository):
-    files = [*repository.glob("*.md"), *repository.glob("docs/*.md")]
+    files = [*repository.glob("*.md"), *repository.glob("docs/**/*.md")]
     text = "\n".join(file.read_text() for file in files)
     named = set(re.findall(r"python -m benchmarks ([a-z]\w*)", text))
     assert len(named) > 5

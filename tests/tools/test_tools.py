@@ -23,7 +23,7 @@ class TestVisualize:
     def test_own_data_registered_at_detectron2_s_import(
         self, run_tool, repository, converted_sample, tmp_path, monkeypatch, environment
     ):
-        """As GETTING_STARTED says; drawn as a semantic network's training sees it."""
+        """As datasets/README.md says; drawn as a semantic network's training sees it."""
         json_file = converted_sample / "annotations" / "dsb2018_val.json"
         (tmp_path / "mine.py").write_text(
             "from unet_sharp_det.data import register_coco_nuclei\n\n"

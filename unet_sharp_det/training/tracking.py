@@ -67,7 +67,7 @@ class TrackingWriter(EventWriter):
         except Exception as error:  # Each library has kinds of its own.
             raise ConfigError(
                 f"TRACKING: {self.package} cannot start a run: {first_line(error)}. See "
-                "GETTING_STARTED.md on trackers."
+                "docs/how-to/train.md on trackers."
             ) from error
         write_json(path, {self.package: run_id})
         status = FAILED

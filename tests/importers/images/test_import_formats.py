@@ -263,7 +263,7 @@ def test_a_circle_of_labelme(tmp_path, run_images):
 
 
 def test_every_format_is_tested_and_documented(repository):
-    text = (repository / "GETTING_STARTED.md").read_text()
+    text = (repository / "docs" / "how-to" / "import.md").read_text()
     tested = {format_ for _, format_, _ in LAYOUTS.values()}
     assert tested | {"masks", "hovernet", "pannuke", "tissuenet"} == set(FORMATS)
     assert [name for name in FORMATS if f"`{name}`" not in text] == []
