@@ -42,10 +42,12 @@ def on_files(files, config):
         page = f"notebooks/{notebook.stem}.md"
         files.append(File.generated(config, page, content=notebook_page(notebook)))
     for room, names in public_names().items():
-        page = f"# {room}\n\n::: unet_sharp_det.{room}\n    options:\n      members: []\n"
-        page += "      show_root_heading: false\n      show_root_toc_entry: false\n"
-        page += "".join(f"\n::: unet_sharp_det.{name}\n" for name in names)
-        files.append(File.generated(config, f"{API}/{room}.md", content=page))
+        files.append(File.generated(config, f"{API}/{room}.md", content=api_page(room, names)))
+
+
+def on_page_content(html, page, config, files):
+    """Take Sphinx's roles off the names in docstrings."""
+    return re.sub(r":(?:attr|class|data|func|meth|mod):(?=<code>)", "", html)
 
 
 def on_page_markdown(markdown, page, config, files):
@@ -73,11 +75,24 @@ def site_link(match: re.Match, place: str, uri: str) -> str:
     elif file.startswith("docs/"):
         target = re.sub(r"\.ipynb$", ".md", file.removeprefix("docs/"))
     elif (ROOT / file).exists():
-        return f"{text} (`{file}` in the repository)"
+        return f"`{file}`" if text.strip("`") == file else f"{text} (`{file}` in the repository)"
     else:
         return match[0]  # mkdocs names it as wrong
     target = posixpath.relpath(target, posixpath.dirname(uri) or ".")
     return f"{mark}[{text}]({target}{'#' * bool(anchor)}{anchor})"
+
+
+def api_page(room: str, names: list[str]) -> str:
+    """Return the page of a room: its docstring, and those of ``room.module.name``, as Markdown."""
+    hidden = "      show_root_heading: false\n      show_root_toc_entry: false\n"
+    parts = [f"# {room}", f"::: unet_sharp_det.{room}\n    options:\n      members: []\n{hidden}"]
+    if names:
+        parts.append(f"Import these from `unet_sharp_det.{room}`.")
+    for name in names:
+        short = name.rpartition(".")[2]
+        heading = f"      heading: {short}\n      toc_label: {short}"
+        parts.append(f"::: unet_sharp_det.{name}\n    options:\n{heading}\n")
+    return "\n\n".join(parts)
 
 
 def public_names() -> dict[str, list[str]]:
