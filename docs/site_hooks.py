@@ -46,8 +46,9 @@ def on_files(files, config):
 
 
 def on_page_content(html, page, config, files):
-    """Take Sphinx's roles off the names in docstrings."""
-    return re.sub(r":(?:attr|class|data|func|meth|mod):(?=<code>)", "", html)
+    """Take Sphinx's marks, roles and double colons, off the docstrings."""
+    html = re.sub(r":(?:attr|class|data|func|meth|mod):(?=<code>)", "", html)
+    return html.replace("::</p>", ":</p>")
 
 
 def on_page_markdown(markdown, page, config, files):
