@@ -418,7 +418,7 @@ def test_ci_runs_make_test():
     assert re.search(r'^make test VENV="\$venv"', script.read_text("utf-8"), re.MULTILINE)
 
 
-def run_ci(folder, *, user="0", chromium=False, mirror="works"):
+def run_ci(folder, *, user="0", programs=(), mirror="works"):
     """Runs .ci/run with every command on PATH a fake that writes itself to a log; the log's lines.
 
     A mirror that is "stale" gives nothing before an update, a "dead" one never.
@@ -433,8 +433,7 @@ def run_ci(folder, *, user="0", chromium=False, mirror="works"):
         "make": f'echo "make $1, browser required: $REQUIRE_BROWSER" >> {log}',
         "apt-get": f'echo "apt-get $1" >> {log}\n{succeeds}',
     }
-    if chromium:
-        fakes["google-chrome"] = ""
+    fakes |= dict.fromkeys(programs, "")
     for name, body in fakes.items():
         (commands / name).write_text(f"#!/bin/sh\n{body}\n")
         (commands / name).chmod(0o755)
@@ -456,13 +455,14 @@ TESTS = "make test, browser required: 1"
 @pytest.mark.parametrize(
     "machine, calls",
     [
-        ({"chromium": True}, [TESTS]),
+        ({"programs": ["google-chrome", "Xvfb"]}, [TESTS]),
+        ({"programs": ["google-chrome"]}, ["apt-get install", TESTS]),
         ({}, ["apt-get install", TESTS]),
         ({"mirror": "stale"}, ["apt-get install", "apt-get update", "apt-get install", TESTS]),
         ({"mirror": "dead"}, ["apt-get install", "apt-get update", TESTS]),
         ({"user": "1000"}, [TESTS]),
     ],
-    ids=["has one", "root", "old list of packages", "no network", "not root"],
+    ids=["has both", "has one", "root", "old list of packages", "no network", "not root"],
 )
-def test_ci_installs_chromium_where_it_can_and_requires_it_everywhere(tmp_path, machine, calls):
+def test_ci_installs_programs_where_it_can_and_requires_a_browser_everywhere(tmp_path, machine, calls):
     assert run_ci(tmp_path, **machine) == calls
