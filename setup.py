@@ -50,6 +50,7 @@ setup(
         "unet_sharp_det.model_zoo": ["*.safetensors", "*.md"],
         "unet_sharp_det.napari_plugin": ["napari.yaml", "nuclei.png"],
         "unet_sharp_det.report": ["templates/*"],
+        "unet_sharp_det.app": ["static/*", "static/*/*"],
     },
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={
@@ -95,7 +96,7 @@ setup(
     extras_require={
         # COCO evaluation at compiled speed for a detectron2 without its compiled part.
         "fast-eval": ["faster-coco-eval>=1.6"],
-        "app": ["gradio>=6.0", "starlette>=0.40"],
+        "app": ["fastapi>=0.110", "markdown>=3.4", "uvicorn>=0.29"],
         # OME-Zarr; the package needs Python 3.11.
         "zarr": ["fsspec>=2023.10", "zarr>=3.1"],
         # Slides that tifffile does not read: MRXS, VMS, BIF.

@@ -1,9 +1,8 @@
-"""A web page on which a trained model finds objects in one image at a time; needs gradio.
+"""A web page on which trained models find and measure the objects of images; needs FastAPI.
 
-``server`` starts it, ``guard`` says which requests reach it, ``page`` lays it out. The other
-modules don't know gradio: ``analysis`` (what is found and measured), ``isolation`` (the same in
-processes of their own), ``presentation`` (pictures, figures and text), ``sessions`` (what is kept
-of each open page).
+``server`` starts it, ``guard`` says which requests are answered, ``routes`` answers them, and
+``static`` is the page. What is found: ``analysis`` and ``tiles``, which ``isolation`` runs in
+processes of their own. ``queue`` says who is next, ``sessions`` what is kept of each visitor.
 """
 
 import lazy_loader
@@ -13,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "analysis": ["LOWEST_SCORE", "Analyser"],
         "isolation": ["IsolatedAnalyser"],
+        "routes": ["Model"],
         "server": ["serving"],
     },
 )

@@ -1,21 +1,37 @@
-"""What the app finds out about an image: its planes, and its objects above a score."""
+"""What the app finds out about an image: its planes, its picture, its objects, their numbers.
+
+Results stay in files of the image's folder, so that no other process holds them or unpacks them.
+"""
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import json
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import shapely
 
 from ..errors import DatasetError, UserError
 from ..images.source import DEFAULT_CHANNELS, ImageSource, ReadOptions, open_image
 from ..masks.instances import SparseInstances
 from ..outputs import OutputContext, write_outputs
-from .presentation import to_display
+from ..outputs.object_table import object_columns
+from ..outputs.outlines import iterate_outlines, rings_of
+from .tiles import write_tiles
 
 #: The network looks for objects from this score on, so that other thresholds need no second look.
 LOWEST_SCORE = 0.05
+
+_OBJECTS, _FOUND = "objects.json", "found.pickle"
+#: Pixels that a drawn outline may be off the middles of its pixels' edges.
+_TOLERANCE = 0.4
+_MEASURES = ("area_px", "equivalent_diameter_px", "perimeter_px", "eccentricity", "solidity")
+_DIGITS = 6
+
+#: Least and greatest value of measures by their names in the table of objects; None: any.
+Limits = Mapping[str, tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True)
@@ -24,24 +40,22 @@ class ImageFile:
 
     Attributes:
         planes: what each plane is called, e.g. ``"z=3"``, or ``""`` for the only one.
-        channels: how many there are to choose from, without alpha.
-        channel_names: as the file has them, else empty.
+        projected: the same after a maximum over z, e.g. ``"z=max"``; empty: there is none.
+        channels: what each is called, e.g. ``"DAPI"`` or ``"channel 0"``, without alpha.
+        shape: (height, width) in pixels.
+        pixel_size: (y, x) in micrometres as the file says, or None.
     """
 
-    planes: tuple[str, ...] = ("",)
-    channels: int = 1
-    channel_names: tuple[str, ...] = ()
+    planes: tuple[str, ...]
+    projected: tuple[str, ...]
+    channels: tuple[str, ...]
+    shape: tuple[int, int]
+    pixel_size: tuple[float, float] | None
 
     @property
     def default_channels(self) -> tuple[int, ...]:
         """Red, green and blue of a colour image, else the first channel."""
-        return (0, 1, 2) if self.channels == 3 else DEFAULT_CHANNELS
-
-    @property
-    def channel_labels(self) -> list[str]:
-        """What the page calls each channel, e.g. "channel 0: DAPI"."""
-        names = self.channel_names or ("",) * self.channels
-        return [f"channel {n}: {name}" if name else f"channel {n}" for n, name in enumerate(names)]
+        return (0, 1, 2) if len(self.channels) == 3 else DEFAULT_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,23 @@ class View:
     path: Path
     plane: int
     channels: tuple[int, ...]
+    projected: bool = False  # the maximum over z; the plane is one of those that are left
+
+
+@dataclass(frozen=True)
+class Search:
+    """How objects are looked for.
+
+    Attributes:
+        model: its name.
+        scale: see :class:`~unet_sharp_det.prediction.options.PredictionOptions`. None: the
+            predictor's own.
+        pixel_size: (y, x) in micrometres. None: as the file says.
+    """
+
+    model: str
+    scale: float | None = None
+    pixel_size: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,21 +93,23 @@ class Found:
         candidates: of score ``LOWEST_SCORE`` and more, as the predictor gives them: by score, and
             without overlaps and the objects that its ``max_covered`` leaves out. Objects hide only
             what has a lower score, so that a higher threshold changes none that it leaves.
-        display: uint8 (h, w, 3), the image as the page shows it, which may be reduced.
         class_names: by class, from 0.
-        pixel_size: (y, x) in micrometres as the file says, or None.
+        measures: by their names in the table of objects, rounded as the page has them.
     """
 
     view: View
     candidates: SparseInstances
-    display: np.ndarray
     class_names: tuple[str, ...]
-    pixel_size: tuple[float, float] | None
+    measures: dict[str, np.ndarray]
 
-    def objects(self, score: float, min_area: int) -> SparseInstances:
-        """Return the objects from a score and a visible area in pixels on, without overlaps."""
-        objects = self.candidates.at_least(score)
-        return objects.select(objects.areas >= min_area)
+    def objects(self, limits: Limits) -> SparseInstances:
+        """Return the objects within limits; those of measures that there are not change nothing."""
+        kept = np.ones(len(self.candidates), bool)
+        for name in limits.keys() & self.measures.keys():
+            low, high = limits[name]
+            kept &= low is None or self.measures[name] >= low
+            kept &= high is None or self.measures[name] <= high
+        return self.candidates.select(kept)
 
 
 class Analyser:
@@ -86,22 +119,22 @@ class Analyser:
     file's name but not its folder.
 
     Args:
-        load_predictor: returns a :class:`~unet_sharp_det.prediction.predictor.Predictor` that finds
-            objects from ``LOWEST_SCORE`` on; called when it is needed first.
+        load_predictors: by the name of a model, what returns its
+            :class:`~unet_sharp_det.prediction.predictor.Predictor`, which finds objects from
+            ``LOWEST_SCORE`` on; called when it is needed first.
         max_pixels: of an image, however it is read.
     """
 
-    def __init__(self, load_predictor: Callable, max_pixels: int = 100_000_000):
-        self._load_predictor = load_predictor
+    def __init__(self, load_predictors: Mapping[str, Callable], max_pixels: int = 100_000_000):
+        self._load_predictors = load_predictors
+        self._predictors: dict = {}
+        self._options: dict = {}
         self.max_pixels = max_pixels
 
-    @functools.cached_property
-    def predictor(self):
-        return self._load_predictor()
-
-    def load(self) -> None:
-        """Load the predictor now rather than in the first :meth:`find`."""
-        self.predictor  # noqa: B018 - is loaded
+    def load(self, model: str) -> None:
+        """Load a model now rather than in the first :meth:`find` that takes it."""
+        if model not in self._predictors:
+            self._predictors[model] = self._load_predictors[model]()
 
     def inspect(self, path: Path) -> ImageFile:
         """Say what there is to choose in a file."""
@@ -109,58 +142,113 @@ class Analyser:
             # The first channel is there in every file, however many there are.
             planes = self._open(path, (0,))
             self._check_size(planes[0])
-        names = tuple(plane.name.removeprefix(path.name).strip("[]") for plane in planes)
-        return ImageFile(names, planes[0].total_channels, planes[0].channel_names)
+            try:
+                projected = self._open(path, (0,), "max") if len(planes) > 1 else []
+            except UserError:  # Several axes hold planes, and none of them is z.
+                projected = []
+        first = planes[0]
+        names = first.channel_names or [f"channel {n}" for n in range(first.total_channels)]
+        labels = [
+            tuple(each.name.removeprefix(path.name).strip("[]") for each in some)
+            for some in (planes, projected)
+        ]
+        return ImageFile(*labels, tuple(names), first.shape, first.pixel_size)
 
-    def display(self, view: View) -> np.ndarray:
-        """Return a plane with stretched contrast as uint8 (h, w, 3), reduced if it is large."""
+    def render(self, view: View, folder: Path) -> int:
+        """Write the picture of a view as tiles; see :func:`write_tiles`."""
         with _without_folder(view.path):
-            return to_display(self._plane(view))
+            return write_tiles(self._plane(view), folder)
 
-    def find(self, view: View, progress: Callable[[float], None] = lambda fraction: None) -> Found:
-        """Find the objects of a plane; ``progress`` is told now and then what fraction is done."""
+    def find(
+        self,
+        view: View,
+        search: Search,
+        folder: Path,
+        progress: Callable[[float], None] = lambda fraction: None,
+    ) -> int:
+        """Find the objects of a plane, write them to a folder, and return how many there are.
+
+        ``progress`` is told now and then what fraction is done.
+        """
         with _without_folder(view.path):
-            source = self._plane(view)
-            total, done = source.shape[0] * source.shape[1], 0
+            source, done = self._plane(view), 0
+            source = replace(source, pixel_size=search.pixel_size or source.pixel_size)
 
             def count(pixels: int) -> None:
                 nonlocal done
                 done += pixels
-                progress(done / total)
+                progress(done / (source.shape[0] * source.shape[1]))
 
-            (candidates,) = self.predictor.predict_many([source], progress=count)
+            self.load(search.model)
+            predictor = self._predictors[search.model]
+            own = self._options.setdefault(search.model, predictor.options)
+            predictor.options = replace(own, scale=search.scale) if search.scale else own
+            (candidates,) = predictor.predict_many([source], progress=count)
             if isinstance(candidates, UserError):
                 raise candidates
-            names, display = self.predictor.class_names, to_display(source)
-            return Found(view, candidates, display, names, source.pixel_size)
+            measures = _measure(candidates, source, predictor.class_names)
+            found = Found(view, candidates, predictor.class_names, measures)
+        (folder / _FOUND).write_bytes(pickle.dumps(found))
+        (folder / _OBJECTS).write_text(json.dumps(_to_page(found)))
+        return len(candidates)
+
+    def compare(self, folder: Path, other: Path) -> list[tuple[int, int, float]]:
+        """Return the pairs of what two searches found, and their IoU, which is above .5.
+
+        Objects of a search do not overlap, so each is in one pair at most, whatever the limits.
+        """
+        mine, others = (_read(each).candidates for each in (folder, other))
+        boxes = [shapely.box(*each.boxes.T) for each in (mine, others)]
+        both = SparseInstances.concatenate(mine.shape, [mine, others])
+        areas, pairs = both.areas, []
+        for j, i in shapely.STRtree(boxes[0]).query(boxes[1]).T.tolist():
+            shared = np.count_nonzero(np.logical_and(*both.shared(i, len(mine) + j)))
+            iou = shared / (areas[i] + areas[len(mine) + j] - shared)
+            if iou > 0.5:
+                pairs.append((i, j, round(iou, 4)))
+        return pairs
 
     def write(
         self,
-        found: Found,
-        objects: SparseInstances,
-        pixel_size: tuple[float, float] | None,
         folder: Path,
+        limits: Limits,
+        pixel_size: tuple[float, float] | None,
+        stem: Path,
         names: list[str],
-    ) -> list[Path]:
-        """Write files of some of the objects that were found, named after the image.
+    ) -> dict:
+        """Write files of the objects within limits; return what the summary says of the image.
 
         Args:
-            found, objects: the image, and :meth:`Found.objects` of it.
-            pixel_size: (y, x) in micrometres, or None.
-            folder, names: of the files: which of :data:`unet_sharp_det.outputs.OUTPUTS`.
+            folder: where :meth:`find` wrote.
+            pixel_size: (y, x) in micrometres. None: as the file says.
+            stem: of the files, without the plane.
+            names: which of :data:`unet_sharp_det.outputs.OUTPUTS`.
         """
-        path = found.view.path
-        with _without_folder(path):
+        found = _read(folder)
+        objects = found.objects(limits)
+        with _without_folder(found.view.path):
             source = self._plane(found.view)
-            context = OutputContext(source, found.class_names, pixel_size)
-            return write_outputs(objects, context, folder / (path.stem + source.suffix), names)
+            context = OutputContext(source, found.class_names, pixel_size or source.pixel_size)
+            write_outputs(objects, context, stem.with_name(stem.name + source.suffix), names)
+        areas = objects.areas
+        mean, median = (f(areas) if len(areas) else None for f in (np.mean, np.median))
+        return {
+            "image": stem.name + source.suffix,
+            "height": source.shape[0],
+            "width": source.shape[1],
+            "objects": len(objects),
+            "mean_area_px": mean,
+            "median_area_px": median,
+            "coverage": areas.sum() / (source.shape[0] * source.shape[1]),
+        }
 
-    def _open(self, path: Path, channels: tuple[int, ...]) -> list[ImageSource]:
-        return open_image(path, ReadOptions(channels=channels, max_pixels=self.max_pixels))
+    def _open(self, path: Path, channels: tuple[int, ...], planes="all") -> list[ImageSource]:
+        options = ReadOptions(channels=channels, planes=planes, max_pixels=self.max_pixels)
+        return open_image(path, options)
 
     def _plane(self, view: View) -> ImageSource:
-        planes = self._open(view.path, view.channels)
-        if not 0 <= view.plane < len(planes):  # It was chosen for the image before this one.
+        planes = self._open(view.path, view.channels, "max" if view.projected else "all")
+        if not 0 <= view.plane < len(planes):
             raise UserError(f"{view.path}: has no plane {view.plane + 1}, only {len(planes)}.")
         self._check_size(planes[view.plane])
         return planes[view.plane]
@@ -172,6 +260,46 @@ class Analyser:
                 f"{source.name}: has {height} x {width} pixels, this page accepts "
                 f"{self.max_pixels}. Start it with a larger --max-pixels."
             )
+
+
+def _measure(objects: SparseInstances, source: ImageSource, class_names) -> dict[str, np.ndarray]:
+    columns = object_columns(objects, OutputContext(source, class_names))
+    chosen = ["score", *_MEASURES, *(name for name in columns if "intensity_mean" in name)]
+    return {
+        name: np.array([float(f"{value:.{_DIGITS}g}") for value in columns[name]])
+        for name in chosen
+    }
+
+
+def _to_page(found: Found) -> dict:
+    """Return found objects as the page takes them: measures by column, and drawn outlines."""
+    return {
+        "shape": found.candidates.shape,
+        "class_names": found.class_names,
+        "classes": found.candidates.classes.tolist(),
+        "boxes": found.candidates.boxes.tolist(),
+        "measures": {name: values.tolist() for name, values in found.measures.items()},
+        "outlines": [
+            [_without_stairs(ring) for ring in rings_of(outline)]
+            for outline in iterate_outlines(found.candidates)
+        ],
+    }
+
+
+def _without_stairs(ring: np.ndarray) -> list[float]:
+    """Return a line through the middles of the edges of pixels, as x, y, x, y, ..."""
+    corners = shapely.get_coordinates(shapely.segmentize(shapely.LinearRing(ring), 1))
+    middles = shapely.LinearRing((corners[:-1] + corners[1:]) / 2)
+    return shapely.get_coordinates(shapely.simplify(middles, _TOLERANCE))[:-1].ravel().tolist()
+
+
+def _read(folder: Path) -> Found:
+    return pickle.loads((folder / _FOUND).read_bytes())
+
+
+def objects_file(folder: Path) -> Path:
+    """Return the json of a search's objects, for the page; :meth:`Analyser.find` wrote it."""
+    return folder / _OBJECTS
 
 
 @contextlib.contextmanager

@@ -4,28 +4,38 @@ The page's own process decodes no image: one that hangs, fills the memory or cra
 costs its visitor an error, and nobody else anything.
 """
 
+import math
 import mmap
 import multiprocessing
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
-
-import numpy as np
+from typing import Protocol
 
 from ..errors import UserError
-from ..masks.instances import SparseInstances
-from .analysis import Analyser, Found, ImageFile, View
+from .analysis import Analyser, ImageFile, Limits, Search, View
+
+STOPPED = "Cancelled."
 
 #: Of one look at a file, and of one search for objects.
 _READ_SECONDS, _FIND_SECONDS = 60, 900
 #: Bytes of such a process, beside those of a decoded image and its copies.
 _READ_MEMORY, _FIND_MEMORY, _MEMORY_PER_PIXEL = 2**30, 4 * 2**30, 24
+_SIMULTANEOUS_READERS = 4
+#: Seconds that a search has to stop between two tiles before its process is ended.
+_PATIENCE = 5
 
-Progress = Callable[[float], None]
+
+class Stoppable(Protocol):
+    """Who waits for a search."""
+
+    stopped: threading.Event  # set by another thread: the search is no longer wanted
+
+    def report(self, fraction: float) -> None:
+        """Take note of how much is done."""
 
 
 class IsolatedAnalyser:
@@ -52,55 +62,54 @@ class IsolatedAnalyser:
         self._read_memory = read_memory
         self._readers = multiprocessing.get_context("forkserver")
         self._readers.set_forkserver_preload(["__main__", Analyser.__module__])
+        self._reading = threading.BoundedSemaphore(_SIMULTANEOUS_READERS)
         self._workers: set[_Worker] = set()
         self._finder: _Worker | None = None
         self._turn = threading.Lock()
 
-    def load(self) -> None:
-        """Load the model now rather than in the first :meth:`find`, or raise a UserError."""
+    def load(self, model: str) -> None:
+        """Load a model now rather than in the first :meth:`find`, or raise a UserError."""
         forkserver.ensure_running()
-        self._ask_finder("The model", "load")
+        self._ask_finder("The model", "load", model)
 
     def inspect(self, path: Path) -> ImageFile:
-        return self._ask_reader(path, "inspect", path)
+        return self._ask_reader(path.name, "inspect", path)
 
-    def display(self, view: View) -> np.ndarray:
-        return self._ask_reader(view.path, "display", view)
+    def render(self, view: View, folder: Path) -> int:
+        return self._ask_reader(view.path.name, "render", view, folder)
 
-    def find(self, view: View, progress: Progress = lambda fraction: None) -> Found:
-        return self._ask_finder(view.path.name, "find", view, progress=progress)
+    def find(self, view: View, search: Search, folder: Path, waiting: Stoppable) -> int:
+        """Find; raise a UserError soon after it was stopped: between tiles, or in a few seconds."""
+        return self._ask_finder(view.path.name, "find", view, search, folder, waiting=waiting)
 
-    def write(
-        self,
-        found: Found,
-        objects: SparseInstances,
-        pixel_size: tuple[float, float] | None,
-        folder: Path,
-        names: list[str],
-    ) -> list[Path]:
-        args = (found, objects, pixel_size, folder, names)
-        return self._ask_reader(found.view.path, "write", *args)
+    def compare(self, folder: Path, other: Path) -> list[tuple[int, int, float]]:
+        return self._ask_reader("The comparison", "compare", folder, other)
+
+    def write(self, folder: Path, limits: Limits, pixel_size, stem: Path, names: list[str]) -> dict:
+        args = (folder, limits, pixel_size, stem, names)
+        return self._ask_reader(stem.name, "write", *args)
 
     def close(self) -> None:
         """End all processes."""
         for worker in list(self._workers):
             self._end(worker)
 
-    def _ask_reader(self, path: Path, method: str, *args):
-        worker = self._start(self._readers, self._read_memory)
-        try:
-            return worker.call(path.name, self._read_seconds, method, args)
-        finally:
-            self._end(worker)
+    def _ask_reader(self, subject: str, method: str, *args):
+        with self._reading:
+            worker = self._start(self._readers, self._read_memory)
+            try:
+                return worker.call(subject, self._read_seconds, method, args)
+            finally:
+                self._end(worker)
 
-    def _ask_finder(self, subject: str, method: str, *args, progress: Progress | None = None):
+    def _ask_finder(self, subject: str, method: str, *args, waiting: Stoppable | None = None):
         with self._turn:
             if self._finder is not None and not self._finder.process.is_alive():
                 self._end(self._finder)
                 self._finder = None
             if self._finder is None:  # spawned, since a fork could not use CUDA
                 self._finder = self._start(multiprocessing.get_context("spawn"), _FIND_MEMORY)
-            return self._finder.call(subject, _FIND_SECONDS, method, args, progress)
+            return self._finder.call(subject, _FIND_SECONDS, method, args, waiting)
 
     def _start(self, context, memory: int) -> "_Worker":
         memory += _MEMORY_PER_PIXEL * self._analyser.max_pixels
@@ -123,22 +132,35 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def call(self, subject: str, seconds: float, method: str, args: tuple, progress=None):
+    def call(
+        self,
+        subject: str,
+        seconds: float,
+        method: str,
+        args: tuple,
+        waiting: Stoppable | None = None,
+    ):
         """Return what a method returns, or raise its error; errors of its process name ``subject``.
 
-        A ``UserError`` of ``progress`` is raised in the method. After any other error, as after too
-        many seconds or bytes, the process has ended.
+        Once ``waiting`` is stopped, the method's next report raises. After another error than
+        that and the method's own, as after too many seconds or bytes, the process has ended.
         """
         deadline = time.monotonic() + seconds
+        stopped_at = math.inf
         try:
-            self._connection.send((method, args, progress is not None))
+            self._connection.send((method, args, waiting is not None))
             while True:
                 while not self._connection.poll(0.05):
                     self._check(subject, seconds, deadline)
+                    if waiting is not None and waiting.stopped.is_set():
+                        stopped_at = min(stopped_at, time.monotonic())
+                        if time.monotonic() > stopped_at + _PATIENCE:
+                            raise UserError(STOPPED)
                 kind, content = self._connection.recv()
                 if kind != "progress":
                     break
-                self._connection.send(_error_of(progress, content))
+                waiting.report(content)
+                self._connection.send(waiting.stopped.is_set())
         except (EOFError, OSError):
             self.end()
             raise UserError(
@@ -170,14 +192,6 @@ class _Worker:
         self.process.join()
 
 
-def _error_of(progress: Progress, fraction: float) -> UserError | None:
-    try:
-        progress(fraction)
-    except UserError as error:
-        return error
-    return None
-
-
 def _private_memory(process: int) -> int:
     """Return how many bytes a process has of its own, or 0 where the system doesn't say."""
     try:
@@ -193,9 +207,8 @@ def _serve(target, connection) -> None:
 
     def report(fraction: float) -> None:
         connection.send(("progress", fraction))
-        error = connection.recv()
-        if error is not None:
-            raise error
+        if connection.recv():
+            raise UserError(STOPPED)
 
     while True:
         try:

@@ -1,23 +1,22 @@
-"""What the app keeps of each open page: one image, what was found in it, and a folder of files."""
+"""What the app keeps of each visitor: images, searches for objects in them, and their files."""
 
 import os
 import re
 import shutil
 import tempfile
+import threading
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import RLock
+from typing import Literal
 
-import cv2
-import numpy as np
+from ..errors import UserError
+from .analysis import ImageFile, Search, View
 
-from ..errors import DatasetError, UserError
-from .analysis import Found, View
-
-NO_IMAGE = "No image is open, or it was removed in the meantime. Open it again."
+MOST_IMAGES = 100
 
 _LONGEST_STEM = 80  # bytes, so that there is room for the endings of results
-_KEPT_PICTURES = 3
+_GONE = "This image is not open, or was removed in the meantime. Open it again."
 
 
 def safe_name(name: str) -> str:
@@ -28,92 +27,167 @@ def safe_name(name: str) -> str:
     return (stem or "image") + re.sub(r"[^\w.]", "", suffix)[:10]
 
 
+@dataclass(eq=False)
+class Task:
+    """A search in an image: it waits, runs, and then keeps what it found.
+
+    Attributes:
+        folder: of its results.
+        fraction: how much is done, from 0 to 1.
+        error: of one that failed, else "".
+        stopped: whether its results are no longer wanted.
+    """
+
+    view: View
+    search: Search
+    folder: Path
+    state: Literal["waiting", "running", "done", "failed", "cancelled"] = "waiting"
+    fraction: float = 0.0
+    error: str = ""
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def report(self, fraction: float) -> None:
+        self.fraction = min(fraction, 1.0)
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ("waiting", "running")
+
+    def stop(self) -> None:
+        self.stopped.set()
+        if self.is_active:
+            self.state = "cancelled"
+
+    def drop(self) -> None:
+        """Stop, and remove the results."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Image:
+    """An image of a visitor.
+
+    Attributes:
+        number: by which the page names it.
+        path: of its file, alone in a folder, since an image may name files beside it.
+        size: of that file in bytes.
+        stem: of its results.
+        file: what there is to choose, None until it is opened.
+        view: what was last chosen.
+        tiles, last_level: of the picture of that view.
+        tasks: the latest search of each model in that view.
+    """
+
+    def __init__(self, number: int, folder: Path, name: str, stem: str, size: int):
+        self.number, self.stem, self.size, self._folder = number, stem, size, folder
+        self.path = folder / "image" / name
+        self.path.parent.mkdir()
+        self.file: ImageFile | None = None
+        self.view: View | None = None
+        self.tiles: Path | None = None
+        self.last_level = 0
+        self.tasks: dict[str, Task] = {}
+
+    def new_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._folder))
+
+    def show(self, view: View, tiles: Path, last_level: int) -> None:
+        """Take another view; what was found in the former one vanishes."""
+        for task in self.tasks.values():
+            task.drop()
+        if self.tiles is not None:
+            shutil.rmtree(self.tiles, ignore_errors=True)
+        self.view, self.tiles, self.last_level, self.tasks = view, tiles, last_level, {}
+
+    def start(self, search: Search) -> Task:
+        """Put a new task in the place of the model's former one."""
+        if search.model in self.tasks:
+            self.tasks[search.model].drop()
+        task = self.tasks[search.model] = Task(self.view, search, self.new_folder())
+        return task
+
+    def done(self, model: str) -> Task:
+        """Return the task of a model that found something, or raise a UserError."""
+        task = self.tasks.get(model)
+        if task is None or task.state != "done":
+            raise UserError(f"{self.path.name}: nothing has been found yet. Press Find objects.")
+        return task
+
+    def remove(self) -> None:
+        for task in self.tasks.values():
+            task.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 class Session:
-    """An open page.
+    """A visitor.
 
     Attributes:
         lock: is held by whoever changes it.
         folder: its files; it vanishes with :meth:`close`.
-        path: of the image in it, or None.
-        view: what was last chosen of it to look at, or None.
-        found: what the network found in that image, or None.
-        closed: whether the page is gone.
+        images: by their numbers.
     """
 
     def __init__(self, folder: Path):
-        self.lock = RLock()
+        self.lock = threading.RLock()
         self.folder = folder
-        self.closed = False
-        self.forget_image()
+        self.images: dict[int, Image] = {}
+        self._last_number = 0
 
-    def take_image(self, path, name: str) -> Path:
-        """Copy a file, of the user's ``name``, as the image of the session; return the copy's path.
+    def add(self, name: str, size: int, room: int) -> Image:
+        """Make room for a file of the user's ``name``; it is an image once it is opened.
 
-        It is alone in a folder of its own, since an image may name files beside it.
+        Args:
+            size: of the file in bytes.
+            room: bytes that all files may have.
 
         Raises:
-            DatasetError: the file is gone.
+            UserError: there are too many.
         """
-        self.forget_image()
-        kept = Path(tempfile.mkdtemp(dir=self.folder), "image", safe_name(name))
-        kept.parent.mkdir()
-        try:
-            shutil.copyfile(path, kept)
-        except OSError as error:
-            raise DatasetError(f"{name}: cannot be read ({error.strerror}).") from error
-        self.path = kept
-        return kept
+        with self.lock:
+            images = self.images.values()
+            if len(images) >= MOST_IMAGES or size + sum(each.size for each in images) > room:
+                raise UserError(f"{name}: there is no more room for images. Remove some first.")
+            name = safe_name(name)
+            stem, taken = Path(name).stem, {image.stem for image in images}
+            number = 2
+            while stem in taken:
+                stem, number = f"{Path(name).stem}_{number}", number + 1
+            self._last_number += 1
+            folder = Path(tempfile.mkdtemp(dir=self.folder))
+            image = Image(self._last_number, folder, name, stem, size)
+            self.images[image.number] = image
+            return image
 
-    def forget_image(self) -> None:
-        """Remove the image, what was found in it, and every file of it."""
-        self.path: Path | None = None
-        self.view: View | None = None
-        self.found: Found | None = None
-        self._pictures = 0
-        for each in self.folder.iterdir():
-            shutil.rmtree(each, ignore_errors=True)
+    def image(self, number: int) -> Image:
+        """Return an image that is open, or raise a UserError."""
+        image = self.images.get(number)
+        if image is None or image.view is None:
+            raise UserError(_GONE)
+        return image
 
-    def current_image(self) -> Path:
-        """Return the path of the image, or raise a UserError if none is open."""
-        if self.path is None or self.closed:
-            raise UserError(NO_IMAGE)
-        return self.path
-
-    def current_found(self) -> Found:
-        """Return what was found in the image, or raise a UserError if nothing was looked for."""
-        self.current_image()
-        if self.found is None:
-            raise UserError("Nothing has been looked for in this image yet. Press Find objects.")
-        return self.found
+    def remove(self, number: int) -> None:
+        with self.lock:
+            image = self.images.pop(number, None)
+        if image is not None:
+            image.remove()
 
     def results_folder(self) -> Path:
-        """Return a new folder for files to download; those of a former call vanish."""
-        folder = self.current_image().parents[1] / "results"
+        """Return a new folder for a download; that of the former one vanishes."""
+        folder = self.folder / "results"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
 
-    def write_picture(self, picture: np.ndarray) -> Path:
-        """Write uint8 (H, W, 3) RGB as PNG under a new name; only the last few are kept."""
-        folder = self.current_image().parents[1] / "pictures"
-        folder.mkdir(exist_ok=True)
-        path, old = (folder / f"{self._pictures - n}.png" for n in (0, _KEPT_PICTURES))
-        cv2.imwrite(str(path), picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        old.unlink(missing_ok=True)
-        self._pictures += 1
-        return path
-
     def close(self) -> None:
         """Remove everything."""
-        self.closed = True
-        self.forget_image()
+        for number in list(self.images):
+            self.remove(number)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Sessions:
-    """The open pages by key; when there are too many the one that was unused longest is closed.
-
-    gradio's own State would drop that one without closing it, and keep others for an hour.
+    """The visitors by key; when there are too many the one that was away longest is forgotten.
 
     Args:
         folder: exists; each session has a folder in it.
@@ -124,7 +198,7 @@ class Sessions:
         self._folder = folder
         self._limit = limit
         self._open: OrderedDict[str, Session] = OrderedDict()
-        self._lock = RLock()
+        self._lock = threading.Lock()
 
     def get(self, key: str) -> Session | None:
         """Return the session of a key, if there is one."""
@@ -135,16 +209,14 @@ class Sessions:
 
     def open(self, key: str) -> Session:
         """Return the session of a key, a new one if there is none."""
+        oldest = None
         with self._lock:
             if key not in self._open:
                 self._open[key] = Session(Path(tempfile.mkdtemp(dir=self._folder)))
+            self._open.move_to_end(key)
             if len(self._open) > self._limit:
-                self._open.popitem(last=False)[1].close()
-            return self.get(key)
-
-    def close(self, key: str) -> None:
-        """Close a session, if there is one of that key."""
-        with self._lock:
-            session = self._open.pop(key, None)
-        if session is not None:
-            session.close()
+                _, oldest = self._open.popitem(last=False)
+            session = self._open[key]
+        if oldest is not None:
+            oldest.close()
+        return session

@@ -19,7 +19,7 @@ COMMANDS = {
     "export": "write a trained model for other programs",
 }
 _EXTRAS = {
-    **dict.fromkeys(("gradio",), "app"),
+    **dict.fromkeys(("fastapi", "uvicorn", "markdown"), "app"),
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export"),
     **dict.fromkeys(("monai", "SimpleITK"), "volumes"),
     **dict.fromkeys(("segmentation_models_pytorch",), "rivals"),

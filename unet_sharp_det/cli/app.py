@@ -1,4 +1,4 @@
-"""Open a web page on which a trained model finds and measures the objects of an image.
+"""Open a web page on which trained models find and measure the objects of images.
 
 unet-sharp-det app
 unet-sharp-det app --weights output/model_best.pth
@@ -11,12 +11,13 @@ import argparse
 import contextlib
 import functools
 import logging
+import re
 import signal
 import threading
 import warnings
 from pathlib import Path
 
-from .. import app, checkpoints, prediction
+from .. import app, checkpoints, model_zoo, prediction
 from ..errors import UserError, interrupt
 from ..prediction.options import SMALLEST_TILE, PredictionOptions
 from . import add_trust_argument, command_parser
@@ -35,7 +36,10 @@ _END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 def parse_args(argv=None) -> argparse.Namespace:
     parser = command_parser("app", __doc__)
     add = parser.add_argument
-    help_ = "trained model, .pth or .safetensors, or a name of the model zoo (default: nuclei)"
+    help_ = (
+        "trained model that the page offers first, .pth or .safetensors, or a name of the model "
+        "zoo (default: nuclei); it offers the models of the zoo, too"
+    )
     add("--weights", default="nuclei", metavar="F", help=help_)
     add("--config-file", metavar="F.yaml", help="of its training; default: beside the weights")
     add("--device", help="e.g. cpu or cuda:1; default: the first GPU, or the CPU")
@@ -67,13 +71,32 @@ def check_args(args: argparse.Namespace) -> None:
             raise UserError(f"{name} is {value}, but it must be {range_}.")
 
 
-def load_predictor(args: argparse.Namespace, options: PredictionOptions):
+def offered_models(args: argparse.Namespace) -> dict[str, tuple]:
+    """Return the weights and config file of each model by its name, that of ``--weights`` first."""
+    zoo, own = model_zoo.names(), (args.weights, args.config_file)
+    name = args.weights
+    if name not in zoo:
+        stem = re.sub(r"[^\w.-]+", "_", Path(name).stem).strip(".-") or "model"
+        name = f"{stem}_own" if stem in zoo else stem
+    return {name: own} | {each: (each, None) for each in zoo if each != name}
+
+
+def describe_model(args: argparse.Namespace, name: str, weights: str, config_file) -> "app.Model":
+    own = checkpoints.config_of(weights, config_file).TEST.INSTANCES
+    options = PredictionOptions(scale=args.scale or 1.0)
+    options = options.completed(own.SCORE_THRESHOLD, own.MIN_AREA)
+    card = Path(model_zoo.__file__).with_name(f"{name}.md")
+    has_card = name in model_zoo.names()
+    return app.Model(options.score_threshold, options.min_area, card if has_card else None)
+
+
+def load_predictor(weights, config_file, device, trust_pickle: bool, options: PredictionOptions):
     configure_messages()
     return prediction.Predictor.from_checkpoint(
-        args.weights,
-        config_file=args.config_file,
-        device=args.device,
-        trust_pickle=args.trust_pickle,
+        weights,
+        config_file=config_file,
+        device=device,
+        trust_pickle=trust_pickle,
         options=options,
     )
 
@@ -90,25 +113,27 @@ def main(argv=None) -> int:
     options = PredictionOptions(
         score_threshold=app.LOWEST_SCORE, min_area=0, scale=args.scale, tile_size=args.tile_size
     )
-    own = checkpoints.config_of(args.weights, args.config_file).TEST.INSTANCES
-    first = PredictionOptions(scale=args.scale or 1.0).completed(own.SCORE_THRESHOLD, own.MIN_AREA)
-    load = functools.partial(load_predictor, args, options)
+    offered = offered_models(args)
+    models = {name: describe_model(args, name, *files) for name, files in offered.items()}
+    load = {
+        name: functools.partial(load_predictor, *files, args.device, args.trust_pickle, options)
+        for name, files in offered.items()
+    }
     analyser = app.IsolatedAnalyser(app.Analyser(load, args.max_pixels))
     for number in _END_SIGNALS:  # as Ctrl+C does, so that the app's files vanish
         signal.signal(number, interrupt)
     page = app.serving(
         analyser,
+        models,
         host=args.host,
         port=args.port or None,
         max_upload_mb=args.max_upload_mb,
         pixel_size=args.pixel_size,
-        score_threshold=first.score_threshold,
-        min_area=first.min_area,
         example=_EXAMPLE if _EXAMPLE.exists() else None,
     )
     with contextlib.suppress(KeyboardInterrupt), page as address, contextlib.closing(analyser):
         try:
-            analyser.load()
+            analyser.load(next(iter(models)))
             print(f"Open {address} in a browser. Ctrl+C ends the app.", flush=True)
             threading.Event().wait()
         finally:  # A second signal would interrupt the end.

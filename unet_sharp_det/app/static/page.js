@@ -1,0 +1,428 @@
+// The page: what is open and chosen, and what happens when something on it is used.
+
+import { get, post, remove, upload } from "./api.js";
+import { Objects } from "./objects.js";
+import { drawQueue } from "./queue.js";
+import { Results } from "./results.js";
+import { Viewer } from "./viewer.js";
+import { connectView, drawView } from "./view.js";
+
+const POLL = 300; // ms
+const COLORS = ["#ffd23f", "#3fd0ff", "#ff7eb6", "#7dff6a", "#ff9a4d", "#b79bff"];
+const IN_BOTH = "#3fd0ff";
+const IN_ONE = "#ff9a4d";
+// Diameters that the models of the package expect, and the one that others are brought to, in px.
+const EXPECTED = [10, 60];
+const BEST = 25;
+
+const find = (id) => document.getElementById(id);
+const state = { images: [], current: null, limits: new Map(), found: new Map(), pairs: null,
+  turn: 0 };
+let settings;
+
+const first = new Viewer(find("first").querySelector(".viewer"), {
+  onHover: (index, event) => hover(index, event),
+  onSelect: (index) => select(index),
+  onMeasure: (length) => measured(length),
+});
+const second = new Viewer(find("second").querySelector(".viewer"), {
+  onHover: (index) => hover(partner(index, 1)),
+  onSelect: (index) => {
+    select(partner(index, 1));
+    second.mark({ selected: index });
+  },
+  onMeasure: () => {},
+});
+second.follow(first);
+first.follow(second);
+const results = new Results({
+  onLimits: (limits) => {
+    state.limits.set(model(), limits);
+    draw();
+  },
+  onSelect: select,
+  onHover: (index) => hover(index),
+  onOpen: (index) => first.lookAt(index),
+});
+
+const model = () => find("model").value;
+const other = () => find("other").value;
+const taskOf = (name, image = state.current) => image?.tasks[name];
+const foundBy = (name, image = state.current) =>
+  state.found.get(`${image?.number}/${name}/${taskOf(name, image)?.key}`);
+const typed = (id) => Number(find(id).value) || null;
+
+function pixelSize() {
+  const size = typed("pixel-size");
+  return size ? [size, size] : (state.current?.pixel_size ?? null);
+}
+
+function scale() {
+  const diameter = typed("diameter");
+  if (!diameter || (diameter >= EXPECTED[0] && diameter <= EXPECTED[1])) return null;
+  return Math.min(64, Math.max(0.01, Number((BEST / diameter).toPrecision(2))));
+}
+
+function say(text, isError = false) {
+  const message = find("message");
+  message.setAttribute("role", isError ? "alert" : "status");
+  message.textContent = text;
+  message.hidden = !text;
+}
+
+// Wrap an action so that what goes wrong becomes a message.
+function told(action) {
+  return async (...args) => {
+    try {
+      await action(...args);
+    } catch (error) {
+      say(error.message, true);
+    }
+  };
+}
+
+function setImages(images) {
+  const number = state.current?.number;
+  state.images = images;
+  state.current = images.find((each) => each.number === number) ?? null;
+}
+
+function replaceImage(image) {
+  const others = state.images.filter((each) => each.number !== image.number);
+  setImages([...others, image].sort((a, b) => a.number - b.number));
+}
+
+const isSearching = () =>
+  state.images.some((image) =>
+    Object.values(image.tasks).some(({ state: at }) => at === "waiting" || at === "running"));
+
+let polling = false;
+async function poll() {
+  if (polling) return;
+  polling = true;
+  try {
+    while (isSearching()) {
+      await new Promise((resolve) => setTimeout(resolve, POLL));
+      setImages(await get("images"));
+      await fetchFound();
+      draw();
+    }
+  } finally {
+    polling = false;
+  }
+}
+
+// Fetch what the chosen models have found in all images, and their pairs in the current one.
+async function fetchFound() {
+  for (const image of state.images) {
+    for (const name of new Set([model(), other()])) {
+      const task = taskOf(name, image);
+      if (task?.state !== "done" || foundBy(name, image)) continue;
+      const key = `${image.number}/${name}/${task.key}`;
+      state.found.set(key, new Objects(await get(`images/${image.number}/objects/${name}`)));
+    }
+  }
+  const keys = state.images.flatMap(({ number, tasks }) =>
+    Object.entries(tasks).map(([name, task]) => `${number}/${name}/${task.key}`));
+  for (const key of state.found.keys()) if (!keys.includes(key)) state.found.delete(key);
+  const [mine, others] = [foundBy(model()), foundBy(other())];
+  if (!mine || !others) state.pairs = null;
+  else if (state.pairs?.mine !== mine || state.pairs?.others !== others) {
+    const list = await get(`images/${state.current.number}/pairs/${model()}/${other()}`);
+    const maps = [new Map(list), new Map(list.map(([i, j]) => [j, i]))];
+    state.pairs = { mine, others, maps };
+  }
+}
+
+// The object that an object of one side (0 or 1) is matched with, or null.
+function partner(index, side) {
+  const mate = state.pairs?.maps[side].get(index) ?? null;
+  const [name, found] = side ? [model(), state.pairs?.mine] : [other(), state.pairs?.others];
+  return mate !== null && found.within(limitsOf(name)).includes(mate) ? mate : null;
+}
+
+function limitsOf(name) {
+  return state.limits.get(name) ?? {};
+}
+
+async function open(image) {
+  const isOther = image !== state.current;
+  state.current = image;
+  for (const viewer of [first, second]) {
+    if (image) viewer.open(image, settings.tile);
+    else viewer.close();
+  }
+  if (isOther) drawView(image);
+  await fetchFound();
+  draw();
+}
+
+async function update() {
+  await fetchFound();
+  draw();
+  await poll();
+}
+
+function draw() {
+  const { images, current } = state;
+  drawQueue(find("queue"), images, current, {
+    tasksOf: (image) => [model(), other()].map((name) => taskOf(name, image)).filter(Boolean),
+    countOf: (image) => foundBy(model(), image)?.within(limitsOf(model())).length ?? null,
+    onOpen: told(open),
+    onRemove: told(close),
+  });
+  const found = foundBy(model());
+  find("empty").hidden = Boolean(current);
+  find("view").hidden = !current || (current.planes.length < 2 && current.channels.length < 2);
+  find("find").disabled = !current;
+  find("draw").disabled = !current;
+  find("cancel").hidden = !isSearching();
+  find("all-field").hidden = images.length < 2;
+  find("found").hidden = !found;
+  find("nothing").hidden = Boolean(found);
+  const side = scale();
+  find("scale").textContent = !typed("diameter") ? "" : side
+    ? `Outside of ${EXPECTED.join(" to ")} px: images are seen at ${side} times their size.`
+    : `The models expect ${EXPECTED.join(" to ")} px: nothing to scale.`;
+  find("pixel-size").placeholder = current?.pixel_size
+    ? `${Number(current.pixel_size[0].toPrecision(4))} (from the file)` : "unknown";
+  if (found) results.show(found, limitsOf(model()), pixelSize());
+  drawOutlines(found);
+}
+
+function drawOutlines(found) {
+  const others = foundBy(other());
+  const isCompared = Boolean(found && others && state.pairs);
+  find("second").hidden = !other();
+  [[first, model()], [second, other()]].forEach(([viewer, name], side) => {
+    const objects = foundBy(name);
+    const caption = viewer.element.parentElement.querySelector("figcaption");
+    caption.hidden = !other();
+    caption.textContent = name;
+    if (!objects) viewer.show({ paths: [] }, [], () => "");
+    else {
+      const isOfClasses = objects.classNames.length > 1;
+      const plain = (k) => COLORS[(isOfClasses ? objects.classes[k] : k) % COLORS.length];
+      const mates = isCompared && matesOf(side);
+      const colorOf = mates ? (k) => (mates.has(k) ? IN_BOTH : IN_ONE) : plain;
+      viewer.show(objects, objects.within(limitsOf(name)), colorOf);
+    }
+  });
+  drawComparison(isCompared, found, others);
+}
+
+// The objects of a side whose match is within its own limits.
+function matesOf(side) {
+  const [mine, theirs] = side ? [other(), model()] : [model(), other()];
+  const shown = new Set(foundBy(theirs).within(limitsOf(theirs)));
+  const { maps } = state.pairs;
+  return new Set(foundBy(mine).within(limitsOf(mine)).filter((k) => shown.has(maps[side].get(k))));
+}
+
+function drawComparison(isCompared, found, others) {
+  const line = find("comparison");
+  line.hidden = !other() || !state.current;
+  if (!isCompared) {
+    line.textContent = isSearching() ? "Searching." : "Press Find objects to compare the models.";
+    return;
+  }
+  const both = matesOf(0).size;
+  const only = [[found, model()], [others, other()]].map(
+    ([objects, name]) => [objects.within(limitsOf(name)).length - both, name]);
+  const part = (color, count, text) => {
+    const swatch = document.createElement("span");
+    swatch.className = "swatch";
+    swatch.style.background = color;
+    const number = document.createElement("b");
+    number.textContent = count;
+    return [swatch, number, ` ${text}`];
+  };
+  line.replaceChildren(
+    ...part(IN_BOTH, both, "in both (IoU above .5)"),
+    ...only.flatMap(([count, name]) => part(IN_ONE, count, `only ${name}`)),
+  );
+}
+
+const addFiles = told(async (files) => {
+  const errors = [];
+  let opened = null;
+  for (const [place, file] of [...files].entries()) {
+    say(`Opening ${file.name}${files.length > 1 ? ` (${place + 1} of ${files.length})` : ""} …`);
+    try {
+      if (file.size > settings.max_bytes) throw new Error("This file is larger than the page accepts.");
+      const image = await upload(file);
+      opened ??= image;
+      replaceImage(image);
+      draw();
+    } catch (error) {
+      errors.push(error.message.includes(file.name) ? error.message : `${file.name}: ${error.message}`);
+    }
+  }
+  say(errors.join(" "), errors.length > 0);
+  if (opened) await open(state.images.find((each) => each.number === opened.number));
+});
+
+async function close(image) {
+  await remove(`images/${image.number}`);
+  const isCurrent = image.number === state.current?.number;
+  setImages(state.images.filter((each) => each.number !== image.number));
+  if (isCurrent) await open(state.images[0] ?? null);
+  draw();
+  find("queue").querySelector(".open")?.focus();
+}
+
+const search = (images, models) => told(async () => {
+  say("");
+  const choice = { images, models, scale: scale(), pixel_size: typed("pixel-size") };
+  setImages(await post("searches", choice));
+  await update();
+})();
+
+function select(index) {
+  first.mark({ selected: index });
+  second.mark({ selected: index === null ? null : partner(index, 0) });
+  results.mark({ selected: index });
+  if (index !== null && document.activeElement === find("table")) first.lookAt(index);
+}
+
+function hover(index, event) {
+  first.mark({ hovered: index });
+  second.mark({ hovered: index === null ? null : partner(index, 0) });
+  results.mark({ hovered: index });
+  const tip = find("tip");
+  tip.hidden = index === null || !event;
+  if (tip.hidden) return;
+  tip.textContent = results.describe(index);
+  const stage = find("stage").getBoundingClientRect();
+  const [x, y] = [event.clientX - stage.left, event.clientY - stage.top];
+  tip.style.left = `${Math.max(4, Math.min(x + 16, stage.width - tip.offsetWidth - 4))}px`;
+  tip.style.top = `${Math.max(4, Math.min(y + 16, stage.height - tip.offsetHeight - 4))}px`;
+}
+
+function drawing(isOn) {
+  first.isDrawing = isOn;
+  find("draw").setAttribute("aria-pressed", isOn);
+  say(isOn ? "Draw a line across a nucleus." : "");
+}
+
+function measured(length) {
+  drawing(false);
+  find("diameter").value = Number(length.toPrecision(3));
+  draw();
+}
+
+const chooseModel = told(async () => {
+  const rest = settings.models.filter((each) => each.name !== model());
+  const kept = other();
+  find("other").replaceChildren(new Option("nothing", ""), ...rest.map(({ name }) => new Option(name)));
+  find("other").value = rest.some((each) => each.name === kept) ? kept : "";
+  find("card").hidden = !settings.models.find((each) => each.name === model()).has_card;
+  find("card").href = `/models/${encodeURIComponent(model())}`;
+  select(null);
+  await fetchFound();
+  draw();
+});
+
+function connect() {
+  find("files").addEventListener("change", async ({ target }) => {
+    await addFiles(target.files);
+    target.value = "";
+  });
+  const drop = document.body;
+  for (const name of ["dragover", "dragleave", "drop"]) {
+    drop.addEventListener(name, (event) => {
+      event.preventDefault();
+      find("drop").classList.toggle("over", name === "dragover");
+      if (name === "drop") addFiles(event.dataTransfer.files);
+    });
+  }
+  find("example").addEventListener("click", told(async () => {
+    const image = await post("example");
+    replaceImage(image);
+    await open(image);
+  }));
+  find("find").addEventListener("click", () => {
+    const isAll = find("all").checked && state.images.length > 1;
+    const images = isAll ? state.images.map((each) => each.number) : [state.current.number];
+    return search(images, [model(), other()].filter(Boolean));
+  });
+  find("cancel").addEventListener("click", told(async () => {
+    setImages(await remove("searches"));
+    draw();
+  }));
+  find("model").addEventListener("change", chooseModel);
+  find("other").addEventListener("change", told(async () => {
+    first.fit();
+    if (other() && state.current && foundBy(model()) && !taskOf(other())) {
+      await search([state.current.number], [other()]);
+    } else await update();
+    if (other() && state.current) second.open(state.current, settings.tile);
+    draw();
+  }));
+  connectView(() => state.current, told(async (number, view) => {
+    const turn = ++state.turn;
+    const image = await post(`images/${number}/view`, view);
+    if (turn !== state.turn) return;
+    say("");
+    replaceImage(image);
+    if (state.current?.number !== number) return;
+    await open(state.current);
+    drawView(state.current);
+  }));
+  for (const id of ["diameter", "pixel-size"]) find(id).addEventListener("input", draw);
+  find("draw").addEventListener("click", () => drawing(!first.isDrawing));
+  find("zoom-in").addEventListener("click", () => first.zoom(1.5));
+  find("zoom-out").addEventListener("click", () => first.zoom(1 / 1.5));
+  find("fit").addEventListener("click", () => first.fit());
+  find("outlines").addEventListener("change", ({ target }) => {
+    for (const viewer of [first, second]) {
+      viewer.hidden = !target.checked;
+      viewer.draw();
+    }
+  });
+  find("save").addEventListener("click", told(async () => {
+    say("Writing the files …");
+    const kinds = [...document.querySelectorAll("#kinds input:checked")].map((each) => each.value);
+    if (!kinds.length) throw new Error("Choose at least one kind of file.");
+    const choice = { model: model(), limits: limitsOf(model()), kinds, pixel_size: typed("pixel-size") };
+    await post("results", choice);
+    say("");
+    location.assign(`/api/results/${encodeURIComponent(model())}`);
+  }));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      if (first.isDrawing) drawing(false);
+      select(null);
+    } else if (!event.target.closest("input, select, .viewer") && !event.ctrlKey && !event.metaKey) {
+      if (event.key === "+" || event.key === "=") first.zoom(1.5);
+      if (event.key === "-") first.zoom(1 / 1.5);
+    }
+  });
+}
+
+function fill() {
+  for (const { name, score_threshold: score, min_area: area } of settings.models) {
+    find("model").append(new Option(name));
+    state.limits.set(name, { score: [score, null], area_px: [area || null, null] });
+  }
+  find("score").min = settings.lowest_score;
+  find("example").hidden = !settings.has_example;
+  find("pixel-size").value = settings.pixel_size || "";
+  for (const { name, meaning, chosen } of settings.kinds) {
+    const label = document.createElement("label");
+    label.className = "check";
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: chosen });
+    label.append(box, ` ${meaning[0].toUpperCase()}${meaning.slice(1)}`);
+    find("kinds").append(label);
+  }
+}
+
+told(async () => {
+  settings = await get("page");
+  fill();
+  connect();
+  setImages(await get("images"));
+  await chooseModel();
+  if (state.images.length) await open(state.images[0]);
+  await poll();
+})();
