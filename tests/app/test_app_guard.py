@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import time
 from pathlib import Path
 
@@ -12,73 +11,92 @@ import pytest
 import tifffile
 from app_helpers import SHAPE, StubPredictor, write_image
 
-pytest.importorskip("gradio")
+pytest.importorskip("fastapi")
 
 import httpx
 
-from unet_sharp_det.app import guard
-from unet_sharp_det.app.analysis import Analyser
-from unet_sharp_det.app.isolation import IsolatedAnalyser
-from unet_sharp_det.app.server import QUIET, serving
+from unet_sharp_det.app import Analyser, IsolatedAnalyser, Model, serving
 
-UPLOAD, JOIN = "/gradio_api/upload", "/gradio_api/queue/join"
 EVIL = "http://evil.example"
+VIEW = {"plane": 0, "channels": [0]}
+SEARCH = {"images": [1], "models": ["stub"]}
+RESULTS = {"model": "stub", "limits": {}, "kinds": ["table"]}
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
+def address(tmp_path_factory):
     """Of a page that takes files up to 0.1 MB."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("guard")
         patch.setattr("tempfile.tempdir", str(folder))
-        for name in QUIET:
-            patch.setenv(name, "as it was")  # restored afterwards
-        isolated = contextlib.closing(IsolatedAnalyser(Analyser(StubPredictor)))
-        with isolated as analyser, serving(analyser, port=None, max_upload_mb=0.1) as address:
-            with httpx.Client(base_url=address, timeout=30) as client:
-                client.folder = folder
-                yield client
+        isolated = IsolatedAnalyser(Analyser({"stub": StubPredictor}))
+        models = {"stub": Model(card=Path(__file__))}
+        with contextlib.closing(isolated), serving(
+            isolated, models, port=None, max_upload_mb=0.1
+        ) as address:
+            yield address, folder
 
 
-def upload(client, *contents, name="a.png", **headers):
-    files = [("files", (name, content)) for content in contents]
-    return client.post(UPLOAD, files=files, headers=headers)
+@pytest.fixture
+def visit(address):
+    """A function that returns a client: a visitor of his own, with a key."""
+    with contextlib.ExitStack() as stack:
+
+        def visit():
+            client = stack.enter_context(httpx.Client(base_url=address[0], timeout=30))
+            client.get("/api/page").raise_for_status()
+            return client
+
+        yield visit
 
 
-def join(client, data, function="open_upload", session="a"):
-    numbers = {
-        each["api_name"]: each["id"] for each in client.get("/config").json()["dependencies"]
-    }
-    body = {"data": data, "fn_index": numbers[function], "session_hash": session}
-    client.post(JOIN, json=body).raise_for_status()
-    stream = client.get("/gradio_api/queue/data", params={"session_hash": session}).text
-    events = [json.loads(line[5:]) for line in stream.splitlines() if line.startswith("data:")]
-    (output,) = [each["output"] for each in events if each["msg"] == "process_completed"]
-    return output
+@pytest.fixture
+def client(visit):
+    return visit()
+
+
+def upload(client, content, name="a.png", **headers):
+    return client.post("/api/images", params={"name": name}, content=content, headers=headers)
+
+
+def send_image(client, path):
+    return upload(client, write_image(path).read_bytes()).raise_for_status().json()
 
 
 def bytes_on_disk(folder):
-    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize(
     "path, status",
     [
         ("/", 200),
-        ("/gradio_api/file=/etc/hostname", 403),
-        ("/gradio_api/file=README.md", 404),
-        ("/gradio_api/file=https://example.org/a.png", 404),
-        ("/gradio_api/file=/%2e%2e/etc/hostname", 403),
-        ("/gradio_api/info", 404),
-        ("/gradio_api/openapi.json", 404),
-        ("/gradio_api/proxy=https://example.org/", 404),
-        ("/monitoring", 404),
+        ("/static/page.js", 200),
+        ("/models/stub", 200),
+        ("/models/nuclei", 404),
+        ("/models/..%2f..%2fetc", 404),
+        ("/static/../routes.py", 404),
+        ("/static/%2e%2e/routes.py", 404),
+        ("/static//etc/hostname", 404),
+        ("/etc/hostname", 404),
         ("/docs", 404),
-        ("/static/" + 300 * "a", 400),
+        ("/openapi.json", 404),
+        ("/static/" + 300 * "a", 404),
     ],
 )
 def test_only_the_page_is_served(client, path, status):
-    assert client.get(path).status_code == status
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_key_is_for_this_site_only_and_stays(address, visit):
+    answer = httpx.get(address[0] + "api/page")
+    assert "HttpOnly" in answer.headers["set-cookie"]
+    assert "SameSite=strict" in answer.headers["set-cookie"]
+    assert "set-cookie" not in visit().get("/api/page").headers
+    assert httpx.get(address[0] + "api/images").status_code == 403
 
 
 def test_another_host_name_is_refused(client):
@@ -97,104 +115,118 @@ def test_another_host_name_is_refused(client):
     ],
     ids=str,
 )
-def test_other_sites_change_nothing(client, headers):
-    before = bytes_on_disk(client.folder)
+def test_other_sites_change_and_see_nothing(client, address, headers):
+    before = bytes_on_disk(address[1])
     assert upload(client, b"x", **headers).status_code == 403
-    assert client.post(JOIN, json={}, headers=headers).status_code == 403
-    assert client.post("/gradio_api/cancel", json={}, headers=headers).status_code == 403
-    assert bytes_on_disk(client.folder) == before
+    for path in ("/api/searches", "/api/results", "/api/images/1/view", "/api/example"):
+        assert client.post(path, json={}, headers=headers).status_code == 403
+    assert client.delete("/api/images/1", headers=headers).status_code == 403
+    assert client.get("/api/images", headers=headers).status_code == 403
+    assert bytes_on_disk(address[1]) == before
 
 
-def test_the_page_itself_and_a_link_to_it_are_no_other_site(client):
+def test_the_page_itself_and_a_link_to_it_are_no_other_site(client, tmp_path):
     origin = str(client.base_url).rstrip("/")
+    content = write_image(tmp_path / "a.png").read_bytes()
     headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}
-    assert upload(client, b"x", **headers).status_code == 200
+    assert upload(client, content, **headers).status_code == 200
     assert client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-Host", "X-Gradio-Server"])
-def test_the_address_is_not_taken_from_the_request(client, name):
-    assert "evil.example" not in client.get("/", headers={name: EVIL}).text
-    assert "evil.example" not in client.get("/config", headers={name: EVIL}).text
+def test_a_file_has_a_limit_and_tells_its_length(client, address):
+    before = bytes_on_disk(address[1])
+    assert upload(client, bytes(110_000)).status_code == 413
+    assert upload(client, (part for part in [b"x"])).status_code == 411
+    assert client.post("/api/searches", content=bytes(2 * 2**20)).status_code == 413
+    assert bytes_on_disk(address[1]) == before
 
 
-@pytest.mark.parametrize("name", ["a.html", "a.svg", "a.png", "a.pdf"])
-def test_files_are_downloads(client, name):
-    path = upload(client, b"<script>alert(1)</script>", name=name).json()[0]
-    for headers in ({}, {"Range": "bytes=0-3"}):
-        answer = client.get(f"/gradio_api/file={path}", headers=headers)
-        assert answer.status_code in (200, 206)
-        assert answer.headers["content-disposition"].startswith("attachment")
-        assert answer.headers["x-content-type-options"] == "nosniff"
+def test_the_files_of_a_visitor_have_a_bound_in_all(client, tmp_path):
+    content = write_image(tmp_path / "a.png").read_bytes()
+    padded = content + bytes(100_000 - len(content))
+    answers = [upload(client, padded) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200] * 4 + [400]
+    assert "no more room" in answers[-1].json()["error"]
+    client.delete("/api/images/1")
+    assert upload(client, padded).status_code == 200
 
 
-def test_one_request_has_one_limit_however_many_files_it_has(client):
-    before = bytes_on_disk(client.folder)
-    megabyte = bytes(100_000)
-    assert upload(client, *[megabyte] * 40).status_code == 413
-    assert bytes_on_disk(client.folder) == before
-    assert upload(client, megabyte).status_code == 200
+def test_nobody_sees_or_changes_what_is_anothers(visit, tmp_path):
+    owner, other = visit(), visit()
+    image = send_image(owner, tmp_path / "a.png")
+    owner.post("/api/searches", json=SEARCH).raise_for_status()
+    while owner.get("/api/images").json()[0]["tasks"]["stub"]["state"] != "done":
+        time.sleep(0.05)
+    owner.post("/api/results", json=RESULTS).raise_for_status()
+    paths = ["/api/images/1/objects/stub", "/api/results/stub"]
+    paths.append(f"/api/images/{image['tiles']}/0/0_0.jpg")
+    assert other.get("/api/images").json() == []
+    assert [owner.get(path).status_code for path in paths] == [200] * 3
+    upload(other, b"no image")  # now he has a session, too
+    assert [other.get(path).status_code for path in paths] == [400, 404, 400]
+    assert other.post("/api/searches", json=SEARCH).status_code == 400
+    assert other.post("/api/results", json=RESULTS).status_code == 400
+    assert other.post("/api/images/1/view", json=VIEW).status_code == 400
+    other.delete("/api/images/1")
+    other.delete("/api/searches")
+    assert len(owner.get("/api/images").json()) == 1
 
 
-def test_a_request_tells_its_length(client):
-    chunks = (part for part in [b"x"])
-    headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    assert client.post(UPLOAD, content=chunks, headers=headers).status_code == 411
-
-
-def test_uploads_have_a_bound_in_all(client):
-    for number in range(20):
-        last = upload(client, bytes([number]) * 100_000)
-    assert bytes_on_disk(client.folder) <= (guard._UPLOADS_ON_DISK + 1) * 0.1 * 2**20
-    assert Path(last.json()[0]).read_bytes() == bytes([19]) * 100_000
-
-
-def test_old_uploads_vanish(client, monkeypatch):
-    (old,) = upload(client, b"old").json()
-    now = time.time()
-    monkeypatch.setattr(guard.time, "time", lambda: now + guard._UPLOAD_SECONDS + 1)
-    upload(client, b"new")
-    assert not Path(old).exists()
-
-
-def test_an_open_image_outlives_its_upload(client, tmp_path, monkeypatch):
-    (path,) = upload(client, write_image(tmp_path / "a.png").read_bytes()).json()
-    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    assert join(client, [file], session="b")["is_generating"] is False
-    now = time.time()
-    monkeypatch.setattr(guard.time, "time", lambda: now + guard._UPLOAD_SECONDS + 1)
-    upload(client, b"new")
-    assert not Path(path).exists()
-    shown = join(client, [1, [0], 0.5, 0, 0, True], "find", session="b")
-    assert "<dd>3</dd>" in json.dumps(shown)
+def test_results_are_downloads_with_sensible_names(client, tmp_path):
+    send_image(client, tmp_path / "a.png")
+    client.post("/api/searches", json=SEARCH)
+    while client.get("/api/images").json()[0]["tasks"]["stub"]["state"] != "done":
+        time.sleep(0.05)
+    client.post("/api/results", json=RESULTS).raise_for_status()
+    answer = client.get("/api/results/stub")
+    assert answer.headers["content-disposition"] == 'attachment; filename="stub_results.zip"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
-    "path, options",
+    "path, content",
     [
-        (UPLOAD, {"data": {"files": "text"}, "files": {"x": b"x"}}),
-        (UPLOAD, {"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}),
-        (UPLOAD, {"content": b"x", "headers": {"Content-Type": "text/plain"}}),
-        (UPLOAD, {"files": {"files": ("..", b"x")}}),
-        (JOIN, {"json": {"data": [], "fn_index": 99, "session_hash": "a"}}),
-        (JOIN, {"json": {"data": [], "session_hash": "a"}}),
-        (JOIN, {"json": {"data": [], "fn_index": 0}}),
-        (JOIN, {"json": []}),
-        (JOIN, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
-        (JOIN, {"content": bytes(3 * 2**20)}),
-        ("/gradio_api/cancel", {"json": {"fn_index": "x"}}),
-        ("/", {"content": b"x"}),
-        ("/config", {"content": b"x"}),
+        ("/api/searches", {**SEARCH, "models": ["/etc/passwd"]}),
+        ("/api/searches", {**SEARCH, "models": ["stub"] * 3}),
+        ("/api/searches", {**SEARCH, "scale": -1}),
+        ("/api/searches", {**SEARCH, "scale": "x"}),
+        ("/api/searches", {**SEARCH, "images": [99]}),
+        ("/api/searches", []),
+        ("/api/results", {**RESULTS, "model": "../stub"}),
+        ("/api/results", {**RESULTS, "kinds": ["../x"]}),
+        ("/api/results", {**RESULTS, "limits": {"score": [1]}}),
+        ("/api/images/1/view", {"plane": -1, "channels": [0]}),
+        ("/api/images/1/view", {"plane": 7, "channels": [0]}),
+        ("/api/images/1/view", {"plane": 0, "channels": [0, 0]}),
+        ("/api/images/1/view", {"plane": 0, "channels": [5]}),
+        ("/api/images/99/view", VIEW),
+        ("/api/images/x/view", VIEW),
+        ("/", {}),
+        ("/static/page.js", {}),
     ],
     ids=str,
 )
-def test_wrong_calls_are_the_callers_fault(client, path, options):
-    assert 400 <= client.post(path, **options).status_code < 500
+def test_wrong_calls_are_the_callers_fault(searched, path, content):
+    assert 400 <= searched.post(path, json=content).status_code < 500
 
 
-def test_a_file_that_is_given_by_its_address_is_not_fetched(client):
-    file = {"path": "https://example.org/a.png", "meta": {"_type": "gradio.FileData"}}
-    assert "Files can only be uploaded." in json.dumps(join(client, [file]))
+@pytest.fixture(scope="module")
+def searched(address, tmp_path_factory):
+    """A visitor in whose image the squares were found."""
+    with httpx.Client(base_url=address[0], timeout=30) as client:
+        client.get("/api/page")
+        send_image(client, tmp_path_factory.mktemp("searched") / "a.png")
+        client.post("/api/searches", json=SEARCH)
+        while client.get("/api/images").json()[0]["tasks"]["stub"]["state"] != "done":
+            time.sleep(0.05)
+        yield client
+
+
+@pytest.mark.parametrize("place", ["0/0_1", "1/0_0", "-1/0_0", "0/..%2f..%2fimage%2fa_0"])
+def test_tiles_are_those_of_the_picture(searched, place):
+    tiles = searched.get("/api/images").json()[0]["tiles"]
+    assert searched.get(f"/api/images/{tiles}/0/0_0.jpg").status_code == 200
+    assert searched.get(f"/api/images/{tiles}/{place}.jpg").status_code in (404, 422)
 
 
 OME = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1"><Image>
@@ -216,13 +248,11 @@ def test_an_upload_shows_its_own_pixels_or_an_error(client, tmp_path, planes, wa
     own[:, 64:] = 90
     save(secret, other, description=text.replace("urn:uuid:1", "urn:uuid:2", 1))
     save(path, own, description=text)
-    (sent,) = upload(client, path.read_bytes(), name="a.ome.tif").json()
-    file = {"path": sent, "meta": {"_type": "gradio.FileData"}}
-    message, picture, *_ = join(client, [file], session=f"{len(planes)}{way}")["data"]
-    if picture is None:
-        assert "names a file that is not beside it" in message["value"]
+    answer = upload(client, path.read_bytes(), "a.ome.tif")
+    if answer.status_code != 200:
+        assert "names a file that is not beside it" in answer.json()["error"]
         return
     assert len(planes) == 1
-    png = client.get(f"/gradio_api/file={picture['path']}").content
-    shown = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert np.array_equal(shown > 0, own > 0)
+    tile = client.get(f"/api/images/{answer.json()['tiles']}/0/0_0.jpg").content
+    shown = cv2.imdecode(np.frombuffer(tile, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert np.array_equal(shown > 127, own > 0)

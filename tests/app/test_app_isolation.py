@@ -1,23 +1,26 @@
 """Images in processes of their own: the same results, and an end for those that take too much."""
 
+import json
 import threading
 import time
 
-import numpy as np
 import pytest
-from app_helpers import MisledAnalyser, StubPredictor, write_image
+from app_helpers import MisledAnalyser, StubPredictor, Waiting, write_image
 
-from unet_sharp_det.app.analysis import Analyser, View
+from unet_sharp_det.app import isolation
+from unet_sharp_det.app.analysis import Analyser, Search, View, objects_file
 from unet_sharp_det.app.isolation import IsolatedAnalyser
 from unet_sharp_det.errors import UserError
+
+SEARCH = Search("stub")
 
 
 @pytest.fixture(scope="module")
 def isolated():
     """Gives an image 4 seconds and half a GiB."""
-    misled = MisledAnalyser(StubPredictor, max_pixels=20_000)
+    misled = MisledAnalyser({"stub": StubPredictor}, max_pixels=20_000)
     analyser = IsolatedAnalyser(misled, read_seconds=4, read_memory=2**29)
-    analyser.load()
+    analyser.load("stub")
     yield analyser
     analyser.close()
 
@@ -28,29 +31,58 @@ def view(tmp_path):
 
 
 def test_results_are_those_of_the_analyser(isolated, view, tmp_path):
-    plain, fractions = Analyser(StubPredictor), []
+    plain, waiting = Analyser({"stub": StubPredictor}), Waiting()
+    folders = [tmp_path / name for name in ("isolated", "plain")]
+    for folder in folders:
+        folder.mkdir()
     assert isolated.inspect(view.path) == plain.inspect(view.path)
-    assert np.array_equal(isolated.display(view), plain.display(view))
-    found, expected = isolated.find(view, fractions.append), plain.find(view)
-    assert np.array_equal(found.candidates.label_map(), expected.candidates.label_map())
-    assert (found.class_names, fractions) == (expected.class_names, [1])
-    (table,) = isolated.write(found, found.objects(0.5, 0), None, tmp_path, ["table"])
-    assert len(table.read_text().splitlines()) == 4
+    counts = [isolated.render(view, folders[0]), plain.render(view, folders[1])]
+    counts += [
+        isolated.find(view, SEARCH, folders[0], waiting),
+        plain.find(view, SEARCH, folders[1]),
+    ]
+    assert (counts, waiting.fractions) == ([0, 0, 5, 5], [1])
+    tiles, found = ([file(each) for each in folders] for file in (first_tile, objects_file))
+    assert tiles[0].read_bytes() == tiles[1].read_bytes()
+    assert json.loads(found[0].read_text()) == json.loads(found[1].read_text())
+    assert [pair[:2] for pair in isolated.compare(*folders)] == [(k, k) for k in range(5)]
+    row = isolated.write(folders[0], {"score": (0.5, None)}, None, tmp_path / "a", ["table"])
+    assert row["objects"] == 3
+    assert len((tmp_path / "a_objects.csv").read_text().splitlines()) == 4
 
 
-def test_errors_are_those_of_the_analyser(isolated, view, tmp_path):
+def first_tile(folder):
+    return folder / "0" / "0_0.jpg"
+
+
+def test_errors_are_those_of_the_analyser(isolated, tmp_path):
     (tmp_path / "notes.tif").write_text("no image")
     with pytest.raises(UserError, match=r"^notes\.tif: "):
         isolated.inspect(tmp_path / "notes.tif")
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         isolated.inspect(tmp_path / "fails.png")
 
-    def refuse(fraction):
-        raise UserError("Another image was chosen.")
 
-    with pytest.raises(UserError, match=r"^Another image was chosen\.$"):
-        isolated.find(view, refuse)
-    assert len(isolated.find(view).candidates) == 5
+def stop_soon(waiting):
+    time.sleep(0.3)
+    waiting.stopped.set()
+
+
+@pytest.mark.parametrize("name, lives", [("tiles", True), ("hangs", False)])
+def test_a_search_stops_between_tiles_or_is_ended(
+    isolated, view, tmp_path, monkeypatch, name, lives
+):
+    monkeypatch.setattr(isolation, "_PATIENCE", 0.3)
+    waiting = Waiting()
+    thread = threading.Thread(target=stop_soon, args=[waiting])
+    thread.start()
+    began, process = time.monotonic(), isolated._finder.process
+    with pytest.raises(UserError, match="Cancelled"):
+        isolated.find(View(tmp_path / f"{name}.png", 0, (0,)), SEARCH, tmp_path, waiting)
+    thread.join()
+    assert time.monotonic() - began < 3
+    assert process.is_alive() == lives
+    assert isolated.find(view, SEARCH, tmp_path, Waiting()) == 5
 
 
 def test_while_one_image_hangs_others_are_read(isolated, view, tmp_path):
@@ -78,17 +110,16 @@ def test_an_image_that_fills_the_memory_is_ended(isolated, tmp_path):
 
 
 def test_the_network_is_started_again_after_a_crash(isolated, view, tmp_path):
-    def find(path):
-        return isolated.find(View(path, 0, (0,)))
+    path = tmp_path / "crashes.png"
+    with pytest.raises(UserError, match=r"^crashes\.png: .* crashed"):
+        isolated.inspect(path)
+    with pytest.raises(UserError, match=r"^crashes\.png: .* crashed"):
+        isolated.find(View(path, 0, (0,)), SEARCH, tmp_path, Waiting())
+    assert isolated.find(view, SEARCH, tmp_path, Waiting()) == 5
 
-    for method in (isolated.inspect, find):
-        with pytest.raises(UserError, match=r"^crashes\.png: .* crashed"):
-            method(tmp_path / "crashes.png")
-    assert len(isolated.find(view).candidates) == 5
 
-
-def test_the_end_ends_every_process(view, tmp_path):
-    analyser = IsolatedAnalyser(MisledAnalyser(StubPredictor))
+def test_the_end_ends_every_process(tmp_path):
+    analyser = IsolatedAnalyser(MisledAnalyser({}))
     caught = []
 
     def wait():

@@ -1,21 +1,56 @@
-"""The page in a browser, with a predictor that needs no network."""
+"""The page in a browser: clicks and keys, and what is then seen."""
 
 import csv
-import logging
+import io
 import re
-import urllib.request
+import threading
+import zipfile
 
 import cv2
 import numpy as np
 import pytest
-from app_helpers import SIDES, StubPredictor, write_image
+import tifffile
+from app_helpers import SHAPE, SIDES, PlainAnalyser, StubPredictor, write_image
 
-pytest.importorskip("gradio")
+pytest.importorskip("fastapi")
 
-from unet_sharp_det.app.analysis import Analyser
-from unet_sharp_det.app.server import QUIET, serving
+from unet_sharp_det.app import Model, serving
 
-TIMEOUT = 30_000
+TIMEOUT = 20_000
+AREAS = [side**2 for side in SIDES]
+# Luminances of WCAG 2: the text and the ground behind it, of every element that shows text.
+CONTRASTS = """() => {
+  const paint = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgba = (css) => {
+    paint.clearRect(0, 0, 1, 1); paint.fillStyle = css; paint.fillRect(0, 0, 1, 1);
+    return [...paint.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (rgb) => rgb.slice(0, 3).map((v) => v / 255)
+    .map((v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const groundOf = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const color = rgba(getComputedStyle(each).backgroundColor);
+      if (color[3] > 200) return color;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const isField = element.matches("input:not([type=checkbox], [type=range], [type=file])");
+    const hasText = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!element.checkVisibility() || !(hasText || isField)) continue;
+    const style = getComputedStyle(element);
+    const colors = element.closest("svg") ? [style.fill] : [style.color];
+    if (isField) colors.push(getComputedStyle(element, "::placeholder").color);
+    for (const color of colors) {
+      const [a, b] = [luminance(rgba(color)), luminance(groundOf(element))];
+      const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+      found.push([ratio, `${element.tagName} ${element.id} ${element.textContent.slice(0, 30)}`]);
+    }
+  }
+  return found;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -24,121 +59,278 @@ def predictor():
 
 
 @pytest.fixture(scope="module")
-def address(predictor, tmp_path_factory):
+def held():
+    """Searches wait as long as the test holds it."""
+    return threading.Lock()
+
+
+@pytest.fixture(scope="module")
+def address(predictor, held, tmp_path_factory):
     """Where the page is served, with files up to 0.1 MB and an example."""
     folder = tmp_path_factory.mktemp("app")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(folder))
         patch.setattr("tempfile.tempdir", str(folder))
-        for name in QUIET:
-            patch.setenv(name, "as it was")  # restored afterwards
+        load = {"first": lambda: predictor, "other": lambda: StubPredictor(missing=(2,))}
+        analyser, card = PlainAnalyser(load), folder / "first.md"
+        analyser.held = held
+        card.write_text("# first\n\nA model of a test.")
+        models = {"first": Model(card=card), "other": Model()}
         example = write_image(folder / "e.png")
-        with serving(
-            Analyser(lambda: predictor), port=None, max_upload_mb=0.1, example=example
-        ) as address:
+        options = {"port": None, "max_upload_mb": 0.1, "example": example}
+        with serving(analyser, models, **options) as address:
             yield address
-        assert [path.name for path in folder.iterdir()] == ["e.png"]
+        assert sorted(path.name for path in folder.iterdir()) == ["e.png", "first.md"]
 
 
 @pytest.fixture
 def open_page(address, browser_page):
     def open_page(**options):
-        opened = browser_page(address, **options)
+        opened = browser_page(address, **{"width": 1400, "height": 900, **options})
         opened.page.set_default_timeout(TIMEOUT)
-        opened.page.wait_for_selector("#start")
+        opened.page.wait_for_selector("#example:visible")
         return opened
 
     return open_page
 
 
-def upload(opened, path):
-    with opened.page.expect_file_chooser() as chooser:
-        opened.page.click("#upload button")
-    chooser.value.set_files(path)
+def wait_for_count(page, count):
+    page.wait_for_selector(f"#numbers dd >> nth=0 >> text=/^{count}$/")
 
 
-def wait_for_count(opened, count):
-    opened.page.wait_for_selector(f"#numbers dd >> nth=0 >> text=/^{count}$/")
+def find_in_example(page):
+    page.click("#example")
+    page.click("#find:enabled")
+    wait_for_count(page, 3)
 
 
-def test_from_an_image_to_a_table(open_page, predictor, tmp_path):
-    opened = open_page(width=1400, height=900)
-    page, calls = opened.page, len(predictor.calls)
-    assert page.is_disabled("#start")
-    upload(opened, write_image(tmp_path / "my cells.png"))
-    page.wait_for_selector("#picture img")
-    before = page.get_attribute("#picture img", "src")
-    page.click("#start:enabled")
-    wait_for_count(opened, 3)
-    assert page.get_attribute("#picture img", "src") != before
-    page.wait_for_function("document.querySelector('#picture img').naturalWidth > 128")
-    page.wait_for_selector("#histogram svg path >> nth=0")
-    assert len(predictor.calls) == calls + 1
-
-    page.fill("#score input[type=number]", "0.2")
-    wait_for_count(opened, 4)
-    page.fill("#min-area input", "100")
-    wait_for_count(opened, 3)
-    page.fill("#pixel-size input", "0.5")
-    page.wait_for_selector("#numbers >> text=66.7 µm²")
-    assert len(predictor.calls) == calls + 1
-
-    page.click("#write")
-    page.wait_for_selector("#files a")
-    with page.expect_download() as download:
-        page.click("#files a[href$='.csv']")
-    assert download.value.suggested_filename == "my_cells_objects.csv"
-    with open(download.value.path(), newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["area_px"]) for row in rows] == [side**2 for side in SIDES[:3]]
-    endings = [link.get_attribute("href")[-8:] for link in page.query_selector_all("#files a")]
-    assert endings == ["bels.tif", "ects.csv", "rois.zip", ".geojson"]
-
-    picture = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (900, 1400, 3)
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
-    assert opened.problems == []
+def place_of(page, x, y):
+    """Where on the page a point of the picture of the squares is, which fills the viewer."""
+    box = page.locator("#first .viewer").bounding_box()
+    scale = min(box["width"] / SHAPE[1], box["height"] / SHAPE[0])
+    left = box["x"] + (box["width"] - scale * SHAPE[1]) / 2
+    top = box["y"] + (box["height"] - scale * SHAPE[0]) / 2
+    return left + scale * x, top + scale * y
 
 
-def test_narrow_dark_and_with_the_example(open_page):
-    opened = open_page(width=400, height=900, color_scheme="dark")
-    opened.page.click("text=Use an example image")
-    opened.page.wait_for_selector("#picture img")
-    opened.page.click("#start:enabled")
-    wait_for_count(opened, 3)
-    opened.page.wait_for_selector("#histogram svg path >> nth=0")
-    widths = "(e => [e.scrollWidth, e.clientWidth])(document.scrollingElement)"
-    assert len(set(opened.page.evaluate(widths))) == 1
-    ground = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert sum(map(int, re.findall(r"\d+", ground)[:3])) < 200
-    assert opened.problems == []
+def picture_of(page, viewer="#first"):
+    png = page.locator(f"{viewer} .viewer").screenshot()
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
 
 
-def test_a_bad_file_is_told_and_a_good_one_after_it_works(open_page, tmp_path):
+def test_from_images_to_an_archive(open_page, predictor, tmp_path):
     opened = open_page()
-    bad = tmp_path / "<b>notes.tif"
-    bad.write_text("not an image")
-    upload(opened, bad)
-    opened.page.wait_for_selector("#message [role=alert] >> text=notes.tif")
-    assert "Traceback" not in opened.page.inner_text("body")
-    assert "sessions/" not in opened.page.inner_text("body")
-    assert opened.page.is_disabled("#start")
-    opened.page.click("#upload [aria-label='Clear']")
-    upload(opened, write_image(tmp_path / "a.png"))
-    opened.page.wait_for_selector("#start:enabled")
-    assert opened.page.locator("#message [role=alert]").count() == 0
+    page, calls = opened.page, len(predictor.calls)
+    assert page.is_disabled("#find")
+    files = [write_image(tmp_path / name) for name in ("my cells.png", "b.png")]
+    page.set_input_files("#files", files)
+    page.wait_for_selector("#queue li >> nth=1")
+    page.click("#find:enabled")
+    wait_for_count(page, 3)
+    page.wait_for_selector("#queue li >> nth=1 >> text=3 objects")
+    assert len(predictor.calls) == calls + 2
+
+    page.fill("#score", "0.2")
+    wait_for_count(page, 4)
+    page.fill("#low", "100")
+    page.press("#low", "Enter")
+    wait_for_count(page, 3)
+    page.fill("#pixel-size", "0.5")
+    page.wait_for_selector("#numbers >> text=66.7 µm²")
+    page.wait_for_selector("#limits >> text=Area ≥ 25 µm²")
+    assert len(predictor.calls) == calls + 2
+
+    with page.expect_download() as download:
+        page.click("#save")
+    assert download.value.suggested_filename == "first_results.zip"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        endings = ("labels.tif", "objects.csv", "outlines.geojson", "overlay.png", "rois.zip")
+        kinds = [f"{stem}_{kind}" for stem in ("b", "my_cells") for kind in endings]
+        assert sorted(archive.namelist()) == sorted([*kinds, "settings.json", "summary.csv"])
+        table = io.StringIO(archive.read("my_cells_objects.csv").decode())
+    rows = list(csv.DictReader(table))
+    assert [int(row["area_px"]) for row in rows] == AREAS[:3]
+    assert [float(row["area_um2"]) for row in rows] == [area / 4 for area in AREAS[:3]]
+
+    page.reload()
+    page.wait_for_selector("#queue li >> nth=1")  # The visitor's images are still there.
+    wait_for_count(page, 3)
     assert opened.problems == []
 
 
-def test_an_open_address_is_warned_about(caplog):
-    with (
-        caplog.at_level(logging.WARNING),
-        serving(Analyser(StubPredictor), host="0.0.0.0", port=None),
-    ):
-        pass
-    assert "it has no password" in caplog.text
+def test_rows_and_objects_point_at_each_other(open_page):
+    opened = open_page()
+    page = opened.page
+    find_in_example(page)
+    page.wait_for_timeout(300)
+    second = place_of(page, 36, 18)  # a pixel of the second square
+    page.mouse.move(*second)
+    page.wait_for_selector("#tip >> text=/^Object 2\\s.*Area: 256 px²/s")
+    assert page.locator("#table .hovered").inner_text().split()[:3] == ["2", "256", "0.8"]
+    page.mouse.click(*second)
+    page.wait_for_selector("#row-1[aria-selected=true]")
+    before = picture_of(page)
+    page.focus("#table")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector("#row-2[aria-selected=true]")
+    page.wait_for_timeout(600)
+    assert (picture_of(page) != before).any()
+    assert page.get_attribute("#table", "aria-activedescendant") == "row-2"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#table [aria-selected=true]", state="detached")
+    page.click("#table [role=columnheader] >> nth=1")
+    first = page.locator("#table .rows [role=gridcell]").first
+    assert first.inner_text() == "3"  # by area, from the smallest on
+    assert opened.problems == []
 
 
-def test_another_address_of_this_computer():
-    with serving(Analyser(StubPredictor), host="127.0.0.2", port=None) as address:
-        assert urllib.request.urlopen(address, timeout=30).status == 200
+def line_width(page, y=26):
+    """How many pixels of the screen the left outline of the first square has in its row ``y``."""
+    canvas = page.evaluate("""() => {
+        const canvas = document.querySelector("#first canvas.objects");
+        const {width, height} = canvas;
+        const data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+        return [width, height, [...data].filter((_, i) => i % 4 === 0)];
+    }""")
+    red = np.reshape(canvas[2], (canvas[1], canvas[0]))
+    widths = [np.count_nonzero(row[: row.argmax() + 6] > 100) for row in red if row.max() > 200]
+    return np.median(widths)
+
+
+def test_outlines_are_as_thick_at_any_zoom(open_page):
+    page = open_page().page
+    find_in_example(page)
+    page.wait_for_timeout(300)
+    before, width = picture_of(page), line_width(page)
+    page.mouse.move(*place_of(page, 4, 20))
+    page.mouse.wheel(0, -300)
+    page.wait_for_timeout(800)
+    assert np.mean(picture_of(page) != before) > 0.02
+    assert width == line_width(page) > 0
+    page.click("#zoom-out")
+    page.click("#fit")
+    page.wait_for_timeout(800)
+    assert np.mean(np.abs(picture_of(page).astype(int) - before) > 40) < 0.002
+
+
+def test_a_range_is_chosen_in_the_histogram(open_page):
+    opened = open_page()
+    page = opened.page
+    find_in_example(page)
+    box = page.locator("#histogram").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"], box["y"] + 40, steps=3)
+    page.mouse.up()
+    wait_for_count(page, 1)  # of 144, 256 and 400 pixels only the largest
+    page.click("#limits button")
+    wait_for_count(page, 3)
+    page.select_option("#measure", "score")
+    page.fill("#high", "0.85")
+    page.press("#high", "Enter")
+    wait_for_count(page, 2)
+    assert opened.problems == []
+
+
+def test_searches_wait_and_are_cancelled(open_page, held, tmp_path):
+    opened = open_page()
+    page = opened.page
+    page.set_input_files("#files", [write_image(tmp_path / f"{n}.png") for n in range(3)])
+    page.wait_for_selector("#queue li >> nth=2")
+    with held:
+        page.click("#find:enabled")
+        page.wait_for_selector("#queue li >> nth=0 >> text=searching, 0 %")
+        page.wait_for_selector("#queue li >> nth=2 >> text=waiting")
+        page.click("#cancel")
+        page.wait_for_selector("#queue li >> nth=2 >> text=cancelled")
+    page.wait_for_selector("#cancel", state="hidden")
+    page.uncheck("#all")
+    page.click("#find")
+    wait_for_count(page, 3)
+    assert page.locator("#queue >> text=cancelled").count() == 2
+    page.click("#queue [aria-label='Remove 0.png']")
+    page.wait_for_selector("#queue li >> nth=2", state="detached")
+    assert opened.problems == []
+
+
+def test_two_models_side_by_side(open_page):
+    opened = open_page()
+    page = opened.page
+    find_in_example(page)
+    assert page.get_attribute("#card", "href") == "/models/first"
+    page.select_option("#other", "other")
+    page.wait_for_selector("#comparison >> text=2 in both (IoU above .5)1 only first0 only other")
+    page.wait_for_timeout(500)
+    assert np.any(picture_of(page) != picture_of(page, "#second"))
+    page.click("#zoom-in")
+    page.wait_for_timeout(800)
+    page.uncheck("#outlines")
+    page.wait_for_timeout(200)
+    both = [picture_of(page)[60:, :200].astype(int), picture_of(page, "#second")[60:, :200]]
+    assert np.mean(np.abs(both[0] - both[1]) > 30) < 0.005  # the same part of the picture
+    page.select_option("#model", "other")
+    wait_for_count(page, 2)
+    assert page.is_hidden("#card")
+    assert opened.problems == []
+
+
+def test_planes_channels_and_a_drawn_diameter(open_page, predictor, tmp_path):
+    opened = open_page()
+    page = opened.page
+    stack = np.zeros((3, 2, *SHAPE), np.uint8)
+    stack[:, 1, 40:60, 40:60] = np.reshape([50, 200, 90], (3, 1, 1))
+    about = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(tmp_path / "s.ome.tif", stack, metadata=about)
+    page.set_input_files("#files", tmp_path / "s.ome.tif")
+    page.wait_for_selector("#plane:visible")
+    with page.expect_response("**/view"):
+        page.select_option("#channel", "GFP")
+    with page.expect_response("**/view"):
+        page.check("#projected")
+    page.wait_for_selector("#plane", state="hidden")
+    page.click("#draw")
+    page.mouse.move(*place_of(page, 10, 50))
+    page.mouse.down()
+    page.mouse.move(*place_of(page, 110, 50), steps=4)
+    page.mouse.up()
+    page.wait_for_selector("#scale >> text=/seen at 0.25 times/")
+    assert float(page.input_value("#diameter")) == pytest.approx(100, abs=1.5)
+    page.click("#find:enabled")
+    wait_for_count(page, 3)
+    source, whole = predictor.calls[-1], (slice(0, SHAPE[0]), slice(0, SHAPE[1]))
+    assert predictor.scales[-1] == 0.25
+    assert np.array_equal(source.window(*whole)[..., 0], stack[1, 1])
+    assert opened.problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 400])
+def test_text_is_read_and_nothing_is_cut(open_page, scheme, width):
+    opened = open_page(width=width, color_scheme=scheme)
+    page = opened.page
+    contrasts = page.evaluate(CONTRASTS)
+    find_in_example(page)
+    page.click("#download summary")
+    page.locator("#row-0").click()
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(300)
+    contrasts += page.evaluate(CONTRASTS)
+    assert len(contrasts) > 60
+    assert [each for each in contrasts if each[0] < 4.5] == []
+    assert page.evaluate("() => document.scrollingElement.scrollWidth") == width
+    ground = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (scheme == "dark")
+    assert opened.problems == []
+
+
+def test_a_bad_file_is_told_and_a_good_one_beside_it_opens(open_page, tmp_path):
+    opened = open_page()
+    page, bad = opened.page, tmp_path / "<b>notes.tif"
+    bad.write_text("not an image")
+    page.set_input_files("#files", [bad, write_image(tmp_path / "a.png")])
+    page.wait_for_selector("#message[role=alert] >> text=notes.tif")
+    page.wait_for_selector("#queue >> text=a.png")
+    assert "Traceback" not in page.inner_text("body")
+    page.click("#find:enabled")
+    wait_for_count(page, 3)
+    assert page.locator("#message[role=alert]:visible").count() == 0
+    assert [each for each in opened.problems if "400" not in each] == []

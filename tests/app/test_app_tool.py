@@ -1,17 +1,19 @@
 """tools/app.py and the start of the server: what is wrong is told in one line, before any work."""
 
 import importlib
+import logging
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 import warnings
 
 import pytest
 from app_helpers import StubPredictor
 
-from unet_sharp_det import cli
 from unet_sharp_det.app import server
 from unet_sharp_det.app.analysis import LOWEST_SCORE, Analyser
 from unet_sharp_det.config import setup_cfg
@@ -21,13 +23,6 @@ from unet_sharp_det.errors import UserError
 @pytest.fixture(scope="module")
 def tool():
     return importlib.import_module("unet_sharp_det.cli.app")
-
-
-@pytest.fixture
-def quiet_environment(monkeypatch):
-    """Undo what the import of gradio sets."""
-    for name in server.QUIET:
-        monkeypatch.setenv(name, "as it was")
 
 
 @pytest.mark.parametrize(
@@ -43,13 +38,11 @@ def quiet_environment(monkeypatch):
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-@pytest.mark.usefixtures("quiet_environment")
 def test_bad_arguments(tool, tmp_path, arguments, words):
     with pytest.raises(UserError, match=words):
         tool.main(["--weights", str(tmp_path / "no such file.pth"), *arguments])
 
 
-@pytest.mark.usefixtures("quiet_environment")
 def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     given = {}
 
@@ -61,9 +54,9 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
         warnings.warn("torch.meshgrid: in an upcoming release, ...", UserWarning, stacklevel=1)
         return StubPredictor()
 
-    def serve(analyser, **options):
-        given.update(options, max_pixels=analyser.max_pixels)
-        analyser.load()
+    def serve(analyser, models, **options):
+        given.update(options, models=models, max_pixels=analyser.max_pixels)
+        analyser.load(next(iter(models)))
         raise Stop
 
     monkeypatch.setattr(tool.signal, "signal", lambda number, handler: None)
@@ -71,7 +64,10 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     monkeypatch.setattr(tool.prediction.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool.app, "serving", serve)
     own = setup_cfg("", ["TEST.INSTANCES.SCORE_THRESHOLD", "0.3", "TEST.INSTANCES.MIN_AREA", "40"])
-    monkeypatch.setattr(tool.checkpoints, "config_of", lambda *_: own)
+    config_of = tool.checkpoints.config_of
+    monkeypatch.setattr(
+        tool.checkpoints, "config_of", lambda *args: own if "w.pth" in args else config_of(*args)
+    )
     arguments = "--weights w.pth --device cpu --scale 2 --tile-size 512 --pixel-size .5 --port 0"
     arguments += " --max-pixels 99"
     with pytest.raises(Stop):
@@ -79,19 +75,40 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     options = given["options"]
     assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, 0)
     assert (options.scale, options.tile_size) == (2, 512)
-    assert (given["score_threshold"], given["min_area"]) == (0.3, 10)
+    assert list(given["models"]) == ["w", "nuclei", "nuclei-fast"]
+    assert given["models"]["w"] == tool.app.Model(0.3, 10, None)
+    assert given["models"]["nuclei"].card.name == "nuclei.md"
     assert (given["path"], given["device"], given["trust_pickle"]) == ("w.pth", "cpu", True)
     assert (given["host"], given["port"], given["pixel_size"]) == ("127.0.0.1", None, 0.5)
     assert (given["max_pixels"], given["example"].is_file()) == (99, True)
     assert not [each for each in recwarn if "meshgrid" in str(each.message)]
 
 
-@pytest.mark.usefixtures("quiet_environment")
-def test_without_gradio_the_command_that_installs_it_is_told(tool, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.setattr(tool.signal, "signal", lambda number, handler: None)
-    with pytest.raises(UserError, match=r"gradio is missing.*pip install 'unet_sharp_det\[app\]'"):
-        cli._run("app", ["--port", "0"])
+@pytest.mark.parametrize(
+    "weights, names",
+    [
+        ("nuclei-fast", ["nuclei-fast", "nuclei"]),
+        ("runs/nuclei.pth", ["nuclei_own", "nuclei", "nuclei-fast"]),
+        ("runs/my <model>.pth", ["my_model_", "nuclei", "nuclei-fast"]),
+    ],
+)
+def test_the_models_that_are_offered(tool, weights, names):
+    offered = tool.offered_models(tool.parse_args(["--weights", weights]))
+    assert list(offered) == names
+    assert offered[names[0]] == (weights, None)
+
+
+def test_without_fastapi_the_command_that_installs_it_is_told(monkeypatch):
+    code = """
+import sys
+sys.modules["fastapi"] = None
+sys.argv = ["unet-sharp-det", "app", "--port", "0"]
+from unet_sharp_det.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert re.search(r"fastapi is missing.*pip install 'unet_sharp_det\[app\]'", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -110,19 +127,16 @@ def test_which_addresses_only_this_computer_reaches(host, is_loopback):
     assert server.is_loopback(host) == is_loopback
 
 
-@pytest.mark.usefixtures("quiet_environment")
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "no-such-host.invalid"])
 def test_an_address_that_is_taken_or_not_ours_is_refused(host):
-    pytest.importorskip("gradio")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"--host {host} --port {port}: cannot be used"):
-            with server.serving(Analyser(StubPredictor), host=host, port=port):
+            with server.serving(Analyser({}), {}, host=host, port=port):
                 pass
 
 
 def test_a_signal_at_the_start_leaves_no_files(repository, environment, tmp_path):
-    pytest.importorskip("gradio")
     (tmp_path / "tmp").mkdir()
     weights = tmp_path / "w.pth"
     weights.write_text("no weights")
@@ -140,3 +154,23 @@ def test_a_signal_at_the_start_leaves_no_files(repository, environment, tmp_path
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert list(tmp_path.glob("tmp/unet_sharp_det_app_*")) == []
+
+
+@pytest.mark.parametrize("host", ["::1", "fe80::1"])
+def test_ipv6_is_refused(host):
+    with pytest.raises(UserError, match=f"--host {host}: the page has no IPv6"):
+        server._listen(host, None)
+
+
+def test_an_open_address_is_warned_about(caplog):
+    with (
+        caplog.at_level(logging.WARNING),
+        server.serving(Analyser({}), {}, host="0.0.0.0", port=None),
+    ):
+        pass
+    assert "it has no password" in caplog.text
+
+
+def test_another_address_of_this_computer():
+    with server.serving(Analyser({}), {}, host="127.0.0.2", port=None) as address:
+        assert urllib.request.urlopen(address, timeout=30).status == 200

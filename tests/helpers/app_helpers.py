@@ -1,7 +1,10 @@
 """Analysers and a predictor that need no network, and images for them."""
 
+import contextlib
 import os
+import threading
 import time
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -32,20 +35,53 @@ def write_image(path):
     return path
 
 
+@dataclass(frozen=True)
+class Options:
+    scale: float = 1.0
+
+
 class StubPredictor:
     """Finds the squares in any image of their size; `calls` holds the images it was given."""
 
-    def __init__(self, class_names=("nucleus",)):
+    def __init__(self, class_names=("nucleus",), missing=()):
         self.class_names = class_names
+        self.missing = missing  # numbers of squares that it does not find
+        self.options = Options()
         self.calls = []
+        self.scales = []
 
     def predict_many(self, images, progress=lambda pixels: None):
         (image,) = images
         self.calls.append(image)
+        self.scales.append(self.options.scale)
         if image.shape != SHAPE:
             return [UserError(f"{image.where}: is not of the size of the test.")]
         progress(SHAPE[0] * SHAPE[1])
-        return [SparseInstances.from_label_map(squares(), SCORES).without_overlaps()]
+        labels = squares()
+        scores = [score for number, score in enumerate(SCORES, 1) if number not in self.missing]
+        labels[np.isin(labels, self.missing)] = 0
+        return [SparseInstances.from_label_map(labels, scores).without_overlaps()]
+
+
+class Waiting:
+    """Waits for a search and notes what it is told."""
+
+    def __init__(self):
+        self.stopped = threading.Event()
+        self.fractions = []
+
+    def report(self, fraction):
+        self.fractions.append(fraction)
+
+
+class PlainAnalyser(Analyser):
+    """Does in this process what others do; `held` is a lock that holds searches up."""
+
+    held = contextlib.nullcontext()
+
+    def find(self, view, search, folder, waiting):
+        with self.held:
+            return super().find(view, search, folder, waiting.report)
 
 
 class MisledAnalyser(Analyser):
@@ -54,8 +90,12 @@ class MisledAnalyser(Analyser):
     def inspect(self, path):
         return self._obey(path) or super().inspect(path)
 
-    def find(self, view, progress=lambda fraction: None):
-        return self._obey(view.path) or super().find(view, progress)
+    def find(self, view, search, folder, progress=lambda fraction: None):
+        if view.path.stem == "tiles":
+            for fraction in range(1000):
+                time.sleep(0.01)
+                progress(fraction / 1000)
+        return self._obey(view.path) or super().find(view, search, folder, progress)
 
     def _obey(self, path):
         if path.stem == "hangs":

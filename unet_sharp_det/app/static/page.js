@@ -1,19 +1,16 @@
 // The page: what is open and chosen, and what happens when something on it is used.
 
+import { drawComparison, IN_BOTH, IN_ONE } from "./comparison.js";
 import { get, post, remove, upload } from "./api.js";
 import { Objects } from "./objects.js";
 import { drawQueue } from "./queue.js";
 import { Results } from "./results.js";
+import { describeScale, scaleOf } from "./scale.js";
 import { Viewer } from "./viewer.js";
 import { connectView, drawView } from "./view.js";
 
 const POLL = 300; // ms
 const COLORS = ["#ffd23f", "#3fd0ff", "#ff7eb6", "#7dff6a", "#ff9a4d", "#b79bff"];
-const IN_BOTH = "#3fd0ff";
-const IN_ONE = "#ff9a4d";
-// Diameters that the models of the package expect, and the one that others are brought to, in px.
-const EXPECTED = [10, 60];
-const BEST = 25;
 
 const find = (id) => document.getElementById(id);
 const state = { images: [], current: null, limits: new Map(), found: new Map(), pairs: null,
@@ -55,12 +52,6 @@ const typed = (id) => Number(find(id).value) || null;
 function pixelSize() {
   const size = typed("pixel-size");
   return size ? [size, size] : (state.current?.pixel_size ?? null);
-}
-
-function scale() {
-  const diameter = typed("diameter");
-  if (!diameter || (diameter >= EXPECTED[0] && diameter <= EXPECTED[1])) return null;
-  return Math.min(64, Math.max(0.01, Number((BEST / diameter).toPrecision(2))));
 }
 
 function say(text, isError = false) {
@@ -148,10 +139,10 @@ function limitsOf(name) {
 async function open(image) {
   const isOther = image !== state.current;
   state.current = image;
-  for (const viewer of [first, second]) {
-    if (image) viewer.open(image, settings.tile);
-    else viewer.close();
-  }
+  if (!image) first.close();
+  else first.open(image, settings.tile);
+  if (!image || !other()) second.close();
+  else second.open(image, settings.tile);
   if (isOther) drawView(image);
   await fetchFound();
   draw();
@@ -180,10 +171,7 @@ function draw() {
   find("all-field").hidden = images.length < 2;
   find("found").hidden = !found;
   find("nothing").hidden = Boolean(found);
-  const side = scale();
-  find("scale").textContent = !typed("diameter") ? "" : side
-    ? `Outside of ${EXPECTED.join(" to ")} px: images are seen at ${side} times their size.`
-    : `The models expect ${EXPECTED.join(" to ")} px: nothing to scale.`;
+  find("scale").textContent = describeScale(typed("diameter"));
   find("pixel-size").placeholder = current?.pixel_size
     ? `${Number(current.pixel_size[0].toPrecision(4))} (from the file)` : "unknown";
   if (found) results.show(found, limitsOf(model()), pixelSize());
@@ -208,7 +196,7 @@ function drawOutlines(found) {
       viewer.show(objects, objects.within(limitsOf(name)), colorOf);
     }
   });
-  drawComparison(isCompared, found, others);
+  compare(isCompared, found, others);
 }
 
 // The objects of a side whose match is within its own limits.
@@ -219,7 +207,7 @@ function matesOf(side) {
   return new Set(foundBy(mine).within(limitsOf(mine)).filter((k) => shown.has(maps[side].get(k))));
 }
 
-function drawComparison(isCompared, found, others) {
+function compare(isCompared, found, others) {
   const line = find("comparison");
   line.hidden = !other() || !state.current;
   if (!isCompared) {
@@ -227,20 +215,9 @@ function drawComparison(isCompared, found, others) {
     return;
   }
   const both = matesOf(0).size;
-  const only = [[found, model()], [others, other()]].map(
-    ([objects, name]) => [objects.within(limitsOf(name)).length - both, name]);
-  const part = (color, count, text) => {
-    const swatch = document.createElement("span");
-    swatch.className = "swatch";
-    swatch.style.background = color;
-    const number = document.createElement("b");
-    number.textContent = count;
-    return [swatch, number, ` ${text}`];
-  };
-  line.replaceChildren(
-    ...part(IN_BOTH, both, "in both (IoU above .5)"),
-    ...only.flatMap(([count, name]) => part(IN_ONE, count, `only ${name}`)),
-  );
+  const count = (objects, name) => objects.within(limitsOf(name)).length - both;
+  const only = [[found, model()], [others, other()]].map(([objects, name]) => [count(objects, name), name]);
+  drawComparison(line, both, only);
 }
 
 const addFiles = told(async (files) => {
@@ -273,7 +250,7 @@ async function close(image) {
 
 const search = (images, models) => told(async () => {
   say("");
-  const choice = { images, models, scale: scale(), pixel_size: typed("pixel-size") };
+  const choice = { images, models, scale: scaleOf(typed("diameter")), pixel_size: typed("pixel-size") };
   setImages(await post("searches", choice));
   await update();
 })();
@@ -352,12 +329,11 @@ function connect() {
   }));
   find("model").addEventListener("change", chooseModel);
   find("other").addEventListener("change", told(async () => {
-    first.fit();
+    draw();
+    if (other() && state.current) second.open(state.current, settings.tile, first);
     if (other() && state.current && foundBy(model()) && !taskOf(other())) {
       await search([state.current.number], [other()]);
     } else await update();
-    if (other() && state.current) second.open(state.current, settings.tile);
-    draw();
   }));
   connectView(() => state.current, told(async (number, view) => {
     const turn = ++state.turn;

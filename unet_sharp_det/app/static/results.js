@@ -91,6 +91,7 @@ export class Results {
   #drawNumbers() {
     const { objects, kept } = this;
     const area = objects.sum("area_px", kept);
+    find("none").hidden = kept.length > 0;
     const entries = [
       ["Objects", kept.length.toLocaleString("en")],
       ["Covered", `${((100 * area) / (objects.shape[0] * objects.shape[1])).toFixed(1)} %`],
@@ -128,8 +129,9 @@ export class Results {
       ([name, [low, high]]) => name !== "score" && (low !== null || high !== null),
     );
     find("limits").replaceChildren(...active.map(([name, ends]) => {
-      const text = ends.map((value) => (value === null ? "" : this.#text(name, value)));
-      const button = textElement("button", `${nameOf(name)} ${text[0]}–${text[1]} ×`);
+      const [low, high] = ends.map((value) => (value === null ? null : this.#text(name, value)));
+      const text = high === null ? `≥ ${low}` : low === null ? `≤ ${high}` : `${low} to ${high}`;
+      const button = textElement("button", `${nameOf(name)} ${text} ×`);
       button.setAttribute("aria-label", `Remove the limit on ${nameOf(name)}`);
       button.addEventListener("click", () => this.change(name, null, null));
       return button;

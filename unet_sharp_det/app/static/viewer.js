@@ -24,13 +24,20 @@ export class Viewer {
     this.canvas.className = "objects";
     this.osd.canvas.append(this.canvas);
     this.osd.canvas.setAttribute("aria-label", "Picture: arrow keys move it, + and - zoom, 0 fits it");
-    for (const event of ["update-viewport", "resize", "open"]) {
-      this.osd.addHandler(event, () => this.draw());
+    for (const event of ["update-viewport", "open"]) this.osd.addHandler(event, () => this.draw());
+    // Afterwards: OpenSeadragon itself moves the picture after this event.
+    this.osd.addHandler("resize", () => setTimeout(() => {
+      if (this.isWhole && this.osd.isOpen()) this.osd.viewport.goHome(true);
+      this.draw();
+    }));
+    for (const event of ["canvas-drag", "canvas-scroll", "canvas-pinch", "canvas-double-click"]) {
+      this.osd.addHandler(event, () => (this.isWhole = false));
     }
     this.osd.addHandler("canvas-click", ({ quick, position }) => {
       if (quick && !this.isDrawing) onSelect(this.#hit(this.#toImage(position)));
     });
     this.osd.addHandler("canvas-key", (event) => {
+      this.isWhole = event.originalEvent.key === "0";
       event.preventDefaultAction = !/^(Arrow|[+=\-_0])/.test(event.originalEvent.key);
     });
     element.addEventListener("pointermove", (event) => {
@@ -56,8 +63,11 @@ export class Viewer {
     Object.assign(this, { line: null, start: null });
   }
 
-  open({ shape, tiles, last_level }, tile) {
+  // like: another viewer, whose part of the picture is shown at first; else the whole is.
+  open({ shape, tiles, last_level }, tile, like = null) {
     this.nothing();
+    this.isWhole = like?.isWhole ?? true;
+    if (!this.isWhole) this.osd.addOnceHandler("open", () => this.#copy(like));
     [this.height, this.width] = shape;
     this.osd.open({
       height: this.height,
@@ -105,10 +115,12 @@ export class Viewer {
   }
 
   zoom(factor) {
+    this.isWhole = false;
     this.osd.viewport.zoomBy(factor).applyConstraints();
   }
 
   fit() {
+    this.isWhole = true;
     this.osd.viewport.goHome();
   }
 
@@ -116,6 +128,7 @@ export class Viewer {
   lookAt(index) {
     const [x0, y0, x1, y1] = this.objects.boxes[index];
     const { viewport } = this.osd;
+    this.isWhole = false;
     viewport.panTo(new OpenSeadragon.Point((x0 + x1) / 2 / this.width, (y0 + y1) / 2 / this.width));
     const size = Math.max(x1 - x0, y1 - y0) * this.#scale();
     if (size < 40) viewport.zoomBy(40 / size);
@@ -125,13 +138,19 @@ export class Viewer {
   // Show the same part as another viewer, now and whenever that one moves.
   follow(other) {
     other.osd.addHandler("viewport-change", () => {
-      if (!this.element.offsetParent || !this.osd.isOpen() || this.following) return;
-      other.following = true;
-      const { viewport } = other.osd;
-      this.osd.viewport.zoomTo(viewport.getZoom(), null, true);
-      this.osd.viewport.panTo(viewport.getCenter(), true);
-      other.following = false;
+      const areShown = this.element.offsetParent && other.element.offsetParent;
+      if (!areShown || !this.osd.isOpen() || this.isCopied) return;
+      other.isCopied = true;
+      this.isWhole = other.isWhole;
+      this.#copy(other);
+      other.isCopied = false;
     });
+  }
+
+  #copy(other) {
+    const { viewport } = other.osd;
+    this.osd.viewport.zoomTo(viewport.getZoom(), null, true);
+    this.osd.viewport.panTo(viewport.getCenter(), true);
   }
 
   draw() {
