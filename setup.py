@@ -96,7 +96,13 @@ setup(
     extras_require={
         # COCO evaluation at compiled speed for a detectron2 without its compiled part.
         "fast-eval": ["faster-coco-eval>=1.6"],
-        "app": ["fastapi>=0.110", "markdown>=3.4", "pydantic>=2", "starlette>=0.36", "uvicorn>=0.29"],
+        "app": [
+            "fastapi>=0.110",
+            "markdown>=3.4",
+            "pydantic>=2",
+            "starlette>=0.36",
+            "uvicorn>=0.29",
+        ],
         # OME-Zarr; the package needs Python 3.11.
         "zarr": ["fsspec>=2023.10", "zarr>=3.1"],
         # Slides that tifffile does not read: MRXS, VMS, BIF.

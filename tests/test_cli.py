@@ -8,7 +8,7 @@ import pytest
 from unet_sharp_det import __version__
 from unet_sharp_det.cli import COMMANDS
 
-HEAVY = ("torch", "detectron2", "scipy", "skimage", "matplotlib", "gradio", "timm")
+HEAVY = ("torch", "detectron2", "scipy", "skimage", "matplotlib", "fastapi", "timm")
 
 
 def run(*arguments):

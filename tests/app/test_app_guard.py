@@ -31,9 +31,10 @@ def address(tmp_path_factory):
         patch.setattr("tempfile.tempdir", str(folder))
         isolated = IsolatedAnalyser(Analyser({"stub": StubPredictor}))
         models = {"stub": Model(card=Path(__file__))}
-        with contextlib.closing(isolated), serving(
-            isolated, models, port=None, max_upload_mb=0.1
-        ) as address:
+        with (
+            contextlib.closing(isolated),
+            serving(isolated, models, port=None, max_upload_mb=0.1) as address,
+        ):
             yield address, folder
 
 

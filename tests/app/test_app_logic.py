@@ -1,4 +1,4 @@
-"""What the app does without its server: images opened, objects found and written, sessions, turns."""
+"""What the app does without its server: images, their objects and files, sessions, turns."""
 
 import json
 import threading
@@ -89,7 +89,7 @@ class TestImages:
             for path in (tmp_path / "tiles" / str(level)).iterdir():
                 column, row = map(int, path.stem.split("_"))
                 tile = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-                place = whole[row * TILE :, column * TILE :][: TILE, :TILE]
+                place = whole[row * TILE :, column * TILE :][:TILE, :TILE]
                 assert tile.shape == place.shape
                 place[:] = tile
             rows, columns = np.nonzero(whole > 127)

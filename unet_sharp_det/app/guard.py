@@ -12,7 +12,8 @@ _ITS_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
 #: A browser then loads and runs only what this server sends as such; nobody may frame the page.
 SAFE_HEADERS = {
     "Content-Security-Policy": (
-        f"default-src 'self'; style-src 'self' {_ITS_STYLE}; img-src 'self' data:; object-src 'none'; "
+        f"default-src 'self'; style-src 'self' {_ITS_STYLE}; img-src 'self' data:; "
+        "object-src 'none'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",

@@ -4,12 +4,9 @@ Errors of users are answered with status 400 and ``{"error": message}``.
 """
 
 import asyncio
-import csv
-import json
 import secrets
 import shutil
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +26,8 @@ from .cards import render_card
 from .guard import SAFE_HEADERS, refusal
 from .isolation import IsolatedAnalyser
 from .queue import Queue
-from .sessions import Image, Session, Sessions, Task
+from .results import write_archive
+from .sessions import Image, Session, Sessions
 from .tiles import TILE
 
 STATIC = Path(__file__).parent / "static"
@@ -340,45 +338,11 @@ def write_results(choice: ResultsChoice, service: Known, session: Visitor) -> di
         ]
     if not done:
         raise UserError("Nothing has been found yet. Press Find objects.")
-    folder = session.results_folder()
     size = choice.pixel_size and (choice.pixel_size, choice.pixel_size)
-    rows = [
-        service.analyser.write(task.folder, choice.limits, size, folder / image.stem, choice.kinds)
-        for image, task in done
-    ]
-    _write_summary(folder / "summary.csv", rows)
-    (folder / "settings.json").write_text(json.dumps(_settings(choice, done), indent=2))
-    path = folder.with_name(f"{choice.model}_results.zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for each in sorted(folder.iterdir()):
-            archive.write(each, each.name)
-    shutil.rmtree(folder)
+    path = session.folder / f"{choice.model}_results.zip"
+    folder = session.results_folder()
+    write_archive(service.analyser, done, folder, path, choice.limits, size, choice.kinds)
     return {"name": path.name}
-
-
-def _write_summary(path: Path, rows: Sequence[dict]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _settings(choice: ResultsChoice, done: Sequence[tuple[Image, Task]]) -> dict:
-    """Return how the results came about."""
-    return {
-        "unet_sharp_det": __version__,
-        **choice.model_dump(exclude={"kinds"}),
-        "images": [
-            {
-                "file": image.path.name,
-                "plane": task.view.plane,
-                "maximum_over_z": task.view.projected,
-                "channels": [image.file.channels[number] for number in task.view.channels],
-                "scale": task.search.scale,
-            }
-            for image, task in done
-        ],
-    }
 
 
 @router.get("/api/results/{model}")
