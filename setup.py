@@ -50,7 +50,7 @@ setup(
         "unet_sharp_det.model_zoo": ["*.safetensors", "*.md"],
         "unet_sharp_det.napari_plugin": ["napari.yaml", "nuclei.png"],
         "unet_sharp_det.report": ["templates/*"],
-        "unet_sharp_det.app": ["static/*", "static/*/*"],
+        "unet_sharp_det.app": ["static/*.*", "static/openseadragon/*"],
     },
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={

@@ -8,6 +8,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>{name}</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/static/page.css">
 <body class="card">
 <p><a href="/">Back to the images</a></p>

@@ -39,7 +39,7 @@ const results = new Results({
   },
   onSelect: select,
   onHover: (index) => hover(index),
-  onOpen: (index) => first.lookAt(index),
+  onOpen: (index) => first.lookAt(index, true),
 });
 
 const model = () => find("model").value;

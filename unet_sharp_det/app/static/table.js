@@ -47,7 +47,7 @@ export class Table {
   mark({ selected = this.selected, hovered = this.hovered }) {
     if (selected !== this.selected) this.#scrollTo(this.rows.indexOf(selected));
     Object.assign(this, { selected, hovered });
-    this.draw();
+    this.#drawMarks();
   }
 
   draw() {
@@ -60,8 +60,19 @@ export class Table {
     const shown = [];
     for (let place = first; place < last; place++) shown.push(this.#row(place));
     this.body.replaceChildren(...shown);
-    const isShown = shown.some((row) => row.id === `row-${this.selected}`);
-    if (isShown) this.element.setAttribute("aria-activedescendant", `row-${this.selected}`);
+    this.#drawMarks();
+  }
+
+  // The rows stay the same elements: one that is replaced under the mouse gets no click.
+  #drawMarks() {
+    const ids = [...this.body.children].map((row) => {
+      const index = Number(row.dataset.index);
+      row.setAttribute("aria-selected", index === this.selected);
+      row.classList.toggle("hovered", index === this.hovered);
+      return row.id;
+    });
+    const id = `row-${this.selected}`;
+    if (ids.includes(id)) this.element.setAttribute("aria-activedescendant", id);
     else this.element.removeAttribute("aria-activedescendant");
   }
 
@@ -74,8 +85,6 @@ export class Table {
     row.dataset.index = index;
     row.style.top = `${place * ROW}px`;
     row.setAttribute("aria-rowindex", place + 2);
-    row.setAttribute("aria-selected", index === this.selected);
-    row.classList.toggle("hovered", index === this.hovered);
     return row;
   }
 

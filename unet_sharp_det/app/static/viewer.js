@@ -2,6 +2,7 @@
 
 const LINE = 1.6; // px of the screen, at any zoom
 const SMOOTH_BELOW = 4; // px of the screen for one of the image
+const CLOSE = 150; // px of the screen, of an object
 const tester = document.createElement("canvas").getContext("2d");
 
 export class Viewer {
@@ -124,14 +125,17 @@ export class Viewer {
     this.osd.viewport.goHome();
   }
 
-  // Bring an object into sight; zoom in if it is small.
-  lookAt(index) {
-    const [x0, y0, x1, y1] = this.objects.boxes[index];
+  // Bring an object into sight, and, if asked, close enough to see its shape.
+  lookAt(index, isClose = false) {
     const { viewport } = this.osd;
+    const [x0, y0, x1, y1] = this.objects.boxes[index].map((each) => each / this.width);
+    const { x, y, width, height } = viewport.getBounds();
+    const isSeen = x0 >= x && y0 >= y && x1 <= x + width && y1 <= y + height;
+    if (isSeen && !isClose) return;
     this.isWhole = false;
-    viewport.panTo(new OpenSeadragon.Point((x0 + x1) / 2 / this.width, (y0 + y1) / 2 / this.width));
-    const size = Math.max(x1 - x0, y1 - y0) * this.#scale();
-    if (size < 40) viewport.zoomBy(40 / size);
+    viewport.panTo(new OpenSeadragon.Point((x0 + x1) / 2, (y0 + y1) / 2));
+    const side = Math.max(x1 - x0, y1 - y0) * this.width * this.#scale();
+    if (isClose && side < CLOSE) viewport.zoomBy(CLOSE / side);
     viewport.applyConstraints();
   }
 
