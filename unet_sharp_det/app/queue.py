@@ -10,6 +10,9 @@ from .sessions import Task
 
 logger = logging.getLogger(__name__)
 
+#: Seconds to wait for the thread, which ends with the process in any case.
+_LONGEST_END = 10
+
 
 class Queue:
     """Runs tasks one at a time in a thread: of each visitor one, then of the next.
@@ -39,7 +42,7 @@ class Queue:
             if self._running is not None:
                 self._running.stop()
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(_LONGEST_END)
 
     def _run(self) -> None:
         while (task := self._next()) is not None:

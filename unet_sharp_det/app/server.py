@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 64
+#: Seconds to wait for the server, which ends with the process in any case.
+_LONGEST_END = 10
 
 
 @contextlib.contextmanager
@@ -98,7 +100,7 @@ def serving(
             yield f"http://{host}:{port}/"
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(_LONGEST_END)
 
 
 def is_loopback(host: str) -> bool:
