@@ -464,5 +464,7 @@ TESTS = "make test, browser required: 1"
     ],
     ids=["has both", "has one", "root", "old list of packages", "no network", "not root"],
 )
-def test_ci_installs_programs_where_it_can_and_requires_a_browser_everywhere(tmp_path, machine, calls):
+def test_ci_installs_programs_where_it_can_and_requires_a_browser_everywhere(
+    tmp_path, machine, calls
+):
     assert run_ci(tmp_path, **machine) == calls
