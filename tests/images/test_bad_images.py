@@ -72,7 +72,6 @@ def test_bad_files_are_named(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("a.czi", "Zeiss CZI"),
         ("a.ND2", "Nikon ND2"),
         ("a.lif", "Leica LIF"),
         ("a.dcm", "DICOM"),

@@ -7,14 +7,12 @@ import torch
 from detectron2.config import instantiate
 from detectron2.engine import SimpleTrainer
 from detectron2.utils.env import seed_all_rng
-from sigterm import SigtermAt
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
 from unet_sharp_det.runtime import fall_back_to_cpu
 from unet_sharp_det.training import (
-    STOPPED_STATUS,
     StopOnSignal,
     load_lazy_cfg,
     read_config,
@@ -42,38 +40,22 @@ SMALL = [
 
 @pytest.fixture
 def train(repository, register_part):
-    """A function (folder, *options, hook=None, resume=False) that trains on three images."""
+    """A function (folder, *options, resume=False) that trains on three images."""
     name = register_part("three", lambda counts: sorted(counts, key=counts.get)[:3])
     options = [f"dataloader.{part}.dataset.names={name}" for part in ("train", "test")]
 
-    def run(folder, *more, hook=None, resume=False):
+    def run(folder, *more, resume=False):
         folder.mkdir(exist_ok=True)
         more = [*SMALL, *options, f"train.output_dir={folder}", *more]
         cfg, trainer_class = read_config(str(repository / SEMANTIC), more)
         seed_all_rng(3)
         trainer = trainer_class(cfg)
-        trainer.register_hooks([hook] if hook else [])
         trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
         trainer.resume_or_load(resume=resume)
         trainer.train()
         return trainer
 
     return run
-
-
-def test_a_stopped_training_ends_as_one_that_was_not_bit_for_bit(train, tmp_path):
-    options = ["train.max_iter=4", "train.eval_period=0", "train.validation_loss=False"]
-    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    with pytest.raises(SystemExit) as stop:
-        train(stopped, *options, hook=SigtermAt(1))
-    assert stop.value.code == STOPPED_STATUS
-    assert [path.name for path in stopped.glob("*.pth")] == ["model_0000001.pth"]
-    assert train(stopped, *options, resume=True).start_iter == 2
-    train(whole, *options)
-    resumed, whole = (torch.load(path / "model_final.pth") for path in (stopped, whole))
-    assert resumed["iteration"] == whole["iteration"] == 3
-    for name, value in whole["model"].items():
-        assert torch.equal(value, resumed["model"][name]), name
 
 
 def test_stops_early_and_stays_stopped(train, tmp_path, caplog):
