@@ -48,14 +48,17 @@ class TestEveryScheme:
         assert_same(module, model)
         assert_same(export_program(module).module(), model)
 
-    def test_onnx(self, semantic_config, trained, scheme, tmp_path):
-        pytest.importorskip("onnxruntime")
-        model = trained(semantic_config(f"{HEAD}.SKIP_SCHEME", scheme))
-        assert_same(write_onnx(ProbabilityModel(model), tmp_path / "a.onnx", {}), model)
-
     def test_five_levels(self, semantic_config, trained, scheme):
         model = trained(semantic_config(f"{HEAD}.SKIP_SCHEME", scheme, levels=5))
         assert_same(ProbabilityModel(model), model, [(1, 1, 3), (2, 50, 47)])
+
+
+@pytest.mark.parametrize("scheme", ["unetsharp", "bifpn"])
+def test_onnx(semantic_config, trained, scheme, tmp_path):
+    """Whose edges are convolved, or weighted and downwards."""
+    pytest.importorskip("onnxruntime")
+    model = trained(semantic_config(f"{HEAD}.SKIP_SCHEME", scheme))
+    assert_same(write_onnx(ProbabilityModel(model), tmp_path / "a.onnx", {}), model)
 
 
 @pytest.mark.parametrize("mode", ["fast", "accurate"])
