@@ -10,8 +10,8 @@ from .sessions import Task
 
 logger = logging.getLogger(__name__)
 
-#: Seconds to wait for the thread, which ends with the process in any case.
-_LONGEST_END = 10
+#: Seconds to wait for a thread of the app, which ends with the process in any case.
+LONGEST_END = 10
 
 
 class Queue:
@@ -42,7 +42,7 @@ class Queue:
             if self._running is not None:
                 self._running.stop()
             self._changed.notify()
-        self._thread.join(_LONGEST_END)
+        self._thread.join(LONGEST_END)
 
     def _run(self) -> None:
         while (task := self._next()) is not None:

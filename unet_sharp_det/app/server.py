@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .isolation import IsolatedAnalyser
-from .queue import Queue
+from .queue import LONGEST_END, Queue
 from .sessions import Sessions
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 64
-#: Seconds to wait for the server, which ends with the process in any case.
-_LONGEST_END = 10
 
 
 @contextlib.contextmanager
@@ -100,7 +98,7 @@ def serving(
             yield f"http://{host}:{port}/"
         finally:
             server.should_exit = True
-            thread.join(_LONGEST_END)
+            thread.join(LONGEST_END)
 
 
 def is_loopback(host: str) -> bool:
