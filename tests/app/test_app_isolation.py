@@ -135,3 +135,12 @@ def test_the_end_ends_every_process(tmp_path):
     analyser.close()
     thread.join(timeout=10)
     assert (len(caught), analyser._workers) == (1, set())
+
+
+def test_a_folder_in_which_no_socket_can_lie_is_told(monkeypatch):
+    def fail():
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(isolation.forkserver, "ensure_running", fail)
+    with pytest.raises(UserError, match=r"AF_UNIX path too long.*TMPDIR=/tmp"):
+        isolation.IsolatedAnalyser(Analyser({})).load("m")

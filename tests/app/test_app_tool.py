@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import warnings
+from pathlib import Path
 
 import pytest
 from app_helpers import StubPredictor
@@ -132,23 +134,23 @@ def test_an_address_that_is_taken_or_not_ours_is_refused(host):
 
 
 def test_a_signal_at_the_start_leaves_no_files(repository, environment, tmp_path):
-    (tmp_path / "tmp").mkdir()
     weights = tmp_path / "w.pth"
     weights.write_text("no weights")
     (tmp_path / "config.yaml").write_text("VERSION: 2")
     command = [sys.executable, str(repository / "tools/app.py"), "--weights", str(weights)]
-    process = subprocess.Popen(
-        [*command, "--port", "0"],
-        env={**environment, "TMPDIR": str(tmp_path / "tmp")},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while process.poll() is None and not list(tmp_path.glob("tmp/unet_sharp_det_app_*")):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
-    assert list(tmp_path.glob("tmp/unet_sharp_det_app_*")) == []
+    with tempfile.TemporaryDirectory() as name:  # short, unlike tmp_path: sockets lie in it
+        process = subprocess.Popen(
+            [*command, "--port", "0"],
+            env={**environment, "TMPDIR": name},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while process.poll() is None and not list(Path(name).glob("unet_sharp_det_app_*")):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+        assert list(Path(name).glob("unet_sharp_det_app_*")) == []
 
 
 @pytest.mark.parametrize("host", ["::1", "fe80::1"])

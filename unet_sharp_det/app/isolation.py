@@ -8,6 +8,7 @@ import math
 import mmap
 import multiprocessing
 import signal
+import tempfile
 import threading
 import time
 import traceback
@@ -69,7 +70,13 @@ class IsolatedAnalyser:
 
     def load(self, model: str) -> None:
         """Load a model now rather than in the first :meth:`find`, or raise a UserError."""
-        forkserver.ensure_running()
+        try:
+            forkserver.ensure_running()
+        except OSError as error:  # A socket's path has about 100 characters at most.
+            raise UserError(
+                f"{tempfile.gettempdir()}: no socket can be opened there ({error}). "
+                "Name another folder by TMPDIR, e.g. TMPDIR=/tmp."
+            ) from None
         self._ask_finder("The model", "load", model)
 
     def inspect(self, path: Path) -> ImageFile:
