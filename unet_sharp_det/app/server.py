@@ -93,12 +93,13 @@ def serving(
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-        thread.start()
         try:
+            thread.start()
             yield f"http://{host}:{port}/"
         finally:
             server.should_exit = True
-            thread.join(LONGEST_END)
+            if thread.is_alive():  # not when the start was interrupted
+                thread.join(LONGEST_END)
 
 
 def is_loopback(host: str) -> bool:
