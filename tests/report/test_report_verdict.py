@@ -78,6 +78,15 @@ def test_the_group_that_gains_more_than_all_is_named(touching, other, most):
     assert text == f"B is better than A: DSB score +3.1 (1.2 to 5.0){most}."
 
 
+def test_a_group_that_loses_is_named_too():
+    groups = [group("lone objects", 50, 59), group("touching objects", 50, 47)]
+    (text,), _ = say(compare((3.1, 1.2, 5.0)), Breakdown("", groups, group("all", 50, 54)))
+    assert text.endswith(
+        ", most in lone objects (9.0 points more are found), but worse in touching objects "
+        "(3.0 points fewer)."
+    )
+
+
 def test_a_group_of_few_images_is_not_named():
     few = Breakdown("", [group("rare images", 50, 90, images=29)], group("all objects", 50, 60))
     (text,), _ = say(compare((3.1, 1.2, 5.0)), few)

@@ -37,7 +37,7 @@ def judge(
     """Say which method is better than the first, or how good a single one is.
 
     Args:
-        breakdowns: groups of objects, of which the one that stands out is named.
+        breakdowns: groups of objects. Those that gain and lose most are named.
         score: the measure that decides; the largest value is the best.
         words: its name.
     """
@@ -75,6 +75,8 @@ def _compare(
     text, most = "<b>{}</b> is better than <b>{}</b>: {} {}{}.", ""
     if found := _standout(breakdowns, gain, at_least=0):
         most = Markup(", most in {} ({:.1f} points more are found)").format(*found)
+    if lost := _standout(breakdowns, lambda *group: -gain(*group), at_least=0):
+        most += Markup(", but worse in {} ({:.1f} points fewer)").format(*lost)
     return Markup(text).format(*pair, words, _in_words(difference, sign=True), most)
 
 
