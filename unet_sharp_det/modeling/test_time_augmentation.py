@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from detectron2.modeling import SemanticSegmentor
+from detectron2.modeling import GeneralizedRCNN, SemanticSegmentor
 from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..masks.instances import SparseInstances, overlapping_pairs
+from .watershed_segmentor import WatershedSegmentor
 
 #: Masks of two views that share this much of their union are one object.
 _SAME_IOU = 0.5
@@ -55,13 +56,13 @@ class AveragedViews(nn.Module):
     ``WatershedSegmentor`` the probabilities of the pixels.
 
     Args:
-        model: in eval mode, a detector with masks or a ``SemanticSegmentor``; of others, such as
-            ``VolumeSegmentor``, a ConfigError is raised.
+        model: in eval mode, a ``GeneralizedRCNN`` with masks or a ``SemanticSegmentor``; of others,
+            such as ``VolumeSegmentor``, a ConfigError is raised.
     """
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        if not isinstance(model, SemanticSegmentor) and not hasattr(model, "roi_heads"):
+        if not isinstance(model, GeneralizedRCNN | SemanticSegmentor):
             raise ConfigError(
                 f"TEST.AUG is not for a {type(model).__name__}. Set TEST.AUG.ENABLED False."
             )
@@ -69,13 +70,13 @@ class AveragedViews(nn.Module):
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         """Take and return what the model does: ``instances``, or ``sem_seg`` (C, H, W)."""
-        if not isinstance(self.model, SemanticSegmentor):
+        if isinstance(self.model, GeneralizedRCNN):
             seen = [self._objects(view, batched_inputs) for view in VIEWS]
             averaged = [average(views) for views in zip(*seen, strict=True)]
             return [{"instances": found.to_instances()} for found in averaged]
         seen = [self._probabilities(view, batched_inputs) for view in VIEWS]
         means = [torch.stack(views).mean(dim=0) for views in zip(*seen, strict=True)]
-        if hasattr(self.model, "find_objects"):
+        if isinstance(self.model, WatershedSegmentor):
             return [{"instances": self.model.find_objects(mean).to_instances()} for mean in means]
         return [{"sem_seg": mean} for mean in means]
 
@@ -86,7 +87,7 @@ class AveragedViews(nn.Module):
 
     def _probabilities(self, view: View, batched_inputs: list[dict]) -> list[Tensor]:
         inputs = [_seen(view, record) for record in batched_inputs]
-        if hasattr(self.model, "probabilities"):
+        if isinstance(self.model, WatershedSegmentor):
             maps = self.model.probabilities(inputs)
         else:
             maps = [output["sem_seg"] for output in self.model(inputs)]

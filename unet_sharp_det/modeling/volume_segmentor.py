@@ -95,12 +95,6 @@ class VolumeSegmentor(nn.Module):
         }
 
     @property
-    def finds_objects(self) -> bool:
-        """Whether objects are found, not only labels."""
-        labels = getattr(self.sem_seg_head, "labels", None)
-        return labels is not None and labels.finds_objects
-
-    @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
@@ -127,7 +121,7 @@ class VolumeSegmentor(nn.Module):
 
     def _find(self, probabilities: Tensor) -> dict:
         found = {"sem_seg": probabilities}
-        if self.finds_objects:
+        if self.sem_seg_head.labels.finds_objects:
             objects, _ = objects_of_bands(
                 probabilities.float().numpy(), self.min_area, _LEAST_SCORE
             )

@@ -40,7 +40,7 @@ class WatershedSegmentor(SemanticSegmentor):
         """
         super().__init__(**parts)
         labels = getattr(self.sem_seg_head, "labels", None)
-        if labels is None or labels.target != "distance":
+        if labels is None or not labels.finds_objects:
             raise ConfigError(
                 "WatershedSegmentor makes objects of distances, which its head does not learn. Set "
                 "MODEL.SEM_SEG_HEAD.NAME: UNetSharpHead and TARGET: distance."
