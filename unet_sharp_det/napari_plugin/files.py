@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 import shapely.geometry
 
+from .. import model_zoo
 from ..errors import UserError
 from ..files import atomic_path, read_json
 from ..images.decoding import read_image
@@ -25,9 +26,8 @@ LayerData = tuple[object, dict, str]
 
 
 def sample() -> list[LayerData]:
-    """Return nuclei of DSB2018, one of the images that no model of the package was trained on."""
-    pixels = read_image(Path(__file__).with_name("nuclei.png"), "L")[:, :, 0]
-    return [(pixels, {"name": "nuclei"}, "image")]
+    """Return the image of nuclei that comes with the package."""
+    return [(read_image(model_zoo.SAMPLE, "L")[:, :, 0], {"name": "nuclei"}, "image")]
 
 
 def label_map_reader(path) -> Callable | None:
