@@ -65,7 +65,8 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     monkeypatch.setattr(tool.app, "IsolatedAnalyser", lambda analyser: analyser)
     monkeypatch.setattr(tool.prediction.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool.app, "serving", serve)
-    own = setup_cfg("", ["TEST.INSTANCES.SCORE_THRESHOLD", "0.3", "TEST.INSTANCES.MIN_AREA", "40"])
+    given_config = "MODEL.WEIGHTS w.pth TEST.INSTANCES.SCORE_THRESHOLD 0.3 TEST.INSTANCES.MIN_AREA 40"
+    own = setup_cfg("", given_config.split())
     config_of = tool.checkpoints.config_of
     monkeypatch.setattr(
         tool.checkpoints, "config_of", lambda *args: own if "w.pth" in args else config_of(*args)
