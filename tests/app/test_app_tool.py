@@ -17,9 +17,10 @@ from app_helpers import StubPredictor
 
 from unet_sharp_det import cli
 from unet_sharp_det.app import server
-from unet_sharp_det.app.analysis import LOWEST_SCORE, Analyser
+from unet_sharp_det.app.analysis import Analyser
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
+from unet_sharp_det.prediction.options import LOWEST_SCORE
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,9 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     monkeypatch.setattr(tool.app, "IsolatedAnalyser", lambda analyser: analyser)
     monkeypatch.setattr(tool.prediction.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool.app, "serving", serve)
-    given_config = "MODEL.WEIGHTS w.pth TEST.INSTANCES.SCORE_THRESHOLD 0.3 TEST.INSTANCES.MIN_AREA 40"
+    given_config = (
+        "MODEL.WEIGHTS w.pth TEST.INSTANCES.SCORE_THRESHOLD 0.3 TEST.INSTANCES.MIN_AREA 40"
+    )
     own = setup_cfg("", given_config.split())
     config_of = tool.checkpoints.config_of
     monkeypatch.setattr(

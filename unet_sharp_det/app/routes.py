@@ -21,7 +21,8 @@ from starlette.requests import ClientDisconnect
 from .. import __version__
 from ..errors import UserError, look_up_option
 from ..outputs import OUTPUTS
-from .analysis import LOWEST_SCORE, Search, View, objects_file
+from ..prediction.options import LOWEST_SCORE
+from .analysis import Search, View, objects_file
 from .cards import render_card
 from .guard import SAFE_HEADERS, refusal
 from .isolation import IsolatedAnalyser

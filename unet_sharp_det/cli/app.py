@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import app, checkpoints, model_zoo, prediction
 from ..errors import UserError, interrupt
-from ..prediction.options import SMALLEST_TILE, PredictionOptions
+from ..prediction.options import LOWEST_SCORE, SMALLEST_TILE, PredictionOptions
 from . import add_trust_argument, command_parser
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -101,7 +101,7 @@ def main(argv=None) -> int:
     check_args(args)
     configure_messages()
     options = PredictionOptions(
-        score_threshold=app.LOWEST_SCORE, min_area=0, scale=args.scale, tile_size=args.tile_size
+        score_threshold=LOWEST_SCORE, min_area=0, scale=args.scale, tile_size=args.tile_size
     )
     offered = offered_models(args)
     models = {name: describe_model(args, *files) for name, files in offered.items()}
