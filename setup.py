@@ -47,8 +47,8 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["unet_sharp_det", "unet_sharp_det.*"]),
     package_data={
-        "unet_sharp_det.model_zoo": ["*.safetensors", "*.md"],
-        "unet_sharp_det.napari_plugin": ["napari.yaml", "nuclei.png"],
+        "unet_sharp_det.model_zoo": ["*.safetensors", "*.md", "sample.png"],
+        "unet_sharp_det.napari_plugin": ["napari.yaml"],
         "unet_sharp_det.report": ["templates/*"],
         "unet_sharp_det.app": ["static/*.*", "static/openseadragon/*"],
     },

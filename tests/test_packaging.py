@@ -271,7 +271,8 @@ def test_the_wheel_tells_napari_where_its_plugin_is(wheels):
             r"\[napari.manifest\]\nunet_sharp_det = (\S+):(\S+)", entries
         ).groups()
         folder = package.replace(".", "/")
-        assert {f"{folder}/{file}", f"{folder}/nuclei.png"} <= set(wheel.namelist())
+        sample = "unet_sharp_det/model_zoo/sample.png"
+        assert {f"{folder}/{file}", sample} <= set(wheel.namelist())
 
 
 def test_only_the_plugin_needs_napari():

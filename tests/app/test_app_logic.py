@@ -12,10 +12,11 @@ import tifffile
 from app_helpers import SHAPE, SIDES, PlainAnalyser, StubPredictor, squares, write_image
 
 from unet_sharp_det.app.analysis import Analyser, Found, Search, View, _read, objects_file
-from unet_sharp_det.app.cards import render_card
+from unet_sharp_det.app.cards import read_card, render_card
 from unet_sharp_det.app.queue import Queue
 from unet_sharp_det.app.sessions import MOST_IMAGES, Sessions, safe_name
 from unet_sharp_det.app.tiles import TILE
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.masks.instances import SparseInstances
 
@@ -276,6 +277,15 @@ class TestQueue:
         queue.close()
         assert [task.state for task in tasks] == ["failed", "done"]
         assert tasks[0].error.startswith("o.tif: is not of the size")
+
+
+def test_a_card_is_the_text_beside_the_weights_or_what_the_config_says(tmp_path):
+    weights = tmp_path / "mine.pth"
+    cfg = setup_cfg("", ["MODEL.WEIGHTS", str(weights), "INPUT.PIXEL_SIZE", "0.5"])
+    assert "# mine.pth\n" in read_card(cfg)
+    assert "| pixel size | 0.5 µm |" in read_card(cfg)
+    weights.with_suffix(".md").write_text("# Mine")
+    assert read_card(cfg) == "# Mine"
 
 
 def test_a_card_has_no_links_that_lead_nowhere():

@@ -71,15 +71,14 @@ def address(predictor, held, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(folder))
         load = {"first": lambda: predictor, "other": lambda: StubPredictor(missing=(2,))}
-        analyser, card = PlainAnalyser(load), folder / "first.md"
+        analyser = PlainAnalyser(load)
         analyser.held = held
-        card.write_text("# first\n\nA model of a test.")
-        models = {"first": Model(card=card), "other": Model()}
+        models = {name: Model(f"# {name}\n\nA model of a test.") for name in load}
         example = write_image(folder / "e.png")
         options = {"port": None, "max_upload_mb": 0.1, "example": example}
         with serving(analyser, models, **options) as address:
             yield address
-        assert sorted(path.name for path in folder.iterdir()) == ["e.png", "first.md"]
+        assert sorted(path.name for path in folder.iterdir()) == ["e.png"]
 
 
 @pytest.fixture
@@ -279,7 +278,7 @@ def test_two_models_side_by_side(open_page):
     assert np.mean(np.abs(both[0] - both[1]) > 30) < 0.005  # the same part of the picture
     page.select_option("#model", "other")
     wait_for_count(page, 2)
-    assert page.is_hidden("#card")
+    assert page.get_attribute("#card", "href") == "/models/other"
     assert opened.problems == []
 
 

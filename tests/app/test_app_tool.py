@@ -17,9 +17,10 @@ from app_helpers import StubPredictor
 
 from unet_sharp_det import cli
 from unet_sharp_det.app import server
-from unet_sharp_det.app.analysis import LOWEST_SCORE, Analyser
+from unet_sharp_det.app.analysis import Analyser
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
+from unet_sharp_det.prediction.options import LOWEST_SCORE
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,10 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     monkeypatch.setattr(tool.app, "IsolatedAnalyser", lambda analyser: analyser)
     monkeypatch.setattr(tool.prediction.Predictor, "from_checkpoint", from_checkpoint)
     monkeypatch.setattr(tool.app, "serving", serve)
-    own = setup_cfg("", ["TEST.INSTANCES.SCORE_THRESHOLD", "0.3", "TEST.INSTANCES.MIN_AREA", "40"])
+    given_config = (
+        "MODEL.WEIGHTS w.pth TEST.INSTANCES.SCORE_THRESHOLD 0.3 TEST.INSTANCES.MIN_AREA 40"
+    )
+    own = setup_cfg("", given_config.split())
     config_of = tool.checkpoints.config_of
     monkeypatch.setattr(
         tool.checkpoints, "config_of", lambda *args: own if "w.pth" in args else config_of(*args)
@@ -78,11 +82,13 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, 0)
     assert (options.scale, options.tile_size) == (2, 512)
     assert list(given["models"]) == ["w", "nuclei", "nuclei-fast"]
-    assert given["models"]["w"] == tool.app.Model(0.3, 10, None)
-    assert given["models"]["nuclei"].card.name == "nuclei.md"
+    own = given["models"]["w"]
+    assert (own.score_threshold, own.min_area) == (0.3, 10)
+    assert "| score threshold | 0.3 |" in own.card
+    assert given["models"]["nuclei"].card.startswith("# nuclei")
     assert (given["path"], given["device"], given["trust_pickle"]) == ("w.pth", "cpu", True)
     assert (given["host"], given["port"], given["pixel_size"]) == ("127.0.0.1", None, 0.5)
-    assert (given["max_pixels"], given["example"].is_file()) == (99, True)
+    assert given["max_pixels"] == 99
     assert not [each for each in recwarn if "meshgrid" in str(each.message)]
 
 

@@ -30,6 +30,7 @@ class StubPredictor:
         self.image_format = "RGB"
         self.stretch_contrast = False
         self.pixel_size = 0.0
+        self.own_score_threshold = 0.5
         self.class_names = ("nucleus",)
         self.calls = []
         self._before = before

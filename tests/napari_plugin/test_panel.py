@@ -1,5 +1,6 @@
 """The panel in a viewer of napari, on a virtual display: found, shown, cancelled, refused."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from stub_predictor import StubPredictor, spots
 import unet_sharp_det
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.prediction import Predictor
+from unet_sharp_det.prediction.options import LOWEST_SCORE
 
 MANIFEST = Path(unet_sharp_det.__file__).parent / "napari_plugin" / "napari.yaml"
 
@@ -85,13 +87,20 @@ def test_labels_and_table_come_back(viewer, panel, use, qtbot):
     wait(qtbot, panel)
     assert (panel.start.enabled, panel.cancel.enabled) == (True, False)
     [(weights, options)] = asked
-    assert (weights, options.score_threshold, options.scale) == ("nuclei", 0.4, 0.5)
+    assert (weights, options.score_threshold, options.scale) == ("nuclei", LOWEST_SCORE, 0.5)
     labels = viewer.layers["cells objects"]
     np.testing.assert_array_equal(labels.data > 0, image > 100)
     assert tuple(labels.scale) == (2, 0.5, 0.5)
     assert labels.features["index"].tolist() == list(range(1, 9))
     assert {"score", "class", "area_px", "area_um2", "intensity_mean_c0"} <= set(labels.features)
     assert "Features table widget (napari)" in viewer.window.dock_widgets
+    panel.threshold.value = 0.75  # filters them at once; scores are 0.9, 0.8, 0.7 and 0.6
+    assert labels.features["index"].tolist() == np.unique(labels.data)[1:].tolist() == [1, 2, 5, 6]
+    panel.threshold.value = 0
+    np.testing.assert_array_equal(labels.data > 0, image > 100)
+    labels.fill((0, 0, 0), 99)  # What is painted is kept.
+    panel.threshold.value = 0.85
+    assert np.unique(labels.data).tolist() == [*range(9), 99]
 
 
 def test_the_sample_opens_and_offers_its_channels(viewer, panel):
@@ -161,6 +170,12 @@ def test_layers_are_saved_and_opened_by_name(viewer, tmp_path):
     np.testing.assert_array_equal(opened.data, labels.data)
     [shapes] = viewer.open(outlines, plugin=None)
     assert shapes.features["index"].tolist() == [1, 7]
+    again = str(tmp_path / "b.geojson")
+    assert shapes.save(again) == [again]
+    [former, saved] = [json.loads(Path(path).read_text())["features"] for path in (outlines, again)]
+    for a, b in zip(former, saved, strict=True):
+        assert a["properties"]["measurements"] == b["properties"]["measurements"]
+        assert (a["id"], a["geometry"]) == (b["id"], b["geometry"])
 
 
 def test_a_closed_panel_ends_its_search(viewer, panel, use, qtbot):

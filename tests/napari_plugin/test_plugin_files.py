@@ -12,6 +12,7 @@ from napari.layers import Image, Labels, Shapes
 from roifile import ImagejRoi
 from stub_predictor import StubPredictor, spots
 
+from unet_sharp_det.errors import UserError
 from unet_sharp_det.images.source import from_array
 from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.napari_plugin import files
@@ -112,3 +113,23 @@ def test_the_sample_is_an_image_of_nuclei():
     [(pixels, about, kind)] = files.sample()
     assert (pixels.shape, pixels.dtype, kind) == ((256, 256), np.uint8, "image")
     assert about == {"name": "nuclei"}
+
+
+def test_shapes_are_written_as_outlines(tmp_path):
+    square = np.array([[1, 2, 2], [1, 2, 6], [1, 6, 6], [1, 6, 2]])
+    kinds = ["polygon", "rectangle", "ellipse"]
+    layer = Shapes([square] * 3, shape_type=kinds, features={"class": ["a", "b", ""]})
+    data, about, _ = layer.as_layer_data_tuple()
+    path = str(tmp_path / "a.geojson")
+    files.write_shapes(path, data, about)
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    classes = [each["properties"]["classification"]["name"] for each in features]
+    assert classes == ["a", "b", "object"]
+    assert [each["geometry"]["plane"]["z"] for each in features] == [1, 1, 1]
+    outlines = [shapely.geometry.shape(each["geometry"]) for each in features]
+    assert outlines[0].equals(outlines[1])
+    assert outlines[0].bounds == (2.5, 2.5, 6.5, 6.5)
+    assert outlines[2].area == pytest.approx(4 * np.pi, rel=0.01)
+    with pytest.raises(UserError, match="a path of 3 coordinates"):
+        files.write_shapes(path, data, {**about, "shape_type": ["path"] * 3})
+    assert len(json.loads((tmp_path / "a.geojson").read_text())["features"]) == 3

@@ -81,6 +81,21 @@ def test_the_page_begins_with_the_worst_volume(evaluated, browser_page, tmp_path
     assert opened.page.locator(".first img").count() == 2
     assert opened.page.locator("#worst h3").count() == 2
     assert opened.page.locator("#worst img").count() == 4
+    text = opened.page.inner_text("main")
+    assert "Only 3 volumes were judged" in text
+    assert "Worst volume of second" in text
+    opened.page.set_viewport_size({"width": 400, "height": 900})
+    rooms = """() => [...document.querySelectorAll(".numbers td b")].map((value) => {
+      const cell = value.closest("td"), words = document.createElement("span");
+      words.textContent = cell.dataset.label;
+      cell.parentElement.append(words);
+      const {width} = words.getBoundingClientRect();
+      words.remove();
+      return value.getBoundingClientRect().left - cell.getBoundingClientRect().left - width;
+    })"""
+    found = opened.page.evaluate(rooms)  # between the name of a number and the number, in px
+    assert len(found) == 8
+    assert min(found) > 0
 
 
 def test_what_cannot_be_compared(evaluated, runs, tmp_path):

@@ -10,7 +10,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "analysis": ["LOWEST_SCORE", "Analyser"],
+        "analysis": ["Analyser"],
+        "cards": ["read_card"],
         "isolation": ["IsolatedAnalyser"],
         "routes": ["Model"],
         "server": ["serving"],

@@ -21,9 +21,6 @@ from ..outputs.object_table import object_columns
 from ..outputs.outlines import iterate_outlines, rings_of
 from .tiles import write_tiles
 
-#: The network looks for objects from this score on, so that other thresholds need no second look.
-LOWEST_SCORE = 0.05
-
 _OBJECTS, _FOUND = "objects.json", "found.pickle"
 #: Pixels that a drawn outline may be off the middles of its pixels' edges.
 _TOLERANCE = 0.4

@@ -2,6 +2,7 @@
 
 import html
 import re
+from pathlib import Path
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -17,6 +18,32 @@ _PAGE = """<!doctype html>
 </html>
 """
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?:)[^)]*\)")
+
+
+def read_card(cfg) -> str:
+    """Return what there is to say of a model, as Markdown.
+
+    Args:
+        cfg: of :func:`~unet_sharp_det.checkpoints.config_of`. The card of ``NAME.pth`` is the file
+            ``NAME.md`` beside it; without one it is what the config says.
+    """
+    weights, own = Path(cfg.MODEL.WEIGHTS), cfg.TEST.INSTANCES
+    card = weights.with_suffix(".md")
+    if card.is_file():
+        return card.read_text(encoding="utf-8", errors="replace")
+    size = cfg.INPUT.PIXEL_SIZE
+    known = {
+        "trained on": ", ".join(cfg.DATASETS.TRAIN) or "unknown",
+        "classes": ", ".join(cfg.MODEL.CLASS_NAMES) or "those of the training",
+        "network": cfg.MODEL.META_ARCHITECTURE,
+        "channels": cfg.INPUT.FORMAT,
+        "pixel size": f"{size:g} µm" if size else "unknown",
+        "images are resized by": f"{cfg.INPUT.SCALE_TEST:g}",
+        "score threshold": f"{own.SCORE_THRESHOLD:g}",
+        "least area": f"{own.MIN_AREA} px²",
+    }
+    rows = "".join(f"| {name} | {value} |\n" for name, value in known.items())
+    return f"# {weights.name}\n\n| | |\n|---|---|\n{rows}"
 
 
 def render_card(name: str, markdown: str) -> str:

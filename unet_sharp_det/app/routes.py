@@ -21,7 +21,8 @@ from starlette.requests import ClientDisconnect
 from .. import __version__
 from ..errors import UserError, look_up_option
 from ..outputs import OUTPUTS
-from .analysis import LOWEST_SCORE, Search, View, objects_file
+from ..prediction.options import LOWEST_SCORE
+from .analysis import Search, View, objects_file
 from .cards import render_card
 from .guard import SAFE_HEADERS, refusal
 from .isolation import IsolatedAnalyser
@@ -42,13 +43,13 @@ class Model:
     """What the page says of a model.
 
     Attributes:
+        card: in Markdown, what there is to say of it.
         score_threshold, min_area: that the page has at first, least score and pixels.
-        card: a Markdown file, or None.
     """
 
+    card: str
     score_threshold: float = 0.5
     min_area: int = 0
-    card: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Service:
     models: Mapping[str, Model]
     max_bytes: int
     pixel_size: float
-    example: Path | None
+    example: Path
     cookie: str
 
 
@@ -148,9 +149,9 @@ def page() -> Response:
 @router.get("/models/{name}")
 def card(name: str, service: Known) -> Response:
     model = service.models.get(name)
-    if model is None or model.card is None:
+    if model is None:
         raise HTTPException(404)
-    return HTMLResponse(render_card(name, model.card.read_text(encoding="utf-8")))
+    return HTMLResponse(render_card(name, model.card))
 
 
 @router.get("/api/page")
@@ -166,7 +167,6 @@ def settings(request: Request, response: Response, service: Known) -> dict:
                 "name": name,
                 "score_threshold": each.score_threshold,
                 "min_area": each.min_area,
-                "has_card": each.card is not None,
             }
             for name, each in service.models.items()
         ],
@@ -178,7 +178,6 @@ def settings(request: Request, response: Response, service: Known) -> dict:
         "lowest_score": LOWEST_SCORE,
         "pixel_size": service.pixel_size,
         "max_bytes": service.max_bytes,
-        "has_example": service.example is not None,
         "tile": TILE,
         "version": __version__,
     }
@@ -237,8 +236,6 @@ async def _receive(request: Request, path: Path) -> None:
 
 @router.post("/api/example")
 def open_example(service: Known, key: Key) -> dict:
-    if service.example is None:
-        raise HTTPException(404)
     session = service.sessions.open(key)
     size = service.example.stat().st_size
     name = f"example{service.example.suffix}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import model_zoo
 from ..errors import UserError
 from .isolation import IsolatedAnalyser
 from .queue import LONGEST_END, Queue
@@ -32,7 +33,7 @@ def serving(
     port: int | None = 7860,
     max_upload_mb: float = 200,
     pixel_size: float = 0,
-    example: Path | None = None,
+    example: Path = model_zoo.SAMPLE,
 ) -> Iterator[str]:
     """Serve the page until the block ends; yields its address.
 
@@ -44,7 +45,7 @@ def serving(
         port: to listen at. None: any that is free.
         max_upload_mb: size of a file in MiB.
         pixel_size: in micrometres, that the page has at first; 0: as the file says.
-        example: an image that the page offers, or None.
+        example: an image that the page offers.
 
     Raises:
         UserError: the address cannot be used.

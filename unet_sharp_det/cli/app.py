@@ -19,17 +19,9 @@ from pathlib import Path
 
 from .. import app, checkpoints, model_zoo, prediction
 from ..errors import UserError, interrupt
-from ..prediction.options import SMALLEST_TILE, PredictionOptions
+from ..prediction.options import LOWEST_SCORE, SMALLEST_TILE, PredictionOptions
 from . import add_trust_argument, command_parser
 
-# The repository's sample; an installed package has none.
-_EXAMPLE_ID = "a022908f1b7880838dbc0411e50828e64b4f5e0263afdf04295e30bb2ff58005"
-_EXAMPLE = (
-    Path(__file__)
-    .resolve()
-    .parents[2]
-    .joinpath("datasets", "sample", "stage1_train", _EXAMPLE_ID, "images", f"{_EXAMPLE_ID}.png")
-)
 _END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -81,13 +73,11 @@ def offered_models(args: argparse.Namespace) -> dict[str, tuple]:
     return {name: own} | {each: (each, None) for each in zoo if each != name}
 
 
-def describe_model(args: argparse.Namespace, name: str, weights: str, config_file) -> "app.Model":
-    own = checkpoints.config_of(weights, config_file).TEST.INSTANCES
+def describe_model(args: argparse.Namespace, weights: str, config_file) -> "app.Model":
+    cfg = checkpoints.config_of(weights, config_file)
     options = PredictionOptions(scale=args.scale or 1.0)
-    options = options.completed(own.SCORE_THRESHOLD, own.MIN_AREA)
-    card = Path(model_zoo.__file__).with_name(f"{name}.md")
-    has_card = name in model_zoo.names()
-    return app.Model(options.score_threshold, options.min_area, card if has_card else None)
+    options = options.completed(cfg.TEST.INSTANCES.SCORE_THRESHOLD, cfg.TEST.INSTANCES.MIN_AREA)
+    return app.Model(app.read_card(cfg), options.score_threshold, options.min_area)
 
 
 def load_predictor(weights, config_file, device, trust_pickle: bool, options: PredictionOptions):
@@ -111,10 +101,10 @@ def main(argv=None) -> int:
     check_args(args)
     configure_messages()
     options = PredictionOptions(
-        score_threshold=app.LOWEST_SCORE, min_area=0, scale=args.scale, tile_size=args.tile_size
+        score_threshold=LOWEST_SCORE, min_area=0, scale=args.scale, tile_size=args.tile_size
     )
     offered = offered_models(args)
-    models = {name: describe_model(args, name, *files) for name, files in offered.items()}
+    models = {name: describe_model(args, *files) for name, files in offered.items()}
     load = {
         name: functools.partial(load_predictor, *files, args.device, args.trust_pickle, options)
         for name, files in offered.items()
@@ -129,7 +119,6 @@ def main(argv=None) -> int:
         port=args.port or None,
         max_upload_mb=args.max_upload_mb,
         pixel_size=args.pixel_size,
-        example=_EXAMPLE if _EXAMPLE.exists() else None,
     )
     with contextlib.suppress(KeyboardInterrupt), page as address, contextlib.closing(analyser):
         try:

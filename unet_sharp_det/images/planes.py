@@ -37,6 +37,24 @@ class PixelArray:
         return kind in (5, 6, 7, 8), kind in (3, 4, 7, 8), kind in (2, 3, 6, 7)
 
 
+def meant_values(
+    dtype: np.dtype, where: str
+) -> tuple[np.dtype, Callable[[np.ndarray], np.ndarray]]:
+    """Return the type that values of an array's type have for us, and what gives them that type.
+
+    bool becomes 0 and 255 of uint8, any byte order the machine's.
+
+    Raises:
+        DatasetError: they are no real numbers.
+    """
+    if dtype.kind not in "buif":
+        raise DatasetError(f"{where}: values of type {dtype} cannot be read; use real ones.")
+    if dtype.kind == "b":
+        return np.dtype(np.uint8), lambda values: values.astype(np.uint8) * np.uint8(255)
+    native = dtype.newbyteorder("=")
+    return native, lambda values: values.astype(native, copy=False)
+
+
 class ImageAxes(NamedTuple):
     """The parts that axes of an array play, as indices into ``shape``."""
 

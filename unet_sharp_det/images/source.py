@@ -10,7 +10,14 @@ from ..errors import DatasetError, UserError
 from .czi import is_czi, open_czi
 from .formats import MAX_PIXELS, decode, format_not_read, how_to_convert
 from .ome_zarr import is_zarr, open_zarr
-from .planes import ImageAxes, PixelArray, PlaneReader, assign_axes, select_planes
+from .planes import (
+    ImageAxes,
+    PixelArray,
+    PlaneReader,
+    assign_axes,
+    meant_values,
+    select_planes,
+)
 from .slides import is_slide, open_slide
 from .tiff import is_tiff, open_tiff
 
@@ -168,14 +175,10 @@ def from_array(array: np.ndarray, name: str = "image", all_channels: bool = Fals
     array = np.asarray(array)
     if array.ndim not in (2, 3) or not array.size:
         raise DatasetError(f"{name}: is an array of shape {array.shape}, not (H, W) or (H, W, C).")
-    if array.dtype.kind not in "buif":
-        raise DatasetError(f"{name}: values of type {array.dtype} cannot be read; use real ones.")
+    _, to_values = meant_values(array.dtype, name)
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and not all_channels:
         raise DatasetError(f"{name}: has {array.shape[2]} channels. Give one or three.")
-    if array.dtype == bool:
-        array = array.astype(np.uint8) * np.uint8(255)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    pixels = _pixel_array(array)
+    pixels = _pixel_array(to_values(array))
     if all_channels and array.ndim == 3:
         pixels = replace(pixels, colours=array.shape[2])
     return planes_of(pixels, name, name, ReadOptions(), all_channels)[0]

@@ -4,6 +4,8 @@ One file a model holds weights and config: ``NAME.safetensors`` in this folder, 
 ``NAME.md`` (data, measures, limits, licence).
 """
 
+from pathlib import Path
+
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -12,3 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "zoo": ["get", "get_checkpoint_file", "get_config", "get_config_file", "names"],
     },
 )
+
+#: Nuclei of DSB2018, an image of its validation set, which no model of the package was trained on.
+SAMPLE = Path(__file__).with_name("sample.png")

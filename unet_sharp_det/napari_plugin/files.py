@@ -1,6 +1,7 @@
 """Our files as layers, layers as our files, and a sample image."""
 
 import csv
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import shapely
 import shapely.geometry
 
+from .. import model_zoo
 from ..errors import UserError
 from ..files import atomic_path, read_json
 from ..images.decoding import read_image
@@ -16,7 +18,13 @@ from ..images.source import ReadOptions, from_array, open_pixels, planes_of
 from ..masks.instances import SparseInstances
 from ..outputs import OUTPUTS, OutputContext
 from ..outputs.label_map import write_label_stack
-from ..outputs.outlines import geojson_features, rings_of, write_features
+from ..outputs.outlines import (
+    geojson_feature,
+    geojson_features,
+    geojson_plane,
+    rings_of,
+    write_features,
+)
 from .layers import pixel_size
 
 _EVERYTHING = slice(None), slice(None)
@@ -25,9 +33,8 @@ LayerData = tuple[object, dict, str]
 
 
 def sample() -> list[LayerData]:
-    """Return nuclei of DSB2018, one of the images that no model of the package was trained on."""
-    pixels = read_image(Path(__file__).with_name("nuclei.png"), "L")[:, :, 0]
-    return [(pixels, {"name": "nuclei"}, "image")]
+    """Return the image of nuclei that comes with the package."""
+    return [(read_image(model_zoo.SAMPLE, "L")[:, :, 0], {"name": "nuclei"}, "image")]
 
 
 def label_map_reader(path) -> Callable | None:
@@ -172,6 +179,55 @@ def write_outlines(path: str, labels, attributes: dict) -> list[str]:
     with atomic_path(path) as temporary:
         write_features(temporary, detections())
     return [path]
+
+
+def write_shapes(path: str, shapes, attributes: dict) -> list[str]:
+    """Write polygons, rectangles and ellipses as outlines, with the numbers in their features.
+
+    Each is an object: of class ``object`` and score 1 where the features have none.
+
+    Raises:
+        UserError: there are lines, or axes other than time and depth.
+    """
+    size = pixel_size(attributes["scale"], attributes["units"])
+    rows = attributes["features"].to_dict("records") or [{}] * len(shapes)
+
+    def detections() -> Iterator[str]:
+        kinds = attributes["shape_type"]
+        for number, (corners, kind, row) in enumerate(zip(shapes, kinds, rows, strict=True), 1):
+            place, outline = _place_and_outline(corners, kind, attributes["name"])
+            known = {name: value for name, value in row.items() if value == value}  # no NaN
+            category = {"name": known.pop("class", None) or "object"}
+            number = int(known.pop("index", 0)) or number
+            measurements = {"score": 1.0, **known, "area px^2": outline.area}
+            if size is not None:
+                measurements["area um^2"] = outline.area * math.prod(size)
+            yield geojson_feature(number, outline, category, measurements, geojson_plane(place))
+
+    with atomic_path(path) as temporary:
+        write_features(temporary, detections())
+    return [path]
+
+
+def _place_and_outline(corners: np.ndarray, kind: str, name: str) -> tuple[dict, shapely.Geometry]:
+    """Return the plane of a shape, by axis, and its outline, a pixel's corner at whole numbers."""
+    stacked = corners.shape[1] - 2
+    if kind not in ("polygon", "rectangle", "ellipse") or stacked > len(_STACK):
+        raise UserError(
+            f"{name}: a {kind} of {corners.shape[1]} coordinates is no outline in a plane. "
+            "Remove it, and save again."
+        )
+    place = dict(zip(_STACK[len(_STACK) - stacked :], np.rint(corners[0, :stacked]), strict=True))
+    yx = corners[:, -2:]
+    if kind == "ellipse":  # its corners are those of the rectangle around it
+        angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
+        yx = (
+            yx.mean(axis=0)
+            + np.cos(angles) * (yx[1] - yx[0]) / 2
+            + np.sin(angles) * (yx[3] - yx[0]) / 2
+        )
+    outline = shapely.Polygon(yx[:, ::-1] + 0.5).buffer(0)
+    return {axis: int(index) for axis, index in place.items()}, outline
 
 
 def _stack_of(labels, attributes: dict) -> tuple[str, object]:

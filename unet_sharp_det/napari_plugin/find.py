@@ -13,16 +13,25 @@ from .layers import LayerImage
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in a layer.
+    """What was found in a layer, of every score that was looked for.
 
     Attributes:
         labels: int32, of :attr:`.LayerImage.shape`; numbers go on from plane to plane.
         features: columns of the table by name, each (N,): ``index``, the number; the plane, by the
             letter of each axis of a stack; then those of :func:`.object_columns`.
+        score_threshold: the model's own.
     """
 
     labels: np.ndarray
     features: dict[str, np.ndarray]
+    score_threshold: float
+
+    def at_least(self, score: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return labels and features of the objects of this score or more; numbers stay."""
+        kept = self.features["score"] >= score
+        numbers = np.where(kept, self.features["index"], 0)
+        shown = np.concatenate([[0], numbers]).astype(np.int32)[self.labels]
+        return shown, {name: values[kept] for name, values in self.features.items()}
 
 
 def find_objects(
@@ -64,4 +73,4 @@ def find_objects(
             number += 1
             canvas[top:bottom, left:right][mask] = number
     features = {name: np.concatenate([each[name] for each in tables]) for name in tables[0]}
-    return Found(labels, features)
+    return Found(labels, features, predictor.own_score_threshold)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DatasetError
-from ..images.planes import PixelArray
+from ..images.planes import PixelArray, meant_values
 from ..images.source import ImageSource, ReadOptions, planes_of
 
 _STACK_LETTERS = "ABDEFGHTZ"  # of the axes before Y and X, the last of which is Z
@@ -68,17 +67,15 @@ class LayerImage:
             ChannelsError: there are other than one or three channels, and none is chosen.
         """
         pixels, name = self.pixels, self.layer.name
-        dtype = np.dtype(pixels.dtype)
-        if dtype.kind not in "buif":
-            raise DatasetError(f"{name}: values of type {dtype} cannot be read; use real ones.")
+        dtype, to_values = meant_values(np.dtype(pixels.dtype), name)
         image = PixelArray(
             pixels=pixels,
             letters=self.letters,
             shape=tuple(pixels.shape),
-            dtype=np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("="),
+            dtype=dtype,
             colours=3 if self.layer.rgb else 1,
             pixel_size=self.pixel_size,
-            to_values=_from_bool if dtype.kind == "b" else _in_native_order,
+            to_values=to_values,
         )
         channels = None if channel is None else (channel,)
         return planes_of(image, name, name, ReadOptions(channels=channels))
@@ -109,11 +106,3 @@ def pixel_size(scale: Sequence[float], units: Sequence) -> tuple[float, float] |
     if not all(step.is_compatible_with("micrometer") for step in steps):
         return None
     return tuple(float(step.to("micrometer").magnitude) for step in steps)
-
-
-def _from_bool(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.uint8) * np.uint8(255)
-
-
-def _in_native_order(values: np.ndarray) -> np.ndarray:
-    return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -16,7 +16,7 @@ from napari.utils.notifications import show_error
 
 from ..checkpoints.sources import model_names
 from ..errors import UserError
-from ..prediction.options import PredictionOptions
+from ..prediction.options import LOWEST_SCORE, PredictionOptions
 from .find import Found
 from .layers import LayerImage
 from .worker import FindWorker
@@ -35,6 +35,7 @@ class FindObjects(Container):
     def __init__(self, napari_viewer: "napari.viewer.Viewer"):
         self._viewer = napari_viewer
         self._worker: FindWorker | None = None
+        self._shown: tuple[napari.layers.Labels, Found] | None = None  # that the threshold filters
         self.image = create_widget(annotation=napari.layers.Image, label="image")
         self.model = ComboBox(label="model", choices=[*model_names(), _OTHER], value="nuclei")
         self.file = FileEdit(label="model file", filter="*.safetensors *.pth", visible=False)
@@ -53,7 +54,8 @@ class FindObjects(Container):
             max=1,
             step=0.05,
             label="score threshold",
-            tooltip="Least score of an object. Higher: fewer objects, of which the model is surer.",
+            tooltip="Least score of an object. Higher: fewer objects, of which the model is surer. "
+            "It changes the latest labels at once, until you paint in them.",
         )
         self.scale.native.setSpecialValueText("by pixel size")
         self.threshold.native.setSpecialValueText("the model's own")
@@ -69,6 +71,7 @@ class FindObjects(Container):
         self.model.changed.connect(self._show_file)
         self.image.changed.connect(self._offer_axes)
         self.channel_axis.changed.connect(self.channel.reset_choices)
+        self.threshold.changed.connect(self._filter)
         self.start.changed.connect(self._find)
         self.cancel.changed.connect(self._end)
         self.native.destroyed.connect(self._leave)
@@ -105,9 +108,7 @@ class FindObjects(Container):
             show_error("There is no image. Open one first.")
             return
         weights = str(self.file.value) if self.model.value == _OTHER else self.model.value
-        options = PredictionOptions(
-            score_threshold=self.threshold.value or None, scale=self.scale.value or None
-        )
+        options = PredictionOptions(score_threshold=LOWEST_SCORE, scale=self.scale.value or None)
         image = self._layer_image()
         worker = FindWorker(weights, options, image, self.channel.value)
         worker.yielded.connect(self._show_progress)
@@ -122,13 +123,24 @@ class FindObjects(Container):
         self.progress.value = round(100 * fraction)
 
     def _add(self, image: LayerImage, found: Found) -> None:
-        self._viewer.add_labels(
-            found.labels,
-            name=f"{image.layer.name} objects",
-            features=found.features,
-            **image.position(),
+        labels, features = found.at_least(self.threshold.value or found.score_threshold)
+        layer = self._viewer.add_labels(
+            labels, name=f"{image.layer.name} objects", features=features, **image.position()
         )
+        layer.events.paint.connect(functools.partial(self._leave_to_user, found))
+        self._shown = layer, found
         self._viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+
+    def _filter(self, score: float) -> None:
+        """Show the objects of another score in the latest labels."""
+        if self._shown is not None:
+            layer, found = self._shown
+            layer.data, layer.features = found.at_least(score or found.score_threshold)
+
+    def _leave_to_user(self, found: Found, event) -> None:
+        """Keep labels that the user has changed as they are."""
+        if self._shown is not None and self._shown[1] is found:
+            self._shown = None
 
     def _rest(self) -> None:
         self._worker = None

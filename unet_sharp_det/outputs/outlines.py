@@ -83,7 +83,7 @@ def geojson_features(
         {"name": name, "color": color}
         for name, color in zip(context.class_names, colors, strict=True)
     ]
-    plane = _plane(context.source.place)
+    plane = geojson_plane(context.source.place)
     objects = zip(
         numbers,
         iterate_outlines(instances),
@@ -96,20 +96,27 @@ def geojson_features(
         measurements = {"score": score, "area px^2": area}
         if context.pixel_size is not None:
             measurements["area um^2"] = area * math.prod(context.pixel_size)
-        properties = {
-            "objectType": "detection",
-            "name": str(number),
-            "classification": classes[category],
-            "measurements": measurements,
-        }
-        yield (
-            f'{{"type": "Feature", "id": {number}, "geometry": '
-            f'{shapely.to_geojson(outline)[:-1]}{plane}}}, "properties": '
-            f"{json.dumps(properties)}}}"
-        )
+        yield geojson_feature(number, outline, classes[category], measurements, plane)
 
 
-def _plane(place: Mapping[str, int | None]) -> str:
+def geojson_feature(
+    number: int, outline: shapely.Geometry, category: dict, measurements: dict, plane: str
+) -> str:
+    """Return a detection; ``category`` has its name, ``plane`` is of :func:`geojson_plane`."""
+    properties = {
+        "objectType": "detection",
+        "name": str(number),
+        "classification": category,
+        "measurements": measurements,
+    }
+    return (
+        f'{{"type": "Feature", "id": {number}, "geometry": '
+        f'{shapely.to_geojson(outline)[:-1]}{plane}}}, "properties": '
+        f"{json.dumps(properties)}}}"
+    )
+
+
+def geojson_plane(place: Mapping[str, int | None]) -> str:
     """Return QuPath's further member of a geometry, unless it is on the first plane.
 
     Pages of a TIFF that say nothing of themselves are times to Bio-Formats.

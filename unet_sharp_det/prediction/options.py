@@ -9,6 +9,8 @@ logger = logging.getLogger(__name__)
 
 _BATCH_AREA = 512 * 512
 SMALLEST_TILE = 64
+#: Where all scores are kept to choose among later, objects are looked for from this one on.
+LOWEST_SCORE = 0.05
 #: With less, pieces of an object in two tiles could not be told to be of one.
 _SMALLEST_OVERLAP = 8
 #: Lite0 and the # neck at twice the image's size: 64 pixels off a tile's edge their maps differ by

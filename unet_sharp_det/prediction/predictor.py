@@ -137,6 +137,11 @@ class Predictor:
         """Where the network runs."""
         return self._finder.model.device
 
+    @property
+    def own_score_threshold(self) -> float:
+        """The least score of objects that the model's config has, whatever the options say."""
+        return self._own[0]
+
     def __call__(self, image: Image) -> SparseInstances:
         """Find the objects of one image.
 

@@ -107,8 +107,8 @@ def box_plots(methods: Sequence[Method], names: Sequence[str]) -> list[Plot]:
     for name in names:
         key, labels = f"box-{name.lower().replace('_', '-')}", [plain(m.label) for m in methods]
         caption = (
-            f"Each of {len(methods[0].images)} images. Box: quartiles, median; whiskers: the last "
-            "image within 1.5 of the box's height; dashed: mean. "
+            f"{len(methods[0].images)} points. Box: quartiles, median; whiskers: the last "
+            "point within 1.5 of the box's height; dashed: mean. "
             + " ".join(_distribution(method, name) for method in methods)
         )
         title = words_of(name, long=False)

@@ -111,7 +111,7 @@ def _check_output(output) -> None:
 class _Analysis:
     """What tables and figures show of methods."""
 
-    of_volumes = False
+    of_volumes, unit = False, "image"
     headline, boxes = HEADLINE, figures.BOXES
     score = "DSB_score"  # By which methods and images are the best or the worst.
     breakdowns = ()
@@ -121,14 +121,14 @@ class _Analysis:
         self.runs = [run for method in methods for run in method.seeds]
         self.comparison = Comparison(methods, samples, ap_samples, self.headline)
         seeds = " and the seeds" if len(self.runs) > len(methods) else ""
-        self.note = "One image: there are no intervals."
+        self.note = f"One {self.unit}: there are no intervals."
         if len(methods[0].images) > 1:
-            self.note = f"95 % intervals over the images{seeds}."
+            self.note = f"95 % intervals over the {self.unit}s{seeds}."
 
     def judge(self) -> None:
         """Find the verdict, and the images in the order of the best method's score."""
         words = words_of(self.score, long=False)
-        self.verdict = judge(self.comparison, self.breakdowns, self.score, words)
+        self.verdict = judge(self.comparison, self.breakdowns, self.score, words, self.unit)
         self.best = self.methods[self.verdict.best]
         # Of equal images that with more objects is worse, and better: an empty one says little.
         values, objects = self.best.image_values(self.score), self._objects()
@@ -191,7 +191,7 @@ class _ObjectAnalysis(_Analysis):
 class _VolumeAnalysis(_Analysis):
     """Of labels in volumes."""
 
-    of_volumes = True
+    of_volumes, unit = True, "volume"
     headline, boxes = volumes.HEADLINE, volumes.HEADLINE
     score = "Dice_image_mean"
 

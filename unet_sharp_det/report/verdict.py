@@ -32,7 +32,11 @@ class Verdict:
 
 
 def judge(
-    comparison: Comparison, breakdowns: Sequence[Breakdown], score: str, words: str
+    comparison: Comparison,
+    breakdowns: Sequence[Breakdown],
+    score: str,
+    words: str,
+    unit: str = "image",
 ) -> Verdict:
     """Say which method is better than the first, or how good a single one is.
 
@@ -40,12 +44,13 @@ def judge(
         breakdowns: groups of objects. Those that gain and lose most are named.
         score: the measure that decides; the largest value is the best.
         words: its name.
+        unit: what was judged.
     """
     values = np.nan_to_num([each.value for each in comparison.rows[score].estimates], nan=-1)
     order = 1 + np.argsort(-values[1:], kind="stable")[:_MOST_SENTENCES]
     sentences = [_compare(comparison, breakdowns, score, words, other) for other in order]
     images = len(comparison.methods[0].images)
-    few = "Only 1 image was" if images == 1 else f"Only {images} images were"
+    few = f"Only 1 {unit} was" if images == 1 else f"Only {images} {unit}s were"
     return Verdict(
         sentences or _describe(comparison, breakdowns, score, words),
         f"{few} judged: too few to rely on." if images < _FEW_IMAGES else "",

@@ -2,7 +2,7 @@
 
 import { drawComparison, IN_BOTH, IN_ONE } from "./comparison.js";
 import { get, post, remove, upload } from "./api.js";
-import { Objects } from "./objects.js";
+import { Found } from "./found.js";
 import { drawQueue } from "./queue.js";
 import { Results } from "./results.js";
 import { describeScale, scaleOf } from "./scale.js";
@@ -13,8 +13,8 @@ const POLL = 300; // ms
 const COLORS = ["#ffd23f", "#3fd0ff", "#ff7eb6", "#7dff6a", "#ff9a4d", "#b79bff"];
 
 const find = (id) => document.getElementById(id);
-const state = { images: [], current: null, limits: new Map(), found: new Map(), pairs: null,
-  turn: 0 };
+const state = { images: [], current: null, turn: 0 };
+const found = new Found();
 let settings;
 
 const first = new Viewer(find("first").querySelector(".viewer"), {
@@ -23,9 +23,9 @@ const first = new Viewer(find("first").querySelector(".viewer"), {
   onMeasure: (length) => measured(length),
 });
 const second = new Viewer(find("second").querySelector(".viewer"), {
-  onHover: (index) => hover(partner(index, 1)),
+  onHover: (index) => hover(found.partner(index, 1)),
   onSelect: (index) => {
-    select(partner(index, 1));
+    select(found.partner(index, 1));
     second.mark({ selected: index });
   },
   onMeasure: () => {},
@@ -34,7 +34,7 @@ second.follow(first);
 first.follow(second);
 const results = new Results({
   onLimits: (limits) => {
-    state.limits.set(model(), limits);
+    found.limits.set(model(), limits);
     draw();
   },
   onSelect: select,
@@ -45,8 +45,9 @@ const results = new Results({
 const model = () => find("model").value;
 const other = () => find("other").value;
 const taskOf = (name, image = state.current) => image?.tasks[name];
-const foundBy = (name, image = state.current) =>
-  state.found.get(`${image?.number}/${name}/${taskOf(name, image)?.key}`);
+const foundBy = (name, image = state.current) => found.of(image, name);
+const limitsOf = (name) => found.limitsOf(name);
+const fetchFound = () => found.fetch(state.images, state.current, [model(), other()]);
 const typed = (id) => Number(find(id).value) || null;
 
 function pixelSize() {
@@ -103,39 +104,6 @@ async function poll() {
   }
 }
 
-// Fetch what the chosen models have found in all images, and their pairs in the current one.
-async function fetchFound() {
-  for (const image of state.images) {
-    for (const name of new Set([model(), other()])) {
-      const task = taskOf(name, image);
-      if (task?.state !== "done" || foundBy(name, image)) continue;
-      const key = `${image.number}/${name}/${task.key}`;
-      state.found.set(key, new Objects(await get(`images/${image.number}/objects/${name}`)));
-    }
-  }
-  const keys = state.images.flatMap(({ number, tasks }) =>
-    Object.entries(tasks).map(([name, task]) => `${number}/${name}/${task.key}`));
-  for (const key of state.found.keys()) if (!keys.includes(key)) state.found.delete(key);
-  const [mine, others] = [foundBy(model()), foundBy(other())];
-  if (!mine || !others) state.pairs = null;
-  else if (state.pairs?.mine !== mine || state.pairs?.others !== others) {
-    const list = await get(`images/${state.current.number}/pairs/${model()}/${other()}`);
-    const maps = [new Map(list), new Map(list.map(([i, j]) => [j, i]))];
-    state.pairs = { mine, others, maps };
-  }
-}
-
-// The object that an object of one side (0 or 1) is matched with, or null.
-function partner(index, side) {
-  const mate = state.pairs?.maps[side].get(index) ?? null;
-  const [name, found] = side ? [model(), state.pairs?.mine] : [other(), state.pairs?.others];
-  return mate !== null && found.within(limitsOf(name)).includes(mate) ? mate : null;
-}
-
-function limitsOf(name) {
-  return state.limits.get(name) ?? {};
-}
-
 async function open(image) {
   const isOther = image !== state.current;
   state.current = image;
@@ -162,61 +130,52 @@ function draw() {
     onOpen: told(open),
     onRemove: told(close),
   });
-  const found = foundBy(model());
+  const objects = foundBy(model());
   find("empty").hidden = Boolean(current);
   find("view").hidden = !current || (current.planes.length < 2 && current.channels.length < 2);
   find("find").disabled = !current;
   find("draw").disabled = !current;
   find("cancel").hidden = !isSearching();
   find("all-field").hidden = images.length < 2;
-  find("found").hidden = !found;
-  find("nothing").hidden = Boolean(found);
+  find("found").hidden = !objects;
+  find("nothing").hidden = Boolean(objects);
   find("scale").textContent = describeScale(typed("diameter"));
   find("pixel-size").placeholder = current?.pixel_size
     ? `${Number(current.pixel_size[0].toPrecision(4))} (from the file)` : "unknown";
-  if (found) results.show(found, limitsOf(model()), pixelSize());
-  drawOutlines(found);
+  if (objects) results.show(objects, limitsOf(model()), pixelSize());
+  drawOutlines();
 }
 
-function drawOutlines(found) {
-  const others = foundBy(other());
-  const isCompared = Boolean(found && others && state.pairs);
+function drawOutlines() {
+  const names = [model(), other()];
+  const isCompared = found.arePaired(names.map((name) => foundBy(name)));
   find("second").hidden = !other();
-  [[first, model()], [second, other()]].forEach(([viewer, name], side) => {
-    const objects = foundBy(name);
+  [first, second].forEach((viewer, side) => {
+    const objects = foundBy(names[side]);
     const caption = viewer.element.parentElement.querySelector("figcaption");
     caption.hidden = !other();
-    caption.textContent = name;
+    caption.textContent = names[side];
     if (!objects) viewer.show({ paths: [] }, [], () => "");
     else {
       const isOfClasses = objects.classNames.length > 1;
       const plain = (k) => COLORS[(isOfClasses ? objects.classes[k] : k) % COLORS.length];
-      const mates = isCompared && matesOf(side);
+      const mates = isCompared && found.mates(side);
       const colorOf = mates ? (k) => (mates.has(k) ? IN_BOTH : IN_ONE) : plain;
-      viewer.show(objects, objects.within(limitsOf(name)), colorOf);
+      viewer.show(objects, objects.within(limitsOf(names[side])), colorOf);
     }
   });
-  compare(isCompared, found, others);
+  compare(isCompared, names);
 }
 
-// The objects of a side whose match is within its own limits.
-function matesOf(side) {
-  const [mine, theirs] = side ? [other(), model()] : [model(), other()];
-  const shown = new Set(foundBy(theirs).within(limitsOf(theirs)));
-  const { maps } = state.pairs;
-  return new Set(foundBy(mine).within(limitsOf(mine)).filter((k) => shown.has(maps[side].get(k))));
-}
-
-function compare(isCompared, found, others) {
+function compare(isCompared, names) {
   const line = find("comparison");
   line.hidden = !other() || !state.current;
   if (!isCompared) {
     line.textContent = isSearching() ? "Searching." : "Press Find objects to compare the models.";
     return;
   }
-  const both = matesOf(0).size;
-  const count = (objects, name) => objects.within(limitsOf(name)).length - both;
-  const only = [[found, model()], [others, other()]].map(([objects, name]) => [count(objects, name), name]);
+  const both = found.mates(0).size;
+  const only = names.map((name) => [foundBy(name).within(limitsOf(name)).length - both, name]);
   drawComparison(line, both, only);
 }
 
@@ -257,14 +216,14 @@ const search = (images, models) => told(async () => {
 
 function select(index) {
   first.mark({ selected: index });
-  second.mark({ selected: index === null ? null : partner(index, 0) });
+  second.mark({ selected: index === null ? null : found.partner(index, 0) });
   results.mark({ selected: index });
   if (index !== null && document.activeElement === find("table")) first.lookAt(index);
 }
 
 function hover(index, event) {
   first.mark({ hovered: index });
-  second.mark({ hovered: index === null ? null : partner(index, 0) });
+  second.mark({ hovered: index === null ? null : found.partner(index, 0) });
   results.mark({ hovered: index });
   const tip = find("tip");
   tip.hidden = index === null || !event;
@@ -293,7 +252,6 @@ const chooseModel = told(async () => {
   const kept = other();
   find("other").replaceChildren(new Option("nothing", ""), ...rest.map(({ name }) => new Option(name)));
   find("other").value = rest.some((each) => each.name === kept) ? kept : "";
-  find("card").hidden = !settings.models.find((each) => each.name === model()).has_card;
   find("card").href = `/models/${encodeURIComponent(model())}`;
   select(null);
   await fetchFound();
@@ -379,10 +337,9 @@ function connect() {
 function fill() {
   for (const { name, score_threshold: score, min_area: area } of settings.models) {
     find("model").append(new Option(name));
-    state.limits.set(name, { score: [score, null], area_px: [area || null, null] });
+    found.limits.set(name, { score: [score, null], area_px: [area || null, null] });
   }
   find("score").min = settings.lowest_score;
-  find("example").hidden = !settings.has_example;
   find("pixel-size").value = settings.pixel_size || "";
   for (const { name, meaning, chosen } of settings.kinds) {
     const label = document.createElement("label");
