@@ -139,18 +139,23 @@ def helpers_on_path(monkeypatch):
 
 
 def kill_once(folder, source):
-    if source.name == "i2.png" and not (folder / "killed").exists():
-        (folder / "killed").touch()
+    """Die with one image, and hang with another, once each."""
+    if source.name in ("i2.png", "i4.png") and not (folder / source.name).exists():
+        (folder / source.name).touch()
+        if source.name == "i4.png":
+            time.sleep(600)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_is_killed(images, tmp_path, helpers_on_path):
+def test_workers_that_are_killed_or_hang(images, tmp_path, helpers_on_path):
     run(images, tmp_path / "here")
     load = functools.partial(StubPredictor, functools.partial(kill_once, tmp_path))
     with open_client("local:2") as client:
-        units = DaskUnits(client, load)
+        client.run(load)  # Importing does not count.
+        units = DaskUnits(client, load, limit=5)
         result = run(images, tmp_path / "there", run_units=units)
-    assert (tmp_path / "killed").exists()
+    assert (tmp_path / "i2.png").exists()
+    assert (tmp_path / "i4.png").exists()
     assert (result.predicted, result.failed) == (6, [])
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
