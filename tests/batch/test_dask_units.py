@@ -156,11 +156,12 @@ def test_a_worker_that_is_killed(images, tmp_path, helpers_on_path):
 
 
 def test_a_unit_that_hangs_ends_its_process():
-    code = "import time; from unet_sharp_det.batch.dask_units import _limited as limited; "
-    code += "limited(9.0, print, 'done', flush=True); limited(0.1, time.sleep, 60)"
+    code = "import os, time; from unet_sharp_det.batch.dask_units import _limited as limited; "
+    code += "limited(0.1, os.write, 1, b'done'); time.sleep(0.3); "
+    code += "os.write(1, b', alive'); limited(0.1, time.sleep, 60)"
     command = [sys.executable, "-c", code]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=50)
-    assert (ended.returncode, ended.stdout) == (1, "done\n"), ended.stderr
+    assert (ended.returncode, ended.stdout) == (1, "done, alive"), ended.stderr
 
 
 def kill_process(pid, source):
