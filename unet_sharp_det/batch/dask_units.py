@@ -41,8 +41,7 @@ _WORKERS_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 _TIMEOUT = 10.0  # seconds
 #: How often a plane that fails is tried: a file system may fail for a moment.
 TRIES = 3
-#: Seconds after which a unit hangs: a worker that takes longer ends itself, as if it had died. The
-#: slowest model with --tta takes 12 minutes for the largest unit.
+#: Seconds after which a unit hangs: a worker that takes longer ends itself, as if it had died.
 LIMIT = 3600.0
 
 
