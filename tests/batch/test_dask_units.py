@@ -127,7 +127,7 @@ def test_a_unit_that_ends_every_worker_is_named(images, tmp_path, threads, monke
     result = run(images, tmp_path / "out", run_units=DaskUnits(threads, StubPredictor))
     (failed,) = result.failed
     assert failed.source.endswith("i2.png")
-    assert "ended every worker that tried it. Give workers more memory" in failed.error
+    assert "ended every worker that tried it, or took them more than an hour. Give" in failed.error
     assert result.predicted == 5
     assert files(tmp_path / "out") - OF_ALL == {f"i{n}_labels.tif" for n in (0, 1, 3, 4, 5)}
 
@@ -153,6 +153,15 @@ def test_a_worker_that_is_killed(images, tmp_path, helpers_on_path):
     assert (tmp_path / "killed").exists()
     assert (result.predicted, result.failed) == (6, [])
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_a_unit_that_hangs_ends_its_process():
+    code = "import os, time; from unet_sharp_det.batch.dask_units import _limited as limited; "
+    code += "limited(0.1, os.write, 1, b'done'); time.sleep(0.3); "
+    code += "os.write(1, b', alive'); limited(0.1, time.sleep, 60)"
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert (ended.returncode, ended.stdout) == (1, "done, alive"), ended.stderr
 
 
 def kill_process(pid, source):

@@ -34,13 +34,15 @@ class BrightBlobs:
         self.memory = memory
         self.batches, self.largest = [], []
 
-    def find(self, windows, tiles, shape, scale):
+    def find(self, windows, tiles, shape, scale, factor=1):
         if sum(window[:, :, 0].size for window in windows) > self.memory:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         self.batches.append(len(windows))
         self.largest.append(max(windows[0].shape[:2]))
         return [
-            self._parts(window).moved(tile.rows.start, tile.columns.start, shape)
+            self._parts(np.kron(window[:, :, 0], np.ones([factor] * 2, np.uint8))).moved(
+                tile.rows.start, tile.columns.start, shape
+            )
             for window, tile in zip(windows, tiles, strict=True)
         ]
 
@@ -48,7 +50,7 @@ class BrightBlobs:
         return parts[0] if len(tiles) == 1 else merge_detections(shape, tiles, parts)
 
     def _parts(self, window):
-        labels, count = ndimage.label(window[:, :, 0] > 100)
+        labels, count = ndimage.label(window > 100)
         return SparseInstances.from_label_map(labels, np.full(count, 0.9))
 
 

@@ -6,11 +6,13 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
-from prediction_models import compact_detector_cfg
+from prediction_models import compact_detector_cfg, semantic_cfg
 from torch import nn
 
 from unet_sharp_det.errors import ConfigError
+from unet_sharp_det.modeling.test_time_augmentation import VIEWS
 from unet_sharp_det.prediction.detector import Detector, paste
+from unet_sharp_det.prediction.segmenter import Segmenter
 from unet_sharp_det.prediction.tile_grid import Tile
 
 
@@ -68,3 +70,23 @@ def test_an_image_of_background_has_no_proposal():
         (found,) = detector.find([window], [tile], (64, 64), 1.0)
         assert (len(seen.pop()) > 0) == has_proposals
     assert len(found) == 0
+
+
+@pytest.mark.parametrize("kind", [Detector, Segmenter])
+def test_windows_of_a_level_have_their_objects_in_the_image(kind):
+    """The network sees the same; the objects are twice as large, with finer outlines."""
+    torch.manual_seed(0)
+    model = build_model(compact_detector_cfg() if kind is Detector else semantic_cfg()).eval()
+    finder = kind(model, 0.0, VIEWS[:2])
+    colours = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    window = np.kron(colours, np.ones((16, 16, 1), np.uint8))
+    found = []
+    for factor in (1, 2):
+        height, width = 64 * factor, 96 * factor
+        tile = Tile(*[slice(0, height), slice(0, width)] * 2, (False,) * 4)
+        found += finder.find([window], [tile], (height, width), 1 / factor, factor)
+    small, large = (each.label_map() > 0 for each in found)
+    assert large.shape == (128, 192)
+    assert small.any()
+    enlarged = np.kron(small, np.ones((2, 2), bool))
+    assert (enlarged & large).sum() > 0.8 * (enlarged | large).sum()

@@ -148,7 +148,7 @@ class TestTiles:
         predictor = Predictor(build_model(semantic_cfg()), ScaleBy([1.0], 4096), options=options)
         starts = set()
 
-        def find(windows, tiles, shape, scale):
+        def find(windows, tiles, shape, scale, factor):
             starts.update(s for t in tiles for s in (t.rows.start, t.columns.start))
             return [SparseInstances.empty(shape) for _ in tiles]
 
@@ -243,7 +243,7 @@ class TestScale:
         scales, areas = set(), set()
         predictor._select = lambda found, chosen: areas.add(chosen.min_area)
 
-        def find(windows, tiles, shape, scale):
+        def find(windows, tiles, shape, scale, factor):
             scales.add(scale)
             return [SparseInstances.empty(shape) for _ in tiles]
 
@@ -261,7 +261,7 @@ class TestScale:
         )
         seen = []
 
-        def find(windows, tiles, shape, scale):
+        def find(windows, tiles, shape, scale, factor):
             seen.append((len(windows), scale))
             return [SparseInstances.empty(shape) for _ in tiles]
 

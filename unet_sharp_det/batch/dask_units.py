@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 import pickle
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
@@ -40,6 +41,8 @@ _WORKERS_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 _TIMEOUT = 10.0  # seconds
 #: How often a plane that fails is tried: a file system may fail for a moment.
 TRIES = 3
+#: Seconds after which a unit hangs: a worker that takes longer ends itself, as if it had died.
+LIMIT = 3600.0
 
 
 class KilledError(UserError):
@@ -110,17 +113,19 @@ def _announced(client):
 class DaskUnits:
     """Does the units of a run on Dask's workers; see :func:`.predict_files`.
 
-    A unit of a worker that dies is done by another one. A unit that ends several of them fails as
-    its files would, and the others go on.
+    A unit of a worker that dies, or takes too long, is done by another one. A unit that ends
+    several of them fails as its files would, and the others go on.
     """
 
-    def __init__(self, client, load: Callable):
+    def __init__(self, client, load: Callable, limit: float = LIMIT):
         """
         Args:
             client: of ``distributed``.
             load: returns the :class:`.Predictor`; it is called by every worker.
+            limit: seconds that a unit may take.
         """
         self._client = client
+        self._limit = limit
         self._load = load
 
     def __call__(self, work: ImageWork, folder: Path, planes: Iterable[Plane], log: Log) -> None:
@@ -129,7 +134,7 @@ class DaskUnits:
 
         recipe = cloudpickle.dumps((self._load, work.read_options, work.pixel_size))
         try:
-            _Run(self._client, recipe, work, folder, log).do(planes)
+            _Run(self._client, recipe, work, folder, log, self._limit).do(planes)
         except (CancelledError, CommClosedError, TimeoutError) as error:
             raise UserError(
                 f"The connection to Dask's scheduler was lost ({type(error).__name__}). Give the "
@@ -140,8 +145,10 @@ class DaskUnits:
 class _Run:
     """What is in flight of one run."""
 
-    def __init__(self, client, recipe: bytes, work: ImageWork, folder: Path, log: Log):
-        self._client, self._recipe = client, recipe
+    def __init__(
+        self, client, recipe: bytes, work: ImageWork, folder: Path, log: Log, limit: float
+    ):
+        self._client, self._recipe, self._limit = client, recipe, limit
         self._work, self._folder, self._log = work, folder.absolute(), log
         self._pending: dict = {}  # Dask's future -> planes and how often they were tried
 
@@ -163,7 +170,8 @@ class _Run:
         records = [plane.record for plane in chunk]
         for plane in chunk:
             self._log.begin(plane)
-        future = self._client.submit(_do, self._recipe, records, self._folder, pure=False)
+        unit = _do, self._recipe, records, self._folder
+        future = self._client.submit(_limited, self._limit, *unit, pure=False)
         self._pending[future] = (chunk, tries)
 
     def _collect(self, most: int) -> None:
@@ -182,7 +190,9 @@ class _Run:
 
     def _take(self, chunk: Sequence[Plane], tries: int, outcomes: Sequence[Outcome]) -> None:
         for plane, outcome in zip(chunk, outcomes, strict=True):
-            if isinstance(outcome, Exception) and tries < TRIES:
+            # Dask has tried what ends workers by itself, but not each plane of it alone.
+            is_final = isinstance(outcome, KilledError) and len(chunk) == 1
+            if isinstance(outcome, Exception) and tries < TRIES and not is_final:
                 self._submit([plane], tries + 1)
             else:
                 self._log.advance(plane.weight)
@@ -199,9 +209,9 @@ class _Run:
         self, record: ImageRecord, image: PreparedImage, blocks: Sequence[Sequence[Tile]]
     ) -> Iterator[list["SparseInstances"]]:
         """As a predictor finds them, see :data:`.FindBlocks`."""
-        of_image = (self._recipe, record, replace(image, source=None))
+        unit = self._limit, _find_block, self._recipe, record, replace(image, source=None)
         futures = [
-            self._client.submit(_find_block, *of_image, block, pure=False, retries=TRIES - 1)
+            self._client.submit(_limited, *unit, block, pure=False, retries=TRIES - 1)
             for block in blocks
         ]
         try:
@@ -219,11 +229,26 @@ def _result(future):
         return future.result()
     except KilledWorker as error:
         raise KilledError(
-            "ended every worker that tried it. Give workers more memory, or smaller --tile-size."
+            "ended every worker that tried it, or took them more than an hour. Give workers more "
+            "memory, or smaller --tile-size."
         ) from error
 
 
 # What follows runs in the workers.
+
+
+def _limited(limit: float, do: Callable, *args):
+    """Do a unit; the process ends if it takes longer than so many seconds.
+
+    A thread that hangs, as in a read from a share, can be ended by no other means.
+    """
+    timer = threading.Timer(limit, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+    try:
+        return do(*args)
+    finally:
+        timer.cancel()
 
 
 @functools.lru_cache(maxsize=1)

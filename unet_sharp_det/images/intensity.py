@@ -97,6 +97,7 @@ class PreparedImage:
     image_format: str
     scale: Scale | ChannelScales | None = None  # of the whole image; None of an 8-bit picture
     contrast: np.ndarray | None = None  # uint8 (256,), what each value becomes at last
+    factor: int = 1  # of the level that is read, see :meth:`ImageSource.reduced`
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -104,12 +105,19 @@ class PreparedImage:
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
         """Return uint8 (h, w, 3), (h, w, 1) for ``"L"``, or (h, w, C) for ``"CHANNELS"``; see
-        :meth:`ImageSource.window`."""
-        pixels = _arrange(self.source.window(rows, columns), self.scale, self.image_format)
+        :meth:`ImageSource.window`. The slices count the image's pixels; of a level, what is
+        returned is ``factor`` times smaller."""
+        if self.factor > 1:
+            ends = (part.indices(n) for part, n in zip((rows, columns), self.shape, strict=True))
+            rows, columns = (slice(a // self.factor, b // self.factor) for a, b, _ in ends)
+        window = self.source.reduced(self.factor).window(rows, columns)
+        pixels = _arrange(window, self.scale, self.image_format)
         return pixels if self.contrast is None else self.contrast[pixels]
 
 
-def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> PreparedImage:
+def prepare(
+    source: ImageSource, image_format: str, stretch_contrast: bool, factor: int = 1
+) -> PreparedImage:
     """Return an image as a model sees it, in training and prediction.
 
     Deeper ones than 8 bit are scaled as :func:`rescale_to_uint8` says, and the result once more
@@ -120,6 +128,7 @@ def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> P
     Args:
         image_format: as in ``INPUT.FORMAT``.
         stretch_contrast: as in ``INPUT.STRETCH_CONTRAST``.
+        factor: of the level that is read, and whose scale it is.
 
     Raises:
         ConfigError: ``image_format`` is unknown.
@@ -128,16 +137,17 @@ def prepare(source: ImageSource, image_format: str, stretch_contrast: bool) -> P
     check_image_format(image_format)
     if image_format == "CHANNELS":
         source = source.with_all_channels()
-        return PreparedImage(source, image_format, ChannelScales.of(_sample(source)))
+        scales = ChannelScales.of(_sample(source.reduced(factor)))
+        return PreparedImage(source, image_format, scales, factor=factor)
     is_deep = source.dtype != np.uint8
     if not is_deep and not stretch_contrast:
-        return PreparedImage(source, image_format)
-    sample = _sample(source)
+        return PreparedImage(source, image_format, factor=factor)
+    sample = _sample(source.reduced(factor))
     scale, table = Scale.of(sample) if is_deep else None, None
     if stretch_contrast:
         contrast = Scale.of(_arrange(sample, scale, image_format))
         table = contrast.apply(np.arange(256, dtype=np.uint8))
-    return PreparedImage(source, image_format, scale, table)
+    return PreparedImage(source, image_format, scale, table, factor)
 
 
 def _sample_step(shape: tuple[int, ...]) -> int:

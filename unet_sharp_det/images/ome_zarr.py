@@ -1,7 +1,6 @@
 """OME-Zarr (OME-NGFF 0.4 and 0.5), in a folder or at an address of fsspec, read window by window.
 
-The finest level of an image is read, whatever scale a model sees, so that objects have the
-coordinates of the whole image.
+An image is its finest level; the coarser ones of its pyramid are its reduced copies.
 """
 
 import itertools
@@ -161,6 +160,12 @@ def _open_image(group, path, series_count: int, max_pixels: int) -> PixelArray:
     channels = ome.get("omero", {}).get("channels", ())
     return PixelArray(
         pixels=_Pixels(array, f"{path}/{array.path}"),
+        levels=tuple(
+            (_Pixels(level, f"{path}/{level.path}"), level.shape)
+            for level in (group[each["path"]] for each in multiscale["datasets"][1:])
+            if (level.ndim, level.dtype) == (array.ndim, array.dtype)
+            and prod(level.chunks) <= max_pixels
+        ),
         letters=letters,
         shape=array.shape,
         dtype=dtype,

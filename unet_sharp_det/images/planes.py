@@ -27,6 +27,8 @@ class PixelArray:
     pixel_size: tuple[float, float] | None = None  # (y, x) in micrometres
     series_count: int = 1  # of images in the file, reduced copies not counted
     channel_names: tuple[str, ...] = ()
+    #: Reduced copies of the pixels, the levels of a pyramid, each with its shape.
+    levels: tuple[tuple[object, tuple[int, ...]], ...] = ()
     #: From what is stored to what is meant: 0 and 255 for bits, the inverse where 0 is white.
     to_values: Callable[[np.ndarray], np.ndarray] = lambda values: values
 
@@ -53,6 +55,21 @@ def meant_values(
         return np.dtype(np.uint8), lambda values: values.astype(np.uint8) * np.uint8(255)
     native = dtype.newbyteorder("=")
     return native, lambda values: values.astype(native, copy=False)
+
+
+def reduction_of(
+    shape: tuple[int, ...], reduced: tuple[int, ...], spatial: tuple[int, int]
+) -> int | None:
+    """Return how many pixels along the two spatial axes are one of a reduced copy.
+
+    None: they are no whole number above 1, or the copy is smaller along another axis too.
+    """
+    factor = round(shape[spatial[0]] / max(1, reduced[spatial[0]]))
+    fits = (
+        abs(size / factor - small) < 1 if axis in spatial else size == small
+        for axis, (size, small) in enumerate(zip(shape, reduced, strict=True))
+    )
+    return factor if factor > 1 and all(fits) else None
 
 
 class ImageAxes(NamedTuple):

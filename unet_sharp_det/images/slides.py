@@ -19,7 +19,7 @@ def is_slide(path) -> bool:
 
 
 def open_slide(path) -> PixelArray:
-    """Open a slide at its full resolution without reading its pixels, which are uint8 in RGB.
+    """Open a slide and its levels without reading their pixels, which are uint8 in RGB.
 
     What the scanner left out has the slide's colour of the background, else white.
 
@@ -42,6 +42,11 @@ def open_slide(path) -> PixelArray:
         raise DatasetError(f"{path}: cannot be read by OpenSlide: {one_line(error)}") from error
     return PixelArray(
         pixels=_Pixels(slide, background, str(path)),
+        levels=tuple(
+            (_Pixels(slide, background, str(path), level), (*size[::-1], 3))
+            for level, size in enumerate(slide.level_dimensions)
+            if level
+        ),
         letters="YXS",
         shape=(height, width, 3),
         dtype=np.dtype(np.uint8),
@@ -57,12 +62,16 @@ class _Pixels:
     slide: object
     background: str
     where: str
+    level: int = 0
 
     def __getitem__(self, slices: tuple[slice, slice, slice]) -> np.ndarray:
         rows, columns, samples = slices
         size = columns.stop - columns.start, rows.stop - rows.start
         try:
-            region = self.slide.read_region((columns.start, rows.start), 0, size)
+            # OpenSlide takes a place in pixels of level 0, by its own mean of both sides' factors.
+            factor = self.slide.level_downsamples[self.level]
+            corner = round(columns.start * factor), round(rows.start * factor)
+            region = self.slide.read_region(corner, self.level, size)
         except Exception as error:  # of any kind, from corrupt bytes
             raise DatasetError(f"{self.where}: cannot be decoded: {one_line(error)}") from error
         picture = Image.new("RGB", size, self.background)

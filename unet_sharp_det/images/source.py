@@ -16,6 +16,7 @@ from .planes import (
     PlaneReader,
     assign_axes,
     meant_values,
+    reduction_of,
     select_planes,
 )
 from .slides import is_slide, open_slide
@@ -23,6 +24,10 @@ from .tiff import is_tiff, open_tiff
 
 #: What predictions look at where a file has two, or more than three channels.
 DEFAULT_CHANNELS = (0,)
+
+
+# A scanner's 0.2528 micrometres are a quarter: its level of half the size does for 0.5.
+_ENLARGED_MOST = 1.02
 
 
 class ChannelsError(UserError):
@@ -82,13 +87,34 @@ class ImageSource:
     #: The same with all channels of the file.
     read_all: Callable[[slice, slice], np.ndarray] | None = field(default=None, repr=False)
     channel_names: tuple[str, ...] = ()  # of all channels of the file; empty: it has none
+    #: Reduced copies, by how many pixels along each side are one of theirs; see :meth:`reduced`.
+    levels: dict[int, "ImageSource"] = field(default_factory=dict, repr=False)
 
     def with_all_channels(self) -> "ImageSource":
         """Return the plane with all channels of the file, alpha not counted."""
         if self.read_all is None:
             return self
         numbers = tuple(range(self.total_channels))
-        return replace(self, channels=len(numbers), channel_numbers=numbers, read=self.read_all)
+        levels = {factor: level.with_all_channels() for factor, level in self.levels.items()}
+        return replace(
+            self, channels=len(numbers), channel_numbers=numbers, read=self.read_all, levels=levels
+        )
+
+    def reduction_for(self, scale: float) -> int:
+        """Return the factor of the coarsest level that has all that is seen at this scale.
+
+        Args:
+            scale: by which the image is resized to be seen. From 1 on it is 1, the image itself.
+        """
+        fitting = (factor for factor in self.levels if factor * scale <= _ENLARGED_MOST)
+        return max(fitting, default=1)
+
+    def reduced(self, factor: int) -> "ImageSource":
+        """Return the image, or the level of one of the factors in :attr:`levels`.
+
+        What is left at the right and lower edge and is no whole pixel of the level is not in it.
+        """
+        return self if factor == 1 else self.levels[factor]
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
         """Return the file's own values of a window, (h, w, channels), RGB order.
@@ -227,7 +253,7 @@ def planes_of(
     shape, pixel_size = (image.shape[axes.rows], image.shape[axes.columns]), image.pixel_size
     if image.turns[0]:
         shape, pixel_size = shape[::-1], pixel_size and pixel_size[::-1]
-    return [
+    sources = [
         ImageSource(
             name=name + plane.name,
             suffix=plane.suffix,
@@ -246,6 +272,18 @@ def planes_of(
         )
         for plane in select_planes(axes, options.planes, where)
     ]
+    for pixels, stored_shape in image.levels if image.orientation == 1 else ():
+        factor = reduction_of(image.shape, stored_shape, (axes.rows, axes.columns))
+        for source in sources if factor else ():
+            reduced = replace(image, pixels=pixels)
+            source.levels[factor] = replace(
+                source,
+                shape=tuple(size // factor for size in shape),
+                read=source.read._replace(image=reduced),
+                read_all=source.read_all._replace(image=reduced),
+                levels={},
+            )
+    return sources
 
 
 def _choose_channels(

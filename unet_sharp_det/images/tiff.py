@@ -1,10 +1,11 @@
 """TIFF files of any kind as arrays that are read lazily, with the meaning of their values."""
 
+import contextlib
 import logging
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from math import prod
 from pathlib import Path
@@ -43,7 +44,7 @@ def is_tiff(path) -> bool:
 
 
 def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
-    """Open a series of a TIFF file without decoding it; of a pyramid the full resolution.
+    """Open a series of a TIFF file without decoding it, with the levels of a pyramid.
 
     Args:
         series: which series, from 0: an OME image that begins in the file, or pages of equal size.
@@ -88,6 +89,7 @@ def _describe(tiff, path: Path, layouts, number: int, max_pixels: int) -> PixelA
     to_values, dtype = _interpretation(page, series.dtype)
     return PixelArray(
         pixels=_lazy_pixels(series, shape, path, max_pixels),
+        levels=tuple(_levels(series, path, max_pixels)),
         letters=series.get_axes(False),
         shape=shape,
         dtype=dtype,
@@ -173,6 +175,21 @@ def _interpretation(page, dtype: np.dtype) -> tuple[Callable, np.dtype]:
     table = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)
     table = table[::-1] if page.photometric == 0 else table
     return lambda pixels: table[pixels.astype(np.uint8, copy=False)], np.dtype(np.uint8)
+
+
+def _levels(series, path: Path, max_pixels: int) -> Iterator[tuple[object, tuple[int, ...]]]:
+    """Yield the reduced copies whose values mean what those of the series do."""
+
+    def meaning(level):
+        page = level.keyframe
+        values = page.photometric, page.bitspersample, page.samplesperpixel
+        return level.get_axes(False), level.dtype, *values
+
+    for level in series.levels[1:]:
+        with contextlib.suppress(DatasetError):  # The image is whole without it.
+            if None not in level.pages and meaning(level) == meaning(series):
+                shape = tuple(level.get_shape(False))
+                yield _lazy_pixels(level, shape, path, max_pixels), shape
 
 
 def _lazy_pixels(series, shape: tuple[int, ...], path: Path, max_pixels: int):

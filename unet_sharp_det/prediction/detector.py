@@ -65,13 +65,15 @@ class Detector:
         tiles: Sequence[Tile],
         shape: tuple[int, int],
         scale: float,
+        factor: int = 1,
     ) -> list[SparseInstances]:
         """Find the objects of each window.
 
         Args:
             windows: uint8 (h, w, C), all of one size.
             tiles: where they lie in an image of (height, width) ``shape``.
-            scale: factor that windows are resized by before the network.
+            scale: factor that the image is resized by before the network.
+            factor: how many of its pixels along each side are one of the windows'.
 
         Returns:
             of each window, in the image's coordinates.
@@ -79,7 +81,7 @@ class Detector:
         seen = [
             [
                 view.undo_objects(each)
-                for each in self._detect([view.apply(window) for window in windows], scale)
+                for each in self._detect(list(map(view.apply, windows)), scale, factor)
             ]
             for view in self.views
         ]
@@ -89,16 +91,17 @@ class Detector:
             for each, tile in zip(found, tiles, strict=True)
         ]
 
-    def _detect(self, windows: Sequence[np.ndarray], scale: float) -> list[SparseInstances]:
-        inputs = [{"image": to_input(window, scale)} for window in windows]
+    def _detect(
+        self, windows: Sequence[np.ndarray], scale: float, factor: int
+    ) -> list[SparseInstances]:
+        inputs = [{"image": to_input(window, scale * factor)} for window in windows]
         self._adapt_limits(inputs[0]["image"].shape[1:].numel())
         with torch.inference_mode():
             results = self.model.inference(inputs, do_postprocess=False)
         if isinstance(results, tuple):  # of PanopticFPN: detections and semantic maps
             results = results[0]
-        return [
-            paste(result, window.shape[:2]) for result, window in zip(results, windows, strict=True)
-        ]
+        height, width = (side * factor for side in windows[0].shape[:2])
+        return [paste(result, (height, width)) for result in results]
 
     def join(
         self,

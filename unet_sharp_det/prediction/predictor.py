@@ -186,8 +186,7 @@ class Predictor:
 
         for index, image in enumerate(images):
             try:
-                prepared = self._prepare(image)
-                options = self._options_of(prepared.source)
+                prepared, options = self._prepare(image)
                 if max(prepared.shape) > options.tile_size:
                     found = self._find_in_tiles(prepared, options, progress, find_blocks)
                     results[index] = self._select(found, options)
@@ -196,12 +195,12 @@ class Predictor:
             except UserError as error:
                 results[index] = error
                 continue
-            key = window.shape, options
+            key = window.shape, prepared.shape, prepared.factor, options
             batch = waiting.setdefault(key, [])
             batch.append((index, prepared, window))
             if len(batch) == options.batch_of(window.shape):
                 run(waiting.pop(key), options)
-        for (_, options), batch in waiting.items():
+        for (*_, options), batch in waiting.items():
             run(batch, options)
         return results
 
@@ -229,7 +228,8 @@ class Predictor:
         found = found.in_one_piece()
         return found.select(found.areas >= options.min_area)
 
-    def _prepare(self, image: Image) -> PreparedImage:
+    def _prepare(self, image: Image) -> tuple[PreparedImage, PredictionOptions]:
+        """Return an image at the level that its scale needs, and the options for it."""
         sees_all = self.image_format == "CHANNELS"
         if isinstance(image, np.ndarray):
             image = from_array(image, all_channels=sees_all)
@@ -246,7 +246,9 @@ class Predictor:
                 f"{image.where}: has {image.total_channels} channels, but the model sees "
                 f"{self._channels}. Save those as a file."
             )
-        return prepare(image, self.image_format, self.stretch_contrast)
+        options = self._options_of(image)
+        factor = image.reduction_for(options.scale)
+        return prepare(image, self.image_format, self.stretch_contrast, factor), options
 
     def _scale(self, shape: tuple[int, int], options: PredictionOptions) -> float:
         """The factor by which the network sees an image of (height, width) larger."""
@@ -256,6 +258,10 @@ class Predictor:
         else:
             factor = resize.short_edge_length[0] / min(shape)
         return options.scale * min(factor, resize.max_size / max(shape))
+
+    def _alignment(self, image: PreparedImage, scale: float) -> int:
+        """Return the image pixels at whose multiples tiles begin."""
+        return math.lcm(alignment_of(scale, self._divisibility), image.factor)
 
     def _find_whole(
         self,
@@ -268,14 +274,14 @@ class Predictor:
         (tile,) = tile_grid(shape, max(shape), 0)
         scale = self._scale(shape, options)
         try:
-            return self._finder.find(windows, [tile] * len(windows), shape, scale)
+            return self._finder.find(windows, [tile] * len(windows), shape, scale, images[0].factor)
         except torch.OutOfMemoryError:
             pass  # What follows needs the memory that the exception holds.
         if len(windows) > 1:
             half = len(windows) // 2
             first = self._find_whole(images[:half], windows[:half], options)
             return first + self._find_whole(images[half:], windows[half:], options)
-        smaller = options.halved(max(shape), alignment_of(scale, self._divisibility))
+        smaller = options.halved(max(shape), self._alignment(images[0], scale))
         return [self._find_in_tiles(images[0], smaller, lambda pixels: None, self._find_blocks)]
 
     def find_block(self, image: PreparedImage, block: Sequence[Tile]) -> list[SparseInstances]:
@@ -290,7 +296,7 @@ class Predictor:
         seen = [k for k, window in enumerate(windows) if (window != window[0, 0]).any()]
         if seen:
             chosen = [windows[k] for k in seen], [block[k] for k in seen]
-            results = self._finder.find(*chosen, image.shape, scale)
+            results = self._finder.find(*chosen, image.shape, scale, image.factor)
             for k, result in zip(seen, results, strict=True):
                 found[k] = result
             self._blocks += 1
@@ -311,7 +317,7 @@ class Predictor:
         find_blocks: FindBlocks,
     ) -> SparseInstances:
         scale = self._scale(image.shape, options)
-        alignment = alignment_of(scale, self._divisibility)
+        alignment = self._alignment(image, scale)
         grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, alignment)
         blocks = list(_batches_of_one_shape(grid, options))
         tiles, parts = [], []

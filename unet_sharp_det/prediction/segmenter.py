@@ -58,18 +58,26 @@ class Segmenter:
         tiles: Sequence[Tile],
         shape: tuple[int, int],
         scale: float,
+        factor: int = 1,
     ) -> list[SparseInstances]:
         """As :meth:`.Detector.find`, but components in the core of each window only."""
         with torch.inference_mode():
-            seen = [self._see(view, windows, scale) for view in self.views]
+            seen = [self._see(view, windows, scale, factor) for view in self.views]
             found = [torch.stack(each).mean(dim=0) for each in zip(*seen, strict=True)]
         return [self._objects(*each, shape) for each in zip(found, tiles, strict=True)]
 
-    def _see(self, view: View, windows: Sequence[np.ndarray], scale: float) -> list[Tensor]:
-        """Return the probabilities (C, h, w) of each window (h, w, ...) that the view gives."""
+    def _see(
+        self, view: View, windows: Sequence[np.ndarray], scale: float, factor: int
+    ) -> list[Tensor]:
+        """Return the probabilities (C, H, W) that the view gives of the part of the image in each
+        window (H / factor, W / factor, ...)."""
         turned = [view.apply(window) for window in windows]
         inputs = [
-            {"image": to_input(each, scale), "height": each.shape[0], "width": each.shape[1]}
+            {
+                "image": to_input(each, scale * factor),
+                "height": each.shape[0] * factor,
+                "width": each.shape[1] * factor,
+            }
             for each in turned
         ]
         return [
