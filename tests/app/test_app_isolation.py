@@ -143,4 +143,4 @@ def test_a_folder_in_which_no_socket_can_lie_is_told(monkeypatch):
 
     monkeypatch.setattr(isolation.forkserver, "ensure_running", fail)
     with pytest.raises(UserError, match=r"AF_UNIX path too long.*TMPDIR=/tmp"):
-    IsolatedAnalyser(Analyser({})).load("m")
+        IsolatedAnalyser(Analyser({})).load("m")
