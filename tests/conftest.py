@@ -3,15 +3,15 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from browser import launch_chromium, page_opener
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from sample_parts import overfit, registered_parts
+from tool_server import ToolServer
 
 from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
 
@@ -19,10 +19,15 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
-def forget_datasets():
-    """Data sets that a test registers are unknown to the next one."""
-    known = set(DatasetCatalog.list())
+def leave_nothing_behind():
+    """Data sets that a test registers, and threads that it asks for, are unknown to the next one.
+
+    Two threads in each of two processes on two cores make trainings ten times slower.
+    """
+    known, threads = set(DatasetCatalog.list()), torch.get_num_threads()
     yield
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
     for name in set(DatasetCatalog.list()) - known:
         DatasetCatalog.remove(name)
         if name in MetadataCatalog.list():
@@ -86,42 +91,29 @@ def environment(converted_sample) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def run_tool(environment):
-    """A function (script, *arguments) that runs a script of the repository, as a user would."""
+    """A function (script or "-m", *arguments) that runs Python on the repository, as a user would.
+
+    In a fork of a process that has imported the package (a GPU allows no fork), unless detectron2's
+    part of the environment has changed, which it reads when it is imported.
+    """
+    server = ToolServer(environment)
 
     def run(script, *arguments, timeout=300) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(REPOSITORY / script), *map(str, arguments)]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=timeout
-        )
+        script = script if script == "-m" else str(REPOSITORY / script)
+        command = [script, *map(str, arguments)]
+        changed = environment.items() - server.environment.items()
+        if torch.cuda.is_available() or any(name.startswith("DETECTRON2") for name, _ in changed):
+            return subprocess.run(
+                [sys.executable, *command],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+            )
+        return server.run(command, environment, timeout)
 
-    return run
-
-
-@dataclass(frozen=True)
-class OverfittedRun:
-    """A Mask R-CNN that knows two images by heart.
-
-    Attributes:
-        folder: the OUTPUT_DIR of its training.
-        results: of the evaluation at its end.
-    """
-
-    folder: Path
-    results: dict
-
-
-@pytest.fixture(scope="session")
-def overfitted_run(converted_sample, tmp_path_factory) -> OverfittedRun:
-    """Trained once, a minute."""
-    folder = tmp_path_factory.mktemp("overfitted")
-
-    def fewest_nuclei(counts):
-        return [i for _, i in sorted((n, i) for i, n in counts.items() if n >= 10)[:2]]
-
-    with registered_parts(converted_sample, folder) as register:
-        name = register("two_images", fewest_nuclei)
-        results = overfit(name, folder)
-    return OverfittedRun(folder, results)
+    yield run
+    server.close()
 
 
 @pytest.fixture(scope="session")

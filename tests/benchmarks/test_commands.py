@@ -1,8 +1,6 @@
 """Benchmarks as a user runs them: the tables are complete, figures are not judged here."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -12,14 +10,11 @@ COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_unetshar
 
 
 @pytest.fixture
-def run_benchmark(environment, repository):
+def run_benchmark(run_tool):
     """A function (name, *arguments) that returns what the command prints."""
 
     def run(*arguments):
-        command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
-        done = subprocess.run(
-            command, cwd=repository, env=environment, capture_output=True, text=True, timeout=300
-        )
+        done = run_tool("-m", "benchmarks", *arguments)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 

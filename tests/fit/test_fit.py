@@ -12,7 +12,12 @@ from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.evaluation import Evaluation
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
-from unet_sharp_det.fit.thresholds import best_threshold, measure_by_threshold
+from unet_sharp_det.fit.thresholds import (
+    THRESHOLDS,
+    best_threshold,
+    cross_validated,
+    measure_by_threshold,
+)
 from unet_sharp_det.prediction import PredictionOptions, Predictor
 
 
@@ -56,7 +61,9 @@ def test_from_images_to_a_model(imported, capsys):
     assert "  iteration 1" in printed
     assert "Starting training" in (run / "fit.log").read_text()
     assert {path.name for path in run.glob("*.pth")} == {"model_best.pth", "model_final.pth"}
-    assert "before" in (run / "report.html").read_text().lower()
+    report = (run / "report.html").read_text()
+    assert "before" in report.lower()
+    assert "chosen on these images" in report
     predict = Predictor.from_checkpoint(run / "model.safetensors", device="cpu")
     assert predict.class_names == ("cell",)
     record = EvaluationRecord.read(run / "inference")
@@ -143,12 +150,23 @@ def test_the_best_threshold_is_that_of_evaluations(tmp_path, perfect_results):
     values = measure_by_threshold(record, "DSB_score")
     evaluate_files(results, truth, tmp_path / "out", options=EvaluationOptions(score_threshold=0.3))
     values_of_files = Evaluation.repeat(tmp_path / "out").results.values
-    assert values[0.3] == pytest.approx(values_of_files["DSB_score"])
+    found = dict(zip(THRESHOLDS, values[:, 0], strict=True))
+    assert found[0.3] == pytest.approx(values_of_files["DSB_score"])
     # The true objects have scores of .6, the false ones of .4.
-    assert values[0.5] == 100
-    assert values[0.3] < 100
-    assert values[0.7] == 0
-    assert best_threshold(values) == 0.5
+    assert found[0.5] == 100
+    assert found[0.3] < 100
+    assert found[0.7] == 0
+    assert THRESHOLDS[best_threshold(values)] == 0.5
+
+
+def test_images_that_choose_the_threshold_flatter_it():
+    """Each of three images is found by a threshold of its own; the others know nothing of it."""
+    values = np.zeros((len(THRESHOLDS), 3))
+    values[[2, 8, 14], [0, 1, 2]] = 60, 50, 40
+    assert values[best_threshold(values)].mean() == 20
+    assert cross_validated(values) == 0
+    same = np.tile(np.linspace(0, 90, len(THRESHOLDS))[:, None], 3)
+    assert cross_validated(same) == 90
 
 
 @pytest.fixture

@@ -121,3 +121,11 @@ def watershed_cfg(**opts):
 
 def _cfg(config, opts):
     return setup_cfg(str(REPOSITORY / config), [part for pair in opts.items() for part in pair])
+
+
+def blobs(shape, seed=0, sigma=3):
+    """An image (H, W, 3) of bright spots, and their label map."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), sigma)
+    mask = noise > noise.std()
+    image = np.where(mask, 200, 10).astype(np.uint8)
+    return np.repeat(image[:, :, None], 3, axis=2), ndimage.label(mask)[0]

@@ -1,19 +1,12 @@
-"""Parts of the sample to overfit on."""
+"""Parts of the sample to train on."""
 
 import contextlib
 import json
 from collections import Counter
-from pathlib import Path
 
-import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
-from unet_sharp_det.files import write_text
-from unet_sharp_det.training import NucleiTrainer
-
-DEMO = Path(__file__).parents[2] / "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
 
 
 @contextlib.contextmanager
@@ -41,24 +34,3 @@ def registered_parts(converted_sample, folder):
     for name in registered:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
-
-
-def overfit(name, folder) -> dict:
-    """Train the demo's Mask R-CNN on a data set, always the same views; return its metrics."""
-    cfg = setup_cfg(str(DEMO), ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(folder)])
-    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (name,)
-    cfg.DATALOADER.NUM_WORKERS = 0
-    cfg.INPUT.SCALE_TRAIN = [2.0]
-    cfg.INPUT.COLOR.PROB = 0.0
-    cfg.INPUT.RANDOM_ROTATE90 = False
-    cfg.INPUT.RANDOM_FLIP = "none"
-    cfg.SOLVER.IMS_PER_BATCH = 2
-    cfg.SOLVER.MAX_ITER = 60
-    cfg.SOLVER.AMP.ENABLED = False
-    cfg.TEST.VALIDATION_LOSS = True
-    write_text(folder / "config.yaml", cfg.dump())
-    torch.manual_seed(0)
-    trainer = NucleiTrainer(cfg)
-    trainer.resume_or_load(resume=False)
-    trainer.train()
-    return trainer._last_eval_results

@@ -7,7 +7,7 @@ from scans import BRAIN, blocks, cases_of, noise, write_scan
 
 from unet_sharp_det.data.volume_catalog import register_volumes
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.importers.dataset import split_of
+from unet_sharp_det.importers.dataset import assign_splits
 from unet_sharp_det.volumes import read_labels, read_volume
 
 FIRST, SECOND = "HGG/BraTS19_2013_10_1", "LGG/BraTS19_TCIA09_141_1"
@@ -93,7 +93,7 @@ def test_scans_of_a_patient_stay_together(brats, run_import):
         root = brats(f"HGG/BraTS19_CBICA_AAB_{number}")
     _, content, text = run_import("brats19", root)
     assert sorted(len(content[split]) for split in ("train", "val", "test")) == [0, 0, 3]
-    assert "No case is of" in text
+    assert "No case is of val: import another patient, too." in text
 
 
 def test_other_folders_are_refused(tmp_path, run_import):
@@ -102,9 +102,21 @@ def test_other_folders_are_refused(tmp_path, run_import):
         run_import("brats19", tmp_path)
 
 
-def test_the_split_is_70_10_20_and_never_moves():
-    names = [f"BraTS19_{number}" for number in range(3000)]
-    shares = {split: sum(split_of(n) == split for n in names) / 3000 for split in ("train", "val")}
+def test_the_split_is_70_10_20_by_the_name():
+    splits = assign_splits(f"BraTS19_{number}" for number in range(3000))
+    shares = {split: [*splits.values()].count(split) / 3000 for split in ("train", "val")}
     assert shares == {"train": pytest.approx(0.7, abs=0.03), "val": pytest.approx(0.1, abs=0.03)}
     # sha256sum gives e7f6c011 = 3891707921, 4e074085 = 1309098117 and 5feceb66 = 1609362278.
-    assert [split_of(name) for name in "630"] == ["train", "val", "test"]
+    assert assign_splits("630") == {"6": "train", "3": "val", "0": "test"}
+
+
+@pytest.mark.parametrize(
+    ("patients", "splits"),
+    [
+        ("0", {"0": "train"}),
+        ("06", {"0": "val", "6": "train"}),
+        ("03", {"0": "train", "3": "val"}),
+    ],
+)
+def test_of_two_patients_one_is_of_train_and_one_of_val(patients, splits):
+    assert assign_splits(patients) == splits

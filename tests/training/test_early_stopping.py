@@ -1,19 +1,23 @@
 """A training that stops early in two processes, and the losses that it goes by."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
-from stop_early_each_rank import config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from two_processes import train_in_two_processes
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.training import NucleiTrainer, ValidationLoss
 
 INSTANT = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 LOSS = "validation/total_loss"
+OPTIONS = [
+    *("MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False", "INPUT.SCALE_TEST", "0.5"),
+    *("SOLVER.MAX_ITER", "9", "SOLVER.CHECKPOINT_PERIOD", "1"),
+    *("TEST.EVAL_PERIOD", "1", "TEST.BEST_METRIC", LOSS),
+    *("TEST.EARLY_STOPPING.PATIENCE", "1", "TEST.EARLY_STOPPING.MIN_DELTA", "1000.0"),
+]
 
 
 def validation_losses(folder):
@@ -22,17 +26,11 @@ def validation_losses(folder):
     return {line["iteration"]: line[LOSS] for line in lines if LOSS in line}
 
 
-def test_two_processes_stop_together_with_the_loss_of_one(
-    environment, repository, register_part, tmp_path
-):
+def test_two_processes_stop_together_with_the_loss_of_one(repository, register_part, tmp_path):
     name = register_part("three", lambda counts: sorted(counts, key=counts.get)[:3])
-    data = MetadataCatalog.get(name)
-    arguments = [str(repository / INSTANT), data.json_file, data.image_root, str(tmp_path)]
-    script = repository / "tests" / "training" / "stop_early_each_rank.py"
-    command = [sys.executable, str(script), *arguments]
-    subprocess.run(command, env=environment, check=True, timeout=300)
-    for rank in range(2):
-        assert json.loads((tmp_path / f"rank{rank}.json").read_text()) == {"iteration": 1}
+    options = [*OPTIONS, "DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", f"('{name}',)"]
+    cfg = setup_cfg(str(repository / INSTANT), [*options, "OUTPUT_DIR", str(tmp_path)])
+    assert [each["iteration"] for each in train_in_two_processes(cfg)] == [1, 1]
     assert (tmp_path / "model_best.pth").is_file()
     assert torch.load(tmp_path / "model_final.pth")["iteration"] == 1
     hooks = torch.load(tmp_path / "model_0000000.pth")["trainer"]["hooks"]
@@ -44,10 +42,10 @@ def test_two_processes_stop_together_with_the_loss_of_one(
     assert list(found) == [1]
     assert "validation/loss_sem_seg_cgm" in events.Tags()["scalars"]
 
-    trainer = NucleiTrainer(config(*arguments))
+    trainer = NucleiTrainer(cfg)
     trainer.resume_or_load(resume=True)
-    loader = trainer.build_validation_loader(trainer.cfg, "three_images")
-    alone = ValidationLoss(trainer.model, {"three_images": loader})()["validation"]["total_loss"]
+    loader = trainer.build_validation_loader(trainer.cfg, name)
+    alone = ValidationLoss(trainer.model, {name: loader})()["validation"]["total_loss"]
     assert alone == pytest.approx(found[1], rel=1e-5)
     trainer.train()
     assert trainer.iter == 2

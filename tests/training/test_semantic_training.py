@@ -1,11 +1,10 @@
 """Semantic training as a user runs it: it learns, is pruned, agrees over workers, tells errors."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
+from two_processes import train_in_two_processes
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.training import NucleiTrainer
@@ -39,12 +38,12 @@ def test_overfits_an_image(repository, one_image, tmp_path):
     assert (tmp_path / "model_best.pth").is_file()
 
 
-def test_two_processes_end_with_equal_weights(environment, repository, tmp_path):
+def test_two_processes_end_with_equal_weights(register_part, repository, tmp_path):
     """With all branches and CGM, every parameter has a gradient in every process."""
-    script = repository / "tests" / "training" / "train_and_save_each_rank.py"
-    command = [sys.executable, str(script), str(repository / INSTANT), str(tmp_path)]
-    subprocess.run(command, env=environment, check=True, timeout=300)
-    first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in range(2))
+    name = register_part("four", lambda counts: sorted(counts, key=counts.get)[:4])
+    options = ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False", "OUTPUT_DIR", str(tmp_path)]
+    options += ["DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()"]
+    first, second = train_in_two_processes(setup_cfg(str(repository / INSTANT), options))
     assert first["images"] != second["images"]
     parameters = [name for name in first["model"] if name.endswith((".weight", ".bias"))]
     for name in parameters:

@@ -13,6 +13,7 @@ import time
 import pytest
 import torch
 from detectron2.engine import HookBase, TrainerBase
+from two_processes import train_in_two_processes
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
@@ -23,10 +24,32 @@ INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
 
 
-def test_overfits_two_images(overfitted_run):
-    assert overfitted_run.results["segm"]["AP50"] > 80
-    assert (overfitted_run.folder / "model_best.pth").is_file()
-    metrics = (overfitted_run.folder / "metrics.json").read_text().splitlines()
+def test_overfits_two_images(register_part, repository, tmp_path):
+    """Always the same views, so that a Mask R-CNN knows them by heart."""
+
+    def fewest_nuclei(counts):
+        return [i for _, i in sorted((n, i) for i, n in counts.items() if n >= 10)[:2]]
+
+    name = register_part("two", fewest_nuclei)
+    cfg = setup_cfg(str(repository / DEMO), ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)])
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (name,)
+    cfg.INPUT.SCALE_TRAIN, cfg.INPUT.SCALE_TEST = [1.0], 1.0
+    cfg.INPUT.CROP.SIZE = [96, 96]
+    cfg.INPUT.COLOR.PROB = 0.0
+    cfg.INPUT.RANDOM_ROTATE90 = False
+    cfg.INPUT.RANDOM_FLIP = "none"
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.WARMUP_ITERS = 60, 5
+    cfg.SOLVER.BASE_LR = 0.002
+    cfg.SOLVER.AMP.ENABLED = False
+    cfg.TEST.VALIDATION_LOSS = True
+    torch.manual_seed(0)
+    trainer = NucleiTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert trainer._last_eval_results["segm"]["AP50"] > 80
+    assert (tmp_path / "model_best.pth").is_file()
+    metrics = (tmp_path / "metrics.json").read_text().splitlines()
     assert json.loads(metrics[-1])["validation/loss_mask"] > 0
 
 
@@ -74,11 +97,11 @@ def test_unusable_data_are_told_before_anything_is_built(
         NucleiTrainer(cfg)
 
 
-def test_two_processes_end_with_equal_weights(environment, repository, tmp_path):
-    script = repository / "tests" / "training" / "train_and_save_each_rank.py"
-    command = [sys.executable, str(script), str(repository / INSTANT), str(tmp_path)]
-    subprocess.run(command, env=environment, check=True, timeout=300)
-    first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in range(2))
+def test_two_processes_end_with_equal_weights(register_part, repository, tmp_path):
+    name = register_part("four", lambda counts: sorted(counts, key=counts.get)[:4])
+    options = ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False", "OUTPUT_DIR", str(tmp_path)]
+    options += ["DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()"]
+    first, second = train_in_two_processes(setup_cfg(str(repository / INSTANT), options))
     assert first["images"] != second["images"]
     for name, value in first["model"].items():
         assert torch.equal(value, second["model"][name])
@@ -86,12 +109,13 @@ def test_two_processes_end_with_equal_weights(environment, repository, tmp_path)
     assert not torch.equal(first["before"][name], first["model"][name])
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(environment, repository, tmp_path):
-    command = [sys.executable, str(repository / "tools" / "train_net.py"), "--resume"]
-    command += ["--config-file", str(repository / INSTANT), "OUTPUT_DIR", str(tmp_path)]
-    command += ["SOLVER.MAX_ITER", "24", "SOLVER.CHECKPOINT_PERIOD", "2", "MODEL.DEVICE", "cpu"]
-    command += ["TEST.VALIDATION_LOSS", "False"]
+def test_a_killed_run_goes_on_from_its_last_checkpoint(run_tool, environment, repository, tmp_path):
+    tool = str(repository / "tools" / "train_net.py")
+    options = ["--resume", "--config-file", str(repository / INSTANT), "OUTPUT_DIR", str(tmp_path)]
+    options += ["SOLVER.MAX_ITER", "16", "SOLVER.CHECKPOINT_PERIOD", "2", "MODEL.DEVICE", "cpu"]
+    options += ["DATASETS.TEST", "()"]
     with open(tmp_path / "first.log", "w") as log:
+        command = [sys.executable, tool, *options]
         run = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + 240
         while not (tmp_path / "model_0000003.pth").exists():
@@ -104,19 +128,19 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(environment, repository, 
     last = (tmp_path / "last_checkpoint").read_text()
     finished = int(re.fullmatch(r"model_(\d+)\.pth", last)[1])
 
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = run_tool(tool, *options)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"Starting training from iteration {finished + 1}" in done.stdout
     final = torch.load(tmp_path / "model_final.pth")
-    assert final["iteration"] == 23
-    assert final["trainer"]["iteration"] == 23
+    assert final["iteration"] == 15
+    assert final["trainer"]["iteration"] == 15
 
 
 class TestBadInput:
     """What a user sees: one line, exit status 2, nothing left behind."""
 
-    def train(self, run_tool, tmp_path, *options, flags=()):
-        config = ["--config-file", INSTANT.removeprefix("configs/"), *flags]
+    def train(self, run_tool, tmp_path, *options, config=INSTANT, flags=()):
+        config = ["--config-file", config.removeprefix("configs/"), *flags]
         return run_tool("tools/train_net.py", *config, "OUTPUT_DIR", tmp_path / "out", *options)
 
     def test_one_line(self, run_tool, tmp_path):
@@ -133,17 +157,11 @@ class TestBadInput:
             ],
             "Did you mean 'unetpp'": [semantic, f"{head}.SKIP_SCHEME", "unet3pp"],
         }
-        output = ["OUTPUT_DIR", str(tmp_path / "out")]
-        commands = [
-            ["--config-file", config.removeprefix("configs/"), *output, *options]
-            for config, *options in mistakes.values()
-        ]
-        done = run_tool("tests/training/train_with_mistakes.py", json.dumps(commands))
-        assert done.returncode == 0, done.stderr[-3000:]
-        for message, (status, told) in zip(mistakes, json.loads(done.stdout), strict=True):
-            assert status == 2, told
-            assert "Traceback" not in told
-            (error,) = [line for line in told.splitlines() if line.startswith("error: ")]
+        for message, (config, *options) in mistakes.items():
+            done = self.train(run_tool, tmp_path, *options, config=config)
+            assert done.returncode == 2, done.stderr
+            assert "Traceback" not in done.stderr
+            (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
             assert message in error
         assert not list(tmp_path.rglob("*.pth"))
 

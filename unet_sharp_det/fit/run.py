@@ -24,7 +24,7 @@ from ..export import ExportRequest, export_model
 from ..files import read_json, write_text
 from ..report import write_report
 from .rules import Machine, Setting, is_detector, settings_for
-from .thresholds import best_threshold, measure_by_threshold
+from .thresholds import THRESHOLDS, best_threshold, cross_validated, measure_by_threshold
 
 _PROGRESS = re.compile(r"(?:eta: (?P<eta>\S+))?  iter: (?P<iter>\d+)")
 _MEASURE = "DSB_score"
@@ -47,7 +47,7 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
         opts: KEY VALUE pairs that override the rules.
 
     Returns:
-        str: a table of the measures after the fit.
+        str: a table of the measures after the fit, and what the chosen threshold is worth.
 
     Raises:
         DatasetError: there is no such data set, or it has no validation part.
@@ -87,13 +87,14 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     _call([*train, "--resume", *opts], log, "Training")
     for checkpoint in output.glob("model_[0-9]*.pth"):  # What a stop would have gone on from.
         checkpoint.unlink()
-    table = _set_threshold(output)
+    table, note = _set_threshold(output)
     model = output / "model.safetensors"
     export_model(ExportRequest(output / "model_final.pth", "safetensors", "fp16", output=model))
     runs = [before, output] if before.is_dir() else [output]
     labels = ["before the fit", "after the fit"][-len(runs) :]
-    write_report(runs, output / "report.html", labels=labels, title=f"Fit on {name}, from {start}")
-    return table
+    title = f"Fit on {name}, from {start}"
+    write_report(runs, output / "report.html", labels=labels, title=title, note=note)
+    return f"{table}\n\n{note}"
 
 
 def format_settings(settings: Sequence[Setting]) -> str:
@@ -171,18 +172,28 @@ def _call(arguments: Sequence[str], log: Path, what: str) -> None:
         raise UserError(f"{what} failed: {last} Mend it, and call again. Messages: {log}.")
 
 
-def _set_threshold(output: Path) -> str:
-    """Put the best threshold into the config beside the checkpoint, and evaluate with it."""
+def _set_threshold(output: Path) -> tuple[str, str]:
+    """Put the best threshold into the config beside the checkpoint, and evaluate with it; return
+    the table of measures, and what the choice is worth."""
     place = find_evaluation(output)
     record = EvaluationRecord.read(place)
     values = measure_by_threshold(record, _MEASURE)
-    threshold = best_threshold(values)
-    shown = ", ".join(f"{each:g}: {value:.1f}" for each, value in values.items())
+    best = best_threshold(values)
+    threshold, means = THRESHOLDS[best], values.mean(axis=1)
+    pairs = zip(THRESHOLDS, means, strict=True)
+    shown = ", ".join(f"{each:g}: {mean:.1f}" for each, mean in pairs)
     print(f"{_MEASURE} by score threshold: {shown}. Taken: {threshold:g}.")
+    note = f"The score threshold {threshold:g} was chosen on these images, which flatters it. "
+    if values.shape[1] > 1:
+        fair = cross_validated(values)
+        note += f"{_MEASURE} of each image with the threshold that is best on the others: "
+        note += f"{fair:.1f}, not {means[best]:.1f}."
+    else:
+        note += "Two or more validation images would tell how much."
     cfg = setup_cfg(str(output / "config.yaml"), ["TEST.INSTANCES.SCORE_THRESHOLD", str(threshold)])
     write_text(output / "config.yaml", cfg.dump())
     options = replace(record.options, score_threshold=threshold)
-    return evaluate_files(
+    table = evaluate_files(
         record.predictions,
         record.truth,
         place,
@@ -190,3 +201,4 @@ def _set_threshold(output: Path) -> str:
         dataset=record.dataset,
         options=options,
     )
+    return table, note

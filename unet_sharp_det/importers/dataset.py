@@ -30,7 +30,7 @@ class Case:
         patient: all scans of a patient go to one split.
         image: a file, or a folder of a DICOM series, per channel.
         label: a file, or a function that paints integers (D, H, W) onto the image.
-        split: None: that of :func:`split_of`.
+        split: None: that of :func:`assign_splits`.
     """
 
     id: str
@@ -59,9 +59,10 @@ class Summary:
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {split}" for split, count in self.counts.items())
         lines = [f"{self.folder}: {sum(self.counts.values())} cases ({counts})."]
-        empty = [split for split, count in self.counts.items() if not count]
-        if empty:
-            lines.append(f"No case is of {', '.join(empty)}: move some there in {DATASET_FILE}.")
+        if not self.counts["val"]:
+            lines.append("No case is of val: import another patient, too.")
+        elif not self.counts["test"]:
+            lines.append(f"No case is of test: move some there in {DATASET_FILE}.")
         if self.unplaced:
             lines.append(
                 "Spacing 1 and origin 0, which may mean that they are not known, are kept of "
@@ -72,13 +73,23 @@ class Summary:
         return "\n".join(lines)
 
 
-def split_of(patient: str) -> str:
-    """Return the split of a patient: by a hash of the name, so that no case ever moves.
+def assign_splits(patients: Iterable[str]) -> dict[str, str]:
+    """Return the split of each patient: by a hash of the name, so that few cases ever move.
 
-    The first 8 digits of its SHA-256, modulo 10, give train for 0 to 6, val for 7, else test.
+    The first 8 digits of its SHA-256, modulo 10, give train for 0 to 6, val for 7, else test. Of
+    two patients or more, one is of train and one of val.
     """
-    bucket = int(hashlib.sha256(patient.encode()).hexdigest()[:8], 16) % 10
-    return "train" if bucket <= 6 else "val" if bucket == 7 else "test"
+    hashes = {
+        each: int(hashlib.sha256(each.encode()).hexdigest()[:8], 16) for each in sorted(patients)
+    }
+    by_bucket = [*["train"] * 7, "val", "test", "test"]
+    splits = {each: by_bucket[number % 10] for each, number in hashes.items()}
+    for needed in ("train", "val")[: len(splits)]:
+        found = [*splits.values()]
+        if needed not in found:
+            largest = max(("test", "train", "val"), key=found.count)
+            splits[min((p for p in splits if splits[p] == largest), key=hashes.get)] = needed
+    return splits
 
 
 def write_dataset(
@@ -115,7 +126,6 @@ def write_dataset(
     stored = _stored_cases(output, origin)
     write_json(output / RECORD_FILE, {**origin, "cases": stored})
     done, skipped = {}, []
-    entries = {split: [] for split in VOLUME_SPLITS}
     for case in tqdm(list(cases), unit="case", desc=kind):
         if case.id in done:
             skipped.append(f"{case.id}: another case has the same name.")
@@ -125,17 +135,20 @@ def write_dataset(
             if not _is_stored(output, stored.get(case.id), stamps):
                 stored[case.id] = {"stamps": stamps, **_store(case, output, modality, labels)}
                 write_json(output / RECORD_FILE, {**origin, "cases": stored})
-            done[case.id] = stored[case.id]
-            entries[case.split or split_of(case.patient)].append(done[case.id]["entry"])
+            done[case.id] = case
         except DatasetError as error:
             skipped.append(f"{case.id}: {error}")
     if not done:
         raise DatasetError(f"{source}: no case can be used. {' '.join(skipped[:1])}".strip())
+    splits = assign_splits({case.patient for case in done.values() if not case.split})
+    entries = {split: [] for split in VOLUME_SPLITS}
+    for case in done.values():
+        entries[case.split or splits[case.patient]].append(stored[case.id]["entry"])
     names = {str(label): name for label, name in labels.items()}
     content = {"name": output.resolve().name, "modality": modality, "labels": names, **entries}
     write_json(output / DATASET_FILE, content, indent=1)
     counts = {split: len(listed) for split, listed in entries.items()}
-    unplaced = tuple(name for name, each in done.items() if each["unplaced"])
+    unplaced = tuple(name for name in done if stored[name]["unplaced"])
     return Summary(output, counts, tuple(skipped), unplaced)
 
 

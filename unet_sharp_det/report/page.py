@@ -47,6 +47,7 @@ def write_report(
     samples: int = SAMPLES,
     ap_samples: int = AP_SAMPLES,
     title: str | None = None,
+    note: str | None = None,
     figures_folder: str | None = None,
     full: bool = False,
 ) -> None:
@@ -69,6 +70,7 @@ def write_report(
         samples: number of bootstrap samples.
         ap_samples: COCO's AP, which takes longer, has the first of them.
         title: of the page; None: the data set and the runs.
+        note: below the verdict.
         figures_folder: folder that each figure is written to as PNG and SVG too.
         full: whether the sections begin unfolded, as for printing.
 
@@ -93,7 +95,7 @@ def write_report(
     grids = [grid_plot(first_seeds, rows)] if rows else []
     plots = analysis.plots() | {"grid": grids, "pruning": pruned}
     can_draw = of_volumes or are_flat
-    write_text(output, _render(analysis, plots, worst if can_draw else 0, title, full))
+    write_text(output, _render(analysis, plots, worst if can_draw else 0, title, note, full))
     if figures_folder is not None:
         for plot in itertools.chain.from_iterable(plots.values()):
             plot.save(figures_folder)
@@ -225,6 +227,7 @@ def _render(
     plots: dict[str, list[Plot]],
     worst: int,
     title: str | None,
+    note: str | None,
     full: bool,
 ) -> str:
     methods = analysis.methods
@@ -244,6 +247,7 @@ def _render(
     drawn = analysis.draw([analysis.best], list(extremes.values())) if worst else []
     return environment.get_template("report.html.j2").render(
         title=title or f"{analysis.runs[0].record.dataset}: {', '.join(m.label for m in methods)}",
+        note=note,
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         methods=[
             {"label": each.label, "color": color_of(place), "seeds": len(each.seeds)}

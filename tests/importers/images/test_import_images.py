@@ -87,6 +87,22 @@ def test_groups_stay_together(how, tmp_path, run_images):
     assert len(found.splits["train"]) + len(found.splits["val"]) == 36
 
 
+@pytest.mark.parametrize("stems", ["ab", "ac", "bc", "abc"])
+def test_of_two_images_one_is_of_validation(stems, tmp_path, run_images):
+    found = run_images(write(tmp_path / "s", stems))
+    assert {split: len(names) for split, names in found.splits.items()} == {
+        "train": len(stems) - 1,
+        "val": 1,
+    }
+
+
+@pytest.mark.parametrize("stem", "abc")
+def test_one_image_is_of_training_and_what_it_lacks_is_said(stem, tmp_path, run_images):
+    found = run_images(write(tmp_path / "s", stem))
+    assert found.splits.keys() == {"train"}
+    assert "import another image or group, too, or give --val: fit needs it" in found.text
+
+
 def test_a_group_that_is_not_told(tmp_path, run_images):
     write(tmp_path / "s")
     with pytest.raises(DatasetError, match="says nothing of"):

@@ -19,18 +19,18 @@ def assign_splits(
 ) -> tuple[list[str], str]:
     """Return the split of each sample, and the rule in words."""
     told = [sample.split for sample in samples]
-    if all(told):
-        if "val" not in told:
-            told = ["val" if split == "test" else split for split in told]
+    if "val" not in told:
+        told = ["val" if split == "test" else split for split in told]
+    if all(told) and {"train", "val"} <= set(told):
         return told, "as the names of folders or files say"
     groups = [group_of(sample.name) for sample in samples]
     ranks = {group: _rank(group) for group in groups}
-    val = {group for group, rank in ranks.items() if rank < VAL_SHARE}
-    if not val and len(ranks) > 1:
-        val = {min(ranks, key=ranks.get)}
-    if len(val) == len(ranks) > 1:
-        val.remove(max(ranks, key=ranks.get))
+    ordered = sorted(ranks, key=ranks.get)
+    wanted = sum(rank < VAL_SHARE for rank in ranks.values())
+    val = ordered[: min(max(wanted, 1), len(ordered) - 1)]
     rule = f"by a hash of names, about {VAL_SHARE:.0%} to val"
+    if len(val) != wanted:
+        rule += ", and at least one to train and, of two or more, to val"
     return ["val" if group in val else "train" for group in groups], rule
 
 

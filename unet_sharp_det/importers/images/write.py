@@ -52,9 +52,11 @@ class ImageSummary:
         ]
         if self.skipped:
             lines += [f"Left out {len(self.skipped)}:", *(f"  {line}" for line in self.skipped)]
-        lines.append(
-            f"Look at {self.folder / 'preview.png'}, then: unet-sharp-det fit {name} --output run"
-        )
+        if "val" in self.counts:
+            then = f"then: unet-sharp-det fit {name} --output run"
+        else:
+            then = "and import another image or group, too, or give --val: fit needs it"
+        lines.append(f"Look at {self.folder / 'preview.png'}, {then}")
         return "\n".join(lines)
 
 
