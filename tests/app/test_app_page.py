@@ -52,6 +52,14 @@ CONTRASTS = """() => {
   return found;
 }"""
 
+SLOW_SERVER = """
+  const {fetch} = window;
+  window.fetch = async (...request) => {
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    return fetch(...request);
+  };
+"""
+
 
 @pytest.fixture(scope="module")
 def predictor():
@@ -86,7 +94,7 @@ def open_page(address, browser_page):
     def open_page(**options):
         opened = browser_page(address, **{"width": 1400, "height": 900, **options})
         opened.page.set_default_timeout(TIMEOUT)
-        opened.page.wait_for_selector("#example:visible")
+        opened.page.wait_for_selector("main:not([inert])")
         return opened
 
     return open_page
@@ -153,6 +161,16 @@ def test_from_images_to_an_archive(open_page, predictor, tmp_path):
     page.reload()
     page.wait_for_selector("#queue li >> nth=1")  # The visitor's images are still there.
     wait_for_count(page, 3)
+    assert opened.problems == []
+
+
+def test_a_click_before_the_page_is_ready_waits(open_page):
+    opened = open_page()
+    page = opened.page
+    page.add_init_script(SLOW_SERVER)
+    page.reload()
+    page.click("#example")
+    page.wait_for_selector("#find:enabled")
     assert opened.problems == []
 
 

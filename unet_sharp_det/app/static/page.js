@@ -353,9 +353,10 @@ function fill() {
 told(async () => {
   settings = await get("page");
   fill();
-  connect();
   setImages(await get("images"));
   await chooseModel();
+  connect();
+  document.querySelector("main").inert = false; // Until here a click would be lost.
   if (state.images.length) await open(state.images[0]);
   await poll();
 })();
