@@ -138,6 +138,8 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     # With sigmoid each channel is a map of its own. With softmax the channels are exclusive:
     # channel 0 is the background, and NUM_CLASSES counts it.
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "sigmoid"
+    # With sigmoid, pixels of at least this probability belong to a channel.
+    cfg.MODEL.SEM_SEG_HEAD.PROB_THRESHOLD = 0.5
     # The labels of pixels are classes (labels), or NUM_CLASSES bands, 2 pixels wide, of distance to
     # the edge of an object (distance): WatershedSegmentor and VolumeSegmentor make objects of them.
     cfg.MODEL.SEM_SEG_HEAD.TARGET = "labels"

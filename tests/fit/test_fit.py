@@ -1,24 +1,34 @@
 """A fit from an empty folder to a model, and what it refuses."""
 
+import re
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from torch import nn
 
+from unet_sharp_det.checkpoints.trained_model import TrainedModel, open_trained_model
 from unet_sharp_det.cli.fit import main
 from unet_sharp_det.cli.import_ import main as run_import
 from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.data.folders import read_images, register_images
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.evaluation import Evaluation
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
+from unet_sharp_det.fit import thresholds
+from unet_sharp_det.fit.run import _choose_thresholds
 from unet_sharp_det.fit.thresholds import (
     THRESHOLDS,
-    best_threshold,
-    cross_validated,
-    measure_by_threshold,
+    Choice,
+    choose_option,
+    choose_probability_threshold,
 )
 from unet_sharp_det.prediction import PredictionOptions, Predictor
+
+SEMANTIC = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 
 
 def write_cells(root, count=4, side=96, channels=1):
@@ -122,12 +132,27 @@ def test_what_is_missing(imported, tmp_path):
         main(["one", "--output", str(imported / "run")])
 
 
-def test_a_model_of_pixels_is_refused(imported, tmp_path, repository):
-    config = repository / "configs/DSB2018-SemanticSegmentation/unetsharp.yaml"
-    (tmp_path / "config.yaml").write_text(setup_cfg(str(config)).dump())
-    (tmp_path / "semantic.pth").write_bytes(b"is not read")
-    with pytest.raises(ConfigError, match="labels pixels, not objects. Give --from nuclei-fast"):
-        main(["cells", "--output", str(imported / "run"), "--from", str(tmp_path / "semantic.pth")])
+def test_a_semantic_model_from_images_to_objects(imported, repository, capsys):
+    run = imported / "run"
+    options = ["SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "INPUT.CROP.SIZE", "[64, 64]"]
+    start = str(repository / SEMANTIC)
+    assert main(["cells", "--output", str(run), "--from", start, "--opts", *options]) == 0
+    printed = capsys.readouterr().out
+    taken = re.search(r"Dice_image_mean by probability threshold: .* Taken: ([\d.]+)\.", printed)
+    everything = PredictionOptions(clean=False, min_area=0)
+    predict = Predictor.from_checkpoint(run / "model.safetensors", options=everything, device="cpu")
+    assert predict.class_names == ("cell",)
+    trained = open_trained_model(run / "model.safetensors", device="cpu")
+    assert trained.cfg.MODEL.SEM_SEG_HEAD.PROB_THRESHOLD == float(taken[1])
+    assert trained.model.sem_seg_head.labels.threshold == float(taken[1])
+    assert not {"RPN", "SCALE_TEST", "MIN_AREA"} & set(
+        re.findall(r"\w+", (run / "fit.yaml").read_text())
+    )
+
+
+def test_a_model_of_volumes_is_refused(imported):
+    with pytest.raises(ConfigError, match="is a VolumeSegmentor, which fit cannot train"):
+        main(["cells", "--output", str(imported / "run"), "--from", "Volumes/vnet.yaml"])
 
 
 def test_a_watershed_has_one_class(imported, tmp_path):
@@ -147,26 +172,70 @@ def test_a_watershed_has_one_class(imported, tmp_path):
 def test_the_best_threshold_is_that_of_evaluations(tmp_path, perfect_results):
     truth, results = perfect_results
     record = EvaluationRecord("data", str(truth), str(results), options=EvaluationOptions())
-    values = measure_by_threshold(record, "DSB_score")
+    record.write(tmp_path)
+    choice = choose_option(tmp_path, "score_threshold")
     evaluate_files(results, truth, tmp_path / "out", options=EvaluationOptions(score_threshold=0.3))
     values_of_files = Evaluation.repeat(tmp_path / "out").results.values
-    found = dict(zip(THRESHOLDS, values[:, 0], strict=True))
+    found = dict(zip(THRESHOLDS, choice.values[:, 0], strict=True))
     assert found[0.3] == pytest.approx(values_of_files["DSB_score"])
     # The true objects have scores of .6, the false ones of .4.
     assert found[0.5] == 100
     assert found[0.3] < 100
     assert found[0.7] == 0
-    assert THRESHOLDS[best_threshold(values)] == 0.5
+    assert choice.value == 0.5
+    assert "Two or more validation images would tell" in choice.worth
+    # The true objects have 100 pixels: a larger least area finds none of them.
+    area = choose_option(tmp_path, "min_area")
+    assert area.value == 0
+    assert area.values[:, 0].tolist() == [100] * 7 + [0] * 4
 
 
 def test_images_that_choose_the_threshold_flatter_it():
     """Each of three images is found by a threshold of its own; the others know nothing of it."""
     values = np.zeros((len(THRESHOLDS), 3))
     values[[2, 8, 14], [0, 1, 2]] = 60, 50, 40
-    assert values[best_threshold(values)].mean() == 20
-    assert cross_validated(values) == 0
+    choice = Choice("threshold", "DSB_score", THRESHOLDS, values)
+    assert values[THRESHOLDS.index(choice.value)].mean() == 20
+    assert choice.cross_validated == 0
     same = np.tile(np.linspace(0, 90, len(THRESHOLDS))[:, None], 3)
-    assert cross_validated(same) == 90
+    assert replace(choice, values=same).cross_validated == 90
+
+
+class Shine(nn.Module):
+    """A semantic model whose probability is a pixel's brightness."""
+
+    def forward(self, inputs):
+        return [{"sem_seg": each["image"][:1].float() / 255} for each in inputs]
+
+
+def test_the_probability_threshold_and_the_least_area(imported, repository, monkeypatch):
+    """Discs and specks of 9 pixels have a brightness of .29 to .35; the specks are no objects."""
+    for path in (imported / "cells" / "images").iterdir():
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 2
+        image[2:5, 40:43] = image[90:93, 4:7] = 80
+        cv2.imwrite(str(path), image)
+    cfg = setup_cfg(str(repository / SEMANTIC), ["INPUT.STRETCH_CONTRAST", "False"])
+    cfg.DATASETS.TEST, cfg.MODEL.DEVICE, run = ("cells_val",), "cpu", imported / "run"
+    folder = imported / "datasets" / "cells"
+    register_images("cells", folder, read_images(folder))
+    monkeypatch.setattr(thresholds, "load_trained_model", lambda cfg: TrainedModel(Shine(), cfg))
+    monkeypatch.setattr(thresholds, "accelerate", lambda model: model)
+    choice = choose_probability_threshold(cfg, run / "model_final.pth", run / "inference")
+    found = dict(zip(THRESHOLDS, choice.values.mean(axis=1), strict=True))
+    assert found[0.1] == found[0.25] > 95 > found[0.3] > found[0.5] == 0
+    assert choice.value == 0.25
+    (run / "config.yaml").write_text(cfg.dump())
+    table, note = _choose_thresholds(run)
+    own = setup_cfg(str(run / "config.yaml"))
+    assert own.MODEL.SEM_SEG_HEAD.PROB_THRESHOLD == own.TEST.INSTANCES.SCORE_THRESHOLD == 0.25
+    assert own.TEST.INSTANCES.MIN_AREA == 16
+    assert "| DSB_score | 100.00 |" in table
+    assert "probability threshold 0.25 was chosen" in note
+    assert "least area 16 was chosen" in note
+    cfg.MODEL.SEM_SEG_HEAD.ACTIVATION, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = "softmax", 2
+    (run / "config.yaml").write_text(cfg.dump())
+    assert "no probability threshold was chosen. The least area 16" in _choose_thresholds(run)[1]
+    assert setup_cfg(str(run / "config.yaml")).MODEL.SEM_SEG_HEAD.PROB_THRESHOLD == 0.5
 
 
 @pytest.fixture

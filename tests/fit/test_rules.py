@@ -90,6 +90,23 @@ def test_classes(base):
     assert found["MODEL.WEIGHTS_PARTIAL"] is True
 
 
+def test_a_semantic_model_has_no_boxes_and_its_own_scale():
+    base = setup_cfg("DSB2018-SemanticSegmentation/compact/unetsharp.yaml")
+    found = values(changed(channels=[2]), base)
+    written = {key.rpartition(".")[2] for key in found}
+    boxes = {"SCALE_TEST", "SCALE_TRAIN", "DETECTIONS_PER_IMAGE", "POST_NMS_TOPK_TEST"}
+    assert not written & {*boxes, "MIN_AREA", "NUM_CLASSES", "ACTIVATION"}
+    assert found["TEST.BEST_METRIC"] == "sem_seg/Dice_image_mean"
+    assert found["MODEL.PIXEL_STD"] == [127.5, 127.5]
+    assert values(changed(image_sides_px={"median": 50.0}), base)["INPUT.CROP.SIZE"] == [64, 64]
+    several = values(DATA, base, classes=("a", "b"))
+    assert several["MODEL.SEM_SEG_HEAD.ACTIVATION"] == "softmax"
+    assert several["MODEL.SEM_SEG_HEAD.NUM_CLASSES"] == 3  # With the background.
+    assert several["MODEL.WEIGHTS_PARTIAL"] is True
+    watershed = values(DATA, config_of("nuclei-fast"))
+    assert not any("RPN" in key for key in watershed)
+
+
 @pytest.mark.parametrize(
     ("images", "tuned", "machine", "iterations"),
     [

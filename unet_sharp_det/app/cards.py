@@ -42,6 +42,8 @@ def read_card(cfg) -> str:
         "score threshold": f"{own.SCORE_THRESHOLD:g}",
         "least area": f"{own.MIN_AREA} px²",
     }
+    if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+        known["probability threshold"] = f"{cfg.MODEL.SEM_SEG_HEAD.PROB_THRESHOLD:g}"
     rows = "".join(f"| {name} | {value} |\n" for name, value in known.items())
     return f"# {weights.name}\n\n| | |\n|---|---|\n{rows}"
 

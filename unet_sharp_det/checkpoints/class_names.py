@@ -13,7 +13,7 @@ _LONGEST = 100
 
 def class_names(cfg: CfgNode) -> list[str]:
     """The names of the classes 0, 1, ...: of the config, of its data sets, or else numbers."""
-    count = _count(cfg)
+    count = class_count(cfg)
     names = list(cfg.MODEL.CLASS_NAMES) or names_of_data(cfg)
     numbered = [f"class_{number}" for number in range(1, count + 1)]
     return names or (numbered if count > 1 else ["object"])
@@ -30,7 +30,7 @@ def names_of_data(cfg: CfgNode) -> list[str]:
             labels = SemanticLabels.from_config(cfg)
             channels = labels.names(["background", *names]) if names else []
             names = [channels[channel] for channel in labels.foreground_channels if channels]
-        if len(names) == _count(cfg):
+        if len(names) == class_count(cfg):
             return names
     return []
 
@@ -40,14 +40,16 @@ def check_class_names(names: Sequence[str], cfg: CfgNode, where: str) -> None:
     are_texts = isinstance(names, list | tuple) and all(
         isinstance(name, str) and 0 < len(name) <= _LONGEST and name.isprintable() for name in names
     )
-    if not are_texts or len(set(names)) != _count(cfg):
+    count = class_count(cfg)
+    if not are_texts or len(set(names)) != count:
         raise CheckpointError(
-            f"{where}: its class names are not {_count(cfg)} different short texts. Name them by "
+            f"{where}: its class names are not {count} different short texts. Name them by "
             "MODEL.CLASS_NAMES, e.g. \"['nucleus']\"."
         )
 
 
-def _count(cfg: CfgNode) -> int:
+def class_count(cfg: CfgNode) -> int:
+    """The number of classes of objects."""
     if cfg.MODEL.META_ARCHITECTURE in PIXEL_WISE:
         return len(SemanticLabels.from_config(cfg).foreground_channels)
     return cfg.MODEL.ROI_HEADS.NUM_CLASSES

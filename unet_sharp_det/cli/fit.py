@@ -18,7 +18,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("name", metavar="NAME", help="of the data set that import wrote")
     add("--output", required=True, metavar="DIR", help="folder for the results")
     help_ = "what the training starts from: nuclei (default), nuclei-fast, a checkpoint, imagenet "
-    help_ += "(weights of a backbone that knows photographs) or scratch"
+    help_ += "(weights of a backbone that knows photographs), scratch, or the config of a model"
     add("--from", dest="start", default="nuclei", metavar="MODEL", help=help_)
     add("--num-gpus", type=int, default=1, metavar="N", help="default: 1; without a GPU, processes")
     help_ = "KEY VALUE pairs of the config that override the rules; stand last"

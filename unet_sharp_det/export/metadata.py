@@ -27,10 +27,13 @@ def describe(cfg: CfgNode, precision: str, level: int | None) -> dict[str, str]:
             common["scheme"] = cfg.MODEL.FPN.SKIP_SCHEME
         return {**common, "class_names": json.dumps(class_names(cfg))}
     head = cfg.MODEL.SEM_SEG_HEAD
-    background = ["background"] if head.ACTIVATION == "softmax" else []
+    is_softmax = head.ACTIVATION == "softmax"
+    background = ["background"] if is_softmax else []
+    threshold = {} if is_softmax else {"probability_threshold": f"{head.PROB_THRESHOLD:g}"}
     return {
         **common,
         "output": f"probabilities, {head.ACTIVATION}",
+        **threshold,
         "target": head.TARGET,
         "class_names": json.dumps([*background, *class_names(cfg)]),
         "scheme": head.SKIP_SCHEME,

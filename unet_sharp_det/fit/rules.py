@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from detectron2.config import CfgNode
 
+from ..checkpoints.class_names import class_count
 from ..errors import DatasetError
 
 #: In pixels at the network, after the scale: what a median object becomes, and what the largest
@@ -65,12 +66,12 @@ def settings_for(
         tuned: whether it starts from that model's weights.
     """
     return [
-        *_scale(fingerprint),
+        *_scale(fingerprint, base),
         *_objects(fingerprint, base),
         *_classes(classes, base),
         *_channels(fingerprint),
-        *_schedule(fingerprint, machine, tuned),
-        *_memory(fingerprint, machine),
+        *_schedule(fingerprint, base, machine, tuned),
+        *_memory(fingerprint, base, machine),
         *_looks(fingerprint),
     ]
 
@@ -80,13 +81,15 @@ def is_detector(base: CfgNode) -> bool:
     return base.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
 
 
-def class_count(base: CfgNode) -> int:
-    """Return the number of classes that a model finds."""
-    return base.MODEL.ROI_HEADS.NUM_CLASSES if is_detector(base) else 1
+def is_semantic(base: CfgNode) -> bool:
+    """Whether a model labels pixels, at the scale that its config has."""
+    return base.MODEL.META_ARCHITECTURE == "SemanticSegmentor"
 
 
-def choose_scale(fingerprint: Mapping) -> float:
+def choose_scale(fingerprint: Mapping, base: CfgNode) -> float:
     """Return the factor by which images are resized."""
+    if is_semantic(base):
+        return base.INPUT.SCALE_TEST or 1.0
     diameters = fingerprint["diameter_px"].values()
     median = _mean([each["q50"] for each in diameters])
     large = max(each["q95"] for each in diameters)
@@ -95,27 +98,32 @@ def choose_scale(fingerprint: Mapping) -> float:
     return float(f"{scale:.2g}")
 
 
-def _scale(fingerprint: Mapping) -> Iterator[Setting]:
-    scale = choose_scale(fingerprint)
-    medians = [each["q50"] for each in fingerprint["diameter_px"].values()]
-    reason = f"objects of {_mean(medians):.0f} pixels become {scale * _mean(medians):.0f}"
-    yield Setting("INPUT.SCALE_TEST", scale, reason)
-    factors = [float(f"{scale * factor:.2g}") for factor in (0.7, 1.0, 1.4)]
-    yield Setting("INPUT.SCALE_TRAIN", factors, "0.7, 1 and 1.4 times as large as in tests")
-    yield Setting("INPUT.MAX_SIZE_TEST", LARGEST_SIDE, "larger images are predicted in tiles")
+def _scale(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:
+    if not is_semantic(base):
+        scale = choose_scale(fingerprint, base)
+        medians = [each["q50"] for each in fingerprint["diameter_px"].values()]
+        reason = f"objects of {_mean(medians):.0f} pixels become {scale * _mean(medians):.0f}"
+        yield Setting("INPUT.SCALE_TEST", scale, reason)
+        factors = [float(f"{scale * factor:.2g}") for factor in (0.7, 1.0, 1.4)]
+        yield Setting("INPUT.SCALE_TRAIN", factors, "0.7, 1 and 1.4 times as large as in tests")
+        yield Setting("INPUT.MAX_SIZE_TEST", LARGEST_SIDE, "larger images are predicted in tiles")
     size = fingerprint["pixel_size_um"] or 0.0
     reason = "micrometres, the median of the images" if size else "the images do not say it"
     yield Setting("INPUT.PIXEL_SIZE", size, reason)
 
 
 def _objects(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:
+    if is_semantic(base):
+        return  # The least area is chosen after the training.
     largest = fingerprint["objects_per_image"]["largest"]
     detections = max(100, 100 * math.ceil(1.5 * largest / 100))
     reason = f"1.5 times the {largest} objects of the fullest image"
     yield Setting("TEST.DETECTIONS_PER_IMAGE", detections, reason)
-    proposals = max(base.MODEL.RPN.POST_NMS_TOPK_TEST, 2 * detections)
-    yield Setting("MODEL.RPN.POST_NMS_TOPK_TEST", proposals, "twice as many, or the model's own")
-    yield Setting("MODEL.RPN.PRE_NMS_TOPK_TEST", proposals, "as many on each level")
+    if is_detector(base):
+        proposals = max(base.MODEL.RPN.POST_NMS_TOPK_TEST, 2 * detections)
+        reason = "twice as many, or the model's own"
+        yield Setting("MODEL.RPN.POST_NMS_TOPK_TEST", proposals, reason)
+        yield Setting("MODEL.RPN.PRE_NMS_TOPK_TEST", proposals, "as many on each level")
     small = min(each["q01"] for each in fingerprint["diameter_px"].values())
     area = int(math.pi / 4 * small**2)
     yield Setting("TEST.INSTANCES.MIN_AREA", area, "pixels: 1 % of the objects are smaller")
@@ -123,9 +131,15 @@ def _objects(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:
 
 def _classes(classes: Sequence[str], base: CfgNode) -> Iterator[Setting]:
     yield Setting("MODEL.CLASS_NAMES", list(classes), "those of the data")
+    count, fits = len(classes), len(classes) == class_count(base)
     if is_detector(base):
-        yield Setting("MODEL.ROI_HEADS.NUM_CLASSES", len(classes), "their number")
-    if len(classes) != class_count(base):
+        yield Setting("MODEL.ROI_HEADS.NUM_CLASSES", count, "their number")
+    elif not fits:
+        activation, more = ("softmax", 1) if count > 1 else ("sigmoid", 0)
+        yield Setting("MODEL.SEM_SEG_HEAD.ACTIVATION", activation, "a pixel has one class at most")
+        reason = "their number, and the background" if more else "their number"
+        yield Setting("MODEL.SEM_SEG_HEAD.NUM_CLASSES", count + more, reason)
+    if not fits:
         yield Setting("MODEL.WEIGHTS_PARTIAL", True, "the model's last layers are of other classes")
 
 
@@ -144,7 +158,9 @@ def _channels(fingerprint: Mapping) -> Iterator[Setting]:
     yield Setting("MODEL.WEIGHTS_PARTIAL", True, "the first convolution is adapted to them")
 
 
-def _schedule(fingerprint: Mapping, machine: Machine, tuned: bool) -> Iterator[Setting]:
+def _schedule(
+    fingerprint: Mapping, base: CfgNode, machine: Machine, tuned: bool
+) -> Iterator[Setting]:
     fewest, most = FINE_TUNING if tuned else FROM_SCRATCH
     wanted = math.ceil(EPOCHS * fingerprint["images"] / _batch(machine))
     iterations = min(max(wanted, fewest), most)
@@ -160,14 +176,15 @@ def _schedule(fingerprint: Mapping, machine: Machine, tuned: bool) -> Iterator[S
     reason = "ten times" if is_long else "at the end only: the training is short"
     yield Setting("TEST.EVAL_PERIOD", iterations // 10 if is_long else 0, reason)
     yield Setting("TEST.EARLY_STOPPING.PATIENCE", 4 if is_long else 0, "evaluations without gain")
-    yield Setting("TEST.BEST_METRIC", "instances/DSB_score", "the mean over ten IoU thresholds")
+    metric = "sem_seg/Dice_image_mean" if is_semantic(base) else "instances/DSB_score"
+    yield Setting("TEST.BEST_METRIC", metric, "the threshold is chosen by it, too")
 
 
-def _memory(fingerprint: Mapping, machine: Machine) -> Iterator[Setting]:
+def _memory(fingerprint: Mapping, base: CfgNode, machine: Machine) -> Iterator[Setting]:
     kind = "GPU" if machine.has_gpu else "computer"
     reason = f"{machine.gib:.0f} GiB of memory of the {kind}"
     yield Setting("SOLVER.IMS_PER_BATCH", _batch(machine), reason)
-    longest = choose_scale(fingerprint) * fingerprint["image_sides_px"]["median"]
+    longest = choose_scale(fingerprint, base) * fingerprint["image_sides_px"]["median"]
     side = min(512 if machine.has_gpu else 224, 32 * math.ceil(longest / 32))
     reason = "at most 512 on a GPU, 224 without one, and no more than an image has"
     yield Setting("INPUT.CROP.SIZE", [side, side], reason)

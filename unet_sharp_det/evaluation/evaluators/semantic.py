@@ -120,7 +120,7 @@ class SemanticEvaluator(DatasetEvaluator):
         """
         for record, output in zip(inputs, outputs, strict=True):
             probabilities = self._probabilities(output)
-            truth, valid = self._read_truth(record["image_id"])
+            truth, valid = self.read_truth(record["image_id"])
             if probabilities.shape[1:] != valid.shape:
                 raise DatasetError(
                     f"Image {record['image_id']} of {self._dataset_name}: predictions have (height,"
@@ -191,7 +191,7 @@ class SemanticEvaluator(DatasetEvaluator):
             )
         return probabilities
 
-    def _read_truth(self, image_id) -> tuple[np.ndarray, np.ndarray]:
+    def read_truth(self, image_id) -> tuple[np.ndarray, np.ndarray]:
         """Return bool (C, H, W), where each channel holds, and (H, W), the pixels that count."""
         if image_id not in self._records:
             raise DatasetError(f"The data set {self._dataset_name} has no image {image_id}.")
