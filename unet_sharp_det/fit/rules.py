@@ -99,17 +99,18 @@ def choose_scale(fingerprint: Mapping, base: CfgNode) -> float:
 
 
 def _scale(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:
-    if not is_semantic(base):
-        scale = choose_scale(fingerprint, base)
-        medians = [each["q50"] for each in fingerprint["diameter_px"].values()]
-        reason = f"objects of {_mean(medians):.0f} pixels become {scale * _mean(medians):.0f}"
-        yield Setting("INPUT.SCALE_TEST", scale, reason)
-        factors = [float(f"{scale * factor:.2g}") for factor in (0.7, 1.0, 1.4)]
-        yield Setting("INPUT.SCALE_TRAIN", factors, "0.7, 1 and 1.4 times as large as in tests")
-        yield Setting("INPUT.MAX_SIZE_TEST", LARGEST_SIDE, "larger images are predicted in tiles")
     size = fingerprint["pixel_size_um"] or 0.0
     reason = "micrometres, the median of the images" if size else "the images do not say it"
     yield Setting("INPUT.PIXEL_SIZE", size, reason)
+    if is_semantic(base):
+        return
+    scale = choose_scale(fingerprint, base)
+    medians = [each["q50"] for each in fingerprint["diameter_px"].values()]
+    reason = f"objects of {_mean(medians):.0f} pixels become {scale * _mean(medians):.0f}"
+    yield Setting("INPUT.SCALE_TEST", scale, reason)
+    factors = [float(f"{scale * factor:.2g}") for factor in (0.7, 1.0, 1.4)]
+    yield Setting("INPUT.SCALE_TRAIN", factors, "0.7, 1 and 1.4 times as large as in tests")
+    yield Setting("INPUT.MAX_SIZE_TEST", LARGEST_SIDE, "larger images are predicted in tiles")
 
 
 def _objects(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:

@@ -1,12 +1,13 @@
 """The thresholds that are best on the validation images, and what they are worth on others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from torch import Tensor
 
 from ..checkpoints.trained_model import load_trained_model
 from ..evaluation.evaluation import match_images
@@ -98,24 +99,14 @@ def choose_option(folder: Path, option: str) -> Choice:
 def choose_probability_threshold(cfg: CfgNode, weights: Path, folder: Path) -> Choice:
     """Choose the threshold of a binary semantic model on the test images of its config, and put
     into ``folder``, that of their evaluation, what the model finds with it."""
-    cfg = cfg.clone()
-    cfg.MODEL.WEIGHTS, (name,) = str(weights), cfg.DATASETS.TEST
-    model = accelerate(load_trained_model(cfg).model)
-    options = EvaluationOptions.from_config(cfg)
-    labels = SemanticLabels.from_config(cfg)
-    evaluator = SemanticEvaluator(
-        name, labels, options=options, distributed=False, output_dir=str(folder)
-    )
-    images, counts = [], []
-    for inputs in NucleiTrainer.build_test_loader(cfg, name):
-        with torch.inference_mode():
-            outputs = model(inputs)
-        for record, output in zip(inputs, outputs, strict=True):
-            passed = sum((output["sem_seg"] >= each).byte() for each in THRESHOLDS).cpu()
-            images.append(({key: record[key] for key in ("image_id", "file_name")}, passed))
-            truth, valid = evaluator.read_truth(record["image_id"])
-            masks = (passed[0].numpy() > row for row in range(len(THRESHOLDS)))
-            counts.append([PixelCounts.count(mask, truth[0], valid) for mask in masks])
+    (name,), labels = cfg.DATASETS.TEST, SemanticLabels.from_config(cfg)
+    where = {"distributed": False, "output_dir": str(folder)}
+    evaluator = SemanticEvaluator(name, labels, options=EvaluationOptions.from_config(cfg), **where)
+    images, counts = list(_thresholds_passed(cfg, weights)), []
+    for record, passed in images:
+        truth, valid = evaluator.read_truth(record["image_id"])
+        masks = (passed[0].numpy() > row for row in range(len(THRESHOLDS)))
+        counts.append([PixelCounts.count(mask, truth[0], valid) for mask in masks])
     tables = (MeasureTable.of(each, FOREGROUND_MEASURES) for each in zip(*counts, strict=True))
     values = np.array([table.image_values(_PIXELS) for table in tables])
     choice = Choice("probability threshold", _PIXELS, THRESHOLDS, values)
@@ -124,3 +115,17 @@ def choose_probability_threshold(cfg: CfgNode, weights: Path, folder: Path) -> C
         evaluator.process([record], [{"sem_seg": (passed > row).float()}])
     evaluator.evaluate()
     return choice
+
+
+def _thresholds_passed(cfg: CfgNode, weights: Path) -> Iterator[tuple[dict, Tensor]]:
+    """Yield each test image, and how many of ``THRESHOLDS`` its probabilities reach: uint8 (1, H,
+    W), a byte per pixel to keep."""
+    cfg = cfg.clone()
+    cfg.MODEL.WEIGHTS = str(weights)
+    model = accelerate(load_trained_model(cfg).model)
+    for inputs in NucleiTrainer.build_test_loader(cfg, cfg.DATASETS.TEST[0]):
+        with torch.inference_mode():
+            outputs = model(inputs)
+        for record, output in zip(inputs, outputs, strict=True):
+            passed = sum((output["sem_seg"] >= each).byte() for each in THRESHOLDS)
+            yield {key: record[key] for key in ("image_id", "file_name")}, passed.cpu()
