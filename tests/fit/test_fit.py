@@ -10,6 +10,7 @@ import tifffile
 from torch import nn
 
 from unet_sharp_det.checkpoints.trained_model import TrainedModel, open_trained_model
+from unet_sharp_det.cli import train
 from unet_sharp_det.cli.fit import main
 from unet_sharp_det.cli.import_ import main as run_import
 from unet_sharp_det.config import setup_cfg
@@ -18,8 +19,8 @@ from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.evaluation import Evaluation
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
+from unet_sharp_det.fit import run as run_of_fit
 from unet_sharp_det.fit import thresholds
-from unet_sharp_det.fit.run import _choose_thresholds
 from unet_sharp_det.fit.thresholds import (
     THRESHOLDS,
     Choice,
@@ -60,6 +61,16 @@ def imported(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Trainings run in this process, which needs no time to start."""
+
+    def call(arguments, log, what):
+        assert train.main(arguments[1:]) in (0, None)
+
+    monkeypatch.setattr(run_of_fit, "_call", call)
+
+
 def test_from_images_to_a_model(imported, capsys):
     run = imported / "run"
     options = ["SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "INPUT.CROP.SIZE", "[96, 96]"]
@@ -89,7 +100,7 @@ def test_from_images_to_a_model(imported, capsys):
     assert (run / "model_final.pth").stat().st_mtime_ns == checkpoint  # It is done.
 
 
-def test_two_channels_from_images_to_a_model(imported, tmp_path, capsys):
+def test_two_channels_from_images_to_a_model(imported, tmp_path, in_process):
     write_cells(tmp_path / "two", channels=2)
     run_import([str(tmp_path / "two"), "--name", "two"])
     run = imported / "run2"
@@ -132,22 +143,19 @@ def test_what_is_missing(imported, tmp_path):
         main(["one", "--output", str(imported / "run")])
 
 
-def test_a_semantic_model_from_images_to_objects(imported, repository, capsys):
+def test_a_semantic_model_from_images_to_a_model(imported, repository, capsys, in_process):
     run = imported / "run"
     options = ["SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "INPUT.CROP.SIZE", "[64, 64]"]
     start = str(repository / SEMANTIC)
     assert main(["cells", "--output", str(run), "--from", start, "--opts", *options]) == 0
     printed = capsys.readouterr().out
     taken = re.search(r"Dice_image_mean by probability threshold: .* Taken: ([\d.]+)\.", printed)
-    everything = PredictionOptions(clean=False, min_area=0)
-    predict = Predictor.from_checkpoint(run / "model.safetensors", options=everything, device="cpu")
-    assert predict.class_names == ("cell",)
     trained = open_trained_model(run / "model.safetensors", device="cpu")
-    assert trained.cfg.MODEL.SEM_SEG_HEAD.PROB_THRESHOLD == float(taken[1])
     assert trained.model.sem_seg_head.labels.threshold == float(taken[1])
-    assert not {"RPN", "SCALE_TEST", "MIN_AREA"} & set(
-        re.findall(r"\w+", (run / "fit.yaml").read_text())
-    )
+    assert trained.cfg.MODEL.CLASS_NAMES == ["cell"]
+    own, record = trained.cfg.TEST.INSTANCES, EvaluationRecord.read(run / "inference")
+    assert own.MIN_AREA == record.options.min_area
+    assert "The least area" in (run / "report.html").read_text()
 
 
 def test_a_model_of_volumes_is_refused(imported):
@@ -225,7 +233,7 @@ def test_the_probability_threshold_and_the_least_area(imported, repository, monk
     assert found[0.1] == found[0.25] > 95 > found[0.3] > found[0.5] == 0
     assert choice.value == 0.25
     (run / "config.yaml").write_text(cfg.dump())
-    table, note = _choose_thresholds(run)
+    table, note = run_of_fit._choose_thresholds(run)
     own = setup_cfg(str(run / "config.yaml"))
     assert own.MODEL.SEM_SEG_HEAD.PROB_THRESHOLD == own.TEST.INSTANCES.SCORE_THRESHOLD == 0.25
     assert own.TEST.INSTANCES.MIN_AREA == 16
@@ -234,7 +242,8 @@ def test_the_probability_threshold_and_the_least_area(imported, repository, monk
     assert "least area 16 was chosen" in note
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = "softmax", 2
     (run / "config.yaml").write_text(cfg.dump())
-    assert "no probability threshold was chosen. The least area 16" in _choose_thresholds(run)[1]
+    _, note = run_of_fit._choose_thresholds(run)
+    assert "no probability threshold was chosen. The least area 16" in note
     assert setup_cfg(str(run / "config.yaml")).MODEL.SEM_SEG_HEAD.PROB_THRESHOLD == 0.5
 
 
