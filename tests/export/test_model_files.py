@@ -63,6 +63,7 @@ class TestFormats:
         assert says["scheme"] == "unetsharp"
         assert says["level"] == "1"
         assert says["input_order"] == "BGR"
+        assert says["probability_threshold"] == "0.5"
         assert says["input_range"] == "0..255"
         assert says["contrast_stretch_expected"] == "true"
         assert json.loads(says["class_names"]) == ["nucleus"]
