@@ -197,7 +197,7 @@ def _choose_thresholds(output: Path) -> tuple[str, str]:
             head.PROB_THRESHOLD = choices[0].value
             own.SCORE_THRESHOLD = min(head.PROB_THRESHOLD, 0.5)  # No object has less.
         else:
-            notes.append("A pixel has the likeliest class: no probability threshold was chosen.")
+            notes.append("The model has several classes, so no probability threshold was chosen.")
         choices.append(choose_option(place, "min_area"))
         own.MIN_AREA = choices[-1].value
     print(*choices, sep="\n")
