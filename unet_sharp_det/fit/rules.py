@@ -75,16 +75,6 @@ def settings_for(
     ]
 
 
-def is_detector(base: CfgNode) -> bool:
-    """Whether a model has boxes, and so classes."""
-    return base.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
-
-
-def class_count(base: CfgNode) -> int:
-    """Return the number of classes that a model finds."""
-    return base.MODEL.ROI_HEADS.NUM_CLASSES if is_detector(base) else 1
-
-
 def choose_scale(fingerprint: Mapping) -> float:
     """Return the factor by which images are resized."""
     diameters = fingerprint["diameter_px"].values()
@@ -123,9 +113,10 @@ def _objects(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:
 
 def _classes(classes: Sequence[str], base: CfgNode) -> Iterator[Setting]:
     yield Setting("MODEL.CLASS_NAMES", list(classes), "those of the data")
-    if is_detector(base):
-        yield Setting("MODEL.ROI_HEADS.NUM_CLASSES", len(classes), "their number")
-    if len(classes) != class_count(base):
+    is_detector = base.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
+    part = "ROI_HEADS" if is_detector else "WATERSHED"
+    yield Setting(f"MODEL.{part}.NUM_CLASSES", len(classes), "their number")
+    if len(classes) != base.MODEL[part].NUM_CLASSES:
         yield Setting("MODEL.WEIGHTS_PARTIAL", True, "the model's last layers are of other classes")
 
 

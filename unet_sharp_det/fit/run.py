@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from detectron2.config import CfgNode
 
 from ..checkpoints import config_of
 from ..checkpoints.sources import find_weights
@@ -23,7 +22,7 @@ from ..evaluation.record import EvaluationRecord
 from ..export import ExportRequest, export_model
 from ..files import read_json, write_text
 from ..report import write_report
-from .rules import Machine, Setting, is_detector, settings_for
+from .rules import Machine, Setting, settings_for
 from .thresholds import THRESHOLDS, best_threshold, cross_validated, measure_by_threshold
 
 _PROGRESS = re.compile(r"(?:eta: (?P<eta>\S+))?  iter: (?P<iter>\d+)")
@@ -63,7 +62,8 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     weights = _WITHOUT[start] if start in _WITHOUT else str(find_weights(start).resolve())
     tuned = start not in _WITHOUT
     fingerprint = read_json(folder / "fingerprint.json", dict, "Import the data set again.")
-    _check_classes(base, content["classes"], start)
+    if base.MODEL.META_ARCHITECTURE not in ("GeneralizedRCNN", "WatershedSegmentor"):
+        raise ConfigError(f"{start} labels pixels, not objects. Give --from nuclei-fast.")
     settings = [
         Setting("MODEL.WEIGHTS", weights, f"starts from {start}"),
         Setting("DATASETS.TRAIN", [f"{name}_train"], "as import split it"),
@@ -136,16 +136,6 @@ def _read_dataset(name: str, folder: Path) -> dict:
             f"{folder}: has no part '{min(missing)}'. Import two images or more, or give --val."
         )
     return content
-
-
-def _check_classes(base: CfgNode, classes: Sequence[str], start: str) -> None:
-    if base.MODEL.META_ARCHITECTURE not in ("GeneralizedRCNN", "WatershedSegmentor"):
-        raise ConfigError(f"{start} labels pixels, not objects. Give --from nuclei-fast.")
-    if len(classes) > 1 and not is_detector(base):
-        raise ConfigError(
-            f"{start} finds objects of one class, but the data has {len(classes)}. Give --from "
-            f"{_BASE}."
-        )
 
 
 def _call(arguments: Sequence[str], log: Path, what: str) -> None:
