@@ -171,6 +171,10 @@ def _add_watershed(cfg: CfgNode) -> None:
     cfg.MODEL.WATERSHED = CfgNode()
     # Objects of fewer pixels are left out: a network that is unsure finds specks.
     cfg.MODEL.WATERSHED.MIN_AREA = 16
+    # The objects of images have this number of classes. With several, the network has a channel for
+    # each, beside the bands of distance: an object's class is the one that is likeliest on average
+    # over its pixels. Objects of volumes have one class.
+    cfg.MODEL.WATERSHED.NUM_CLASSES = 1
 
 
 def _add_external(cfg: CfgNode) -> None:

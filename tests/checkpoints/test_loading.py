@@ -11,6 +11,7 @@ import torch
 import torchvision
 from detectron2.modeling import FPN, build_model
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from prediction_models import watershed_cfg
 from torch import nn
 
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
@@ -173,6 +174,20 @@ def test_another_scheme_loads_in_part_when_asked(compact, tmp_path):
     SkipCheckpointer(model, partial=True).load(path)
     name = "backbone.fpn_lateral3.weight"
     assert torch.equal(model.state_dict()[name], other.state_dict()[name])
+
+
+@pytest.mark.parametrize("classes", ["1", "3"])
+def test_a_watershed_of_other_classes_keeps_its_bands(classes, tmp_path):
+    two, other = (
+        build_model(watershed_cfg(**{"MODEL.WATERSHED.NUM_CLASSES": each}))
+        for each in ("2", classes)
+    )
+    SkipCheckpointer(other, partial=True).load(saved(tmp_path, {"model": two.state_dict()}))
+    for name, value in other.state_dict().items():
+        known = two.state_dict()[name]
+        if ".heads." in name:
+            known = known[[0, 1, 2, *[0] * (len(value) - 3)]]
+        assert torch.equal(value, known)
 
 
 def test_other_widths_are_named(compact, tmp_path):

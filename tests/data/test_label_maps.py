@@ -8,6 +8,7 @@ from PIL import Image
 
 from unet_sharp_det.data.label_maps import paint_distances, read_label_map
 from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 
 SIZE = {"height": 12, "width": 16}
 SHAPE = (12, 16)
@@ -184,9 +185,10 @@ def test_the_largest_category_is_painted():
 
 
 class TestDistances:
-    def bands(self, *annotations):
+    def bands(self, *annotations, classes=0):
         record = {**SIZE, "file_name": "a.png", "annotations": list(annotations)}
-        return paint_distances(record, 3)
+        labels = SemanticLabels(3 + classes, target="distance", class_channels=classes)
+        return paint_distances(record, labels)
 
     def test_objects_that_touch_are_apart(self):
         found = self.bands(nucleus(rle((2, 7), (2, 7))), nucleus(rle((2, 7), (7, 12))))
@@ -197,9 +199,21 @@ class TestDistances:
         found = self.bands(nucleus(rle((2, 7), (2, 7))), crowd)
         assert found[4].tolist() == [255, 255, 1, 1, 2, 1, 1, 255, 255, 255, 0, 0, 0, 0, 0, 0]
 
+    def test_each_of_several_classes_has_bands_of_its_own(self):
+        crowd = nucleus(rle((0, 12), (0, 16)), 5, iscrowd=1)
+        objects = [nucleus(rle((2, 7), (2 + 4 * k, 7 + 4 * k)), (1, 0, 1)[k]) for k in range(3)]
+        found = self.bands(*objects, crowd, classes=2)
+        # The last one has the pixels that two share.
+        assert found[4, 1:16].tolist() == [255, 4, 4, 4, 4, 1, 1, 1, 1, 4, 4, 5, 4, 4, 255]
+
+    def test_a_class_beyond_them_is_named(self):
+        with pytest.raises(DatasetError, match=r"a\.png.*category_id 2, but the model knows 2"):
+            self.bands(nucleus(rle((2, 7), (2, 7)), 2), classes=2)
+
     def test_an_image_without_objects_is_background(self):
         assert not self.bands().any()
+        assert not self.bands(classes=2).any()
 
     def test_without_annotations_there_are_no_distances(self):
         with pytest.raises(DatasetError, match=r"a\.png: has no labels"):
-            paint_distances({**SIZE, "file_name": "a.png"}, 3)
+            paint_distances({**SIZE, "file_name": "a.png"}, SemanticLabels(3, target="distance"))

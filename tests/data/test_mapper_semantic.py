@@ -202,6 +202,10 @@ class TestConfig:
         assert mapped["sem_seg"].unique().tolist() == [0, 1, 2, 3]
         assert mapped["sem_seg"].shape == mapped["image"].shape[1:]
         assert not {"instances", "annotations"} & set(mapped)
+        cfg.MODEL.WATERSHED.NUM_CLASSES = 2
+        record["annotations"] = [{**each, "category_id": 1} for each in record["annotations"]]
+        mapped = NucleiDatasetMapper(cfg, is_train=True)(record)
+        assert mapped["sem_seg"].unique().tolist() == [0, 4, 5, 6]
 
     def test_a_semantic_segmentor_gets_labels_alone(self, cfg, records):
         cfg.MODEL.META_ARCHITECTURE = "SemanticSegmentor"

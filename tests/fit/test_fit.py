@@ -163,20 +163,6 @@ def test_a_model_of_volumes_is_refused(imported):
         main(["cells", "--output", str(imported / "run"), "--from", "Volumes/vnet.yaml"])
 
 
-def test_a_watershed_has_one_class(imported, tmp_path):
-    for folder in ("images", "masks"):
-        for path in (imported / "cells" / folder).iterdir():
-            array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            (tmp_path / "two" / folder).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(
-                str(tmp_path / "two" / folder / path.name),
-                np.minimum(array, 2) if folder == "masks" else array,
-            )
-    run_import([str(tmp_path / "two"), "--format", "masks", "--classes", "a", "b", "--name", "two"])
-    with pytest.raises(ConfigError, match="finds objects of one class, but the data has 2"):
-        main(["two", "--output", str(imported / "run"), "--from", "nuclei-fast"])
-
-
 def test_the_best_threshold_is_that_of_evaluations(tmp_path, perfect_results):
     truth, results = perfect_results
     record = EvaluationRecord("data", str(truth), str(results), options=EvaluationOptions())

@@ -88,6 +88,9 @@ def test_classes(base):
     found = values(DATA, base, classes=("a", "b"))
     assert found["MODEL.ROI_HEADS.NUM_CLASSES"] == 2
     assert found["MODEL.WEIGHTS_PARTIAL"] is True
+    found = values(DATA, config_of("nuclei-fast"), classes=("a", "b"))
+    assert found["MODEL.WATERSHED.NUM_CLASSES"] == 2
+    assert found["MODEL.WEIGHTS_PARTIAL"] is True
 
 
 def test_a_semantic_model_has_no_boxes_and_its_own_scale():

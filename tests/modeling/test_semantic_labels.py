@@ -29,6 +29,23 @@ def test_softmax_has_a_background_channel():
     assert spec.foreground_channels == [1, 2]
 
 
+def test_distances_of_several_classes():
+    """Labels 1 and 2 are the bands of the first class, 3 and 4 of the second, 5 and 6 of the
+    third."""
+    spec = SemanticLabels(5, target="distance", class_channels=3)
+    targets, _ = spec.encode(torch.tensor([[[0, 1, 2, 3, 4, 5, 6, 255]]]))
+    assert targets[0, :, 0].int().tolist() == [
+        [0, 1, 1, 1, 1, 1, 1, 0],
+        [0, 0, 1, 0, 1, 0, 1, 0],
+        [0, 1, 1, 0, 0, 0, 0, 0],
+        [0, 0, 0, 1, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0, 1, 1, 0],
+    ]
+    assert spec.bands == 2
+    assert spec.foreground_channels == [2, 3, 4]
+    assert spec.names(["background", "a", "b", "c"]) == ["object", "object", "a", "b", "c"]
+
+
 def test_three_dimensions():
     targets, valid = SemanticLabels(2).encode(torch.randint(0, 3, (2, 4, 5, 6)))
     assert tuple(targets.shape) == (2, 2, 4, 5, 6)
@@ -74,6 +91,7 @@ def test_unknown_labels_are_named(spec, labels, unknown):
         ((2, "sigmoid", ((1,),)), "has 1 regions, NUM_CLASSES is 2"),
         ((3, "sigmoid", (), 2), "IGNORE_VALUE 2 is a label in use"),
         ((1, "sigmiod"), "Did you mean 'sigmoid'"),
+        ((88, "sigmoid", (), 255, "distance", 85), "at most 254 bands of all classes"),
     ],
 )
 def test_contradictions(arguments, message):

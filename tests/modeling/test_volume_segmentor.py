@@ -149,6 +149,14 @@ def test_checkpointing_and_bfloat16_train():
         ({"INPUT.VOLUME.PATCH_SIZE": "[1, 32, 32]"}, r"\[1, 32, 32\] needs a 2D network"),
         ({"MODEL.BACKBONE.NAME": "build_unet_encoder"}, "needs a 3D network.*build_vnet_encoder"),
         ({"TEST.VOLUME.OVERLAP": "1.0"}, "OVERLAP is 1.0, but must lie in 0 to below 1"),
+        (
+            {
+                "MODEL.SEM_SEG_HEAD.TARGET": "distance",
+                "MODEL.SEM_SEG_HEAD.NUM_CLASSES": "2",
+                "MODEL.WATERSHED.NUM_CLASSES": "2",
+            },
+            "Objects of volumes have one class",
+        ),
     ],
 )
 def test_contradictions_are_told(options, message):

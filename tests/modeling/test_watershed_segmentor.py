@@ -44,15 +44,35 @@ def test_objects_are_those_of_the_distances_that_the_head_sees(monkeypatch):
         assert (mask & wanted).sum() / (mask | wanted).sum() > 0.9
 
 
+def test_the_class_of_an_object_is_the_likeliest_over_its_pixels():
+    """Of objects that touch, painted as targets; of one a corner looks like the other class."""
+    model = build(**{"MODEL.WATERSHED.NUM_CLASSES": "2"}).eval()
+    labels = model.sem_seg_head.labels
+    truth = np.zeros((31, 50), int)
+    truth[4:20, 3:20], truth[4:20, 20:40], truth[22:29, 10:40] = 1, 2, 3
+    painted = distance_bands(truth, 3)
+    painted[truth == 2] += 3
+    sure = labels.encode(torch.from_numpy(painted)[None])[0].float()[0]
+    corner = (slice(None), slice(4, 10), slice(3, 12))
+    sure[3:][corner] = sure[3:][corner].flip(0)
+    found = model.find_objects(sure)
+    assert found.classes.tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(found.label_map(), truth)
+    blank = model.find_objects(torch.zeros_like(sure))
+    assert len(blank) == 0
+
+
 def test_level_k_computes_no_node_beyond_it_and_gives_its_branch():
-    cfg = watershed_cfg()
-    model = build().eval()
+    classes = {"MODEL.WATERSHED.NUM_CLASSES": "2"}
+    cfg = watershed_cfg(**classes)
+    model = build(**classes).eval()
     pruned, pruned_cfg = cut_to_level(model, cfg, 1)
     assert isinstance(pruned, WatershedSegmentor)
     assert {key for key, _ in pruned.sem_seg_head.decoder.grid.nodes.items()} == {"0_1"}
     image = torch.rand(3, 40, 48) * 255
     with torch.no_grad():
         (found,) = pruned.probabilities([{"image": image}])
+        assert found.shape == (5, 40, 48)
         maps = model.backbone((image[None] - 127.5) / 127.5)
         head = model.sem_seg_head
         branch = head.decoder([maps[name] for name in head.in_features], [(0, 1)])[0, 1]

@@ -106,6 +106,17 @@ class TestMergedDetections:
         labels = scene((330, 340), [(160, 171, *size), (20, 20, 12, 12)])
         assert_same_objects(self.merge(labels), labels)
 
+    def test_one_whose_class_differs_between_tiles_is_one_if_classes_say_nothing(self):
+        labels = scene((330, 340), [(160, 171, 220, 300)])
+        tiles = tile_grid(labels.shape, self.SIZE, self.OVERLAP, 4)
+        parts = detect(labels, tiles)
+        for number, part in enumerate(parts):
+            part.classes[:] = number % 3
+        sizes = [part.areas.max(initial=0) for part in parts]
+        found = merge_detections(labels.shape, tiles, parts, by_class=False)
+        assert_same_objects(found, labels)
+        assert found.classes.tolist() == [np.argmax(sizes) % 3]
+
     def test_detections_that_differ_between_tiles_are_one(self):
         labels = scene((168, 168), [(84, 84, 24, 30), (40, 84, 12, 12), (84, 130, 13, 11)])
         assert len(self.merge(labels, jitter=2)) == 3

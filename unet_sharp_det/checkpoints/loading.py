@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, first_line
 from ..files import atomic_path, remove_leftovers, write_text
+from ..modeling.segmentation_head import SegmentationHead
 from ..modeling.timm_backbone import TimmBackbone
 from ..skip_schemes import scheme_module
 from .checks import check_trained, check_transferable, find_scheme_difference
@@ -132,6 +133,8 @@ class SkipCheckpointer(DetectionCheckpointer):
         if self.trained:
             return check_trained(weights, self.model, where)
         _adapt_channels(weights, self.model)
+        if self.partial:
+            _keep_bands(weights, self.model)
         difference = None if self.partial else find_scheme_difference(weights, self.model)
         if difference:
             raise CheckpointError(
@@ -153,6 +156,21 @@ def _adapt_channels(weights: dict[str, Tensor], model: nn.Module) -> None:
             from timm.models import adapt_input_conv  # Slow to import, and seldom needed.
 
             weights[name] = adapt_input_conv(own.shape[1], given)
+
+
+def _keep_bands(weights: dict[str, Tensor], model: nn.Module) -> None:
+    """Let a head with other classes of objects take the bands of distance; the classes begin as the
+    first band, which is the foreground."""
+    for prefix, module in model.named_modules():
+        if not isinstance(module, SegmentationHead) or not module.labels.finds_objects:
+            continue
+        bands, classes = module.labels.bands, module.labels.class_channels
+        for name, own in module.state_dict(prefix=f"{prefix}.").items():
+            given = weights.get(name)
+            if ".heads." not in name or given is None or own.shape[1:] != given.shape[1:]:
+                continue
+            if own.shape != given.shape and len(given) >= bands:
+                weights[name] = given[[*range(bands), *[0] * classes]]
 
 
 def _match_names(checkpoint: dict, model: nn.Module, where: str) -> dict[str, Tensor]:

@@ -53,39 +53,52 @@ def read_label_map(record: dict) -> np.ndarray:
             f"{where}: has no labels. Give 'sem_seg_file_name' (register_coco_nuclei's "
             "sem_seg_root), or 'annotations' to paint them from."
         )
-    labels = np.zeros(shape, np.uint8)
-    labelled = [(_label_of(annotation, where), annotation) for annotation in record["annotations"]]
-    labelled.sort(key=lambda pair: pair[0] != IGNORED)  # Crowd first, to be painted over.
-    for label, group in itertools.groupby(labelled, key=lambda pair: pair[0]):
-        segmentations = [annotation.get("segmentation") for _, annotation in group]
-        labels[union_mask(segmentations, shape, where)] = label
-    return labels
+    return _paint_classes(record["annotations"], shape, where)
 
 
-def paint_distances(record: dict, bands: int) -> np.ndarray:
+def paint_distances(record: dict, semantic: SemanticLabels) -> np.ndarray:
     """Return the bands of distance of an image's objects, see :func:`.distance_bands`.
 
     Args:
         record: a dataset dict of detectron2 with ``height``, ``width`` and ``annotations``. Crowd
             regions are ignored where no object lies.
-        bands: 2 to 254.
+        semantic: of ``target`` "distance": of several classes each has bands of its own.
 
     Returns:
         uint8 (H, W).
 
     Raises:
-        DatasetError: there are no annotations, or one has no segmentation of this size.
+        DatasetError: there are no annotations, or one has no segmentation of this size, or a class
+            that is not among several.
     """
     shape, where = (record["height"], record["width"]), record.get("file_name", "the dataset dict")
     if "annotations" not in record:
         raise DatasetError(f"{where}: has no labels. Give 'annotations', a mask of each object.")
-    masks: dict[bool, list] = {False: [], True: []}
-    for annotation in record["annotations"]:
-        masks[bool(annotation.get("iscrowd", 0))].append(annotation.get("segmentation"))
-    objects = InstanceMap.from_segmentations(masks[False], shape, where)
-    found = distance_bands(objects.labels, bands)
-    found[union_mask(masks[True], shape, where) & (found == 0)] = IGNORED
+    masks = [each.get("segmentation") for each in record["annotations"] if not each.get("iscrowd")]
+    objects = InstanceMap.from_segmentations(masks, shape, where)
+    found = distance_bands(objects.labels, semantic.bands)
+    classes = _paint_classes(record["annotations"], shape, where)
+    found[classes == IGNORED] = IGNORED
+    if semantic.class_channels:
+        is_object = objects.labels > 0
+        largest = classes[is_object].max(initial=1)
+        if largest > semantic.class_channels:
+            raise DatasetError(
+                f"{where}: has the category_id {largest - 1}, but the model knows "
+                f"{semantic.class_channels} classes. Set MODEL.WATERSHED.NUM_CLASSES."
+            )
+        found[is_object] += (classes[is_object] - 1) * semantic.bands
     return found
+
+
+def _paint_classes(annotations: Sequence[dict], shape: tuple[int, int], where: str) -> np.ndarray:
+    labels = np.zeros(shape, np.uint8)
+    labelled = [(_label_of(annotation, where), annotation) for annotation in annotations]
+    labelled.sort(key=lambda pair: pair[0] != IGNORED)  # Crowd first, to be painted over.
+    for label, group in itertools.groupby(labelled, key=lambda pair: pair[0]):
+        segmentations = [annotation.get("segmentation") for _, annotation in group]
+        labels[union_mask(segmentations, shape, where)] = label
+    return labels
 
 
 def _label_of(annotation: dict, where: str) -> int:

@@ -167,7 +167,7 @@ class NucleiDatasetMapper(DatasetMapper):
 
     def _read_labels(self, dataset_dict: dict) -> np.ndarray:
         if self.semantic.finds_objects:
-            return paint_distances(dataset_dict, self.semantic.num_classes)
+            return paint_distances(dataset_dict, self.semantic)
         labels = read_label_map(dataset_dict)
         where = dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"]
         self.semantic.check(torch.as_tensor(np.unique(labels).astype(np.int64)), where)

@@ -167,7 +167,7 @@ class VolumeMapper:
         array = labels.array
         if self.labels.finds_objects:
             spacing = labels.geometry.spacing[::-1]
-            array = distance_bands(array[0], self.labels.num_classes, spacing)[None]
+            array = distance_bands(array[0], self.labels.bands, spacing)[None]
         image = self.prepare(volume, record["file_name"])
         item = self._pad({"image": image, "sem_seg": torch.from_numpy(array.astype(np.int16))})
         item["centres"] = self._find_centres(item["sem_seg"])

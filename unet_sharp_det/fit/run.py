@@ -61,7 +61,9 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     register_images(name, folder, content)  # It may be younger than this process.
     base, weights, tuned = _read_start(start)
     fingerprint = read_json(folder / "fingerprint.json", dict, "Import the data set again.")
-    _check_classes(base, content["classes"], start)
+    kind = base.MODEL.META_ARCHITECTURE
+    if kind not in ("GeneralizedRCNN", "WatershedSegmentor", "SemanticSegmentor"):
+        raise ConfigError(f"{start} is a {kind}, which fit cannot train. Give --from {_BASE}.")
     settings = [
         Setting("MODEL.WEIGHTS", weights, f"starts from {start}"),
         Setting("DATASETS.TRAIN", [f"{name}_train"], "as import split it"),
@@ -144,17 +146,6 @@ def _read_start(start: str) -> tuple[CfgNode, str, bool]:
     if start in _WITHOUT:
         return config_of(_BASE), _WITHOUT[start], False
     return config_of(start), str(find_weights(start).resolve()), True
-
-
-def _check_classes(base: CfgNode, classes: Sequence[str], start: str) -> None:
-    kind = base.MODEL.META_ARCHITECTURE
-    if kind not in ("GeneralizedRCNN", "WatershedSegmentor", "SemanticSegmentor"):
-        raise ConfigError(f"{start} is a {kind}, which fit cannot train. Give --from {_BASE}.")
-    if len(classes) > 1 and kind == "WatershedSegmentor":
-        raise ConfigError(
-            f"{start} finds objects of one class, but the data has {len(classes)}. Give --from "
-            f"{_BASE}."
-        )
 
 
 def _call(arguments: Sequence[str], log: Path, what: str) -> None:

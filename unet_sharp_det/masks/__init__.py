@@ -8,6 +8,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "instance_maps": ["InstanceMap"],
         "instances": ["SparseInstances"],
         "rle": ["encode_mask", "mask_areas", "mask_pixels", "to_rles", "union_mask"],
-        "watershed": ["distance_bands", "objects_of_bands", "split_objects"],
+        "watershed": [
+            "classes_of_objects",
+            "distance_bands",
+            "objects_of_bands",
+            "split_objects",
+        ],
     },
 )

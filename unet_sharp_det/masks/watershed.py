@@ -84,6 +84,18 @@ def objects_of_bands(
     return numbers[objects], scores[kept]
 
 
+def classes_of_objects(objects: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the class of each object 1..N, int (N,): that of the largest mean over its pixels.
+
+    Args:
+        objects: integers (H, W); each of the numbers 1..N is there.
+        probabilities: float (classes, H, W): channel c of lying in an object of class c.
+    """
+    labels = objects.ravel()
+    sums = [np.bincount(labels, each.ravel(), labels.max() + 1) for each in probabilities]
+    return np.argmax(sums, axis=0)[1:]
+
+
 def split_objects(foreground: np.ndarray, spacing: Sequence[float], distance: float) -> np.ndarray:
     """Number the objects of a mask, parting those that touch, by the distances of its shape.
 

@@ -19,6 +19,8 @@ from ..errors import ConfigError, DatasetError, look_up_option
 
 ACTIVATIONS = ("sigmoid", "softmax")
 TARGETS = ("labels", "distance")
+#: Of all classes: labels are painted as uint8, and 255 is left out.
+_MOST_BANDS = 254
 #: The MODEL.META_ARCHITECTUREs without boxes: all that they know is said by SemanticLabels.
 PIXEL_WISE = ("SemanticSegmentor", "WatershedSegmentor", "VolumeSegmentor")
 
@@ -33,7 +35,9 @@ class SemanticLabels:
     * ``softmax``: exactly one channel holds at a pixel. Channel c stands for label c; 0 is
       background and counts among ``num_classes``.
     * ``target`` "distance": labels are bands of distance to the edge of an object, of which objects
-      are made (:mod:`.masks.watershed`). Channel c stands for all bands above c.
+      are made (:mod:`.masks.watershed`). Channel c stands for all bands above c. Of several classes
+      of objects each has bands of its own, one class after the other; then the last
+      ``class_channels`` channels stand for the classes, those before for the bands of any class.
 
     Attributes:
         num_classes: number of channels.
@@ -41,6 +45,7 @@ class SemanticLabels:
         regions: labels of each channel; empty: channel c is label c + 1.
         ignore_value: label of the pixels to leave out.
         target: what labels stand for: "labels" for classes, or "distance".
+        class_channels: with "distance" the number of classes, or 0 if there is but one.
         threshold: with ``sigmoid``, a channel holds from this probability on.
 
     Raises:
@@ -52,6 +57,7 @@ class SemanticLabels:
     regions: tuple[tuple[int, ...], ...] = ()
     ignore_value: int = 255
     target: str = "labels"
+    class_channels: int = 0
     threshold: float = 0.5
 
     def __post_init__(self):
@@ -88,21 +94,38 @@ class SemanticLabels:
         """Whether objects are made of the labels."""
         return self.target == "distance"
 
+    @property
+    def bands(self) -> int:
+        """With the target "distance" the number of bands, whose channels are the first."""
+        return self.num_classes - self.class_channels
+
     def _make_bands(self) -> None:
-        if self.num_classes < 2 or self.regions or self.activation != "sigmoid":
+        bands, classes = self.bands, max(self.class_channels, 1)
+        is_usable = bands >= 2 and bands * classes <= _MOST_BANDS
+        if not is_usable or self.regions or self.activation != "sigmoid":
             raise ConfigError(
                 "SEM_SEG_HEAD.TARGET: distance needs two or more NUM_CLASSES, which are the bands, "
-                "ACTIVATION: sigmoid and no REGIONS."
+                f"at most {_MOST_BANDS} bands of all classes, ACTIVATION: sigmoid and no REGIONS."
             )
-        bands = range(1, self.num_classes + 1)
-        object.__setattr__(self, "regions", tuple(tuple(bands[c:]) for c in range(len(bands))))
+        labels = range(1, bands * classes + 1)
+        above = (tuple(n for n in labels if (n - 1) % bands >= band) for band in range(bands))
+        of_class = (tuple(labels[c * bands :][:bands]) for c in range(self.class_channels))
+        object.__setattr__(self, "regions", (*above, *of_class))
 
     @classmethod
     def from_config(cls, cfg) -> "SemanticLabels":
-        """Read ``MODEL.SEM_SEG_HEAD`` of a config."""
-        head = cfg.MODEL.SEM_SEG_HEAD
-        labels = (head.NUM_CLASSES, head.ACTIVATION, head.REGIONS, head.IGNORE_VALUE, head.TARGET)
-        return cls(*labels, threshold=head.PROB_THRESHOLD)
+        """Read ``MODEL.SEM_SEG_HEAD`` of a config, and of ``MODEL.WATERSHED`` the classes."""
+        head, classes = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.WATERSHED.NUM_CLASSES
+        added = classes if head.TARGET == "distance" and classes > 1 else 0
+        return cls(
+            num_classes=head.NUM_CLASSES + added,
+            activation=head.ACTIVATION,
+            regions=head.REGIONS,
+            ignore_value=head.IGNORE_VALUE,
+            target=head.TARGET,
+            threshold=head.PROB_THRESHOLD,
+            class_channels=added,
+        )
 
     @property
     def members(self) -> list[tuple[int, ...]]:
@@ -120,17 +143,19 @@ class SemanticLabels:
     @property
     def foreground_channels(self) -> list[int]:
         """The channels that stand for a class of objects: all but the background of ``softmax``;
-        with the target "distance" the first."""
+        with the target "distance" those of the classes, or of one class the first."""
         if self.finds_objects:
-            return [0]
+            return list(range(self.bands, self.num_classes)) or [0]
         return list(range(1 if self.activation == "softmax" else 0, self.num_classes))
 
     def names(self, label_names: Sequence[str]) -> list[str]:
         """Name the channels by the names of the labels 0, 1, ...; regions as "a+b". With the target
-        "distance" all are named as the one class that is there, or "object"."""
-        if self.finds_objects:
-            return [label_names[1] if len(label_names) == 2 else "object"] * self.num_classes
+        "distance" the bands are named as the one class that is there, or "object"."""
         named = dict(enumerate(label_names))
+        if self.finds_objects:
+            common = label_names[1] if len(label_names) == 2 else "object"
+            classes = [named.get(c + 1, str(c + 1)) for c in range(self.class_channels)]
+            return [common] * self.bands + classes
         return ["+".join(named.get(label, str(label)) for label in m) for m in self.members]
 
     def check(self, labels: Tensor, where: str = "the labels") -> None:

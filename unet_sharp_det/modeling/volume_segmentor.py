@@ -61,7 +61,8 @@ class VolumeSegmentor(nn.Module):
             min_area: objects of fewer voxels are left out.
 
         Raises:
-            ConfigError: the backbone is not of the patches' dimensions, or a value is not usable.
+            ConfigError: the backbone is not of the patches' dimensions, the head learns several
+                classes of objects, or a value is not usable.
         """
         super().__init__()
         patch_size = tuple(patch_size)
@@ -73,6 +74,10 @@ class VolumeSegmentor(nn.Module):
             )
         if not 0 <= overlap < 1:
             raise ConfigError(f"TEST.VOLUME.OVERLAP is {overlap}, but must lie in 0 to below 1.")
+        if sem_seg_head.labels.class_channels:
+            raise ConfigError(
+                "Objects of volumes have one class. Set MODEL.WATERSHED.NUM_CLASSES 1."
+            )
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.patch_size = patch_size

@@ -5,14 +5,14 @@ from detectron2.modeling import META_ARCH_REGISTRY, SemanticSegmentor
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..masks import SparseInstances, objects_of_bands
+from ..masks import SparseInstances, classes_of_objects, objects_of_bands
 
 
 @META_ARCH_REGISTRY.register()
 class WatershedSegmentor(SemanticSegmentor):
     """detectron2's ``SemanticSegmentor`` with a :class:`.SegmentationHead` that learns distances.
 
-    Its objects do not overlap, and have one class.
+    Its objects do not overlap.
 
     Example::
 
@@ -69,10 +69,15 @@ class WatershedSegmentor(SemanticSegmentor):
         ]
 
     def probabilities(self, batched_inputs: list[dict]) -> list[Tensor]:
-        """Return of each image (bands, H, W), see :func:`.objects_of_bands`; in eval mode."""
+        """Return of each image (bands, H, W), see :func:`.objects_of_bands`, and after the bands
+        what :func:`.classes_of_objects` takes, if there are several classes; in eval mode."""
         return [output["sem_seg"] for output in super().forward(batched_inputs)]
 
     def find_objects(self, probabilities: Tensor) -> SparseInstances:
-        """Return the objects of an image from probabilities (bands, H, W)."""
-        found = objects_of_bands(probabilities.float().cpu().numpy(), self.min_area)
-        return SparseInstances.from_label_map(*found)
+        """Return the objects of an image from what :meth:`probabilities` gives of it."""
+        maps, bands = probabilities.float().cpu().numpy(), self.sem_seg_head.labels.bands
+        objects, scores = objects_of_bands(maps[:bands], self.min_area)
+        found = SparseInstances.from_label_map(objects, scores)
+        if len(maps) > bands:
+            found.classes[:] = classes_of_objects(objects, maps[bands:])
+        return found

@@ -40,7 +40,11 @@ class _Pool:
 
 
 def merge_detections(
-    shape: tuple[int, int], tiles: Sequence[Tile], parts: Sequence[SparseInstances], reach: int = 1
+    shape: tuple[int, int],
+    tiles: Sequence[Tile],
+    parts: Sequence[SparseInstances],
+    reach: int = 1,
+    by_class: bool = True,
 ) -> SparseInstances:
     """Join the detections of overlapping tiles.
 
@@ -49,13 +53,17 @@ def merge_detections(
         tiles: of one grid.
         parts: of each tile, in the image's coordinates.
         reach: an object at most this many pixels from an edge of its tile is taken as cut there.
+        by_class: whether detections of different classes are different objects.
 
     Returns:
-        every object once: as its tile sees it, or united from its pieces with their highest score.
+        every object once: as its tile sees it, or united from its pieces, with their highest score
+        and the class of the largest.
     """
     pool = _gather(shape, tiles, parts, reach)
     pairs = overlapping_pairs(pool.found.boxes)
-    pairs = pairs[_differ(pool.owners, pairs) & ~_differ(pool.found.classes, pairs)]
+    pairs = pairs[_differ(pool.owners, pairs)]
+    if by_class:
+        pairs = pairs[~_differ(pool.found.classes, pairs)]
     masks = (pool.found.shared(i, j) for i, j in pairs)
     shared = np.array([np.count_nonzero(one & other) for one, other in masks], np.int64)
     whole = _choose_whole(pool, pairs, shared)
@@ -100,7 +108,7 @@ def unite(found: SparseInstances, groups: Sequence[np.ndarray], score: Callable)
         corners.append((y0, x0))
         masks.append(canvas)
         scores.append(score(found.scores[group], areas[group]))
-    classes = [found.classes[group[0]] for group in groups]
+    classes = [found.classes[group[areas[group].argmax()]] for group in groups]
     return SparseInstances.from_windows(found.shape, corners, masks, scores, classes)
 
 

@@ -129,7 +129,7 @@ class WatershedSegmenter(Segmenter):
     lowest_score = 0.0
 
     def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:
-        return merge_detections(shape, tiles, parts)
+        return merge_detections(shape, tiles, parts, by_class=False)
 
     def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
         return self.model.probabilities(inputs)
