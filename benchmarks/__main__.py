@@ -12,7 +12,6 @@ python -m benchmarks converter SOURCE              images/s against plain decodi
 python -m benchmarks measures                      measures of instances, by each program
 python -m benchmarks anchors   [--config-file C]   anchor shapes against the nuclei
 python -m benchmarks table1    [--folder F]        Table 1 of the paper, ours beside it
-python -m benchmarks tiles     JSON --output O     a COCO data set cut into tiles
 python -m benchmarks stardist  --data D --output O   a StarDist, trained for a comparison
 python -m benchmarks finders   --data D --stardist M --stardist-python P   it beside our models
 python -m benchmarks dask      IMAGE [--kills N]   predictions by Dask's workers: scaling, deaths
@@ -28,7 +27,7 @@ MODULES = {
     **{"necks": "models", "detectors": "models", "unets": "unets", "counts": "unets"},
     **{"segnetr": "unets", "memory": "memory"},
     **{"pruning": "pruning", "predict": "prediction", "converter": "data", "anchors": "data"},
-    **{"measures": "measures", "tiles": "tiles", "stardist": "stardist"},
+    **{"measures": "measures", "stardist": "stardist"},
     **{"table1": "paper_tables", "nnunet": "nnunet", "finders": "finders"},
     "dask": "dask_workers",
 }
