@@ -1,5 +1,4 @@
-"""UNet# against its literal form: speed and memory; the counts of all the paper's networks; and
-SegNetr over sizes."""
+"""UNet# against its literal form: speed and memory; and the counts of all the papers' networks."""
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,6 @@ from benchmarks.measure import autocast, multiply_adds, peak_memory, table, take
 from benchmarks.options import new_parser, positive
 from unet_sharp_det.modeling import SegNetr, SkipUNet
 from unet_sharp_det.modeling.segmentation_head import EncoderDecoder
-from unet_sharp_det.modeling.segnetr_block import WindowWeights
 from unet_sharp_det.modeling.unet_encoder import UNET_CHANNELS
 
 LITERAL = "literal"
@@ -60,9 +58,6 @@ def main(argv) -> None:
     if argv[0] == "counts":
         print(count_networks())
         return
-    if argv[0] == "segnetr":
-        print(compare_sizes(args.sizes, args.batch, args.repeats, args.bf16))
-        return
     for size in args.sizes:
         print(compare_unets(size, args.batch, args.repeats, args.bf16), flush=True)
 
@@ -100,58 +95,6 @@ def compare_unets(size: int, batch: int, repeats: int, bf16: bool = False, **opt
         rows.append([*row, peak[name], peak[name] / peak[LITERAL]])
     title = f"UNet#, {batch} x {size} x {size}, steps without optimizer; literal: as Eq. 1 reads"
     return f"{table(title + ', bf16' * bf16, _HEADERS, rows)}\n{difference}\n"
-
-
-def compare_sizes(
-    sizes: Sequence[int], batch: int, repeats: int, bf16: bool = False, channels: int = 64
-) -> str:
-    """SegNetr on images of several sizes: what a pixel costs in its windows, and in all.
-
-    Args:
-        sizes: sides of the square images in pixels.
-        batch, repeats, bf16: as of :func:`compare_unets`.
-        channels: of :class:`SegNetr`.
-
-    Returns:
-        str: a Markdown table.
-    """
-    net = SegNetr(channels=channels).eval().to(_device())
-    steps = {}
-    for size in sizes:
-        images = _random_images(size, batch)
-        steps[size, "windows"] = _run_windows(net, images, bf16)
-        steps[size, "whole"] = _forward(net, images, bf16)
-    seconds = take_turns(steps, repeats)
-    rows = []
-    for size in sizes:
-        row, pixels = [f"{size} x {size}"], batch * size**2
-        for part in ("windows", "whole"):
-            step = steps[size, part]
-            row += [multiply_adds(step) / pixels, seconds[size, part] / pixels * 1e9]
-        rows.append(row)
-    headers = ["image", "MAC a pixel in windows", "ns", "MAC a pixel in all", "ns"]
-    title = f"SegNetr, C = {channels}, batch {batch}, forward" + ", bf16" * bf16
-    return table(title, headers, rows, floatfmt=".0f")
-
-
-def _run_windows(net: nn.Module, images: Tensor, bf16: bool):
-    """A step that runs the local and global interaction of all blocks, and nothing else."""
-    calls = []
-    hooks = [
-        module.register_forward_pre_hook(lambda *call: calls.append(call))
-        for module in net.modules()
-        if isinstance(module, WindowWeights)
-    ]
-    _forward(net, images, bf16)()
-    for hook in hooks:
-        hook.remove()
-
-    def step():
-        with torch.no_grad(), autocast(bf16):
-            for module, inputs in calls:
-                module(*inputs)
-
-    return step
 
 
 def count_networks(size: int = 256) -> str:

@@ -105,19 +105,6 @@ def test_a_training_holds_weights_gradients_and_two_moments_of_adam(monkeypatch,
     assert ratio == "1.00"
 
 
-def test_segnetr_s_cost_a_pixel_is_the_same_at_any_size(monkeypatch):
-    monkeypatch.setattr(unets, "take_turns", lambda steps, repeats: dict.fromkeys(steps, 1.0))
-    found = rows(unets.compare_sizes([64, 128], 1, 1, channels=16))
-    (windows, first, whole, _), second = (list(map(float, row)) for row in found.values())
-    assert first == round(1e9 / 64**2)
-    # Pixels a cell, and the sides of the windows: of the decoder alone at stride 1.
-    sides = {1: (8, 16), 4: (8, 16, 8, 16), 16: (4, 8, 4, 8), 64: (2, 4, 2, 4), 256: (2,)}
-    expected = sum(2 * side**2 / cells for cells, found in sides.items() for side in found)
-    assert windows == pytest.approx(expected, abs=1)
-    assert second[0] == windows
-    assert second[2] == pytest.approx(whole, rel=0.01)
-
-
 class TestCounts:
     MILLIONS = {
         "UNet": 7.8525,
