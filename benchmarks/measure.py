@@ -1,12 +1,14 @@
 """Timing, peak memory and tables."""
 
 import ctypes
+import multiprocessing
 import os
 import platform
 import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -70,6 +72,13 @@ def peak_memory(step: Callable[[], object]) -> float:
     before = _status("VmRSS")
     step()
     return (_status("VmHWM") - before) / 1024
+
+
+def in_fresh_process(function: Callable, *arguments):
+    """Call a module's function in a new process, for an allocator keeps what others have freed."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def multiply_adds(step: Callable[[], object]) -> int:

@@ -1,6 +1,7 @@
 """Necks and detectors against FPN: time, memory, parameters, multiply-adds."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode
@@ -103,12 +104,12 @@ def compare_detectors(
 
 
 def _compare(title: str, models: dict, macs: dict, forward, train, repeats, bf16) -> str:
-    forward_s = take_turns({n: _bind(forward, m) for n, m in models.items()}, repeats)
-    train_s = take_turns({n: _bind(train, m) for n, m in models.items()}, repeats)
+    forward_s = take_turns({n: partial(forward, m) for n, m in models.items()}, repeats)
+    train_s = take_turns({n: partial(train, m) for n, m in models.items()}, repeats)
     peak, rows = {}, []
     for name, model in models.items():
         model.zero_grad()
-        peak[name] = peak_memory(_bind(train, model))
+        peak[name] = peak_memory(partial(train, model))
         model.zero_grad()
     for name, model in models.items():
         row = [name, sum(p.numel() for p in model.parameters()) / 1e6, macs[name] / 1e9]
@@ -123,10 +124,6 @@ def _build(cfg: CfgNode, scheme: str) -> nn.Module:
     cfg.MODEL.FPN.SKIP_SCHEME = scheme
     torch.manual_seed(0)
     return build_model(cfg).train()
-
-
-def _bind(function: Callable, argument) -> Callable[[], object]:
-    return lambda: function(argument)
 
 
 def _macs(model: nn.Module, inputs) -> float:

@@ -1,15 +1,20 @@
 """UNet# against its literal form: speed and memory; and the counts of all the papers' networks."""
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.literal_unetsharp import LiteralUNetSharp
-from benchmarks.measure import autocast, multiply_adds, peak_memory, table, take_turns
+from benchmarks.measure import (
+    autocast,
+    in_fresh_process,
+    multiply_adds,
+    peak_memory,
+    table,
+    take_turns,
+)
 from benchmarks.options import new_parser, positive
 from unet_sharp_det.modeling import SegNetr, SkipUNet
 from unet_sharp_det.modeling.segmentation_head import EncoderDecoder
@@ -65,8 +70,7 @@ def main(argv) -> None:
 def compare_unets(size: int, batch: int, repeats: int, bf16: bool = False, **options) -> str:
     """UNet# as the package runs it against Eq. 1 node by node; all with the same weights.
 
-    Memory is measured in a fresh process for each variant, for an allocator keeps what another
-    variant has freed.
+    Memory is measured in a fresh process for each variant.
 
     Args:
         size: side of the square images in pixels.
@@ -86,7 +90,10 @@ def compare_unets(size: int, batch: int, repeats: int, bf16: bool = False, **opt
     trainings = {name: _training(net, images, bf16) for name, net in nets.items()}
     train_s = take_turns(trainings, repeats)
     del nets, forwards, trainings
-    peak = dict(_peaks_in_fresh_processes(size, batch, options, bf16))
+    peak = {
+        name: in_fresh_process(training_memory, name, size, batch, options, bf16)
+        for name in VARIANTS
+    }
     rows = []
     for name in VARIANTS:
         row = [name]
@@ -198,13 +205,6 @@ def training_memory(variant: str, size: int, batch: int, options: dict, bf16: bo
     step()
     net.zero_grad()
     return peak_memory(step)
-
-
-def _peaks_in_fresh_processes(*arguments) -> Iterator[tuple[str, float]]:
-    context = multiprocessing.get_context("spawn")
-    for variant in VARIANTS:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            yield variant, pool.submit(training_memory, variant, *arguments).result()
 
 
 def _forward(net: nn.Module, images: Tensor, bf16: bool):

@@ -14,6 +14,7 @@ from prediction_models import watershed_cfg
 
 from benchmarks import measures, memory, pruning, unets
 from benchmarks.__main__ import main
+from benchmarks.measure import in_fresh_process
 from benchmarks.pruning import compare_levels
 from benchmarks.unets import compare_unets
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
@@ -59,11 +60,11 @@ class TestUnets:
                 step()
             return {name: self.SECONDS[name] for name in steps}
 
-        def peaks(*arguments):
-            return [(name, 100 * self.SECONDS[name]) for name in unets.VARIANTS]
+        def peak(function, name, *arguments):
+            return 100 * self.SECONDS[name]
 
         monkeypatch.setattr(unets, "take_turns", take_turns)
-        monkeypatch.setattr(unets, "_peaks_in_fresh_processes", peaks)
+        monkeypatch.setattr(unets, "in_fresh_process", peak)
         out = compare_unets(32, 2, 7, **TINY)
         found = {name: list(map(float, numbers)) for name, numbers in rows(out).items()}
         assert list(found) == list(unets.VARIANTS)
@@ -89,10 +90,8 @@ class TestUnets:
 
     def test_memory_is_that_of_a_fresh_process(self, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        monkeypatch.setattr(unets, "VARIANTS", {"literal": {}})
-        [(name, mebibytes)] = unets._peaks_in_fresh_processes(64, 1, TINY, False)
-        assert name == "literal"
-        assert 1 < mebibytes < 1000
+        measured = in_fresh_process(unets.training_memory, "literal", 64, 1, TINY, False)
+        assert 1 < measured < 1000
 
 
 def test_a_training_holds_weights_gradients_and_two_moments_of_adam(monkeypatch, capsys):
