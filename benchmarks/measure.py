@@ -84,8 +84,8 @@ def in_fresh_process(function: Callable, *arguments):
 def multiply_adds(step: Callable[[], object]) -> int:
     """Multiply-adds of the convolutions and matrix products that ``step`` runs.
 
-    Those that really run: fvcore counts in a trace, where convolutions of upsampled maps are not
-    rearranged (:func:`unet_sharp_det.modeling.layers.convolve_upsampled`).
+    Those that really run, convolutions of upsampled maps as they are rearranged
+    (:func:`unet_sharp_det.modeling.layers.convolve_upsampled`).
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         step()
