@@ -3,17 +3,13 @@
 python -m benchmarks necks     [--config-file C] [--size 512] [--batch 2]   each neck against FPN
 python -m benchmarks detectors [--config-file C] [--size 512] [--batch 2]   the whole detector
 python -m benchmarks unets     [--sizes 256 512]   UNet# against its literal form
-python -m benchmarks segnetr   [--sizes 256 512]   SegNetr's cost by the pixel, over sizes
 python -m benchmarks counts                        parameters beside the papers'
 python -m benchmarks memory    [--config-file C]   peak memory of a training on volumes
 python -m benchmarks pruning   --config-file C --weights W [--output DIR]   L_1 .. L_D of a training
 python -m benchmarks predict   --weights W [--images DIR]   the Predictor against detectron2's
-python -m benchmarks converter SOURCE              images/s against plain decoding
 python -m benchmarks measures                      measures of instances, by each program
 python -m benchmarks anchors   [--config-file C]   anchor shapes against the nuclei
 python -m benchmarks table1    [--folder F]        Table 1 of the paper, ours beside it
-python -m benchmarks cgm       --data D --output O   false positives with CGM and without
-python -m benchmarks tiles     JSON --output O     a COCO data set cut into tiles
 python -m benchmarks stardist  --data D --output O   a StarDist, trained for a comparison
 python -m benchmarks finders   --data D --stardist M --stardist-python P   it beside our models
 python -m benchmarks dask      IMAGE [--kills N]   predictions by Dask's workers: scaling, deaths
@@ -27,11 +23,9 @@ from importlib import import_module
 
 MODULES = {
     **{"necks": "models", "detectors": "models", "unets": "unets", "counts": "unets"},
-    **{"segnetr": "unets", "memory": "memory"},
-    **{"pruning": "pruning", "predict": "prediction", "converter": "data", "anchors": "data"},
-    **{"measures": "measures", "cgm": "cgm", "tiles": "tiles", "stardist": "stardist"},
-    **{"table1": "paper_tables", "nnunet": "nnunet", "finders": "finders"},
-    "dask": "dask_workers",
+    **{"memory": "memory", "pruning": "pruning", "predict": "prediction", "anchors": "anchors"},
+    **{"measures": "measures", "stardist": "stardist", "finders": "finders"},
+    **{"table1": "paper_tables", "nnunet": "nnunet", "dask": "dask_workers"},
 }
 
 

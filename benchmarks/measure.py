@@ -1,12 +1,14 @@
 """Timing, peak memory and tables."""
 
 import ctypes
+import multiprocessing
 import os
 import platform
 import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -72,11 +74,18 @@ def peak_memory(step: Callable[[], object]) -> float:
     return (_status("VmHWM") - before) / 1024
 
 
+def in_fresh_process(function: Callable, *arguments):
+    """Call a module's function in a new process, for an allocator keeps what others have freed."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 def multiply_adds(step: Callable[[], object]) -> int:
     """Multiply-adds of the convolutions and matrix products that ``step`` runs.
 
-    Those that really run: fvcore counts in a trace, where convolutions of upsampled maps are not
-    rearranged (:func:`unet_sharp_det.modeling.layers.convolve_upsampled`).
+    Those that really run, convolutions of upsampled maps as they are rearranged
+    (:func:`unet_sharp_det.modeling.layers.convolve_upsampled`).
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         step()

@@ -1,14 +1,12 @@
 """Peak memory of a training on volumes, in fp32 and bf16, and with ACTIVATION_CHECKPOINT."""
 
 import argparse
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from benchmarks.measure import autocast, peak_memory, table
+from benchmarks.measure import autocast, in_fresh_process, peak_memory, table
 from benchmarks.options import add_config, read_config
 from unet_sharp_det.training import NucleiTrainer
 
@@ -35,10 +33,10 @@ def compare_memory(cfg: CfgNode, name: str) -> str:
         cfg: of a :class:`VolumeSegmentor` with one channel.
         name: of the network, for the title.
     """
-    rows, context = [], multiprocessing.get_context("spawn")
-    for row, options in ROWS.items():
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            rows.append([row, pool.submit(training_memory, cfg, *options).result() / 1024])
+    rows = [
+        [row, in_fresh_process(training_memory, cfg, *options) / 1024]
+        for row, options in ROWS.items()
+    ]
     size = " x ".join(map(str, cfg.INPUT.VOLUME.PATCH_SIZE))
     headers = ["training", "peak GiB", "x fp32"]
     rows = [[*row, row[1] / rows[0][1]] for row in rows]

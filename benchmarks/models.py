@@ -1,16 +1,16 @@
 """Necks and detectors against FPN: time, memory, parameters, multiply-adds."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances
-from detectron2.utils.analysis import FlopCountAnalysis
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
-from benchmarks.measure import autocast, peak_memory, table, take_turns
+from benchmarks.measure import autocast, multiply_adds, peak_memory, table, take_turns
 from benchmarks.options import R_50, add_config, add_images, new_parser, read_config
 from unet_sharp_det.skip_schemes import resolve_scheme, scheme_names
 
@@ -61,7 +61,8 @@ def compare_necks(
     }
     for neck in necks.values():
         neck.bottom_up = nn.Identity()
-    macs = {n: _macs(neck, {k: x[:1] for k, x in maps.items()}) for n, neck in necks.items()}
+    of_one = {name: x[:1] for name, x in maps.items()}
+    macs = {name: multiply_adds(partial(neck, of_one)) for name, neck in necks.items()}
 
     def forward(neck):
         with torch.no_grad(), autocast(bf16):
@@ -86,7 +87,7 @@ def compare_detectors(
     """
     models = {scheme: _build(cfg, scheme) for scheme in schemes}
     inputs = [synthetic_image(size, seed, cfg.MODEL.MASK_ON) for seed in range(batch)]
-    macs = {name: _macs(model.eval(), inputs[:1]) for name, model in models.items()}
+    macs = {n: multiply_adds(partial(model.eval(), inputs[:1])) for n, model in models.items()}
 
     def forward(model):
         with torch.no_grad(), autocast(bf16):
@@ -103,12 +104,12 @@ def compare_detectors(
 
 
 def _compare(title: str, models: dict, macs: dict, forward, train, repeats, bf16) -> str:
-    forward_s = take_turns({n: _bind(forward, m) for n, m in models.items()}, repeats)
-    train_s = take_turns({n: _bind(train, m) for n, m in models.items()}, repeats)
+    forward_s = take_turns({n: partial(forward, m) for n, m in models.items()}, repeats)
+    train_s = take_turns({n: partial(train, m) for n, m in models.items()}, repeats)
     peak, rows = {}, []
     for name, model in models.items():
         model.zero_grad()
-        peak[name] = peak_memory(_bind(train, model))
+        peak[name] = peak_memory(partial(train, model))
         model.zero_grad()
     for name, model in models.items():
         row = [name, sum(p.numel() for p in model.parameters()) / 1e6, macs[name] / 1e9]
@@ -123,16 +124,6 @@ def _build(cfg: CfgNode, scheme: str) -> nn.Module:
     cfg.MODEL.FPN.SKIP_SCHEME = scheme
     torch.manual_seed(0)
     return build_model(cfg).train()
-
-
-def _bind(function: Callable, argument) -> Callable[[], object]:
-    return lambda: function(argument)
-
-
-def _macs(model: nn.Module, inputs) -> float:
-    analysis = FlopCountAnalysis(model, inputs if isinstance(inputs, list) else (inputs,))
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return analysis.total()
 
 
 def synthetic_image(size: int, seed: int, with_masks: bool, nuclei: int = 150) -> dict:

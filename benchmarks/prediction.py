@@ -1,15 +1,10 @@
 """Images per second and memory of prediction, against detectron2's DefaultPredictor."""
 
-import copy
-import importlib.util
-import multiprocessing
-import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
 import numpy as np
 import torch
@@ -18,8 +13,7 @@ from detectron2.engine import DefaultPredictor
 from scipy import ndimage
 from torch import nn
 
-from benchmarks.measure import peak_memory, table, take_turns
-from benchmarks.network_runtimes import CompiledParts, OnnxRuntimeParts, TracedParts
+from benchmarks.measure import in_fresh_process, peak_memory, table, take_turns
 from benchmarks.options import add_images, new_parser, positive
 from unet_sharp_det.checkpoints.config import config_of
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
@@ -31,9 +25,8 @@ from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.images.intensity import prepare
 from unet_sharp_det.images.source import from_array
 from unet_sharp_det.masks.instance_maps import InstanceMap
-from unet_sharp_det.prediction import predictor as predictor_module
 from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
-from unet_sharp_det.runtime import accelerate, fall_back_to_cpu, has_bfloat16
+from unet_sharp_det.runtime import fall_back_to_cpu, has_bfloat16
 
 DEFAULT = "detectron2's DefaultPredictor"
 _SCORE = 0.5
@@ -103,15 +96,16 @@ def compare_predictors(
         str: a Markdown table; peak memory is that of building the model and predicting one batch.
     """
     work = Workload(cfg, list(images), batch, trust_pickle)
-    builders, missing = available_variants()
+    builders = available_variants()
     for name in names or ():
         look_up_option(name, builders, "--variants")
     builders = {n: b for n, b in builders.items() if names is None or n in names or n == DEFAULT}
     finders = {name: build(work) for name, build in builders.items()}
     found = {name: find(work.images) for name, find in finders.items()}
-    seconds = take_turns({n: _bind(find, work.images) for n, find in finders.items()}, repeats)
+    seconds = take_turns({n: partial(find, work.images) for n, find in finders.items()}, repeats)
     del finders
-    own = {name: _in_fresh_process(name, work) for name in builders}
+    threads = torch.get_num_threads()
+    own = {name: in_fresh_process(ready_and_peak, name, work, threads) for name in builders}
     rows = [
         [
             name,
@@ -127,38 +121,23 @@ def compare_predictors(
     title = (
         f"Prediction: {len(images)} images of {height} x {width}, {count} objects, batch {batch}"
     )
-    notes = [f"Left out: {reason}." for reason in missing] if names is None else []
-    if count == 0:
-        notes.append("The model finds no objects: the time is not that of a trained model's use.")
-    return "\n".join([table(title, _HEADERS, rows, floatfmt=_FORMATS), *notes])
+    note = "The model finds no objects: the time is not that of a trained model's use.\n"
+    return table(title, _HEADERS, rows, floatfmt=_FORMATS) + note * (count == 0)
 
 
 _FORMATS = ("", ".2f", ".2f", ".1f", ".0f", ".3f", ".1e")
 
 
-def available_variants() -> tuple[dict[str, Callable[[Workload], Find]], list[str]]:
-    """The variants that can run here, by name, and why others cannot."""
+def available_variants() -> dict[str, Callable[[Workload], Find]]:
+    """The variants that can run here, by name."""
     variants = {
         DEFAULT: _default_predictor,
-        "the network as it is": _arranged(lambda model, **_: copy.deepcopy(model).eval()),
         "Predictor": lambda work: _predictor(work._replace(batch=1)),
         "Predictor, in batches": _predictor,
-        "Predictor, traced and frozen": _arranged(_replacing(TracedParts)),
     }
-    missing = []
-    if shutil.which("c++") or shutil.which("g++") or shutil.which("clang++"):
-        variants["Predictor, torch.compile"] = _arranged(_replacing(CompiledParts))
-    else:
-        missing.append("torch.compile, for there is no C++ compiler")
-    if all(map(importlib.util.find_spec, ("onnx", "onnxruntime", "onnxscript"))):
-        variants["Predictor, ONNX Runtime"] = _arranged(_replacing(OnnxRuntimeParts))
-    else:
-        missing.append("ONNX Runtime, for the packages of the extra 'export' are not installed")
     if has_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu")):
         variants["Predictor, bf16"] = lambda work: _predictor(work, precision="bf16")
-    else:
-        missing.append("bf16, which this CPU does not have")
-    return variants, missing
+    return variants
 
 
 def read_images(folder, size: int, count: int) -> list[np.ndarray]:
@@ -215,19 +194,13 @@ def ready_and_peak(name: str, work: Workload, threads: int) -> tuple[float, floa
 
     def run():
         start = time.perf_counter()
-        find = available_variants()[0][name](work)
+        find = available_variants()[name](work)
         find(work.images[:1])
         seconds.append(time.perf_counter() - start)
         find(work.images[: work.batch])
 
     peak = peak_memory(run)
     return seconds[0], peak
-
-
-def _in_fresh_process(name: str, work: Workload) -> tuple[float, float]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(ready_and_peak, name, work, torch.get_num_threads()).result()
 
 
 def _default_predictor(work: Workload) -> Find:
@@ -282,26 +255,3 @@ def _predictor(work: Workload, precision: str = "fp32") -> Find:
         return [InstanceMap(objects.label_map(), objects.scores) for objects in found]
 
     return find
-
-
-def _arranged(arrange: Callable[..., nn.Module]) -> Callable[[Workload], Find]:
-    """The Predictor with another arrangement of the model than :func:`accelerate`."""
-
-    def build(work: Workload) -> Find:
-        with mock.patch.object(predictor_module, "accelerate", arrange):
-            return _predictor(work)
-
-    return build
-
-
-def _replacing(parts: type[nn.Module]) -> Callable[..., nn.Module]:
-    def arrange(model: nn.Module, **_) -> nn.Module:
-        model = accelerate(model)
-        model.backbone = parts(model.backbone)
-        return model
-
-    return arrange
-
-
-def _bind(function: Callable, argument) -> Callable[[], object]:
-    return lambda: function(argument)

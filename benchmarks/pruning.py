@@ -1,6 +1,7 @@
 """Size, speed and quality of a trained network pruned to each of its levels (UNet#, Fig. 7)."""
 
 import math
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -170,17 +171,13 @@ def _check(cfg: CfgNode, dataset: str, output: str | None) -> None:
 def _measure(networks: dict[int, nn.Module], size: int, batch: int, repeats: int) -> list[dict]:
     device = next(iter(networks.values())).device
     images = torch.randn(batch, 3, size, size, device=device)
-
-    def bind(network: nn.Module, inputs: Tensor):
-        return lambda: _infer(network, inputs)
-
-    steps = {level: bind(network, images) for level, network in networks.items()}
+    steps = {level: partial(_infer, network, images) for level, network in networks.items()}
     seconds = take_turns(steps, repeats)
     return [
         {
             "level": level,
             "params": sum(p.numel() for p in network.parameters()),
-            "gmac": multiply_adds(bind(network, images[:1])) / 1e9,
+            "gmac": multiply_adds(partial(_infer, network, images[:1])) / 1e9,
             "images_per_s": batch / seconds[level],
         }
         for level, network in networks.items()

@@ -1,20 +1,23 @@
-"""UNet# against its literal form: speed and memory; the counts of all the paper's networks; and
-SegNetr over sizes."""
+"""UNet# against its literal form: speed and memory; and the counts of all the papers' networks."""
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.literal_unetsharp import LiteralUNetSharp
-from benchmarks.measure import autocast, multiply_adds, peak_memory, table, take_turns
+from benchmarks.measure import (
+    autocast,
+    in_fresh_process,
+    multiply_adds,
+    peak_memory,
+    table,
+    take_turns,
+)
 from benchmarks.options import new_parser, positive
 from unet_sharp_det.modeling import SegNetr, SkipUNet
 from unet_sharp_det.modeling.segmentation_head import EncoderDecoder
-from unet_sharp_det.modeling.segnetr_block import WindowWeights
 from unet_sharp_det.modeling.unet_encoder import UNET_CHANNELS
 
 LITERAL = "literal"
@@ -60,9 +63,6 @@ def main(argv) -> None:
     if argv[0] == "counts":
         print(count_networks())
         return
-    if argv[0] == "segnetr":
-        print(compare_sizes(args.sizes, args.batch, args.repeats, args.bf16))
-        return
     for size in args.sizes:
         print(compare_unets(size, args.batch, args.repeats, args.bf16), flush=True)
 
@@ -70,8 +70,7 @@ def main(argv) -> None:
 def compare_unets(size: int, batch: int, repeats: int, bf16: bool = False, **options) -> str:
     """UNet# as the package runs it against Eq. 1 node by node; all with the same weights.
 
-    Memory is measured in a fresh process for each variant, for an allocator keeps what another
-    variant has freed.
+    Memory is measured in a fresh process for each variant.
 
     Args:
         size: side of the square images in pixels.
@@ -91,7 +90,10 @@ def compare_unets(size: int, batch: int, repeats: int, bf16: bool = False, **opt
     trainings = {name: _training(net, images, bf16) for name, net in nets.items()}
     train_s = take_turns(trainings, repeats)
     del nets, forwards, trainings
-    peak = dict(_peaks_in_fresh_processes(size, batch, options, bf16))
+    peak = {
+        name: in_fresh_process(training_memory, name, size, batch, options, bf16)
+        for name in VARIANTS
+    }
     rows = []
     for name in VARIANTS:
         row = [name]
@@ -100,58 +102,6 @@ def compare_unets(size: int, batch: int, repeats: int, bf16: bool = False, **opt
         rows.append([*row, peak[name], peak[name] / peak[LITERAL]])
     title = f"UNet#, {batch} x {size} x {size}, steps without optimizer; literal: as Eq. 1 reads"
     return f"{table(title + ', bf16' * bf16, _HEADERS, rows)}\n{difference}\n"
-
-
-def compare_sizes(
-    sizes: Sequence[int], batch: int, repeats: int, bf16: bool = False, channels: int = 64
-) -> str:
-    """SegNetr on images of several sizes: what a pixel costs in its windows, and in all.
-
-    Args:
-        sizes: sides of the square images in pixels.
-        batch, repeats, bf16: as of :func:`compare_unets`.
-        channels: of :class:`SegNetr`.
-
-    Returns:
-        str: a Markdown table.
-    """
-    net = SegNetr(channels=channels).eval().to(_device())
-    steps = {}
-    for size in sizes:
-        images = _random_images(size, batch)
-        steps[size, "windows"] = _run_windows(net, images, bf16)
-        steps[size, "whole"] = _forward(net, images, bf16)
-    seconds = take_turns(steps, repeats)
-    rows = []
-    for size in sizes:
-        row, pixels = [f"{size} x {size}"], batch * size**2
-        for part in ("windows", "whole"):
-            step = steps[size, part]
-            row += [multiply_adds(step) / pixels, seconds[size, part] / pixels * 1e9]
-        rows.append(row)
-    headers = ["image", "MAC a pixel in windows", "ns", "MAC a pixel in all", "ns"]
-    title = f"SegNetr, C = {channels}, batch {batch}, forward" + ", bf16" * bf16
-    return table(title, headers, rows, floatfmt=".0f")
-
-
-def _run_windows(net: nn.Module, images: Tensor, bf16: bool):
-    """A step that runs the local and global interaction of all blocks, and nothing else."""
-    calls = []
-    hooks = [
-        module.register_forward_pre_hook(lambda *call: calls.append(call))
-        for module in net.modules()
-        if isinstance(module, WindowWeights)
-    ]
-    _forward(net, images, bf16)()
-    for hook in hooks:
-        hook.remove()
-
-    def step():
-        with torch.no_grad(), autocast(bf16):
-            for module, inputs in calls:
-                module(*inputs)
-
-    return step
 
 
 def count_networks(size: int = 256) -> str:
@@ -255,13 +205,6 @@ def training_memory(variant: str, size: int, batch: int, options: dict, bf16: bo
     step()
     net.zero_grad()
     return peak_memory(step)
-
-
-def _peaks_in_fresh_processes(*arguments) -> Iterator[tuple[str, float]]:
-    context = multiprocessing.get_context("spawn")
-    for variant in VARIANTS:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            yield variant, pool.submit(training_memory, variant, *arguments).result()
 
 
 def _forward(net: nn.Module, images: Tensor, bf16: bool):

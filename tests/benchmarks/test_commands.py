@@ -37,12 +37,6 @@ def test_models(run_benchmark, repository, task):
     assert fpn[3] == fpn[5] == fpn[7] == 1.0
 
 
-def test_converter(run_benchmark, sample_folder):
-    out = run_benchmark("converter", sample_folder, "--repeats", 1)
-    assert "32 images, 1111 masks" in out
-    assert numbers(out, "convert_dsb2018")[0] > 0
-
-
 def test_anchors(run_benchmark, repository):
     config = ["--config-file", repository / COMPACT]
     out = run_benchmark("anchors", *config)

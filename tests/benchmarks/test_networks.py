@@ -14,6 +14,7 @@ from prediction_models import watershed_cfg
 
 from benchmarks import measures, memory, pruning, unets
 from benchmarks.__main__ import main
+from benchmarks.measure import in_fresh_process
 from benchmarks.pruning import compare_levels
 from benchmarks.unets import compare_unets
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
@@ -59,11 +60,11 @@ class TestUnets:
                 step()
             return {name: self.SECONDS[name] for name in steps}
 
-        def peaks(*arguments):
-            return [(name, 100 * self.SECONDS[name]) for name in unets.VARIANTS]
+        def peak(function, name, *arguments):
+            return 100 * self.SECONDS[name]
 
         monkeypatch.setattr(unets, "take_turns", take_turns)
-        monkeypatch.setattr(unets, "_peaks_in_fresh_processes", peaks)
+        monkeypatch.setattr(unets, "in_fresh_process", peak)
         out = compare_unets(32, 2, 7, **TINY)
         found = {name: list(map(float, numbers)) for name, numbers in rows(out).items()}
         assert list(found) == list(unets.VARIANTS)
@@ -89,10 +90,8 @@ class TestUnets:
 
     def test_memory_is_that_of_a_fresh_process(self, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        monkeypatch.setattr(unets, "VARIANTS", {"literal": {}})
-        [(name, mebibytes)] = unets._peaks_in_fresh_processes(64, 1, TINY, False)
-        assert name == "literal"
-        assert 1 < mebibytes < 1000
+        measured = in_fresh_process(unets.training_memory, "literal", 64, 1, TINY, False)
+        assert 1 < measured < 1000
 
 
 def test_a_training_holds_weights_gradients_and_two_moments_of_adam(monkeypatch, capsys):
@@ -103,19 +102,6 @@ def test_a_training_holds_weights_gradients_and_two_moments_of_adam(monkeypatch,
     ((gibibytes, ratio),) = rows(capsys.readouterr().out).values()
     assert held < float(gibibytes) < 3 * held
     assert ratio == "1.00"
-
-
-def test_segnetr_s_cost_a_pixel_is_the_same_at_any_size(monkeypatch):
-    monkeypatch.setattr(unets, "take_turns", lambda steps, repeats: dict.fromkeys(steps, 1.0))
-    found = rows(unets.compare_sizes([64, 128], 1, 1, channels=16))
-    (windows, first, whole, _), second = (list(map(float, row)) for row in found.values())
-    assert first == round(1e9 / 64**2)
-    # Pixels a cell, and the sides of the windows: of the decoder alone at stride 1.
-    sides = {1: (8, 16), 4: (8, 16, 8, 16), 16: (4, 8, 4, 8), 64: (2, 4, 2, 4), 256: (2,)}
-    expected = sum(2 * side**2 / cells for cells, found in sides.items() for side in found)
-    assert windows == pytest.approx(expected, abs=1)
-    assert second[0] == windows
-    assert second[2] == pytest.approx(whole, rel=0.01)
 
 
 class TestCounts:

@@ -3,10 +3,12 @@
 import importlib
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
 
 import unet_sharp_det.data.catalog
 from unet_sharp_det.data import register_coco_nuclei, register_dsb2018
@@ -76,7 +78,6 @@ def test_the_sample_loads(converted_sample):
         assert metadata.thing_classes == ["nucleus"]
         assert metadata.stuff_classes == ["background", "nucleus"]
         assert metadata.ignore_label == 255
-        assert metadata.sem_seg_root == str(converted_sample / "semantic")
         assert metadata.evaluator_type == "coco"
         assert metadata.image_root == str(converted_sample)
         assert metadata.thing_dataset_id_to_contiguous_id == {1: 0}
@@ -231,31 +232,18 @@ def test_a_file_that_is_not_coco_is_refused(load, content):
         load(content)
 
 
-def test_label_maps_of_files_and_of_annotations_agree_on_the_whole_sample(converted_sample):
+def test_label_maps_are_the_union_of_the_sample_s_masks(sample_folder, converted_sample):
     register_dsb2018(converted_sample)
     labels = 0
     for name in ("dsb2018_train", "dsb2018_val"):
         for record in DatasetCatalog.get(name):
-            by_file = read_label_map({**record, "annotations": None})
-            by_annotations = read_label_map({**record, "sem_seg_file_name": None})
-            assert by_file.dtype == by_annotations.dtype == np.uint8
-            assert (by_file == by_annotations).all()
-            labels += by_file.any()
+            masks = sample_folder / "stage1_train" / Path(record["file_name"]).stem / "masks"
+            read = [np.asarray(Image.open(path)) > 0 for path in masks.iterdir()]
+            found = read_label_map(record)
+            assert found.dtype == np.uint8
+            assert (found == np.any(read, axis=0)).all()
+            labels += found.any()
     assert labels == 32
-
-
-def test_a_conversion_without_label_maps_loads(converted_sample, tmp_path):
-    for part in ("images", "annotations"):
-        shutil.copytree(converted_sample / part, tmp_path / part)
-    register_dsb2018(tmp_path)
-    assert not any("sem_seg_file_name" in record for record in DatasetCatalog.get("dsb2018_val"))
-    shutil.copytree(converted_sample / "semantic", tmp_path / "semantic")
-    for record in DatasetCatalog.get("dsb2018_val"):
-        name = record["file_name"].rpartition("/")[2]
-        assert record["sem_seg_file_name"] == str(tmp_path / "semantic" / name)
-    next((tmp_path / "semantic").glob(name)).unlink()
-    with pytest.raises(DatasetError, match=r"1 of 8 label maps are missing.*prepare_dsb2018\.py"):
-        DatasetCatalog.get("dsb2018_val")
 
 
 def test_label_maps_are_png_files_named_as_the_images(load, coco, tmp_path, write_png):
@@ -273,7 +261,7 @@ def test_missing_label_maps_are_named_with_the_remedy(load, coco, tmp_path, writ
         load(coco, sem_seg_root=tmp_path / "labels", remedy="Paint them.")
     write_png(tmp_path / "labels" / "a.png", np.zeros((12, 16), np.uint8))
     with pytest.raises(DatasetError, match=r"1 of 2 label maps .*b\.png"):
-        load(coco, sem_seg_root=tmp_path / "labels", sem_seg_optional=True)
+        load(coco, sem_seg_root=tmp_path / "labels")
 
 
 def test_images_that_would_share_a_label_map_are_refused(load, coco, tmp_path, write_png):

@@ -8,9 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from pycocotools.coco import COCO
 
 from unet_sharp_det.data.dsb2018_convert import convert_dsb2018, split_of
@@ -99,46 +97,17 @@ def test_images_are_the_bytes_of_the_input(three_images, tmp_path):
 
 def test_reruns_and_worker_counts_give_the_same_bytes(sample_folder, converted_sample, tmp_path):
     before = files_of(converted_sample)
-    assert len(before) == 32 + 32 + 4
+    assert len(before) == 32 + 4
     convert_dsb2018(sample_folder / "stage1_train", tmp_path / "one", workers=1)
     assert files_of(tmp_path / "one") == before
     convert_dsb2018(sample_folder, tmp_path / "one", workers=3)
     assert files_of(tmp_path / "one") == before
 
 
-def test_label_maps_are_the_union_of_the_masks(sample_folder, converted_sample):
-    folders = sorted((sample_folder / "stage1_train").iterdir())
-    assert len(list((converted_sample / "semantic").iterdir())) == len(folders) == 32
-    for folder in folders:
-        with Image.open(converted_sample / "semantic" / f"{folder.name}.png") as image:
-            assert image.mode == "L"
-            labels = np.asarray(image)
-        masks = [np.asarray(Image.open(path)) > 0 for path in (folder / "masks").iterdir()]
-        assert (labels == np.any(masks, axis=0)).all()
-
-
-def test_label_maps_hold_the_nuclei_that_the_json_holds(kaggle, square, tmp_path):
-    masks = {
-        "a": square((2, 5), (3, 9)),
-        "b": square((4, 7), (7, 12)),
-        "empty": square((0, 0), (0, 0)),
-        "other size": square((2, 5), (3, 9), (16, 12)),
-    }
-    kaggle(TRAIN, masks)
-    convert_dsb2018(kaggle(VAL), tmp_path / "out", workers=1)
-    folder = tmp_path / "out" / "semantic"
-    expected = (masks["a"] > 0) | (masks["b"] > 0)
-    assert (np.asarray(Image.open(folder / f"{TRAIN}.png")) == expected).all()
-    without = np.asarray(Image.open(folder / f"{VAL}.png"))
-    assert without.shape == (12, 16)
-    assert not without.any()
-
-
-@pytest.mark.parametrize("part", ["images", "semantic"])
-def test_a_rerun_leaves_unchanged_files_alone_and_mends_changed_ones(three_images, tmp_path, part):
+def test_a_rerun_leaves_unchanged_files_alone_and_mends_changed_ones(three_images, tmp_path):
     root = tmp_path / "out"
     convert_dsb2018(three_images, root, workers=1)
-    kept, changed = (root / part / f"{dsb_id}.png" for dsb_id in (TRAIN, VAL))
+    kept, changed = (root / "images" / f"{dsb_id}.png" for dsb_id in (TRAIN, VAL))
     stamp = kept.stat().st_mtime_ns
     whole = changed.read_bytes()
     changed.write_bytes(whole[:-1] + b"x")
@@ -203,9 +172,8 @@ def test_cli_names_rotten_files_and_exits_1(prepare, three_images, tmp_path):
     assert "Traceback" not in out + err
     assert [image["dsb_id"] for image in read_json(tmp_path / "out", "train")["images"]] == [TRAIN]
     assert read_json(tmp_path / "out", "val")["images"] == []
-    for part in ("images", "semantic"):
-        names = sorted(path.name for path in (tmp_path / "out" / part).iterdir())
-        assert names == [f"{TRAIN}.png", f"{TEST}.png"]
+    names = sorted(path.name for path in (tmp_path / "out" / "images").iterdir())
+    assert names == [f"{TRAIN}.png", f"{TEST}.png"]
 
 
 def test_strict_writes_nothing_if_a_file_is_odd(prepare, three_images, kaggle, rgba, tmp_path):

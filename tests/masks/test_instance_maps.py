@@ -5,7 +5,7 @@ import pytest
 from evaluation_helpers import encode, rectangle_mask
 
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.masks.instance_maps import InstanceMap
+from unet_sharp_det.masks.instance_maps import InstanceMap, touches_another
 
 SIZE = (6, 8)
 
@@ -123,3 +123,14 @@ def test_more_objects_than_16_bits_hold():
 def test_what_is_no_label_map(labels, message):
     with pytest.raises(DatasetError, match=f"a.tif: .*{message}"):
         InstanceMap.from_labels(labels, "a.tif")
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+@pytest.mark.parametrize("between", [0, 1, 2])
+def test_objects_touch_across_a_gap(gap, between):
+    labels, start = np.zeros((12, 12), np.int32), 3 + between
+    labels[:3, :3], labels[start : start + 3, start : start + 3], labels[:2, 10:] = 1, 2, 3
+    expected = [between <= gap, between <= gap, False]
+    assert touches_another(labels, gap).tolist() == expected
+    assert touches_another(np.stack([labels] * 2), gap).tolist() == expected
+    assert touches_another(np.zeros((4, 4), np.int32)).tolist() == []

@@ -240,7 +240,7 @@ def test_labels_of_a_volume_of_another_size_are_told():
     ("options", "message"),
     [
         ({"dim": 4}, "2 or 3 dimensions"),
-        ({"dim": 3, "channels": [4] * 6}, "6 levels, V-Net's convs are of 5"),
+        ({"dim": 3, "channels": [4] * 6}, "6 levels, V-Net 5"),
         ({"deep_supervision": "al"}, "Did you mean 'all'"),
         ({"inference": "quick"}, "accurate, fast"),
         ({"node_channels": [1, 2]}, "2 numbers for 5 levels"),

@@ -8,13 +8,7 @@ import pytest
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.evaluation.instances.results import interval, resample
 from unet_sharp_det.masks.instance_maps import InstanceMap
-from unet_sharp_det.report.breakdown import (
-    break_down,
-    by_contact,
-    by_look,
-    by_size,
-    touches_another,
-)
+from unet_sharp_det.report.breakdown import break_down, by_contact, by_look, by_size
 from unet_sharp_det.report.collect import Method
 from unet_sharp_det.report.comparison import Comparison, estimates_of
 from unet_sharp_det.report.estimates import Estimate, Estimates
@@ -177,11 +171,3 @@ class TestGroups:
             assert sum(group.objects for group in groups) == total
             found = sum(g.objects * g.estimates[0]["recall_50"].value for g in groups) / total
             assert found == pytest.approx(metrics["recall_50_pooled"])
-
-    @pytest.mark.parametrize(("gap", "touches"), [(0, True), (1, True), (2, False)])
-    def test_objects_touch_across_a_line_of_one_pixel(self, gap, touches):
-        labels = np.zeros((12, 12), np.int32)
-        labels[:3, :3], labels[3 + gap : 6 + gap, 3 + gap : 6 + gap], labels[:2, 10:] = 1, 2, 3
-        assert touches_another(labels).tolist() == [touches, touches, False]
-        assert touches_another(np.stack([labels] * 2)).tolist() == [touches, touches, False]
-        assert touches_another(np.zeros((4, 4), np.int32)).tolist() == []

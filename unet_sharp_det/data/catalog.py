@@ -25,8 +25,7 @@ def register_dsb2018(root=None) -> None:
     """Register ``dsb2018_train``, ``dsb2018_val`` and ``dsb2018_test``; nothing is read yet.
 
     Args:
-        root: the folder that ``datasets/prepare_dsb2018.py`` wrote to; label maps are read from
-            ``root/semantic``, which older conversions lack. None: :func:`default_root`.
+        root: the folder that ``datasets/prepare_dsb2018.py`` wrote to. None: :func:`default_root`.
     """
     root = default_root() if root is None else Path(root)
     for split in DSB2018_SPLITS:
@@ -35,8 +34,6 @@ def register_dsb2018(root=None) -> None:
             root / "annotations" / f"dsb2018_{split}.json",
             root,
             [category["name"] for category in DSB2018_CATEGORIES],
-            sem_seg_root=root / "semantic",
-            sem_seg_optional=True,
             remedy=(
                 f"Run: python datasets/prepare_dsb2018.py stage1_train.zip --output {root}   "
                 "(or datasets/sample for the archive: 32 images, none of test), or set "
@@ -62,7 +59,6 @@ def register_coco_nuclei(
     thing_classes: Sequence[str],
     *,
     sem_seg_root=None,
-    sem_seg_optional: bool = False,
     remedy: str = "",
 ) -> None:
     """Register a COCO json file (polygons or RLE) under ``name``, to be checked when it is loaded.
@@ -75,7 +71,6 @@ def register_coco_nuclei(
         thing_classes: the names of the json file's categories in the order of their ids.
         sem_seg_root: the folder of the label maps (0 background, 255 ignored), each a .png named
             as its image is. None: they are painted from the annotations where a model needs them.
-        sem_seg_optional: whether they are painted as well if there is no folder ``sem_seg_root``.
         remedy: what to do if files are missing; ends the messages that say so.
     """
     metadata = {
@@ -100,7 +95,6 @@ def register_coco_nuclei(
         image_root,
         thing_classes,
         sem_seg_root=sem_seg_root,
-        sem_seg_optional=sem_seg_optional,
         remedy=remedy,
     )
     DatasetCatalog.register(name, load)
@@ -125,7 +119,6 @@ def load_coco_nuclei(
     thing_classes: Sequence[str],
     *,
     sem_seg_root=None,
-    sem_seg_optional: bool = False,
     remedy: str = "",
 ) -> list[dict]:
     """Load a COCO json file that was registered with these arguments, as detectron2's dataset
@@ -159,7 +152,7 @@ def load_coco_nuclei(
     vars(MetadataCatalog.get(name)).update(
         thing_classes=list(thing_classes), thing_dataset_id_to_contiguous_id=indices
     )
-    if sem_seg_root is not None and not (sem_seg_optional and not os.path.isdir(sem_seg_root)):
+    if sem_seg_root is not None:
         _add_label_maps(where, records, Path(sem_seg_root), remedy)
     return records
 

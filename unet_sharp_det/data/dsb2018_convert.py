@@ -1,9 +1,8 @@
 """Converting DSB2018 from the layout that Kaggle distributes to COCO json files.
 
 In:  ``<id>/images/<id>.png`` and ``<id>/masks/*``, one image file per nucleus.
-Out: ``images/<id>.png`` (the same bytes), ``semantic/<id>.png`` (8 bit: 1 where any nucleus is,
-else 0), ``annotations/dsb2018_{train,val,test}.json`` and ``annotations/report.json``. What is done
-about odd files stands in ``dsb2018_read.QUIRKS``.
+Out: ``images/<id>.png`` (the same bytes), ``annotations/dsb2018_{train,val,test}.json`` and
+``annotations/report.json``. What is done about odd files stands in ``dsb2018_read.QUIRKS``.
 """
 
 import contextlib
@@ -14,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 from ..errors import DatasetError
 from ..files import atomic_path, write_json
-from ..masks import union_mask
 from .archive import unpacked
 from .catalog import DSB2018_CATEGORIES, DSB2018_SPLITS
 from .dsb2018_read import QUIRKS, Sample, read_sample
@@ -62,7 +59,7 @@ def split_of(dsb_id: str) -> str | None:
 def convert_dsb2018(
     source, root, *, workers: int | None = None, strict: bool = False
 ) -> Conversion:
-    """Convert DSB2018 to COCO json files with RLE masks, and to label maps.
+    """Convert DSB2018 to COCO json files with RLE masks.
 
     The same input gives the same bytes, however many workers there are.
 
@@ -80,16 +77,15 @@ def convert_dsb2018(
     with _opened(Path(source)) as folder:
         if folder.resolve() == Path(root).resolve():
             raise DatasetError(f"{root}: is the input itself. Give another --output.")
-        samples, label_maps = _read_samples(folder, workers)
+        samples = _read_samples(folder, workers)
         quirks = _collect_quirks(samples)
         counts = _count(samples, quirks)
         refused = strict and any(quirks[k] for k in QUIRKS if QUIRKS[k].effect != "harmless")
         if not refused:
-            for dsb_id, label_map in label_maps.items():
-                name = f"{dsb_id}.png"
-                image = (folder / dsb_id / "images" / name).read_bytes()
+            for sample in filter(lambda sample: sample.readable, samples):
+                name = f"{sample.dsb_id}.png"
+                image = (folder / sample.dsb_id / "images" / name).read_bytes()
                 _update(Path(root) / "images" / name, image)
-                _update(Path(root) / "semantic" / name, label_map)
             _write_annotations(Path(root) / "annotations", samples, counts, quirks)
     return Conversion(counts, quirks, written=not refused)
 
@@ -127,8 +123,8 @@ def _opened(source: Path):
         yield folder
 
 
-def _read_samples(folder: Path, workers: int | None) -> tuple[list[Sample], dict[str, bytes]]:
-    """The samples of all image folders, sorted by id, and their label maps by id."""
+def _read_samples(folder: Path, workers: int | None) -> list[Sample]:
+    """The samples of all image folders, sorted by id."""
     paths = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
     )
@@ -137,20 +133,8 @@ def _read_samples(folder: Path, workers: int | None) -> tuple[list[Sample], dict
     # It is left to the report to name rotten files.
     silence = (cv2.utils.logging.setLogLevel, (cv2.utils.logging.LOG_LEVEL_SILENT,))
     with ProcessPoolExecutor(workers, None, *silence) as pool:
-        read = pool.map(_read, good, chunksize=4)
-        pairs = list(tqdm(read, total=len(good), unit="image", desc="reading"))
-    label_maps = {sample.dsb_id: png for sample, png in pairs if sample.readable}
-    return bad + [sample for sample, _ in pairs], label_maps
-
-
-def _read(folder: Path) -> tuple[Sample, bytes]:
-    """Read one image folder, and paint its label map as a PNG; empty if it is unreadable."""
-    sample = read_sample(folder)
-    if not sample.readable:
-        return sample, b""
-    masks = [nucleus["segmentation"] for nucleus in sample.nuclei]
-    labels = union_mask(masks, (sample.height, sample.width), sample.dsb_id)
-    return sample, cv2.imencode(".png", labels.view(np.uint8))[1].tobytes()
+        read = pool.map(read_sample, good, chunksize=4)
+        return bad + list(tqdm(read, total=len(good), unit="image", desc="reading"))
 
 
 def _collect_quirks(samples: list[Sample]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..masks import SparseInstances
+from ..masks.instance_maps import touches_another
 
 _QUANTILES = (1, 5, 25, 50, 75, 95)
 
@@ -52,7 +53,7 @@ class ImageFacts:
         return cls(
             shape=tuple(objects.shape),
             diameters=dict(diameters),
-            touching=count_touching(labels),
+            touching=int(touches_another(labels).sum()),
             look=look,
             dtype=str(pixels.dtype),
             channels=pixels.shape[2],
@@ -89,21 +90,6 @@ def summarize(images: Sequence[ImageFacts]) -> dict:
         "intensity": dict(zip(("p1", "p50", "p99"), levels, strict=True)),
         "pixel_size_um": float(np.median(pixel_sizes)) if pixel_sizes else None,
     }
-
-
-def count_touching(labels: np.ndarray) -> int:
-    """Return how many objects of a label map (H, W) share a border, or a corner, with another."""
-    neighbours = (
-        (labels[:, :-1], labels[:, 1:]),
-        (labels[:-1], labels[1:]),
-        (labels[:-1, :-1], labels[1:, 1:]),
-        (labels[:-1, 1:], labels[1:, :-1]),
-    )
-    touching = set()
-    for first, second in neighbours:
-        differ = (first != second) & (first > 0) & (second > 0)
-        touching.update(first[differ].tolist(), second[differ].tolist())
-    return len(touching)
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:

@@ -130,6 +130,22 @@ class InstanceMap:
         return cleared.keep((lost <= largest_share) & (cleared.areas > 0))
 
 
+def touches_another(labels: np.ndarray, gap: int = 0) -> np.ndarray:
+    """Return bool (N,): whether an object touches another one, at a border or a corner.
+
+    Args:
+        labels: integers (H, W) or (D, H, W), 0 the background, 1 to N the objects.
+        gap: pixels that may part the two.
+    """
+    from scipy import ndimage  # It takes a while.
+
+    window, most = 2 * gap + 3, labels.max(initial=0)
+    largest = ndimage.maximum_filter(labels, window)
+    smallest = ndimage.minimum_filter(np.where(labels, labels, most), window)
+    near = (labels > 0) & ((largest > labels) | (smallest < labels))
+    return np.bincount(labels[near], minlength=most + 1)[1:] > 0
+
+
 def _painting_order(
     count: int, scores: Sequence[float] | None, score_threshold: float, where: str
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,6 @@ def neck_options(
     edge_order: str | None = None,
     edge_down: str | None = None,
     fuse: str | None = None,
-    checkpoint: bool | None = None,
 ) -> GridOptions:
     """How a neck runs a scheme: nodes of 64 channels; those of ``unet3p`` and nodes that add
     (``fpn``, ``pafpn``, ``bifpn``) are as wide as the pyramid. Residual ones are too, and their
@@ -62,7 +61,6 @@ def neck_options(
         edge_order=edge_order,
         edge_down=edge_down,
         fuse=fuse,
-        checkpoint=checkpoint,
     )
 
 

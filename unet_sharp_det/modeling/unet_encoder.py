@@ -67,7 +67,8 @@ class UNetEncoder(_StagedEncoder):
 
 
 class VNetEncoder(_StagedEncoder):
-    """V-Net's encoder for volumes: 5x5x5 convolutions, 2x2x2 convolutions of stride 2 in between.
+    """V-Net's encoder for volumes: 5x5x5 convolutions, 2x2x2 convolutions of stride 2 in between;
+    :data:`VNET_CONVS` of the former at each level.
 
     Each convolution is followed by a norm and a PReLU per channel (Milletari et al. 2016,
     Fig. 2, without its residual sums; the widths of UNet#, Table 1). Level i has the size
@@ -80,25 +81,23 @@ class VNetEncoder(_StagedEncoder):
         self,
         in_channels: int = 1,
         channels: Sequence[int] = VNET_CHANNELS,
-        convs: Sequence[int] = VNET_CONVS,
         norm: str = "BN",
     ):
         """
         Args:
             in_channels: of the volumes, whose sides must be 2^(levels - 1) or more.
             channels: of the levels, finest first.
-            convs: number of 5x5x5 convolutions of each level.
             norm: as in :func:`conv_block`.
 
         Raises:
-            ConfigError: there are more levels than numbers of convolutions.
+            ConfigError: there are more levels than V-Net has.
         """
-        if len(channels) > len(convs):
+        if len(channels) > len(VNET_CONVS):
             raise ConfigError(
-                f"channels has {len(channels)} levels, V-Net's convs are of {len(convs)}: {convs}."
+                f"channels has {len(channels)} levels, V-Net {len(VNET_CONVS)}. Give fewer."
             )
         stages = []
-        for level, (width, count) in enumerate(zip(channels, convs, strict=False)):
+        for level, (width, count) in enumerate(zip(channels, VNET_CONVS, strict=False)):
             before = channels[level - 1] if level else in_channels
             blocks = [_vnet_block(before, width, norm, kernel_size=2, stride=2)] if level else []
             first = width if level else in_channels

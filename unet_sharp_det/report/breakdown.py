@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from ..evaluation.instances.measures import MERGE_IOU, THRESHOLDS
 from ..evaluation.instances.overlap import InstanceOverlap, without_void
+from ..masks.instance_maps import touches_another
 from .collect import Method, RunReport
 from .estimates import Estimates
 
@@ -23,7 +23,7 @@ OBJECT_MEASURES = {
 LOOK_MEASURES = ("DSB_score", "segm/AP", "PQ_image_mean", "AJI_image_mean")
 
 _QUARTERS = ("smallest objects", "small objects", "large objects", "largest objects")
-_REACH = 2  # Pixels from an object to one that touches it: a line of one pixel may part them.
+_GAP = 1  # pixel that may part objects that touch
 
 # Of an image, by its row, the groups of its objects, integers from 0.
 Groups = Callable[[int, InstanceOverlap], np.ndarray]
@@ -90,12 +90,15 @@ def by_size(overlaps: Sequence[InstanceOverlap]) -> Grouping:
 
 
 def by_contact(run: RunReport) -> Grouping:
-    """Group true objects by whether they touch another one, see :func:`touches_another`."""
-    groups = {"touching objects": "1 pixel or less from another", "lone objects": "all others"}
+    """Group true objects by whether they touch another one."""
+    groups = {
+        "touching objects": f"{_GAP} pixel or less from another",
+        "lone objects": "all others",
+    }
     lone = []
     for overlap in run.results.overlaps:
         true, void = run.truth.instance_map(overlap.image_id), run.truth.void(overlap.image_id)
-        lone.append(~touches_another(without_void(true, true, void)[0].labels))
+        lone.append(~touches_another(without_void(true, true, void)[0].labels, _GAP))
     return Grouping("By contact", groups, lambda row, _: lone[row].astype(int))
 
 
@@ -111,19 +114,6 @@ def by_look(looks: Sequence[str | None]) -> Grouping:
         lambda row, overlap: np.full(len(overlap.pred_areas), group[row]),
         rows,
     )
-
-
-def touches_another(labels: np.ndarray) -> np.ndarray:
-    """Return bool (N,): whether an object has a pixel that at most one other parts from another's.
-
-    Args:
-        labels: int (H, W) or (D, H, W), 0 the background, 1 to N the objects.
-    """
-    window, most = 2 * _REACH + 1, labels.max(initial=0)
-    largest = ndimage.maximum_filter(labels, window)
-    smallest = ndimage.minimum_filter(np.where(labels, labels, most), window)
-    near = (labels > 0) & ((largest > labels) | (smallest < labels))
-    return np.bincount(labels[near], minlength=most + 1)[1:] > 0
 
 
 def break_down(methods: Sequence[Method], grouping: Grouping, weights: np.ndarray) -> Breakdown:

@@ -17,6 +17,8 @@ from ..files import read_json, write_json
 
 RUN_FILE = "tracking.json"
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
+#: Iterations of which a smoothed scalar is the median, as in metrics.json.
+_WINDOW = 20
 
 
 class TrackingWriter(EventWriter):
@@ -28,12 +30,11 @@ class TrackingWriter(EventWriter):
 
     package: str
 
-    def __init__(self, output_dir: str, config: dict[str, str], window_size: int = 20):
+    def __init__(self, output_dir: str, config: dict[str, str]):
         """
         Args:
             output_dir: its ``tracking.json`` keeps the id of the run for a resumed training.
             config: by dotted keys.
-            window_size: iterations of which a smoothed scalar is the median.
 
         Raises:
             ConfigError: the tracker's package is missing.
@@ -48,7 +49,6 @@ class TrackingWriter(EventWriter):
         self._output_dir = Path(output_dir)
         self._name = "/".join(self._output_dir.absolute().parts[-2:])
         self._config = config
-        self._window_size = window_size
         self._last_write = -1
 
     @contextlib.contextmanager
@@ -84,7 +84,7 @@ class TrackingWriter(EventWriter):
         """Write what the event storage has got since the last time, by iteration."""
         storage = get_event_storage()
         scalars, images = defaultdict(dict), defaultdict(dict)
-        latest = storage.latest_with_smoothing_hint(self._window_size)
+        latest = storage.latest_with_smoothing_hint(_WINDOW)
         for name, (value, iteration) in latest.items():
             if iteration > self._last_write:
                 scalars[iteration][name] = value

@@ -129,9 +129,7 @@ def test_metrics_are_those_of_pycocotools(workload, task, fast):
     assert_equal_metrics(result.metrics, {key: 100 * value for key, value in expected.items()})
     assert list(result.definitions) == list(result.metrics)
     np.testing.assert_allclose(result.precision, precision[..., 0].mean(axis=2), atol=1e-12)
-    assert result.precision.shape == (len(result.iou_thresholds), len(result.recall_thresholds))
-    assert result.iou_thresholds[[0, -1]] == pytest.approx([0.5, 0.95])
-    assert result.recall_thresholds[[0, -1]] == pytest.approx([0, 1])
+    assert result.precision.shape == (10, 101)
 
 
 @both_implementations

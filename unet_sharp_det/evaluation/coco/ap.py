@@ -37,11 +37,10 @@ class CocoResult:
     Attributes:
         metrics: ``{metric: percent}``, NaN where no ground truth object defines it.
         definitions: ``{metric: definition}``.
-        precision: (T, R) float in 0..1: the interpolated precision at each IoU threshold and
-            recall, for objects of all areas at the largest limit of detections, averaged over the
-            classes that have ground truth; its mean is AP. NaN without any ground truth.
-        iou_thresholds: (T,) 0.50, 0.55 .. 0.95.
-        recall_thresholds: (R,) 0, 0.01 .. 1.
+        precision: (T, R) float in 0..1: the interpolated precision at the IoU thresholds 0.50, 0.55
+            .. 0.95 and the recalls 0, 0.01 .. 1, for objects of all areas at the largest limit of
+            detections, averaged over the classes that have ground truth; its mean is AP. NaN
+            without any ground truth.
         image_ids: ids of the N evaluated images, each once, in the order in which they were given.
         implementation: the package that computed the numbers, with its version.
     """
@@ -49,8 +48,6 @@ class CocoResult:
     metrics: dict[str, float]
     definitions: dict[str, str]
     precision: np.ndarray
-    iou_thresholds: np.ndarray
-    recall_thresholds: np.ndarray
     image_ids: list
     implementation: str
     _matches: "_Matches" = field(repr=False)
@@ -123,8 +120,6 @@ def coco_average_precision(
         metrics=_metrics(precision, recall, definitions),
         definitions=definitions,
         precision=_mean_over_classes(precision[:, :, :, 0]),
-        iou_thresholds=params.iouThrs,
-        recall_thresholds=params.recThrs,
         image_ids=image_ids,
         implementation=f"{package} {importlib.metadata.version(package)}",
         _matches=matches,

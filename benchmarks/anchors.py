@@ -1,64 +1,17 @@
-"""The converter against plain decoding, and anchor shapes against the nuclei."""
+"""Anchor shapes against the nuclei."""
 
-import contextlib
-import io
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
-
-import cv2
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from benchmarks.measure import table, take_turns
+from benchmarks.measure import table
 from benchmarks.options import R_50, add_config, new_parser, read_config
-from unet_sharp_det.data.dsb2018_convert import convert_dsb2018
-from unet_sharp_det.errors import DatasetError
 
 
 def main(argv) -> None:
     parser = new_parser(argv[0], __doc__)
-    if argv[0] == "anchors":
-        add_config(parser, default=R_50)
-        print(compare_anchors(read_config(parser.parse_args(argv[1:]))))
-        return
-    parser.add_argument("source", help="a folder in Kaggle's layout")
-    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
-    args = parser.parse_args(argv[1:])
-    print(compare_converter(args.source, args.repeats, args.workers))
-
-
-def compare_converter(source: str, repeats: int, workers: int | None = None) -> str:
-    """Images per second of the converter and of decoding the same PNG files with as many workers.
-
-    Args:
-        source: a folder in Kaggle's layout.
-        repeats: counted runs; medians are reported.
-        workers: processes; None: one per core.
-
-    Raises:
-        DatasetError: there is no such folder.
-    """
-    if not Path(source).is_dir():
-        raise DatasetError(f"converter: there is no folder '{source}'. Give one of PNG files.")
-    files = [str(path) for path in sorted(Path(source).glob("**/*.png"))]
-    images = sum(Path(path).parent.name == "images" for path in files)
-
-    def convert():
-        with tempfile.TemporaryDirectory() as root, contextlib.redirect_stderr(io.StringIO()):
-            convert_dsb2018(source, root, workers=workers)
-
-    def decode():
-        with ProcessPoolExecutor(workers) as pool:
-            list(pool.map(_decode, files, chunksize=64))
-
-    seconds = take_turns({"convert_dsb2018": convert, "decode only": decode}, repeats)
-    rows = [
-        [name, images / value, value / seconds["decode only"]] for name, value in seconds.items()
-    ]
-    title = f"Converter, {images} images, {len(files) - images} masks"
-    return table(title, ["", "images/s", "x time of decoding"], rows)
+    add_config(parser, default=R_50)
+    print(compare_anchors(read_config(parser.parse_args(argv[1:]))))
 
 
 def compare_anchors(cfg: CfgNode) -> str:
@@ -108,7 +61,3 @@ def _matched(boxes: np.ndarray, sizes: list[float], ratios: list[float]) -> floa
             inner = np.minimum(width, w) * np.minimum(height, h)
             best = np.maximum(best, inner / (width * height + w * h - inner))
     return float((best >= 0.5).mean())
-
-
-def _decode(path: str) -> None:
-    cv2.imread(path, cv2.IMREAD_UNCHANGED)
