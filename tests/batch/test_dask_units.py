@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import dask
 import pytest
 from distributed import Client, KilledWorker, LocalCluster
 from prediction_models import BrightBlobs, predictor_of
@@ -127,7 +129,9 @@ def test_a_unit_that_ends_every_worker_is_named(images, tmp_path, threads, monke
     result = run(images, tmp_path / "out", run_units=DaskUnits(threads, StubPredictor))
     (failed,) = result.failed
     assert failed.source.endswith("i2.png")
-    assert "ended every worker that tried it, or took them more than an hour. Give" in failed.error
+    assert (
+        "ended every worker that tried it, or took them more than 60 minutes. Give" in failed.error
+    )
     assert result.predicted == 5
     assert files(tmp_path / "out") - OF_ALL == {f"i{n}_labels.tif" for n in (0, 1, 3, 4, 5)}
 
@@ -210,3 +214,36 @@ def test_where_there_is_no_dask(where, message, monkeypatch):
     monkeypatch.setattr(dask_units, "_TIMEOUT", 0.5)
     with pytest.raises((ConfigError, UserError), match=message), open_client(where):
         pass
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"cores": 1, "memory": "1GB"}, "sbatch: error: no such memory"),
+        ({"cores": None}, "You must specify how much cores"),
+    ],
+)
+def test_jobs_that_slurm_refuses(settings, reason, tmp_path, monkeypatch):
+    script = tmp_path / "sbatch"
+    script.write_text("#!/bin/sh\necho 'sbatch: error: no such memory' >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    message = rf"--dask slurm: no job can be submitted \({reason}.*\). See .*jobqueue.yaml"
+    with dask.config.set({f"jobqueue.slurm.{key}": value for key, value in settings.items()}):
+        with pytest.raises(UserError, match=message), open_client("slurm:2"):
+            pass
+
+
+def test_it_is_told_once_that_there_is_no_worker(monkeypatch, caplog):
+    monkeypatch.setattr(dask_units, "PATIENCE", 0.001)
+    workers, looked = [{}, {}, {"a": 1}, {}], threading.Event()
+
+    def nthreads():
+        if not workers:
+            looked.set()
+        return workers.pop(0)  # raises in the end, as when the scheduler is lost
+
+    client = SimpleNamespace(nthreads=nthreads, dashboard_link="")
+    with dask_units._watched(client, "Start one."):
+        assert looked.wait(60)
+    assert caplog.messages == ["--dask: the run waits for a worker, none is there. Start one."] * 2

@@ -43,6 +43,10 @@ _TIMEOUT = 10.0  # seconds
 TRIES = 3
 #: Seconds after which a unit hangs: a worker that takes longer ends itself, as if it had died.
 LIMIT = 3600.0
+#: Seconds between looks whether there is a worker.
+PATIENCE = 60.0
+
+logger = logging.getLogger(__name__)
 
 
 class KilledError(UserError):
@@ -63,7 +67,7 @@ def open_client(where: str) -> Iterator:
 
     Raises:
         ConfigError: it is none of these.
-        UserError: there is no scheduler.
+        UserError: there is no scheduler, or Slurm refuses the jobs.
     """
     from distributed import Client
 
@@ -75,15 +79,17 @@ def open_client(where: str) -> Iterator:
             raise UserError(
                 f"--dask {where}: no scheduler answers ({error}). Start one: dask scheduler"
             ) from error
-        with client:
-            yield _announced(client)
+        with client, _watched(client, f"Start one: dask worker {where} --nthreads 1"):
+            yield client
         return
     kind, _, count = where.partition(":")
     look_up_option(kind, ["local", "slurm"], "--dask", ConfigError)
     if count and not (count.isdecimal() and int(count)):
         raise ConfigError(f"--dask {where}: write a number above 0 after the colon.")
+    remedy = "The reason: squeue --me" if kind == "slurm" else "See the dashboard."
     with _cluster(kind, int(count or 0)) as cluster, Client(cluster) as client:
-        yield _announced(client)
+        with _watched(client, remedy):
+            yield client
 
 
 def _cluster(kind: str, count: int):
@@ -98,16 +104,54 @@ def _cluster(kind: str, count: int):
             dashboard_address="127.0.0.1:8787",
             env=_WORKERS_ENVIRONMENT,
         )
+    return _slurm_cluster(count or 1)
+
+
+def _slurm_cluster(jobs: int):
     from dask_jobqueue import SLURMCluster
 
-    cluster = SLURMCluster()
-    cluster.scale(jobs=count or 1)
+    try:
+        cluster = SLURMCluster()
+    except ValueError as error:
+        raise _refused(str(error).strip().splitlines()[0].rstrip(":")) from error
+    for _ in range(jobs):
+        cluster.worker_spec |= cluster.new_worker_spec()
+    try:
+        cluster.sync(cluster._correct_state)  # ``scale`` would log errors, and the run would wait.
+    except (OSError, RuntimeError) as error:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # It has the same of each job.
+        cluster._created.clear()  # Jobs that never began would fail the close.
+        cluster.close()
+        raise _refused(str(error).strip().splitlines()[-1]) from error
     return cluster
 
 
-def _announced(client):
+def _refused(reason: str) -> UserError:
+    return UserError(
+        f"--dask slurm: no job can be submitted ({reason}). See ~/.config/dask/jobqueue.yaml."
+    )
+
+
+@contextlib.contextmanager
+def _watched(client, remedy: str) -> Iterator:
+    """Print the dashboard's address, and warn when no worker is there; ``remedy`` is what to do."""
     print(f"Dask's dashboard: {client.dashboard_link}")
-    return client
+    ended = threading.Event()
+
+    def watch() -> None:
+        before = 1
+        while not ended.wait(PATIENCE):
+            with contextlib.suppress(Exception):  # A lost scheduler is told by the run.
+                workers = len(client.nthreads())
+                if before and not workers:
+                    logger.warning(f"--dask: the run waits for a worker, none is there. {remedy}")
+                before = workers
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield client
+    finally:
+        ended.set()
 
 
 class DaskUnits:
@@ -117,15 +161,13 @@ class DaskUnits:
     several of them fails as its files would, and the others go on.
     """
 
-    def __init__(self, client, load: Callable, limit: float = LIMIT):
+    def __init__(self, client, load: Callable):
         """
         Args:
             client: of ``distributed``.
             load: returns the :class:`.Predictor`; it is called by every worker.
-            limit: seconds that a unit may take.
         """
         self._client = client
-        self._limit = limit
         self._load = load
 
     def __call__(self, work: ImageWork, folder: Path, planes: Iterable[Plane], log: Log) -> None:
@@ -134,7 +176,7 @@ class DaskUnits:
 
         recipe = cloudpickle.dumps((self._load, work.read_options, work.pixel_size))
         try:
-            _Run(self._client, recipe, work, folder, log, self._limit).do(planes)
+            _Run(self._client, recipe, work, folder, log).do(planes)
         except (CancelledError, CommClosedError, TimeoutError) as error:
             raise UserError(
                 f"The connection to Dask's scheduler was lost ({type(error).__name__}). Give the "
@@ -145,10 +187,8 @@ class DaskUnits:
 class _Run:
     """What is in flight of one run."""
 
-    def __init__(
-        self, client, recipe: bytes, work: ImageWork, folder: Path, log: Log, limit: float
-    ):
-        self._client, self._recipe, self._limit = client, recipe, limit
+    def __init__(self, client, recipe: bytes, work: ImageWork, folder: Path, log: Log):
+        self._client, self._recipe = client, recipe
         self._work, self._folder, self._log = work, folder.absolute(), log
         self._pending: dict = {}  # Dask's future -> planes and how often they were tried
 
@@ -171,7 +211,7 @@ class _Run:
         for plane in chunk:
             self._log.begin(plane)
         unit = _do, self._recipe, records, self._folder
-        future = self._client.submit(_limited, self._limit, *unit, pure=False)
+        future = self._client.submit(_limited, LIMIT, *unit, pure=False)
         self._pending[future] = (chunk, tries)
 
     def _collect(self, most: int) -> None:
@@ -209,7 +249,7 @@ class _Run:
         self, record: ImageRecord, image: PreparedImage, blocks: Sequence[Sequence[Tile]]
     ) -> Iterator[list["SparseInstances"]]:
         """As a predictor finds them, see :data:`.FindBlocks`."""
-        unit = self._limit, _find_block, self._recipe, record, replace(image, source=None)
+        unit = LIMIT, _find_block, self._recipe, record, replace(image, source=None)
         futures = [
             self._client.submit(_limited, *unit, block, pure=False, retries=TRIES - 1)
             for block in blocks
@@ -229,8 +269,8 @@ def _result(future):
         return future.result()
     except KilledWorker as error:
         raise KilledError(
-            "ended every worker that tried it, or took them more than an hour. Give workers more "
-            "memory, or smaller --tile-size."
+            f"ended every worker that tried it, or took them more than {LIMIT / 60:g} minutes. "
+            "Give workers more memory, or smaller --tile-size."
         ) from error
 
 
