@@ -114,3 +114,14 @@ def test_objects_lie_in_the_finest_level(blobs, tile_size, scale, count):
     assert max(finder.largest) == round(min(tile_size, 470) * scale - 0.3)
     masks = [each.label_map() > 0 for each in (found, predictor_of(BrightBlobs())(blobs))]
     assert np.logical_and(*masks).sum() > 0.7 * np.logical_or(*masks).sum()
+
+
+@pytest.mark.parametrize(("colour", "windows"), [((120, 60, 160), 1), ((120, 120, 120), 4)])
+def test_background_of_a_stained_slide_is_passed_over(colour, windows, tmp_path):
+    """Of a gray one it is not, for cells may have no colour."""
+    pixels = 235 + noise(256, 256, 3) % np.uint8(3)
+    pixels[10:90, 10:90] = colour
+    finder = BrightBlobs()
+    path = write_tiff(tmp_path / "a.tif", pixels)
+    predictor_of(finder, tile_size=160, tile_overlap=64)(path)
+    assert sum(finder.batches) == windows
