@@ -90,6 +90,7 @@ def test_classes(base):
     assert found["MODEL.WEIGHTS_PARTIAL"] is True
     found = values(DATA, config_of("nuclei-fast"), classes=("a", "b"))
     assert found["MODEL.WATERSHED.NUM_CLASSES"] == 2
+    assert found["SOLVER.BASE_LR"] == 0.003  # What is new learns nothing by that of fine-tuning.
     assert found["MODEL.WEIGHTS_PARTIAL"] is True
 
 

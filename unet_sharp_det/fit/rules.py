@@ -71,6 +71,7 @@ def settings_for(
         *_classes(classes, base),
         *_channels(fingerprint),
         *_schedule(fingerprint, base, machine, tuned),
+        *_learning_rate(classes, base, tuned),
         *_memory(fingerprint, base, machine),
         *_looks(fingerprint),
     ]
@@ -171,8 +172,6 @@ def _schedule(
     reason = f"{EPOCHS} times each image, at least {fewest} and at most {most} iterations"
     yield Setting("SOLVER.MAX_ITER", iterations, reason)
     yield Setting("SOLVER.CHECKPOINT_PERIOD", max(50, iterations // 10), "what a stop may cost")
-    if tuned:
-        yield Setting("SOLVER.BASE_LR", LEARNING_RATE, "less than of a training from scratch")
     yield Setting("SOLVER.WARMUP_ITERS", iterations // 20, "a twentieth of the iterations")
     decay = float(f"{1 - 10 / iterations:.3f}")
     yield Setting("SOLVER.EMA_DECAY", decay, "a mean over the last tenth of the iterations")
@@ -182,6 +181,15 @@ def _schedule(
     yield Setting("TEST.EARLY_STOPPING.PATIENCE", 4 if is_long else 0, "evaluations without gain")
     metric = "sem_seg/Dice_image_mean" if is_semantic(base) else "instances/DSB_score"
     yield Setting("TEST.BEST_METRIC", metric, "the threshold is chosen by it, too")
+
+
+def _learning_rate(classes: Sequence[str], base: CfgNode, tuned: bool) -> Iterator[Setting]:
+    is_watershed = base.MODEL.META_ARCHITECTURE == "WatershedSegmentor"
+    if tuned and is_watershed and len(classes) != class_count(base):
+        reason = "of the start's own training, for the classes are new"
+        yield Setting("SOLVER.BASE_LR", base.SOLVER.BASE_LR, reason)
+    elif tuned:
+        yield Setting("SOLVER.BASE_LR", LEARNING_RATE, "less than of a training from scratch")
 
 
 def _memory(fingerprint: Mapping, base: CfgNode, machine: Machine) -> Iterator[Setting]:
