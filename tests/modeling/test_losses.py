@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from unet_sharp_det.modeling.losses import (
     HybridLoss,
+    class_loss,
     dice_loss,
     focal_loss,
     lovasz_hinge,
@@ -288,3 +289,15 @@ class TestHybridLoss:
             optimizer.step()
         right = (logits > 0) == targets
         assert right[valid.expand_as(right)].all()
+
+
+def test_class_loss_is_the_cross_entropy_of_object_pixels():
+    torch.manual_seed(0)
+    logits, classes = torch.randn(2, 3, 4, 5), torch.randint(-1, 3, (2, 4, 5))
+    targets = torch.stack([classes == c for c in range(3)], dim=1)
+    expected = F.cross_entropy(logits, classes, ignore_index=-1)
+    torch.testing.assert_close(class_loss(logits, targets), expected)
+    both = torch.tensor([True, True, False]).view(1, 3, 1, 1)
+    expected = F.cross_entropy(logits[:1, :, :1, :1], torch.tensor([0.5, 0.5, 0]).view(1, 3, 1, 1))
+    torch.testing.assert_close(class_loss(logits[:1, :, :1, :1], both), expected)
+    assert class_loss(logits, torch.zeros_like(targets)) == 0

@@ -159,19 +159,18 @@ def _adapt_channels(weights: dict[str, Tensor], model: nn.Module) -> None:
 
 
 def _keep_bands(weights: dict[str, Tensor], model: nn.Module) -> None:
-    """Let a head with other classes of objects take the bands of distance; each class begins as
-    the first band, the foreground, plus what ``model`` has: equal classes would not part."""
+    """Let a head with other classes of objects take the bands of distance."""
     for prefix, module in model.named_modules():
         if not isinstance(module, SegmentationHead) or not module.labels.finds_objects:
             continue
-        bands, classes = module.labels.bands, module.labels.class_channels
+        bands = module.labels.bands
         for name, own in module.state_dict(prefix=f"{prefix}.").items():
             given = weights.get(name)
             if ".heads." not in name or given is None or own.shape[1:] != given.shape[1:]:
                 continue
             if own.shape != given.shape and len(given) >= bands:
-                weights[name] = given[[*range(bands), *[0] * classes]].float()
-                weights[name][bands:] += own[bands:].cpu()
+                weights[name] = own.clone()
+                weights[name][:bands] = given[:bands]
 
 
 def _match_names(checkpoint: dict, model: nn.Module, where: str) -> dict[str, Tensor]:

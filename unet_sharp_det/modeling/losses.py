@@ -145,6 +145,22 @@ def lovasz_hinge(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     return (errors * weights).sum(dim=2).mean()
 
 
+def class_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of the class of an object, the mean over the pixels of objects.
+
+    A class that an image lacks pulls its channel down there, as no Dice loss of that channel would.
+
+    Args:
+        logits: float (N, C, H, W).
+        targets: bool (N, C, H, W). A pixel in no channel does not count; one in several, as of a
+            map of lower resolution, counts as each in equal parts.
+    """
+    channels = targets.sum(dim=1, keepdim=True)
+    shares = targets / channels.clamp(min=1)
+    loss = -(shares * logits.float().log_softmax(dim=1)).sum()
+    return loss / (channels > 0).sum().clamp(min=1)
+
+
 @torch.no_grad()
 def _jaccard_increments(errors: Tensor, truth: Tensor) -> Tensor:
     """How much each pixel (N, C, P) adds to the Jaccard loss if they go wrong by falling error.

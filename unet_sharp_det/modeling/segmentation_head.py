@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, DatasetError, look_up_option
 from ..skip_schemes import Node
 from .cgm import classification_loss, gate
-from .losses import HybridLoss
+from .losses import HybridLoss, class_loss
 from .semantic_labels import SemanticLabels
 from .skip_decoder import Branch, BranchDecoder
 
@@ -92,6 +92,10 @@ class SegmentationHead(nn.Module):
         if self.labels.activation == "softmax":
             return logits.softmax(dim=1)
         probabilities = logits.sigmoid()
+        if self.labels.class_channels:
+            bands = self.labels.bands
+            classes = logits[:, bands:].softmax(dim=1)
+            probabilities = torch.cat([probabilities[:, :bands], classes], dim=1)
         return probabilities if branch.presence is None else gate(probabilities, branch.presence)
 
     def _enlarge(self, logits: Tensor) -> Tensor:
@@ -150,7 +154,10 @@ class SegmentationHead(nn.Module):
             logits = self._enlarge(logits)[(..., *(slice(side) for side in targets.shape[2:]))]
         else:
             targets, valid = self.labels.shrink(targets, valid, logits.shape[2:])
-        return {**self.loss(logits, targets, valid), **losses}
+        bands = self.labels.bands
+        if self.labels.class_channels:
+            losses["class"] = class_loss(logits[:, bands:], targets[:, bands:])
+        return {**self.loss(logits[:, :bands], targets[:, :bands], valid), **losses}
 
 
 class EncoderDecoder(nn.Module):

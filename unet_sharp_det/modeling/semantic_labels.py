@@ -37,7 +37,8 @@ class SemanticLabels:
     * ``target`` "distance": labels are bands of distance to the edge of an object, of which objects
       are made (:mod:`.masks.watershed`). Channel c stands for all bands above c. Of several classes
       of objects each has bands of its own, one class after the other; then the last
-      ``class_channels`` channels stand for the classes, those before for the bands of any class.
+      ``class_channels`` channels say the class of an object's pixel, exactly one, and those before
+      stand for the bands of any class.
 
     Attributes:
         num_classes: number of channels.
