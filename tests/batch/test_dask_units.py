@@ -224,6 +224,8 @@ def test_where_there_is_no_dask(where, message, monkeypatch):
     ],
 )
 def test_jobs_that_slurm_refuses(settings, reason, tmp_path, monkeypatch):
+    import dask_jobqueue  # noqa: F401  Its defaults must be there before they are changed.
+
     script = tmp_path / "sbatch"
     script.write_text("#!/bin/sh\necho 'sbatch: error: no such memory' >&2\nexit 1\n")
     script.chmod(0o755)

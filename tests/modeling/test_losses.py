@@ -293,11 +293,12 @@ class TestHybridLoss:
 
 def test_class_loss_is_the_cross_entropy_of_object_pixels():
     torch.manual_seed(0)
-    logits, classes = torch.randn(2, 3, 4, 5), torch.randint(-1, 3, (2, 4, 5))
-    targets = torch.stack([classes == c for c in range(3)], dim=1)
-    expected = F.cross_entropy(logits, classes, ignore_index=-1)
+    logits, classes = torch.randn(2, 3, 4, 5), torch.randint(-1, 2, (2, 4, 5))
+    targets = torch.stack([classes == c for c in range(3)], dim=1)  # None is of the class 2.
+    shares = [1 / (classes == c).sum() for c in range(2)]
+    expected = F.cross_entropy(logits, classes, torch.tensor([*shares, 0.0]), ignore_index=-1)
     torch.testing.assert_close(class_loss(logits, targets), expected)
-    both = torch.tensor([True, True, False]).view(1, 3, 1, 1)
-    expected = F.cross_entropy(logits[:1, :, :1, :1], torch.tensor([0.5, 0.5, 0]).view(1, 3, 1, 1))
-    torch.testing.assert_close(class_loss(logits[:1, :, :1, :1], both), expected)
+    pixel, both = logits[:1, :, :1, :1], torch.tensor([True, True, False]).view(1, 3, 1, 1)
+    expected = F.cross_entropy(pixel, torch.tensor([0.5, 0.5, 0]).view(1, 3, 1, 1))
+    torch.testing.assert_close(class_loss(pixel, both), expected)
     assert class_loss(logits, torch.zeros_like(targets)) == 0

@@ -146,7 +146,7 @@ def lovasz_hinge(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
 
 
 def class_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of the class of an object, the mean over the pixels of objects.
+    """Cross-entropy of the classes of objects: the mean over a class's pixels, then over classes.
 
     A class that an image lacks pulls its channel down there, as no Dice loss of that channel would.
 
@@ -155,10 +155,11 @@ def class_loss(logits: Tensor, targets: Tensor) -> Tensor:
         targets: bool (N, C, H, W). A pixel in no channel does not count; one in several, as of a
             map of lower resolution, counts as each in equal parts.
     """
-    channels = targets.sum(dim=1, keepdim=True)
-    shares = targets / channels.clamp(min=1)
-    loss = -(shares * logits.float().log_softmax(dim=1)).sum()
-    return loss / (channels > 0).sum().clamp(min=1)
+    shares = targets / targets.sum(dim=1, keepdim=True).clamp(min=1)
+    losses = -(shares * logits.float().log_softmax(dim=1)).transpose(0, 1).flatten(1).sum(dim=1)
+    sizes = shares.transpose(0, 1).flatten(1).sum(dim=1)
+    means = losses / sizes.clamp(min=torch.finfo(sizes.dtype).tiny)
+    return means.sum() / (sizes > 0).sum().clamp(min=1)
 
 
 @torch.no_grad()
