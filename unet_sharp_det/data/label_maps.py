@@ -74,20 +74,21 @@ def paint_distances(record: dict, semantic: SemanticLabels) -> np.ndarray:
     shape, where = (record["height"], record["width"]), record.get("file_name", "the dataset dict")
     if "annotations" not in record:
         raise DatasetError(f"{where}: has no labels. Give 'annotations', a mask of each object.")
-    masks = [each.get("segmentation") for each in record["annotations"] if not each.get("iscrowd")]
-    objects = InstanceMap.from_segmentations(masks, shape, where)
-    found = distance_bands(objects.labels, semantic.bands)
-    classes = _paint_classes(record["annotations"], shape, where)
-    found[classes == IGNORED] = IGNORED
+    masks: dict[bool, list] = {False: [], True: []}
+    for annotation in record["annotations"]:
+        masks[bool(annotation.get("iscrowd", 0))].append(annotation.get("segmentation"))
+    objects = InstanceMap.from_segmentations(masks[False], shape, where).labels
+    found = distance_bands(objects, semantic.bands)
+    found[union_mask(masks[True], shape, where) & (objects == 0)] = IGNORED
     if semantic.class_channels:
-        is_object = objects.labels > 0
-        largest = classes[is_object].max(initial=1)
+        classes = _paint_classes(record["annotations"], shape, where)[objects > 0]
+        largest = classes.max(initial=1)
         if largest > semantic.class_channels:
             raise DatasetError(
                 f"{where}: has the category_id {largest - 1}, but the model knows "
                 f"{semantic.class_channels} classes. Set MODEL.WATERSHED.NUM_CLASSES."
             )
-        found[is_object] += (classes[is_object] - 1) * semantic.bands
+        found[objects > 0] += (classes - 1) * semantic.bands
     return found
 
 

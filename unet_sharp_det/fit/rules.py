@@ -133,12 +133,11 @@ def _objects(fingerprint: Mapping, base: CfgNode) -> Iterator[Setting]:
 
 def _classes(classes: Sequence[str], base: CfgNode) -> Iterator[Setting]:
     yield Setting("MODEL.CLASS_NAMES", list(classes), "those of the data")
-    kind, count = base.MODEL.META_ARCHITECTURE, len(classes)
+    count = len(classes)
     fits = count == class_count(base)
-    if kind == "GeneralizedRCNN":
-        yield Setting("MODEL.ROI_HEADS.NUM_CLASSES", count, "their number")
-    elif kind == "WatershedSegmentor":
-        yield Setting("MODEL.WATERSHED.NUM_CLASSES", count, "their number")
+    if not is_semantic(base):
+        part = "ROI_HEADS" if is_detector(base) else "WATERSHED"
+        yield Setting(f"MODEL.{part}.NUM_CLASSES", count, "their number")
     elif not fits:
         activation, more = ("softmax", 1) if count > 1 else ("sigmoid", 0)
         yield Setting("MODEL.SEM_SEG_HEAD.ACTIVATION", activation, "a pixel has one class at most")

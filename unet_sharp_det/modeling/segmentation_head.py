@@ -154,10 +154,11 @@ class SegmentationHead(nn.Module):
             logits = self._enlarge(logits)[(..., *(slice(side) for side in targets.shape[2:]))]
         else:
             targets, valid = self.labels.shrink(targets, valid, logits.shape[2:])
-        bands = self.labels.bands
         if self.labels.class_channels:
+            bands = self.labels.bands
             losses["class"] = class_loss(logits[:, bands:], targets[:, bands:])
-        return {**self.loss(logits[:, :bands], targets[:, :bands], valid), **losses}
+            logits, targets = logits[:, :bands], targets[:, :bands]
+        return {**self.loss(logits, targets, valid), **losses}
 
 
 class EncoderDecoder(nn.Module):
