@@ -32,12 +32,14 @@ def stardist(model: str) -> Callable[[np.ndarray], np.ndarray]:
 def unet_sharp_det(model: str) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
-    from unet_sharp_det.prediction import Predictor
+    from unet_sharp_det.prediction import PredictionOptions, Predictor
 
     torch.set_num_threads(1)
-    name, _, level = model.partition(":L")
-    options = ["TEST.PRUNE_TO_LEVEL", level] if level else []
-    predict = Predictor.from_checkpoint(name, device="cpu", config_opts=options)
+    name, _, variant = model.partition(":")
+    level = ["TEST.PRUNE_TO_LEVEL", variant[1:]] if variant.startswith("L") else []
+    options = PredictionOptions(precision=variant if variant and not level else "fp32")
+    opening = {"device": "cpu", "config_opts": level}
+    predict = Predictor.from_checkpoint(name, options=options, **opening)
     return lambda image: predict(image).label_map()
 
 

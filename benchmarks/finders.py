@@ -54,7 +54,7 @@ def main(argv) -> None:
     parser = new_parser(argv[0], __doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="dsb2018 folder, as converted")
-    add("--models", nargs="+", default=["nuclei"], help="names or files; FILE:L2 for its level 2")
+    add("--models", nargs="+", default=["nuclei"], help="names or files; NAME:L2, NAME:int8")
     add("--stardist", required=True, help="folder of a StarDist model")
     add("--stardist-python", required=True, help="Python of StarDist's environment")
     add("--sizes", type=positive, nargs="+", default=[256, 512, 1024, 2048])

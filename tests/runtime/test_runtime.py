@@ -294,7 +294,7 @@ class TestPrecision:
 
     def test_a_cpu_without_bfloat16(self, monkeypatch):
         monkeypatch.setattr(accelerated, "has_bfloat16", lambda device: False)
-        with pytest.raises(ConfigError, match="cpu device does not compute in bfloat16.*fp32"):
+        with pytest.raises(ConfigError, match="cpu device is not fast in bf16.*fp32"):
             accelerate(nn.Linear(1, 1), precision="bf16")
 
     @pytest.mark.parametrize("name", ["lite0", "retinanet", "semantic"])

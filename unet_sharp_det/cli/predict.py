@@ -158,7 +158,8 @@ def _add_running(group) -> None:
     add_trust_argument(group)
     help_ = "cpu, cuda, cuda:1, ... (default: the first GPU, or the CPU without one)"
     add("--device", help=help_)
-    help_ = "fp32; or bf16, faster on some devices, with slightly other results (default: fp32)"
+    help_ = "fp32; or bf16 or int8, faster on some devices, with slightly other results (default: "
+    help_ += "fp32)"
     add("--precision", default=defaults.precision, metavar="P", help=help_)
     help_ = "test-time augmentation: see each image flipped and turned, and take the mean; eight "
     help_ += "times as slow"

@@ -56,7 +56,12 @@ class PredictionOptions:
     tta: bool = False
 
     def batch_of(self, shape: tuple[int, ...]) -> int:
-        """Return how many windows (height, width, ...) the network sees at once."""
+        """Return how many windows (height, width, ...) the network sees at once.
+
+        In int8 it is one: the others would change its result.
+        """
+        if self.precision == "int8":
+            return 1
         return max(1, self.batch_size * _BATCH_AREA // max(_BATCH_AREA, shape[0] * shape[1]))
 
     def __post_init__(self):

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Callable
 
 import torch
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
@@ -11,13 +12,14 @@ from ..errors import ConfigError, look_up_option
 from .box_chunks import split_box_head
 from .convolutions import speed_up_convolutions
 from .device import has_bfloat16
+from .int8 import Int8Products, has_int8
 from .memory import keep_freed_memory
 from .norm_folding import fold_norms
 from .roi_pooling import PixelROIPooler
 
-PRECISIONS = ("fp32", "bf16")
-#: The parts that run in bfloat16, as (module, method); what is between them stays in float32.
-_BF16_PARTS = (
+PRECISIONS = ("fp32", "bf16", "int8")
+#: The parts that run in another precision, as (module, method); others stay in float32.
+_PARTS = (
     ("backbone", "forward"),
     ("proposal_generator.rpn_head", "forward"),
     ("roi_heads.box_head", "forward"),
@@ -43,8 +45,8 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
 
     Args:
         model: with its weights; it stays as it is.
-        precision: ``fp32``, or ``bf16``, which computes convolutions and matrix products in
-            bfloat16: results differ.
+        precision: ``fp32``; or ``bf16`` or ``int8`` (see :mod:`.int8`), in which convolutions and
+            matrix products are computed: results differ.
 
     Returns:
         nn.Module: of the same class, in eval mode, without gradients.
@@ -54,9 +56,11 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     """
     look_up_option(precision, PRECISIONS, "precision", ConfigError)
     device = next(model.parameters()).device
-    if precision == "bf16" and not has_bfloat16(device):
+    available = {"fp32": True, "bf16": has_bfloat16(device), "int8": has_int8(device)}
+    if not available[precision]:
+        names = ", ".join(name for name, is_available in available.items() if is_available)
         raise ConfigError(
-            f"precision: this {device.type} device does not compute in bfloat16. Available: fp32."
+            f"precision: this {device.type} device is not fast in {precision}. Available: {names}."
         )
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     fold_norms(fast)
@@ -67,9 +71,12 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     if device.type == "cpu" and isinstance(backbone, nn.Module):
         if not any(isinstance(module, nn.GroupNorm | nn.Conv3d) for module in backbone.modules()):
             _use_channels_last(fast)
-    if precision == "bf16":
-        for name, method in _BF16_PARTS:
-            _use_bfloat16(fast, name, method, device.type)
+    if precision != "fp32":
+        int8 = Int8Products(fast)
+        bf16 = functools.partial(torch.autocast, device.type, torch.bfloat16)
+        context = bf16 if precision == "bf16" else lambda: int8
+        for name, method in _PARTS:
+            _run_in(context, fast, name, method)
     split_box_head(fast)
     return fast
 
@@ -116,8 +123,8 @@ def _flatten_pixel_by_pixel(head: FastRCNNConvFCHead, size: tuple[int, int]) -> 
     head.flatten = _FlattenPixels()
 
 
-def _use_bfloat16(model: nn.Module, name: str, method: str, device: str) -> None:
-    """Run a part of the model, if it has it, under autocast; its results become float32."""
+def _run_in(context: Callable, model: nn.Module, name: str, method: str) -> None:
+    """Run a part of the model, if it has it, within a context; its results become float32."""
     for attribute in name.split("."):
         model = getattr(model, attribute, None)
     function = getattr(model, method, None)
@@ -126,7 +133,7 @@ def _use_bfloat16(model: nn.Module, name: str, method: str, device: str) -> None
 
     @functools.wraps(function)
     def run(*args, **kwargs):
-        with torch.autocast(device, torch.bfloat16):
+        with context():
             return _to_float32(function(*args, **kwargs))
 
     setattr(model, method, run)
