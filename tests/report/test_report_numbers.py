@@ -54,18 +54,6 @@ class TestEstimates:
         assert (difference.value, difference.low, difference.high) == (0, 0, 0)
         assert not difference.excludes_zero
 
-    def test_ratios_are_pooled(self):
-        weights = np.array([[2, 0], [0, 2], [1, 1]])
-        found = Estimates.of_ratios({"r": ([1, 3], [2, 4]), "none": ([0, 0], [0, 0])}, weights, 100)
-        assert found["r"].value == pytest.approx(100 * 4 / 6)
-        np.testing.assert_allclose(found.drawn["r"], [50, 75, 400 / 6])
-        assert np.isnan([found["none"].value, found["none"].low]).all()
-
-    def test_one_image_has_no_interval(self):
-        found = Estimates.of_ratios({"r": ([1], [2])}, np.ones((9, 1), int), 100)["r"]
-        assert found.value == 50
-        assert found.interval() == ""
-
     @pytest.mark.parametrize(
         "name, low, high, verdict",
         [

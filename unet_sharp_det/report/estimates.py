@@ -71,23 +71,6 @@ class Estimates:
         )
 
     @classmethod
-    def of_ratios(cls, ratios: dict[str, tuple], weights: np.ndarray, scale: float) -> "Estimates":
-        """Take ratios of sums over the images, times ``scale``.
-
-        ``ratios`` are ``{name: (numerators (N,), denominators (N,))}``; undefined where the sum of
-        the denominators is 0.
-        """
-        weights, everything = _of_several_images(weights), np.ones((1, weights.shape[1]))
-
-        def pooled(rows, top, bottom):
-            sums = rows @ np.asarray(bottom, float)
-            undefined = np.full(sums.shape, np.nan)
-            return scale * np.divide(rows @ np.asarray(top, float), sums, undefined, where=sums > 0)
-
-        values = {name: float(pooled(everything, *ratio)[0]) for name, ratio in ratios.items()}
-        return cls(values, {name: pooled(weights, *ratio) for name, ratio in ratios.items()})
-
-    @classmethod
     def of_seeds(cls, seeds: Sequence["Estimates"]) -> "Estimates":
         """Take the means over a method's seeds, see :func:`mean_over_seeds`, of what all have."""
         names = [name for name in seeds[0].values if all(name in each for each in seeds)]
