@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from ..data.coco_json import is_finite
@@ -31,8 +30,8 @@ class Evaluation:
         record: the files and options.
         truth, predictions: the opened files.
         results: the measures of all images, in the order of their image_id.
-        coco: COCO's AP by task, "segm" and "bbox"; empty for predictions without scores. Its
-            images are in the order of ``coco_rows``.
+        coco: COCO's AP of the same images by task, "segm" and "bbox"; empty for predictions
+            without scores.
     """
 
     record: EvaluationRecord
@@ -84,12 +83,6 @@ class Evaluation:
     def images(self) -> list[TruthImage]:
         """The images, in the order of ``results``."""
         return [self.truth.records[overlap.image_id] for overlap in self.results.overlaps]
-
-    @cached_property
-    def coco_rows(self) -> np.ndarray:
-        """integers (N,): the place of each image of ``results`` among those of ``coco``."""
-        places = {image_id: place for place, image_id in enumerate(self.truth.records)}
-        return np.array([places[overlap.image_id] for overlap in self.results.overlaps], dtype=int)
 
     def _check_unchanged(self, folder: Path) -> None:
         """Check that the files give the numbers that stand in the folder, if any do."""
@@ -155,7 +148,7 @@ def match_images(
 def average_precision(
     truth: Truth, predictions: Predictions, options: EvaluationOptions
 ) -> dict[str, CocoResult]:
-    """Compute COCO's AP and AR by task, of the images in the order of ``truth``."""
+    """Compute COCO's AP and AR by task."""
     results = predictions.coco_results()
     return {task: coco_average_precision(truth.coco, results, task, options) for task in TASKS}
 

@@ -162,7 +162,7 @@ def _of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) -> Estimat
     for table in run.results.tables.values():
         found |= Estimates.of_table(table.select(rows), weights[:, rows])
     if "segm" in run.coco:
-        value = run.coco["segm"].subset(run.coco_rows[rows])["AP"]
+        value = run.coco["segm"].subset(rows)["AP"]
         found |= Estimates({"segm/AP": value}, {"segm/AP": np.zeros(0)})
     return found
 

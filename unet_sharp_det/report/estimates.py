@@ -56,14 +56,10 @@ class Estimates:
         return cls(table.summary(), table.resampled(_of_several_images(weights)))
 
     @classmethod
-    def of_coco(
-        cls, result: CocoResult, weights: np.ndarray, rows: np.ndarray, prefix: str
-    ) -> "Estimates":
-        """Take COCO's metrics of all images, with a prefix to their names.
-
-        ``rows`` (N,) are the places of the images of ``weights`` among those of ``result``.
-        """
-        samples = [np.repeat(rows, counts) for counts in _of_several_images(weights)]
+    def of_coco(cls, result: CocoResult, weights: np.ndarray, prefix: str) -> "Estimates":
+        """Take COCO's metrics of all images, with a prefix to their names."""
+        images = np.arange(len(result.image_ids))
+        samples = [np.repeat(images, counts) for counts in _of_several_images(weights)]
         drawn = result.bootstrap(with_bar(samples, f"intervals of {prefix}AP", "sample"))
         return cls(
             {prefix + name: value for name, value in result.metrics.items()},
