@@ -2,23 +2,18 @@ import csv
 import json
 import logging
 import math
-import socket
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-import torch.multiprocessing
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from detectron2.utils import comm
 from evaluation_helpers import coco_dataset, instances, process, rectangle_mask
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation import (
     EvaluationOptions,
     InstanceEvaluator,
-    NucleiCOCOEvaluator,
     build_nuclei_evaluators,
 )
 from unet_sharp_det.evaluation.instances.results import COLUMNS
@@ -170,59 +165,6 @@ def test_data_set_without_a_json_is_converted(tmp_path):
     evaluator = InstanceEvaluator(name, output_dir=str(tmp_path))
     results = process(evaluator, {1: instances([(0, 0, 8, 8)])})
     assert results["foreground"]["IoU_pooled"] == 100
-
-
-WORKLOAD = {
-    "truth": {i: [(i, 0, i + 9, 9), (20, i, 30, 30)] for i in range(1, 8)},
-    "found": {i: [(0, 0, 9, 9), (20, 20, 30, 30)] for i in range(1, 8)},
-}
-
-
-def evaluate_workload(json_file, rank, world_size, output_dir=None):
-    name = f"test_distributed_{rank}_of_{world_size}"
-    MetadataCatalog.get(name).set(
-        json_file=json_file,
-        thing_classes=["nucleus"],
-        thing_dataset_id_to_contiguous_id={1: 0},
-    )
-    found = {i: instances(boxes, [0.5 + i / 20, 0.6]) for i, boxes in WORKLOAD["found"].items()}
-    mine = dict(list(found.items())[rank::world_size])
-    results = {}
-    for evaluator in (NucleiCOCOEvaluator(name), InstanceEvaluator(name, output_dir=output_dir)):
-        results.update(process(evaluator, mine))
-    return results
-
-
-def run_rank(rank, world_size, port, json_file, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
-    )
-    comm.create_local_process_group(world_size)
-    results = evaluate_workload(json_file, rank, world_size, f"{folder}/out{rank}")
-    with open(f"{folder}/{rank}.json", "w") as file:
-        json.dump(results, file)
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_give_the_results_of_one(tmp_path):
-    json_file = tmp_path / "gt.json"
-    json_file.write_text(json.dumps(coco_dataset(WORKLOAD["truth"])))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(run_rank, (2, port, str(json_file), str(tmp_path)), nprocs=2)
-    one = evaluate_workload(str(json_file), 0, 1, str(tmp_path / "one"))
-    assert 0 < one["segm"]["AP"] < 100
-    assert 0 < one["foreground"]["IoU_image_mean"] < 100
-    assert 0 < one["instances"]["DSB_score"] < 100
-    both = json.loads((tmp_path / "0.json").read_text())
-    # The areas have no ground truth in some bins: NaN equals NaN here.
-    np.testing.assert_equal(both, one)
-    assert json.loads((tmp_path / "1.json").read_text()) == {}
-    rows = (tmp_path / "out0" / IMAGES_FILE).read_text()
-    assert rows == (tmp_path / "one" / IMAGES_FILE).read_text()
-    assert not (tmp_path / "out1").exists()
 
 
 def config(mask_on, test_sets, folder):

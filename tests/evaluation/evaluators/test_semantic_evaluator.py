@@ -4,7 +4,6 @@ import csv
 import json
 import logging
 import math
-import socket
 import uuid
 
 import cv2
@@ -12,10 +11,8 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 import torch
-import torch.multiprocessing
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils import comm
 from evaluation_helpers import coco_dataset, instances
 
 from unet_sharp_det import add_unet_sharp_config
@@ -272,49 +269,6 @@ def test_mistakes_in_the_data_set(register_maps):
     del records[1]["image_id"]
     with pytest.raises(DatasetError, match="1 of 2 images lack 'image_id'"):
         SemanticEvaluator(name, SemanticLabels())
-
-
-def evaluate_workload(folder, rank, world_size, output_dir):
-    labels = SemanticLabels(2)
-    maps, found = random_workload(labels, images=7)
-    records = []
-    for image_id, label_map in maps.items():
-        path = f"{folder}/{rank}_of_{world_size}_{image_id}.png"
-        assert cv2.imwrite(path, label_map.astype(np.uint8))
-        records.append(record_of(image_id, label_map.shape, path))
-    name = f"test_semantic_{rank}_of_{world_size}"
-    DatasetCatalog.register(name, lambda: records)
-    try:
-        evaluator = SemanticEvaluator(name, labels, output_dir=output_dir)
-        return process(evaluator, dict(list(found.items())[rank::world_size]))
-    finally:
-        DatasetCatalog.remove(name)
-
-
-def run_rank(rank, world_size, port, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
-    )
-    comm.create_local_process_group(world_size)
-    results = evaluate_workload(folder, rank, world_size, f"{folder}/out{rank}")
-    with open(f"{folder}/{rank}.json", "w") as file:
-        json.dump(results, file)
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_give_the_results_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(run_rank, (2, port, str(tmp_path)), nprocs=2)
-    one = evaluate_workload(str(tmp_path), 0, 1, str(tmp_path / "one"))
-    assert 0 < one["sem_seg"]["IoU_image_mean"] < 100
-    assert json.loads((tmp_path / "0.json").read_text()) == one
-    assert json.loads((tmp_path / "1.json").read_text()) == {}
-    for name in (IMAGES_FILE, METRICS_FILE, PREDICTIONS_FILE):
-        assert (tmp_path / "out0" / name).read_text() == (tmp_path / "one" / name).read_text()
-    assert not (tmp_path / "out1").exists()
 
 
 @pytest.fixture
