@@ -32,7 +32,6 @@ from .gather import gather_on_main
 
 _PLACE = ("image_id", "file_name", "channel")
 _RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
-COLUMNS = (*_PLACE, *_RATIOS, "gt_pixels", "pred_pixels")
 
 logger = logging.getLogger(__name__)
 
