@@ -1,6 +1,5 @@
 """Our files as layers, layers as our files, and a sample image."""
 
-import csv
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -64,28 +63,11 @@ def read_label_map(path: str) -> list[LayerData]:
     stem, is_ours, _ = path.rpartition(OUTPUTS["labels"].ending)
     table = Path(stem + OUTPUTS["table"].ending)
     if is_ours and table.is_file():
-        about["features"] = _read_table(table)
+        import pandas  # It takes a while, and comes with napari.
+
+        columns = pandas.read_csv(table, keep_default_na=False, na_values=[""])
+        about["features"] = columns.rename(columns={"id": "index"})  # napari's name of the number
     return [(labels, about, "labels")]
-
-
-def _read_table(path: Path) -> dict[str, list]:
-    """Return the columns of a table of objects, the object's number as napari's ``index``."""
-    with open(path, encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else {}
-    numbers = {"id": "index"}
-    return {
-        numbers.get(name, name): [_value(name, cell) for cell in cells]
-        for name, cells in columns.items()
-    }
-
-
-def _value(column: str, cell: str) -> str | int | float:
-    if column == "class":
-        return cell
-    if column == "id":
-        return int(cell)
-    return float(cell or "nan")
 
 
 def outlines_reader(path) -> Callable | None:
