@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.coco_json import is_finite
 from ..errors import UserError, look_up_option
 from ..files import read_json
 from .coco.ap import TASKS, CocoResult, coco_average_precision
@@ -90,24 +89,20 @@ class Evaluation:
         if not path.is_file():
             return
         content = read_json(path, dict, remedy)
+        now = dict(zip(_COUNTS, self.results.object_counts, strict=True)) | self.results.values
         try:
             before = {name: content[name] for name in _COUNTS}
             for values in content["results"].values():
                 before.update(values)
             for name, was in before.items():
-                if was is not None and not is_finite(was):
-                    raise ValueError(f"{name} is {was!r}")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+                value = now.get(name, math.nan)
+                if was is not None and abs(was - value) > _TOLERANCE:  # False for NaN.
+                    raise UserError(
+                        f"{path} has {name} {was:g}, but its files now give {value:g}: they "
+                        f"changed since the evaluation, or this package did. {remedy}"
+                    )
+        except (KeyError, AttributeError, TypeError, OverflowError) as error:
             raise UserError(f"{path}: is malformed ({error}). {remedy}") from error
-        now = dict(zip(_COUNTS, self.results.object_counts, strict=True))
-        now |= self.results.values
-        for name, was in before.items():
-            value = now.get(name, math.nan)
-            if was is not None and abs(was - value) > _TOLERANCE:  # False for NaN.
-                raise UserError(
-                    f"{path} has {name} {was:g}, but its files now give {value:g}: they changed "
-                    f"since the evaluation, or this package did. {remedy}"
-                )
 
 
 def find_evaluation(run, dataset: str | None = None) -> Path:
