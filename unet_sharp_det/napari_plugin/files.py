@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas  # which comes with napari
 import shapely
 import shapely.geometry
 
@@ -63,9 +64,8 @@ def read_label_map(path: str) -> list[LayerData]:
     stem, is_ours, _ = path.rpartition(OUTPUTS["labels"].ending)
     table = Path(stem + OUTPUTS["table"].ending)
     if is_ours and table.is_file():
-        import pandas  # It takes a while, and comes with napari.
-
-        columns = pandas.read_csv(table, keep_default_na=False, na_values=[""])
+        options = {"dtype": {"class": str}, "keep_default_na": False, "na_values": [""]}
+        columns = pandas.read_csv(table, **options)
         about["features"] = columns.rename(columns={"id": "index"})  # napari's name of the number
     return [(labels, about, "labels")]
 
@@ -90,7 +90,7 @@ def read_outlines(path: str) -> list[LayerData]:
     features = read_json(path, dict)["features"]
     planes = [each["geometry"].get("plane", {}) for each in features]
     axes = [axis for axis in _STACK if any(plane.get(axis) for plane in planes)]
-    shapes, table = [], {}
+    shapes, rows = [], []
     for feature, plane in zip(features, planes, strict=True):
         properties = feature["properties"]
         row = {
@@ -102,12 +102,11 @@ def read_outlines(path: str) -> list[LayerData]:
             corners = _joined_rings(part)[:, ::-1] - 0.5  # centres of pixels are whole numbers here
             place = np.tile([plane.get(axis, 0) for axis in axes], (len(corners), 1))
             shapes.append(np.hstack([place, corners]))
-            for name, value in row.items():
-                table.setdefault(name, []).append(value)
+            rows.append(row)
     about = {
         "name": Path(path).stem,
         "shape_type": "polygon",
-        "features": table,
+        "features": pandas.DataFrame(rows),
         "face_color": "transparent",
         "edge_color": "yellow",
     }
