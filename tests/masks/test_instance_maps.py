@@ -57,8 +57,6 @@ def test_threshold_area_and_hidden_objects():
 def test_scores_must_be_numbers(bad):
     with pytest.raises(DatasetError, match="image 7: the score of mask 1 is (nan|inf)"):
         InstanceMap.from_masks(boxes((0, 0, 1, 1), (2, 2, 3, 3)), [0.5, bad], where="image 7")
-    with pytest.raises(DatasetError, match="1 masks have 2 scores"):
-        InstanceMap.from_masks(boxes((0, 0, 1, 1)), [0.5, 0.5])
 
 
 def test_any_numbering_of_a_label_map():

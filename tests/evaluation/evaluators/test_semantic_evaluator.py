@@ -208,22 +208,15 @@ def test_channels_are_averaged_and_named():
     [
         ({9: [[[0, 0]]]}, DatasetError, "has no image 9"),
         ({1: [[[0], [0]]]}, DatasetError, r"\(2, 1\), the label map \(1, 2\)"),
-        ({1: np.zeros((2, 1, 2))}, ConfigError, "2 semantic channels.*NUM_CLASSES is 1"),
         ({1: [[[-3.0, 5.0]]]}, UserError, "from -3 to 5: the model returns logits"),
         ({2: [[[0, 0]]]}, DatasetError, r"_2\.png: holds the labels \[3\]"),
     ],
-    ids=["unknown image", "size", "channels", "logits", "labels"],
+    ids=["unknown image", "size", "logits", "labels"],
 )
 def test_mistakes_in_predictions(register_maps, found, error, message):
     name = register_maps({1: [[0, 1]], 2: [[0, 3 if 2 in found else 1]]})
     with pytest.raises(error, match=message):
         process(SemanticEvaluator(name, SemanticLabels()), found)
-
-
-def test_a_model_without_semantic_output(register_maps):
-    evaluator = SemanticEvaluator(register_maps({1: [[0]]}), SemanticLabels())
-    with pytest.raises(UserError, match=r"'sem_seg'.*\['instances'\].*META_ARCHITECTURE"):
-        evaluator.process([{"image_id": 1, "file_name": "1.jpg"}], [{"instances": None}])
 
 
 def test_mistakes_in_the_data_set(register_maps):
