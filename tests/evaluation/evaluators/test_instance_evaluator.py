@@ -2,12 +2,12 @@ import csv
 import json
 import logging
 import math
-from types import SimpleNamespace
 
 import pytest
 from detectron2.data import MetadataCatalog
 from evaluation_helpers import coco_dataset, instances, process
 
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.evaluation import (
     EvaluationOptions,
@@ -114,19 +114,9 @@ def test_user_errors(register):
 
 
 def config(mask_on, test_sets, folder):
-    """The keys of a cfg that the builder reads."""
-    return SimpleNamespace(
-        MODEL=SimpleNamespace(MASK_ON=mask_on, META_ARCHITECTURE="GeneralizedRCNN"),
-        DATASETS=SimpleNamespace(TEST=test_sets),
-        TEST=SimpleNamespace(
-            DETECTIONS_PER_IMAGE=300,
-            AREA_SIDES=[4, 40],
-            INSTANCES=SimpleNamespace(
-                SCORE_THRESHOLD=0.5, MIN_AREA=3, MAX_COVERED=0.5, BOUNDARY_TOLERANCE=1.0
-            ),
-        ),
-        OUTPUT_DIR=str(folder),
-    )
+    options = ["MODEL.MASK_ON", mask_on, "DATASETS.TEST", test_sets, "OUTPUT_DIR", str(folder)]
+    options += ["TEST.DETECTIONS_PER_IMAGE", 300, "TEST.AREA_SIDES", [4, 40]]
+    return setup_cfg("", options)
 
 
 def test_builder_follows_the_config(register, tmp_path):

@@ -72,9 +72,3 @@ def test_random_maps():
     metrics = summarize([PixelCounts.count(*image) for image in maps])
     assert list(metrics) == [measure.name for measure in FOREGROUND_MEASURES]
     np.testing.assert_allclose(list(metrics.values()), 100 * np.array(expected), rtol=1e-12)
-
-
-def test_definitions_hold_the_convention_and_no_name_has_a_hyphen():
-    for measure in FOREGROUND_MEASURES:
-        assert "-" not in measure.name
-        assert measure.definition.endswith("100 where both sets are empty, 0 where only one is")
