@@ -23,7 +23,7 @@ STOPPED = "Cancelled."
 
 #: Of one look at a file, and of one search for objects.
 _READ_SECONDS, _FIND_SECONDS = 60, 900
-#: Bytes of such a process, beside those of a decoded image and its copies; not known but on Linux.
+#: Most bytes of such a process, beside those of a decoded image and its copies. Linux tells them.
 _READ_MEMORY, _FIND_MEMORY, _MEMORY_PER_PIXEL = 2**30, 4 * 2**30, 24
 _SIMULTANEOUS_READERS = 4
 #: Seconds that a search has to stop between two tiles before its process is ended.

@@ -126,6 +126,7 @@ class InstanceOverlap:
             np.concatenate([self.true_index, rows]),
             np.concatenate([self.pred_index, pred_count + rows]),
         )
+        # A gain is 1.5 at most, and no cost may be 0.
         costs = np.concatenate([2 - gains, np.full(true_count, 2.0)])
         graph = csr_array((costs, places), shape=(true_count, pred_count + true_count))
         _, matched = min_weight_full_bipartite_matching(graph)
