@@ -13,7 +13,7 @@ from ..files import read_json
 from .coco.ap import TASKS, CocoResult, coco_average_precision
 from .instances.overlap import InstanceOverlap
 from .instances.results import InstanceResults
-from .readers.predictions import Predictions, open_predictions
+from .readers.predictions import CocoPredictions, Predictions, open_predictions
 from .readers.truth import Truth, TruthImage, open_truth
 from .record import INSTANCE_METRICS_FILE, RECORD_FILE, EvaluationOptions, EvaluationRecord
 
@@ -141,9 +141,9 @@ def match_images(
 
 
 def average_precision(
-    truth: Truth, predictions: Predictions, options: EvaluationOptions
+    truth: Truth, predictions: CocoPredictions, options: EvaluationOptions
 ) -> dict[str, CocoResult]:
-    """Compute COCO's AP and AR by task."""
+    """Compute COCO's AP and AR by task, of predictions with scores."""
     results = predictions.coco_results()
     return {task: coco_average_precision(truth.coco, results, task, options) for task in TASKS}
 
