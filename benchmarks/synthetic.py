@@ -3,8 +3,6 @@
 import numpy as np
 import pycocotools.mask as mask_util
 
-from unet_sharp_det.errors import UserError
-
 IMAGE_SIDE = 256
 _ELLIPSE_VERTICES = 24
 
@@ -18,19 +16,14 @@ def coco_eval_workload(images: int, detections: int, seed: int) -> tuple[dict, l
     ground truth and the second no detection.
 
     Args:
-        images: number of images, with ids from 1.
-        detections: mean number of detections in an image.
+        images: number of images, 1 or more, with ids from 1.
+        detections: mean number of detections in an image, 1 or more.
         seed: seed of the random numbers; the same seed gives the same data.
 
     Returns:
         tuple[dict, list[dict]]: a COCO data set (images, one category, annotations with
         compressed RLE, no crowd) and a list of COCO results (bbox as XYWH in pixels, score, RLE).
-
-    Raises:
-        UserError: if ``images`` or ``detections`` is less than 1.
     """
-    if images < 1 or detections < 1:
-        raise UserError(f"images and detections must be 1 or more, not {images} and {detections}.")
     generator = np.random.default_rng(seed)
     annotations, results = [], []
     for image_id in range(1, images + 1):

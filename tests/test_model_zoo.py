@@ -44,13 +44,10 @@ def test_nuclei_of_an_unseen_image_are_found(converted_sample):
 
 def test_a_picture_has_the_same_nuclei_in_8_and_in_16_bits(converted_sample):
     predict = Predictor.from_checkpoint("nuclei", device="cpu")
-    found = 0
-    for path in sorted((converted_sample / "images").glob("*.png"))[:3]:
-        image = read_image(path, "RGB")
-        shallow, deep = predict(image), predict(image.astype(np.uint16) * 16)
-        np.testing.assert_array_equal(shallow.label_map(), deep.label_map())
-        found += len(shallow)
-    assert found > 20
+    image = read_image(min((converted_sample / "images").glob("*.png")), "RGB")
+    shallow, deep = predict(image), predict(image.astype(np.uint16) * 16)
+    np.testing.assert_array_equal(shallow.label_map(), deep.label_map())
+    assert len(shallow) > 5
 
 
 def test_a_gpu_is_asked_for_wherever_the_model_was_trained():

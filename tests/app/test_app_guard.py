@@ -63,6 +63,12 @@ def send_image(client, path):
     return upload(client, write_image(path).read_bytes()).raise_for_status().json()
 
 
+def search(client):
+    client.post("/api/searches", json=SEARCH).raise_for_status()
+    while client.get("/api/images").json()[0]["tasks"]["stub"]["state"] != "done":
+        time.sleep(0.05)
+
+
 def bytes_on_disk(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
@@ -154,9 +160,7 @@ def test_the_files_of_a_visitor_have_a_bound_in_all(client, tmp_path):
 def test_nobody_sees_or_changes_what_is_anothers(visit, tmp_path):
     owner, other = visit(), visit()
     image = send_image(owner, tmp_path / "a.png")
-    owner.post("/api/searches", json=SEARCH).raise_for_status()
-    while owner.get("/api/images").json()[0]["tasks"]["stub"]["state"] != "done":
-        time.sleep(0.05)
+    search(owner)
     owner.post("/api/results", json=RESULTS).raise_for_status()
     paths = ["/api/images/1/objects/stub", "/api/results/stub"]
     paths.append(f"/api/images/{image['tiles']}/0/0_0.jpg")
@@ -172,13 +176,9 @@ def test_nobody_sees_or_changes_what_is_anothers(visit, tmp_path):
     assert len(owner.get("/api/images").json()) == 1
 
 
-def test_results_are_downloads_with_sensible_names(client, tmp_path):
-    send_image(client, tmp_path / "a.png")
-    client.post("/api/searches", json=SEARCH)
-    while client.get("/api/images").json()[0]["tasks"]["stub"]["state"] != "done":
-        time.sleep(0.05)
-    client.post("/api/results", json=RESULTS).raise_for_status()
-    answer = client.get("/api/results/stub")
+def test_results_are_downloads_with_sensible_names(searched):
+    searched.post("/api/results", json=RESULTS).raise_for_status()
+    answer = searched.get("/api/results/stub")
     assert answer.headers["content-disposition"] == 'attachment; filename="stub_results.zip"'
     assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -216,9 +216,7 @@ def searched(address, tmp_path_factory):
     with httpx.Client(base_url=address[0], timeout=30) as client:
         client.get("/api/page")
         send_image(client, tmp_path_factory.mktemp("searched") / "a.png")
-        client.post("/api/searches", json=SEARCH)
-        while client.get("/api/images").json()[0]["tasks"]["stub"]["state"] != "done":
-            time.sleep(0.05)
+        search(client)
         yield client
 
 

@@ -18,11 +18,13 @@ SEARCH = Search("stub")
 @pytest.fixture(scope="module")
 def isolated():
     """Gives an image 4 seconds and half a GiB."""
-    misled = MisledAnalyser({"stub": StubPredictor}, max_pixels=20_000)
-    analyser = IsolatedAnalyser(misled, read_seconds=4, read_memory=2**29)
-    analyser.load("stub")
-    yield analyser
-    analyser.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(isolation, "_READ_SECONDS", 4)
+        patch.setattr(isolation, "_READ_MEMORY", 2**29)
+        analyser = IsolatedAnalyser(MisledAnalyser({"stub": StubPredictor}, max_pixels=20_000))
+        analyser.load("stub")
+        yield analyser
+        analyser.close()
 
 
 @pytest.fixture
@@ -104,7 +106,8 @@ def test_while_one_image_hangs_others_are_read(isolated, view, tmp_path):
     assert errors[0].startswith("hangs.png: needs more than 4 seconds")
 
 
-def test_an_image_that_fills_the_memory_is_ended(isolated, tmp_path):
+def test_an_image_that_fills_the_memory_is_ended(isolated, tmp_path, monkeypatch):
+    monkeypatch.setattr(isolation, "_READ_SECONDS", 60)
     with pytest.raises(UserError, match=r"^grows\.png: needs more than 0\.5 GiB of memory"):
         isolated.inspect(tmp_path / "grows.png")
 

@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from prediction_models import watershed_cfg
 
-from benchmarks import measures, memory, pruning, unets
+from benchmarks import measures, memory, unets
 from benchmarks.__main__ import main
 from benchmarks.measure import in_fresh_process
 from benchmarks.pruning import compare_levels
@@ -217,8 +217,6 @@ class TestPruning:
         command += ["--output", str(tmp_path / "out"), "MODEL.DEVICE", "cpu"]
         main([*command, "DATALOADER.NUM_WORKERS", "0", *self.WITHOUT_CGM])
         out = capsys.readouterr().out
-        assert "Bit-identical" in out
-        assert ": L_1, L_2, L_3, L_4." in out
 
         content = json.loads((tmp_path / "out" / "pruning.json").read_text())
         assert set(content) == {"title", "machine", "measure", "levels"}
@@ -261,17 +259,6 @@ class TestPruning:
         left_out = [line for line in out.splitlines() if line.startswith("Left out: level")]
         assert [line.split()[3] for line in left_out] == ["1:", "2:", "3:"]
         assert all("the network has no branch at" in line for line in left_out)
-
-    def test_another_output_is_told(self, config, trained, two_images):
-        cfg = config(*self.WITHOUT_CGM)
-        whole, _ = trained(cfg)
-        record = next(iter(NucleiTrainer.build_test_loader(cfg, two_images)))[0]
-        pruned, _ = cut_to_level(whole, cfg, 2)
-        pruning.check_identity(whole, pruned, 2, record)
-        with torch.no_grad():
-            pruned.sem_seg_head.decoder.heads["0_2"].bias.add_(1.0)
-        with pytest.raises(RuntimeError, match=r"L_2 differs from branch X\[0,2\] .* by up to"):
-            pruning.check_identity(whole, pruned, 2, record)
 
     def test_a_scheme_without_levels(self, config, two_images):
         cfg = config("MODEL.SEM_SEG_HEAD.SKIP_SCHEME", "unet")

@@ -19,7 +19,7 @@ def encode(mask):
     return {"size": list(rle["size"]), "counts": rle["counts"].decode("utf-8")}
 
 
-def coco_dataset(images, size=(64, 64), first_id=1):
+def coco_dataset(images, size=(64, 64)):
     """A COCO dict of one class; ``images`` maps an image id to its boxes."""
     annotations = []
     for image_id, boxes in images.items():
@@ -28,7 +28,7 @@ def coco_dataset(images, size=(64, 64), first_id=1):
             x0, y0, x1, y1 = box
             annotations.append(
                 {
-                    "id": first_id + len(annotations),
+                    "id": 1 + len(annotations),
                     "image_id": image_id,
                     "category_id": 1,
                     "bbox": [x0, y0, x1 - x0, y1 - y0],

@@ -55,18 +55,6 @@ def test_contour_is_the_rim_of_the_mask(tool, scale):
     np.testing.assert_array_equal(drawn, expected[:, :, None] * np.array(RED))
 
 
-def test_holes_parts_and_image_borders_are_drawn(tool):
-    mask = rectangle_mask(20, 30, (0, 0, 9, 9)) ^ rectangle_mask(20, 30, (3, 3, 6, 6))
-    mask |= rectangle_mask(20, 30, (29, 19, 30, 20))
-    drawn = tool.draw_contours(black(), mask[None], [RED]).any(axis=2)
-    assert drawn[0, :9].all()
-    assert drawn[:9, 0].all()
-    assert drawn[2, 3:6].all()
-    assert drawn[19, 29]
-    assert not drawn[3:6, 3:6].any()
-    assert not drawn[1, 1:8].any()
-
-
 def test_touching_masks_keep_their_colors(tool):
     masks = np.stack([rectangle_mask(20, 30, (2, 2, 8, 8)), rectangle_mask(20, 30, (8, 2, 14, 8))])
     image = black()
@@ -74,42 +62,6 @@ def test_touching_masks_keep_their_colors(tool):
     assert (drawn[10, 15] == RED).all()
     assert (drawn[10, 16] == GREEN).all()
     assert not image.any()
-
-
-def test_no_masks_and_empty_masks_leave_the_image(tool):
-    assert not tool.draw_contours(black(), np.zeros((0, 20, 30), dtype=bool), [], scale=2).any()
-    assert not tool.draw_contours(black(), np.zeros((1, 20, 30), dtype=bool), [RED], scale=2).any()
-
-
-def test_caption_adds_rows_and_text(tool):
-    short = tool.add_caption(black(20, 200), "12 nuclei")
-    long = tool.add_caption(black(20, 200), "12 nuclei " * 20)
-    for image in (short, long):
-        assert image.shape == (20 + CAPTION_HEIGHT, 200, 3)
-        assert image[:CAPTION_HEIGHT].max() > 100
-        assert not image[CAPTION_HEIGHT:].any()
-    assert (short[:CAPTION_HEIGHT, 150:] == short[0, 0]).all()
-
-
-def test_overlay_counts_in_the_caption(tool):
-    mask = rectangle_mask(20, 30, (2, 2, 8, 8))[None]
-    one = tool.overlay(black(), mask, title="prediction", short_side=100)
-    two = tool.overlay(black(), mask.repeat(2, axis=0), title="prediction", short_side=100)
-    assert one.shape == two.shape == (100 + CAPTION_HEIGHT, 150, 3)
-    assert (one[:CAPTION_HEIGHT] != two[:CAPTION_HEIGHT]).any()
-
-
-def test_comparison_has_three_panels(tool):
-    gt = rectangle_mask(20, 30, (2, 2, 8, 8))[None]
-    predicted = rectangle_mask(20, 30, (15, 10, 22, 18))[None]
-    drawn = tool.comparison(black(), gt, predicted, title="image", short_side=40)
-    assert drawn.shape == (40 + CAPTION_HEIGHT, 3 * 60 + 2 * 4, 3)
-    image, truth, found = (drawn[CAPTION_HEIGHT:, i * 64 : i * 64 + 60] for i in range(3))
-    assert not image.any()
-    assert truth[4:16, 4:16].any()
-    assert not truth[20:, 30:].any()
-    assert found[20:36, 30:44].any()
-    assert not found[:16, :16].any()
 
 
 def test_montage_places_pictures(tool):

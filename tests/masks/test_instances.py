@@ -45,7 +45,7 @@ def paint_pixels(masks, scores, min_area, max_covered):
     return np.maximum(labels, 0), kept
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 class TestAgainstDenseMasks:
     def test_masks_and_areas(self, seed):
         masks, scores = random_masks(seed)

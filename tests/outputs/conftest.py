@@ -20,11 +20,6 @@ def random_labels(shape, count, seed):
 
 
 @pytest.fixture(scope="session")
-def make_labels():
-    return random_labels
-
-
-@pytest.fixture(scope="session")
 def instances():
     """14 objects of two classes on 61 x 83 pixels; the last but one is a single pixel."""
     labels = random_labels((61, 83), 12, seed=1)

@@ -40,10 +40,11 @@ def test_contours_on_the_image_with_contrast(tile, instances, context, display, 
 def test_reduced_pictures_do_not_depend_on_the_tiles(
     side, factor, tile, instances, display, monkeypatch
 ):
-    whole = draw_overlay(instances, display, side)
+    colors = distinct_colors(len(instances))
+    whole = draw_overlay(instances, display, colors, side)
     assert whole.shape == (-(-61 // factor), -(-83 // factor), 3)
     monkeypatch.setattr(overlay, "_TILE", tile)
-    np.testing.assert_array_equal(draw_overlay(instances, display, side), whole)
+    np.testing.assert_array_equal(draw_overlay(instances, display, colors, side), whole)
 
 
 def test_reduced_pictures_show_means_and_small_objects(write):
@@ -52,7 +53,7 @@ def test_reduced_pictures_show_means_and_small_objects(write):
     labels = np.zeros((40, 60), np.int32)
     labels[17, 33] = 1
     display = prepare(from_array(image), "RGB", stretch_contrast=False)
-    found = draw_overlay(SparseInstances.from_label_map(labels), display, 15)
+    found = draw_overlay(SparseInstances.from_label_map(labels), display, distinct_colors(1), 15)
     means = image.reshape(10, 4, 15, 4, 3).mean(axis=(1, 3))
     means[4, 8] = distinct_colors(1)[0]
     np.testing.assert_allclose(found, means, atol=0.501)

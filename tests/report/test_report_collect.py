@@ -157,11 +157,6 @@ class TestRuns:
         assert perfect.results.metrics["instances"]["DSB_score"] == 100
 
 
-def metrics_with(value):
-    results = {"instances": {"DSB_score": value}}
-    return json.dumps({"objects": 1, "predicted_objects": 1, "results": results})
-
-
 class TestErrors:
     def test_no_evaluation(self, tmp_path):
         with pytest.raises(UserError, match=r"no evaluation.json in .*unet-sharp-det train"):
@@ -194,7 +189,8 @@ class TestErrors:
         with pytest.raises(UserError, match="has predicted_objects .* changed since the eval"):
             RunReport.read(copied, "x")
         path = copied / "inference" / "instance_metrics.json"
-        for content in ("{}", metrics_with("4.5"), metrics_with([]), metrics_with(10**400)):
+        text = '{"objects": "4", "predicted_objects": 1, "results": {}}'
+        for content in ("{}", text, text.replace('"4"', str(10**400))):
             path.write_text(content)
             with pytest.raises(UserError, match=r"instance_metrics.json: is malformed"):
                 RunReport.read(copied, "x")
@@ -240,18 +236,12 @@ class TestTraining:
             "lr": [[0, 19], [5, 2]],  # resumed at 0; the last line was cut off
             "segm/AP": [[19], [3]],
         }
-        path.write_text("\n".join(["[]", *LINES]))
-        with pytest.raises(UserError, match=r"metrics.json, line 1: is no line of a training's"):
-            read_curves(path)
-
-    @pytest.mark.parametrize("iteration", ["null", '"7"', "[7]", "true", "NaN", "7.5", "1" * 400])
-    def test_a_line_without_a_usable_iteration_is_left_out(self, tmp_path, caplog, iteration):
-        path = tmp_path / "metrics.json"
-        bad = f'{{"iteration": {iteration}, "lr": 9}}'
-        huge = f'{{"iteration": 20, "lr": {10**400}}}'
-        path.write_text("\n".join([LINES[0], bad, LINES[1], huge]))
-        assert read_curves(path)["lr"][1].tolist() == [1, 2]
-        assert "metrics.json, line 2: is left out, its iteration is no whole" in caplog.text
+        for line in ("[]", '{"iteration": null}'):
+            path.write_text("\n".join([line, *LINES]))
+            with pytest.raises(
+                UserError, match=r"metrics.json, line 1: is no line of a training's"
+            ):
+                read_curves(path)
 
     @pytest.mark.parametrize(
         "dataset, name, expected",
@@ -259,12 +249,9 @@ class TestTraining:
             ("d", "d/segm/AP", "segm/AP"),
             ("d", "validation/d/total_loss", "validation/total_loss"),
             ("d", "other/segm/AP", "other/segm/AP"),
-            ("n", "validation/total_loss", "validation/total_loss"),
-            ("n", "validation/n/total_loss", "validation/total_loss"),
             ("segm", "segm/AP", "segm/AP"),
             ("segm", "segm/segm/AP", "segm/AP"),
             ("validation", "validation/total_loss", "validation/total_loss"),
-            ("instances", "d/instances/PQ", "d/instances/PQ"),
         ],
     )
     def test_the_data_set_is_cut_off_as_a_whole(self, tmp_path, dataset, name, expected):
@@ -288,10 +275,7 @@ class TestTraining:
         ]
         assert config_differences(configs[2:]) == []
 
-    @pytest.mark.parametrize(
-        "value",
-        ["2020-13-45", "!!bool x", "!!int ''", "!!timestamp x", "&x {b: *x}", f"1{200 * ':00'}.5"],
-    )
+    @pytest.mark.parametrize("value", ["2020-13-45", "!!bool x", "&x {b: *x}"])
     def test_a_config_that_cannot_be_read(self, value):
         configs = [f"A: {value}", "A: 1", "A: 2"]
         assert config_differences(configs) == [("A", ["?", "1", "2"])]

@@ -4,9 +4,7 @@ import base64
 
 import cv2
 import numpy as np
-import pytest
 
-from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.instances.measures import counts, merges, splits
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.masks.drawing import draw_label_contours
@@ -91,14 +89,6 @@ def test_contours_lie_inside_of_the_objects():
     inner[3:6, 2:5] = inner[3:6, 7:10] = True
     np.testing.assert_array_equal(drawn[..., 0] == 9, (labels == 1) & ~inner)
     np.testing.assert_array_equal(drawn[..., 1] == 9, (labels == 2) & ~inner)
-
-
-def test_label_contours_need_the_size_and_a_colour_each():
-    image = np.zeros((4, 4, 3), np.uint8)
-    with pytest.raises(UserError, match="do not fit"):
-        draw_label_contours(image, np.zeros((4, 5), int), [])
-    with pytest.raises(UserError, match="2 objects cannot be drawn in 1 colours"):
-        draw_label_contours(image, np.full((4, 4), 2), [(0, 0, 0)])
 
 
 def test_a_large_image_is_reduced():

@@ -14,29 +14,20 @@ import time
 import traceback
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Protocol
 
 from ..errors import UserError
 from .analysis import Analyser, ImageFile, Limits, Search, View
+from .sessions import Task
 
 STOPPED = "Cancelled."
 
 #: Of one look at a file, and of one search for objects.
 _READ_SECONDS, _FIND_SECONDS = 60, 900
-#: Bytes of such a process, beside those of a decoded image and its copies.
+#: Most bytes of such a process, beside those of a decoded image and its copies. Linux tells them.
 _READ_MEMORY, _FIND_MEMORY, _MEMORY_PER_PIXEL = 2**30, 4 * 2**30, 24
 _SIMULTANEOUS_READERS = 4
 #: Seconds that a search has to stop between two tiles before its process is ended.
 _PATIENCE = 5
-
-
-class Stoppable(Protocol):
-    """Who waits for a search."""
-
-    stopped: threading.Event  # set by another thread: the search is no longer wanted
-
-    def report(self, fraction: float) -> None:
-        """Take note of how much is done."""
 
 
 class IsolatedAnalyser:
@@ -47,20 +38,10 @@ class IsolatedAnalyser:
 
     Args:
         analyser: is pickled.
-        read_seconds: for a look at a file.
-        read_memory: bytes for it, beside those of the image, where the system says what a process
-            has (Linux).
     """
 
-    def __init__(
-        self,
-        analyser: Analyser,
-        read_seconds: float = _READ_SECONDS,
-        read_memory: int = _READ_MEMORY,
-    ):
+    def __init__(self, analyser: Analyser):
         self._analyser = analyser
-        self._read_seconds = read_seconds
-        self._read_memory = read_memory
         self._readers = multiprocessing.get_context("forkserver")
         self._readers.set_forkserver_preload(["__main__", Analyser.__module__])
         self._reading = threading.BoundedSemaphore(_SIMULTANEOUS_READERS)
@@ -85,7 +66,7 @@ class IsolatedAnalyser:
     def render(self, view: View, folder: Path) -> int:
         return self._ask_reader(view.path.name, "render", view, folder)
 
-    def find(self, view: View, search: Search, folder: Path, waiting: Stoppable) -> int:
+    def find(self, view: View, search: Search, folder: Path, waiting: Task) -> int:
         """Find; raise a UserError soon after it was stopped: between tiles, or in a few seconds."""
         return self._ask_finder(view.path.name, "find", view, search, folder, waiting=waiting)
 
@@ -103,13 +84,13 @@ class IsolatedAnalyser:
 
     def _ask_reader(self, subject: str, method: str, *args):
         with self._reading:
-            worker = self._start(self._readers, self._read_memory)
+            worker = self._start(self._readers, _READ_MEMORY)
             try:
-                return worker.call(subject, self._read_seconds, method, args)
+                return worker.call(subject, _READ_SECONDS, method, args)
             finally:
                 self._end(worker)
 
-    def _ask_finder(self, subject: str, method: str, *args, waiting: Stoppable | None = None):
+    def _ask_finder(self, subject: str, method: str, *args, waiting: Task | None = None):
         with self._turn:
             if self._finder is not None and not self._finder.process.is_alive():
                 self._end(self._finder)
@@ -145,7 +126,7 @@ class _Worker:
         seconds: float,
         method: str,
         args: tuple,
-        waiting: Stoppable | None = None,
+        waiting: Task | None = None,
     ):
         """Return what a method returns, or raise its error; errors of its process name ``subject``.
 

@@ -16,6 +16,7 @@ _labels and _objects are taken off. Of volumes, pixels are voxels.
 
 import argparse
 import logging
+from dataclasses import fields
 from pathlib import Path
 
 from ..evaluation.record import AP_SAMPLES, SAMPLES, EvaluationOptions
@@ -54,19 +55,12 @@ def main(argv=None) -> int:
     args = vars(parse_args(argv))
     from ..evaluation.evaluate_files import evaluate_files  # Slow to import.
 
-    threshold = args.pop("score_threshold")
-    if threshold is None:
-        threshold = threshold_of(args["predictions"])
+    if args["score_threshold"] is None:
+        args["score_threshold"] = threshold_of(args["predictions"])
+    args["area_sides"] = tuple(args["area_sides"])
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
-    options = EvaluationOptions(
-        score_threshold=threshold,
-        min_area=args.pop("min_area"),
-        max_covered=args.pop("max_covered"),
-        boundary_tolerance=args.pop("boundary_tolerance"),
-        max_dets=args.pop("max_dets"),
-        area_sides=tuple(args.pop("area_sides")),
-    )
-    print(evaluate_files(**args, options=options))
+    options = {field.name: args.pop(field.name) for field in fields(EvaluationOptions)}
+    print(evaluate_files(**args, options=EvaluationOptions(**options)))
     return 0
 
 

@@ -327,6 +327,10 @@ def _outputs(texts: list[str]) -> list[str]:
 
 def _read_options(args: argparse.Namespace) -> ReadOptions:
     planes = _words(args.planes)
+    if planes in (["all"], ["max"]):
+        (planes,) = planes
+    else:
+        planes = tuple(dict.fromkeys(_numbers("--planes", planes, int)))
     channels = None if args.channels is None else tuple(map(_axis, _words(args.channels)))
     for path in filter(os.path.exists, map(str, channels or ())):
         raise UserError(f"--channels takes numbers or names, not '{path}'. INPUTs stand before it.")
@@ -334,15 +338,10 @@ def _read_options(args: argparse.Namespace) -> ReadOptions:
         channels=channels,
         channel_axis=_axis(args.channel_axis),
         plane_axis=_axis(args.plane_axis),
-        planes=planes[0] if planes in (["all"], ["max"]) else _indices("--planes", planes),
+        planes=planes,
         series=args.series,
         max_pixels=args.max_pixels,
     )
-
-
-def _indices(option: str, texts: list[str]) -> tuple[int, ...]:
-    """Return each number once."""
-    return tuple(dict.fromkeys(_numbers(option, texts, int)))
 
 
 def _pixel_size(texts: list[str] | None) -> tuple[float, float] | None:

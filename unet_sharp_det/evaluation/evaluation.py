@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from ..data.coco_json import is_finite
 from ..errors import UserError, look_up_option
 from ..files import read_json
 from .coco.ap import TASKS, CocoResult, coco_average_precision
 from .instances.overlap import InstanceOverlap
 from .instances.results import InstanceResults
-from .readers.predictions import Predictions, open_predictions
+from .readers.predictions import CocoPredictions, Predictions, open_predictions
 from .readers.truth import Truth, TruthImage, open_truth
 from .record import INSTANCE_METRICS_FILE, RECORD_FILE, EvaluationOptions, EvaluationRecord
 
@@ -31,8 +29,8 @@ class Evaluation:
         record: the files and options.
         truth, predictions: the opened files.
         results: the measures of all images, in the order of their image_id.
-        coco: COCO's AP by task, "segm" and "bbox"; empty for predictions without scores. Its
-            images are in the order of ``coco_rows``.
+        coco: COCO's AP of the same images by task, "segm" and "bbox"; empty for predictions
+            without scores.
     """
 
     record: EvaluationRecord
@@ -85,36 +83,26 @@ class Evaluation:
         """The images, in the order of ``results``."""
         return [self.truth.records[overlap.image_id] for overlap in self.results.overlaps]
 
-    @cached_property
-    def coco_rows(self) -> np.ndarray:
-        """integers (N,): the place of each image of ``results`` among those of ``coco``."""
-        places = {image_id: place for place, image_id in enumerate(self.truth.records)}
-        return np.array([places[overlap.image_id] for overlap in self.results.overlaps], dtype=int)
-
     def _check_unchanged(self, folder: Path) -> None:
         """Check that the files give the numbers that stand in the folder, if any do."""
         path, remedy = folder / INSTANCE_METRICS_FILE, evaluate_again(folder)
         if not path.is_file():
             return
         content = read_json(path, dict, remedy)
+        now = dict(zip(_COUNTS, self.results.object_counts, strict=True)) | self.results.values
         try:
             before = {name: content[name] for name in _COUNTS}
             for values in content["results"].values():
                 before.update(values)
             for name, was in before.items():
-                if was is not None and not is_finite(was):
-                    raise ValueError(f"{name} is {was!r}")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+                value = now.get(name, math.nan)
+                if was is not None and abs(was - value) > _TOLERANCE:  # False for NaN.
+                    raise UserError(
+                        f"{path} has {name} {was:g}, but its files now give {value:g}: they "
+                        f"changed since the evaluation, or this package did. {remedy}"
+                    )
+        except (KeyError, AttributeError, TypeError, OverflowError) as error:
             raise UserError(f"{path}: is malformed ({error}). {remedy}") from error
-        now = dict(zip(_COUNTS, self.results.object_counts, strict=True))
-        now |= self.results.values
-        for name, was in before.items():
-            value = now.get(name, math.nan)
-            if was is not None and abs(was - value) > _TOLERANCE:  # False for NaN.
-                raise UserError(
-                    f"{path} has {name} {was:g}, but its files now give {value:g}: they changed "
-                    f"since the evaluation, or this package did. {remedy}"
-                )
 
 
 def find_evaluation(run, dataset: str | None = None) -> Path:
@@ -153,9 +141,9 @@ def match_images(
 
 
 def average_precision(
-    truth: Truth, predictions: Predictions, options: EvaluationOptions
+    truth: Truth, predictions: CocoPredictions, options: EvaluationOptions
 ) -> dict[str, CocoResult]:
-    """Compute COCO's AP and AR by task, of the images in the order of ``truth``."""
+    """Compute COCO's AP and AR by task, of predictions with scores."""
     results = predictions.coco_results()
     return {task: coco_average_precision(truth.coco, results, task, options) for task in TASKS}
 

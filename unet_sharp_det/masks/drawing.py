@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import UserError
-
 #: Of a picture beside another one.
 LONGEST_SIDE = 1024
 #: Between the pictures of a montage.
@@ -49,16 +47,9 @@ def draw_label_contours(
         labels: integers (H, W) below 2^24; 0 is the background, k the object k of 1..N.
         colors: N RGB tuples.
         thickness: of the lines in pixels.
-
-    Raises:
-        UserError: if the labels are not of the image's size, or there are too few colours.
     """
     import cv2
 
-    if labels.shape != image.shape[:2]:
-        raise UserError(f"Labels of {labels.shape} pixels do not fit an image of {image.shape}.")
-    if labels.max(initial=0) > len(colors):
-        raise UserError(f"{labels.max()} objects cannot be drawn in {len(colors)} colours.")
     values = labels.astype(np.float32)  # OpenCV has no morphology of 32-bit integers.
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thickness + 1,) * 2)
     edges = (cv2.dilate(values, kernel) != cv2.erode(values, kernel)) & (labels > 0)

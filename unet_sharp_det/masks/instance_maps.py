@@ -153,8 +153,6 @@ def _painting_order(
     if scores is None:
         return np.arange(count)[::-1], np.ones(count)
     values = np.asarray(scores, dtype=np.float64)
-    if values.shape != (count,):
-        raise DatasetError(f"{where}: {count} masks have {values.size} scores. Give one for each.")
     for index in np.flatnonzero(~np.isfinite(values)):
         raise DatasetError(
             f"{where}: the score of mask {index} is {values[index]}. Give a finite number."

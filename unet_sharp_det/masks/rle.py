@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pycocotools.mask as mask_util
 
-from ..errors import DatasetError, UserError
+from ..errors import DatasetError
 
 _OFFSET = 48  # the code of 0
 _BITS = 5
@@ -60,7 +60,7 @@ def to_rles(
 
 
 def encode_mask(mask: np.ndarray, shape: tuple[int, int], top: int = 0, left: int = 0) -> dict:
-    """Encode a mask that lies in an image, whose other pixels are background.
+    """Encode a mask that lies inside of an image, whose other pixels are background.
 
     Args:
         mask: bool (h, w).
@@ -69,15 +69,8 @@ def encode_mask(mask: np.ndarray, shape: tuple[int, int], top: int = 0, left: in
 
     Returns:
         COCO's compressed RLE of the image's size, with ``counts`` as text.
-
-    Raises:
-        UserError: the mask does not lie in the image.
     """
     (height, width), (rows, columns) = shape, mask.shape
-    if not (0 <= left <= width - columns and 0 <= top <= height - rows):
-        raise UserError(
-            f"A mask of {mask.shape} at (y, x) {top, left} does not lie in an image of {shape}."
-        )
     padded = np.zeros((columns, rows + 2), np.int8)
     padded[:, 1:-1] = mask.T
     column, row = np.nonzero(np.diff(padded, axis=1))

@@ -1,12 +1,12 @@
 """Our files as layers, layers as our files, and a sample image."""
 
-import csv
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas  # which comes with napari
 import shapely
 import shapely.geometry
 
@@ -64,28 +64,10 @@ def read_label_map(path: str) -> list[LayerData]:
     stem, is_ours, _ = path.rpartition(OUTPUTS["labels"].ending)
     table = Path(stem + OUTPUTS["table"].ending)
     if is_ours and table.is_file():
-        about["features"] = _read_table(table)
+        options = {"dtype": {"class": str}, "keep_default_na": False, "na_values": [""]}
+        columns = pandas.read_csv(table, **options)
+        about["features"] = columns.rename(columns={"id": "index"})  # napari's name of the number
     return [(labels, about, "labels")]
-
-
-def _read_table(path: Path) -> dict[str, list]:
-    """Return the columns of a table of objects, the object's number as napari's ``index``."""
-    with open(path, encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else {}
-    numbers = {"id": "index"}
-    return {
-        numbers.get(name, name): [_value(name, cell) for cell in cells]
-        for name, cells in columns.items()
-    }
-
-
-def _value(column: str, cell: str) -> str | int | float:
-    if column == "class":
-        return cell
-    if column == "id":
-        return int(cell)
-    return float(cell or "nan")
 
 
 def outlines_reader(path) -> Callable | None:
@@ -108,7 +90,7 @@ def read_outlines(path: str) -> list[LayerData]:
     features = read_json(path, dict)["features"]
     planes = [each["geometry"].get("plane", {}) for each in features]
     axes = [axis for axis in _STACK if any(plane.get(axis) for plane in planes)]
-    shapes, table = [], {}
+    shapes, rows = [], []
     for feature, plane in zip(features, planes, strict=True):
         properties = feature["properties"]
         row = {
@@ -120,12 +102,11 @@ def read_outlines(path: str) -> list[LayerData]:
             corners = _joined_rings(part)[:, ::-1] - 0.5  # centres of pixels are whole numbers here
             place = np.tile([plane.get(axis, 0) for axis in axes], (len(corners), 1))
             shapes.append(np.hstack([place, corners]))
-            for name, value in row.items():
-                table.setdefault(name, []).append(value)
+            rows.append(row)
     about = {
         "name": Path(path).stem,
         "shape_type": "polygon",
-        "features": table,
+        "features": pandas.DataFrame(rows),
         "face_color": "transparent",
         "edge_color": "yellow",
     }

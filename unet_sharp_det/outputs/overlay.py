@@ -24,15 +24,12 @@ def write_overlay(instances: SparseInstances, context: OutputContext, path: Path
 
     display = prepare(context.source, "RGB", stretch_contrast=True)
     colors = object_colors(instances, context.class_names)
-    picture = add_legend(draw_overlay(instances, display, colors=colors), context.class_names)
+    picture = add_legend(draw_overlay(instances, display, colors), context.class_names)
     path.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
 
 
 def draw_overlay(
-    instances: SparseInstances,
-    display,
-    longest_side: int = LONGEST_SIDE,
-    colors: np.ndarray | None = None,
+    instances: SparseInstances, display, colors: np.ndarray, longest_side: int = LONGEST_SIDE
 ) -> np.ndarray:
     """Draw contours on an image, which is reduced by an integer if it is longer than allowed.
 
@@ -42,14 +39,12 @@ def draw_overlay(
     Args:
         instances: of the image.
         display: has ``window(rows, columns)``, which returns uint8 (h, w, 3) in RGB.
+        colors: of :func:`object_colors`.
         longest_side: of the picture, which is uint8 (H, W, 3), in pixels.
-        colors: of :func:`object_colors`. None: those of one class.
     """
     height, width = instances.shape
     factor = math.ceil(max(height, width) / longest_side)
     canvas = np.empty((math.ceil(height / factor), math.ceil(width / factor), 3), np.uint8)
-    if colors is None:
-        colors = object_colors(instances, ["object"])
     side = max(1, _TILE // factor) * factor
     for rows, columns in windows(instances.shape, side, side):
         image = _reduce_image(display.window(rows, columns), factor)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.instances.measures import MERGE_IOU, THRESHOLDS
+from ..evaluation.instances.measures import MERGE_IOU, THRESHOLDS, Measure
 from ..evaluation.instances.overlap import InstanceOverlap, without_void
+from ..evaluation.instances.results import MeasureTable
 from ..masks.instance_maps import touches_another
 from .collect import Method, RunReport
 from .estimates import Estimates
@@ -145,13 +146,15 @@ def break_down(methods: Sequence[Method], grouping: Grouping, weights: np.ndarra
 
 def _of_group(counts: dict[str, tuple], number: int | None, weights: np.ndarray) -> Estimates:
     """Pool the counts of a group; None: of all."""
-    ratios = {}
-    for name, parts in counts.items():
-        ratios[name] = [p.sum(axis=1) if number is None else p[:, number] for p in parts]
+    measures = tuple(Measure(name, "", "", None, by_image=False, empty=np.nan) for name in counts)
+    chosen = slice(None) if number is None else [number]
+    parts = tuple(
+        tuple(part[:, chosen].sum(axis=1, keepdims=True) for part in ratio)
+        for ratio in counts.values()
+    )
     # Samples of a single image all are that image, and no interval.
-    rows = np.flatnonzero(sum(bottom for _, bottom in ratios.values()))
-    ratios = {name: [part[rows] for part in parts] for name, parts in ratios.items()}
-    return Estimates.of_ratios(ratios, weights[:, rows], scale=100.0)
+    rows = np.flatnonzero(sum(bottom for _, bottom in parts))
+    return Estimates.of_table(MeasureTable(measures, parts).select(rows), weights[:, rows])
 
 
 def _of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) -> Estimates:
@@ -159,7 +162,7 @@ def _of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) -> Estimat
     for table in run.results.tables.values():
         found |= Estimates.of_table(table.select(rows), weights[:, rows])
     if "segm" in run.coco:
-        value = run.coco["segm"].subset(run.coco_rows[rows])["AP"]
+        value = run.coco["segm"].subset(rows)["AP"]
         found |= Estimates({"segm/AP": value}, {"segm/AP": np.zeros(0)})
     return found
 

@@ -125,5 +125,5 @@ def estimates_of(run: RunReport | VolumeRun, weights: np.ndarray, ap_samples: in
     for table in run.results.tables.values():
         found |= Estimates.of_table(table, weights)
     for task, result in run.coco.items():
-        found |= Estimates.of_coco(result, weights[:ap_samples], run.coco_rows, f"{task}/")
+        found |= Estimates.of_coco(result, weights[:ap_samples], f"{task}/")
     return found

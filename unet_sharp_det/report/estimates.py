@@ -56,36 +56,15 @@ class Estimates:
         return cls(table.summary(), table.resampled(_of_several_images(weights)))
 
     @classmethod
-    def of_coco(
-        cls, result: CocoResult, weights: np.ndarray, rows: np.ndarray, prefix: str
-    ) -> "Estimates":
-        """Take COCO's metrics of all images, with a prefix to their names.
-
-        ``rows`` (N,) are the places of the images of ``weights`` among those of ``result``.
-        """
-        samples = [np.repeat(rows, counts) for counts in _of_several_images(weights)]
+    def of_coco(cls, result: CocoResult, weights: np.ndarray, prefix: str) -> "Estimates":
+        """Take COCO's metrics of all images, with a prefix to their names."""
+        images = np.arange(len(result.image_ids))
+        samples = [np.repeat(images, counts) for counts in _of_several_images(weights)]
         drawn = result.bootstrap(with_bar(samples, f"intervals of {prefix}AP", "sample"))
         return cls(
             {prefix + name: value for name, value in result.metrics.items()},
             {prefix + name: values for name, values in drawn.items()},
         )
-
-    @classmethod
-    def of_ratios(cls, ratios: dict[str, tuple], weights: np.ndarray, scale: float) -> "Estimates":
-        """Take ratios of sums over the images, times ``scale``.
-
-        ``ratios`` are ``{name: (numerators (N,), denominators (N,))}``; undefined where the sum of
-        the denominators is 0.
-        """
-        weights, everything = _of_several_images(weights), np.ones((1, weights.shape[1]))
-
-        def pooled(rows, top, bottom):
-            sums = rows @ np.asarray(bottom, float)
-            undefined = np.full(sums.shape, np.nan)
-            return scale * np.divide(rows @ np.asarray(top, float), sums, undefined, where=sums > 0)
-
-        values = {name: float(pooled(everything, *ratio)[0]) for name, ratio in ratios.items()}
-        return cls(values, {name: pooled(weights, *ratio) for name, ratio in ratios.items()})
 
     @classmethod
     def of_seeds(cls, seeds: Sequence["Estimates"]) -> "Estimates":

@@ -23,11 +23,12 @@ def pruning_plot(path, key: str = "pruning") -> Plot:
         key: of the plot.
 
     Raises:
-        UserError: the file is missing or malformed.
+        UserError: the file is missing, or none of the benchmark.
     """
     content = read_json(path, dict, "Write it by benchmarks/pruning.py.")
     levels = content.get("levels")
-    _check_levels(levels, path)
+    if not levels:
+        raise UserError(f"{path}: has no 'levels'. Benchmark the pruning again.")
     figure, measure = new_figure(8.4, 2.8), str(content.get("measure", "quality"))
     names = [f"L{level['level']}" for level in levels]
     for ax, (number, bar) in zip(figure.subplots(1, len(_BARS)), _BARS.items(), strict=True):
@@ -43,14 +44,3 @@ def pruning_plot(path, key: str = "pruning") -> Plot:
     machine = content.get("machine")
     caption = f"Levels of a pruned network, measured on {machine}." if machine else ""
     return Plot(key, str(content.get("title", Path(path).stem)), caption, figure)
-
-
-def _check_levels(levels, path) -> None:
-    remedy = "Benchmark the pruning again."
-    if not isinstance(levels, list) or not levels:
-        raise UserError(f"{path}: 'levels' must be a list of levels. {remedy}")
-    for level in levels:
-        for key in ("level", *_BARS):
-            value = level.get(key, "") if isinstance(level, dict) else ""
-            if not isinstance(value, int | float) and not (key == "quality" and value is None):
-                raise UserError(f"{path}: '{key}' of a level is no number: {level}. {remedy}")

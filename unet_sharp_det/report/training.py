@@ -1,15 +1,14 @@
 """What a training left behind: curves, config, and the environment that it ran in."""
 
 import json
-import logging
 import re
-import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..data.coco_json import is_finite
 from ..errors import UserError
 
 CURVES_FILE, CONFIG_FILE, LOG_FILE = "metrics.json", "config.yaml", "log.txt"
@@ -30,9 +29,6 @@ _FACTS = (
 )
 _FACT = re.compile(rf"^({'|'.join(map(re.escape, _FACTS))}) {{2,}}(.+?)(?: @.*)?$", re.MULTILINE)
 _ENVIRONMENT = re.compile(r"Environment info:\n-+  -+\n(.*?)\n-+  -+\n", re.DOTALL)
-_LARGEST_ITERATION = 2**53  # that a float can count to
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,7 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
     """Read detectron2's metrics.json, a JSON object per line.
 
     A resumed training repeats iterations: the last value counts. A last line that is cut off, as a
-    killed training leaves it, is left out, and so, with a warning, is a line whose iteration is no
-    whole number.
+    killed training leaves it, is left out.
 
     Args:
         path: of the file; without one there are no curves.
@@ -84,7 +79,7 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
-            iteration = entry.pop("iteration")
+            iteration = int(entry.pop("iteration"))
         except (ValueError, AttributeError, KeyError, TypeError) as error:
             if number == len(lines):
                 break
@@ -92,11 +87,8 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
                 f"{path}, line {number}: is no line of a training's log ({error}). Delete it, or "
                 "move the file away for a report without curves."
             ) from error
-        if type(iteration) is not int or not 0 <= iteration <= _LARGEST_ITERATION:
-            logger.warning(f"{path}, line {number}: is left out, its iteration is no whole number.")
-            continue
         for name, value in entry.items():
-            if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
+            if is_finite(value):
                 series[_without_dataset(name, dataset)][iteration] = value
     return {
         name: (np.array(sorted(values)), np.array([values[x] for x in sorted(values)], float))

@@ -64,11 +64,10 @@ def _compare(
     row, labels = comparison.rows[score], [each.label for each in comparison.methods]
     pair, sign, difference = (labels[other], labels[0]), 1, row.differences[other - 1]
     verdict = row.verdict(other - 1)
-    if not difference.interval():
-        text = "<b>{}</b> and <b>{}</b> cannot be told apart by one image: {} {}."
-        return Markup(text).format(*pair, words, _in_words(difference, sign=True))
     if not verdict:
         text = "No difference can be seen between <b>{}</b> and <b>{}</b>: {} {}."
+        if not difference.interval():
+            text = "<b>{}</b> and <b>{}</b> cannot be told apart by one image: {} {}."
         return Markup(text).format(*pair, words, _in_words(difference, sign=True))
     if verdict == "worse":
         pair, sign = pair[::-1], -1

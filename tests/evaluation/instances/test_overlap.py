@@ -8,7 +8,7 @@ import pytest
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.instances.measures import INSTANCE_MEASURES
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
-from unet_sharp_det.evaluation.instances.pixel_counts import boundary_f1, inner_boundaries
+from unet_sharp_det.evaluation.instances.pixel_counts import boundary_f1
 from unet_sharp_det.evaluation.instances.results import InstanceResults
 from unet_sharp_det.masks.instance_maps import InstanceMap
 
@@ -71,22 +71,12 @@ def test_low_thresholds_need_an_assignment(seed):
         assert len(matched) == count
 
 
-def test_many_objects_take_the_way_without_a_table():
-    """As many objects as pixels: a table of all pairs would have 10^8 entries."""
-    labels = np.arange(1, 10_001).reshape(100, 100)
-    overlap = overlap_of(labels, np.roll(labels, 1))
-    assert len(overlap.shared) == 10_000
-    assert len(overlap.match(0.5)) == 10_000
-    assert overlap_of(labels, labels[::-1]).foreground.shared == labels.size
-
-
 def test_a_tie_among_many_objects_is_solved_alone():
-    """Two halves of an object, each of IoU .5, beside 39,998 others."""
-    true = np.arange(1, 40_001).reshape(200, 200)
+    """Two halves of an object, each of IoU .5, beside 9,998 others."""
+    true = np.arange(1, 10_001).reshape(100, 100)
     true[0, 1] = true[0, 0]
-    found = np.arange(1, 40_001).reshape(200, 200)
-    overlap = overlap_of(true, found)
-    assert len(overlap.match(0.5)) == 39_999
+    overlap = overlap_of(true, np.arange(1, 10_001).reshape(100, 100))
+    assert len(overlap.match(0.5)) == 9_999
 
 
 def test_measures_by_hand():
@@ -173,12 +163,6 @@ def test_void_pixels_count_for_nothing():
 def test_sizes_must_agree():
     with pytest.raises(DatasetError, match=r"Image 1 \(a.png\).*\(4, 5\).*\(4, 4\)"):
         overlap_of(np.zeros((4, 4), int), np.zeros((4, 5), int), file_name="a.png")
-
-
-def test_boundary_lies_inside_of_objects_and_between_touching_ones():
-    labels = np.array([[1, 1, 1, 2, 2, 2], [1, 1, 1, 2, 2, 2], [0, 0, 0, 2, 2, 2]])
-    expected = [[0, 0, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0], [0, 0, 0, 1, 0, 0]]
-    np.testing.assert_array_equal(inner_boundaries(labels), np.array(expected, bool))
 
 
 def test_boundary_tolerance_is_a_distance():

@@ -16,10 +16,6 @@ def summarize(images):
     return MeasureTable.of(images, FOREGROUND_MEASURES).summary()
 
 
-def test_counts_of_valid_pixels():
-    assert PixelCounts.count(PREDICTED, TRUTH, VALID) == PixelCounts(2, 3, 3, 5)
-
-
 def test_ratios_of_foreground_and_background():
     counts = PixelCounts.count(PREDICTED, TRUTH, VALID)
     assert counts.background == PixelCounts(1, 2, 2, 5)
@@ -49,18 +45,6 @@ def test_empty_sets(counts, foreground, two_class):
         assert value == 100 * (two_class if "two_class" in name else foreground), name
 
 
-def test_pooling_adds_pixels_not_ratios():
-    images = [PixelCounts(1, 1, 1, 10), PixelCounts(0, 0, 90, 100)]
-    metrics = summarize(images)
-    assert metrics["IoU_image_mean"] == pytest.approx(50)
-    assert metrics["IoU_pooled"] == pytest.approx(100 * 1 / 91)
-    assert metrics["Dice_pooled"] == pytest.approx(100 * 2 / 92)
-    # Backgrounds: 9 of 9, and 10 of 100.
-    assert metrics["IoU_two_class_image_mean"] == pytest.approx(100 * (1 + (0 + 0.1) / 2) / 2)
-    assert metrics["IoU_two_class_pooled"] == pytest.approx(50 * (1 / 91 + 19 / 109))
-    assert metrics["Dice_two_class_pooled"] == pytest.approx(50 * (2 / 92 + 38 / 128))
-
-
 def ratios_of_labels(predicted, truth):
     """IoU and Dice of two flat bool arrays, from sets of indices."""
     p, g = set(np.flatnonzero(predicted)), set(np.flatnonzero(truth))
@@ -88,9 +72,3 @@ def test_random_maps():
     metrics = summarize([PixelCounts.count(*image) for image in maps])
     assert list(metrics) == [measure.name for measure in FOREGROUND_MEASURES]
     np.testing.assert_allclose(list(metrics.values()), 100 * np.array(expected), rtol=1e-12)
-
-
-def test_definitions_hold_the_convention_and_no_name_has_a_hyphen():
-    for measure in FOREGROUND_MEASURES:
-        assert "-" not in measure.name
-        assert measure.definition.endswith("100 where both sets are empty, 0 where only one is")

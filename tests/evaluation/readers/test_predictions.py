@@ -8,7 +8,7 @@ import pytest
 from evaluation_helpers import coco_dataset, encode, rectangle_mask
 from label_map_files import label_map, save
 
-from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation import EvaluationOptions
 from unet_sharp_det.evaluation.evaluation import average_precision, match_images
 from unet_sharp_det.evaluation.instances.results import InstanceResults
@@ -134,22 +134,8 @@ class TestTruth:
         ("change", "message"),
         [
             (lambda d: d["images"].clear(), "holds no image"),
-            (lambda d: d["images"].append(d["images"][0]), "'images' repeats the id 1"),
-            (lambda d: d["annotations"].append(d["annotations"][0]), "repeats the id 1"),
-            (lambda d: d["annotations"][0].update(image_id=9), "id 1 has the image_id 9"),
             (lambda d: d["annotations"][0].pop("segmentation"), "id 1 has no 'segm"),
-            (lambda d: d["images"][0].pop("width"), "entry 0 .* of 'images' lacks 'width'"),
-            (lambda d: d.pop("images"), "has no list 'images'"),
-            (lambda d: d["annotations"][1].update(iscrowd=2), "with id 2 has the iscrowd 2"),
-            (lambda d: d["annotations"][1].update(iscrowd="1"), "the iscrowd '1'. Write 0"),
-            (lambda d: d["annotations"][0].update(bbox=[0, 0, 1]), r"with id 1 has the bbox \[0"),
-            (lambda d: d["annotations"][0].update(area="64"), "has the area '64'"),
-            (lambda d: d["images"][0].update(file_name=1), "with id 1 has the file_name 1"),
-            (lambda d: d["images"][0].update(height=64.0), "has the height 64.0"),
-            (lambda d: d["images"][0].update(width=10**400), "the width 1000"),
             (lambda d: d["images"][0].update(look=[]), r"has the look \[\]"),
-            (lambda d: d["images"][0].update(id=1.5), "of 'images' has the id 1.5"),
-            (lambda d: d["images"][1].update(id="2"), "are numbers and texts"),
         ],
     )
     def test_malformed_json(self, change, message, tmp_path):
@@ -221,8 +207,6 @@ class TestResults:
             (detection((0, 0, 8, 8), category_id=[1]), r"result 1 .* has the category \[1\]"),
             (detection((0, 0, 8, 8), segmentation=None), "image 1 has no segmentation"),
             ({"image_id": 1, "segmentation": 3}, r"has no score. Give a list of COCO results"),
-            (detection((0, 0, 8, 8), segmentation={"size": [64, 64]}), "1.png has an RLE with"),
-            (detection((0, 0, 8, 8), segmentation=[[1, "a"]]), "no list of numbers"),
             (
                 detection((0, 0, 1, 1), segmentation=encode(np.ones((9, 64), bool))),
                 r"1.png has a mask of .*\(9, 64\), but the image has \(64, 64\)",
@@ -284,8 +268,6 @@ class TestDataSets:
         path = write(tmp_path / "found.json", dataset)
         found = open_predictions(path, coco, OPTIONS)
         assert not found.has_scores
-        with pytest.raises(UserError, match="without scores have no ranking"):
-            found.coco_results()
         assert measures(coco, path)["DSB_score"] == 100
         for annotation in dataset["annotations"]:
             annotation["score"] = 0.5 if annotation["image_id"] == 1 else 0.4

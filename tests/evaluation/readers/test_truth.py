@@ -28,13 +28,7 @@ def match(truth, folder, **arguments):
 WRITERS = {
     "8.png": lambda path, labels: cv2.imwrite(str(path), labels.astype(np.uint8)),
     "16.png": lambda path, labels: cv2.imwrite(str(path), labels),
-    "8.tif": lambda path, labels: tifffile.imwrite(path, labels.astype(np.uint8)),
-    "32.tiff": lambda path, labels: tifffile.imwrite(path, labels.astype(np.uint32)),
-    "signed.tif": lambda path, labels: tifffile.imwrite(path, labels.astype(np.int32)),
-    "float.tif": lambda path, labels: tifffile.imwrite(path, labels.astype(np.float32)),
-    "zlib.TIF": lambda path, labels: tifffile.imwrite(path, labels, compression="zlib"),
     "lzw.tif": lambda path, labels: Image.fromarray(labels).save(path, compression="tiff_lzw"),
-    "64.npy": lambda path, labels: np.save(path, labels.astype(np.int64)),
 }
 
 
@@ -46,7 +40,6 @@ def truncate(path, labels):
 COLOURS = np.zeros((64, 64, 3), np.uint8)
 BAD = {
     "rgb.png": (lambda path, _: save(path, COLOURS), "not a coloured picture"),
-    "rgba.tif": (lambda path, _: save(path, np.zeros((64, 64, 4), np.uint8)), "coloured"),
     "palette.png": (
         lambda path, labels: Image.fromarray(labels.astype(np.uint8)).convert("P").save(path),
         "without palette",
@@ -59,12 +52,7 @@ BAD = {
         lambda path, labels: np.save(path, {"masks": labels}, allow_pickle=True),
         "pickled.*cellpose --save_tif",
     ),
-    "cut.tif": (truncate, "cut.tif: is truncated"),
-    "cut.png": (truncate, "cut.png: cannot be decoded"),
     "cut.npy": (truncate, "cut.npy: cannot be read as a label map"),
-    "empty.tif": (lambda path, _: path.touch(), "empty.tif: is corrupt"),
-    "half.npy": (lambda path, labels: np.save(path, labels / 2), "must be whole numbers"),
-    "minus.npy": (lambda path, labels: np.save(path, -labels.astype(int)), "is negative"),
     "small.npy": (lambda path, labels: np.save(path, labels[1:]), r"\(63, 64\).*\(64, 64\)"),
 }
 
@@ -94,11 +82,10 @@ def test_other_files(name, tmp_path):
         match(open_truth(tmp_path / "truth.json"), tmp_path / "maps", suffix="")
 
 
-@pytest.mark.parametrize("name", ["1.tif", "1.npy"])
-def test_more_objects_than_16_bits_hold(name, tmp_path):
+def test_more_objects_than_16_bits_hold(tmp_path):
     labels = np.arange(1, 90001, dtype=np.uint32).reshape(300, 300)
-    save(tmp_path / "truth" / name, labels)
-    save(tmp_path / "found" / name, labels[::-1, ::-1])
+    save(tmp_path / "truth" / "1.tif", labels)
+    save(tmp_path / "found" / "1.tif", labels[::-1, ::-1])
     truth = open_truth(tmp_path / "truth")
     [overlap] = match(truth, tmp_path / "found")
     assert len(overlap.pred_areas) == len(overlap.match(0.5)) == 90000

@@ -20,7 +20,6 @@ import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ...errors import ConfigError, DatasetError, look_up_option
 from ..readers.truth import index_coco
 from ..record import EvaluationOptions
 
@@ -41,7 +40,7 @@ class CocoResult:
             .. 0.95 and the recalls 0, 0.01 .. 1, for objects of all areas at the largest limit of
             detections, averaged over the classes that have ground truth; its mean is AP. NaN
             without any ground truth.
-        image_ids: ids of the N evaluated images, each once, in the order in which they were given.
+        image_ids: ids of the N images, sorted.
         implementation: the package that computed the numbers, with its version.
     """
 
@@ -56,8 +55,8 @@ class CocoResult:
         """Return the metrics in percent of some of the images, as if there were no others.
 
         Args:
-            indices: into ``image_ids``, or a bool mask of them, in any order. An image that is
-                listed twice counts as two equal images. No image at all gives NaN.
+            indices: into ``image_ids``, in any order. An image that is listed twice counts as two
+                equal images. No image at all gives NaN.
         """
         precision, recall = self._matches.accumulate(indices)
         return _metrics(precision, recall, self.definitions)
@@ -69,12 +68,7 @@ class CocoResult:
 
 
 def coco_average_precision(
-    truth: COCO,
-    results: list[dict],
-    task: str,
-    options: EvaluationOptions,
-    *,
-    image_ids: Iterable | None = None,
+    truth: COCO, results: list[dict], task: str, options: EvaluationOptions
 ) -> CocoResult:
     """Compute COCO's AP and AR of results against a ground truth, of which nothing is checked.
 
@@ -89,29 +83,20 @@ def coco_average_precision(
         task: "bbox" or "segm". The area of a result, which the bins go by, is that of its box or
             of its mask.
         options: of them ``max_dets`` and ``area_sides``.
-        image_ids: of the images to evaluate on. None: all images of ``truth``.
-
-    Raises:
-        ConfigError: there is no such task.
-        DatasetError: there is no such image.
     """
-    look_up_option(task, TASKS, "task", ConfigError)
-    image_ids = list(truth.imgs if image_ids is None else dict.fromkeys(image_ids))
-    unknown = set(image_ids) - set(truth.imgs)
-    if unknown:
-        raise DatasetError(f"image_ids: the ground truth has no image {min(unknown)}.")
-    numbers = {image_id: number for number, image_id in enumerate(sorted(truth.imgs), start=1)}
+    image_ids = sorted(truth.imgs)
+    numbers = {image_id: number for number, image_id in enumerate(image_ids, start=1)}
     truth = _number(truth, numbers)
     coco_eval_class = fast_coco_eval() or COCOeval
     coco_eval = coco_eval_class(truth, _index_results(truth, results, task, numbers), task)
     params, ranges = coco_eval.params, options.area_ranges
-    params.imgIds = [numbers[image_id] for image_id in image_ids]
+    params.imgIds = list(numbers.values())
     params.maxDets = options.recall_limits
     params.areaRng, params.areaRngLbl = [[0.0, ranges[-1][1]], *ranges], ["all", *AREA_BINS]
     coco_eval.separate_eval = True  # faster-coco-eval then keeps the matches of each image.
     with _silence(coco_eval):
         coco_eval.evaluate()
-    matches = _Matches(coco_eval, image_ids)
+    matches = _Matches(coco_eval)
     precision, recall = matches.accumulate(range(len(image_ids)))
     categories = [category["name"] for category in truth.loadCats(params.catIds)]
     definitions = metric_definitions(options, categories)
@@ -165,23 +150,20 @@ def fast_coco_eval():
 class _Matches:
     """The matches of detections to ground truth of each class, area range and image."""
 
-    def __init__(self, coco_eval, image_ids):
-        """``coco_eval`` was evaluated on ``image_ids``, whose order ``accumulate`` goes by."""
+    def __init__(self, coco_eval):
         self._class = type(coco_eval)
         self._params = coco_eval.params
-        # Flat, in the order of class, area range, image; COCOeval sorts the images by id.
+        # Flat, in the order of class, area range, image.
         self._items = getattr(coco_eval, "_evalImgs_cpp", coco_eval.evalImgs)
-        positions = {image_id: i for i, image_id in enumerate(sorted(image_ids))}
-        self._positions = np.array([positions[image_id] for image_id in image_ids], dtype=int)
 
     def accumulate(self, indices) -> tuple[np.ndarray, np.ndarray]:
         """Return precision (IoU, recall, class, area) and recall (IoU, class, limit) of images.
 
         Precision is that at the largest limit, recall that of all areas; -1 where undefined.
         """
-        chosen = np.sort(self._positions[indices if len(indices) else []])
-        blocks = range(0, len(self._items), max(1, len(self._positions)))
-        items = [self._items[block + position] for block in blocks for position in chosen]
+        chosen = sorted(indices)
+        blocks = range(0, len(self._items), len(self._params.imgIds))
+        items = [self._items[block + place] for block in blocks for place in chosen]
         coco_eval = self._class(iouType=self._params.iouType)
         coco_eval.params = coco_eval._paramsEval = copy.copy(self._params)
         coco_eval.params.imgIds = list(range(len(chosen)))

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from functools import partial
 
 from detectron2.evaluation import COCOEvaluator
 
@@ -71,13 +70,11 @@ class NucleiCOCOEvaluator(COCOEvaluator):
                 check_masks(content["annotations"], self._metadata.json_file)
             self._coco_api = index_coco(content)
 
-    def evaluate(self, img_ids=None) -> dict:
+    def evaluate(self) -> dict:
         """Return ``{task: {metric: percent}}`` on the main process, {} on the others.
 
         It is empty, too, for a data set without annotations, whose predictions are written alone.
-
-        Args:
-            img_ids: of the images to evaluate on. None: all of the data set, processed or not.
+        Images that were not processed count as without predictions.
 
         Raises:
             DatasetError: predictions and data set disagree on images or categories.
@@ -95,20 +92,21 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             logger.info("Annotations are not available for evaluation.")
             return {}
         self._check_results(results)
-        image_ids = self._coco_api.getImgIds() if img_ids is None else list(img_ids)
-        processed = len({x["image_id"] for x in predictions} & set(image_ids))
-        if processed < len(image_ids):
+        processed, count = len({x["image_id"] for x in predictions}), len(self._coco_api.imgs)
+        if processed < count:
             logger.warning(
-                f"Only {processed} of the {len(image_ids)} images of {self._dataset_name} were "
+                f"Only {processed} of the {count} images of {self._dataset_name} were "
                 "processed. The objects of the others count as missed."
             )
-        judge = partial(coco_average_precision, self._coco_api, results, image_ids=image_ids)
-        found = {task: judge(task, self._options) for task in self._tasks}
+        found = {
+            task: coco_average_precision(self._coco_api, results, task, self._options)
+            for task in self._tasks
+        }
         logger.info(f"COCO metrics of {self._dataset_name} in percent:\n{format_table(found)}")
         for line in explain_undefined(found):
             logger.info(line)
         if self._output_dir:
-            objects = len(self._coco_api.getAnnIds(imgIds=image_ids))
+            objects = len(self._coco_api.anns)
             write_ap_report(self._output_dir, found, self._options, self._dataset_name, objects)
         return {task: dict(result.metrics) for task, result in found.items()}
 

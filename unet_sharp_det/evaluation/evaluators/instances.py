@@ -1,11 +1,9 @@
 """The measures of instance segmentation as a detectron2 evaluator."""
 
 import logging
-import os
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from detectron2.data.datasets.coco import convert_to_coco_json
 from detectron2.evaluation import DatasetEvaluator
 
 from ...errors import DatasetError, UserError
@@ -44,13 +42,13 @@ class InstanceEvaluator(DatasetEvaluator):
                 ``evaluation.json``, which reports read. None: write nothing.
 
         Raises:
-            DatasetError: there is no COCO json, nor a folder to convert the data set into.
+            DatasetError: there is no COCO json.
         """
         self._dataset_name = dataset_name
         self._options = options or EvaluationOptions()
         self._distributed = distributed
         self._output_dir = output_dir
-        self._truth = self._open_truth(dataset_name, output_dir)
+        self._truth = self._open_truth(dataset_name)
         self.reset()
 
     def reset(self) -> None:
@@ -109,8 +107,14 @@ class InstanceEvaluator(DatasetEvaluator):
         return results.headline
 
     @staticmethod
-    def _open_truth(dataset_name: str, output_dir: str | None) -> Truth:
-        return CocoTruth(_coco_json(dataset_name, output_dir))
+    def _open_truth(dataset_name: str) -> Truth:
+        json_file = MetadataCatalog.get(dataset_name).get("json_file")
+        if json_file is None:
+            raise DatasetError(
+                f"The data set {dataset_name} has no json_file in its metadata. Build a "
+                "NucleiCOCOEvaluator before, which writes one."
+            )
+        return CocoTruth(json_file)
 
     def _to_map(self, image_id, output: dict) -> InstanceMap:
         instances = output["instances"]
@@ -128,18 +132,3 @@ class InstanceEvaluator(DatasetEvaluator):
 
     def _compare(self, image_id, predicted: InstanceMap) -> InstanceOverlap:
         return self._truth.overlap(image_id, predicted, self._options.boundary_tolerance)
-
-
-def _coco_json(dataset_name: str, output_dir: str | None) -> str:
-    """Return the path of the data set's COCO json, converting the data set if it has none."""
-    metadata = MetadataCatalog.get(dataset_name)
-    if metadata.get("json_file") is None:
-        if output_dir is None:
-            raise DatasetError(
-                f"The data set {dataset_name} has no json_file in its metadata. Give an output_dir "
-                "to convert it into."
-            )
-        path = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
-        convert_to_coco_json(dataset_name, path, allow_cached=False)
-        metadata.json_file = path
-    return metadata.json_file

@@ -32,7 +32,6 @@ from .gather import gather_on_main
 
 _PLACE = ("image_id", "file_name", "channel")
 _RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
-COLUMNS = (*_PLACE, *_RATIOS, "gt_pixels", "pred_pixels")
 
 logger = logging.getLogger(__name__)
 
@@ -110,13 +109,13 @@ class SemanticEvaluator(DatasetEvaluator):
 
         Args:
             inputs: dataset dicts with "image_id" and "file_name".
-            outputs: dicts with "sem_seg", a float tensor (C, H, W) of probabilities.
+            outputs: dicts with "sem_seg", a float tensor (C, H, W) of probabilities, C of the
+                labels.
 
         Raises:
             DatasetError: an image is unknown or of another size than its label map, or that holds
                 unknown labels.
-            ConfigError: there are not ``labels.num_classes`` channels.
-            UserError: the model predicts no "sem_seg", or logits for probabilities.
+            UserError: the model predicts logits for probabilities.
         """
         for record, output in zip(inputs, outputs, strict=True):
             probabilities = self._probabilities(output)
@@ -171,18 +170,7 @@ class SemanticEvaluator(DatasetEvaluator):
         return {"sem_seg": metrics}
 
     def _probabilities(self, output: dict) -> Tensor:
-        if "sem_seg" not in output:
-            raise UserError(
-                f"The model returns no 'sem_seg', but {sorted(output)}. Use a "
-                "MODEL.META_ARCHITECTURE with a semantic head, or leave this evaluator out."
-            )
         probabilities = output["sem_seg"]
-        if len(probabilities) != self._labels.num_classes:
-            raise ConfigError(
-                f"The model predicts {len(probabilities)} semantic channels, but "
-                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {self._labels.num_classes}. Evaluate with the "
-                "model's own labels."
-            )
         low, high = float(probabilities.min()), float(probabilities.max())
         if self._labels.activation == "sigmoid" and (low < -1e-3 or high > 1 + 1e-3):
             raise UserError(

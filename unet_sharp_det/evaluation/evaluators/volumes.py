@@ -176,7 +176,7 @@ class VolumeInstanceEvaluator(InstanceEvaluator):
     predictions_file = SEMANTIC_IMAGES_FILE
 
     @staticmethod
-    def _open_truth(dataset_name: str, output_dir: str | None) -> LabelMapTruth:
+    def _open_truth(dataset_name: str) -> LabelMapTruth:
         records = DatasetCatalog.get(dataset_name)
         files = {each["image_id"]: Path(each["label_file"]) for each in records}
         return LabelMapTruth(MetadataCatalog.get(dataset_name).json_file, files)

@@ -115,25 +115,22 @@ class InstanceOverlap:
         return all(len(np.unique(side)) == len(side) for side in sides)
 
     def _assign(self, allowed: np.ndarray) -> np.ndarray:
-        """Solve the assignment in each group of objects that overlap, directly or in a chain."""
-        from scipy.sparse import coo_array  # Slow to import, and seldom needed.
-        from scipy.sparse.csgraph import connected_components
+        """Solve the assignment, in which a true object may stay alone, on a column of its own."""
+        from scipy.sparse import csr_array  # Slow to import, and seldom needed.
+        from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
         true_count, pred_count = len(self.true_areas), len(self.pred_areas)
-        links = (self.true_index, true_count + self.pred_index)
-        size = true_count + pred_count
-        graph = coo_array((np.ones(len(self.shared)), links), shape=(size, size))
-        groups = connected_components(graph, directed=False)[1][self.true_index]
-        order = np.argsort(groups, kind="stable")
-        _, starts = np.unique(groups[order], return_index=True)
         gains = allowed + self.iou / (2 * max(1, min(true_count, pred_count)))
-        matched = []
-        for pairs in np.split(order, starts[1:]):
-            if not self._one_to_one(pairs[allowed[pairs]]):
-                sides = (self.true_index[pairs], self.pred_index[pairs])
-                pairs = pairs[_best_assignment(*sides, gains[pairs])]
-            matched.append(pairs[allowed[pairs]])
-        return np.sort(np.concatenate(matched))
+        rows = np.arange(true_count)
+        places = (
+            np.concatenate([self.true_index, rows]),
+            np.concatenate([self.pred_index, pred_count + rows]),
+        )
+        # A gain is 1.5 at most, and no cost may be 0.
+        costs = np.concatenate([2 - gains, np.full(true_count, 2.0)])
+        graph = csr_array((costs, places), shape=(true_count, pred_count + true_count))
+        _, matched = min_weight_full_bipartite_matching(graph)
+        return np.flatnonzero(allowed & (matched[self.true_index] == self.pred_index))
 
 
 def without_void(
@@ -159,17 +156,3 @@ def shared_pixels(
     else:  # many objects: the histogram would be larger than the image
         keys, counts = np.unique(keys, return_counts=True)
     return keys // columns, keys % columns, counts
-
-
-def _best_assignment(rows: np.ndarray, columns: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    """Return the indices of the pairs of the assignment of largest gain; other pairs gain 0."""
-    from scipy.optimize import linear_sum_assignment  # Slow to import, and seldom needed.
-
-    row_values, row = np.unique(rows, return_inverse=True)
-    column_values, column = np.unique(columns, return_inverse=True)
-    matrix = np.zeros((len(row_values), len(column_values)))
-    matrix[row, column] = gains
-    pair_of = np.full(matrix.shape, -1)
-    pair_of[row, column] = np.arange(len(rows))
-    chosen = pair_of[linear_sum_assignment(matrix, maximize=True)]
-    return chosen[chosen >= 0]

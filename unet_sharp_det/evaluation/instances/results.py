@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ...errors import ConfigError, DatasetError, look_up_option
+from ...errors import DatasetError, look_up_option
 from ...files import write_json
 from ..record import (
     INSTANCE_IMAGES_FILE,
@@ -193,12 +193,7 @@ def resample(image_count: int, samples: int = SAMPLES, seed: int = 0) -> np.ndar
 
     Returns:
         integers (samples, image_count): how often a sample holds each image.
-
-    Raises:
-        ConfigError: there is no image, or no sample.
     """
-    if image_count < 1 or samples < 1:
-        raise ConfigError(f"Cannot draw {samples} samples of {image_count} images.")
     shares = np.full(image_count, 1 / image_count)
     return np.random.default_rng(seed).multinomial(image_count, shares, size=samples)
 

@@ -14,7 +14,7 @@ import pycocotools.mask as mask_util
 
 from ...data.coco_json import check_coco, is_box, is_finite, is_id
 from ...data.label_files import FORMATS, find_label_maps
-from ...errors import DatasetError, UserError
+from ...errors import DatasetError
 from ...files import read_json
 from ...masks import to_rles
 from ...masks.instance_maps import InstanceMap
@@ -57,15 +57,6 @@ class Predictions(ABC):
         if not predicted:
             return InstanceMap.empty(record.shape)
         return self._paint(predicted, record, f"{self.where}: {record.file_name}")
-
-    def coco_results(self) -> list[dict]:
-        """Return all predictions, those below the threshold too, as COCO results.
-
-        Raises:
-            UserError: there are no scores.
-            DatasetError: a mask is malformed.
-        """
-        raise UserError("Predictions without scores have no ranking, which AP and AR are made of.")
 
     @abstractmethod
     def _paint(self, predicted, record: TruthImage, where: str) -> InstanceMap: ...
@@ -112,9 +103,10 @@ class CocoPredictions(Predictions):
         return all(entry.get("category_id") in self.truth.coco.cats for entry in entries)
 
     def coco_results(self) -> list[dict]:
-        """Return all predictions; without ``bbox`` they get the box of their mask."""
-        if not self.has_scores:
-            return super().coco_results()
+        """Return all predictions with scores, those below the threshold too, as COCO results.
+
+        Without ``bbox`` they get the box of their mask. DatasetError: a mask is malformed.
+        """
         results = []
         for image_id, record in self.truth.records.items():
             predicted = self.by_image.get(image_id, [])
