@@ -85,9 +85,9 @@ def test_an_image_in_several_files_is_predicted_once(tmp_path):
 
 
 def test_a_folder_says_which_files_it_did_not_read(images, tmp_path):
-    (images / "a.nd2").write_bytes(b"Nikon")
+    (images / "a.oib").write_bytes(b"Olympus")
     result = run(images, tmp_path / "out")
-    assert result.not_read == [images / "a.nd2"]
+    assert result.not_read == [images / "a.oib"]
     assert json.loads((tmp_path / "out" / "predict.json").read_text())["not_read_files"] == 1
 
 
