@@ -51,7 +51,8 @@ def _open_position(file, path, series: int) -> PixelArray:
     channels = attributes.channelCount or 1
     samples = attributes.componentCount // channels
     frame = channels, attributes.heightPx, attributes.widthPx, samples
-    read_frame = functools.lru_cache(1)(file.read_frame) if compression else file.read_frame
+    is_decoded = compression or file.is_legacy
+    read_frame = functools.lru_cache(1)(file.read_frame) if is_decoded else file.read_frame
 
     def read(place: tuple[int, ...], rows: slice, columns: slice) -> np.ndarray:
         *outer, channel = place

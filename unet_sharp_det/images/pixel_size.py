@@ -4,6 +4,7 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from xml.etree import ElementTree
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +28,18 @@ _NO_LENGTHS = ("", "pixel", "pixels", "reference frame", "none")
 _SCREEN_DOTS = (72, 96)  # per inch, which programs write into whatever they save
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _CENTIMETRE = 3
+_PHILIPS_SPACING = (  # of the slide's image, not that of its label
+    "Attribute[@Name='PIM_DP_SCANNED_IMAGES']/Array/DataObject[Attribute='WSI']/"
+    "Attribute[@Name='DICOM_PIXEL_SPACING']"
+)
 
 
 def tiff_pixel_size(tiff, page) -> tuple[float, float] | None:
     """Return (y, x) in micrometres, or None; one that cannot be read is left out with a warning.
 
     It comes from ImageJ's unit with the resolution, Zeiss LSM's VoxelSizeX and VoxelSizeY,
-    Aperio's MPP, or the resolution of a Hamamatsu NDPI; for OME see :func:`ome_pixel_size`.
+    Aperio's MPP, Philips' DICOM_PIXEL_SPACING, or the resolution of a Hamamatsu NDPI; for OME see
+    :func:`ome_pixel_size`.
     Elsewhere the resolution alone is no size: programs write that of a screen into all they save.
     """
     try:
@@ -54,6 +60,9 @@ def _tiff_pixel_size(tiff, page) -> tuple[float, float] | None:
     if tiff.is_svs:
         found = re.search(r"\|\s*MPP\s*=\s*([^|\s]*)", page.description)
         return in_micrometres([float(found.group(1))] * 2, ("um", "um")) if found else None
+    if tiff.is_philips:
+        found = ElementTree.fromstring(tiff.philips_metadata).findtext(_PHILIPS_SPACING, "")
+        return in_micrometres(map(float, re.findall(r'"([^"]*)"', found)), ("mm", "mm"))
     if tiff.is_lsm:
         metadata = tiff.lsm_metadata or {}
         return in_micrometres(
