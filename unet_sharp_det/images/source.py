@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError, UserError
-from .formats import HOW_TO_CONVERT, MAX_PIXELS, decode, format_not_read
+from .formats import HOW_TO_CONVERT, MAX_PIXELS, decode, format_not_read, read_size
 from .ome_zarr import is_zarr, open_zarr
 from .planes import (
     ImageAxes,
@@ -184,6 +184,19 @@ def open_pixels(path, options: ReadOptions) -> PixelArray:
         raise DatasetError(f"{path}: does not exist.") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def size_in_header(path) -> tuple[int, int] | None:
+    """Return the (height, width) of an image file that holds one plane, read from its header.
+
+    None: it may hold several, or cannot be read; :func:`open_image` tells.
+    """
+    try:
+        if is_zarr(path) or is_vendor_file(path) or format_not_read(path) or is_tiff(path):
+            return None
+        return read_size(Path(path))
+    except (OSError, DatasetError):
+        return None
 
 
 def from_array(array: np.ndarray, name: str = "image", all_channels: bool = False) -> ImageSource:
