@@ -107,8 +107,8 @@ setup(
         "zarr": ["fsspec>=2023.10", "zarr>=3.1"],
         # Slides that tifffile does not read: MRXS, VMS, BIF.
         "slides": ["openslide-bin>=4.0", "openslide-python>=1.4"],
-        # Zeiss CZI.
-        "czi": ["pylibCZIrw>=5"],
+        # Zeiss CZI, Nikon ND2, and Leica LIF, whose package needs Python 3.11.
+        "microscopes": ["liffile>=2025.11; python_version >= '3.11'", "nd2>=0.10", "pylibCZIrw>=5"],
         # The panel in napari. Qt is the user's choice: pip install "napari[pyqt6]".
         "napari": ["magicgui>=0.10", "napari>=0.7"],
         # Tables of objects as Parquet.

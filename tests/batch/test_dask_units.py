@@ -57,6 +57,9 @@ def test_the_files_are_those_of_one_process(images, tmp_path, threads, monkeypat
     cv2.imwrite(str(images / "large.png"), spots(2, 230, 300, count=40) * 3)
     write_stack(images / "stack.tif", [spots(seed) for seed in range(3)])
     (images / "bad.png").write_text("bad")
+    for name in ("half.png", "half.jpg"):  # whose headers are whole
+        cv2.imwrite(str(images / name), spots(3) * 3)
+        (images / name).write_bytes((images / name).read_bytes()[:-100])
     outputs = ("labels", "table", "geojson", "overlay", "coco")
     here = run(images, tmp_path / "here", load_tiling(), outputs)
     units = DaskUnits(threads, load_tiling)
@@ -64,7 +67,9 @@ def test_the_files_are_those_of_one_process(images, tmp_path, threads, monkeypat
     assert (there.predicted, there.objects) == (here.predicted, here.objects) == (11, here.objects)
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
     assert rows(tmp_path / "there") == rows(tmp_path / "here")
-    assert [Path(each.source).name for each in there.failed] == ["bad.png"]
+    errors = {Path(each.source).name: each.error for each in there.failed}
+    assert errors.keys() == {"bad.png", "half.png", "half.jpg"}
+    assert errors == {Path(each.source).name: each.error for each in here.failed}
     again = run(images, tmp_path / "there", load_tiling(), outputs, run_units=units)
     assert (again.predicted, again.skipped) == (0, 9)
 

@@ -85,10 +85,19 @@ def test_an_image_in_several_files_is_predicted_once(tmp_path):
 
 
 def test_a_folder_says_which_files_it_did_not_read(images, tmp_path):
-    (images / "a.nd2").write_bytes(b"Nikon")
+    (images / "a.oib").write_bytes(b"Olympus")
     result = run(images, tmp_path / "out")
-    assert result.not_read == [images / "a.nd2"]
+    assert result.not_read == [images / "a.oib"]
     assert json.loads((tmp_path / "out" / "predict.json").read_text())["not_read_files"] == 1
+
+
+def test_of_a_picture_only_the_header_is_read_before_its_turn(images, tmp_path, monkeypatch):
+    write_stack(images / "stack.tif", [spots(0)] * 2)
+    monkeypatch.setattr("unet_sharp_det.images.source.decode", lambda *args: pytest.fail("decoded"))
+    planes = []
+    run(images, tmp_path / "out", run_units=lambda work, folder, given, log: planes.extend(given))
+    assert [plane.outline.shape for plane in planes] == [(40, 50)] * 8
+    assert {plane.pixels for plane in planes} == {2000}
 
 
 def test_mixed_folder(tmp_path):

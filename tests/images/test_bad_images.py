@@ -71,18 +71,12 @@ def test_bad_files_are_named(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [
-        ("a.ND2", "Nikon ND2"),
-        ("a.lif", "Leica LIF"),
-        ("a.dcm", "DICOM"),
-    ],
+    [("a.ZVI", "Zeiss ZVI"), ("a.lof", "Leica LOF"), ("a.dcm", "DICOM")],
 )
 def test_formats_of_microscopes_are_named_with_a_way_to_convert_them(tmp_path, name, kind):
     Image.fromarray(noise(*COLOUR)).save(tmp_path / name, "JPEG")
-    with pytest.raises(DatasetError, match=rf"{name}: is a {kind} file.*OME-TIFF.*bfconvert") as e:
+    with pytest.raises(DatasetError, match=rf"{name}: is a {kind} file.*OME-TIFF.*bfconvert"):
         open_image(tmp_path / name)
-    package = "bioio-" + name[2:].lower()
-    assert (f"in Python by bioio with {package}." in str(e.value)) == (kind != "DICOM")
 
 
 def test_of_two_formats_that_are_tiffs_one_is_only_a_preview(tmp_path):

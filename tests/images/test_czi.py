@@ -76,7 +76,7 @@ def test_a_folder_and_refusals(stack, tmp_path, monkeypatch):
     assert [file.name for file in find_files([str(tmp_path)])] == ["a.czi"]
     broken = tmp_path / "b.czi"
     broken.write_bytes(b"no image")
-    assert "b.czi: cannot be read as CZI" in refusal(broken)
+    assert "b.czi: cannot be read as Zeiss CZI" in refusal(broken)
     monkeypatch.setitem(sys.modules, "pylibCZIrw.czi", None)
     with pytest.raises(UserError, match=r"a\.czi: Zeiss CZI takes.*pip install"):
         open_image(stack[0])

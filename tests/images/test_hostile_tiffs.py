@@ -195,9 +195,10 @@ def test_a_pipe_is_no_image(tmp_path):
 
 def test_metadata_that_cannot_be_read_refuse_no_image(tmp_path, caplog):
     about = "Aperio Image Library v10.0\n64x64 [0,0 64x64] |AppMag = 20|MPP = 0.5.5"
-    broken = {"a.svs": about, "b.tif": '{"shape": [64, 64}'}
+    broken = {"a.svs": about, "b.tif": '{"shape": [64, 64}', "c.tiff": "<DataObject</DataObject>"}
     for name, description in broken.items():
-        path = write(tmp_path / name, noise(64, 64), metadata=None, description=description)
+        about = {"description": description, "software": "Philips DP v1.0"}
+        path = write(tmp_path / name, noise(64, 64), metadata=None, **about)
         (source,) = open_image(path)
         assert (whole(source)[:, :, 0] == noise(64, 64)).all()
         assert source.pixel_size is None

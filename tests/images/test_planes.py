@@ -225,6 +225,24 @@ def test_all_channels_are_counted_whichever_are_read(tmp_path, shape, settings, 
 
 
 UM = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}
+PHILIPS = """<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport">
+<Attribute Name="PIM_DP_SCANNED_IMAGES" Group="0x301D" Element="0x1003" PMSVR="IDataObjectArray">
+<Array>
+  <DataObject ObjectType="DPScannedImage">
+    <Attribute Name="PIM_DP_IMAGE_TYPE" PMSVR="IString">MACROIMAGE</Attribute>
+    <Attribute Name="DICOM_PIXEL_SPACING" PMSVR="IDoubleArray">"0.1" "0.1"</Attribute>
+  </DataObject>
+  <DataObject ObjectType="DPScannedImage">
+    <Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE" PMSVR="IDataObjectArray"><Array>
+      <DataObject ObjectType="PixelDataRepresentation">
+        <Attribute Name="DICOM_PIXEL_SPACING" PMSVR="IDoubleArray">"0.0006" "0.0006"</Attribute>
+      </DataObject>
+    </Array></Attribute>
+    <Attribute Name="DICOM_PIXEL_SPACING" PMSVR="IDoubleArray">"0.0005" "0.00025"</Attribute>
+    <Attribute Name="PIM_DP_IMAGE_TYPE" PMSVR="IString">WSI</Attribute>
+  </DataObject>
+</Array></Attribute></DataObject>"""  # rows, columns in millimetres
+
 PIXEL_SIZES = {
     "OME um": ({"ome": True, "metadata": UM}, (0.5, 0.25)),
     "OME nm": (
@@ -262,6 +280,10 @@ PIXEL_SIZES = {
             "resolutionunit": "centimeter",
             "extratags": [(65420, "I", 1, 1, True), (271, "s", 0, "Hamamatsu", True)],
         },
+        (0.5, 0.25),
+    ),
+    "Philips": (
+        {"software": "Philips DP v1.0", "description": PHILIPS, "metadata": None, "tile": (16, 16)},
         (0.5, 0.25),
     ),
     "nothing": ({}, None),

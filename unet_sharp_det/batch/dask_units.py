@@ -1,8 +1,8 @@
 """Units of work on Dask's workers: processes of this machine, or of a cluster.
 
 Each worker loads the model once, opens files by their paths, and writes outputs itself; so all need
-the same folders. This process opens files for their planes, keeps the records, and joins the blocks
-of large images.
+the same folders. This process looks which planes files have, keeps the records, and joins the
+blocks of large images.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from ..prediction.tile_grid import Tile
 from .images import ImageWork
 from .inputs import InputFile
 from .records import ImageRecord
-from .units import Log, Outcome, Plane, chunks_of, find, write
+from .units import Log, Outcome, Outline, Plane, chunks_of, find, write
 
 if TYPE_CHECKING:
     from ..masks.instances import SparseInstances
@@ -310,16 +310,16 @@ def _source_of(recipe: bytes, record: ImageRecord) -> ImageSource:
 
 def _do(recipe: bytes, records: Sequence[ImageRecord], folder: Path) -> list[Outcome]:
     """Find and write the objects of some planes."""
-    work, opened, outcomes = _work_of(recipe), {}, {}
-    for number, record in enumerate(records):
-        try:
-            opened[number] = Plane(record, _source_of(recipe, record), 0.0)
-        except Exception as error:
-            outcomes[number] = error
-    found = find(work.find, list(opened.values()), lambda weight: None) if opened else []
-    for (number, plane), objects in zip(opened.items(), found, strict=True):
-        outcomes[number] = write(work, folder, plane, objects)
-    return [outcomes[number] for number in range(len(records))]
+    work = _work_of(recipe)
+    planes = [
+        Plane(
+            *(record, 0.0, record.source),
+            Outline((record.height, record.width), functools.partial(_source_of, recipe, record)),
+        )
+        for record in records
+    ]
+    found = find(work.find, planes, lambda weight: None)
+    return [write(work, folder, *each) for each in zip(planes, found, strict=True)]
 
 
 def _find_block(

@@ -1,5 +1,6 @@
 """What a run does with an image file: opening its planes, finding objects, writing outputs."""
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,9 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UserError
-from ..images.source import DEFAULT_CHANNELS, ChannelsError, ImageSource, ReadOptions, open_image
+from ..images.source import (
+    DEFAULT_CHANNELS,
+    ChannelsError,
+    ImageSource,
+    ReadOptions,
+    open_image,
+    size_in_header,
+)
 from ..outputs import OutputContext, write_outputs
 from .inputs import InputFile
+from .units import Outline
 
 if TYPE_CHECKING:
     from ..masks.instances import SparseInstances
@@ -49,6 +58,17 @@ class ImageWork:
     def at_once(self) -> int:
         """How many images are opened together, so that some are of one size."""
         return _BATCHES_AT_ONCE * self.predictor.options.batch_size
+
+    def outline(self, file: InputFile) -> dict[str, Outline]:
+        """Return what the planes of a file are, without decoding it where its header tells."""
+        size = size_in_header(file.path)
+        if size is not None:
+            return {"": Outline(size, lambda: self.open(file)[""])}
+        sources = self.open(file)
+        return {
+            plane: Outline(source.shape, functools.partial(sources.get, plane))
+            for plane, source in sources.items()
+        }
 
     def open(self, file: InputFile) -> dict[str, ImageSource]:
         """Return the planes of a file, each once however often ``planes`` names it."""

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DatasetError
+from ..images import vendors
 from ..images.formats import count_not_read, format_not_read
 from ..images.ome_zarr import address_of, is_zarr, zarr_stamp
-from ..images.slides import SLIDES
 from ..outputs import output_paths
 
 #: What an image in a folder is known by; a file that is named itself may be called anything.
 SUFFIXES = (
-    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", ".czi", *SLIDES),
+    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", *vendors.SUFFIXES),
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".zarr"),
 )
 

@@ -160,7 +160,7 @@ class _Run:
         elif full := disk_error(outcome):  # Every other image would fail as well.
             raise write_error(self.records.folder, full) from outcome
         else:
-            self._fail(plane.record, plane.source.name, outcome)
+            self._fail_to_find(plane, outcome)
 
     def _open(self, files: Sequence[InputFile]) -> Iterator[Plane]:
         """Yield the planes that are not done."""
@@ -176,12 +176,12 @@ class _Run:
             yield from planes
 
     def _plan(self, file: InputFile, stamp: str, weight: float) -> list[Plane]:
-        """Open a file, choose the names of outputs, and forget results of it as it was before."""
-        sources = self.work.open(file)
-        stem = self.stems.of(file, list(sources))
+        """Look at a file, choose names of outputs, and forget results of it as it was before."""
+        outlines = self.work.outline(file)
+        stem = self.stems.of(file, list(outlines))
         former = self.records.of(file.path)
         todo = []
-        for plane, source in sources.items():
+        for plane, outline in outlines.items():
             known = former.get(plane)
             if self.records.is_done(known, stamp, self.outputs):
                 continue
@@ -195,11 +195,11 @@ class _Run:
             relative = [path.relative_to(self.records.folder).as_posix() for path in paths]
             outputs = dict(zip(names, relative, strict=True))
             record = ImageRecord(
-                *(str(file.path), stamp, stem, plane, len(sources), *source.shape[-2:]), outputs
+                *(str(file.path), stamp, stem, plane, len(outlines), *outline.shape[-2:]), outputs
             )
-            todo.append((record, source))
-        self.records.forget(file, lambda old: old.plane not in sources or old.stamp != stamp)
-        return [Plane(*each, weight / len(todo)) for each in todo]
+            todo.append((record, outline))
+        self.records.forget(file, lambda old: old.plane not in outlines or old.stamp != stamp)
+        return [Plane(record, weight / len(todo), file.name, outline) for record, outline in todo]
 
     def _fail_to_open(self, file: InputFile, stamp: str, error: Exception) -> None:
         is_part = isinstance(error, PartOfImageError) and error.whole in self.stems
@@ -209,6 +209,14 @@ class _Run:
             logger.info(f"{file.name}: is read with {error.whole.name}.")
         else:
             self._fail(ImageRecord(str(file.path), stamp, self.stems.of(file)), file.name, error)
+
+    def _fail_to_find(self, plane: Plane, error: Exception) -> None:
+        record, name = plane.record, plane.name
+        try:
+            name = plane.source.name
+        except Exception as cause:  # The file was not opened before, or by a worker.
+            record, error = ImageRecord(record.source, record.stamp, record.stem), cause
+        self._fail(record, name, error)
 
     def _record(self, plane: Plane, areas: np.ndarray) -> None:
         done = replace(

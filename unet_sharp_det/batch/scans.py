@@ -21,6 +21,7 @@ from ..volumes import Volume, read_volume
 from .inputs import GONE, InputFile
 from .run import run_files
 from .summary import RunSummary
+from .units import Outline
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ class ScanWork:
     object_distance: float | None
     at_once = 1
 
-    def open(self, file: ScanFile) -> dict[str, _Scan]:
+    def outline(self, file: ScanFile) -> dict[str, Outline]:
         """Read a scan, which is one plane to a run."""
-        volume = read_volume([file.path, *file.others])
-        return {"": _Scan(str(file.path), volume)}
+        scan = _Scan(str(file.path), read_volume([file.path, *file.others]))
+        return {"": Outline(scan.shape, lambda: scan)}
 
     def find(self, scans: Sequence[_Scan], progress: Callable[[int], None]) -> list[np.ndarray]:
         """Return the labels (D, H, W) of each scan."""

@@ -4,12 +4,13 @@ A unit is a chunk of planes, small enough to be in memory together. Of a plane t
 tile, blocks of tiles may be found elsewhere (``find_tiles`` of :meth:`.Predictor.predict_many`).
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,17 +27,30 @@ _PIXELS_AT_ONCE = 1 << 25
 Outcome = np.ndarray | Exception
 
 
+class Outline(NamedTuple):
+    """What is known of an image before it is opened."""
+
+    shape: tuple[int, ...]
+    open: Callable[[], ImageSource]
+
+
 @dataclass(frozen=True)
 class Plane:
-    """An image to predict: its record as it begins, and its part of the progress."""
+    """An image to predict."""
 
-    record: ImageRecord
-    source: ImageSource
-    weight: float
+    record: ImageRecord  # as it begins
+    weight: float  # its part of the progress
+    name: str  # of its file, for messages
+    outline: Outline
+
+    @functools.cached_property
+    def source(self) -> ImageSource:
+        """The image, opened when it is first asked for; raises what opening it raises."""
+        return self.outline.open()
 
     @property
     def pixels(self) -> int:  # or voxels
-        return math.prod(self.source.shape)
+        return math.prod(self.outline.shape)
 
 
 class Log(Protocol):
@@ -81,15 +95,23 @@ def find(
         before, done = done, done + more
         advance(weight * (min(1.0, done / pixels) - min(1.0, before / pixels)))
 
+    errors = {}
+    for number, plane in enumerate(chunk):
+        try:
+            plane.source  # noqa: B018  It is opened.
+        except Exception as error:
+            errors[number] = error
+    sources = [plane.source for number, plane in enumerate(chunk) if number not in errors]
     try:
-        found = find_objects([plane.source for plane in chunk], count)
+        found = find_objects(sources, count) if sources else []
     except Exception as error:
         count(-done)
         if len(chunk) > 1:  # One by one only the one that it is about fails.
             return [find(find_objects, [plane], advance)[0] for plane in chunk]
         found = [error]
     count(pixels - done)
-    return found
+    rest = iter(found)
+    return [errors[number] if number in errors else next(rest) for number in range(len(chunk))]
 
 
 def write(work, folder: Path, plane: Plane, found) -> Outcome:

@@ -26,20 +26,18 @@ _CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000, before its size
 _FURTHER = b"\xaa\x55" * 2048
 
 _NOT_READ = {
-    **{".zvi": "Zeiss ZVI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"},
-    **{".lof": "Leica LOF", ".xlef": "Leica XLEF", ".scn": "Leica SCN", ".vsi": "Olympus VSI"},
+    **{".zvi": "Zeiss ZVI", ".lof": "Leica LOF", ".xlef": "Leica XLEF", ".scn": "Leica SCN"},
+    **{".vsi": "Olympus VSI", ".ndpis": "Hamamatsu NDPIS"},
     **{".ets": "Olympus ETS", ".oib": "Olympus OIB", ".oif": "Olympus OIF", ".oir": "Olympus OIR"},
-    **{".ndpis": "Hamamatsu NDPIS"},
     **{".dcm": "DICOM", ".dicom": "DICOM", ".ims": "Imaris", ".dv": "DeltaVision"},
     **{".r3d": "DeltaVision", ".isyntax": "Philips iSyntax"},
     **{".ics": "ICS", ".ids": "ICS", ".sld": "SlideBook", ".mrc": "MRC", ".flex": "Opera Flex"},
 }
-_CONVERT = (
+#: What to do with files of formats that are not read.
+HOW_TO_CONVERT = (
     "Convert to OME-TIFF: in Fiji by File > Import > Bio-Formats and Save As > OME-TIFF, or by "
-    "the command bfconvert of Bio-Formats"
+    "the command bfconvert of Bio-Formats."
 )
-#: What reads a format in Python, with the package bioio.
-_BIOIO = {"Nikon ND2": "bioio-nd2", "Leica LIF": "bioio-lif"}
 
 
 class Decoded(NamedTuple):
@@ -101,19 +99,13 @@ def format_not_read(path) -> str | None:
     return _NOT_READ.get(PurePath(path).suffix.lower())
 
 
-def how_to_convert(kinds: Iterable[str]) -> str:
-    """Return what to do with files of formats that are not read, as a sentence."""
-    packages = " and ".join(_BIOIO[kind] for kind in kinds if kind in _BIOIO)
-    return f"{_CONVERT}{f', or in Python by bioio with {packages}' if packages else ''}."
-
-
 def count_not_read(paths: Iterable) -> str:
     """Return how many files of each such format there are, and what to do; ``""`` of none."""
     counts = Counter(filter(None, map(format_not_read, paths)))
     if not counts:
         return ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-    return f"Files that are not read: {kinds}. {how_to_convert(counts)}"
+    return f"Files that are not read: {kinds}. {HOW_TO_CONVERT}"
 
 
 def is_complete(pixels: np.ndarray, data: bytes, end: int, decode: Callable) -> bool:

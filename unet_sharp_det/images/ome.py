@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from ..errors import DatasetError, UserError
+from ..errors import DatasetError
 from .directories import check_directories, open_checked
 from .pixel_size import ome_pixel_size
+from .planes import check_series
 
 _MOST_XML = 2**26  # characters
 _MOST_TAGS = 2**20
@@ -98,8 +99,7 @@ def select_image(text: str, path: Path, layouts: dict[int, tuple], number: int) 
             if any(map(file_set.is_own, image.entries)):
                 raise PartOfImageError(path, path.with_name(_plain(image.first.name, path)))
         return None
-    if not 0 <= number < len(own):
-        raise no_series_error(path, number, len(own))
+    check_series(path, number, len(own))
     image = own[number]
     file_set.restrict(image)
     alone = ElementTree.Element("OME", UUID=path.name)
@@ -112,10 +112,6 @@ def select_image(text: str, path: Path, layouts: dict[int, tuple], number: int) 
         pixel_size=ome_pixel_size(image.pixels.attrib),
         count=len(own),
     )
-
-
-def no_series_error(path: Path, number: int, count: int) -> UserError:
-    return UserError(f"{path}: there is no --series {number}. Choose one of 0 to {count - 1}.")
 
 
 class _FileSet:

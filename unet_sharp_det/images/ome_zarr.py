@@ -13,9 +13,8 @@ from math import prod
 import numpy as np
 
 from ..errors import DatasetError, UserError, one_line
-from .ome import no_series_error
 from .pixel_size import ngff_pixel_size
-from .planes import PixelArray
+from .planes import PixelArray, check_series
 
 _GROUP_FILES = ("zarr.json", ".zgroup")
 _METADATA = {*_GROUP_FILES, ".zattrs", ".zarray"}
@@ -129,8 +128,7 @@ def _find_images(group, path, number: int) -> tuple[Iterator, int]:
         raise DatasetError(
             f"{path}: is Zarr, but no image of OME-Zarr. Convert it, e.g. by ome-zarr or ngff-zarr."
         )
-    if not 0 <= number < len(names):
-        raise no_series_error(path, number, len(names))
+    check_series(path, number, len(names))
     return iter([("", group[names[number]] if names[number] else group)]), len(names)
 
 

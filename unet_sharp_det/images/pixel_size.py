@@ -3,7 +3,8 @@
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from xml.etree import ElementTree
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +28,18 @@ _NO_LENGTHS = ("", "pixel", "pixels", "reference frame", "none")
 _SCREEN_DOTS = (72, 96)  # per inch, which programs write into whatever they save
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _CENTIMETRE = 3
+_PHILIPS_SPACING = (  # of the slide's image, not that of its label
+    "Attribute[@Name='PIM_DP_SCANNED_IMAGES']/Array/DataObject[Attribute='WSI']/"
+    "Attribute[@Name='DICOM_PIXEL_SPACING']"
+)
 
 
 def tiff_pixel_size(tiff, page) -> tuple[float, float] | None:
     """Return (y, x) in micrometres, or None; one that cannot be read is left out with a warning.
 
     It comes from ImageJ's unit with the resolution, Zeiss LSM's VoxelSizeX and VoxelSizeY,
-    Aperio's MPP, or the resolution of a Hamamatsu NDPI; for OME see :func:`ome_pixel_size`.
+    Aperio's MPP, Philips' DICOM_PIXEL_SPACING, or the resolution of a Hamamatsu NDPI; for OME see
+    :func:`ome_pixel_size`.
     Elsewhere the resolution alone is no size: programs write that of a screen into all they save.
     """
     try:
@@ -50,15 +56,20 @@ def _tiff_pixel_size(tiff, page) -> tuple[float, float] | None:
         unit = metadata.get("unit", "")
         if unit in ("in", "inch") and all(top in _SCREEN_DOTS for top, _ in resolution):
             return None
-        return _sizes(map(_length, resolution), (metadata.get("yunit", unit), unit))
+        return in_micrometres(map(_length, resolution), (metadata.get("yunit", unit), unit))
     if tiff.is_svs:
         found = re.search(r"\|\s*MPP\s*=\s*([^|\s]*)", page.description)
-        return _sizes([float(found.group(1))] * 2, ("um", "um")) if found else None
+        return in_micrometres([float(found.group(1))] * 2, ("um", "um")) if found else None
+    if tiff.is_philips:
+        found = ElementTree.fromstring(tiff.philips_metadata).findtext(_PHILIPS_SPACING, "")
+        return in_micrometres(map(float, re.findall(r'"([^"]*)"', found)), ("mm", "mm"))
     if tiff.is_lsm:
         metadata = tiff.lsm_metadata or {}
-        return _sizes([float(metadata.get(f"VoxelSize{axis}", 0)) for axis in "YX"], ("m", "m"))
+        return in_micrometres(
+            [float(metadata.get(f"VoxelSize{axis}", 0)) for axis in "YX"], ("m", "m")
+        )
     if tiff.is_ndpi and page.tags.valueof(_RESOLUTION_UNIT) == _CENTIMETRE:
-        return _sizes(map(_length, resolution), ("cm", "cm"))
+        return in_micrometres(map(_length, resolution), ("cm", "cm"))
     return None
 
 
@@ -69,7 +80,7 @@ def ome_pixel_size(pixels: Mapping[str, str]) -> tuple[float, float] | None:
         return None
     units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "YX"]
     try:
-        return _sizes([float(size) for size in sizes], units)
+        return in_micrometres([float(size) for size in sizes], units)
     except ValueError:
         _warn(f"OME-XML: PhysicalSizeY and X are {sizes}, no numbers.")
         return None
@@ -84,22 +95,25 @@ def ngff_pixel_size(
         return None
     places = [letters.index(letter) for letter in "YX"]
     sizes, units = zip(*((float(lengths[k]), axes[k].get("unit", "")) for k in places), strict=True)
-    return _sizes(sizes, units)
+    return in_micrometres(sizes, units)
+
+
+def in_micrometres(lengths: Iterable[float], units: Iterable[str]) -> tuple[float, float] | None:
+    """Return the (y, x) of a pixel, lengths in their units, in micrometres.
+
+    None: one is no length, or its unit is none, or not known, which gives a warning.
+    """
+    factors = [_factor(unit) for unit in units]
+    if None in factors:
+        return None
+    y, x = (length * factor for length, factor in zip(lengths, factors, strict=True))
+    return (y, x) if all(math.isfinite(size) and size > 0 for size in (y, x)) else None
 
 
 def _length(resolution: tuple[int, int]) -> float:
     """Return the length of a pixel, the inverse of a fraction."""
     numerator, denominator = resolution
     return denominator / numerator if numerator else 0.0
-
-
-def _sizes(lengths, units) -> tuple[float, float] | None:
-    """Return lengths in their units as micrometres."""
-    factors = [_factor(unit) for unit in units]
-    if None in factors:
-        return None
-    y, x = (length * factor for length, factor in zip(lengths, factors, strict=True))
-    return (y, x) if all(math.isfinite(size) and size > 0 for size in (y, x)) else None
 
 
 def _factor(unit) -> float | None:

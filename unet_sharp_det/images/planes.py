@@ -39,6 +39,16 @@ class PixelArray:
         return kind in (5, 6, 7, 8), kind in (3, 4, 7, 8), kind in (2, 3, 6, 7)
 
 
+#: Opens an image of a file: of its path, and which series, from 0.
+PixelOpener = Callable[[object, int], PixelArray]
+
+
+def check_series(path, number: int, count: int) -> None:
+    """Raise :class:`UserError` unless a file of so many images has that one."""
+    if not 0 <= number < count:
+        raise UserError(f"{path}: there is no --series {number}. Choose one of 0 to {count - 1}.")
+
+
 def meant_values(
     dtype: np.dtype, where: str
 ) -> tuple[np.dtype, Callable[[np.ndarray], np.ndarray]]:

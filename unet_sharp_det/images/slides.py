@@ -1,45 +1,27 @@
 """Slides that tifffile does not read, or does not put together, by OpenSlide."""
 
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import numpy as np
 from PIL import Image
 
-from ..errors import DatasetError, UserError, one_line
-from .planes import PixelArray
-
-#: 3DHISTECH, Hamamatsu VMS, and Ventana, whose tiles overlap.
-SLIDES = (".mrxs", ".vms", ".bif")
+from ..errors import DatasetError, one_line
+from .pixel_size import in_micrometres
+from .planes import PixelArray, check_series
 
 
-def is_slide(path) -> bool:
-    """Return whether the name of a file is that of such a slide."""
-    return PurePath(path).suffix.lower() in SLIDES
-
-
-def open_slide(path) -> PixelArray:
-    """Open a slide and its levels without reading their pixels, which are uint8 in RGB.
+def open_slide(path, series: int) -> PixelArray:
+    """Open a slide and its levels, uint8 in RGB; see :func:`.open_vendor_file`.
 
     What the scanner left out has the slide's colour of the background, else white.
-
-    Raises:
-        DatasetError: OpenSlide cannot read the file.
-        UserError: OpenSlide is missing.
     """
-    try:
-        import openslide
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{path}: slides take OpenSlide. Run: pip install 'unet_sharp_det[slides]'"
-        ) from error
-    try:
-        slide = openslide.OpenSlide(path)
-        width, height = slide.dimensions
-        sizes = [float(slide.properties.get(f"openslide.mpp-{axis}", 0)) for axis in "yx"]
-        background = f"#{slide.properties.get('openslide.background-color', 'ffffff')}"
-    except Exception as error:  # of any kind, from corrupt metadata
-        raise DatasetError(f"{path}: cannot be read by OpenSlide: {one_line(error)}") from error
+    import openslide
+
+    slide = openslide.OpenSlide(path)
+    check_series(path, series, 1)
+    width, height = slide.dimensions
+    sizes = [float(slide.properties.get(f"openslide.mpp-{axis}", 0)) for axis in "yx"]
+    background = f"#{slide.properties.get('openslide.background-color', 'ffffff')}"
     return PixelArray(
         pixels=_Pixels(slide, background, str(path)),
         levels=tuple(
@@ -51,7 +33,7 @@ def open_slide(path) -> PixelArray:
         shape=(height, width, 3),
         dtype=np.dtype(np.uint8),
         colours=3,
-        pixel_size=tuple(sizes) if min(sizes) > 0 else None,
+        pixel_size=in_micrometres(sizes, ("um", "um")),
     )
 
 

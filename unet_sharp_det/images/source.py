@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError, UserError
-from .czi import is_czi, open_czi
-from .formats import MAX_PIXELS, decode, format_not_read, how_to_convert
+from .formats import HOW_TO_CONVERT, MAX_PIXELS, decode, format_not_read, read_size
 from .ome_zarr import is_zarr, open_zarr
 from .planes import (
     ImageAxes,
@@ -19,8 +18,8 @@ from .planes import (
     reduction_of,
     select_planes,
 )
-from .slides import is_slide, open_slide
 from .tiff import is_tiff, open_tiff
+from .vendors import is_vendor_file, open_vendor_file
 
 #: What predictions look at where a file has two, or more than three channels.
 DEFAULT_CHANNELS = (0,)
@@ -46,7 +45,8 @@ class ReadOptions:
             :func:`~unet_sharp_det.images.planes.assign_axes`.
         planes: ``"all"``, ``"max"`` (the maximum over the axis), or indices from 0; see
             :func:`~unet_sharp_det.images.planes.select_planes`.
-        series: which series of a TIFF file or OME-Zarr, or scene of a CZI, from 0.
+        series: which series of a TIFF file, OME-Zarr or LIF, scene of a CZI, or position of an
+            ND2, from 0.
         max_pixels: of an image that must be decoded as a whole, or of a strip, tile or chunk.
     """
 
@@ -139,7 +139,7 @@ class ImageSource:
 
 
 def open_image(path, options: ReadOptions | None = None) -> list[ImageSource]:
-    """Open an image; TIFF, OME-Zarr, CZI and slides are read by windows, other formats as a whole.
+    """Open an image: by windows, but for formats such as PNG, which are decoded as a whole.
 
     Orientation is applied and alpha dropped. What is decoded as a whole and has three equal
     colours is gray: it has one channel. There is a source for every plane, of a plate for every
@@ -172,22 +172,31 @@ def open_pixels(path, options: ReadOptions) -> PixelArray:
     """Open an image file as an array of any axes: what :func:`open_image` takes planes of."""
     path = Path(path)
     try:
-        if is_slide(path):
-            return open_slide(path)
-        if is_czi(path):
-            return open_czi(path, options.series)
+        if is_vendor_file(path):
+            return open_vendor_file(path, options.series)
         kind = format_not_read(path)
         if is_tiff(path) and kind != "Olympus VSI":  # of which the TIFF is a preview
             return open_tiff(path, options.series, options.max_pixels)
         if kind:
-            raise DatasetError(
-                f"{path}: is a {kind} file, which is not read. {how_to_convert([kind])}"
-            )
+            raise DatasetError(f"{path}: is a {kind} file, which is not read. {HOW_TO_CONVERT}")
         return _pixel_array(*decode(path, options.max_pixels))
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: does not exist.") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def size_in_header(path) -> tuple[int, int] | None:
+    """Return the (height, width) of an image file that holds one plane, read from its header.
+
+    None: it may hold several, or cannot be read; :func:`open_image` tells.
+    """
+    try:
+        if is_zarr(path) or is_vendor_file(path) or format_not_read(path) or is_tiff(path):
+            return None
+        return read_size(Path(path))
+    except (OSError, DatasetError):
+        return None
 
 
 def from_array(array: np.ndarray, name: str = "image", all_channels: bool = False) -> ImageSource:

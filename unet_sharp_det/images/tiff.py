@@ -14,9 +14,9 @@ import numpy as np
 
 from ..errors import DatasetError, UserError, one_line
 from .directories import open_checked
-from .ome import OmeImage, no_series_error, select_image
+from .ome import OmeImage, select_image
 from .pixel_size import tiff_pixel_size
-from .planes import PixelArray
+from .planes import PixelArray, check_series
 from .tiff_pixels import ChunkedPixels, RawPixels
 
 logger = logging.getLogger(__name__)
@@ -114,8 +114,7 @@ def _find_series(tiff, path: Path, layouts, number: int) -> tuple[object, int, O
     found = _all_series(tiff, path)
     if found and found[0].kind == "ome":
         return found[0], ome.count, ome
-    if not 0 <= number < len(found):
-        raise no_series_error(path, number, len(found))
+    check_series(path, number, len(found))
     return found[number], max(1, sum(not each.keyframe.is_reduced for each in found)), None
 
 
