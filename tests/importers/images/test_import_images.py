@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from unet_sharp_det.cli.import_ import main
 from unet_sharp_det.data.folders import register_folders
 from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.importers.images import FORMATS
 
 
 def write(root, stems="abc", labels=None):
@@ -200,8 +201,9 @@ def test_an_outline_out_of_its_image(tmp_path, run_images):
 
 def test_several_formats_and_none(tmp_path, run_images):
     source = write(tmp_path / "s")
-    with pytest.raises(DatasetError, match="is of no format that is known(.|\n)*label-maps"):
+    with pytest.raises(DatasetError, match="is of no format that is known") as caught:
         run_images(source / "images")
+    assert [line.split()[0] for line in caught.value.details] == list(FORMATS)
     (source / "a.geojson").write_text('{"features": []}')
     with pytest.raises(DatasetError, match="several formats: label-maps .*; geojson"):
         run_images(source)
