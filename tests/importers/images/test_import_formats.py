@@ -1,7 +1,9 @@
 """Each format, in files of its own library or of its documented layout, gives the same masks."""
 
+import base64
 import json
 import shutil
+import zipfile
 
 import cv2
 import numpy as np
@@ -26,6 +28,23 @@ def write_cellpose(root):
     for seed, stem in enumerate(STEMS):
         save(root / f"{stem}_img.png", picture(seed))
         save(root / f"{stem}_masks.png", truth())
+
+
+def write_cellpose_session(root):
+    write_cellpose(root)
+    for stem in STEMS:
+        np.save(root / f"{stem}_seg.npy", {"masks": truth(), "filename": f"{stem}_img.png"})
+
+
+def write_bbbc039(root):
+    """Masks as published: red numbers the objects, and objects that do not touch share numbers."""
+    for seed, stem in enumerate(STEMS):
+        save(root / "images" / f"{stem}.tif", picture(seed)[:, :, 0].astype(np.uint16))
+        red = np.where(truth() == 2, 2, truth() > 0)
+        empty = np.zeros(SHAPE)
+        save(root / "masks" / f"{stem}.png", np.dstack([empty, empty, red, empty + 255]))
+    with zipfile.ZipFile(root / "masks.zip", "w") as download:
+        download.write(root / "masks" / "a.png")
 
 
 def write_suffixes(root):
@@ -83,6 +102,15 @@ def write_coco(root, polygons=False):
     (root / "annotations" / "all.json").write_text(json.dumps(coco(polygons)))
 
 
+def write_via(root):
+    """VIA 2 writes images' ids as text, and an object's polygon not in a list of polygons."""
+    write_coco(root, polygons=True)
+    content = coco(polygons=True)
+    for each in content["annotations"]:
+        each |= {"image_id": str(each["image_id"]), "segmentation": each["segmentation"][0]}
+    (root / "annotations" / "all.json").write_text(json.dumps(content))
+
+
 def write_hovernet(root):
     for seed, stem in enumerate(STEMS):
         save(root / "Images" / f"{stem}.png", picture(seed))
@@ -113,6 +141,9 @@ def write_labelme(root):
         for corners in CORNERS
     ]
     shapes[0] |= {"shape_type": "rectangle", "points": [CORNERS[0][0], CORNERS[0][2]]}
+    shapes[1] |= {"shape_type": "oriented_rectangle"}
+    png = base64.b64encode(cv2.imencode(".png", np.ones((8, 8), np.uint8))[1])
+    shapes[3] |= {"shape_type": "mask", "points": [[56, 40], [63, 47]], "mask": png.decode()}
     for seed, stem in enumerate(STEMS):
         save(root / f"{stem}.png", picture(seed))
         content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": f"{stem}.png"}
@@ -145,12 +176,15 @@ LAYOUTS = {
     "folders of PNG": (write_folders, "label-maps", "object"),
     "folders of TIFF": (lambda root: write_folders(root, ".tif", "labels"), "label-maps", "object"),
     "Cellpose": (write_cellpose, "label-maps", "object"),
+    "Cellpose's window": (write_cellpose_session, "label-maps", "object"),
+    "BBBC039": (write_bbbc039, "label-maps", "object"),
     "16 bit and NPY": (write_suffixes, "label-maps", "object"),
     "NuInsSeg": (write_nuinsseg, "label-maps", "object"),
     "Cell Tracking Challenge": (write_tracking, "label-maps", "object"),
     "DSB2018": (write_object_masks, "object-masks", "object"),
     "COCO with RLE": (write_coco, "coco", "cell"),
     "COCO with polygons": (lambda root: write_coco(root, polygons=True), "coco", "cell"),
+    "VIA": (write_via, "coco", "cell"),
     "MoNuSeg": (write_aperio, "aperio-xml", "object"),
     "labelme": (write_labelme, "labelme", "cell"),
     "QuPath": (write_geojson, "geojson", "cell"),
@@ -176,7 +210,7 @@ def test_layouts(layout, tmp_path, run_images):
 def test_masks_become_parts(tmp_path, run_images):
     write_masks(tmp_path / "source")
     found = run_images(tmp_path / "source", "--classes", "cell")
-    assert found.text.startswith("Format: masks (images/ beside masks/, one number")
+    assert found.text.startswith("Format: masks (images/ beside masks/, numbers of several")
     expected = truth()
     expected[expected == 2] = 0
     labels = found.label_map("a")
@@ -187,8 +221,9 @@ def test_masks_become_parts(tmp_path, run_images):
 def test_masks_of_classes(tmp_path, run_images):
     save(tmp_path / "s" / "images" / "a.png", picture())
     save(tmp_path / "s" / "masks" / "a.png", np.minimum(truth(), 2).astype(np.uint8))
-    options = ("--format", "masks", "--classes", "round", "long")
-    assert run_images(tmp_path / "s", *options).classes("a") == ["round"] + ["long"] * 3
+    found = run_images(tmp_path / "s", "--classes", "round", "long")
+    assert found.classes("a") == ["round"] + ["long"] * 3
+    assert run_images(tmp_path / "s", name="numbers").classes("a") == ["1"] + ["2"] * 3
 
 
 def test_hovernet_has_types(tmp_path, run_images):
@@ -207,7 +242,7 @@ def test_pannuke(distributed, tmp_path, run_images):
     masks[..., 4] = np.where(truth() > 2, truth(), 0)
     masks[..., 5] = truth() == 0
     for name, array in (("images", images), ("masks", masks)):
-        folder = tmp_path / "s" / (f"{name}/fold1" if distributed else "")
+        folder = tmp_path / "s" / (f"Fold 1/{name}/fold1" if distributed else "")
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / f"{name}.npy", array)
     found = run_images(tmp_path / "s")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...data.label_files import ENDINGS, image_stem
 from ...errors import DatasetError
-from ...images.decoding import read_labels
+from ...images.decoding import read_labels, read_stored
 from ...masks import InstanceMap, SparseInstances
 from .samples import IMAGE_FOLDERS, IMAGE_SUFFIXES, Sample, by_stem, files_in, find_folder, pair
 
@@ -46,7 +46,7 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
 
     def read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
         labels = read_map(path, shape)
-        if is_mask(labels):
+        if len(np.unique(labels[labels > 0])) == 1 and _label_parts(labels).max() > 1:
             raise DatasetError(
                 f"{path}: holds only 0 and {labels.max()}, in several parts. If each part is an "
                 "object, give --format masks; else number the objects."
@@ -68,32 +68,42 @@ def find_pairs(folder: Path) -> list[Pairs]:
 
 
 def look_like_masks(pairs: Sequence[Pairs]) -> bool:
-    """Whether label maps hold one number besides 0, of several parts: the first few that can be
-    read are looked at."""
-    found = []
+    """Whether numbers of label maps are not of objects: the first few that can be read have one
+    number, of several parts, or two parts or more per number."""
+    values, numbers, parts = set(), 0, 0
     for path in itertools.islice((p for each in pairs for p in each.labels.values()), _LOOKED_AT):
         try:
-            found.append(is_mask(read_labels(path)))
+            labels = read_labels(path)
         except DatasetError:
             continue  # It is told when it is read.
-    return any(found)
+        found = np.unique(labels[labels > 0]).tolist()
+        values.update(found)
+        numbers += len(found)
+        parts += int(_label_parts(labels).max(initial=0))
+    return parts > numbers if len(values) == 1 else parts >= 2 * numbers > 0
 
 
-def is_mask(labels: np.ndarray) -> bool:
-    """Whether a label map has one number besides 0, of several parts."""
-    from scipy import ndimage
+def _label_parts(numbers: np.ndarray) -> np.ndarray:
+    """Number the parts of equal numbers (H, W) other than 0; corners connect."""
+    from skimage.measure import label
 
-    highest = labels.max(initial=0)
-    if not highest or not np.isin(labels, (0, highest)).all():
-        return False
-    return ndimage.label(labels, np.ones((3, 3)))[1] > 1
+    return label(numbers, connectivity=2)
 
 
 def read_map(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Read whole numbers (H, W); DatasetError: they are none, or of another size."""
+    """Read whole numbers (H, W); DatasetError: they are none, or of another size.
+
+    Of colours in which red alone is used, as of BBBC039, each part of equal red is an object.
+    """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise DatasetError(f"{path}: is a JPEG, which changes numbers. Save labels as PNG or TIFF.")
-    labels = read_labels(path)
+    try:
+        labels = read_labels(path)
+    except DatasetError:
+        colours = read_stored(path)
+        if colours.shape[2:] not in ((3,), (4,)) or colours[:, :, 1:3].any():
+            raise
+        labels = _label_parts(colours[:, :, 0])
     if labels.shape != shape:
         raise DatasetError(
             f"{path}: has (height, width) {labels.shape}, but its image has {shape}. Give the one "
@@ -125,11 +135,20 @@ def _in_one_folder(folder: Path) -> Pairs | None:
         ending = next((each for each in ENDINGS if path.stem.endswith(each)), None)
         if ending:
             labels[path] = path.stem.removesuffix(ending)
+    drawn = {stem for path, stem in labels.items() if not _is_session(path)}
+    labels = {
+        path: stem for path, stem in labels.items() if not (_is_session(path) and stem in drawn)
+    }
     images = [path for path in files_in(folder, IMAGE_SUFFIXES) if path not in labels]
     if not labels or not images:
         return None
     why = f"{next(iter(labels)).name} beside {images[0].name}"
     return Pairs(by_stem(images, _plain_stem), by_stem(labels, labels.get), why, f"{folder.name}/")
+
+
+def _is_session(path: Path) -> bool:
+    """Whether a file is what Cellpose's window opens, which lies beside the masks it saves."""
+    return path.name.endswith("_seg.npy")
 
 
 def _plain_stem(path: Path) -> str:
