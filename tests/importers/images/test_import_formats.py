@@ -13,6 +13,7 @@ from annotated_images import CORNERS, SHAPE, picture, save, truth
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from scipy.io import savemat
 
+from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.importers.images import FORMATS
 
 STEMS = ("a", "b", "c")
@@ -224,6 +225,9 @@ def test_masks_of_classes(tmp_path, run_images):
     found = run_images(tmp_path / "s", "--classes", "round", "long")
     assert found.classes("a") == ["round"] + ["long"] * 3
     assert run_images(tmp_path / "s", name="numbers").classes("a") == ["1"] + ["2"] * 3
+    ghost = run_images(tmp_path / "s", "--classes", "round", "long", "ghost", name="ghost")
+    assert "No object of the class ghost: left out." in ghost.text
+    assert ghost.dataset["classes"] == ["long", "round"]
 
 
 def test_hovernet_has_types(tmp_path, run_images):
@@ -282,6 +286,10 @@ def test_coco_files_of_splits(tmp_path, run_images):
     file.unlink()
     found = run_images(tmp_path / "s")
     assert found.splits == {"train": ["a", "b"], "val": ["c"]}
+    content["categories"].append({"id": 8, "name": "ghost"})
+    file.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="--strict: nothing was written. no object of ghost"):
+        run_images(file, "--strict", name="ghost")
 
 
 def test_a_circle_of_labelme(tmp_path, run_images):

@@ -129,13 +129,14 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path, run_images):
     (source / "images" / "b.png").unlink()
     save(source / "masks" / "c.png", truth()[:-1])
     (source / "masks" / "d.png").unlink()
-    save(source / "masks" / "d.jpg", truth().astype(np.uint8))
+    save(source / "masks" / "d.jpg", 60 * truth().astype(np.uint8))
     save(
         source / "masks" / "e.png", np.repeat(truth()[:, :, None], 3, 2) * np.array([1, 2, 3], "u2")
     )
     (source / "images" / "f.png").write_bytes(b"no image")
     found = run_images(source)
     assert found.status == 1
+    assert found.dataset["format"].startswith("label-maps")
     assert sum(map(len, found.splits.values())) == 1
     for part in (
         "a.png: has no annotation",

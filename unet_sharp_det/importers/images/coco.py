@@ -41,9 +41,8 @@ def read(folder: Path) -> Iterator[Sample]:
                 fault = f"{path}: there is no image {name!r} below {root}. Lay it there."
                 objects = refuse(fault)
             stem = str(Path(str(name)).with_suffix(""))
-            yield Sample(
-                stem, file or path, objects, split_of_name(path.stem) if len(files) > 1 else None
-            )
+            split = split_of_name(path.stem) if len(files) > 1 else None
+            yield Sample(stem, file or path, objects, split, tuple(names.values()))
 
 
 def _mend_ids_of_via(content: dict) -> None:

@@ -69,18 +69,21 @@ def find_pairs(folder: Path) -> list[Pairs]:
 
 def look_like_masks(pairs: Sequence[Pairs]) -> bool:
     """Whether numbers of label maps are not of objects: the first few that can be read have one
-    number, of several parts, or two parts or more per number."""
-    values, numbers, parts = set(), 0, 0
+    number, of several parts, or most of them two parts or more per number."""
+    values, numbers, parts = set(), [], []
     for path in itertools.islice((p for each in pairs for p in each.labels.values()), _LOOKED_AT):
         try:
-            labels = read_labels(path)
+            labels = read_map(path)
         except DatasetError:
             continue  # It is told when it is read.
         found = np.unique(labels[labels > 0]).tolist()
         values.update(found)
-        numbers += len(found)
-        parts += int(_label_parts(labels).max(initial=0))
-    return parts > numbers if len(values) == 1 else parts >= 2 * numbers > 0
+        numbers.append(len(found))
+        parts.append(int(_label_parts(labels).max(initial=0)))
+    if len(values) == 1:
+        return sum(parts) > sum(numbers)
+    votes = [split >= 2 * count for count, split in zip(numbers, parts, strict=True) if count]
+    return 2 * sum(votes) > len(votes)
 
 
 def _label_parts(numbers: np.ndarray) -> np.ndarray:
@@ -90,8 +93,8 @@ def _label_parts(numbers: np.ndarray) -> np.ndarray:
     return label(numbers, connectivity=2)
 
 
-def read_map(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Read whole numbers (H, W); DatasetError: they are none, or of another size.
+def read_map(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Read whole numbers (H, W); DatasetError: they are none, or not of this shape.
 
     Of colours in which red alone is used, as of BBBC039, each part of equal red is an object.
     """
@@ -104,7 +107,7 @@ def read_map(path: Path, shape: tuple[int, int]) -> np.ndarray:
         if colours.shape[2:] not in ((3,), (4,)) or colours[:, :, 1:3].any():
             raise
         labels = _label_parts(colours[:, :, 0])
-    if labels.shape != shape:
+    if shape is not None and labels.shape != shape:
         raise DatasetError(
             f"{path}: has (height, width) {labels.shape}, but its image has {shape}. Give the one "
             "that it was made for."

@@ -36,12 +36,14 @@ class Sample:
             ``segmentation`` in COCO's format, perhaps with ``iscrowd``. Raises a DatasetError if
             the image cannot be used.
         split: "train", "val" or "test", if the format says so.
+        categories: names that are told, whether there are objects of them or not.
     """
 
     name: str
     image: Path | np.ndarray | None
     read: Callable[[tuple[int, int]], list[dict]]
     split: str | None = None
+    categories: tuple[str, ...] = ()
 
 
 def files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
