@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from annotated_images import SHAPE, picture, save, truth
@@ -47,7 +48,10 @@ def test_a_damaged_data_set_stops_no_other(tmp_path, run_images, caplog):
 
 
 def test_the_fingerprint(tmp_path, run_images):
-    imported = run_images(write(tmp_path / "s"))
+    source = write(tmp_path / "s")
+    for stem in "abc":
+        save(source / "images" / f"{stem}.png", picture(ord(stem)) // np.array([1, 2, 3], "u1"))
+    imported = run_images(source)
     found = json.loads((imported.folder / "fingerprint.json").read_text())
     assert len(imported.splits["train"]) == 2  # Of which the fingerprint is.
     areas = np.array([80, 64, 204, 64])
@@ -62,6 +66,9 @@ def test_the_fingerprint(tmp_path, run_images):
         "largest": 64,
     }
     assert (found["dtypes"], found["channels"]) == ({"uint8": 2}, [3])
+    images = [cv2.imread(str(source / "images" / f"{s}.png")) for s in imported.splits["train"]]
+    levels = [np.percentile(image, 99, axis=(0, 1))[::-1] for image in images]  # red first
+    assert [each["p99"] for each in found["intensity"]] == pytest.approx(np.median(levels, axis=0))
 
 
 def test_copies(tmp_path, run_images):
