@@ -83,13 +83,13 @@ def test_copies(tmp_path, run_images):
 @pytest.mark.parametrize("how", ["pattern", "table"])
 def test_groups_stay_together(how, tmp_path, run_images):
     stems = [f"p{patient}_{number}" for patient in range(12) for number in range(3)]
-    write(tmp_path / "s", stems)
-    group = r"p\d+"
+    source = write(tmp_path / "my_images", stems)
+    group = "^[^_]+"
     if how == "table":
         group = str(tmp_path / "patients.csv")
         rows = [f"{stem}.png,{stem.split('_')[0]}" for stem in stems]
         (tmp_path / "patients.csv").write_text("\n".join(rows))
-    found = run_images(tmp_path / "s", "--group", group)
+    found = run_images(source, "--group", group)
     patients = {split: {s.split("_")[0] for s in names} for split, names in found.splits.items()}
     assert not patients["train"] & patients["val"]
     assert len(found.splits["train"]) + len(found.splits["val"]) == 36

@@ -7,7 +7,7 @@ or as the Cell Tracking Challenge has them, ``01/t000.tif`` and ``01_GT/SEG/man_
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ _LOOKED_AT = 5
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images and label maps by stem; ``why`` says where they lie."""
+    """Images and label maps by stem; ``why`` says where they lie, ``prefix`` in which subfolder."""
 
     images: dict[str, Path]
     labels: dict[str, Path]
@@ -61,7 +61,7 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
 def find_pairs(folder: Path) -> list[Pairs]:
     """Return the images and label maps of a folder, or of its subfolders; [] if there are none."""
     if pairs := _in_folders(folder) or _in_one_folder(folder):
-        return [pairs]
+        return [replace(pairs, prefix="")]
     subfolders = sorted(each for each in folder.iterdir() if each.is_dir())
     found = [_tracking(each) or _in_folders(each) or _in_one_folder(each) for each in subfolders]
     return [each for each in found if each and each.images.keys() & each.labels.keys()]
