@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,10 +32,15 @@ def write_cellpose(root):
         save(root / f"{stem}_masks.png", truth())
 
 
-def write_cellpose_session(root):
+def write_cellpose_sessions(root):
+    """As the window saves them: of the first image beside the masks as PNG, of others alone."""
     write_cellpose(root)
     for stem in STEMS:
-        np.save(root / f"{stem}_seg.npy", {"masks": truth(), "filename": f"{stem}_img.png"})
+        content = {"masks": truth(), "filename": f"{stem}_img.png", "ismanual": truth()[0] > 0}
+        content |= {"outlines": truth() % 2, "flows": [np.zeros((1, 4, 4, 3), np.uint8), []]}
+        np.save(root / f"{stem}_seg.npy", content | {"diameter": np.float64(9), "colors": None})
+    for stem in STEMS[1:]:
+        (root / f"{stem}_masks.png").unlink()
 
 
 def write_bbbc039(root):
@@ -177,7 +183,7 @@ LAYOUTS = {
     "folders of PNG": (write_folders, "label-maps", "object"),
     "folders of TIFF": (lambda root: write_folders(root, ".tif", "labels"), "label-maps", "object"),
     "Cellpose": (write_cellpose, "label-maps", "object"),
-    "Cellpose's window": (write_cellpose_session, "label-maps", "object"),
+    "Cellpose's window": (write_cellpose_sessions, "label-maps", "object"),
     "BBBC039": (write_bbbc039, "label-maps", "object"),
     "16 bit and NPY": (write_suffixes, "label-maps", "object"),
     "NuInsSeg": (write_nuinsseg, "label-maps", "object"),
@@ -206,6 +212,15 @@ def test_layouts(layout, tmp_path, run_images):
         np.testing.assert_array_equal(found.label_map(stem), truth())
         assert found.classes(stem) == [category] * 4
     assert set(found.splits) == {"train", "val"}
+
+
+def test_a_session_that_would_run_code_is_refused(tmp_path, run_images):
+    write_cellpose(tmp_path / "s")
+    (tmp_path / "s" / "a_masks.png").unlink()
+    np.save(tmp_path / "s" / "a_seg.npy", {"masks": Path("ran")})
+    found = run_images(tmp_path / "s")
+    assert found.status == 1
+    assert "a_seg.npy: is a pickled file, which could run any code" in found.text
 
 
 def test_masks_become_parts(tmp_path, run_images):

@@ -16,6 +16,7 @@ from ...data.label_files import ENDINGS, image_stem
 from ...errors import DatasetError
 from ...images.decoding import read_labels, read_stored
 from ...masks import InstanceMap, SparseInstances
+from .cellpose_session import read_masks
 from .samples import IMAGE_FOLDERS, IMAGE_SUFFIXES, Sample, by_stem, files_in, find_folder, pair
 
 _LABEL_FOLDERS = ("label masks", "labels", "label", "masks", "mask", "gt", "ground_truth")
@@ -94,25 +95,29 @@ def _label_parts(numbers: np.ndarray) -> np.ndarray:
 
 
 def read_map(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Read whole numbers (H, W); DatasetError: they are none, or not of this shape.
-
-    Of colours in which red alone is used, as of BBBC039, each part of equal red is an object.
-    """
+    """Read whole numbers (H, W); DatasetError: they are none, or not of this shape."""
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise DatasetError(f"{path}: is a JPEG, which changes numbers. Save labels as PNG or TIFF.")
     try:
         labels = read_labels(path)
     except DatasetError:
-        colours = read_stored(path)
-        if colours.shape[2:] not in ((3,), (4,)) or colours[:, :, 1:3].any():
+        labels = read_masks(path) if _is_session(path) else _read_red(path)
+        if labels is None:
             raise
-        labels = _label_parts(colours[:, :, 0])
     if shape is not None and labels.shape != shape:
         raise DatasetError(
             f"{path}: has (height, width) {labels.shape}, but its image has {shape}. Give the one "
             "that it was made for."
         )
     return labels
+
+
+def _read_red(path: Path) -> np.ndarray | None:
+    """Number the parts of equal red of a file in which no other colour is used, as of BBBC039."""
+    colours = read_stored(path)
+    if colours.shape[2:] not in ((3,), (4,)) or colours[:, :, 1:3].any():
+        return None
+    return _label_parts(colours[:, :, 0])
 
 
 def to_objects(labels: np.ndarray, category: str) -> list[dict]:
