@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
+import tifffile
 from annotated_images import CORNERS, SHAPE, picture, save, truth
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from scipy.io import savemat
@@ -56,7 +57,7 @@ def write_bbbc039(root):
 
 def write_suffixes(root):
     for seed, stem in enumerate(STEMS):
-        save(root / f"{stem}.tif", picture(seed)[:, :, 0].astype(np.uint16) * 16)
+        tifffile.imwrite(root / f"{stem}.btf", picture(seed)[:, :, 0].astype(np.uint16) * 16)
         np.save(root / f"{stem}_cp_masks.npy", truth().astype(np.int32))
 
 

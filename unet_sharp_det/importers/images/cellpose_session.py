@@ -10,7 +10,6 @@ import numpy as np
 
 from ...checkpoints.zoo_pickle import ZooArray, ZooUnpickler
 
-
 _DAMAGES = (
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError),
     *(KeyError, IndexError, AttributeError, OverflowError, MemoryError),
