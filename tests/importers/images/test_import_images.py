@@ -95,8 +95,8 @@ def test_groups_stay_together(how, tmp_path, run_images):
     assert len(found.splits["train"]) + len(found.splits["val"]) == 36
 
 
-@pytest.mark.parametrize("stems", ["ab", "ac", "bc", "abc"])
-def test_of_two_images_one_is_of_validation(stems, tmp_path, run_images):
+@pytest.mark.parametrize("stems", ["ab", "ac", "bc", "abc", "cdf"])  # All hashes of cdf say val.
+def test_of_two_or_three_images_one_is_of_validation(stems, tmp_path, run_images):
     found = run_images(write(tmp_path / "s", stems))
     assert {split: len(names) for split, names in found.splits.items()} == {
         "train": len(stems) - 1,
