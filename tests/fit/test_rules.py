@@ -146,6 +146,10 @@ def test_channels(base):
     found = values(changed(channels=[2]), base)
     assert found["INPUT.FORMAT"] == "CHANNELS"
     assert found["MODEL.PIXEL_MEAN"] == found["MODEL.PIXEL_STD"] == [127.5, 127.5]
+    assert found["MODEL.WEIGHTS_PARTIAL"] is True
+    same = base.clone()
+    same.MODEL.PIXEL_MEAN = same.MODEL.PIXEL_STD = [127.5, 127.5]
+    assert "MODEL.WEIGHTS_PARTIAL" not in values(changed(channels=[2]), same)
     with pytest.raises(DatasetError, match="have 2 or 3 channels"):
         values(changed(channels=[2, 3]), base)
 

@@ -95,7 +95,8 @@ def _channels(facts: Facts) -> Iterator[Setting]:
     yield Setting("INPUT.FORMAT", "CHANNELS", f"the images have {count} channels, all are seen")
     for key in ("PIXEL_MEAN", "PIXEL_STD"):
         yield Setting(f"MODEL.{key}", [127.5] * count, "the middle of 8 bits, for each channel")
-    yield Setting("MODEL.WEIGHTS_PARTIAL", True, "the first convolution is adapted to them")
+    if len(facts.base.MODEL.PIXEL_MEAN) != count:
+        yield Setting("MODEL.WEIGHTS_PARTIAL", True, "the first convolution is adapted to them")
 
 
 def _schedule(facts: Facts) -> Iterator[Setting]:
@@ -120,8 +121,7 @@ def _schedule(facts: Facts) -> Iterator[Setting]:
 
 def _learning_rate(facts: Facts) -> Iterator[Setting]:
     if facts.tuned and facts.kind == "WatershedSegmentor" and facts.has_new_classes:
-        reason = "of the start's own training, for the classes are new"
-        yield Setting("SOLVER.BASE_LR", facts.base.SOLVER.BASE_LR, reason)
+        yield Setting("SOLVER.BASE_LR", facts.base.SOLVER.BASE_LR, "the start's: new classes learn")
     elif facts.tuned:
         yield Setting("SOLVER.BASE_LR", LEARNING_RATE, "less than of a training from scratch")
 
