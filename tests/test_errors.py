@@ -109,6 +109,17 @@ def test_names_cannot_steer_the_terminal(capsys):
     assert printable("a b\tc") == "a b\\tc"
 
 
+def test_details_have_lines_of_their_own(capsys):
+    def main():
+        error = UserError("a: is no format. Give one of")
+        error.details = ("  coco", "  mas\nks")
+        raise error
+
+    with pytest.raises(SystemExit):
+        run_cli(main)
+    assert capsys.readouterr().err == "error: a: is no format. Give one of\n  coco\n  mas ks\n"
+
+
 def test_the_handler_of_ctrl_c_is_put_back():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit):

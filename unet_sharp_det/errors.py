@@ -20,7 +20,12 @@ class UserError(ValueError):
 
     The command line tools print the message alone and exit with status 2; any other exception
     is a defect of this package and keeps its traceback.
+
+    Attributes:
+        details: lines that are printed below the message.
     """
+
+    details: tuple[str, ...] = ()
 
 
 class SchemeError(UserError):
@@ -129,7 +134,8 @@ def run_cli(main: Callable[[], int]) -> None:
             message = f"{place}: cannot be written ({full.strerror}). Make room and try again."
         else:
             raise
-        print(f"error: {printable(message)}", file=sys.stderr)
+        for line in (f"error: {message}", *getattr(error, "details", ())):
+            print(printable(line), file=sys.stderr)
         status = 2
     finally:
         signal.signal(signal.SIGINT, former)

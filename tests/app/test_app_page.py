@@ -78,7 +78,8 @@ def address(predictor, held, tmp_path_factory):
     folder = tmp_path_factory.mktemp("app")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(folder))
-        load = {"first": lambda: predictor, "other": lambda: StubPredictor(missing=(2,))}
+        other = StubPredictor(("nucleus", "mitosis"), missing=(2,))
+        load = {"first": lambda: predictor, "other": lambda: other}
         analyser = PlainAnalyser(load)
         analyser.held = held
         models = {name: Model(f"# {name}\n\nA model of a test.") for name in load}
@@ -297,6 +298,10 @@ def test_two_models_side_by_side(open_page):
     page.select_option("#model", "other")
     wait_for_count(page, 2)
     assert page.get_attribute("#card", "href") == "/models/other"
+    classes = page.locator("#numbers div:has(.swatch)").all_inner_texts()
+    assert [each.split() for each in classes] == [["nucleus", "2"], ["mitosis", "0"]]
+    swatches = page.locator("#numbers .swatch")
+    assert swatches.nth(0).get_attribute("style") != swatches.nth(1).get_attribute("style")
     assert opened.problems == []
 
 

@@ -57,6 +57,20 @@ def test_counts_by_hand(files):
     assert found.results["a"].object_counts == (3, 2)
 
 
+def test_images_without_a_class_say_nothing_of_it(files):
+    """A class that is never found has a score of 0, whatever the images that lack it."""
+    content = json.loads(files[0].read_text())
+    content["images"].append({**content["images"][0], "id": 2, "file_name": "y.png"})
+    content["annotations"].append({**content["annotations"][0], "id": 9, "image_id": 2})
+    files[0].write_text(json.dumps(content))
+    results = [each for each in json.loads(files[1].read_text()) if each["category_id"] == 3]
+    files[1].write_text(json.dumps(results))
+    truth = open_truth(files[0])
+    found = ClassResults.of(truth, open_predictions(files[1], truth, OPTIONS), OPTIONS)
+    assert found.results["b"].values["DSB_score"] == 0
+    assert len(found.results["a"].overlaps) == 2
+
+
 def test_they_stand_in_the_files_and_in_the_table(files, tmp_path):
     table = evaluate_files(files[1], files[0], tmp_path / "out", samples=5, ap_samples=2)
     assert "| true \\ predicted | a | b | none |" in table

@@ -1,6 +1,9 @@
 """A fit from an empty folder to a model, and what it refuses."""
 
+import multiprocessing
+import os
 import re
+import sys
 from dataclasses import replace
 
 import cv2
@@ -132,6 +135,25 @@ def test_a_step_that_fails_says_why(imported):
         main(["cells", "--output", str(imported / "run"), "--from", "scratch", "--opts", *options])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such signal")
+def test_a_killed_fit_ends_its_training(tmp_path, monkeypatch):
+    alive, program = tmp_path / "alive", tmp_path / "python"
+    os.mkfifo(alive)
+    program.write_text(
+        f"#!/bin/sh\nexec 3>{alive}\necho begun >&3\nsleep 20 3>&-\necho went on >&3\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    arguments = ([], tmp_path / "fit.log", "Training")
+    process = multiprocessing.get_context("fork").Process(target=run_of_fit._call, args=arguments)
+    process.start()
+    with alive.open() as told:
+        assert told.readline() == "begun\n"
+        process.kill()
+        assert told.read() == ""
+    process.join()
+
+
 def test_what_is_missing(imported, tmp_path):
     with pytest.raises(DatasetError, match="no data set of images.*there are: cells"):
         main(["other", "--output", str(imported / "run")])
@@ -141,6 +163,9 @@ def test_what_is_missing(imported, tmp_path):
     run_import([str(tmp_path / "one"), "--name", "one"])
     with pytest.raises(DatasetError, match="has no part 'val'"):
         main(["one", "--output", str(imported / "run")])
+    (tmp_path / "datasets" / "cells" / "fingerprint.json").write_text('{"objects": 0}')
+    with pytest.raises(DatasetError, match="training part holds no object"):
+        main(["cells", "--output", str(imported / "run")])
 
 
 def test_a_semantic_model_from_images_to_a_model(imported, repository, capsys, in_process):
@@ -218,19 +243,18 @@ def test_the_probability_threshold_and_the_least_area(imported, repository, monk
     found = dict(zip(THRESHOLDS, choice.values.mean(axis=1), strict=True))
     assert found[0.1] == found[0.25] > 95 > found[0.3] > found[0.5] == 0
     assert choice.value == 0.25
-    (run / "config.yaml").write_text(cfg.dump())
-    table, note = run_of_fit._choose_thresholds(run)
-    own = setup_cfg(str(run / "config.yaml"))
+    own = cfg.clone()
+    note = run_of_fit._choose_thresholds(own, run)
+    table = run_of_fit._evaluate_again(own, run)
     assert own.MODEL.SEM_SEG_HEAD.PROB_THRESHOLD == own.TEST.INSTANCES.SCORE_THRESHOLD == 0.25
     assert own.TEST.INSTANCES.MIN_AREA == 16
     assert "| DSB_score | 100.00 |" in table
     assert "probability threshold 0.25 was chosen" in note
     assert "least area 16 was chosen" in note
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = "softmax", 2
-    (run / "config.yaml").write_text(cfg.dump())
-    _, note = run_of_fit._choose_thresholds(run)
+    note = run_of_fit._choose_thresholds(cfg, run)
     assert "no probability threshold was chosen. The least area 16" in note
-    assert setup_cfg(str(run / "config.yaml")).MODEL.SEM_SEG_HEAD.PROB_THRESHOLD == 0.5
+    assert cfg.MODEL.SEM_SEG_HEAD.PROB_THRESHOLD == 0.5
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from unet_sharp_det.checkpoints import config_of
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import DatasetError
-from unet_sharp_det.fit.rules import Machine, settings_for
-from unet_sharp_det.fit.run import format_settings
+from unet_sharp_det.fit.facts import Facts, Machine, format_settings
+from unet_sharp_det.fit.rules import settings_for
 
 LAPTOP, GPU = Machine(False, 16), Machine(True, 24)
 DATA = {
@@ -33,9 +33,8 @@ def base():
 
 
 def values(data, base, machine=LAPTOP, classes=("cell",), tuned=True):
-    return {
-        each.key: each.value for each in settings_for(data, classes, base, machine, tuned=tuned)
-    }
+    settings = settings_for(Facts(data, classes, base, machine, tuned))
+    return {each.key: each.value for each in settings}
 
 
 def changed(**facts):
@@ -147,6 +146,10 @@ def test_channels(base):
     found = values(changed(channels=[2]), base)
     assert found["INPUT.FORMAT"] == "CHANNELS"
     assert found["MODEL.PIXEL_MEAN"] == found["MODEL.PIXEL_STD"] == [127.5, 127.5]
+    assert found["MODEL.WEIGHTS_PARTIAL"] is True
+    same = base.clone()
+    same.MODEL.PIXEL_MEAN = same.MODEL.PIXEL_STD = [127.5, 127.5]
+    assert "MODEL.WEIGHTS_PARTIAL" not in values(changed(channels=[2]), same)
     with pytest.raises(DatasetError, match="have 2 or 3 channels"):
         values(changed(channels=[2, 3]), base)
 
@@ -160,7 +163,7 @@ def test_rare_looks(base):
 @pytest.mark.parametrize("start", ["nuclei", "nuclei-fast"])
 def test_the_file_is_a_config_with_a_reason_beside_each_value(start, tmp_path):
     base = config_of(start)
-    settings = settings_for(DATA, ["cell"], base, LAPTOP, tuned=True)
+    settings = settings_for(Facts(DATA, ["cell"], base, LAPTOP, tuned=True))
     (tmp_path / "base.yaml").write_text(base.dump())
     (tmp_path / "fit.yaml").write_text(format_settings(settings))
     cfg = setup_cfg(str(tmp_path / "fit.yaml"))

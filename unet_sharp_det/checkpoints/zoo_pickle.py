@@ -44,7 +44,7 @@ class _Dtype:
         self.value = self.value.newbyteorder(state[1])
 
 
-class _Array(np.ndarray):
+class ZooArray(np.ndarray):
     """An array, empty until its state is set; it swaps bytes to the machine's order."""
 
     def __setstate__(self, state: tuple) -> None:
@@ -52,8 +52,8 @@ class _Array(np.ndarray):
         super().__setstate__((version, shape, dtype.value, is_fortran, data))
 
 
-def _reconstruct(array_type, shape, kind) -> _Array:
-    return np.ndarray.__new__(_Array, 0)
+def _reconstruct(array_type, shape, kind) -> ZooArray:
+    return np.ndarray.__new__(ZooArray, 0)
 
 
 def _frombuffer(data, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:

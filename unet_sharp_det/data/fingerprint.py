@@ -1,5 +1,6 @@
 """What the images and objects of a data set are like: what settings of a training go by."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class ImageFacts:
         touching: number of objects that share a border, or a corner, with another one.
         look: see :func:`.guess_look`.
         dtype, channels: of the file's values.
-        intensities: percentiles 1, 50 and 99 of the file's values.
+        intensities: percentiles 1, 50 and 99 of the file's values, of each channel.
         pixel_size: in micrometres; None: unknown.
     """
 
@@ -32,7 +33,7 @@ class ImageFacts:
     look: str
     dtype: str
     channels: int
-    intensities: list[float]
+    intensities: list[list[float]]
     pixel_size: float | None
 
     @classmethod
@@ -57,7 +58,7 @@ class ImageFacts:
             look=look,
             dtype=str(pixels.dtype),
             channels=pixels.shape[2],
-            intensities=np.percentile(pixels, (1, 50, 99)).tolist(),
+            intensities=np.percentile(pixels, (1, 50, 99), axis=(0, 1)).T.tolist(),
             pixel_size=pixel_size,
         )
 
@@ -71,7 +72,7 @@ def summarize(images: Sequence[ImageFacts]) -> dict:
     counts = [sum(map(len, image.diameters.values())) for image in images]
     areas = [height * width for height, width in (image.shape for image in images)]
     sides = [side for image in images for side in image.shape]
-    levels = np.median([image.intensities for image in images], axis=0).tolist()
+    levels = itertools.zip_longest(*(image.intensities for image in images), fillvalue=[np.nan] * 3)
     pixel_sizes = [image.pixel_size for image in images if image.pixel_size is not None]
     return {
         "images": len(images),
@@ -87,7 +88,10 @@ def summarize(images: Sequence[ImageFacts]) -> dict:
         "looks": dict(Counter(image.look for image in images)),
         "dtypes": dict(Counter(image.dtype for image in images)),
         "channels": sorted({image.channels for image in images}),
-        "intensity": dict(zip(("p1", "p50", "p99"), levels, strict=True)),
+        "intensity": [
+            dict(zip(("p1", "p50", "p99"), np.nanmedian(each, axis=0).tolist(), strict=True))
+            for each in levels
+        ],
         "pixel_size_um": float(np.median(pixel_sizes)) if pixel_sizes else None,
     }
 

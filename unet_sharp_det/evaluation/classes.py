@@ -22,7 +22,8 @@ class ClassResults:
     """The results of each class, and a confusion table.
 
     Attributes:
-        results: by the class's name, of its true and predicted objects alone.
+        results: by the class's name, of its true and predicted objects alone, and of the images
+            that hold any; where no image does, of all.
         confusion: integers (C + 1, C + 1): rows are true classes and "none", columns predicted ones
             and "none"; pairs of objects of IoU > .5, those of equal class first. The last column
             counts missed objects, the last row false ones.
@@ -55,7 +56,9 @@ class ClassResults:
                     InstanceOverlap.count(*maps, **place, boundary_tolerance=tolerance)
                 )
             confusion += confuse(*map(list, zip(*pairs, strict=True)))
-        results = {names[key]: InstanceResults(found) for key, found in overlaps.items()}
+        results = {
+            names[key]: InstanceResults(_with_objects(found)) for key, found in overlaps.items()
+        }
         return cls(results, confusion)
 
     @property
@@ -100,6 +103,14 @@ class ClassResults:
         for name, row in zip(labels, self.confusion.tolist(), strict=True):
             lines.append(f"| {name} | {' | '.join(map(str, row))} |")
         return "\n".join(lines)
+
+
+def _with_objects(overlaps: list[InstanceOverlap]) -> list[InstanceOverlap]:
+    """Return the images that hold a true or a predicted object; all if none does.
+
+    An image with neither counts as 100 in a mean: a class of few images would look found.
+    """
+    return [each for each in overlaps if len(each.true_areas) or len(each.pred_areas)] or overlaps
 
 
 def confuse(true: Sequence[InstanceMap], predicted: Sequence[InstanceMap]) -> np.ndarray:

@@ -3,5 +3,10 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"rules": ["Machine", "Setting", "settings_for"], "run": ["fit"]}
+    __name__,
+    submod_attrs={
+        "facts": ["Facts", "Machine", "Setting"],
+        "rules": ["settings_for"],
+        "run": ["fit"],
+    },
 )

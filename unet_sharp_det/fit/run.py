@@ -1,5 +1,6 @@
 """The steps of a fit: settings, the model before, the training, its thresholds, a report."""
 
+import ctypes
 import re
 import signal
 import subprocess
@@ -7,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from detectron2.config import CfgNode
 
 from ..checkpoints import config_of
@@ -22,9 +22,12 @@ from ..evaluation.record import EvaluationOptions, EvaluationRecord
 from ..export import ExportRequest, export_model
 from ..files import read_json, write_text
 from ..report import write_report
-from .rules import Machine, Setting, is_semantic, settings_for
+from .facts import Facts, Machine, Setting, format_settings
+from .rules import settings_for
 from .thresholds import choose_option, choose_probability_threshold
 
+_PR_SET_PDEATHSIG = 1  # of Linux
+_LIBC = ctypes.CDLL(None)
 _PROGRESS = re.compile(r"(?:eta: (?P<eta>\S+))?  iter: (?P<iter>\d+)")
 _BASE = "nuclei"
 #: Starts without the weights of a model, which have the config of ``_BASE``.
@@ -61,6 +64,10 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     register_images(name, folder, content)  # It may be younger than this process.
     base, weights, tuned = _read_start(start)
     fingerprint = read_json(folder / "fingerprint.json", dict, "Import the data set again.")
+    if not fingerprint["objects"]:
+        raise DatasetError(
+            f"{folder}: its training part holds no object. Add images that have some."
+        )
     kind = base.MODEL.META_ARCHITECTURE
     if kind not in ("GeneralizedRCNN", "WatershedSegmentor", "SemanticSegmentor"):
         raise ConfigError(f"{start} is a {kind}, which fit cannot train. Give --from {_BASE}.")
@@ -68,7 +75,7 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
         Setting("MODEL.WEIGHTS", weights, f"starts from {start}"),
         Setting("DATASETS.TRAIN", [f"{name}_train"], "as import split it"),
         Setting("DATASETS.TEST", [f"{name}_val"], "the same"),
-        *settings_for(fingerprint, content["classes"], base, Machine.this(), tuned=tuned),
+        *settings_for(Facts(fingerprint, content["classes"], base, Machine.this(), tuned)),
         Setting("SEED", 0, "a stopped run goes on as if it had not been stopped"),
         Setting("DATALOADER.REPLAYABLE", True, "the same"),
         Setting("OUTPUT_DIR", str(output), "of this run"),
@@ -87,7 +94,10 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     _call([*train, "--resume", *opts], log, "Training")
     for checkpoint in output.glob("model_[0-9]*.pth"):  # What a stop would have gone on from.
         checkpoint.unlink()
-    table, note = _choose_thresholds(output)
+    cfg = setup_cfg(str(output / "config.yaml"))
+    note = _choose_thresholds(cfg, output)
+    write_text(output / "config.yaml", cfg.dump())  # Beside the checkpoint, whose own it is.
+    table = _evaluate_again(cfg, output)
     model = output / "model.safetensors"
     export_model(ExportRequest(output / "model_final.pth", "safetensors", "fp16", output=model))
     runs = [before, output] if before.is_dir() else [output]
@@ -95,31 +105,6 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     title = f"Fit on {name}, from {start}"
     write_report(runs, output / "report.html", labels=labels, title=title, note=note)
     return f"{table}\n\n{note}"
-
-
-def format_settings(settings: Sequence[Setting]) -> str:
-    """Return the YAML of a config in which each value has its reason beside it."""
-    tree: dict = {}
-    for setting in settings:
-        *parents, leaf = setting.key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = setting
-    head = "# Written by unet-sharp-det fit, from the data and the machine. Change what you like.\n"
-    return head + '_BASE_: "base.yaml"\n' + "".join(_lines(tree, 0))
-
-
-def _lines(tree: dict, depth: int):
-    for key, value in tree.items():
-        indent = "  " * depth
-        if isinstance(value, dict):
-            yield f"{indent}{key}:\n"
-            yield from _lines(value, depth + 1)
-        else:
-            text = yaml.safe_dump(value.value, default_flow_style=True, width=10_000)
-            text = text.removesuffix("...\n").strip()
-            yield f"{indent}{key}: {text}  # {value.reason}\n"
 
 
 def _read_dataset(name: str, folder: Path) -> dict:
@@ -149,11 +134,13 @@ def _read_start(start: str) -> tuple[CfgNode, str, bool]:
 
 
 def _call(arguments: Sequence[str], log: Path, what: str) -> None:
-    """Run a command of this package in a process of its own, which Ctrl-C and SIGTERM end too; its
-    messages go to a log, and its progress to the terminal."""
+    """Run a command of this package in a process of its own, which ends with this one, on Linux
+    also when this one is killed; its messages go to a log, and its progress to the terminal."""
     former = signal.signal(signal.SIGTERM, interrupt)
     command = [sys.executable, "-m", "unet_sharp_det", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    if sys.platform == "linux":
+        pipes["preexec_fn"] = lambda: _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     print(f"{what} (messages: {log})", flush=True)
     last = ""
     with log.open("a", encoding="utf-8") as file, subprocess.Popen(command, **pipes) as process:
@@ -172,13 +159,12 @@ def _call(arguments: Sequence[str], log: Path, what: str) -> None:
         raise UserError(f"{what} failed: {last} Mend it, and call again. Messages: {log}.")
 
 
-def _choose_thresholds(output: Path) -> tuple[str, str]:
-    """Put the best thresholds into the config beside the checkpoint, and evaluate with them; return
-    the table of measures, and what the choices are worth."""
-    cfg, place = setup_cfg(str(output / "config.yaml")), find_evaluation(output)
-    own, head = cfg.TEST.INSTANCES, cfg.MODEL.SEM_SEG_HEAD
+def _choose_thresholds(cfg: CfgNode, output: Path) -> str:
+    """Put the thresholds that are best on the validation images into the config of a training, and
+    return what they are worth on others."""
+    own, head, place = cfg.TEST.INSTANCES, cfg.MODEL.SEM_SEG_HEAD, find_evaluation(output)
     choices, notes = [], []
-    if not is_semantic(cfg):
+    if cfg.MODEL.META_ARCHITECTURE != "SemanticSegmentor":
         choices.append(choose_option(place, "score_threshold"))
         own.SCORE_THRESHOLD = choices[0].value
     else:
@@ -192,9 +178,14 @@ def _choose_thresholds(output: Path) -> tuple[str, str]:
         choices.append(choose_option(place, "min_area"))
         own.MIN_AREA = choices[-1].value
     print(*choices, sep="\n")
-    write_text(output / "config.yaml", cfg.dump())
+    return " ".join([*notes, *(choice.worth for choice in choices)])
+
+
+def _evaluate_again(cfg: CfgNode, output: Path) -> str:
+    """Evaluate what a training predicted with the thresholds of a config; return the measures."""
+    place = find_evaluation(output)
     record = EvaluationRecord.read(place)
-    table = evaluate_files(
+    return evaluate_files(
         record.predictions,
         record.truth,
         place,
@@ -202,4 +193,3 @@ def _choose_thresholds(output: Path) -> tuple[str, str]:
         dataset=record.dataset,
         options=EvaluationOptions.from_config(cfg),
     )
-    return table, " ".join([*notes, *(choice.worth for choice in choices)])

@@ -1,16 +1,21 @@
 """Each format, in files of its own library or of its documented layout, gives the same masks."""
 
+import base64
 import json
 import shutil
+import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
+import tifffile
 from annotated_images import CORNERS, SHAPE, picture, save, truth
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from scipy.io import savemat
 
+from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.importers.images import FORMATS
 
 STEMS = ("a", "b", "c")
@@ -28,9 +33,31 @@ def write_cellpose(root):
         save(root / f"{stem}_masks.png", truth())
 
 
+def write_cellpose_sessions(root):
+    """As the window saves them: of the first image beside the masks as PNG, of others alone."""
+    write_cellpose(root)
+    for stem in STEMS:
+        content = {"masks": truth(), "filename": f"{stem}_img.png", "ismanual": truth()[0] > 0}
+        content |= {"outlines": truth() % 2, "flows": [np.zeros((1, 4, 4, 3), np.uint8), []]}
+        np.save(root / f"{stem}_seg.npy", content | {"diameter": np.float64(9), "colors": None})
+    for stem in STEMS[1:]:
+        (root / f"{stem}_masks.png").unlink()
+
+
+def write_bbbc039(root):
+    """Masks as published: red numbers the objects, and objects that do not touch share numbers."""
+    for seed, stem in enumerate(STEMS):
+        save(root / "images" / f"{stem}.tif", picture(seed)[:, :, 0].astype(np.uint16))
+        red = np.where(truth() == 2, 2, truth() > 0)
+        empty = np.zeros(SHAPE)
+        save(root / "masks" / f"{stem}.png", np.dstack([empty, empty, red, empty + 255]))
+    with zipfile.ZipFile(root / "masks.zip", "w") as download:
+        download.write(root / "masks" / "a.png")
+
+
 def write_suffixes(root):
     for seed, stem in enumerate(STEMS):
-        save(root / f"{stem}.tif", picture(seed)[:, :, 0].astype(np.uint16) * 16)
+        tifffile.imwrite(root / f"{stem}.btf", picture(seed)[:, :, 0].astype(np.uint16) * 16)
         np.save(root / f"{stem}_cp_masks.npy", truth().astype(np.int32))
 
 
@@ -83,6 +110,15 @@ def write_coco(root, polygons=False):
     (root / "annotations" / "all.json").write_text(json.dumps(coco(polygons)))
 
 
+def write_via(root):
+    """VIA 2 writes images' ids as text, and an object's polygon not in a list of polygons."""
+    write_coco(root, polygons=True)
+    content = coco(polygons=True)
+    for each in content["annotations"]:
+        each |= {"image_id": str(each["image_id"]), "segmentation": each["segmentation"][0]}
+    (root / "annotations" / "all.json").write_text(json.dumps(content))
+
+
 def write_hovernet(root):
     for seed, stem in enumerate(STEMS):
         save(root / "Images" / f"{stem}.png", picture(seed))
@@ -113,6 +149,9 @@ def write_labelme(root):
         for corners in CORNERS
     ]
     shapes[0] |= {"shape_type": "rectangle", "points": [CORNERS[0][0], CORNERS[0][2]]}
+    shapes[1] |= {"shape_type": "oriented_rectangle"}
+    png = base64.b64encode(cv2.imencode(".png", np.ones((8, 8), np.uint8))[1])
+    shapes[3] |= {"shape_type": "mask", "points": [[56, 40], [63, 47]], "mask": png.decode()}
     for seed, stem in enumerate(STEMS):
         save(root / f"{stem}.png", picture(seed))
         content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": f"{stem}.png"}
@@ -145,12 +184,15 @@ LAYOUTS = {
     "folders of PNG": (write_folders, "label-maps", "object"),
     "folders of TIFF": (lambda root: write_folders(root, ".tif", "labels"), "label-maps", "object"),
     "Cellpose": (write_cellpose, "label-maps", "object"),
+    "Cellpose's window": (write_cellpose_sessions, "label-maps", "object"),
+    "BBBC039": (write_bbbc039, "label-maps", "object"),
     "16 bit and NPY": (write_suffixes, "label-maps", "object"),
     "NuInsSeg": (write_nuinsseg, "label-maps", "object"),
     "Cell Tracking Challenge": (write_tracking, "label-maps", "object"),
     "DSB2018": (write_object_masks, "object-masks", "object"),
     "COCO with RLE": (write_coco, "coco", "cell"),
     "COCO with polygons": (lambda root: write_coco(root, polygons=True), "coco", "cell"),
+    "VIA": (write_via, "coco", "cell"),
     "MoNuSeg": (write_aperio, "aperio-xml", "object"),
     "labelme": (write_labelme, "labelme", "cell"),
     "QuPath": (write_geojson, "geojson", "cell"),
@@ -173,10 +215,19 @@ def test_layouts(layout, tmp_path, run_images):
     assert set(found.splits) == {"train", "val"}
 
 
+def test_a_session_that_would_run_code_is_refused(tmp_path, run_images):
+    write_cellpose(tmp_path / "s")
+    (tmp_path / "s" / "a_masks.png").unlink()
+    np.save(tmp_path / "s" / "a_seg.npy", {"masks": Path("ran")})
+    found = run_images(tmp_path / "s")
+    assert found.status == 1
+    assert "a_seg.npy: is a pickled file, which could run any code" in found.text
+
+
 def test_masks_become_parts(tmp_path, run_images):
     write_masks(tmp_path / "source")
     found = run_images(tmp_path / "source", "--classes", "cell")
-    assert found.text.startswith("Format: masks (images/ beside masks/, one number")
+    assert found.text.startswith("Format: masks (images/ beside masks/, numbers of several")
     expected = truth()
     expected[expected == 2] = 0
     labels = found.label_map("a")
@@ -187,8 +238,12 @@ def test_masks_become_parts(tmp_path, run_images):
 def test_masks_of_classes(tmp_path, run_images):
     save(tmp_path / "s" / "images" / "a.png", picture())
     save(tmp_path / "s" / "masks" / "a.png", np.minimum(truth(), 2).astype(np.uint8))
-    options = ("--format", "masks", "--classes", "round", "long")
-    assert run_images(tmp_path / "s", *options).classes("a") == ["round"] + ["long"] * 3
+    found = run_images(tmp_path / "s", "--classes", "round", "long")
+    assert found.classes("a") == ["round"] + ["long"] * 3
+    assert run_images(tmp_path / "s", name="numbers").classes("a") == ["1"] + ["2"] * 3
+    ghost = run_images(tmp_path / "s", "--classes", "round", "long", "ghost", name="ghost")
+    assert "No object of the class ghost: left out." in ghost.text
+    assert ghost.dataset["classes"] == ["long", "round"]
 
 
 def test_hovernet_has_types(tmp_path, run_images):
@@ -207,7 +262,7 @@ def test_pannuke(distributed, tmp_path, run_images):
     masks[..., 4] = np.where(truth() > 2, truth(), 0)
     masks[..., 5] = truth() == 0
     for name, array in (("images", images), ("masks", masks)):
-        folder = tmp_path / "s" / (f"{name}/fold1" if distributed else "")
+        folder = tmp_path / "s" / (f"Fold 1/{name}/fold1" if distributed else "")
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / f"{name}.npy", array)
     found = run_images(tmp_path / "s")
@@ -247,6 +302,10 @@ def test_coco_files_of_splits(tmp_path, run_images):
     file.unlink()
     found = run_images(tmp_path / "s")
     assert found.splits == {"train": ["a", "b"], "val": ["c"]}
+    content["categories"].append({"id": 8, "name": "ghost"})
+    file.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="--strict: nothing was written. no object of ghost"):
+        run_images(file, "--strict", name="ghost")
 
 
 def test_a_circle_of_labelme(tmp_path, run_images):

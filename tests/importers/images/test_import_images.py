@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from annotated_images import SHAPE, picture, save, truth
@@ -11,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from unet_sharp_det.cli.import_ import main
 from unet_sharp_det.data.folders import register_folders
 from unet_sharp_det.errors import DatasetError, UserError
+from unet_sharp_det.importers.images import FORMATS
 
 
 def write(root, stems="abc", labels=None):
@@ -46,7 +48,10 @@ def test_a_damaged_data_set_stops_no_other(tmp_path, run_images, caplog):
 
 
 def test_the_fingerprint(tmp_path, run_images):
-    imported = run_images(write(tmp_path / "s"))
+    source = write(tmp_path / "s")
+    for stem in "abc":
+        save(source / "images" / f"{stem}.png", picture(ord(stem)) // np.array([1, 2, 3], "u1"))
+    imported = run_images(source)
     found = json.loads((imported.folder / "fingerprint.json").read_text())
     assert len(imported.splits["train"]) == 2  # Of which the fingerprint is.
     areas = np.array([80, 64, 204, 64])
@@ -61,6 +66,9 @@ def test_the_fingerprint(tmp_path, run_images):
         "largest": 64,
     }
     assert (found["dtypes"], found["channels"]) == ({"uint8": 2}, [3])
+    images = [cv2.imread(str(source / "images" / f"{s}.png")) for s in imported.splits["train"]]
+    levels = [np.percentile(image, 99, axis=(0, 1))[::-1] for image in images]  # red first
+    assert [each["p99"] for each in found["intensity"]] == pytest.approx(np.median(levels, axis=0))
 
 
 def test_copies(tmp_path, run_images):
@@ -75,20 +83,20 @@ def test_copies(tmp_path, run_images):
 @pytest.mark.parametrize("how", ["pattern", "table"])
 def test_groups_stay_together(how, tmp_path, run_images):
     stems = [f"p{patient}_{number}" for patient in range(12) for number in range(3)]
-    write(tmp_path / "s", stems)
-    group = r"p\d+"
+    source = write(tmp_path / "my_images", stems)
+    group = "^[^_]+"
     if how == "table":
         group = str(tmp_path / "patients.csv")
         rows = [f"{stem}.png,{stem.split('_')[0]}" for stem in stems]
         (tmp_path / "patients.csv").write_text("\n".join(rows))
-    found = run_images(tmp_path / "s", "--group", group)
+    found = run_images(source, "--group", group)
     patients = {split: {s.split("_")[0] for s in names} for split, names in found.splits.items()}
     assert not patients["train"] & patients["val"]
     assert len(found.splits["train"]) + len(found.splits["val"]) == 36
 
 
-@pytest.mark.parametrize("stems", ["ab", "ac", "bc", "abc"])
-def test_of_two_images_one_is_of_validation(stems, tmp_path, run_images):
+@pytest.mark.parametrize("stems", ["ab", "ac", "bc", "abc", "cdf"])  # All hashes of cdf say val.
+def test_of_two_or_three_images_one_is_of_validation(stems, tmp_path, run_images):
     found = run_images(write(tmp_path / "s", stems))
     assert {split: len(names) for split, names in found.splits.items()} == {
         "train": len(stems) - 1,
@@ -128,13 +136,14 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path, run_images):
     (source / "images" / "b.png").unlink()
     save(source / "masks" / "c.png", truth()[:-1])
     (source / "masks" / "d.png").unlink()
-    save(source / "masks" / "d.jpg", truth().astype(np.uint8))
+    save(source / "masks" / "d.jpg", 60 * truth().astype(np.uint8))
     save(
         source / "masks" / "e.png", np.repeat(truth()[:, :, None], 3, 2) * np.array([1, 2, 3], "u2")
     )
     (source / "images" / "f.png").write_bytes(b"no image")
     found = run_images(source)
     assert found.status == 1
+    assert found.dataset["format"].startswith("label-maps")
     assert sum(map(len, found.splits.values())) == 1
     for part in (
         "a.png: has no annotation",
@@ -200,8 +209,9 @@ def test_an_outline_out_of_its_image(tmp_path, run_images):
 
 def test_several_formats_and_none(tmp_path, run_images):
     source = write(tmp_path / "s")
-    with pytest.raises(DatasetError, match="is of no format that is known(.|\n)*label-maps"):
+    with pytest.raises(DatasetError, match="is of no format that is known") as caught:
         run_images(source / "images")
+    assert [line.split()[0] for line in caught.value.details] == list(FORMATS)
     (source / "a.geojson").write_text('{"features": []}')
     with pytest.raises(DatasetError, match="several formats: label-maps .*; geojson"):
         run_images(source)

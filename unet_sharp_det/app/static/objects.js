@@ -27,6 +27,11 @@ export function format(value) {
   return String(Number(value.toPrecision(3)));
 }
 
+const COLORS = ["#ffd23f", "#3fd0ff", "#ff7eb6", "#7dff6a", "#ff9a4d", "#b79bff"];
+
+// Of a class, or of an object where there is one class.
+export const colorOfNumber = (number) => COLORS[number % COLORS.length];
+
 export class Objects {
   constructor({ shape, class_names, classes, boxes, measures, outlines }) {
     Object.assign(this, { shape, classes, boxes, measures });
@@ -41,6 +46,10 @@ export class Objects {
       }
       return path;
     });
+  }
+
+  colorOf(index) {
+    return colorOfNumber(this.classNames.length > 1 ? this.classes[index] : index);
   }
 
   // The indices of the objects within limits {measure: [low, high]}, null: any; by score.

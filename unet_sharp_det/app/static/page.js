@@ -10,7 +10,6 @@ import { Viewer } from "./viewer.js";
 import { connectView, drawView } from "./view.js";
 
 const POLL = 300; // ms
-const COLORS = ["#ffd23f", "#3fd0ff", "#ff7eb6", "#7dff6a", "#ff9a4d", "#b79bff"];
 
 const find = (id) => document.getElementById(id);
 const state = { images: [], current: null, turn: 0 };
@@ -157,10 +156,9 @@ function drawOutlines() {
     caption.textContent = names[side];
     if (!objects) viewer.show({ paths: [] }, [], () => "");
     else {
-      const isOfClasses = objects.classNames.length > 1;
-      const plain = (k) => COLORS[(isOfClasses ? objects.classes[k] : k) % COLORS.length];
       const mates = isCompared && found.mates(side);
-      const colorOf = mates ? (k) => (mates.has(k) ? IN_BOTH : IN_ONE) : plain;
+      const paired = (k) => (mates.has(k) ? IN_BOTH : IN_ONE);
+      const colorOf = mates ? paired : (k) => objects.colorOf(k);
       viewer.show(objects, objects.within(limitsOf(names[side])), colorOf);
     }
   });

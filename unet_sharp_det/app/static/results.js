@@ -1,7 +1,7 @@
 // The panel of what was found: numbers, limits, histogram, table.
 
 import { Histogram } from "./histogram.js";
-import { format, nameOf, unitOf } from "./objects.js";
+import { colorOfNumber, format, nameOf, unitOf } from "./objects.js";
 import { Table } from "./table.js";
 
 const find = (id) => document.getElementById(id);
@@ -100,12 +100,19 @@ export class Results {
     ];
     if (objects.classNames.length > 1) {
       objects.classNames.forEach((name, number) => {
-        entries.push([name, kept.filter((k) => objects.classes[k] === number).length]);
+        const count = kept.filter((k) => objects.classes[k] === number).length;
+        entries.push([name, count, colorOfNumber(number)]);
       });
     }
-    find("numbers").replaceChildren(...entries.map(([name, value]) => {
+    find("numbers").replaceChildren(...entries.map(([name, value, color]) => {
       const group = document.createElement("div");
       group.append(textElement("dt", name), textElement("dd", value));
+      if (color) {
+        const swatch = document.createElement("span");
+        swatch.className = "swatch";
+        swatch.style.background = color;
+        group.firstChild.prepend(swatch);
+      }
       return group;
     }));
   }

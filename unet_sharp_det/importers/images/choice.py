@@ -34,11 +34,12 @@ def choose_format(source: Path, name: str | None = None) -> tuple[str, str]:
     if found:
         named = "; ".join(f"{each} ({why})" for each, why in found.items())
         raise DatasetError(f"{source}: has several formats: {named}. Choose one by --format.")
-    known = "\n".join(f"  {each:<13}{meaning}" for each, meaning in FORMATS.items())
-    raise DatasetError(
-        f"{source}: is of no format that is known. Give one by --format, or lay the files out as "
-        f"one of them:\n{known}"
+    error = DatasetError(
+        f"{source}: is of no format that is known. Lay the files out as one of these, or give one "
+        "by --format:"
     )
+    error.details = tuple(f"  {each:<13}{meaning}" for each, meaning in FORMATS.items())
+    raise error
 
 
 def split_folders(source: Path) -> dict[str | None, Path]:

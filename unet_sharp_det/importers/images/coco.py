@@ -28,6 +28,7 @@ def read(folder: Path) -> Iterator[Sample]:
     known = _IndexedFolder(root)
     for path in files:
         content = _load(path)
+        _mend_ids_of_via(content)
         check_ids(content, str(path))
         names = {each["id"]: each["name"] for each in content["categories"]}
         annotations = defaultdict(list)
@@ -40,9 +41,20 @@ def read(folder: Path) -> Iterator[Sample]:
                 fault = f"{path}: there is no image {name!r} below {root}. Lay it there."
                 objects = refuse(fault)
             stem = str(Path(str(name)).with_suffix(""))
-            yield Sample(
-                stem, file or path, objects, split_of_name(path.stem) if len(files) > 1 else None
-            )
+            split = split_of_name(path.stem) if len(files) > 1 else None
+            yield Sample(stem, file or path, objects, split, tuple(names.values()))
+
+
+def _mend_ids_of_via(content: dict) -> None:
+    """Give annotations the ids of images as they are; VIA 2 writes "0" of the image 0."""
+    ids = {str(each.get("id")): each.get("id") for each in _dicts(content["images"])}
+    for each in _dicts(content["annotations"]):
+        if isinstance(each.get("image_id"), str):
+            each["image_id"] = ids.get(each["image_id"], each["image_id"])
+
+
+def _dicts(entries) -> list[dict]:
+    return [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
 
 
 class _IndexedFolder:
@@ -72,13 +84,16 @@ def _objects(annotations: list[dict], names: dict, image: dict, path: Path, shap
         )
     objects = []
     for each in annotations:
-        if each.get("segmentation") in (None, []):
+        segmentation = each.get("segmentation")
+        if segmentation in (None, []):
             raise DatasetError(
                 f"{path}: the annotation {each['id']} has no 'segmentation'. Annotate masks."
             )
+        if isinstance(segmentation, list) and not isinstance(segmentation[0], list):
+            segmentation = [segmentation]  # VIA 2 writes one polygon so.
         crowd = int(each.get("iscrowd") or 0)
         category = names[each["category_id"]]
-        found = {"category": category, "segmentation": each["segmentation"], "iscrowd": crowd}
+        found = {"category": category, "segmentation": segmentation, "iscrowd": crowd}
         objects.append(found)
     return objects
 

@@ -1,5 +1,6 @@
 """ROIs of ImageJ and Fiji: a ``.zip`` of the ROI manager, or a single ``.roi``, per image."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,16 @@ _ENDINGS = ("_rois", "_RoiSet", "-RoiSet", "_roi")
 def find(folder: Path) -> str | None:
     """Return why a folder is of this format; None: it is not."""
     files = beside_images(folder, (".zip", ".roi"), _stem)
-    return f"{next(iter(files.values())).name} of ImageJ" if files else None
+    found = next(filter(_holds_rois, files.values()), None)
+    return f"{found.name} of ImageJ" if found else None
+
+
+def _holds_rois(path: Path) -> bool:
+    """Whether a file is no archive of something else, such as a data set's download."""
+    if not zipfile.is_zipfile(path):
+        return path.suffix.lower() == ".roi"
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".roi") for name in archive.namelist())
 
 
 def read(folder: Path) -> Iterator[Sample]:

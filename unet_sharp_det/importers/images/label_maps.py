@@ -7,15 +7,16 @@ or as the Cell Tracking Challenge has them, ``01/t000.tif`` and ``01_GT/SEG/man_
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ...data.label_files import ENDINGS, image_stem
 from ...errors import DatasetError
-from ...images.decoding import read_labels
+from ...images.decoding import read_labels, read_stored
 from ...masks import InstanceMap, SparseInstances
+from .cellpose_session import read_masks
 from .samples import IMAGE_FOLDERS, IMAGE_SUFFIXES, Sample, by_stem, files_in, find_folder, pair
 
 _LABEL_FOLDERS = ("label masks", "labels", "label", "masks", "mask", "gt", "ground_truth")
@@ -26,7 +27,7 @@ _LOOKED_AT = 5
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images and label maps by stem; ``why`` says where they lie."""
+    """Images and label maps by stem; ``why`` says where they lie, ``prefix`` in which subfolder."""
 
     images: dict[str, Path]
     labels: dict[str, Path]
@@ -46,7 +47,7 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
 
     def read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
         labels = read_map(path, shape)
-        if is_mask(labels):
+        if len(np.unique(labels[labels > 0])) == 1 and _label_parts(labels).max() > 1:
             raise DatasetError(
                 f"{path}: holds only 0 and {labels.max()}, in several parts. If each part is an "
                 "object, give --format masks; else number the objects."
@@ -61,45 +62,62 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
 def find_pairs(folder: Path) -> list[Pairs]:
     """Return the images and label maps of a folder, or of its subfolders; [] if there are none."""
     if pairs := _in_folders(folder) or _in_one_folder(folder):
-        return [pairs]
+        return [replace(pairs, prefix="")]
     subfolders = sorted(each for each in folder.iterdir() if each.is_dir())
     found = [_tracking(each) or _in_folders(each) or _in_one_folder(each) for each in subfolders]
     return [each for each in found if each and each.images.keys() & each.labels.keys()]
 
 
 def look_like_masks(pairs: Sequence[Pairs]) -> bool:
-    """Whether label maps hold one number besides 0, of several parts: the first few that can be
-    read are looked at."""
-    found = []
+    """Whether numbers of label maps are not of objects: the first few that can be read have one
+    number, of several parts, or most of them two parts or more per number."""
+    values, numbers, parts = set(), [], []
     for path in itertools.islice((p for each in pairs for p in each.labels.values()), _LOOKED_AT):
         try:
-            found.append(is_mask(read_labels(path)))
+            labels = read_map(path)
         except DatasetError:
             continue  # It is told when it is read.
-    return any(found)
+        found = np.unique(labels[labels > 0]).tolist()
+        values.update(found)
+        numbers.append(len(found))
+        parts.append(int(_label_parts(labels).max(initial=0)))
+    if len(values) == 1:
+        return sum(parts) > sum(numbers)
+    votes = [split >= 2 * count for count, split in zip(numbers, parts, strict=True) if count]
+    return 2 * sum(votes) > len(votes)
 
 
-def is_mask(labels: np.ndarray) -> bool:
-    """Whether a label map has one number besides 0, of several parts."""
-    from scipy import ndimage
+def _label_parts(numbers: np.ndarray) -> np.ndarray:
+    """Number the parts of equal numbers (H, W) other than 0; corners connect."""
+    from skimage.measure import label
 
-    highest = labels.max(initial=0)
-    if not highest or not np.isin(labels, (0, highest)).all():
-        return False
-    return ndimage.label(labels, np.ones((3, 3)))[1] > 1
+    return label(numbers, connectivity=2)
 
 
-def read_map(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Read whole numbers (H, W); DatasetError: they are none, or of another size."""
+def read_map(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Read whole numbers (H, W); DatasetError: they are none, or not of this shape."""
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise DatasetError(f"{path}: is a JPEG, which changes numbers. Save labels as PNG or TIFF.")
-    labels = read_labels(path)
-    if labels.shape != shape:
+    try:
+        labels = read_labels(path)
+    except DatasetError:
+        labels = read_masks(path) if _is_session(path) else _read_red(path)
+        if labels is None:
+            raise
+    if shape is not None and labels.shape != shape:
         raise DatasetError(
             f"{path}: has (height, width) {labels.shape}, but its image has {shape}. Give the one "
             "that it was made for."
         )
     return labels
+
+
+def _read_red(path: Path) -> np.ndarray | None:
+    """Number the parts of equal red of a file in which no other colour is used, as of BBBC039."""
+    colours = read_stored(path)
+    if colours.shape[2:] not in ((3,), (4,)) or colours[:, :, 1:3].any():
+        return None
+    return _label_parts(colours[:, :, 0])
 
 
 def to_objects(labels: np.ndarray, category: str) -> list[dict]:
@@ -125,11 +143,20 @@ def _in_one_folder(folder: Path) -> Pairs | None:
         ending = next((each for each in ENDINGS if path.stem.endswith(each)), None)
         if ending:
             labels[path] = path.stem.removesuffix(ending)
+    drawn = {stem for path, stem in labels.items() if not _is_session(path)}
+    labels = {
+        path: stem for path, stem in labels.items() if not (_is_session(path) and stem in drawn)
+    }
     images = [path for path in files_in(folder, IMAGE_SUFFIXES) if path not in labels]
     if not labels or not images:
         return None
     why = f"{next(iter(labels)).name} beside {images[0].name}"
     return Pairs(by_stem(images, _plain_stem), by_stem(labels, labels.get), why, f"{folder.name}/")
+
+
+def _is_session(path: Path) -> bool:
+    """Whether a file is what Cellpose's window opens, which lies beside the masks it saves."""
+    return path.name.endswith("_seg.npy")
 
 
 def _plain_stem(path: Path) -> str:

@@ -1,14 +1,17 @@
-"""labelme: a ``.json`` per image, beside it, with polygons, rectangles and circles."""
+"""labelme: a ``.json`` per image, beside it, with polygons, rectangles, circles and masks."""
 
+import base64
 import math
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from ...errors import DatasetError
+from ...errors import DatasetError, UserError
 from ...files import read_json
+from ...masks import encode_mask
 from .outlines import paint
 from .samples import Sample, beside_images, images_of, pair
 
@@ -24,7 +27,7 @@ def find(folder: Path) -> str | None:
 
 
 def read(folder: Path) -> Iterator[Sample]:
-    """Read a folder. Shapes of one label and ``group_id`` are parts of one object."""
+    """Read a folder. Outlines of one label and ``group_id`` are parts of one object."""
     return pair(images_of(folder), beside_images(folder, (".json",)), _read_objects)
 
 
@@ -39,16 +42,35 @@ def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
     groups = defaultdict(list)
     for number, each in enumerate(content.get("shapes", [])):
         where = f"{path}: shape {number} (counted from 0)"
+        if each.get("shape_type") == "mask":
+            groups[each.get("label"), number] = _mask(each, shape, where)
+            continue
         group = each.get("group_id")
         key = (each.get("label"), number if group is None else f"group {group}")
         groups[key].append((_ring(each, where), where))
     return [
-        {
-            "category": str(label),
-            "segmentation": paint([ring for ring, _ in rings], shape, rings[0][1]),
-        }
-        for (label, _), rings in groups.items()
+        {"category": str(label), "segmentation": _united(parts, shape)}
+        for (label, _), parts in groups.items()
     ]
+
+
+def _united(parts: dict | list[tuple], shape: tuple[int, int]) -> dict:
+    """Return an object's mask, which is one already or several outlines."""
+    if isinstance(parts, dict):
+        return parts
+    return paint([ring for ring, _ in parts], shape, parts[0][1])
+
+
+def _mask(shape: dict, image_shape: tuple[int, int], where: str) -> dict:
+    """Return what labelme's AI draws: a PNG in base64, and the corners where it lies."""
+    try:
+        left, top = np.rint(shape["points"][0]).astype(int).tolist()
+        data = np.frombuffer(base64.b64decode(shape["mask"]), np.uint8)
+        return encode_mask(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) > 0, image_shape, top, left)
+    except (KeyError, IndexError, TypeError, ValueError, UserError, cv2.error) as error:
+        raise DatasetError(
+            f"{where}: its mask is damaged, or out of the image. Draw it again."
+        ) from error
 
 
 def _ring(shape: dict, where: str) -> np.ndarray:
@@ -57,7 +79,7 @@ def _ring(shape: dict, where: str) -> np.ndarray:
         points = np.asarray(shape.get("points"), float).reshape(-1, 2)
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{where}: has no points (x, y). Draw it again.") from error
-    if kind == "polygon":
+    if kind in ("polygon", "oriented_rectangle"):
         return points
     if kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points

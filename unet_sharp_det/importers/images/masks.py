@@ -17,11 +17,12 @@ def find(folder: Path) -> str | None:
     pairs = find_pairs(folder)
     if not pairs or not look_like_masks(pairs):
         return None
-    return f"{pairs[0].why}, one number for all objects"
+    return f"{pairs[0].why}, numbers of several parts"
 
 
 def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
     """Read a folder; ``classes``: the names of the numbers 1, 2, ..., or of 255 if it is alone.
+    Without names 255 is "object", and another number a class of its name.
 
     Parts that touch at corners only are two objects.
     """
@@ -40,6 +41,6 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
 
 
 def _name(value: int, classes: Sequence[str], path: Path) -> str:
-    if len(classes) < 2 and value in (1, 255):
+    if len(classes) < 2 and value == 255:
         return classes[0] if classes else "object"
     return class_of(value, classes, path)

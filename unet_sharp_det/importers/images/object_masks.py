@@ -39,7 +39,9 @@ def _folders(folder: Path) -> list[Path]:
     inner = folder / "stage1_train"
     folder = inner if inner.is_dir() else folder
     found = sorted(each.parent for each in folder.glob("[!.]*/masks") if each.is_dir())
-    return [each for each in found if (each / "images").is_dir()]
+    found = [each for each in found if (each / "images").is_dir()]
+    # PanNuke has such folders, too, but no picture in them.
+    return found if any(files_in(each / "images", IMAGE_SUFFIXES) for each in found) else []
 
 
 def _read_objects(folder: Path, category: str, shape: tuple[int, int]) -> list[dict]:

@@ -58,4 +58,5 @@ def import_images(
 def _samples(folders: dict, reader, options: dict) -> Iterator[Sample]:
     for split, folder in folders.items():
         for sample in reader.read(folder, **options):
-            yield sample if split is None else replace(sample, split=split)
+            told = tuple(options.get("classes", sample.categories))
+            yield replace(sample, split=split or sample.split, categories=told)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DatasetError
+from ...images.slides import SLIDES
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
-    *(".jp2", ".gif", ".pgm", ".ppm", ".svs", ".ndpi"),
+    *(".jp2", ".gif", ".pgm", ".ppm", ".btf", ".tf8", ".lsm", ".czi", ".svs", ".ndpi", *SLIDES),
 )
 #: Names of folders of images, in lower case.
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
@@ -36,12 +37,14 @@ class Sample:
             ``segmentation`` in COCO's format, perhaps with ``iscrowd``. Raises a DatasetError if
             the image cannot be used.
         split: "train", "val" or "test", if the format says so.
+        categories: names that are told, whether there are objects of them or not.
     """
 
     name: str
     image: Path | np.ndarray | None
     read: Callable[[tuple[int, int]], list[dict]]
     split: str | None = None
+    categories: tuple[str, ...] = ()
 
 
 def files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:

@@ -27,10 +27,10 @@ def assign_splits(
     ranks = {group: _rank(group) for group in groups}
     ordered = sorted(ranks, key=ranks.get)
     wanted = sum(rank < VAL_SHARE for rank in ranks.values())
-    val = ordered[: min(max(wanted, 1), len(ordered) - 1)]
+    val = ordered[: min(max(wanted, 1), len(ordered) // 2)]
     rule = f"by a hash of names, about {VAL_SHARE:.0%} to val"
     if len(val) != wanted:
-        rule += ", and at least one to train and, of two or more, to val"
+        rule += ", at least one of two or more, at most half"
     return ["val" if group in val else "train" for group in groups], rule
 
 

@@ -29,6 +29,7 @@ class ImageSummary:
 
     Attributes:
         folder: that was written.
+        empty_classes: names of which there is no object.
         skipped: ``name: why`` of images that were left out.
     """
 
@@ -36,6 +37,7 @@ class ImageSummary:
     why: str
     counts: dict[str, tuple[int, int]]
     classes: list[str]
+    empty_classes: list[str]
     quirks: dict[str, int]
     skipped: tuple[str, ...]
     split_rule: str
@@ -47,6 +49,7 @@ class ImageSummary:
             lines.append(f"{name}_{split}: {images} images, {objects} objects.")
         lines.append(f"Split: {self.split_rule}.")
         lines.append(f"Classes: {', '.join(self.classes)}.")
+        lines += [f"No object of the class {name}: left out." for name in self.empty_classes]
         lines += [
             f"{count} x {quirk}: {QUIRKS[quirk]}." for quirk, count in self.quirks.items() if count
         ]
@@ -99,13 +102,15 @@ def write_images(
     if not any(image.annotations for image in images):
         first = f" The first: {skipped[0]}" if skipped else ""
         raise DatasetError(f"{source}: holds no object that can be used.{first}")
-    quirks = count_quirks(images)
-    if strict and (skipped or any(quirks.values())):
-        found = [*skipped, *(f"{count} x {quirk}" for quirk, count in quirks.items() if count)]
+    quirks, classes = count_quirks(images), _classes(images)
+    told = {name for image in images for name in image.sample.categories}
+    empty_classes = sorted(told.difference(classes))
+    if strict and (skipped or empty_classes or any(quirks.values())):
+        found = [*skipped, *(f"no object of {name}" for name in empty_classes)]
+        found += [f"{count} x {quirk}" for quirk, count in quirks.items() if count]
         raise DatasetError(f"--strict: nothing was written. {'; '.join(found)}")
     splits, rule = assign_splits([image.sample for image in images], group_of)
     root = _store(images, output, copy)
-    classes = _classes(images)
     counts, files = {}, {}
     for split in ("train", "val", "test"):
         chosen = [each for each, of_split in zip(images, splits, strict=True) if of_split == split]
@@ -124,7 +129,7 @@ def write_images(
     content = {"name": output.resolve().name, **origin, "format": why, "classes": classes}
     content |= {"image_root": root, "splits": files}
     write_json(output / DATASET_FILE, content, indent=1)
-    return ImageSummary(output, why, counts, classes, quirks, tuple(skipped), rule)
+    return ImageSummary(output, why, counts, classes, empty_classes, quirks, tuple(skipped), rule)
 
 
 def _check_origin(output: Path, origin: dict) -> None:
