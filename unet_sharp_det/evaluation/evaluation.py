@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..addresses import local_path
 from ..data.coco_json import is_finite
 from ..errors import UserError, look_up_option
 from ..files import read_json
@@ -71,7 +72,7 @@ class Evaluation:
         """
         record = EvaluationRecord.read(folder)
         for what, path in (("ground truth", record.truth), ("predictions", record.predictions)):
-            if not Path(path).exists():
+            if not local_path(path).exists():
                 raise UserError(
                     f"{Path(folder) / RECORD_FILE} names the {what} {path}, which is not there. "
                     f"Put it back, or evaluate again. {evaluate_again(folder)}"
