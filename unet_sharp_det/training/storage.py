@@ -187,12 +187,11 @@ class WriterLock:
     def newest(self) -> tuple[int, bytes]:
         """Return the number of the last writer, 0 if there was none, and its object."""
         self._store.invalidate_cache(self._folder)
-        try:
-            names = self._store.ls(self._folder, detail=False)
-        except FileNotFoundError:
-            return 0, _RELEASED
-        number = max(int(name.rpartition("/")[2]) for name in names)
-        return number, self._store.cat_file(self._path(number))
+        names = []
+        with contextlib.suppress(FileNotFoundError):
+            names = [name.rpartition("/")[2] for name in self._store.ls(self._folder, detail=False)]
+        number = max(map(int, filter(str.isdecimal, names)), default=0)
+        return number, self._store.cat_file(self._path(number)) if number else _RELEASED
 
     def acquire(self, wait_s: float, dead: int) -> int:
         """Get it, and return the number of the writer before.
