@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_another_machine_gets_the_last_checkpoint_and_the_small_files(memory_sto
     ]
 
 
-def test_a_new_run_takes_nothing_of_an_old_one(memory_store, elsewhere):
+def test_a_new_run_takes_nothing_of_an_old_one(memory_store):
     with start(resume=False) as (folder, _):
         save(folder, 1)
     memory_store.store.clear()
@@ -119,6 +120,38 @@ def test_what_could_not_be_brought_is_brought_by_a_resume(memory_store, monkeypa
         assert os.path.exists(f"{folder}/last_checkpoint")
 
 
+def test_another_run_of_that_address_is_not_mixed_with_that_of_this_machine(
+    memory_store, tmp_path, monkeypatch
+):
+    with start(resume=False) as (folder, _):
+        save(folder, 1, log="a")
+    memory_store.store.clear()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("FVCORE_CACHE", str(tmp_path / "elsewhere"))
+        with start(resume=False) as (folder, _):
+            save(folder, 2)
+    with start() as (folder, _):
+        assert Path(folder, "last_checkpoint").read_text() == "model_2.pth"
+    assert sorted(held(memory_store)) == ["last_checkpoint", "model_2.pth"]
+
+
+def test_what_was_fetched_in_part_is_not_brought(memory_store, elsewhere, monkeypatch):
+    def cut(store, source, target):
+        Path(target).write_text("")
+        raise ConnectionError("cut")
+
+    with start(resume=False) as (folder, _):
+        save(folder, 1)
+    elsewhere()
+    with monkeypatch.context() as broken:
+        broken.setattr(type(memory_store), "get_file", cut)
+        with pytest.raises(UserError, match="run: cannot be reached .*cut"), start():
+            pytest.fail("began without the checkpoint")
+    assert held(memory_store)["model_1.pth"] == b"1"
+    with start() as (folder, _):
+        assert Path(folder, "model_1.pth").read_text() == "1"
+
+
 class Clock:
     """Time that goes on only while somebody sleeps."""
 
@@ -145,49 +178,51 @@ class TestWriterLock:
 
     @pytest.mark.parametrize("wait_s", [0, 100])
     def test_one_that_is_alive_is_left_alone(self, lock, clock, memory_store, wait_s):
-        lock().acquire(0, dead=-1)
+        lock().acquire(0, dead=None)
 
         def beat():
             if clock.now % 20 == 0:
-                memory_store.pipe_file("/bucket/lock/1", f"{clock.now}".encode())
+                memory_store.pipe_file("/bucket/lock/1", f"a {clock.now}".encode())
 
         clock.on_sleep = beat
         with pytest.raises(UserError, match="memory://bucket: another process writes there"):
-            lock().acquire(wait_s, dead=-1)
+            lock().acquire(wait_s, dead=None)
         assert clock.now == max(20, wait_s)
 
     def test_one_that_died_is_followed_after_90_s(self, lock, clock):
         first, second = lock(), lock()
-        first.acquire(0, dead=-1)
-        assert second.acquire(0, dead=-1) == 1
+        first.acquire(0, dead=None)
+        assert second.acquire(0, dead=None) == first.token
         assert clock.now == 90
         assert second.number == second.newest()[0] == 2
 
     def test_one_that_ended_is_followed_at_once(self, lock, clock):
         first, second = lock(), lock()
-        first.acquire(0, dead=-1)
+        first.acquire(0, dead=None)
         first.release()
-        second.acquire(0, dead=-1)
-        assert lock().acquire(0, dead=2) == 2
+        second.acquire(0, dead=None)
+        assert lock().acquire(0, dead=second.token) == second.token
         assert clock.now == 0
 
     def test_of_two_that_follow_at_once_one_wins(self, lock, clock, monkeypatch):
         first, second = lock(), lock()
-        lock().acquire(0, dead=-1)
+        before = lock()
+        before.acquire(0, dead=None)
         seen = first.newest()
-        second.acquire(0, dead=1)
+        second.acquire(0, dead=before.token)
         with monkeypatch.context() as late:
             late.setattr(first, "newest", lambda: seen)
             clock.on_sleep = late.undo
             with pytest.raises(UserError, match="another process writes there"):
-                first.acquire(0, dead=1)
+                first.acquire(0, dead=before.token)
         assert second.number == second.newest()[0] == 2
 
 
 def test_a_run_that_was_taken_over_writes_nothing_more(memory_store):
     def run():
         with start(resume=False) as (folder, bring):
-            WriterLock(memory_store, "/bucket/run/writer.lock", RUN).acquire(0, dead=1)
+            other = WriterLock(memory_store, "/bucket/run/writer.lock", RUN)
+            other.acquire(0, dead=other.newest()[1])
             save(folder, 1)
             bring()
 
@@ -235,7 +270,7 @@ def test_two_machines_change_their_parts(config, tmp_path, monkeypatch):
         start_processes(work, arguments, nprocs=2, start_method="fork")
         machines.reverse()
     assert torch.load(tmp_path / "store" / "model_1.pth")["number"] == 1
-    assert (tmp_path / "store" / "writer.lock" / "2").read_bytes() == b"released"
+    assert (tmp_path / "store" / "writer.lock" / "2").read_text().endswith(" released")
 
 
 def test_a_killed_training_on_s3_goes_on(

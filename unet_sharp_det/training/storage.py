@@ -20,7 +20,7 @@ from ..files import only_writer, read_json, safe_join, write_json
 _LAST = "last_checkpoint"
 _LOCK = "writer.lock"
 _RECORD = ".storage.json"
-_RELEASED = b"released"
+_RELEASED = "released"
 _BEAT_S, _DEAD_S = 20, 90
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ def stored_run(address: str, *, resume: bool, wait_s: float) -> Iterator[tuple[s
     with contextlib.ExitStack() as stack:
         if comm.is_main_process():
             stack.enter_context(run.written(resume, wait_s))
-        number = comm.all_gather(run.number)[0]
-        if resume and comm.get_local_rank() == 0 and run.read_record()["number"] != number:
+        writer = comm.all_gather(run.lock.token)[0]
+        if resume and comm.get_local_rank() == 0 and run.read_record()["writer"] != writer:
             run.fetch()
         comm.synchronize()
         yield str(run.folder), run.bring
@@ -60,13 +60,8 @@ class _StoredRun:
         self.address, self.folder = address, Path(get_cache_dir(), "runs", name)
         with explained(address):
             self._store, self._root = url_to_fs(address)
-        self._lock = WriterLock(self._store, f"{self._root}/{_LOCK}", address)
+        self.lock = WriterLock(self._store, f"{self._root}/{_LOCK}", address)
         self._brought: dict[str, list[int] | None] = {}
-
-    @property
-    def number(self) -> int:
-        """Of the writer at the address, if it is this process."""
-        return self._lock.number
 
     @contextlib.contextmanager
     def written(self, resume: bool, wait_s: float) -> Iterator[None]:
@@ -74,7 +69,7 @@ class _StoredRun:
         with only_writer(self.folder, wait_s):
             record = self.read_record()
             # If the last writer had this folder it is dead: the folder's own lock is free.
-            was_last = self._lock.acquire(wait_s, record["number"]) == record["number"]
+            was_last = self.lock.acquire(wait_s, record["writer"]) == record["writer"]
             try:
                 if resume and was_last:
                     self._brought = {name: record["brought"].get(name) for name in self._files()}
@@ -84,22 +79,22 @@ class _StoredRun:
                         self.fetch()
                     self._brought = self._files()
                 self.bring(must=True)
-                yield
-            except BaseException:
-                with contextlib.suppress(UserError):
-                    self.bring()
-                raise
-            else:
+                try:
+                    yield
+                except BaseException:
+                    with contextlib.suppress(UserError):
+                        self.bring()
+                    raise
                 self.bring(must=True)
             finally:
-                self._lock.release()
+                self.lock.release()
 
     def read_record(self) -> dict:
-        """Return the number of the folder's last writer, and the states of what it brought."""
+        """Return the token of the folder's last writer, and the states of what it brought."""
         try:
             return read_json(self.folder / _RECORD, dict)
         except UserError:
-            return {"number": -1, "brought": {}}
+            return {"writer": None, "brought": {}}
 
     def fetch(self) -> None:
         """Get the last checkpoint and the small files, if there are any."""
@@ -123,7 +118,7 @@ class _StoredRun:
                 be brought, which else is a warning.
         """
         try:
-            if self._lock.newest()[0] != self.number:
+            if self.lock.newest()[0] > self.lock.number:
                 raise UserError(
                     f"{self.address}: another process took this run over, after {_DEAD_S} s "
                     f"without a sign of this one. What this one wrote is in {self.folder}."
@@ -151,7 +146,7 @@ class _StoredRun:
                 self._store.rm_file(f"{self._root}/{name}")
                 del self._brought[name]
         finally:
-            record = {"number": self.number, "brought": self._brought}
+            record = {"writer": self.lock.token, "brought": self._brought}
             write_json(self.folder / _RECORD, record)
 
     def _files(self) -> dict[str, list[int]]:
@@ -179,26 +174,28 @@ class WriterLock:
             folder: a path in it.
             name: what errors call it.
         """
-        self.number = 0
+        self.number, self.token = 0, secrets.token_hex(8)
         self._store, self._folder, self._name = store, folder, name
-        self._token, self._ended = secrets.token_hex(8), threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
-    def newest(self) -> tuple[int, bytes]:
-        """Return the number of the last writer, 0 if there was none, and its object."""
+    def newest(self) -> tuple[int, str, str]:
+        """Return the number, the token and the state of the last writer; 0 if there was none."""
         self._store.invalidate_cache(self._folder)
         names = []
         with contextlib.suppress(FileNotFoundError):
             names = [name.rpartition("/")[2] for name in self._store.ls(self._folder, detail=False)]
         number = max(map(int, filter(str.isdecimal, names)), default=0)
-        return number, self._store.cat_file(self._path(number)) if number else _RELEASED
+        content = self._store.cat_file(self._path(number)).decode() if number else f" {_RELEASED}"
+        token, _, state = content.partition(" ")
+        return number, token, state
 
-    def acquire(self, wait_s: float, dead: int) -> int:
-        """Get it, and return the number of the writer before.
+    def acquire(self, wait_s: float, dead: str | None) -> str:
+        """Get it, and return the token of the writer before.
 
         Args:
             wait_s: for the end of another writer, in seconds.
-            dead: the number of a writer that is known to have ended.
+            dead: the token of a writer that is known to have ended.
 
         Raises:
             UserError: another process has it, or the store cannot be reached.
@@ -209,10 +206,10 @@ class WriterLock:
                 found, now = self.newest(), time.monotonic()
                 if found != last:
                     is_alive, last, since = last is not None, found, now
-                number, content = found
-                if number == dead or content == _RELEASED or now - since >= _DEAD_S:
+                number, token, state = found
+                if token == dead or state == _RELEASED or now - since >= _DEAD_S:
                     if self._create(number + 1):
-                        return number
+                        return token
                 elif is_alive and now >= end and now - since < 2 * _BEAT_S:
                     raise UserError(
                         f"{self._name}: another process writes there. Wait for its end, or take "
@@ -224,15 +221,14 @@ class WriterLock:
         self._ended.set()
         self._thread.join()
         with contextlib.suppress(Exception):  # Then the next one waits.
-            self._store.pipe_file(self._path(self.number), _RELEASED)
+            self._write(_RELEASED)
 
     def _create(self, number: int) -> bool:
-        path = self._path(number)
         try:
-            self._store.pipe_file(path, self._token.encode(), mode="create")
+            self._write("0", number, mode="create")
         except FileExistsError:
             return False
-        if self._store.cat_file(path) != self._token.encode():  # of a store that writes over it
+        if self.newest() != (number, self.token, "0"):  # in a store that writes over it
             return False
         self.number = number
         self._thread.start()
@@ -241,7 +237,11 @@ class WriterLock:
     def _beat(self) -> None:
         while not self._ended.wait(_BEAT_S):
             with contextlib.suppress(Exception):  # The next one may succeed.
-                self._store.pipe_file(self._path(self.number), secrets.token_bytes(8))
+                self._write(str(time.monotonic()))
+
+    def _write(self, state: str, number: int = 0, **mode) -> None:
+        path = self._path(number or self.number)
+        self._store.pipe_file(path, f"{self.token} {state}".encode(), **mode)
 
     def _path(self, number: int) -> str:
         return f"{self._folder}/{number}"
