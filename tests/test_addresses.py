@@ -16,6 +16,7 @@ from unet_sharp_det.data.catalog import register_dsb2018
 from unet_sharp_det.data.folders import register_folders
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation.evaluators.coco import NucleiCOCOEvaluator
+from unet_sharp_det.evaluation.record import EvaluationRecord
 from unet_sharp_det.images.decoding import read_image
 
 
@@ -100,3 +101,10 @@ class TestDatasets:
         monkeypatch.setenv("DETECTRON2_DATASETS", "nosuch://data")
         register_folders()
         assert "nosuch://data: cannot be reached" in caplog.text
+
+
+def test_a_record_of_an_evaluation_keeps_addresses(tmp_path):
+    truth = "memory://data/val.json"
+    EvaluationRecord("val", truth, "found.json", images="memory://data").write(tmp_path)
+    record = EvaluationRecord.read(tmp_path)
+    assert (record.truth, record.images) == (truth, "memory://data")
