@@ -79,6 +79,7 @@ setup(
         "tqdm>=4.60",
         "yacs>=0.1.8",
         # The project's own needs.
+        "fsspec>=2024.10",
         "imagecodecs>=2023.1",
         "jinja2>=3.0",
         "lazy_loader>=0.4",
@@ -104,7 +105,7 @@ setup(
             "uvicorn>=0.29",
         ],
         # OME-Zarr; the package needs Python 3.11.
-        "zarr": ["fsspec>=2023.10", "zarr>=3.1"],
+        "zarr": ["zarr>=3.1"],
         # Slides that tifffile does not read: MRXS, VMS, BIF.
         "slides": ["openslide-bin>=4.0", "openslide-python>=1.4"],
         # Zeiss CZI, Nikon ND2, and Leica LIF, whose package needs Python 3.11.

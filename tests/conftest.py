@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -76,6 +77,17 @@ def converted_sample(sample_folder, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("converted") / "dsb2018"
     convert_dsb2018(sample_folder, root, workers=2)
     return root
+
+
+@pytest.fixture
+def memory_store(tmp_path, monkeypatch):
+    """What ``memory://`` addresses are of, empty; files are fetched below ``tmp_path``."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+    yield memory
+    memory.store.clear()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from yaml.constructor import ConstructorError
 
+from .addresses import address_of
 from .errors import ConfigError, UserError, did_you_mean, first_line, look_up_option
 
 # Of an installed package, and of a checkout.
@@ -354,13 +355,14 @@ def setup_cfg(config_file: str | dict = "", opts: list[str] | None = None) -> Cf
 
 
 def find_config(name: str) -> str:
-    """Return ``name`` if it is a file, else the path of this project's config of that name, e.g.
-    ``DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml``, also of an installed package.
+    """Return ``name`` if it is a file or an address, else the path of this project's config of that
+    name, e.g. ``DSB2018-InstanceSegmentation/mask_rcnn_R_50_unetsharp.yaml``, also of an installed
+    package.
 
     Raises:
         ConfigError: there is neither.
     """
-    if os.path.isfile(name):
+    if os.path.isfile(name) or address_of(name):
         return name
     folder = next(path for path in _CONFIGS if path.is_dir())
     files = [*folder.rglob("*.yaml"), *folder.rglob("*.py")]

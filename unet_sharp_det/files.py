@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .addresses import address_of, local_path
 from .errors import DatasetError, UserError, disk_error
 
 # What a killed process leaves of a_labels.tif: .a_labels.tif.1f3a20c9.tif
@@ -165,6 +166,7 @@ def read_json(path, kind: type = object, remedy: str = ""):
     """Return what a JSON file in UTF-8 holds, with or without a byte order mark.
 
     Args:
+        path: a file, or its address.
         kind: of the content, dict or list.
         remedy: what the user can do; ends the errors.
 
@@ -172,10 +174,11 @@ def read_json(path, kind: type = object, remedy: str = ""):
         DatasetError: there is no such plain file, or it is not JSON of that kind.
     """
     remedy = f" {remedy}" if remedy else ""
-    if not os.path.isfile(path):  # A pipe would be waited for.
+    file, path = local_path(path), address_of(path) or path
+    if not os.path.isfile(file):  # A pipe would be waited for.
         raise DatasetError(f"There is no file {path}.{remedy}")
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}).{remedy}") from error
     except RecursionError as error:

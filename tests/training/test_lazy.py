@@ -214,12 +214,3 @@ def test_the_tool_trains_goes_on_and_evaluates(run_tool, repository, tmp_path):
     of_training = results()
     run(f"train.init_checkpoint={tmp_path / 'model_final.pth'}", flags=["--eval-only"])
     assert results() == of_training
-
-
-@pytest.mark.parametrize(
-    ("config", "options"),
-    [(SEMANTIC, ["train.output_dir=s3://bucket/run"]), ("", ["OUTPUT_DIR", "s3://bucket/run"])],
-)
-def test_an_address_is_no_output_dir(repository, config, options):
-    with pytest.raises(ConfigError, match="s3://bucket/run: a training writes to folders"):
-        read_config(config and str(repository / config), options)

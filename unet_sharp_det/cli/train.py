@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 
 from .. import training
+from ..addresses import address_of
 from . import add_trust_argument, command_parser
 
 
@@ -50,6 +51,6 @@ def main(argv=None) -> int:
         training.run_training(args)
         return 0
     cfg, _ = training.read_config(args.config_file, args.opts)
-    logs = Path(cfg.OUTPUT_DIR, "slurm")
+    logs = Path("" if address_of(cfg.OUTPUT_DIR) else cfg.OUTPUT_DIR, "slurm")
     training.submit(training.run_training, args, args.slurm, logs, per_gpu=True)
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
+from ..addresses import address_of, local_paths
 from ..errors import DatasetError, did_you_mean
 from ..files import safe_join
 from ..images.decoding import read_shape
@@ -43,7 +44,7 @@ def register_dsb2018(root=None) -> None:
 
 
 def datasets_root() -> Path:
-    """Return ``$DETECTRON2_DATASETS``, by default ``datasets``."""
+    """Return ``$DETECTRON2_DATASETS``, a folder or an address, by default ``datasets``."""
     return Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
@@ -66,6 +67,7 @@ def register_coco_nuclei(
     Other files or classes replace those that were registered before.
 
     Args:
+        json_file, image_root, sem_seg_root: paths, or addresses (:func:`.addresses.local_path`).
         image_root: the folder that the json file's ``file_name`` entries are relative to, and must
             not leave.
         thing_classes: the names of the json file's categories in the order of their ids.
@@ -73,9 +75,12 @@ def register_coco_nuclei(
             as its image is. None: they are painted from the annotations where a model needs them.
         remedy: what to do if files are missing; ends the messages that say so.
     """
+    json_file, image_root = (
+        address_of(path) or os.fspath(path) for path in (json_file, image_root)
+    )
     metadata = {
-        "json_file": os.fspath(json_file),
-        "image_root": os.fspath(image_root),
+        "json_file": json_file,
+        "image_root": image_root,
         "sem_seg_root": None if sem_seg_root is None else os.fspath(sem_seg_root),
         "thing_classes": list(thing_classes),
         "stuff_classes": ["background", *thing_classes],
@@ -138,9 +143,9 @@ def load_coco_nuclei(
             f"registered with the classes {list(thing_classes)}. Change either."
         )
     names = [image["file_name"] for image in content["images"]]
-    _check_files(where, "images", names, Path(image_root), remedy)
+    files = _find_files(where, "images", names, Path(image_root), remedy)
     indices = {category["id"]: index for index, category in enumerate(classes)}
-    records = _to_records(content, indices, image_root)
+    records = _to_records(content, indices, files)
     for record in records:
         path, shape = record["file_name"], (record["height"], record["width"])
         if (found := read_shape(path)) != shape:
@@ -157,7 +162,7 @@ def load_coco_nuclei(
     return records
 
 
-def _to_records(content: dict, indices: dict[int, int], image_root) -> list[dict]:
+def _to_records(content: dict, indices: dict[int, int], files: dict[str, str]) -> list[dict]:
     """In the order of the image ids; ``indices``: detectron2's contiguous ids of the categories."""
     annotations = defaultdict(list)
     for annotation in content["annotations"]:
@@ -166,7 +171,7 @@ def _to_records(content: dict, indices: dict[int, int], image_root) -> list[dict
         annotations[annotation["image_id"]].append(entry)
     return [
         {
-            "file_name": os.path.join(image_root, image["file_name"]),
+            "file_name": files[image["file_name"]],
             "height": image["height"],
             "width": image["width"],
             "image_id": image["id"],
@@ -185,18 +190,21 @@ def _add_label_maps(where: str, records: list[dict], root: Path, remedy: str) ->
         raise DatasetError(
             f"{where}: several images would share the label map {_first(shared)}. Rename them."
         )
-    _check_files(where, "label maps", names, root, remedy)
+    files = _find_files(where, "label maps", names, root, remedy)
     for record, name in zip(records, names, strict=True):
-        record["sem_seg_file_name"] = str(root / name)
+        record["sem_seg_file_name"] = files[name]
 
 
-def _check_files(where: str, what: str, names: list[str], root: Path, remedy: str) -> None:
-    missing = [name for name in names if not os.path.isfile(safe_join(root, name, where))]
+def _find_files(where: str, what: str, names: list[str], root: Path, remedy: str) -> dict[str, str]:
+    """Return the path of each file, by its name below ``root``, which may be an address."""
+    paths = local_paths([safe_join(root, name, where) for name in names])
+    missing = [name for name, path in zip(names, paths, strict=True) if not os.path.isfile(path)]
     if missing:
         raise DatasetError(
             f"{where}: {len(missing)} of {len(names)} {what} are missing below {root}: "
             f"{_first(missing)}. {remedy}".strip()
         )
+    return dict(zip(names, map(str, paths), strict=True))
 
 
 def _first(values: list, limit: int = 3) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 
-from ..errors import DatasetError
+from ..addresses import folders_with
+from ..errors import DatasetError, UserError
 from ..files import read_json, safe_join
 from .catalog import datasets_root, register_coco_nuclei
 from .volume_catalog import DATASET_FILE, VOLUME_SETS, register_volumes
@@ -28,11 +29,14 @@ def register_folders() -> None:
     """Register each folder ``$DETECTRON2_DATASETS/<name>`` with a ``dataset.json`` as
     ``<name>_train``, ``<name>_val`` and ``<name>_test``, and the folders of ``VOLUME_SETS``, there
     or not."""
-    root = datasets_root()
-    found = {file.parent.name for file in root.glob(f"*/{DATASET_FILE}")}
-    for name in sorted(found.union(VOLUME_SETS)):
+    root, found = datasets_root(), []
+    try:
+        found = folders_with(root, DATASET_FILE)
+    except UserError as error:  # An address that cannot be reached stops no command.
+        logger.warning(error)
+    for name in sorted({*found, *VOLUME_SETS}):
         folder = root / name
-        content = read_images(folder)
+        content = read_images(folder) if name in found else None
         if content is None:
             register_volumes(name, folder / DATASET_FILE)
             continue
@@ -46,7 +50,7 @@ def read_images(folder: Path) -> dict | None:
     """Return what the ``dataset.json`` of a data set of images holds; None: it is none."""
     try:
         content = read_json(folder / DATASET_FILE, dict)
-    except DatasetError:
+    except UserError:
         return None  # It is told when it is used.
     return content if "image_root" in content else None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..addresses import local_paths
 from ..errors import DatasetError
 from ..files import read_json, safe_join
 
@@ -124,7 +125,7 @@ def _to_record(case: dict, channels: int, where: Path) -> dict:
             f"{_REMEDY}"
         )
     files = [*images, label] if label is not None else images
-    paths = [safe_join(where.parent, file, str(where)) for file in files]
+    paths = local_paths([safe_join(where.parent, file, str(where)) for file in files])
     if missing := [str(path) for path in paths if not path.exists()]:
         raise DatasetError(f"{where}: there is no {missing[0]} of case {name!r}. {_REMEDY}")
     record = {"image_id": name, "file_name": str(paths[0])}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..addresses import local_path
 from ..errors import UserError, look_up_option
 from ..files import read_json
 from .coco.ap import TASKS, CocoResult, coco_average_precision
@@ -69,7 +70,7 @@ class Evaluation:
         """
         record = EvaluationRecord.read(folder)
         for what, path in (("ground truth", record.truth), ("predictions", record.predictions)):
-            if not Path(path).exists():
+            if not local_path(path).exists():
                 raise UserError(
                     f"{Path(folder) / RECORD_FILE} names the {what} {path}, which is not there. "
                     f"Put it back, or evaluate again. {evaluate_again(folder)}"

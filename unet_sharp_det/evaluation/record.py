@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..addresses import address_of
 from ..data.coco_json import is_finite
 from ..errors import ConfigError, UserError
 from ..files import atomic_path, read_json, write_json
@@ -143,10 +144,11 @@ class EvaluationRecord:
         return Path(self.predictions).name == SEMANTIC_IMAGES_FILE
 
     def write(self, folder) -> None:
-        """Write the record to ``folder``, atomically, its paths made absolute."""
+        """Write the record to ``folder``, atomically, its paths absolute, or addresses."""
         content = dataclasses.asdict(self)
         for key in ("truth", "images"):
-            content[key] = content[key] and os.path.abspath(content[key])
+            path = content[key]
+            content[key] = path and (address_of(path) or os.path.abspath(path))
         write_json(os.path.join(folder, RECORD_FILE), content, indent=2)
 
     @classmethod

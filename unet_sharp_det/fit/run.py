@@ -10,6 +10,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from ..addresses import folders_with
 from ..checkpoints import config_of
 from ..checkpoints.sources import find_weights
 from ..config import setup_cfg
@@ -110,7 +111,7 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
 def _read_dataset(name: str, folder: Path) -> dict:
     content = read_images(folder)
     if content is None:
-        there = sorted(each.parent.name for each in datasets_root().glob(f"*/{DATASET_FILE}"))
+        there = folders_with(datasets_root(), DATASET_FILE)
         raise DatasetError(
             f"There is no data set of images {folder}. Make it by unet-sharp-det import IMAGES "
             f"--name {name}; there are: {', '.join(there) or 'none'}."

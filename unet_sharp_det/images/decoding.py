@@ -1,11 +1,11 @@
 """Whole images, as models are trained on them, and label maps."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ..addresses import local_path
 from ..errors import DatasetError
 from .formats import check_pixels, read_size
 from .intensity import check_image_format, prepare, to_picture
@@ -23,7 +23,7 @@ def read_image(path, format: str) -> np.ndarray:
     images into 0 and 255); see :func:`~unet_sharp_det.images.intensity.prepare`.
 
     Args:
-        path: an image file, or a URI that detectron2's ``PathManager`` resolves.
+        path: an image file, or its address, see :func:`.addresses.local_path`.
         format: the channel order, ``"BGR"``, ``"RGB"``, ``"L"`` or ``"CHANNELS"``, as in
             ``INPUT.FORMAT``.
 
@@ -39,7 +39,7 @@ def read_image(path, format: str) -> np.ndarray:
     # Of CHANNELS all are read, whichever is chosen.
     options = ReadOptions(channels=(0,)) if format == "CHANNELS" else None
     try:
-        source, *others = open_image(_local_path(path), options)
+        source, *others = open_image(local_path(path), options)
     except ChannelsError as error:
         raise DatasetError(f"{error} For a training, save what you choose as a file.") from error
     _check_single(1 + len(others), source.series_count, path)
@@ -51,7 +51,7 @@ def read_image(path, format: str) -> np.ndarray:
 def read_picture(path) -> np.ndarray:
     """Read an image as uint8 (H, W, 3) in RGB, to look at, whatever its channels; see
     :func:`.intensity.to_picture`. Raises as :func:`read_image` does."""
-    source, *others = open_image(_local_path(path), ReadOptions(channels=(0,)))
+    source, *others = open_image(local_path(path), ReadOptions(channels=(0,)))
     _check_single(1 + len(others), source.series_count, path)
     check_pixels(source.shape, path)
     return to_picture(source)
@@ -64,8 +64,8 @@ def read_labels(path) -> np.ndarray:
     them in; of another file with one bit per pixel 0 and 1.
 
     Args:
-        path: an image file of one plane and one channel, a NumPy file, or a URI that detectron2's
-            ``PathManager`` resolves.
+        path: an image file of one plane and one channel, a NumPy file, or its address, see
+            :func:`.addresses.local_path`.
 
     Returns:
         integers (H, W).
@@ -94,7 +94,7 @@ def read_stored(path) -> np.ndarray:
     Returns:
         (H, W), or (H, W, channels), alpha among them; bool becomes uint8.
     """
-    local = _local_path(path)
+    local = local_path(path)
     if local.suffix.lower() == ".npy":
         check_pixels(read_shape(local), path)
         pixels = _load_array(local)
@@ -115,16 +115,6 @@ def read_shape(path) -> tuple[int, int]:
         return _open_stored(path).shape if is_tiff(path) else read_size(path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
-
-
-def _local_path(path) -> Path:
-    """Return a path, where a URI lies after detectron2 has fetched it."""
-    name = os.fspath(path)
-    if "://" in name:
-        from detectron2.utils.file_io import PathManager
-
-        name = PathManager.get_local_path(name)
-    return Path(name)
 
 
 def _open_stored(path: Path) -> ImageSource:

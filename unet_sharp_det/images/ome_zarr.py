@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from ..addresses import address_of
 from ..errors import DatasetError, UserError, one_line
 from .pixel_size import ngff_pixel_size
 from .planes import PixelArray, check_series
@@ -19,18 +20,6 @@ from .planes import PixelArray, check_series
 _GROUP_FILES = ("zarr.json", ".zgroup")
 _METADATA = {*_GROUP_FILES, ".zattrs", ".zarray"}
 _LETTERS = {"channel": "C", "time": "T"}  # of axes by their type, else it is their name
-
-
-def address_of(path) -> str | None:
-    """Return an address such as ``s3://bucket/a.zarr``, or None of a path of a file.
-
-    A ``Path`` of an address will do, though it has one slash where the address has several.
-    """
-    match = re.fullmatch(r"([a-z][a-z0-9+:]+):/+(.+)", os.fspath(path))
-    if match is None:
-        return None
-    scheme, rest = match.groups()
-    return f"{scheme}:{'///' if scheme == 'file' else '//'}{rest}"
 
 
 def is_zarr(path) -> bool:

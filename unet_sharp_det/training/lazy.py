@@ -60,19 +60,12 @@ def read_config(config_file: str, opts: list[str]) -> tuple[CfgNode, type[Nuclei
         opts: ``KEY VALUE`` pairs, or ``path.key=value`` of a LazyConfig.
 
     Raises:
-        ConfigError: it is unusable, or ``OUTPUT_DIR`` is an address such as ``s3://``.
+        ConfigError: it is unusable.
     """
     if config_file.endswith(".py"):
         lazy = load_lazy_cfg(config_file, opts)
-        cfg, trainer_class = _settings(lazy), type("LazyTrainer", (LazyTrainer,), {"lazy": lazy})
-    else:
-        cfg, trainer_class = setup_cfg(config_file, opts), NucleiTrainer
-    if "://" in cfg.OUTPUT_DIR:
-        raise ConfigError(
-            f"OUTPUT_DIR {cfg.OUTPUT_DIR}: a training writes to folders. Mount the storage and "
-            "name its folder."
-        )
-    return cfg, trainer_class
+        return _settings(lazy), type("LazyTrainer", (LazyTrainer,), {"lazy": lazy})
+    return setup_cfg(config_file, opts), NucleiTrainer
 
 
 def load_lazy_cfg(config_file: str, opts: list[str]) -> DictConfig:

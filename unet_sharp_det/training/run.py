@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..addresses import address_of
 from ..config import find_config
 from ..files import only_writer
 from ..modeling.pruning import prune_config
@@ -16,6 +18,7 @@ from .launch import launch
 from .lazy import read_config
 from .resources import write_device_memory
 from .stopping import StopOnSignal, exit_on_sigterm
+from .storage import stored_run
 from .trainer import NucleiTrainer
 
 # NFS keeps the lock of a machine that died, by default for 90 s.
@@ -33,13 +36,29 @@ def run_training(args) -> None:
 def _work(args) -> None:
     exit_on_sigterm()
     cfg, trainer_class = read_config(args.config_file, args.opts)
+    with _output_folder(args, cfg.OUTPUT_DIR) as (folder, after_save):
+        cfg.OUTPUT_DIR = folder
+        if trainer_class.lazy:
+            trainer_class.lazy.train.output_dir = folder
+        _train_or_evaluate(args, cfg, trainer_class, after_save)
+
+
+@contextlib.contextmanager
+def _output_folder(args, place: str) -> Iterator[tuple[str, Callable | None]]:
+    """Yield the folder to write to, and what to do after a checkpoint."""
     wait_s = _DEAD_MACHINE_S if args.resume else 0
-    is_writer = comm.is_main_process() and not args.eval_only
-    with only_writer(cfg.OUTPUT_DIR, wait_s) if is_writer else contextlib.nullcontext():
-        _train_or_evaluate(args, cfg, trainer_class)
+    if address := address_of(place):
+        with stored_run(address, resume=args.resume or args.eval_only, wait_s=wait_s) as run:
+            yield run
+    else:
+        is_writer = comm.is_main_process() and not args.eval_only
+        with only_writer(place, wait_s) if is_writer else contextlib.nullcontext():
+            yield place, None
 
 
-def _train_or_evaluate(args, cfg: CfgNode, trainer_class: type[NucleiTrainer]) -> None:
+def _train_or_evaluate(
+    args, cfg: CfgNode, trainer_class: type[NucleiTrainer], after_save: Callable | None
+) -> None:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="unet_sharp_det")
     fall_back_to_cpu(cfg)
     level = cfg.TEST.PRUNE_TO_LEVEL
@@ -52,6 +71,7 @@ def _train_or_evaluate(args, cfg: CfgNode, trainer_class: type[NucleiTrainer]) -
         trainer_class.test(cfg, trainer_class.build_trained_model(cfg, args.trust_pickle))
         return
     trainer = trainer_class(cfg, trust_pickle=args.trust_pickle)
+    trainer.checkpointer.after_save = after_save
     trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
     trainer.resume_or_load(resume=args.resume)
     try:
