@@ -1,4 +1,4 @@
-"""StarDist and this package's models in one run: accuracy, CPU time and memory by image size."""
+"""This package's models and StarDist in one run: accuracy, CPU time and memory by image size."""
 
 import json
 import statistics
@@ -17,7 +17,7 @@ from unet_sharp_det.evaluation.evaluation import Evaluation
 from unet_sharp_det.evaluation.record import EvaluationRecord
 from unet_sharp_det.images.decoding import read_image
 
-_HEADERS = ["program", "images", "CPU s an image", "times StarDist's", "peak MiB"]
+_HEADERS = ["program", "images", "CPU s an image", "times the first's", "peak MiB"]
 
 
 @dataclass
@@ -55,15 +55,15 @@ def main(argv) -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="dsb2018 folder, as converted")
     add("--models", nargs="+", default=["nuclei"], help="names or files; NAME:L2, NAME:int8")
-    add("--stardist", required=True, help="folder of a StarDist model")
-    add("--stardist-python", required=True, help="Python of StarDist's environment")
+    add("--stardist", help="folder of a StarDist model, the first program then")
+    add("--stardist-python", help="Python of StarDist's environment")
     add("--sizes", type=positive, nargs="+", default=[256, 512, 1024, 2048])
     add("--count", type=positive, default=20, help="images of 256 x 256 (default: %(default)s)")
     add("--accuracy", action="store_true", help="find all validation images too")
     args = parser.parse_args(argv[1:])
     torch.set_num_threads(1)  # As the programs have, which tables say.
-    programs = [("stardist", args.stardist, args.stardist_python)]
-    programs += [("unet_sharp_det", model, sys.executable) for model in args.models]
+    stardist = [("stardist", args.stardist, args.stardist_python)] if args.stardist else []
+    programs = stardist + [("unet_sharp_det", model, sys.executable) for model in args.models]
     truth = args.data / "annotations" / "dsb2018_val.json"
     paths = [args.data / each["file_name"] for each in json.loads(truth.read_text())["images"]]
     for size in args.sizes:
@@ -78,7 +78,7 @@ def compare_costs(
     """Return a table of CPU time, one thread, and memory; the programs take turns.
 
     Args:
-        programs: of :class:`Finder`; StarDist is the first.
+        programs: of :class:`Finder`.
         paths: images, of which those of 256 x 256 are taken, mirrored to ``size``.
         count: images of 256 x 256; of larger ones fewer, but two.
     """

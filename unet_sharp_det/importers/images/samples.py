@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DatasetError
-from ...images.slides import SLIDES
+from ...images import vendors
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
-    *(".jp2", ".gif", ".pgm", ".ppm", ".btf", ".tf8", ".lsm", ".czi", ".svs", ".ndpi", *SLIDES),
+    *(".jp2", ".gif", ".pgm", ".ppm", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", *vendors.SUFFIXES),
 )
 #: Names of folders of images, in lower case.
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
