@@ -84,11 +84,12 @@ def test_parts_of_one_weight_are_told_apart():
     [
         (nn.Conv2d(32, 32, 3, groups=32), (1, 32, 9, 9)),
         (nn.Conv2d(32, 2, 1), (1, 32, 9, 9)),
+        (nn.Conv2d(32, 32, 3, padding="same"), (1, 32, 9, 9)),
         (nn.Conv2d(3, 32, 3), (1, 3, 9, 9)),
         (nn.Conv3d(32, 32, 3), (1, 32, 5, 5, 5)),
     ],
 )
-def test_what_would_not_be_faster_stays_exact(layer, shape):
+def test_what_would_not_be_faster_or_has_no_kernel_stays_exact(layer, shape):
     layer.requires_grad_(False)
     x = torch.randn(shape)
     with Int8Products(layer):

@@ -1,5 +1,7 @@
 """Convolutions and matrix products in 8-bit integers, on CPUs that have instructions for them."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,30 +59,33 @@ class Int8Products(TorchFunctionMode):
         return is_own and min(weight.shape[:2]) >= _LEAST_CHANNELS and x.numel() > 0
 
     def _convolve(self, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
-        if groups > 1:
+        if groups > 1 or isinstance(padding, str):
             return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
         sizes = [list(_pair(each)) for each in (stride, padding, dilation)]
         x = x.contiguous(memory_format=torch.channels_last)
         x, scale, zero = _quantise(x.permute(0, 2, 3, 1))
-        key = (weight.data_ptr(), weight.shape, weight.stride())
-        if key not in self._weights:
-            quantised, scales, zeros = _quantise_by_channel(weight)
-            packed = torch.ops.onednn.qconv_prepack(quantised, scales, 1.0, 1, *sizes, 1, None)
-            self._weights[key] = packed, scales, zeros
-        packed = self._weights[key]
+        packed = self._packed(
+            weight, lambda *each: torch.ops.onednn.qconv_prepack(*each, 1.0, 1, *sizes, 1, None)
+        )
         return torch.ops.onednn.qconv2d_pointwise(
             x.permute(0, 3, 1, 2), scale, zero, *packed, bias, *sizes, 1, *_FLOAT_OUTPUT
         )
 
     def _multiply(self, x, weight, bias=None) -> Tensor:
         x, scale, zero = _quantise(x.contiguous())
+        packed = self._packed(weight, lambda each, _: torch.ops.onednn.qlinear_prepack(each, None))
+        return torch.ops.onednn.qlinear_pointwise(x, scale, zero, *packed, bias, *_FLOAT_OUTPUT)
+
+    def _packed(self, weight: Tensor, pack: Callable) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a kernel's weights, and the factors and zero points of their output channels.
+
+        They are kept: of a weight all products are of one kind.
+        """
         key = (weight.data_ptr(), weight.shape, weight.stride())
         if key not in self._weights:
             quantised, scales, zeros = _quantise_by_channel(weight)
-            packed = torch.ops.onednn.qlinear_prepack(quantised, None)
-            self._weights[key] = packed, scales, zeros
-        packed = self._weights[key]
-        return torch.ops.onednn.qlinear_pointwise(x, scale, zero, *packed, bias, *_FLOAT_OUTPUT)
+            self._weights[key] = pack(quantised, scales), scales, zeros
+        return self._weights[key]
 
 
 #: Scale, zero point and type of the output; no operation after it.
