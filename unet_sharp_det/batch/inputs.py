@@ -12,16 +12,13 @@ from pathlib import Path
 
 from ..addresses import address_of
 from ..errors import DatasetError
-from ..images import vendors
+from ..images import source
 from ..images.formats import count_not_read, format_not_read
 from ..images.ome_zarr import is_zarr, zarr_stamp
 from ..outputs import output_paths
 
-#: What an image in a folder is known by; a file that is named itself may be called anything.
-SUFFIXES = (
-    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", *vendors.SUFFIXES),
-    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".zarr"),
-)
+#: What an image in a folder is known by.
+SUFFIXES = (*source.SUFFIXES, ".zarr")
 
 #: Marks a folder as output of a prediction, whose pictures are no input.
 RECORDS = "predict_records.jsonl"

@@ -19,7 +19,14 @@ from .planes import (
     select_planes,
 )
 from .tiff import is_tiff, open_tiff
+from .vendors import SUFFIXES as VENDOR_SUFFIXES
 from .vendors import is_vendor_file, open_vendor_file
+
+#: What an image file in a folder is known by; a file that is named itself may be called anything.
+SUFFIXES = (
+    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", *VENDOR_SUFFIXES),
+    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2"),
+)
 
 #: What predictions look at where a file has two, or more than three channels.
 DEFAULT_CHANNELS = (0,)

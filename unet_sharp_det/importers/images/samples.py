@@ -9,12 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DatasetError
-from ...images import vendors
+from ...images import source
 
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
-    *(".jp2", ".gif", ".pgm", ".ppm", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", *vendors.SUFFIXES),
-)
+IMAGE_SUFFIXES = (*source.SUFFIXES, ".gif", ".pgm", ".ppm")
 #: Names of folders of images, in lower case.
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
 
