@@ -71,7 +71,7 @@ def test_every_level(semantic_config, trained, scheme, level, mode):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
-def test_padding_of_other_encoders_is_inside(semantic_config, trained, name):
+def test_padding_of_other_encoders_is_inside(semantic_config, trained, name, tmp_path):
     model = trained(semantic_config(*TIMM, "MODEL.TIMM.NAME", name, levels=2))
     module = ProbabilityModel(model)
     assert module.divisor == 4
@@ -79,6 +79,8 @@ def test_padding_of_other_encoders_is_inside(semantic_config, trained, name):
     assert_same(module, model, [(1, 9, 40), *SIZES[1:]])
     sizes = [(1, 97, 98), (2, 104, 127)]
     assert_same(export_program(module).module(), model, sizes)
+    pytest.importorskip("onnxruntime")
+    assert_same(write_onnx(module, tmp_path / "a.onnx", {}), model, sizes)
 
 
 SEGNETR = (

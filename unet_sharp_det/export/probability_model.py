@@ -79,7 +79,7 @@ class ProbabilityModel(nn.Module):
         height, width = images.shape[2:]
         x = (images - self.mean) / self.std
         if self.divisor > 1:
-            rows, columns = (-(-n // self.divisor) * self.divisor for n in (height, width))
+            rows, columns = (_round_up(n, self.divisor) for n in (height, width))
             x = F.pad(x, (0, columns - width, 0, rows - height))
         features = self.encoder(x.to(self.dtype))
         result = self.head.probabilities([features[name] for name in self.head.in_features])
@@ -87,6 +87,12 @@ class ProbabilityModel(nn.Module):
             # A negative padding: a slice would ask whether the image is smaller than its padding.
             result = F.pad(result, (0, width - result.shape[3], 0, height - result.shape[2]))
         return result.float()
+
+
+def _round_up(size: int, divisor: int) -> int:
+    """Return the multiple from ``size`` on, without ``-(-size // divisor)``: ONNX rounds quotients
+    towards zero."""
+    return (size + divisor - 1) // divisor * divisor
 
 
 def pool_to_size(x: Tensor, factor: int, size: Sequence[int]) -> Tensor:
@@ -131,7 +137,7 @@ class _SameConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pads = []
         for size, stride, reach in zip(x.shape[2:], self.conv.stride, self.reach, strict=True):
-            total = -(-size // stride) * stride - size + reach - stride
+            total = _round_up(size, stride) - size + reach - stride
             pads = [total // 2, total - total // 2, *pads]
         return self.conv._conv_forward(F.pad(x, pads), self.conv.weight, self.conv.bias)
 
