@@ -246,12 +246,16 @@ class _Run:
         self._log.end(plane, write(self._work, self._folder, plane, found))
 
     def _find_blocks(
-        self, record: ImageRecord, image: PreparedImage, blocks: Sequence[Sequence[Tile]]
+        self,
+        record: ImageRecord,
+        image: PreparedImage,
+        blocks: Sequence[Sequence[Tile]],
+        scale: float,
     ) -> Iterator[list["SparseInstances"]]:
         """As a predictor finds them, see :data:`.FindBlocks`."""
         unit = LIMIT, _find_block, self._recipe, record, replace(image, source=None)
         futures = [
-            self._client.submit(_limited, *unit, block, pure=False, retries=TRIES - 1)
+            self._client.submit(_limited, *unit, block, scale, pure=False, retries=TRIES - 1)
             for block in blocks
         ]
         try:
@@ -323,9 +327,13 @@ def _do(recipe: bytes, records: Sequence[ImageRecord], folder: Path) -> list[Out
 
 
 def _find_block(
-    recipe: bytes, record: ImageRecord, image: PreparedImage, block: Sequence[Tile]
+    recipe: bytes,
+    record: ImageRecord,
+    image: PreparedImage,
+    block: Sequence[Tile],
+    scale: float,
 ) -> list["SparseInstances"]:
     source = _source_of(recipe, record)
     if image.image_format == "CHANNELS":
         source = source.with_all_channels()
-    return _work_of(recipe).predictor.find_block(replace(image, source=source), block)
+    return _work_of(recipe).predictor.find_block(replace(image, source=source), block, scale)

@@ -54,7 +54,7 @@ from ..errors import (
 from ..images.formats import count_not_read
 from ..images.source import ReadOptions
 from ..outputs import DEFAULT_OUTPUTS, OUTPUTS
-from ..prediction.options import PredictionOptions
+from ..prediction.options import AUTO, PredictionOptions
 from . import add_trust_argument, command_parser
 
 _MOST_NAMED = 50
@@ -122,10 +122,17 @@ def _add_found(group) -> None:
     add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=help_)
     help_ = "resize images by this factor, if their objects are larger or smaller than those of "
     help_ += (
-        "the training: 0.5 for objects of twice the size (default: pixel size of the image / that "
+        "the training: 0.5 for objects of twice the size; or auto, by the size of what is found "
     )
-    help_ += "of the model, where both are known, else 1)"
-    add("--scale", type=float, metavar="F", help=help_)
+    help_ += "(default: pixel size of the image / that of the model, where both are known, else 1)"
+    add("--scale", type=_scale, metavar="F", help=help_)
+
+
+def _scale(text: str) -> float | str:
+    try:
+        return AUTO if text == AUTO else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number. Give one, or auto.") from None
 
 
 def _add_reading(group) -> None:

@@ -39,6 +39,7 @@ def _scale(facts: Facts) -> Iterator[Setting]:
     if facts.kind == "SemanticSegmentor":
         return
     scale, median = _factor(facts), facts.median_diameter
+    yield Setting("INPUT.DIAMETER", round(median, 1), "pixels, the median of the objects")
     reason = f"objects of {median:.0f} pixels become {scale * median:.0f}"
     yield Setting("INPUT.SCALE_TEST", scale, reason)
     factors = [float(f"{scale * factor:.2g}") for factor in (0.7, 1.0, 1.4)]

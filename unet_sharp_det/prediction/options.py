@@ -2,6 +2,8 @@
 
 import logging
 from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Literal
 
 from ..errors import ConfigError, UserError
 
@@ -9,6 +11,9 @@ logger = logging.getLogger(__name__)
 
 _BATCH_AREA = 512 * 512
 SMALLEST_TILE = 64
+AUTO = "auto"
+#: Tiles grow up to so many times where the network sees the image smaller.
+_LARGEST_GROWTH = 4
 #: Where all scores are kept to choose among later, objects are looked for from this one on.
 LOWEST_SCORE = 0.05
 #: With less, pieces of an object in two tiles could not be told to be of one.
@@ -39,7 +44,8 @@ class PredictionOptions:
             but at most half of tile_size.
         scale: factor to resize images by beside what the model was trained with: 0.5 for objects
             that are twice as large as those of the training. None: the pixel size of an image over
-            that of the model, ``INPUT.PIXEL_SIZE``, if both are known; else 1.
+            that of the model, ``INPUT.PIXEL_SIZE``, if both are known; else 1. "auto": that at
+            which the objects have sizes as in the training, see :mod:`.fitting_scale`.
         precision: of the network's arithmetic, see :func:`runtime.accelerate`.
         tta: test-time augmentation: each window is seen in :data:`.VIEWS`, eight times as slowly.
     """
@@ -51,7 +57,7 @@ class PredictionOptions:
     batch_size: int = 1
     tile_size: int = 1024
     tile_overlap: int | None = None
-    scale: float | None = None
+    scale: float | Literal["auto"] | None = None
     precision: str = "fp32"
     tta: bool = False
 
@@ -77,7 +83,10 @@ class PredictionOptions:
                 _SMALLEST_OVERLAP <= self.tile_overlap <= self.tile_size // 2,
                 f"from {_SMALLEST_OVERLAP} to {self.tile_size // 2}, half of tile_size",
             ),
-            "scale": (self.scale is None or 0 < self.scale <= 64, "above 0, and 64 at most"),
+            "scale": (
+                self.scale in (None, AUTO) or isinstance(self.scale, Real) and 0 < self.scale <= 64,
+                "above 0, and 64 at most, or auto",
+            ),
         }
         for name, (is_valid, range_) in checks.items():
             if not is_valid:
@@ -85,10 +94,16 @@ class PredictionOptions:
 
     def completed(self, score_threshold: float, min_area: int) -> "PredictionOptions":
         """Return options with a model's own values, of images at ``scale`` 1, where these leave
-        them to it; without a scale the area stays open."""
-        area = None if self.scale is None else round(min_area / self.scale**2)
+        them to it; while the scale is not known the area stays open."""
+        area = None if self.scale in (None, AUTO) else round(min_area / self.scale**2)
         own = {"score_threshold": score_threshold, "min_area": area}
         return replace(self, **{k: v for k, v in own.items() if getattr(self, k) is None})
+
+    def at_scale(self, scale: float) -> "PredictionOptions":
+        """Return options for a scale. Where it is small, objects are large, and tiles too."""
+        growth = max(1.0, min(1 / scale, _LARGEST_GROWTH))
+        tile = {name: int(growth * getattr(self, name)) for name in ("tile_size", "tile_overlap")}
+        return replace(self, scale=scale, **tile)
 
     def halved(self, side: int, alignment: int) -> "PredictionOptions":
         """Return options for less memory than a window of this side in pixels took.

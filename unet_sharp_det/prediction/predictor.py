@@ -16,7 +16,6 @@ from ..checkpoints.trained_model import TrainedModel, load_trained_model, open_t
 from ..data.augmentation import ScaleBy, build_test_resize
 from ..errors import UserError
 from ..images.intensity import PreparedImage, prepare
-from ..images.looks import is_background
 from ..images.source import ImageSource, ReadOptions, from_array, open_image
 from ..masks.instances import SparseInstances
 from ..modeling.test_time_augmentation import VIEWS
@@ -24,21 +23,23 @@ from ..modeling.watershed_segmentor import WatershedSegmentor
 from ..runtime import accelerate
 from ..runtime.memory import give_back_freed_memory
 from .detector import Detector
-from .options import PredictionOptions
+from .fitting_scale import find_at_fitting_scale
+from .options import AUTO, PredictionOptions
 from .segmenter import Segmenter, WatershedSegmenter
-from .tile_grid import Tile, alignment_of, tile_grid
+from .tile_grid import Tile, alignment_of, part_background, tile_grid
 
 logger = logging.getLogger(__name__)
 
 # The objects of each block live on between the freed maps of its network: without trims, an image
 # of 8,192 x 8,192 pixels took 2.3 GiB instead of 1.7.
 _BLOCKS_BETWEEN_TRIMS = 16
-# Larger levels of a pyramid are not looked at to tell tissue from background.
-_LOW_POWER_PIXELS = 1 << 24
 
 Image = np.ndarray | str | Path | ImageSource
-#: From an image and blocks of its tiles to what is found in the tiles of each block.
-FindBlocks = Callable[[PreparedImage, Sequence[Sequence[Tile]]], Iterator[list[SparseInstances]]]
+#: From an image, blocks of its tiles and the factor that the network sees it larger by, to what is
+#: found in the tiles of each block.
+FindBlocks = Callable[
+    [PreparedImage, Sequence[Sequence[Tile]], float], Iterator[list[SparseInstances]]
+]
 
 
 class Predictor:
@@ -65,6 +66,7 @@ class Predictor:
         stretch_contrast: bool = False,
         class_names: Sequence[str] = ("object",),
         pixel_size: float = 0.0,
+        diameter: float = 20.0,
         own: tuple[float, int] = (0.5, 0),
         options: PredictionOptions | None = None,
     ):
@@ -77,6 +79,7 @@ class Predictor:
             image_format, stretch_contrast: ``INPUT.FORMAT`` and so on of the training.
             class_names: of the classes 0, 1, ...
             pixel_size: in micrometres, of the images that the model is made for; 0: unknown.
+            diameter: median of the training's objects, in pixels.
             own: the model's score threshold and least area, see :class:`PredictionOptions`.
 
         Raises:
@@ -87,6 +90,7 @@ class Predictor:
             options = replace(options, scale=1.0)
         self.options = options.completed(*own)
         self.pixel_size = pixel_size
+        self.diameter = diameter
         self._own = own
         self._told: set[float | None] = set()  # pixel sizes whose scales were logged
         self.image_format = image_format
@@ -131,6 +135,7 @@ class Predictor:
             stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
             class_names=cfg.MODEL.CLASS_NAMES,
             pixel_size=cfg.INPUT.PIXEL_SIZE,
+            diameter=cfg.INPUT.DIAMETER,
             own=(own.SCORE_THRESHOLD, own.MIN_AREA),
             options=options,
         )
@@ -189,10 +194,14 @@ class Predictor:
 
         for index, image in enumerate(images):
             try:
-                prepared, options = self._prepare(image)
+                source = self._open(image)
+                if self.options.scale == AUTO:
+                    results[index] = self._find_at_fitting_scale(source, progress, find_blocks)
+                    continue
+                options = self._options_of(source)
+                prepared = self._prepare(source, options)
                 if max(prepared.shape) > options.tile_size:
-                    found = self._find_in_tiles(prepared, options, progress, find_blocks)
-                    results[index] = self._select(found, options)
+                    results[index] = self._find_one(prepared, options, progress, find_blocks)
                     continue
                 window = prepared.window(*(slice(0, side) for side in prepared.shape))
             except UserError as error:
@@ -206,6 +215,37 @@ class Predictor:
         for (*_, options), batch in waiting.items():
             run(batch, options)
         return results
+
+    def _find_one(
+        self,
+        image: PreparedImage,
+        options: PredictionOptions,
+        progress: Callable[[int], None],
+        find_blocks: FindBlocks,
+    ) -> SparseInstances:
+        """Find the objects of an image that is not one of a batch."""
+        if max(image.shape) > options.tile_size:
+            found = self._find_in_tiles(image, options, progress, find_blocks)
+        else:
+            window = image.window(*(slice(0, side) for side in image.shape))
+            (found,) = self._find_whole([image], [window], options)
+        return self._select(found, options)
+
+    def _find_at_fitting_scale(
+        self, image: ImageSource, progress: Callable[[int], None], find_blocks: FindBlocks
+    ) -> SparseInstances:
+        def look(scale: float) -> SparseInstances:
+            options = self.options.at_scale(scale).completed(*self._own)
+            prepared = self._prepare(image, options)
+            return self._find_one(prepared, options, lambda pixels: None, find_blocks)
+
+        found, scale, diameter = find_at_fitting_scale(look, self.diameter)
+        if scale != 1:
+            logger.info(
+                f"{image.where}: objects of about {diameter:.0f} pixels: the scale is {scale:g}."
+            )
+        progress(math.prod(image.shape))
+        return found
 
     def _options_of(self, image: ImageSource) -> PredictionOptions:
         """Return the options, completed for an image by the scale that its pixel size asks for."""
@@ -231,8 +271,7 @@ class Predictor:
         found = found.in_one_piece()
         return found.select(found.areas >= options.min_area)
 
-    def _prepare(self, image: Image) -> tuple[PreparedImage, PredictionOptions]:
-        """Return an image at the level that its scale needs, and the options for it."""
+    def _open(self, image: Image) -> ImageSource:
         sees_all = self.image_format == "CHANNELS"
         if isinstance(image, np.ndarray):
             image = from_array(image, all_channels=sees_all)
@@ -249,9 +288,12 @@ class Predictor:
                 f"{image.where}: has {image.total_channels} channels, but the model sees "
                 f"{self._channels}. Save those as a file."
             )
-        options = self._options_of(image)
+        return image
+
+    def _prepare(self, image: ImageSource, options: PredictionOptions) -> PreparedImage:
+        """Return an image at the level that its scale needs."""
         factor = image.reduction_for(options.scale)
-        return prepare(image, self.image_format, self.stretch_contrast, factor), options
+        return prepare(image, self.image_format, self.stretch_contrast, factor)
 
     def _scale(self, shape: tuple[int, int], options: PredictionOptions) -> float:
         """The factor by which the network sees an image of (height, width) larger."""
@@ -287,13 +329,15 @@ class Predictor:
         smaller = options.halved(max(shape), self._alignment(images[0], scale))
         return [self._find_in_tiles(images[0], smaller, lambda pixels: None, self._find_blocks)]
 
-    def find_block(self, image: PreparedImage, block: Sequence[Tile]) -> list[SparseInstances]:
-        """Return what is found in each of some tiles of one size, in the image's coordinates.
+    def find_block(
+        self, image: PreparedImage, block: Sequence[Tile], scale: float
+    ) -> list[SparseInstances]:
+        """Return what is found in each of some tiles of one size, in the image's coordinates, where
+        the network sees the image larger by the factor ``scale``.
 
         The network does not see tiles of a single colour, as scanners leave them around the tissue:
         they have no objects.
         """
-        scale = self._scale(image.shape, self._options_of(image.source))
         found = [SparseInstances.empty(image.shape)] * len(block)
         windows = [image.window(tile.rows, tile.columns) for tile in block]
         seen = [k for k, window in enumerate(windows) if (window != window[0, 0]).any()]
@@ -308,9 +352,9 @@ class Predictor:
         return found
 
     def _find_blocks(
-        self, image: PreparedImage, blocks: Sequence[Sequence[Tile]]
+        self, image: PreparedImage, blocks: Sequence[Sequence[Tile]], scale: float
     ) -> Iterator[list[SparseInstances]]:
-        return (self.find_block(image, block) for block in blocks)
+        return (self.find_block(image, block, scale) for block in blocks)
 
     def _find_in_tiles(
         self,
@@ -322,12 +366,12 @@ class Predictor:
         scale = self._scale(image.shape, options)
         alignment = self._alignment(image, scale)
         grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, alignment)
-        seen, tiles = _part_background(grid, image.source)
+        seen, tiles = part_background(grid, image.source)
         parts = [SparseInstances.empty(image.shape)] * len(tiles)
         progress(sum(tile.core_area for tile in tiles))
         blocks = list(_batches_of_one_shape(seen, options))
         try:
-            for block, found in zip(blocks, find_blocks(image, blocks), strict=True):
+            for block, found in zip(blocks, find_blocks(image, blocks, scale), strict=True):
                 tiles += block
                 parts += found
                 progress(sum(tile.core_area for tile in block))
@@ -344,24 +388,6 @@ def _kind_of(model: nn.Module) -> type[Detector] | type[Segmenter]:
     if hasattr(model, "roi_heads"):
         return Detector
     return WatershedSegmenter if isinstance(model, WatershedSegmentor) else Segmenter
-
-
-def _part_background(grid: Sequence[Tile], source: ImageSource) -> tuple[list[Tile], list[Tile]]:
-    """Return the tiles to look at, and those that have no tissue in a slide's coarsest level."""
-    factor = max(source.levels, default=1)
-    level = source.reduced(factor)
-    is_picture = source.channels == source.total_channels == 3 and source.dtype == np.uint8
-    if factor == 1 or not is_picture or math.prod(level.shape) > _LOW_POWER_PIXELS:
-        return list(grid), []
-    # The level has no pixel for what is left at the right and lower edge.
-    empty = np.pad(is_background(level.window(*map(slice, level.shape))), (0, 1), mode="edge")
-
-    seen, passed_over = [], []
-    for tile in grid:
-        parts = (tile.rows, tile.columns)
-        place = tuple(slice(p.start // factor, -(-p.stop // factor)) for p in parts)
-        (passed_over if empty[place].all() else seen).append(tile)
-    return seen, passed_over
 
 
 def _batches_of_one_shape(

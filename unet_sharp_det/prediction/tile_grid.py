@@ -2,12 +2,19 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from ..errors import ConfigError
+from ..images.looks import is_background
+from ..images.source import ImageSource
 
 _LARGEST_ALIGNMENT = 256
+# Larger levels of a pyramid are not looked at to tell tissue from background.
+_LOW_POWER_PIXELS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -102,3 +109,21 @@ def _spans(length: int, size: int, step: int) -> list[tuple[slice, slice]]:
     cores = itertools.pairwise([0, *seams, length])
     windows = (slice(*ends) for ends in zip(starts, stops, strict=True))
     return [(window, slice(*core)) for window, core in zip(windows, cores, strict=True)]
+
+
+def part_background(grid: Sequence[Tile], source: ImageSource) -> tuple[list[Tile], list[Tile]]:
+    """Return the tiles to look at, and those that have no tissue in a slide's coarsest level."""
+    factor = max(source.levels, default=1)
+    level = source.reduced(factor)
+    is_picture = source.channels == source.total_channels == 3 and source.dtype == np.uint8
+    if factor == 1 or not is_picture or math.prod(level.shape) > _LOW_POWER_PIXELS:
+        return list(grid), []
+    # The level has no pixel for what is left at the right and lower edge.
+    empty = np.pad(is_background(level.window(*map(slice, level.shape))), (0, 1), mode="edge")
+
+    seen, passed_over = [], []
+    for tile in grid:
+        parts = (tile.rows, tile.columns)
+        place = tuple(slice(p.start // factor, -(-p.stop // factor)) for p in parts)
+        (passed_over if empty[place].all() else seen).append(tile)
+    return seen, passed_over

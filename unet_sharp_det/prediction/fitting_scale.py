@@ -1,0 +1,61 @@
+"""The scale at which the objects of an image have sizes that a model knows.
+
+Cellpose has a network that estimates the diameter of objects (Stringer et al., Nature Methods 18,
+2021). Here the model itself does: it looks at the image from coarse to fine, until two looks agree.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ..masks.instances import SparseInstances
+
+#: Scales of the looks. All but the last together cost a third of what the last one costs.
+_LOOKS = (1 / 8, 1 / 4, 1 / 2, 1.0)
+#: Two diameters agree up to this ratio.
+_AGREEMENT = 1.2
+#: Times the diameter of the training's objects that a median may have, and the scales that else
+#: bring it there. Tiles of windows at these scales begin where the network's strides do.
+_KNOWN = (0.5, 2.0)
+_SCALES = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0, 3 / 2, 2.0, 3.0, 4.0)
+
+
+def find_at_fitting_scale(
+    look: Callable[[float], SparseInstances], diameter: float
+) -> tuple[SparseInstances, float, float]:
+    """Find the objects of an image at the scale that fits them.
+
+    Args:
+        look: finds the objects at a scale, in the image's pixels.
+        diameter: median of the training's objects, in pixels.
+
+    Returns:
+        the objects; the scale; and the median diameter by which it was chosen, in pixels, 0 without
+        objects.
+
+    Example::
+
+        found, scale, _ = find_at_fitting_scale(look, diameter=20)    # .375 for 100 pixels
+    """
+    looks, before, median = {}, 0.0, 0.0
+    for each in _LOOKS:
+        looks[each] = look(each)
+        before, median = median, _median_diameter(looks[each])
+        if before and median and max(before / median, median / before) < _AGREEMENT:
+            break
+    scale = fitting_scale(median, diameter)
+    return looks[scale] if scale in looks else look(scale), scale, median
+
+
+def fitting_scale(median: float, diameter: float) -> float:
+    """Return the scale nearest to 1 that brings a median diameter to those that a model knows."""
+    least, most = (factor * diameter for factor in _KNOWN)
+    fitting = [scale for scale in _SCALES if least <= scale * median <= most]
+    if fitting:
+        return min(fitting, key=lambda scale: abs(math.log(scale)))
+    return 1.0 if not median else _SCALES[0] if median > most else _SCALES[-1]
+
+
+def _median_diameter(found: SparseInstances) -> float:
+    return 2 * math.sqrt(float(np.median(found.areas)) / math.pi) if len(found) else 0.0
