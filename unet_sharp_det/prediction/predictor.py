@@ -199,10 +199,10 @@ class Predictor:
                     results[index] = self._find_at_fitting_scale(source, progress, find_blocks)
                     continue
                 options = self._options_of(source)
-                prepared = self._prepare(source, options)
-                if max(prepared.shape) > options.tile_size:
-                    results[index] = self._find_one(prepared, options, progress, find_blocks)
+                if max(source.shape) > options.tile_size:
+                    results[index] = self._find_one(source, options, progress, find_blocks)
                     continue
+                prepared = self._prepare(source, options)
                 window = prepared.window(*(slice(0, side) for side in prepared.shape))
             except UserError as error:
                 results[index] = error
@@ -218,12 +218,13 @@ class Predictor:
 
     def _find_one(
         self,
-        image: PreparedImage,
+        source: ImageSource,
         options: PredictionOptions,
         progress: Callable[[int], None],
         find_blocks: FindBlocks,
     ) -> SparseInstances:
         """Find the objects of an image that is not one of a batch."""
+        image = self._prepare(source, options)
         if max(image.shape) > options.tile_size:
             found = self._find_in_tiles(image, options, progress, find_blocks)
         else:
@@ -236,8 +237,7 @@ class Predictor:
     ) -> SparseInstances:
         def look(scale: float) -> SparseInstances:
             options = self.options.at_scale(scale).completed(*self._own)
-            prepared = self._prepare(image, options)
-            return self._find_one(prepared, options, lambda pixels: None, find_blocks)
+            return self._find_one(image, options, lambda pixels: None, find_blocks)
 
         found, scale, diameter = find_at_fitting_scale(look, self.diameter)
         if scale != 1:
