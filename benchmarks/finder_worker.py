@@ -33,11 +33,19 @@ def unet_sharp_det(model: str) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
     from unet_sharp_det.prediction import PredictionOptions, Predictor
+    from unet_sharp_det.prediction.options import AUTO
 
     torch.set_num_threads(1)
-    name, _, variant = model.partition(":")
-    level = ["TEST.PRUNE_TO_LEVEL", variant[1:]] if variant.startswith("L") else []
-    options = PredictionOptions(precision=variant if variant and not level else "fp32")
+    name, *variants = model.split(":")
+    level, scale, precision = [], None, "fp32"
+    for variant in variants:
+        if variant.startswith("L"):
+            level = ["TEST.PRUNE_TO_LEVEL", variant[1:]]
+        elif variant.startswith("x"):
+            scale = AUTO if variant[1:] == AUTO else float(variant[1:])
+        else:
+            precision = variant
+    options = PredictionOptions(scale=scale, precision=precision)
     opening = {"device": "cpu", "config_opts": level}
     predict = Predictor.from_checkpoint(name, options=options, **opening)
     return lambda image: predict(image).label_map()
