@@ -14,7 +14,13 @@ from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.checkpoints.trained_model import open_trained_model
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.export import ExportRequest, checks, export_model, model_files
+from unet_sharp_det.export import (
+    ExportRequest,
+    ProbabilityModel,
+    checks,
+    export_model,
+    model_files,
+)
 from unet_sharp_det.export.graphs import DETECTIONS
 from unet_sharp_det.export.metadata import METADATA_FILE
 from unet_sharp_det.modeling.pruning import cut_to_level
@@ -196,6 +202,10 @@ class TestMaskRCNN:
         assert torch.allclose(scores, expected.scores, atol=1e-4)
         assert size.tolist() == [180, 300]
 
+    def test_a_trace_tracks_no_gradients(self, traced):
+        results = traced[2]["torchscript"](checks.blobs(3, 90, 70, seed=5))
+        assert not any(result.requires_grad for result in results)
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [
@@ -217,6 +227,7 @@ class TestMaskRCNN:
         ({"file_format": "safetensors", "precision": "int8"}, "'int8'.*Available: fp32, fp16"),
         ({"file_format": "onnx", "level": 2}, "Give one of 1 to 1"),
         ({"file_format": "onnx", "level": 1, "mode": "quick"}, "accurate, fast"),
+        ({"file_format": "onnx", "mode": "accurate"}, "Give a level, or no mode"),
         ({"file_format": "onnx", "output": "a.pt2"}, "end in .onnx"),
     ],
 )
@@ -247,6 +258,24 @@ def test_a_file_that_differs_is_not_written(saved, monkeypatch):
         export_model(ExportRequest(saved[0], "torchscript"))
     assert target.read_bytes() == b"the old one"
     assert not list(target.parent.glob(".model_final*"))
+
+
+def test_bf16_may_move_single_pixels_but_not_all(saved):
+    model = saved[2]
+
+    def check(precision, moved):
+        def found(batch):
+            probabilities = ProbabilityModel(model)(batch)
+            probabilities[moved] += 0.12
+            return probabilities
+
+        return checks.check_probabilities(found, model, 64, precision)
+
+    pixel = (0, 0, 5, 7)
+    assert "mean |difference|" in str(check("bf16", pixel)[0])
+    for precision, moved in [("fp32", pixel), ("bf16", (..., slice(8), slice(None)))]:
+        with pytest.raises(UserError, match="differs from the model"):
+            check(precision, moved)
 
 
 def test_without_onnx(saved, monkeypatch):

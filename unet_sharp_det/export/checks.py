@@ -10,23 +10,25 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..modeling import WatershedSegmentor
 
-#: Largest difference in probability that a file of that precision may have.
-BOUNDS = {"fp32": 1e-3, "bf16": 0.1}
+#: Difference in probability that a file of that precision may have: at most, or in the mean, for
+#: bf16 changes single pixels by far more than the others.
+BOUNDS = {"fp32": ("max", 1e-3), "bf16": ("mean", 5e-3)}
 #: Mask R-CNN: pixels, and probabilities of scores and masks.
 BOX_BOUND, SCORE_BOUND = 0.5, 1e-2
 
 
 @dataclass(frozen=True)
 class Check:
-    """The largest difference for images of a shape (N, C, H, W), and its bound."""
+    """The difference, ``max`` or ``mean``, for images of a shape (N, C, H, W), and its bound."""
 
     shape: tuple[int, ...]
+    measure: str
     difference: float
     bound: float
 
     def __str__(self) -> str:
         shape = " x ".join(map(str, self.shape))
-        return f"{shape}: max |difference| {self.difference:.2e} (bound {self.bound:g})"
+        return f"{shape}: {self.measure} |difference| {self.difference:.2e} (bound {self.bound:g})"
 
 
 def check_probabilities(
@@ -51,7 +53,7 @@ def check_probabilities(
         with torch.no_grad():
             records = [{"image": image} for image in images]
             expected = torch.stack(_probabilities(model, records))
-        checks.append(_judge(images, found(images), expected, BOUNDS[precision]))
+        checks.append(_judge(images, found(images), expected, *BOUNDS[precision]))
     return checks
 
 
@@ -66,7 +68,7 @@ def check_patches(found: Callable[[Tensor], Tensor], module: nn.Module) -> list[
     checks = []
     for patches in map(module.example, (1, 2, 3)):
         with torch.no_grad():
-            checks.append(_judge(patches, found(patches), module(patches), BOUNDS["fp32"]))
+            checks.append(_judge(patches, found(patches), module(patches), *BOUNDS["fp32"]))
     return checks
 
 
@@ -95,7 +97,7 @@ def check_detections(found: Callable, model: GeneralizedRCNN, size: tuple[int, i
             (masks, fields["pred_masks"], SCORE_BOUND),
         ]
         results = [
-            _judge(image[None], value.float(), expected.float(), bound)
+            _judge(image[None], value.float(), expected.float(), "max", bound)
             for value, expected, bound in pairs
         ]
         checks.append(max(results, key=lambda check: check.difference))
@@ -114,14 +116,15 @@ def blobs(channels: int, height: int, width: int, seed: int) -> Tensor:
     return (image * colours).clamp(0, 255).round()
 
 
-def _judge(images: Tensor, found: Tensor, expected: Tensor, bound: float) -> Check:
+def _judge(images: Tensor, found: Tensor, expected: Tensor, measure: str, bound: float) -> Check:
     if found.shape != expected.shape:
         raise UserError(
             f"for images {tuple(images.shape)} the exported model gives {tuple(found.shape)}, the "
             f"model {tuple(expected.shape)}: nothing was written. Please report it."
         )
-    difference = (found - expected).abs().max().item() if found.numel() else 0.0
-    check = Check(tuple(images.shape), difference, bound)
+    differences = (found - expected).abs()
+    difference = getattr(differences, measure)().item() if found.numel() else 0.0
+    check = Check(tuple(images.shape), measure, difference, bound)
     if not difference <= bound:
         raise UserError(
             f"the exported model differs from the model on images {check}: nothing was written. "

@@ -84,7 +84,8 @@ def traceable_detector(model: GeneralizedRCNN, size: tuple[int, int]) -> tuple[n
         return [{"instances": model.inference(inputs, do_postprocess=False)[0]}]
 
     image = blobs(len(model.pixel_mean), *size, seed=0)
-    return TracingAdapter(model, [{"image": image}], infer).eval(), image
+    adapter = TracingAdapter(model, [{"image": image}], infer)
+    return adapter.eval().requires_grad_(False), image
 
 
 def write_onnx(

@@ -79,7 +79,7 @@ def export_model(request: ExportRequest) -> list[Check]:
     )
     model, cfg = trained.model, trained.cfg
     check_combination(cfg, request.file_format, request.precision, request.level)
-    _check_paths(request)
+    _check_request(request)
     if request.level is not None:
         model, cfg = cut_to_level(model, cfg, request.level, request.mode)
     if request.file_format == "safetensors":
@@ -125,7 +125,11 @@ def _write_semantic(
     return check_probabilities(found, model, module.smallest_side, request.precision)
 
 
-def _check_paths(request: ExportRequest) -> None:
+def _check_request(request: ExportRequest) -> None:
+    if request.level is None and request.mode != "fast":
+        raise UserError(
+            f"--mode {request.mode}: is of a network that --level cuts. Give a level, or no mode."
+        )
     ending = FORMATS[request.file_format]
     if request.path.suffix != ending:
         raise UserError(
