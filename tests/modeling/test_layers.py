@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.modeling import layers
 
 MODES = {2: "bilinear", 3: "trilinear"}
@@ -96,3 +97,10 @@ def test_group_norm_of_any_width(channels, groups, dim):
 @pytest.mark.parametrize(("dim", "kind"), [(2, nn.BatchNorm2d), (3, nn.BatchNorm3d)])
 def test_batch_norm_is_of_the_dimension(dim, kind):
     assert isinstance(layers.conv_block(3, 4, norm="BN", dim=dim)[1], kind)
+
+
+def test_volumes_have_no_norm_of_images():
+    for norm in ("FrozenBN", "LN", "naiveSyncBN"):
+        layers.build_norm(norm, 4)
+        with pytest.raises(ConfigError, match=f"NORM in 3D: '{norm}' is not known"):
+            layers.build_norm(norm, 4, dim=3)

@@ -202,9 +202,11 @@ class TestIRSC:
         assert torch.equal(merged.backbone(images)["skip0"], unfolded)
 
 
-@pytest.mark.parametrize("size", [(37, 50), (64, 32), (33, 1), (1, 1)])
-def test_any_size_comes_back(size):
-    net = tiny().eval()
+@pytest.mark.parametrize(
+    ("size", "norm"), [((37, 50), "BN"), ((64, 32), ""), ((33, 1), "GN"), ((1, 1), "BN")]
+)
+def test_any_size_comes_back(size, norm):
+    net = tiny(norm=norm).eval()
     with torch.no_grad():
         found = net(torch.randn(2, 3, *size))
     assert found.shape == (2, 1, *size)

@@ -125,11 +125,7 @@ class TestContract:
 
     @pytest.mark.parametrize("norm", ["BN", "GN", "SyncBN"])
     def test_norms(self, scheme, norm):
-        if norm == "GN":  # 32 groups
-            wide = neck_options(scheme, node_channels=32)
-            model = SkipFPN(Pyramid(), list(CHANNELS), 32, norm, scheme=scheme, options=wide)
-        else:
-            model = neck(scheme, norm=norm)
+        model = neck(scheme, norm=norm)
         assert model.fpn_lateral2.bias is None
         if norm != "SyncBN":
             assert model(torch.randn(2, 3, 64, 64))["p2"].isfinite().all()
@@ -254,6 +250,10 @@ class TestBadInput:
     def test_fuse_type_of_fpn(self):
         with pytest.raises(ConfigError, match="FUSE_TYPE"):
             SkipFPN(Pyramid(), list(CHANNELS), 16, fuse_type="max")
+
+    def test_unknown_norm(self):
+        with pytest.raises(ConfigError, match="NORM in 2D: 'GroupNorm' is not known"):
+            SkipFPN(Pyramid(), list(CHANNELS), 16, "GroupNorm", scheme="fpn")
 
     def test_bottom_up_of_another_kind(self):
         with pytest.raises(TypeError, match="Backbone"):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import SchemeError
+from ..errors import ConfigError, SchemeError, look_up_option
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 CONV_FUNCTION = {2: F.conv2d, 3: F.conv3d}
@@ -18,6 +18,9 @@ INTERPOLATION = {
     "linear": {2: "bilinear", 3: "trilinear"},
     "nearest": {2: "nearest", 3: "nearest"},
 }
+# Of detectron2.layers.get_norm; the others know images alone.
+_NORMS_3D = ("BN", "SyncBN", "GN", "nnSyncBN")
+_NORMS = {2: (*_NORMS_3D, "FrozenBN", "naiveSyncBN", "naiveSyncBN_N", "LN"), 3: _NORMS_3D}
 
 
 def conv_block(
@@ -26,8 +29,8 @@ def conv_block(
     """``f``: 3x3 convolution, norm and ReLU of ``dim`` dimensions.
 
     Args:
-        norm: as :func:`detectron2.layers.get_norm` takes it, in 3D too. "GN" has 32 groups, or as
-            many as divide both 32 and the channels.
+        norm: as :func:`detectron2.layers.get_norm` takes it, in 3D ``BN``, ``SyncBN`` or ``GN``.
+            "GN" has 32 groups, or as many as divide both 32 and the channels.
         bias: whether the convolution has one. None: exactly if there is no norm.
     """
     norm_layer = build_norm(norm, out_channels, dim)
@@ -39,9 +42,15 @@ def conv_block(
 
 
 def build_norm(norm, channels: int, dim: int = 2) -> nn.Module | None:
-    """The layer that ``norm`` names, see :func:`conv_block`; None: there is to be none."""
+    """The layer that ``norm`` names, see :func:`conv_block`; None: there is to be none.
+
+    Raises:
+        ConfigError: there is no such norm of ``dim`` dimensions.
+    """
     if not norm:
         return None
+    if isinstance(norm, str):
+        look_up_option(norm, _NORMS[dim], f"NORM in {dim}D", ConfigError)
     if norm == "BN":
         return nn.BatchNorm2d(channels) if dim == 2 else nn.BatchNorm3d(channels)
     if norm == "GN":

@@ -83,7 +83,7 @@ class SegNetrEncoder(nn.Module):
                 f"Add res{depth} or a deeper one."
             )
         self.is_merged = tap == "merged"
-        norm_layer = functools.partial(build_norm, norm)
+        norm_layer = functools.partial(build_norm, norm) if norm else None
         stem = Conv2dNormActivation(
             in_channels, widths[0], norm_layer=norm_layer, activation_layer=None
         )

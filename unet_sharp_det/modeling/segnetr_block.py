@@ -21,7 +21,7 @@ def mbconv(channels: int, norm: str, out_channels: int | None = None) -> nn.Modu
     """MBConv: 1x1 to 6 times the channels (of a block with other ``out_channels``: as many),
     depth-wise 3x3, squeeze-and-excitation to ``channels // 4``, 1x1; with a residual sum where
     the widths are equal (Tan and Le 2019). ``channels`` are a multiple of 8."""
-    norm_layer = functools.partial(build_norm, norm)
+    norm_layer = functools.partial(build_norm, norm) if norm else None
     expansion = 6 if out_channels is None else 1
     config = MBConvConfig(expansion, 3, 1, channels, out_channels or channels, 1)
     block = MBConv(config, 0.0, norm_layer)

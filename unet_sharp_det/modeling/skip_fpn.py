@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, look_up_option
 from ..skip_schemes import build_table, resolve_scheme
 from .features import feature_shapes
-from .layers import init_xavier
+from .layers import build_norm, init_xavier
 from .scripting import written_out
 from .skip_grid import GridOptions, SkipGrid
 
@@ -210,7 +210,7 @@ class SkipFPN(Backbone):
 
 def _linear_conv(in_channels: int, out_channels: int, kernel_size: int, norm) -> Conv2d:
     """FPN's lateral and output convolutions: no activation, Xavier initialisation."""
-    options = {"bias": norm == "", "norm": get_norm(norm, out_channels)}
+    options = {"bias": norm == "", "norm": build_norm(norm, out_channels)}
     conv = Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **options)
     init_xavier(conv)
     return conv
