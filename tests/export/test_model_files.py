@@ -21,6 +21,7 @@ from unet_sharp_det.export import (
     export_model,
     model_files,
 )
+from unet_sharp_det.export.formats import check_combination
 from unet_sharp_det.export.graphs import DETECTIONS
 from unet_sharp_det.export.metadata import METADATA_FILE
 from unet_sharp_det.modeling.pruning import cut_to_level
@@ -237,6 +238,14 @@ def test_refused(saved, tmp_path, options, message):
     assert {path.name for path in tmp_path.iterdir()} <= {
         *("model_final.pth", "config.yaml", "last_checkpoint")
     }
+
+
+@pytest.mark.parametrize("options", [["MODEL.MASK_ON", "False"], ["MODEL.KEYPOINT_ON", "True"]])
+def test_a_detector_of_other_outputs_is_weights_alone(repository, options):
+    cfg = setup_cfg(str(repository / RCNN), options)
+    check_combination(cfg, "safetensors", "fp16")
+    with pytest.raises(UserError, match="an R-CNN without masks or with keypoints cannot be"):
+        check_combination(cfg, "onnx", "fp32")
 
 
 def test_the_checkpoint_itself_is_not_overwritten(saved, tmp_path):

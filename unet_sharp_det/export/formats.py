@@ -54,6 +54,8 @@ def check_combination(
     available = _AVAILABLE.get(architecture, _WEIGHTS)
     if architecture in modeling.PIXEL_WISE and not is_semantic(cfg):
         architecture, available = cfg.MODEL.SEM_SEG_HEAD.NAME, _WEIGHTS
+    if available is _MASK_RCNN and (cfg.MODEL.KEYPOINT_ON or not cfg.MODEL.MASK_ON):
+        architecture, available = "an R-CNN without masks or with keypoints", _WEIGHTS
     if level is not None and not is_semantic(cfg):
         raise ConfigError(
             f"--level {level}: only a semantic network has levels, those of its skip scheme, not "
