@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-EXAMPLES = ["skip_grid", "skip_fpn", "skip_decoder", "skip_unet", "segnetr"]
+EXAMPLES = ["skip_grid", "skip_fpn", "skip_decoder", "skip_unet", "segnetr", "watershed_segmentor"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

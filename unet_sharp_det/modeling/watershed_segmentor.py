@@ -75,7 +75,7 @@ class WatershedSegmentor(SemanticSegmentor):
 
     def find_objects(self, probabilities: Tensor) -> SparseInstances:
         """Return the objects of an image from what :meth:`probabilities` gives of it."""
-        maps, bands = probabilities.float().cpu().numpy(), self.sem_seg_head.labels.bands
+        maps, bands = probabilities.detach().float().cpu().numpy(), self.sem_seg_head.labels.bands
         objects, scores = objects_of_bands(maps[:bands], self.min_area)
         found = SparseInstances.from_label_map(objects, scores)
         if len(maps) > bands:
