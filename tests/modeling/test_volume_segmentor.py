@@ -143,6 +143,13 @@ def test_checkpointing_and_bfloat16_train():
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
+def test_objects_are_found_where_gradients_are_tracked():
+    options = {"MODEL.SEM_SEG_HEAD.TARGET": "distance", "MODEL.SEM_SEG_HEAD.NUM_CLASSES": "2"}
+    (found,) = build(options).eval()([{"image": torch.randn(1, 9, 17, 24)}])
+    assert found["sem_seg"].requires_grad
+    assert found["objects"].shape == (9, 17, 24)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -128,7 +128,7 @@ class VolumeSegmentor(nn.Module):
         found = {"sem_seg": probabilities}
         if self.sem_seg_head.labels.finds_objects:
             objects, _ = objects_of_bands(
-                probabilities.float().numpy(), self.min_area, _LEAST_SCORE
+                probabilities.detach().float().numpy(), self.min_area, _LEAST_SCORE
             )
             found["objects"] = torch.from_numpy(objects)
         return found
