@@ -35,9 +35,9 @@ def stems(*inputs, known=(), **options):
 
 
 def test_folder(root):
-    touch("d/a10.png", "d/a2.TIF", "d/.hidden.png", "d/notes.txt", "d/sub/c.png", "d/sub/.x/e.png")
-    assert found("d") == ["d/a2.TIF", "d/a10.png"]
-    assert found("d", recursive=True) == ["d/a2.TIF", "d/a10.png", "d/sub/c.png"]
+    touch("d/a10.gif", "d/a2.TIF", "d/.hidden.png", "d/notes.txt", "d/sub/c.pgm", "d/sub/.x/e.png")
+    assert found("d") == ["d/a2.TIF", "d/a10.gif"]
+    assert found("d", recursive=True) == ["d/a2.TIF", "d/a10.gif", "d/sub/c.pgm"]
 
 
 def test_each_file_once(root):

@@ -8,6 +8,7 @@ from stub_predictor import spots
 
 from unet_sharp_det.batch.linking import link_slices
 from unet_sharp_det.errors import ConfigError, UserError
+from unet_sharp_det.images.source import open_image
 
 
 def linked(*slices, least_iou=0.25):
@@ -58,7 +59,8 @@ def test_slices_of_cellpose(tmp_path):
 
 def test_a_stack_gets_one_file_which_a_second_run_leaves(tmp_path):
     stack = np.stack([spots(0), spots(0), spots(1)])
-    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    metadata = {"axes": "ZYX", "unit": "micron"}
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata=metadata, resolution=(4, 2))
     tifffile.imwrite(tmp_path / "b.tif", spots(2))
     for _ in range(2):
         result = run(tmp_path, tmp_path / "out", link=0.25)
@@ -69,6 +71,8 @@ def test_a_stack_gets_one_file_which_a_second_run_leaves(tmp_path):
         labels = tiff.asarray()
         assert tiff.is_imagej
         assert tiff.series[0].axes == "ZYX"
+    (first, _, _) = open_image(tmp_path / "out" / "a_linked.tif")
+    assert first.pixel_size == (0.5, 0.25)
     assert labels.shape == stack.shape
     assert labels.max() == 4  # The four spots lie at the same places in each slice.
     for plane, found in enumerate(labels):

@@ -88,6 +88,13 @@ def test_other_settings(tmp_path, images):
     assert list(rows(output)) == ["i1.png"]
 
 
+def test_other_settings_after_a_run_in_which_all_failed(tmp_path, images):
+    result = run(images / "i1.png", tmp_path, read_options=ReadOptions(channels=(5,)))
+    assert len(result.failed) == 1
+    assert run(images / "i2.png", tmp_path).predicted == 1
+    assert list(rows(tmp_path)) == ["i2.png"]
+
+
 def test_overwrite_predicts_anew_and_keeps_the_others(tmp_path, images):
     run(images, tmp_path / "out")
     predictor = StubPredictor()

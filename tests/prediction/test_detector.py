@@ -11,7 +11,7 @@ from torch import nn
 
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.modeling.test_time_augmentation import VIEWS
-from unet_sharp_det.prediction.detector import Detector, paste
+from unet_sharp_det.prediction.detector import Detector, paste, to_input
 from unet_sharp_det.prediction.segmenter import Segmenter
 from unet_sharp_det.prediction.tile_grid import Tile
 
@@ -44,6 +44,14 @@ def test_masks_are_those_that_detectron2_pastes(network_size, shape):
         np.testing.assert_array_equal(found.full_masks(), masks[visible])
         np.testing.assert_array_equal(found.scores, wanted.scores.numpy()[visible])
         np.testing.assert_array_equal(found.classes, wanted.pred_classes.numpy()[visible])
+
+
+def test_the_network_gets_pixels_that_it_may_write(recwarn):
+    """PIL's are read-only, of which torch warns."""
+    torch.set_warn_always(True)
+    assert to_input(np.ones((1, 1, 3), np.uint8), 1.0).shape == (3, 1, 1)
+    torch.set_warn_always(False)
+    assert not recwarn.list
 
 
 def test_nothing_detected():

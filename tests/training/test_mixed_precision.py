@@ -18,9 +18,8 @@ from unet_sharp_det.training import (
 device_module = importlib.import_module("unet_sharp_det.runtime.device")
 
 
-def fallen_back(precision, enabled="True"):
-    """The config on a CPU."""
-    options = ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", enabled]
+def fallen_back(precision, enabled="True", device="cpu"):
+    options = ["MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", enabled]
     cfg = setup_cfg("", [*options, "SOLVER.AMP.PRECISION", precision])
     fall_back_to_cpu(cfg)
     return cfg
@@ -54,6 +53,10 @@ class TestFallback:
     def test_bf16_needs_a_cpu_that_has_it(self, native, caplog):
         assert fallen_back("bf16").SOLVER.AMP.ENABLED == native
         assert ("cpu cannot train in bf16" in caplog.text) != native
+
+    def test_unknown_device(self):
+        with pytest.raises(ConfigError, match="MODEL.DEVICE: 'gpu' is no device"):
+            fallen_back("bf16", "False", device="gpu")
 
     @pytest.mark.parametrize("enabled", ["True", "False"])
     def test_unknown_precision(self, enabled):

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..files import atomic_path
 from ..images.decoding import read_labels
+from ..images.source import open_image
 from ..masks import InstanceMap
 from ..outputs.label_map import write_label_stack
 from .records import ImageRecord, Records
@@ -62,8 +63,9 @@ def write_stack(path: Path, files: Sequence[Path], least_iou: float) -> None:
     largest = max((table.max() for table in tables), default=0)
     pages = (table[read_labels(file)] for table, file in zip(tables, files, strict=True))
     shape = (len(files), *read_labels(files[0]).shape)
+    (first,) = open_image(files[0])
     with atomic_path(path) as temporary:
-        write_label_stack(pages, shape, temporary, largest=largest)
+        write_label_stack(pages, shape, temporary, largest=largest, pixel_size=first.pixel_size)
 
 
 def link_slices(slices: Iterable[np.ndarray], least_iou: float) -> Iterator[np.ndarray]:

@@ -193,9 +193,9 @@ class Records:
         for record in records:
             self._take(record)
         old, new = header["settings"], self.settings
-        if not any(self) or old == new:
+        if old == new:
             return
-        if not self._overwrite:
+        if not self._overwrite and any(record.outputs for record in self):
             differences = "; ".join(
                 f"{name} was {old.get(name)}, is {new.get(name)}"
                 for name in sorted({*old, *new})

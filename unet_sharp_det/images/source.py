@@ -25,7 +25,7 @@ from .vendors import is_vendor_file, open_vendor_file
 #: What an image file in a folder is known by; a file that is named itself may be called anything.
 SUFFIXES = (
     *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".svs", ".ndpi", *VENDOR_SUFFIXES),
-    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2"),
+    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".gif", ".pgm", ".ppm"),
 )
 
 #: What predictions look at where a file has two, or more than three channels.

@@ -147,7 +147,7 @@ def to_input(window: np.ndarray, scale: float) -> Tensor:
     """Return uint8 (C, H', W') of a window (h, w, C)."""
     resized = ScaleBy([scale]).resize(*window.shape[:2], scale).apply_image(window)
     resized = resized if resized.ndim == 3 else resized[:, :, None]  # PIL drops a single channel.
-    return torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+    return torch.from_numpy(resized.transpose(2, 0, 1).copy())
 
 
 def paste(found: Instances, shape: tuple[int, int]) -> SparseInstances:

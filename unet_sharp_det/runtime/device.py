@@ -17,12 +17,17 @@ def fall_back_to_cpu(cfg: CfgNode) -> None:
     the device cannot train in its precision.
 
     Raises:
-        ConfigError: ``SOLVER.AMP.PRECISION`` is unknown.
+        ConfigError: ``MODEL.DEVICE`` or ``SOLVER.AMP.PRECISION`` is unknown.
     """
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
         logger.warning(f"No CUDA device: running on the CPU, {torch.get_num_threads()} threads.")
-    precision, device = cfg.SOLVER.AMP.PRECISION, torch.device(cfg.MODEL.DEVICE)
+    try:
+        device = torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        name = cfg.MODEL.DEVICE
+        raise ConfigError(f"MODEL.DEVICE: '{name}' is no device. Give cpu or cuda.") from error
+    precision = cfg.SOLVER.AMP.PRECISION
     look_up_option(precision, PRECISIONS, "SOLVER.AMP.PRECISION", ConfigError)
     can_train = device.type == "cuda" if precision == "fp16" else has_bfloat16(device)
     if cfg.SOLVER.AMP.ENABLED and not can_train:

@@ -8,7 +8,8 @@ from pathlib import Path
 from ...data.coco_json import check_ids
 from ...errors import DatasetError
 from ...files import leads_inside, read_json
-from .samples import IMAGE_SUFFIXES, Sample, files_in, refuse, split_of_name
+from ...images.source import SUFFIXES
+from .samples import Sample, files_in, refuse, split_of_name
 
 
 def find(folder: Path) -> str | None:
@@ -65,7 +66,7 @@ class _IndexedFolder:
 
     @functools.cached_property
     def _by_name(self) -> dict[str, Path]:
-        files = (each for each in self._root.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES)
+        files = (each for each in self._root.rglob("*") if each.suffix.lower() in SUFFIXES)
         return {each.name: each for each in files}
 
     def find(self, json_file: Path, name) -> Path | None:

@@ -15,12 +15,13 @@ import numpy as np
 from ...data.label_files import ENDINGS, image_stem
 from ...errors import DatasetError
 from ...images.decoding import read_labels, read_stored
+from ...images.source import SUFFIXES
 from ...masks import InstanceMap, SparseInstances
 from .cellpose_session import read_masks
-from .samples import IMAGE_FOLDERS, IMAGE_SUFFIXES, Sample, by_stem, files_in, find_folder, pair
+from .samples import IMAGE_FOLDERS, Sample, by_stem, files_in, find_folder, pair
 
 _LABEL_FOLDERS = ("label masks", "labels", "label", "masks", "mask", "gt", "ground_truth")
-_LABEL_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
+_LABEL_SUFFIXES = (*SUFFIXES, ".npy")
 _IMAGE_ENDINGS = ("_img", "_image")
 _LOOKED_AT = 5
 
@@ -130,7 +131,7 @@ def _in_folders(folder: Path) -> Pairs | None:
     images, labels = (find_folder(folder, each) for each in (IMAGE_FOLDERS, _LABEL_FOLDERS))
     if not images or not labels:
         return None
-    by_image = by_stem(files_in(images, IMAGE_SUFFIXES))
+    by_image = by_stem(files_in(images, SUFFIXES))
     files = files_in(labels, _LABEL_SUFFIXES)
     found = by_stem(files, lambda path: image_stem(path, None, set(by_image)))
     why = f"{images.name}/ beside {labels.name}/"
@@ -147,7 +148,7 @@ def _in_one_folder(folder: Path) -> Pairs | None:
     labels = {
         path: stem for path, stem in labels.items() if not (_is_session(path) and stem in drawn)
     }
-    images = [path for path in files_in(folder, IMAGE_SUFFIXES) if path not in labels]
+    images = [path for path in files_in(folder, SUFFIXES) if path not in labels]
     if not labels or not images:
         return None
     why = f"{next(iter(labels)).name} beside {images[0].name}"

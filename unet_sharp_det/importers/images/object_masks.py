@@ -12,8 +12,9 @@ import numpy as np
 
 from ...errors import DatasetError
 from ...images.decoding import read_stored
+from ...images.source import SUFFIXES
 from ...masks import encode_mask
-from .samples import IMAGE_SUFFIXES, Sample, files_in, refuse
+from .samples import Sample, files_in, refuse
 
 
 def find(folder: Path) -> str | None:
@@ -26,7 +27,7 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
     """Read a folder; ``classes``: the name of all objects."""
     category = classes[0] if classes else "object"
     for sample in _folders(folder):
-        images = files_in(sample / "images", IMAGE_SUFFIXES)
+        images = files_in(sample / "images", SUFFIXES)
         if len(images) == 1:
             read_objects = partial(_read_objects, sample / "masks", category)
             yield Sample(sample.name, images[0], read_objects)
@@ -41,7 +42,7 @@ def _folders(folder: Path) -> list[Path]:
     found = sorted(each.parent for each in folder.glob("[!.]*/masks") if each.is_dir())
     found = [each for each in found if (each / "images").is_dir()]
     # PanNuke has such folders, too, but no picture in them.
-    return found if any(files_in(each / "images", IMAGE_SUFFIXES) for each in found) else []
+    return found if any(files_in(each / "images", SUFFIXES) for each in found) else []
 
 
 def _read_objects(folder: Path, category: str, shape: tuple[int, int]) -> list[dict]:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DatasetError
-from ...images import source
+from ...images.source import SUFFIXES
 
-IMAGE_SUFFIXES = (*source.SUFFIXES, ".gif", ".pgm", ".ppm")
 #: Names of folders of images, in lower case.
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
 
@@ -84,7 +83,7 @@ def by_stem(files: Iterable[Path], stem_of=lambda path: path.stem) -> dict[str, 
 
 def images_of(folder: Path) -> dict[str, Path]:
     """Return the images of a folder by their stems: those of its folder of images, if any."""
-    return by_stem(files_in(find_folder(folder, IMAGE_FOLDERS) or folder, IMAGE_SUFFIXES))
+    return by_stem(files_in(find_folder(folder, IMAGE_FOLDERS) or folder, SUFFIXES))
 
 
 def pair(
