@@ -135,12 +135,15 @@ def test_label_maps(tool, truth, tmp_path, capsys, caplog, monkeypatch):
 
 
 def test_masks_are_no_label_maps(tool, truth, tmp_path, caplog):
-    """Maps with a 1 where any nucleus is, and a folder without the pictures."""
+    """Maps with a 1 where any nucleus is, in a folder of predict; and one without the pictures."""
     coco = CocoTruth(truth)
     (tmp_path / "masks").mkdir()
     for image_id, record in coco.records.items():
         mask = (coco.instance_map(image_id).labels > 0).astype(np.uint8)
-        cv2.imwrite(str(tmp_path / "masks" / Path(record.file_name).name), mask)
+        stem = Path(record.file_name).stem
+        cv2.imwrite(str(tmp_path / "masks" / f"{stem}_labels.png"), mask)
+        cv2.imwrite(str(tmp_path / "masks" / f"{stem}_overlay.png"), mask)
+    (tmp_path / "masks" / "predict_records.jsonl").touch()
     arguments = ["--predictions", str(tmp_path / "masks"), "--truth", str(truth)]
     tool.main([*arguments, "--output", str(tmp_path), "--images", str(tmp_path), *FAST])
     assert "No image has more than one predicted object" in caplog.text

@@ -19,6 +19,7 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
+from ..batch.inputs import RECORDS
 from ..evaluation.record import AP_SAMPLES, SAMPLES, EvaluationOptions
 from ..files import read_json
 from . import command_parser
@@ -57,6 +58,8 @@ def main(argv=None) -> int:
 
     if args["score_threshold"] is None:
         args["score_threshold"] = threshold_of(args["predictions"])
+    if args["suffix"] is None and (Path(args["predictions"]) / RECORDS).is_file():
+        args["suffix"] = "_labels"  # A folder of predict has pictures and tables, too.
     args["area_sides"] = tuple(args["area_sides"])
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     options = {field.name: args.pop(field.name) for field in fields(EvaluationOptions)}
