@@ -13,11 +13,12 @@ import time
 import pytest
 import torch
 from detectron2.engine import HookBase, TrainerBase
+from detectron2.utils import comm
 from two_processes import train_in_two_processes
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
-from unet_sharp_det.errors import DatasetError, TrainingError
+from unet_sharp_det.errors import ConfigError, DatasetError, TrainingError
 from unet_sharp_det.training import NucleiTrainer, explain_failure
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
@@ -79,7 +80,7 @@ def test_a_full_disk_is_told_without_a_traceback(caplog):
     ("key", "name", "message"),
     [
         ("TEST", "dsb2018_vall", "DATASETS.TEST: 'dsb2018_vall' is not known. Did you mean"),
-        ("TRAIN", "mine_train", "DATASETS.TRAIN: 'mine_train'.*DETECTRON2_ENV_MODULE"),
+        ("TRAIN", "mine_train", "'mine_train'.*in none .set DETECTRON2_DATASETS.*ENV_MODULE"),
         ("TEST", "unconverted_val", "There is no file .*unconverted.*val.json"),
     ],
 )
@@ -93,8 +94,20 @@ def test_unusable_data_are_told_before_anything_is_built(
     if key == "TRAIN":
         cfg.DATASETS.TEST = ()
     monkeypatch.setattr(NucleiTrainer, "build_model", lambda *_: pytest.fail("built the model"))
+    monkeypatch.setenv("DETECTRON2_DATASETS", "none")
     with pytest.raises(DatasetError, match=message):
         NucleiTrainer(cfg)
+
+
+def test_values_that_detectron2_asserts(repository, monkeypatch):
+    cfg = setup_cfg(str(repository / INSTANT), ["MODEL.META_ARCHITECTURE", "MaskRCNN"])
+    with pytest.raises(ConfigError, match="'MaskRCNN' found in 'META_ARCH' registry! Correct"):
+        NucleiTrainer.build_model(cfg)
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    for batch in (0, 3):
+        cfg.SOLVER.IMS_PER_BATCH = batch
+        with pytest.raises(ConfigError, match=r"IMS_PER_BATCH is \d. Set a multiple of the 2"):
+            NucleiTrainer.build_train_loader(cfg)
 
 
 def test_two_processes_end_with_equal_weights(register_part, repository, tmp_path):

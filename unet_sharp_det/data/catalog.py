@@ -112,8 +112,9 @@ def check_registered(names: Sequence[str], option: str) -> None:
     for name in names:
         if name not in known:
             raise DatasetError(
-                f"{option}: '{name}' is not known.{did_you_mean(name, known)} Your own are "
-                "registered by the Python file that DETECTRON2_ENV_MODULE names."
+                f"{option}: '{name}' is not known.{did_you_mean(name, known)} Imported ones were "
+                f"looked for in {datasets_root()} (set DETECTRON2_DATASETS); others are registered "
+                "by the Python file that DETECTRON2_ENV_MODULE names."
             )
 
 

@@ -177,7 +177,12 @@ class NucleiTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        return build_model(cfg)
+        try:
+            return build_model(cfg)
+        except KeyError as error:
+            if "registry" in str(error):  # detectron2's, of what the config names
+                raise ConfigError(f"{error.args[0]} Correct the name in the config.") from error
+            raise
 
     @classmethod
     def build_trained_model(cls, cfg: CfgNode, trust_pickle: bool = False) -> nn.Module:
@@ -204,6 +209,11 @@ class NucleiTrainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
         """detectron2's loader, or with ``DATALOADER.REPLAYABLE`` a :class:`ReplayableLoader`."""
+        batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+        if batch < 1 or batch % processes:
+            raise ConfigError(
+                f"SOLVER.IMS_PER_BATCH is {batch}. Set a multiple of the {processes} processes."
+            )
         mapper = build_mapper(cfg, is_train=True)
         records = load_training_records(cfg, mapper)
         records = repeat_rare_looks(records, cfg.DATALOADER.BALANCE_LOOKS)
