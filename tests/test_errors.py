@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from unet_sharp_det.errors import UserError, printable, run_cli
+from unet_sharp_det.errors import UserError, look_up_option, printable, run_cli
 
 
 @pytest.fixture
@@ -107,6 +107,13 @@ def test_names_cannot_steer_the_terminal(capsys):
     escaped = r"\x1b]0;title\x07\x1b[2Ja b \u202e\x9b1m\udcff.png: is corrupt. Größe µm é"
     assert told == f"error: {escaped}\n"
     assert printable("a b\tc") == "a b\\tc"
+
+
+def test_of_many_options_the_nearest_are_named_or_else_the_first():
+    options = [f"segm/AP{number}" for number in range(64)]
+    for name, shown in (("segm/AP7x", "segm/AP7, "), ("foo", "segm/AP0, segm/AP1, ")):
+        with pytest.raises(UserError, match=rf"Available: {shown}.*\(64 in all\)"):
+            look_up_option(name, options, "TEST.BEST_METRIC")
 
 
 def test_details_have_lines_of_their_own(capsys):

@@ -49,7 +49,8 @@ class TrainingError(UserError):
 
 
 def look_up_option(name, options: Iterable[str], what: str, error=UserError):
-    """Return ``name`` if it is one of ``options``, else raise ``error`` with the nearest ones.
+    """Return ``name`` if it is one of ``options``, else raise ``error`` with the nearest ones, or
+    else the first.
 
     Args:
         what: what the value stands for, with its place, e.g. ``"MODEL.FPN.SKIP_SCHEME"``.
@@ -59,7 +60,8 @@ def look_up_option(name, options: Iterable[str], what: str, error=UserError):
     if name in options:
         return name
     nearest = _nearest(name, options)
-    shown = options if len(options) <= 30 else [*nearest, f"... ({len(options)} in all)"]
+    few = nearest or options[:30]
+    shown = options if len(options) <= 30 else [*few, f"... ({len(options)} in all)"]
     hint = did_you_mean(name, options)
     raise error(f"{what}: '{name}' is not known.{hint} Available: {', '.join(shown)}.")
 
