@@ -20,6 +20,7 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import ConfigError, DatasetError, TrainingError
 from unet_sharp_det.training import NucleiTrainer, explain_failure
+from unet_sharp_det.training.run import kept_config
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
@@ -97,6 +98,18 @@ def test_unusable_data_are_told_before_anything_is_built(
     monkeypatch.setenv("DETECTRON2_DATASETS", "none")
     with pytest.raises(DatasetError, match=message):
         NucleiTrainer(cfg)
+
+
+def test_a_refused_run_leaves_the_config_of_a_former_one(tmp_path):
+    @kept_config(tmp_path)
+    def refused():
+        (tmp_path / "config.yaml").write_text("new")
+        raise ConfigError("another scheme than that of the checkpoint")
+
+    (tmp_path / "config.yaml").write_text("former")
+    with pytest.raises(ConfigError):
+        refused()
+    assert (tmp_path / "config.yaml").read_text() == "former"
 
 
 def test_values_that_detectron2_asserts(repository, monkeypatch):

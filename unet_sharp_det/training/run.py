@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
@@ -11,7 +12,8 @@ from detectron2.utils.logger import setup_logger
 
 from ..addresses import address_of
 from ..config import find_config
-from ..files import only_writer
+from ..errors import UserError
+from ..files import only_writer, write_text
 from ..modeling.pruning import prune_config
 from ..runtime.device import fall_back_to_cpu
 from .launch import launch
@@ -66,16 +68,31 @@ def _train_or_evaluate(
         cfg = prune_config(cfg, level, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, f"L{level}")
     cfg.freeze()
-    default_setup(trainer_class.lazy or cfg, args)
-    if args.eval_only:
-        trainer_class.test(cfg, trainer_class.build_trained_model(cfg, args.trust_pickle))
-        return
-    trainer = trainer_class(cfg, trust_pickle=args.trust_pickle)
-    trainer.checkpointer.after_save = after_save
-    trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
-    trainer.resume_or_load(resume=args.resume)
+    with kept_config(cfg.OUTPUT_DIR):
+        default_setup(trainer_class.lazy or cfg, args)
+        if args.eval_only:
+            trainer_class.test(cfg, trainer_class.build_trained_model(cfg, args.trust_pickle))
+            return
+        trainer = trainer_class(cfg, trust_pickle=args.trust_pickle)
+        trainer.checkpointer.after_save = after_save
+        trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
+        trainer.resume_or_load(resume=args.resume)
     try:
         trainer.train()
     finally:
         if comm.is_main_process():
             write_device_memory(cfg.OUTPUT_DIR, resumed=args.resume)
+
+
+@contextlib.contextmanager
+def kept_config(folder) -> Iterator[None]:
+    """Put ``config.yaml``, which the checkpoints of a former run need, back if the user's mistake
+    ends this one in the block."""
+    path = Path(folder, "config.yaml")
+    former = path.read_text(encoding="utf-8") if path.is_file() else None
+    try:
+        yield
+    except UserError:
+        if former is not None and comm.is_main_process():
+            write_text(path, former)
+        raise
