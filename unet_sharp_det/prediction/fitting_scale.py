@@ -49,12 +49,17 @@ def find_at_fitting_scale(
 
 
 def fitting_scale(median: float, diameter: float) -> float:
-    """Return the scale nearest to 1 that brings a median diameter to those that a model knows."""
+    """Return the scale nearest to 1 that brings a median diameter to those that a model knows, or
+    as near to them as scales do; 1 without objects."""
+    if not median:
+        return 1.0
     least, most = (factor * diameter for factor in _KNOWN)
-    fitting = [scale for scale in _SCALES if least <= scale * median <= most]
-    if fitting:
-        return min(fitting, key=lambda scale: abs(math.log(scale)))
-    return 1.0 if not median else _SCALES[0] if median > most else _SCALES[-1]
+
+    def misfit(scale: float) -> tuple[float, float]:
+        seen = scale * median
+        return max(least / seen, seen / most, 1.0), abs(math.log(scale))
+
+    return min(_SCALES, key=misfit)
 
 
 def _median_diameter(found: SparseInstances) -> float:
