@@ -312,11 +312,12 @@ def test_planes_channels_and_a_drawn_diameter(open_page, predictor, tmp_path):
     stack[:, 1, 40:60, 40:60] = np.reshape([50, 200, 90], (3, 1, 1))
     about = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
     tifffile.imwrite(tmp_path / "s.ome.tif", stack, metadata=about)
-    page.set_input_files("#files", tmp_path / "s.ome.tif")
-    page.wait_for_selector("#plane:visible")
-    with page.expect_response("**/view"):
+    # A view's tiles are gone once the next one is there: each is seen first.
+    with page.expect_response("**/0_0.jpg"):
+        page.set_input_files("#files", tmp_path / "s.ome.tif")
+    with page.expect_response("**/0_0.jpg"):
         page.select_option("#channel", "GFP")
-    with page.expect_response("**/view"):
+    with page.expect_response("**/0_0.jpg"):
         page.check("#projected")
     page.wait_for_selector("#plane", state="hidden")
     page.click("#draw")
