@@ -7,7 +7,7 @@ import contextlib
 import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -71,14 +71,11 @@ class Search:
 
     Attributes:
         model: its name.
-        scale: see :class:`~unet_sharp_det.prediction.options.PredictionOptions`. None: the
-            predictor's own.
-        pixel_size: (y, x) in micrometres. None: as the file says.
+        diameter: of the objects in pixels, which sets the scale. None: it is measured.
     """
 
     model: str
-    scale: float | None = None
-    pixel_size: tuple[float, float] | None = None
+    diameter: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,12 +89,15 @@ class Found:
             what has a lower score, so that a higher threshold changes none that it leaves.
         class_names: by class, from 0.
         measures: by their names in the table of objects, rounded as the page has them.
+        scale, diameter: at which the image was seen, and by which median it was chosen, in pixels.
     """
 
     view: View
     candidates: SparseInstances
     class_names: tuple[str, ...]
     measures: dict[str, np.ndarray]
+    scale: float
+    diameter: float
 
     def objects(self, limits: Limits) -> SparseInstances:
         """Return the objects within limits; those of measures that there are not change nothing."""
@@ -118,14 +118,13 @@ class Analyser:
     Args:
         load_predictors: by the name of a model, what returns its
             :class:`~unet_sharp_det.prediction.predictor.Predictor`, which finds objects from
-            ``LOWEST_SCORE`` on; called when it is needed first.
+            ``LOWEST_SCORE`` on at a scale "auto"; called when it is needed first.
         max_pixels: of an image, however it is read.
     """
 
     def __init__(self, load_predictors: Mapping[str, Callable], max_pixels: int = 100_000_000):
         self._load_predictors = load_predictors
         self._predictors: dict = {}
-        self._options: dict = {}
         self.max_pixels = max_pixels
 
     def load(self, model: str) -> None:
@@ -168,8 +167,7 @@ class Analyser:
         ``progress`` is told now and then what fraction is done.
         """
         with _without_folder(view.path):
-            source, done = self._plane(view), 0
-            source = replace(source, pixel_size=search.pixel_size or source.pixel_size)
+            source, done, chosen = self._plane(view), 0, []
 
             def count(pixels: int) -> None:
                 nonlocal done
@@ -178,13 +176,16 @@ class Analyser:
 
             self.load(search.model)
             predictor = self._predictors[search.model]
-            own = self._options.setdefault(search.model, predictor.options)
-            predictor.options = replace(own, scale=search.scale) if search.scale else own
-            (candidates,) = predictor.predict_many([source], progress=count)
+            (candidates,) = predictor.predict_many(
+                [source],
+                progress=count,
+                diameter=search.diameter,
+                tell_scale=lambda image, *told: chosen.extend(told),
+            )
             if isinstance(candidates, UserError):
                 raise candidates
             measures = _measure(candidates, source, predictor.class_names)
-            found = Found(view, candidates, predictor.class_names, measures)
+            found = Found(view, candidates, predictor.class_names, measures, *chosen)
         (folder / _FOUND).write_bytes(pickle.dumps(found))
         (folder / _OBJECTS).write_text(json.dumps(_to_page(found)))
         return len(candidates)
@@ -237,6 +238,7 @@ class Analyser:
             "mean_area_px": mean,
             "median_area_px": median,
             "coverage": areas.sum() / (source.shape[0] * source.shape[1]),
+            "scale": found.scale,
         }
 
     def _open(self, path: Path, channels: tuple[int, ...], planes="all") -> list[ImageSource]:
@@ -272,6 +274,8 @@ def _to_page(found: Found) -> dict:
     """Return found objects as the page takes them: measures by column, and drawn outlines."""
     return {
         "shape": found.candidates.shape,
+        "scale": found.scale,
+        "diameter": found.diameter,
         "class_names": found.class_names,
         "classes": found.candidates.classes.tolist(),
         "boxes": found.candidates.boxes.tolist(),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
+from ..prediction.options import AUTO
 from .analysis import Limits
 from .isolation import IsolatedAnalyser
 from .sessions import Image, Task
@@ -44,7 +45,7 @@ def write_archive(
         "unet_sharp_det": __version__,
         "limits": dict(limits),
         "pixel_size": pixel_size,
-        "images": [_settings(image, task) for image, task in done],
+        "images": [_settings(*each, row["scale"]) for each, row in zip(done, rows, strict=True)],
     }
     (folder / "settings.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -53,11 +54,12 @@ def write_archive(
     shutil.rmtree(folder)
 
 
-def _settings(image: Image, task: Task) -> dict:
+def _settings(image: Image, task: Task, scale: float) -> dict:
     return {
         "file": image.path.name,
         "model": task.search.model,
-        "scale": task.search.scale,
+        "scale": scale if task.search.diameter else AUTO,
+        "diameter": task.search.diameter,
         "plane": task.view.plane,
         "maximum_over_z": task.view.projected,
         "channels": [image.file.channels[number] for number in task.view.channels],

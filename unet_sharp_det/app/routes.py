@@ -44,12 +44,11 @@ class Model:
 
     Attributes:
         card: in Markdown, what there is to say of it.
-        score_threshold, min_area: that the page has at first, least score and pixels.
+        score_threshold: least score that the page has at first.
     """
 
     card: str
     score_threshold: float = 0.5
-    min_area: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,7 @@ class ViewChoice(BaseModel):
 class SearchChoice(BaseModel):
     images: list[int]
     models: list[str] = Field(min_length=1, max_length=2)
-    scale: float | None = Field(None, gt=0, le=64)
-    pixel_size: float | None = Field(None, gt=0)
+    diameter: float | None = Field(None, ge=0.1, le=100_000)
 
 
 class ResultsChoice(BaseModel):
@@ -163,11 +161,7 @@ def settings(request: Request, response: Response, service: Known) -> dict:
         )
     return {
         "models": [
-            {
-                "name": name,
-                "score_threshold": each.score_threshold,
-                "min_area": each.min_area,
-            }
+            {"name": name, "score_threshold": each.score_threshold}
             for name, each in service.models.items()
         ],
         "kinds": [
@@ -208,7 +202,6 @@ def _describe(image: Image) -> dict:
                 "state": task.state,
                 "fraction": task.fraction,
                 "error": task.error,
-                "scale": task.search.scale,
             }
             for model, task in image.tasks.items()
         },
@@ -290,14 +283,13 @@ def tile(
 
 @router.post("/api/searches")
 def search(choice: SearchChoice, service: Known, session: Visitor, key: Key) -> list[dict]:
-    size = choice.pixel_size and (choice.pixel_size, choice.pixel_size)
     for model in choice.models:
         look_up_option(model, service.models, "Model")
     with session.lock:
         chosen = [session.image(number) for number in dict.fromkeys(choice.images)]
         for image in chosen:
             for model in choice.models:
-                task = image.start(Search(model, choice.scale, size))
+                task = image.start(Search(model, choice.diameter))
                 service.queue.add(key, task)
     return images(service, key)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import app, checkpoints, model_zoo, prediction
 from ..errors import UserError, interrupt
-from ..prediction.options import LOWEST_SCORE, SMALLEST_TILE, PredictionOptions
+from ..prediction.options import AUTO, LOWEST_SCORE, SMALLEST_TILE, PredictionOptions
 from . import add_trust_argument, command_parser
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -40,8 +40,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--max-upload-mb", type=float, default=200, help="size of a file (default: 200)")
     help_ = "height x width of an image (default: %(default)s)"
     add("--max-pixels", type=int, default=100_000_000, help=help_)
-    help_ = "0.5 for objects twice as large as in training (default: as predict has it)"
-    add("--scale", type=float, help=help_)
     add("--tile-size", type=int, default=1024, help="of larger images, in pixels (default: 1024)")
     help_ = "micrometres; 0: as the file says"
     add("--pixel-size", type=float, default=0, metavar="UM", help=help_)
@@ -73,11 +71,9 @@ def offered_models(args: argparse.Namespace) -> dict[str, tuple]:
     return {name: own} | {each: (each, None) for each in zoo if each != name}
 
 
-def describe_model(args: argparse.Namespace, weights: str, config_file) -> "app.Model":
+def describe_model(weights: str, config_file) -> "app.Model":
     cfg = checkpoints.config_of(weights, config_file)
-    options = PredictionOptions(scale=args.scale or 1.0)
-    options = options.completed(cfg.TEST.INSTANCES.SCORE_THRESHOLD, cfg.TEST.INSTANCES.MIN_AREA)
-    return app.Model(app.read_card(cfg), options.score_threshold, options.min_area)
+    return app.Model(app.read_card(cfg), cfg.TEST.INSTANCES.SCORE_THRESHOLD)
 
 
 def load_predictor(weights, config_file, device, trust_pickle: bool, options: PredictionOptions):
@@ -100,11 +96,9 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     check_args(args)
     configure_messages()
-    options = PredictionOptions(
-        score_threshold=LOWEST_SCORE, min_area=0, scale=args.scale, tile_size=args.tile_size
-    )
+    options = PredictionOptions(score_threshold=LOWEST_SCORE, scale=AUTO, tile_size=args.tile_size)
     offered = offered_models(args)
-    models = {name: describe_model(args, *files) for name, files in offered.items()}
+    models = {name: describe_model(*files) for name, files in offered.items()}
     load = {
         name: functools.partial(load_predictor, *files, args.device, args.trust_pickle, options)
         for name, files in offered.items()

@@ -20,11 +20,13 @@ class Found:
         features: columns of the table by name, each (N,): ``index``, the number; the plane, by the
             letter of each axis of a stack; then those of :func:`.object_columns`.
         score_threshold: the model's own.
+        scales: (scale, median diameter in pixels) of each plane of which the scale was chosen.
     """
 
     labels: np.ndarray
     features: dict[str, np.ndarray]
     score_threshold: float
+    scales: list[tuple[float, float]]
 
     def at_least(self, score: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return labels and features of the objects of this score or more; numbers stay."""
@@ -59,9 +61,11 @@ def find_objects(
         done += pixels
         progress(done / total)
 
-    labels, tables, number = np.zeros(image.shape, np.int32), [], 0
+    labels, tables, scales, number = np.zeros(image.shape, np.int32), [], [], 0
     for plane in planes:
-        (found,) = predictor.predict_many([plane], progress=count)
+        (found,) = predictor.predict_many(
+            [plane], progress=count, tell_scale=lambda plane, *chosen: scales.append(chosen)
+        )
         if isinstance(found, UserError):
             raise found
         context = OutputContext(plane, predictor.class_names, plane.pixel_size)
@@ -73,4 +77,4 @@ def find_objects(
             number += 1
             canvas[top:bottom, left:right][mask] = number
     features = {name: np.concatenate([each[name] for each in tables]) for name in tables[0]}
-    return Found(labels, features, predictor.own_score_threshold)
+    return Found(labels, features, predictor.own_score_threshold, scales)

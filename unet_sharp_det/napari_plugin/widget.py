@@ -1,6 +1,7 @@
 """The panel in which an image layer, a model and a channel are chosen."""
 
 import functools
+from collections.abc import Iterable, Sequence
 
 import napari
 from magicgui.widgets import (
@@ -8,6 +9,7 @@ from magicgui.widgets import (
     Container,
     FileEdit,
     FloatSpinBox,
+    Label,
     ProgressBar,
     PushButton,
     create_widget,
@@ -16,7 +18,7 @@ from napari.utils.notifications import show_error
 
 from ..checkpoints.sources import model_names
 from ..errors import UserError
-from ..prediction.options import LOWEST_SCORE, PredictionOptions
+from ..prediction.options import AUTO, LOWEST_SCORE, PredictionOptions
 from .find import Found
 from .layers import LayerImage
 from .worker import FindWorker
@@ -47,7 +49,7 @@ class FindObjects(Container):
             step=0.1,
             label="scale",
             tooltip="Factor to resize the image by: 0.5 if its objects are twice as large as those "
-            "of the training. By pixel size: where the layer and the model know theirs, else 1.",
+            "of the training. Automatic: each plane by the size of what is found in it.",
         )
         self.threshold = FloatSpinBox(
             value=0,
@@ -57,15 +59,16 @@ class FindObjects(Container):
             tooltip="Least score of an object. Higher: fewer objects, of which the model is surer. "
             "It changes the latest labels at once, until you paint in them.",
         )
-        self.scale.native.setSpecialValueText("by pixel size")
+        self.scale.native.setSpecialValueText("automatic")
         self.threshold.native.setSpecialValueText("the model's own")
+        self.seen = Label(label="seen at", visible=False)
         self.start = PushButton(text="Find objects")
         self.cancel = PushButton(text="Cancel", enabled=False)
         self.progress = ProgressBar(value=0, max=100, label="done (%)")
         super().__init__(
             widgets=[
                 *(self.image, self.model, self.file, self.channel_axis, self.channel),
-                *(self.scale, self.threshold, self.start, self.cancel, self.progress),
+                *(self.scale, self.seen, self.threshold, self.start, self.cancel, self.progress),
             ]
         )
         self.model.changed.connect(self._show_file)
@@ -108,7 +111,7 @@ class FindObjects(Container):
             show_error("There is no image. Open one first.")
             return
         weights = str(self.file.value) if self.model.value == _OTHER else self.model.value
-        options = PredictionOptions(score_threshold=LOWEST_SCORE, scale=self.scale.value or None)
+        options = PredictionOptions(score_threshold=LOWEST_SCORE, scale=self.scale.value or AUTO)
         image = self._layer_image()
         worker = FindWorker(weights, options, image, self.channel.value)
         worker.yielded.connect(self._show_progress)
@@ -129,6 +132,7 @@ class FindObjects(Container):
         )
         layer.events.paint.connect(functools.partial(self._leave_to_user, found))
         self._shown = layer, found
+        self.seen.value, self.seen.visible = _describe(found.scales), bool(found.scales)
         self._viewer.window.add_plugin_dock_widget("napari", "Features table widget")
 
     def _filter(self, score: float) -> None:
@@ -158,6 +162,18 @@ class FindObjects(Container):
             worker.quit()
             for signal in (worker.yielded, worker.returned, worker.errored, worker.finished):
                 signal.disconnect()
+
+
+def _describe(scales: Sequence[tuple[float, float]]) -> str:
+    """Say at which scales planes were seen, and for which median diameters."""
+    times = _range(scale for scale, _ in scales)
+    sizes = _range(diameter for _, diameter in scales if diameter)
+    return f"{times} times, for objects of {sizes} pixels" if sizes else f"{times} times: no objects"
+
+
+def _range(values: Iterable[float]) -> str:
+    ends = [f"{value:.3g}" for value in sorted(values)]
+    return " to ".join(dict.fromkeys([*ends[:1], *ends[-1:]]))
 
 
 def _show(error: Exception) -> None:

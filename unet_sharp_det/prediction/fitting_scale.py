@@ -4,12 +4,19 @@ Cellpose has a network that estimates the diameter of objects (Stringer et al., 
 2021). Here the model itself does: it looks at the image from coarse to fine, until two looks agree.
 """
 
+import logging
 import math
 from collections.abc import Callable
 
 import numpy as np
 
+from ..images.source import ImageSource
 from ..masks.instances import SparseInstances
+
+logger = logging.getLogger(__name__)
+
+#: Is told of an image the scale at which its objects were found, and their median diameter.
+TellScale = Callable[[ImageSource, float, float], None]
 
 #: Scales of the looks. All but the last together cost a third of what the last one costs.
 _LOOKS = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -22,13 +29,18 @@ _SCALES = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0, 3 / 2, 2.0, 3.0, 4.0)
 
 
 def find_at_fitting_scale(
-    look: Callable[[float], SparseInstances], diameter: float
+    look: Callable[[float, float], SparseInstances],
+    diameter: float,
+    score: float,
+    known: float | None = None,
 ) -> tuple[SparseInstances, float, float]:
     """Find the objects of an image at the scale that fits them.
 
     Args:
-        look: finds the objects at a scale, in the image's pixels.
+        look: finds the objects, in the image's pixels, at a scale and for a share of the progress.
         diameter: median of the training's objects, in pixels.
+        score: least of the objects that are measured.
+        known: median diameter of the image's objects, in pixels. None: it is measured.
 
     Returns:
         the objects; the scale; and the median diameter by which it was chosen, in pixels, 0 without
@@ -36,16 +48,17 @@ def find_at_fitting_scale(
 
     Example::
 
-        found, scale, _ = find_at_fitting_scale(look, diameter=20)    # .375 for 100 pixels
+        found, scale, _ = find_at_fitting_scale(look, 20, 0.5)    # .375 for 100 pixels
     """
-    looks, before, median = {}, 0.0, 0.0
-    for each in _LOOKS:
-        looks[each] = look(each)
-        before, median = median, _median_diameter(looks[each])
+    looks, left, before, median = {}, 1.0, 0.0, known or 0.0
+    for each in () if known else _LOOKS:
+        share = each**2 / 2  # as its cost, and a third stays for a look at another scale
+        looks[each], left = look(each, share), left - share
+        before, median = median, _median_diameter(looks[each].at_least(score))
         if before and median and max(before / median, median / before) < _AGREEMENT:
             break
     scale = fitting_scale(median, diameter)
-    return looks[scale] if scale in looks else look(scale), scale, median
+    return looks[scale] if scale in looks else look(scale, left), scale, median
 
 
 def fitting_scale(median: float, diameter: float) -> float:
@@ -60,6 +73,14 @@ def fitting_scale(median: float, diameter: float) -> float:
         return max(least / seen, seen / most, 1.0), abs(math.log(scale))
 
     return min(_SCALES, key=misfit)
+
+
+def log_scale(image: ImageSource, scale: float, diameter: float) -> None:
+    """Log a scale other than 1; the default :data:`TellScale`."""
+    if scale != 1:
+        logger.info(
+            f"{image.where}: objects of about {diameter:.0f} pixels: the scale is {scale:g}."
+        )
 
 
 def _median_diameter(found: SparseInstances) -> float:

@@ -23,10 +23,10 @@ from ..modeling.watershed_segmentor import WatershedSegmentor
 from ..runtime import accelerate
 from ..runtime.memory import give_back_freed_memory
 from .detector import Detector
-from .fitting_scale import find_at_fitting_scale
+from .fitting_scale import TellScale, find_at_fitting_scale, log_scale
 from .options import AUTO, PredictionOptions
 from .segmenter import Segmenter, WatershedSegmenter
-from .tile_grid import Tile, alignment_of, part_background, tile_grid
+from .tile_grid import Tile, alignment_of, batches_of_one_shape, part_background, tile_grid
 
 logger = logging.getLogger(__name__)
 
@@ -173,6 +173,8 @@ class Predictor:
         images: Sequence[Image],
         progress: Callable[[int], None] = lambda pixels: None,
         find_blocks: FindBlocks | None = None,
+        diameter: float | None = None,
+        tell_scale: TellScale = log_scale,
     ) -> list[SparseInstances | UserError]:
         """Return of each image what :meth:`__call__` returns or, of a bad one, the error.
 
@@ -180,6 +182,8 @@ class Predictor:
             progress: called with the number of pixels that were done since the last call.
             find_blocks: of an image that is cut into tiles, finds the objects in blocks of them, in
                 order, elsewhere by :meth:`find_block`. None: here.
+            diameter: median of the objects in pixels, for a ``scale`` "auto". None: it is measured.
+            tell_scale: is told each scale that "auto" chose.
         """
         find_blocks = find_blocks or self._find_blocks
         results: list = [None] * len(images)
@@ -196,7 +200,10 @@ class Predictor:
             try:
                 source = self._open(image)
                 if self.options.scale == AUTO:
-                    results[index] = self._find_at_fitting_scale(source, progress, find_blocks)
+                    results[index], *chosen = self._find_at_fitting_scale(
+                        source, progress, find_blocks, diameter
+                    )
+                    tell_scale(source, *chosen)
                     continue
                 options = self._options_of(source)
                 if max(source.shape) > options.tile_size:
@@ -230,21 +237,29 @@ class Predictor:
         else:
             window = image.window(*(slice(0, side) for side in image.shape))
             (found,) = self._find_whole([image], [window], options)
+            progress(math.prod(image.shape))
         return self._select(found, options)
 
     def _find_at_fitting_scale(
-        self, image: ImageSource, progress: Callable[[int], None], find_blocks: FindBlocks
-    ) -> SparseInstances:
-        def look(scale: float) -> SparseInstances:
-            options = self.options.at_scale(scale).completed(*self._own)
-            return self._find_one(image, options, lambda pixels: None, find_blocks)
+        self,
+        image: ImageSource,
+        progress: Callable[[int], None],
+        find_blocks: FindBlocks,
+        diameter: float | None,
+    ) -> tuple[SparseInstances, float, float]:
+        left = math.prod(image.shape)
 
-        found, scale, diameter = find_at_fitting_scale(look, self.diameter)
-        if scale != 1:
-            logger.info(
-                f"{image.where}: objects of about {diameter:.0f} pixels: the scale is {scale:g}."
-            )
-        progress(math.prod(image.shape))
+        def look(scale: float, share: float) -> SparseInstances:
+            def advance(pixels: int) -> None:
+                nonlocal left
+                left -= int(share * pixels)
+                progress(int(share * pixels))
+
+            options = self.options.at_scale(scale).completed(*self._own)
+            return self._find_one(image, options, advance, find_blocks)
+
+        found = find_at_fitting_scale(look, self.diameter, self.own_score_threshold, diameter)
+        progress(left)
         return found
 
     def _options_of(self, image: ImageSource) -> PredictionOptions:
@@ -369,7 +384,7 @@ class Predictor:
         seen, tiles = part_background(grid, image.source)
         parts = [SparseInstances.empty(image.shape)] * len(tiles)
         progress(sum(tile.core_area for tile in tiles))
-        blocks = list(_batches_of_one_shape(seen, options))
+        blocks = list(batches_of_one_shape(seen, options.batch_of))
         try:
             for block, found in zip(blocks, find_blocks(image, blocks, scale), strict=True):
                 tiles += block
@@ -388,15 +403,3 @@ def _kind_of(model: nn.Module) -> type[Detector] | type[Segmenter]:
     if hasattr(model, "roi_heads"):
         return Detector
     return WatershedSegmenter if isinstance(model, WatershedSegmentor) else Segmenter
-
-
-def _batches_of_one_shape(
-    tiles: Sequence[Tile], options: PredictionOptions
-) -> Iterator[list[Tile]]:
-    by_shape: dict[tuple[int, int], list[Tile]] = {}
-    for tile in tiles:
-        by_shape.setdefault(tile.shape, []).append(tile)
-    for shape, of_shape in by_shape.items():
-        size = options.batch_of(shape)
-        for start in range(0, len(of_shape), size):
-            yield of_shape[start : start + size]

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -127,3 +127,16 @@ def part_background(grid: Sequence[Tile], source: ImageSource) -> tuple[list[Til
         place = tuple(slice(p.start // factor, -(-p.stop // factor)) for p in parts)
         (passed_over if empty[place].all() else seen).append(tile)
     return seen, passed_over
+
+
+def batches_of_one_shape(
+    tiles: Sequence[Tile], size_of: Callable[[tuple[int, int]], int]
+) -> Iterator[list[Tile]]:
+    """Yield the tiles of each shape (height, width), up to ``size_of`` it at once."""
+    by_shape: dict[tuple[int, int], list[Tile]] = {}
+    for tile in tiles:
+        by_shape.setdefault(tile.shape, []).append(tile)
+    for shape, of_shape in by_shape.items():
+        size = size_of(shape)
+        for start in range(0, len(of_shape), size):
+            yield of_shape[start : start + size]

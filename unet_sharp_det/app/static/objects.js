@@ -33,8 +33,8 @@ const COLORS = ["#ffd23f", "#3fd0ff", "#ff7eb6", "#7dff6a", "#ff9a4d", "#b79bff"
 export const colorOfNumber = (number) => COLORS[number % COLORS.length];
 
 export class Objects {
-  constructor({ shape, class_names, classes, boxes, measures, outlines }) {
-    Object.assign(this, { shape, classes, boxes, measures });
+  constructor({ shape, scale, diameter, class_names, classes, boxes, measures, outlines }) {
+    Object.assign(this, { shape, scale, diameter, classes, boxes, measures });
     this.classNames = class_names;
     this.count = classes.length;
     this.paths = outlines.map((rings) => {
@@ -46,6 +46,12 @@ export class Objects {
       }
       return path;
     });
+  }
+
+  // How large the model saw the image, and why.
+  describeScale() {
+    const reason = this.diameter ? `nuclei have ${format(this.diameter)} px` : "no nucleus was measured";
+    return `Seen at ${this.scale === 1 ? "its own size" : `${this.scale} times its size`}, because ${reason}.`;
   }
 
   colorOf(index) {

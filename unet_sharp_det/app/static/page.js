@@ -5,7 +5,6 @@ import { get, post, remove, upload } from "./api.js";
 import { Found } from "./found.js";
 import { drawQueue } from "./queue.js";
 import { Results } from "./results.js";
-import { describeScale, scaleOf } from "./scale.js";
 import { Viewer } from "./viewer.js";
 import { connectView, drawView } from "./view.js";
 
@@ -138,7 +137,7 @@ function draw() {
   find("all-field").hidden = images.length < 2;
   find("found").hidden = !objects;
   find("nothing").hidden = Boolean(objects);
-  find("scale").textContent = describeScale(typed("diameter"));
+  find("scale").textContent = objects?.describeScale() ?? "";
   find("pixel-size").placeholder = current?.pixel_size
     ? `${Number(current.pixel_size[0].toPrecision(4))} (from the file)` : "unknown";
   if (objects) results.show(objects, limitsOf(model()), pixelSize());
@@ -207,8 +206,7 @@ async function close(image) {
 
 const search = (images, models) => told(async () => {
   say("");
-  const choice = { images, models, scale: scaleOf(typed("diameter")), pixel_size: typed("pixel-size") };
-  setImages(await post("searches", choice));
+  setImages(await post("searches", { images, models, diameter: typed("diameter") }));
   await update();
 })();
 
@@ -242,7 +240,6 @@ function drawing(isOn) {
 function measured(length) {
   drawing(false);
   find("diameter").value = Number(length.toPrecision(3));
-  draw();
 }
 
 const chooseModel = told(async () => {
@@ -301,7 +298,7 @@ function connect() {
     await open(state.current);
     drawView(state.current);
   }));
-  for (const id of ["diameter", "pixel-size"]) find(id).addEventListener("input", draw);
+  find("pixel-size").addEventListener("input", draw);
   find("draw").addEventListener("click", () => drawing(!first.isDrawing));
   find("zoom-in").addEventListener("click", () => first.zoom(1.5));
   find("zoom-out").addEventListener("click", () => first.zoom(1 / 1.5));
@@ -333,9 +330,9 @@ function connect() {
 }
 
 function fill() {
-  for (const { name, score_threshold: score, min_area: area } of settings.models) {
+  for (const { name, score_threshold: score } of settings.models) {
     find("model").append(new Option(name));
-    found.limits.set(name, { score: [score, null], area_px: [area || null, null] });
+    found.limits.set(name, { score: [score, null] });
   }
   find("score").min = settings.lowest_score;
   find("pixel-size").value = settings.pixel_size || "";
