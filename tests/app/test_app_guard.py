@@ -188,8 +188,8 @@ def test_results_are_downloads_with_sensible_names(searched):
     [
         ("/api/searches", {**SEARCH, "models": ["/etc/passwd"]}),
         ("/api/searches", {**SEARCH, "models": ["stub"] * 3}),
-        ("/api/searches", {**SEARCH, "scale": -1}),
-        ("/api/searches", {**SEARCH, "scale": "x"}),
+        ("/api/searches", {**SEARCH, "diameter": -1}),
+        ("/api/searches", {**SEARCH, "diameter": "x"}),
         ("/api/searches", {**SEARCH, "images": [99]}),
         ("/api/searches", []),
         ("/api/results", {**RESULTS, "model": "../stub"}),

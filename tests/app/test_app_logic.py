@@ -140,7 +140,7 @@ class TestObjects:
         raw = SparseInstances.from_windows(SHAPE, corners, masks, random.random(30), [0] * 30)
         candidates = raw.at_least(0.05).without_overlaps(max_covered=0.5)
         measures = {"score": candidates.scores, "area_px": candidates.areas}
-        found = Found(view, candidates, ("nucleus",), measures)
+        found = Found(view, candidates, ("nucleus",), measures, scale=1.0, diameter=20.0)
         shown = found.objects({"score": (0.4, None), "area_px": (20, None), "absent": (1, 2)})
         expected = raw.at_least(0.4).without_overlaps(20, max_covered=0.5)
         assert 0 < len(shown) < len(candidates)
@@ -157,15 +157,6 @@ class TestObjects:
         for (ring,), box in zip(page["outlines"], page["boxes"], strict=True):
             square, drawn = shapely.box(*box), shapely.Polygon(np.reshape(ring, (-1, 2)))
             assert shapely.symmetric_difference(square, drawn).area <= 0.5  # the corners
-
-    def test_a_scale_holds_for_its_search_only(self, analyser, view, tmp_path):
-        for scale in (None, 0.5, None):
-            analyser.find(view, Search("stub", scale), tmp_path)
-        assert analyser._predictors["stub"].scales == [1.0, 0.5, 1.0]
-
-    def test_a_typed_pixel_size_reaches_the_model(self, analyser, view, tmp_path):
-        analyser.find(view, Search("stub", None, (0.5, 0.5)), tmp_path)
-        assert analyser._predictors["stub"].calls[0].pixel_size == (0.5, 0.5)
 
     def test_pairs_of_two_models(self, analyser, view, found, tmp_path):
         analyser.find(view, Search("other"), tmp_path)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import threading
 import zipfile
@@ -136,6 +137,14 @@ def test_from_images_to_an_archive(open_page, predictor, tmp_path):
     wait_for_count(page, 3)
     page.wait_for_selector("#queue li >> nth=1 >> text=3 objects")
     assert len(predictor.calls) == calls + 2
+    page.wait_for_selector("#scale >> text=Seen at 0.75 times its size, because nuclei have 46 px.")
+    page.uncheck("#all")
+    page.fill("#diameter", "100")
+    page.click("#find")
+    page.wait_for_selector(
+        "#scale >> text=Seen at 0.375 times its size, because nuclei have 100"
+    )
+    assert len(predictor.calls) == calls + 3
 
     page.fill("#score", "0.2")
     wait_for_count(page, 4)
@@ -145,7 +154,7 @@ def test_from_images_to_an_archive(open_page, predictor, tmp_path):
     page.fill("#pixel-size", "0.5")
     page.wait_for_selector("#numbers >> text=66.7 µm²")
     page.wait_for_selector("#limits >> text=Area ≥ 25 µm²")
-    assert len(predictor.calls) == calls + 2
+    assert len(predictor.calls) == calls + 3
 
     with page.expect_download() as download:
         page.click("#save")
@@ -154,7 +163,11 @@ def test_from_images_to_an_archive(open_page, predictor, tmp_path):
         endings = ("labels.tif", "objects.csv", "outlines.geojson", "overlay.png", "rois.zip")
         kinds = [f"{stem}_{kind}" for stem in ("b", "my_cells") for kind in endings]
         assert sorted(archive.namelist()) == sorted([*kinds, "settings.json", "summary.csv"])
-        table = io.StringIO(archive.read("my_cells_objects.csv").decode())
+        files = ("my_cells_objects.csv", "summary.csv", "settings.json")
+        table, summary, settings = (io.StringIO(archive.read(each).decode()) for each in files)
+    assert [row["scale"] for row in csv.DictReader(summary)] == ["0.375", "0.75"]
+    chosen = [(each["scale"], each["diameter"]) for each in json.load(settings)["images"]]
+    assert chosen == [(0.375, 100), ("auto", None)]
     rows = list(csv.DictReader(table))
     assert [int(row["area_px"]) for row in rows] == AREAS[:3]
     assert [float(row["area_um2"]) for row in rows] == [area / 4 for area in AREAS[:3]]
@@ -325,13 +338,16 @@ def test_planes_channels_and_a_drawn_diameter(open_page, predictor, tmp_path):
     page.mouse.down()
     page.mouse.move(*place_of(page, 110, 50), steps=4)
     page.mouse.up()
-    page.wait_for_selector("#scale >> text=/seen at 0.25 times/")
-    assert float(page.input_value("#diameter")) == pytest.approx(100, abs=1.5)
     page.click("#find:enabled")
-    wait_for_count(page, 3)
+    page.wait_for_selector("#scale >> text=/^Seen at 0.375 times/")
     source, whole = predictor.calls[-1], (slice(0, SHAPE[0]), slice(0, SHAPE[1]))
-    assert predictor.scales[-1] == 0.25
+    assert predictor.diameters[-1] == pytest.approx(100, abs=1.5)
+    assert predictor.diameters[-1] == float(page.input_value("#diameter"))
     assert np.array_equal(source.window(*whole)[..., 0], stack[1, 1])
+    page.fill("#diameter", "")  # automatic again
+    page.click("#find")
+    page.wait_for_selector("#scale >> text=/^Seen at 0.75 times/")
+    assert predictor.diameters[-1] is None
     assert opened.problems == []
 
 

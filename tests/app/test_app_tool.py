@@ -20,7 +20,7 @@ from unet_sharp_det.app import server
 from unet_sharp_det.app.analysis import Analyser
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.prediction.options import LOWEST_SCORE
+from unet_sharp_det.prediction.options import AUTO, LOWEST_SCORE
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,6 @@ def tool():
         (["--max-pixels", "-1"], "--max-pixels is -1"),
         (["--pixel-size", "-0.5"], "--pixel-size is -0.5"),
         (["--tile-size", "4"], "--tile-size is 4"),
-        (["--scale", "0"], "scale is 0"),
         ([], "no such file.pth"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
@@ -74,16 +73,16 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     monkeypatch.setattr(
         tool.checkpoints, "config_of", lambda *args: own if "w.pth" in args else config_of(*args)
     )
-    arguments = "--weights w.pth --device cpu --scale 2 --tile-size 512 --pixel-size .5 --port 0"
+    arguments = "--weights w.pth --device cpu --tile-size 512 --pixel-size .5 --port 0"
     arguments += " --max-pixels 99"
     with pytest.raises(Stop):
         tool.main([*arguments.split(), "--trust-pickle"])
     options = given["options"]
-    assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, 0)
-    assert (options.scale, options.tile_size) == (2, 512)
+    assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, None)
+    assert (options.scale, options.tile_size) == (AUTO, 512)
     assert list(given["models"]) == ["w", "nuclei", "nuclei-fast"]
     own = given["models"]["w"]
-    assert (own.score_threshold, own.min_area) == (0.3, 10)
+    assert own.score_threshold == 0.3
     assert "| score threshold | 0.3 |" in own.card
     assert given["models"]["nuclei"].card.startswith("# nuclei")
     assert (given["path"], given["device"], given["trust_pickle"]) == ("w.pth", "cpu", True)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import threading
 import time
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from unet_sharp_det.app.analysis import Analyser
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.masks.instances import SparseInstances
+from unet_sharp_det.prediction.fitting_scale import fitting_scale
 
 SHAPE = (96, 128)
 #: Side of each square, in the order of their scores.
@@ -35,28 +35,26 @@ def write_image(path):
     return path
 
 
-@dataclass(frozen=True)
-class Options:
-    scale: float = 1.0
-
-
 class StubPredictor:
-    """Finds the squares in any image of their size; `calls` holds the images it was given."""
+    """Finds the squares in any image of their size, as if a diameter of 46 pixels were measured.
+
+    `calls` holds the images that it was given, and `diameters` what else was known of each.
+    """
 
     def __init__(self, class_names=("nucleus",), missing=()):
         self.class_names = class_names
         self.missing = missing  # numbers of squares that it does not find
-        self.options = Options()
         self.calls = []
-        self.scales = []
+        self.diameters = []
 
-    def predict_many(self, images, progress=lambda pixels: None):
+    def predict_many(self, images, progress, diameter, tell_scale):
         (image,) = images
         self.calls.append(image)
-        self.scales.append(self.options.scale)
+        self.diameters.append(diameter)
         if image.shape != SHAPE:
             return [UserError(f"{image.where}: is not of the size of the test.")]
         progress(SHAPE[0] * SHAPE[1])
+        tell_scale(image, fitting_scale(diameter or 46, diameter=20), diameter or 46)
         labels = squares()
         scores = [score for number, score in enumerate(SCORES, 1) if number not in self.missing]
         labels[np.isin(labels, self.missing)] = 0

@@ -16,7 +16,7 @@ from stub_predictor import StubPredictor, spots
 import unet_sharp_det
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.prediction import Predictor
-from unet_sharp_det.prediction.options import LOWEST_SCORE
+from unet_sharp_det.prediction.options import AUTO, LOWEST_SCORE
 
 MANIFEST = Path(unet_sharp_det.__file__).parent / "napari_plugin" / "napari.yaml"
 
@@ -79,7 +79,7 @@ def test_labels_and_table_come_back(viewer, panel, use, qtbot):
     asked = use(StubPredictor())
     image = np.stack([spots(0), spots(1)])
     viewer.add_image(image, name="cells", scale=(2, 0.5, 0.5), units="um")
-    panel.threshold.value, panel.scale.value = 0.4, 0.5
+    panel.threshold.value = 0.4
     assert panel.channel_axis.choices == (None, 0)
     assert (panel.start.enabled, panel.cancel.enabled) == (True, False)
     panel.start.changed.emit(True)
@@ -87,7 +87,8 @@ def test_labels_and_table_come_back(viewer, panel, use, qtbot):
     wait(qtbot, panel)
     assert (panel.start.enabled, panel.cancel.enabled) == (True, False)
     [(weights, options)] = asked
-    assert (weights, options.score_threshold, options.scale) == ("nuclei", LOWEST_SCORE, 0.5)
+    assert (weights, options.score_threshold, options.scale) == ("nuclei", LOWEST_SCORE, AUTO)
+    assert panel.seen.value == "0.25 to 0.5 times, for objects of 40 to 80 pixels"
     labels = viewer.layers["cells objects"]
     np.testing.assert_array_equal(labels.data > 0, image > 100)
     assert tuple(labels.scale) == (2, 0.5, 0.5)
@@ -125,7 +126,7 @@ def test_cancel_stops_between_tiles(viewer, panel, use, qtbot):
         return find(*arguments)
 
     finder.find = press_cancel
-    use(predictor_of(finder, tile_size=64, tile_overlap=16))
+    use(predictor_of(finder, tile_size=64, tile_overlap=16, scale=AUTO))
     viewer.add_image(np.tile(spots(0, 64, 64), (6, 6)))
     panel.start.changed.emit(True)
     wait(qtbot, panel)
@@ -153,10 +154,11 @@ def test_a_model_file_can_be_chosen(viewer, panel, use, qtbot, tmp_path):
     assert not panel.file.visible
     viewer.add_image(spots(0))
     panel.model.value = "a file ..."
-    panel.file.value = tmp_path / "mine.safetensors"
+    panel.file.value, panel.scale.value = tmp_path / "mine.safetensors", 0.5
     panel.start.changed.emit(True)
     wait(qtbot, panel)
-    assert asked[0][0] == str(tmp_path / "mine.safetensors")
+    [(weights, options)] = asked
+    assert (weights, options.scale) == (str(tmp_path / "mine.safetensors"), 0.5)
 
 
 def test_layers_are_saved_and_opened_by_name(viewer, tmp_path):

@@ -168,7 +168,7 @@ def _describe(scales: Sequence[tuple[float, float]]) -> str:
     """Say at which scales planes were seen, and for which median diameters."""
     times = _range(scale for scale, _ in scales)
     sizes = _range(diameter for _, diameter in scales if diameter)
-    return f"{times} times, for objects of {sizes} pixels" if sizes else f"{times} times: no objects"
+    return f"{times} times" + (f", for objects of {sizes} pixels" if sizes else "")
 
 
 def _range(values: Iterable[float]) -> str:
