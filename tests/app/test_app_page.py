@@ -141,9 +141,7 @@ def test_from_images_to_an_archive(open_page, predictor, tmp_path):
     page.uncheck("#all")
     page.fill("#diameter", "100")
     page.click("#find")
-    page.wait_for_selector(
-        "#scale >> text=Seen at 0.375 times its size, because nuclei have 100"
-    )
+    page.wait_for_selector("#scale >> text=Seen at 0.375 times its size, because nuclei have 100")
     assert len(predictor.calls) == calls + 3
 
     page.fill("#score", "0.2")
