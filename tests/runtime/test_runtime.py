@@ -15,7 +15,7 @@ from torchvision import ops
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.modeling import TimmBackbone
-from unet_sharp_det.runtime import accelerate, accelerated, box_chunks
+from unet_sharp_det.runtime import accelerate, accelerated, roi_chunks
 from unet_sharp_det.runtime.norm_folding import fold_norms
 from unet_sharp_det.runtime.roi_pooling import PixelROIPooler
 
@@ -210,16 +210,19 @@ def test_timm_s_blocks_name_their_layers_in_their_order(architecture):
 
 def test_boxes_in_chunks_of_two_or_all_at_once(monkeypatch):
     model = build("lite0")
-    whole = stages(accelerate(model))["box head 0"]
-    monkeypatch.setattr(box_chunks, "_CHUNK", 2)
-    assert len(whole) > 4
-    torch.testing.assert_close(stages(accelerate(model))["box head 0"], whole)
+    whole = stages(accelerate(model))
+    for name in ("_BOXES", "_MASKS"):
+        monkeypatch.setattr(roi_chunks, name, 2)
+    chunked = stages(accelerate(model))
+    for name in ("box head 0", "masks"):
+        assert len(whole[name]) > 4
+        torch.testing.assert_close(chunked[name], whole[name])
 
 
 def test_what_a_detector_runs_in():
     fast = accelerate(build("lite0"))
     assert isinstance(fast.roi_heads.box_pooler.pooler, PixelROIPooler)
-    assert isinstance(fast.roi_heads.mask_pooler, PixelROIPooler)
+    assert isinstance(fast.roi_heads.mask_pooler.pooler, PixelROIPooler)
     seen = []
     fast.roi_heads.box_pooler.head.register_forward_pre_hook(
         lambda module, args: seen.append(args[0])

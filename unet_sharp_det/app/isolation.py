@@ -22,7 +22,7 @@ from .sessions import Task
 STOPPED = "Cancelled."
 
 #: Of one look at a file, and of one search for objects.
-_READ_SECONDS, _FIND_SECONDS = 60, 900
+_READ_SECONDS, _FIND_SECONDS = 60, 1800
 #: Most bytes of such a process, beside those of a decoded image and its copies. Linux tells them.
 _READ_MEMORY, _FIND_MEMORY, _MEMORY_PER_PIXEL = 2**30, 4 * 2**30, 24
 _SIMULTANEOUS_READERS = 4

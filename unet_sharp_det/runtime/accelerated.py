@@ -9,12 +9,12 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from torch import Tensor, nn
 
 from ..errors import ConfigError, look_up_option
-from .box_chunks import split_box_head
 from .convolutions import speed_up_convolutions
 from .device import has_bfloat16
 from .int8 import Int8Products, has_int8
 from .memory import keep_freed_memory
 from .norm_folding import fold_norms
+from .roi_chunks import split_roi_heads
 from .roi_pooling import PixelROIPooler
 
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -77,7 +77,7 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
         context = bf16 if precision == "bf16" else lambda: int8
         for name, method in _PARTS:
             _run_in(context, fast, name, method)
-    split_box_head(fast)
+    split_roi_heads(fast)
     return fast
 
 
