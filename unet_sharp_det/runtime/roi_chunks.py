@@ -14,7 +14,8 @@ _BOXES, _MASKS = 4096, 512
 def split_roi_heads(model: nn.Module) -> None:
     """Let ``model.roi_heads``, if it's a ``StandardROIHeads``, pool and see boxes in chunks.
 
-    No box sees another one there, so the results are the same. For inference only.
+    No box sees another one there, so the results are the same, but for int8's, whose steps are
+    those of a chunk. For inference only.
     """
     heads = getattr(model, "roi_heads", None)
     if type(heads) is not StandardROIHeads:
