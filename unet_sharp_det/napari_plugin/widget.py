@@ -59,9 +59,10 @@ class FindObjects(Container):
             tooltip="Least score of an object. Higher: fewer objects, of which the model is surer. "
             "It changes the latest labels at once, until you paint in them.",
         )
+        self.seen = Label(label="seen at", visible=False)
         self.scale.native.setSpecialValueText("automatic")
         self.threshold.native.setSpecialValueText("the model's own")
-        self.seen = Label(label="seen at", visible=False)
+        self.seen.native.setWordWrap(True)
         self.start = PushButton(text="Find objects")
         self.cancel = PushButton(text="Cancel", enabled=False)
         self.progress = ProgressBar(value=0, max=100, label="done (%)")
