@@ -205,8 +205,9 @@ def _add_input(cfg: CfgNode) -> None:
     # resizes images of another pixel size to match. 0: unknown.
     cfg.INPUT.PIXEL_SIZE = 0.0
     # Median diameter of the training's objects in pixels, by which `--scale auto` chooses the scale
-    # of an image. 20 is that of DSB2018.
-    cfg.INPUT.DIAMETER = 20.0
+    # of an image. 0: a training measures it by their boxes; a model without it takes 20, that of
+    # DSB2018.
+    cfg.INPUT.DIAMETER = 0.0
     # True brings the percentiles 1 and 99.8 of each image to 0 and 255 before all else, in training
     # and testing.
     cfg.INPUT.STRETCH_CONTRAST = False

@@ -12,7 +12,7 @@ from PIL import Image
 
 import unet_sharp_det.data.catalog
 from unet_sharp_det.data import register_coco_nuclei, register_dsb2018
-from unet_sharp_det.data.catalog import check_registered
+from unet_sharp_det.data.catalog import check_registered, median_diameter
 from unet_sharp_det.data.label_maps import read_label_map
 from unet_sharp_det.errors import DatasetError
 
@@ -81,6 +81,11 @@ def test_the_sample_loads(converted_sample):
         assert metadata.evaluator_type == "coco"
         assert metadata.image_root == str(converted_sample)
         assert metadata.thing_dataset_id_to_contiguous_id == {1: 0}
+        areas = [
+            each["area"] for each in json.loads(Path(metadata.json_file).read_text())["annotations"]
+        ]
+        by_masks = 2 * (np.median(areas) / np.pi) ** 0.5
+        assert median_diameter([name]) == pytest.approx(by_masks, rel=0.1)
 
 
 def test_registering_again_changes_nothing_and_another_root_replaces(converted_sample, tmp_path):
@@ -152,6 +157,7 @@ def test_a_json_whose_category_ids_changed_loads_again(load, coco):
 
 def test_without_annotations_all_images_are_empty(load, coco):
     assert [record["annotations"] for record in load({**coco, "annotations": []})] == [[], []]
+    assert median_diameter([NAME]) == 0
 
 
 def spoil_category_name(coco):

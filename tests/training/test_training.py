@@ -160,6 +160,8 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(run_tool, environment, re
     final = torch.load(tmp_path / "model_final.pth")
     assert final["iteration"] == 15
     assert final["trainer"]["iteration"] == 15
+    config = setup_cfg(str(tmp_path / "config.yaml"))
+    assert config.INPUT.DIAMETER == 14.8  # of the sample's training
 
 
 class TestBadInput:

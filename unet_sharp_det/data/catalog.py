@@ -1,12 +1,14 @@
 """Registration of nuclei data sets in COCO format, with checks that say what is wrong and where."""
 
 import functools
+import math
 import os
 import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
@@ -116,6 +118,22 @@ def check_registered(names: Sequence[str], option: str) -> None:
                 f"looked for in {datasets_root()} (set DETECTRON2_DATASETS); others are registered "
                 "by the Python file that DETECTRON2_ENV_MODULE names."
             )
+
+
+def median_diameter(names: Sequence[str]) -> float:
+    """Return the median diameter of the objects of registered data sets, in pixels; 0: none.
+
+    By the boxes: an ellipse along the axes is as large as a circle of the diameter
+    ``sqrt(width * height)``. DSB2018's training has 20.0, and 19.3 by its masks.
+    """
+    boxes = [
+        BoxMode.convert(each["bbox"], each["bbox_mode"], BoxMode.XYWH_ABS)
+        for name in names
+        for record in DatasetCatalog.get(name)
+        for each in record.get("annotations", ())
+        if not each.get("iscrowd")
+    ]
+    return float(np.median([math.sqrt(width * height) for *_, width, height in boxes] or 0))
 
 
 def load_coco_nuclei(

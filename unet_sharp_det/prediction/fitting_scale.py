@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 #: Is told of an image the scale at which its objects were found, and their median diameter.
 TellScale = Callable[[ImageSource, float, float], None]
 
+#: Median of the objects of DSB2018, in pixels.
+DSB2018_DIAMETER = 20.0
+
 #: Scales of the looks. All but the last together cost a third of what the last one costs.
 _LOOKS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 #: Two diameters agree up to this ratio.

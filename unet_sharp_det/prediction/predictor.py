@@ -23,7 +23,7 @@ from ..modeling.watershed_segmentor import WatershedSegmentor
 from ..runtime import accelerate
 from ..runtime.memory import give_back_freed_memory
 from .detector import Detector
-from .fitting_scale import TellScale, find_at_fitting_scale, log_scale
+from .fitting_scale import DSB2018_DIAMETER, TellScale, find_at_fitting_scale, log_scale
 from .options import AUTO, PredictionOptions
 from .segmenter import Segmenter, WatershedSegmenter
 from .tile_grid import Tile, alignment_of, batches_of_one_shape, part_background, tile_grid
@@ -66,7 +66,7 @@ class Predictor:
         stretch_contrast: bool = False,
         class_names: Sequence[str] = ("object",),
         pixel_size: float = 0.0,
-        diameter: float = 20.0,
+        diameter: float = DSB2018_DIAMETER,
         own: tuple[float, int] = (0.5, 0),
         options: PredictionOptions | None = None,
     ):
@@ -135,7 +135,7 @@ class Predictor:
             stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
             class_names=cfg.MODEL.CLASS_NAMES,
             pixel_size=cfg.INPUT.PIXEL_SIZE,
-            diameter=cfg.INPUT.DIAMETER,
+            diameter=cfg.INPUT.DIAMETER or DSB2018_DIAMETER,
             own=(own.SCORE_THRESHOLD, own.MIN_AREA),
             options=options,
         )

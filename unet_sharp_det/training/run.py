@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..addresses import address_of
 from ..config import find_config
+from ..data.catalog import check_registered, median_diameter
 from ..errors import UserError
 from ..files import only_writer, write_text
 from ..modeling.pruning import prune_config
@@ -67,6 +68,9 @@ def _train_or_evaluate(
     if args.eval_only and level:
         cfg = prune_config(cfg, level, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, f"L{level}")
+    elif not args.eval_only and not cfg.INPUT.DIAMETER:
+        check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+        cfg.INPUT.DIAMETER = round(median_diameter(cfg.DATASETS.TRAIN), 1)
     cfg.freeze()
     with kept_config(cfg.OUTPUT_DIR):
         default_setup(trainer_class.lazy or cfg, args)
