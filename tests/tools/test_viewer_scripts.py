@@ -58,13 +58,13 @@ def test_predict_takes_the_commands_of_the_scripts(repository):
     assert parse_args(some[1:]).channels == ["0"]
     for args in map(parse_args, (some[1:], others[1:])):
         assert (args.inputs, args.output, args.outputs) == (["a"], "b", ["rois"])
-        assert (args.weights, args.scale, args.score_threshold) == ("nuclei", 1, 0.5)
+        assert (args.weights, args.scale, args.score_threshold) == ("nuclei", "auto", 0.5)
     script = (repository / "tools" / "qupath" / "find_nuclei.groovy").read_text()
     [words] = commands(script, r"\[", {"images.path": "a", "results.path": "b"})
     options = re.findall(r'"([^"]*)"', re.search(r"def options = (.*)", script).group(1))
     args = parse_args(words[1:] + options)
     assert (args.inputs, args.output, args.outputs) == (["a"], "b", ["geojson"])
-    assert args.weights == "nuclei"
+    assert (args.weights, args.scale) == ("nuclei", "auto")
 
 
 @pytest.mark.skipif(

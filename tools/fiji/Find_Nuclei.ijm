@@ -3,10 +3,10 @@
 
 // The command; with its folder where Fiji does not find it: "/home/me/unet_sharp_det/.venv/bin/unet-sharp-det"
 command = "unet-sharp-det";
-// Options of `unet-sharp-det predict`: a model's name or file; the factor to resize by, 0.5 for nuclei of more
-// than 60 pixels; the least score; and of an image with channels the one that is looked at, from 0.
+// Options of `unet-sharp-det predict`: a model's name or file; the factor to resize by, or auto, by which the sizes
+// of the nuclei choose it; the least score; and of an image with channels the one that is looked at, from 0.
 weights = "nuclei";
-scale = "1";
+scale = "auto";
 score = "0.5";
 channel = "0";
 

@@ -11,7 +11,7 @@ import static qupath.lib.gui.scripting.QPEx.*
 // The command; with its folder where QuPath does not find it: "/home/me/unet_sharp_det/.venv/bin/unet-sharp-det"
 def command = "unet-sharp-det"
 // Options of `unet-sharp-det predict`, word by word: ["--weights", "nuclei-fast", "--channels", "0"]
-def options = ["--weights", "nuclei"]
+def options = ["--weights", "nuclei", "--scale", "auto"]
 
 def server = getCurrentServer()
 def annotations = getSelectedObjects().findAll { it.isAnnotation() && it.hasROI() }
