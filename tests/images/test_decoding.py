@@ -199,14 +199,18 @@ def test_pixels_may_be_written_to(tmp_path):
     image[3, 4] = 7
 
 
-@pytest.mark.parametrize("dtype", ["bool", "u1", "u2", "u4", "i4", "u8", "f4", "f8"])
+@pytest.mark.parametrize("dtype", ["bool", "u1", ">u2", "u4", ">i4", "u8", ">f4", "f8"])
 @pytest.mark.parametrize("suffix", ["tif", "npy"])
 def test_labels_are_the_numbers_that_were_written(tmp_path, suffix, dtype):
     labels = np.random.default_rng(0).integers(0, 200, (20, 30)).astype(dtype)
     path = tmp_path / f"a.{suffix}"
-    (tifffile.imwrite if suffix == "tif" else np.save)(path, labels)
+    if suffix == "tif":
+        tifffile.imwrite(path, labels, byteorder=labels.dtype.str[0].replace("|", "<"))
+    else:
+        np.save(path, labels)
     found = read_labels(path)
     assert found.dtype.kind in "ui"
+    assert found.dtype.isnative
     assert np.array_equal(found, labels)
 
 

@@ -17,6 +17,7 @@ from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.images import formats, open_image, read_image, read_labels
 from unet_sharp_det.images.decoding import read_shape, read_stored
 from unet_sharp_det.images.formats import MAX_PIXELS, check_pixels
+from unet_sharp_det.images.intensity import rescale_to_uint8
 
 SHAPE = (48, 70)
 
@@ -250,7 +251,7 @@ def of_pillow(mode: str, kind: str, **options) -> tuple[bytes, np.ndarray]:
     picture = Image.fromarray(pixels()).convert(mode)
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
-    alpha_less = picture if mode in ("L", "1") else picture.convert("RGB")
+    alpha_less = picture if mode in ("L", "1", "F") else picture.convert("RGB")
     return buffer.getvalue(), np.asarray(alpha_less.convert("L") if mode == "1" else alpha_less)
 
 
@@ -268,6 +269,7 @@ OTHERS = {
     "PPM": of_pillow("RGB", "PPM"),
     "PGM": of_pillow("L", "PPM"),
     "WebP with alpha": of_pillow("RGBA", "WEBP", lossless=True),
+    "PFM": of_pillow("F", "PPM"),
     "PGM of 16 bits": (b"P5\n70 48\n65535\n" + depth("uint16", 1).astype(">u2").tobytes(), None),
 }
 
@@ -303,6 +305,19 @@ def test_labels_of_few_bits_are_the_numbers_of_the_file(tmp_path, bits):
     assert np.array_equal(read_labels(tmp_path / "labels.png"), labels)
     expected = labels * (255 // (2**bits - 1))
     assert np.array_equal(read_image(tmp_path / "labels.png", "L")[:, :, 0], expected)
+
+
+@pytest.mark.parametrize("white", [3, 12, 255, 300, 4095])
+def test_labels_of_pgm_are_the_numbers_of_the_file(tmp_path, white):
+    kind = np.dtype("u1" if white < 256 else ">u2")
+    labels = (np.arange(48 * 70).reshape(SHAPE) % (white + 1)).astype(kind)
+    (tmp_path / "binary").write_bytes(b"P5 70 48 %d\n" % white + labels.tobytes())
+    (tmp_path / "text").write_text(f"P2 70 48 {white}\n" + " ".join(map(str, labels.flat)))
+    for name in ("binary", "text"):
+        assert np.array_equal(read_labels(tmp_path / name), labels)
+        image = read_image(tmp_path / name, "L")[:, :, 0]
+        expected = rescale_to_uint8(labels) if white > 255 else np.rint(labels * (255 / white))
+        assert np.array_equal(image, expected)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
@@ -345,6 +360,7 @@ TURNS = {
     6: lambda a: np.rot90(a, -1),
     7: lambda a: a[::-1, ::-1].T,
     8: np.rot90,
+    9: lambda a: a,  # of no meaning
 }
 
 

@@ -92,7 +92,8 @@ def read_stored(path) -> np.ndarray:
     """Read a file's only plane as :func:`read_labels` does, with every channel that it stores.
 
     Returns:
-        (H, W), or (H, W, channels), alpha among them; bool becomes uint8.
+        (H, W), or (H, W, channels), alpha among them; bool becomes uint8, any byte order the
+        machine's.
     """
     local = local_path(path)
     if local.suffix.lower() == ".npy":
@@ -103,7 +104,8 @@ def read_stored(path) -> np.ndarray:
         check_pixels(source.shape, path)
         pixels = source.window(_ALL, _ALL)
         pixels = pixels[:, :, 0] if source.channels == 1 else pixels
-    return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
+    dtype = np.uint8 if pixels.dtype == bool else pixels.dtype.newbyteorder("=")
+    return pixels.astype(dtype, copy=False)
 
 
 def read_shape(path) -> tuple[int, int]:

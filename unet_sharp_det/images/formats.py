@@ -45,7 +45,7 @@ class Decoded(NamedTuple):
 
     pixels: np.ndarray  # (H, W), or (H, W, channels) with alpha as the second or fourth one
     orientation: int  # the EXIF tag of that name, 1 to 8
-    step: int  # by which the values are multiplied to fill 8 bits: 255 of 1 bit, 17 of 4
+    white: int | None  # the largest value, where it is none of 8 or 16 bits: 1 of 1 bit, 15 of 4
 
 
 def decode(path: Path, max_pixels: int) -> Decoded:
@@ -66,12 +66,13 @@ def decode(path: Path, max_pixels: int) -> Decoded:
         if getattr(image, "is_animated", False) and image.format != "MPO":
             count = image.n_frames
             raise DatasetError(f"{path}: is an animation of {count} images. Save the one you mean.")
-        bits = image.tile[0].args if image.format == "PNG" else None
-        step = 255 if image.mode == "1" else {"L;2": 85, "L;4": 17}.get(bits, 1)
+        white = _white(image)
         pixels = _decode(image, data, path)
-    if step > 1:
-        pixels = pixels.astype(np.uint8) if pixels.dtype == bool else pixels // np.uint8(step)
-    return Decoded(pixels, _orientation(image, file), step)
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8)
+    elif white is not None:  # Decoders have stretched the values.
+        pixels = np.rint(pixels * (white / np.iinfo(pixels.dtype).max)).astype(pixels.dtype)
+    return Decoded(pixels, _orientation(image, file), white)
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -142,6 +143,16 @@ def _open(file: BinaryIO, path: Path) -> Image.Image:
     raise DatasetError(f"{path}: is not read, its format is none of {known}. Save it as TIFF.")
 
 
+def _white(image: Image.Image) -> int | None:
+    """Return :attr:`Decoded.white` of an image that is not decoded yet."""
+    if image.mode == "1":
+        return 1
+    kind = image.tile[0].args if image.format in ("PNG", "PPM") else None
+    if image.format == "PPM" and image.mode != "F" and not isinstance(kind, str):
+        return kind[1]
+    return {"L;2": 3, "L;4": 15}.get(kind)
+
+
 def _decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
     decode_all = _codec(image, path)
     if decode_all is not None:
@@ -149,7 +160,7 @@ def _decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
         if pixels.shape[:2] != image.size[::-1]:
             raise DatasetError(f"{path}: is corrupt: its header says {image.size[::-1]} pixels.")
         return pixels
-    if image.format == "PPM" and image.tile[0].codec_name == "ppm" and image.mode == "RGB":
+    if image.mode == "RGB" and _white(image) not in (None, 255):
         raise DatasetError(f"{path}: this kind of PPM is not read. Save it as PNG or TIFF.")
     pixels = _to_array(image)
     if image.format not in ("JPEG", "MPO"):
@@ -190,7 +201,8 @@ def _orientation(image: Image.Image, file: BinaryIO) -> int:
     if image.format == "PNG" and not is_known and not _has_exif(file):
         return 1
     with contextlib.suppress(Exception):  # A picture is sound, whatever is wrong with its EXIF.
-        return image.getexif().get(_ORIENTATION, 1)
+        found = image.getexif().get(_ORIENTATION, 1)
+        return found if found in range(1, 9) else 1
     return 1
 
 

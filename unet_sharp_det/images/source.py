@@ -226,9 +226,10 @@ def from_array(array: np.ndarray, name: str = "image", all_channels: bool = Fals
     return planes_of(pixels, name, name, ReadOptions(), all_channels)[0]
 
 
-def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> PixelArray:
+def _pixel_array(pixels: np.ndarray, orientation: int = 1, white: int | None = None) -> PixelArray:
     """Return what is in memory already: see :class:`~.formats.Decoded`."""
     samples = pixels.shape[2] if pixels.ndim == 3 else 1
+    is_stretched = white is not None and pixels.dtype == np.uint8
     return PixelArray(
         pixels=pixels,
         letters="YXS"[: pixels.ndim],
@@ -236,7 +237,9 @@ def _pixel_array(pixels: np.ndarray, orientation: int = 1, step: int = 1) -> Pix
         dtype=pixels.dtype,
         colours=1 if samples <= 2 or _has_equal_colours(pixels) else 3,
         orientation=orientation,
-        to_values=lambda values: values if step == 1 else values * np.uint8(step),
+        to_values=lambda values: (
+            np.rint(values * (255 / white)).astype(np.uint8) if is_stretched else values
+        ),
     )
 
 
