@@ -117,8 +117,10 @@ def test_a_group_that_is_not_told(tmp_path, run_images):
         run_images(tmp_path / "s", "--group", r"p\d+")
     with pytest.raises(DatasetError, match="no regular expression"):
         run_images(tmp_path / "s", "--group", "(")
-    with pytest.raises(DatasetError, match="no file"):
-        run_images(tmp_path / "s", "--group", "none.csv")
+    (tmp_path / "latin.csv").write_bytes(b"a,M\xfcller")
+    for name in ("none.csv", "latin.csv"):
+        with pytest.raises(DatasetError, match=f"{name}: cannot be read .*CSV in UTF-8"):
+            run_images(tmp_path / "s", "--group", str(tmp_path / name))
 
 
 def test_a_folder_of_validation(tmp_path, run_images):
@@ -205,6 +207,44 @@ def test_an_outline_out_of_its_image(tmp_path, run_images):
         (tmp_path / "s" / f"{stem}.geojson").write_text(json.dumps(content))
     with pytest.raises(DatasetError, match="no object that can be used.*lies out of its image"):
         run_images(tmp_path / "s")
+
+
+BROKEN = {
+    "a.json": [
+        '{"shapes": [7]}',
+        '{"shapes": null}',
+        '{"shapes": [{"label": [], "points": [[]]}]}',
+    ],
+    "a.geojson": [f'{{"features": [{{"geometry": {part}}}]}}' for part in ("7", '{"type": []}')],
+    "a.xml": ["<Vertex"],
+    "a.roi": ["Iout"],
+    "a.mat": ["MATLAB"],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_annotations_of_any_content_are_left_out_and_named(name, tmp_path, run_images):
+    save(tmp_path / "a.png", picture())
+    for text in BROKEN[name]:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DatasetError, match="first: a: .*cannot be read.* Export them again"):
+            run_images(tmp_path)
+
+
+def test_what_is_wrong_with_an_image_of_coco(tmp_path, run_images):
+    content = {"categories": [{"id": 1, "name": "cell"}], "images": [], "annotations": []}
+    for number, name in enumerate(("a.png", 250 * "a" + ".png.png", "b.png", "c.png")):
+        size = {"height": SHAPE[0], "width": SHAPE[1]}
+        content["images"].append({"id": number, "file_name": name, **size})
+        ring = {"segmentation": [[1, 1, 9, 1, 9, 9]], "iscrowd": "x" if name == "b.png" else 0}
+        content["annotations"].append({"id": number, "image_id": number, "category_id": 1, **ring})
+    for name in ("b.png", "c.png"):
+        save(tmp_path / name, picture())
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    found = run_images(tmp_path)
+    assert list(found.objects) == ["c"]
+    for part in ("no image 'a.png' below", "no image 'aaaa", "b: its annotations cannot be read"):
+        assert part in found.text
 
 
 def test_several_formats_and_none(tmp_path, run_images):

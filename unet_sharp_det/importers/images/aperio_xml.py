@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ...errors import DatasetError, first_line
+from ...errors import DatasetError
 from .outlines import paint
 from .samples import Sample, beside_images, images_of, pair
 
@@ -30,12 +30,8 @@ def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
     data = path.read_bytes()
     if b"<!ENTITY" in data:
         raise DatasetError(f"{path}: declares entities, which are not read. Export it again.")
-    try:
-        root = ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
-        raise DatasetError(f"{path}: is no XML ({first_line(error)}). Export it again.") from error
     objects = []
-    for annotation in root.iter("Annotation"):
+    for annotation in ElementTree.fromstring(data).iter("Annotation"):
         category = annotation.get("Name") or "object"
         for number, region in enumerate(annotation.iter("Region"), 1):
             ring = [(vertex.get("X"), vertex.get("Y")) for vertex in region.iter("Vertex")]

@@ -10,7 +10,7 @@ import pycocotools.mask as mask_util
 
 from ...data.dsb2018_read import mask_quirks
 from ...data.fingerprint import ImageFacts
-from ...errors import DatasetError
+from ...errors import DatasetError, UserError, one_line
 from ...images.intensity import to_picture
 from ...images.looks import guess_look
 from ...images.source import ImageSource, ReadOptions, from_array, open_image
@@ -49,7 +49,7 @@ class ImportedImage:
 def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
     """Read an image and its objects; raise a DatasetError if it cannot be used."""
     source = _open(sample)
-    objects = sample.read(source.shape)
+    objects = _read_objects(sample, source.shape)
     quirks = Counter()
     rles = to_rles(
         [each["segmentation"] for each in objects],
@@ -92,11 +92,22 @@ def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
     return ImportedImage(sample, entry, kept, facts, picture if with_picture else None, quirks)
 
 
+def _read_objects(sample: Sample, shape: tuple[int, int]) -> list[dict]:
+    try:
+        return sample.read(shape)
+    except UserError:
+        raise
+    except Exception as error:  # of any kind, from files of any content
+        raise DatasetError(
+            f"its annotations cannot be read ({one_line(error)}). Export them again."
+        ) from error
+
+
 def _open(sample: Sample) -> ImageSource:
     if sample.image is None:
         sample.read((0, 0))  # Which says why.
-    if isinstance(sample.image, np.ndarray):
-        return from_array(sample.image, sample.name, all_channels=True)
+    if callable(sample.image):
+        return from_array(sample.image(), sample.name, all_channels=True)
     source, *others = open_image(sample.image, ReadOptions(channels=(0,)))
     if others or source.series_count > 1:
         raise DatasetError(f"{sample.image}: has several images. Save files of their own.")

@@ -1,6 +1,7 @@
 """COCO json files, with polygons or RLE, of any tool: LIVECell, CVAT, VIA, Roboflow."""
 
 import functools
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def read(folder: Path) -> Iterator[Sample]:
                 objects = refuse(fault)
             stem = str(Path(str(name)).with_suffix(""))
             split = split_of_name(path.stem) if len(files) > 1 else None
-            yield Sample(stem, file or path, objects, split, tuple(names.values()))
+            yield Sample(stem, file, objects, split, tuple(names.values()))
 
 
 def _mend_ids_of_via(content: dict) -> None:
@@ -73,7 +74,9 @@ class _IndexedFolder:
         if not leads_inside(name):
             return None
         places = (json_file.parent / name, self._root / name, self._root / "images" / name)
-        return next((each for each in places if each.is_file()), self._by_name.get(Path(name).name))
+        return next(
+            (each for each in places if os.path.isfile(each)), self._by_name.get(Path(name).name)
+        )
 
 
 def _objects(annotations: list[dict], names: dict, image: dict, path: Path, shape) -> list[dict]:

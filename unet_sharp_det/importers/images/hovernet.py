@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import DatasetError, first_line
+from ...errors import DatasetError
 from ...masks import InstanceMap, SparseInstances
 from .samples import Sample, beside_images, class_of, images_of, pair
 
@@ -29,12 +29,7 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
 def _read_objects(classes: tuple[str, ...], path: Path, shape: tuple[int, int]) -> list[dict]:
     from scipy.io import loadmat
 
-    try:
-        content = loadmat(path, variable_names=("inst_map", "inst_type"))
-    except Exception as error:  # scipy has several for a file that is damaged.
-        raise DatasetError(
-            f"{path}: cannot be read ({first_line(error)}). Save it as -v7."
-        ) from error
+    content = loadmat(path, variable_names=("inst_map", "inst_type"))
     if "inst_map" not in content:
         raise DatasetError(f"{path}: has no inst_map. Save the numbers of the objects under it.")
     numbered = np.asarray(content["inst_map"])

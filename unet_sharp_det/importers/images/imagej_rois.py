@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import DatasetError, first_line
+from ...errors import DatasetError
 from .outlines import paint
 from .samples import Sample, beside_images, images_of, pair
 
@@ -42,12 +42,7 @@ def _stem(path: Path) -> str:
 def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
     from roifile import ROI_TYPE, roiread
 
-    try:
-        rois = roiread(path)
-    except Exception as error:  # Of a damaged file there are many.
-        raise DatasetError(
-            f"{path}: holds no ROIs ({first_line(error)}). Save them by ImageJ's ROI manager."
-        ) from error
+    rois = roiread(path)
     open_kinds = (ROI_TYPE.LINE, ROI_TYPE.FREELINE, ROI_TYPE.POLYLINE, ROI_TYPE.ANGLE)
     objects = []
     for roi in rois if isinstance(rois, list) else [rois]:

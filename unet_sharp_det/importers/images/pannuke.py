@@ -24,7 +24,7 @@ def find(folder: Path) -> str | None:
 
 
 def read(folder: Path) -> Iterator[Sample]:
-    """Read a fold, or a folder of folds; nothing of the arrays is in memory before it is used."""
+    """Read a fold, or a folder of folds, of which one image is in memory at a time."""
     for image_file, mask_file in _folds(folder):
         images, masks = _load(image_file), _load(mask_file)
         shapes = (images.shape[:3], images.shape[3:], masks.shape[3:])
@@ -35,9 +35,8 @@ def read(folder: Path) -> Iterator[Sample]:
             )
         place = "_".join(mask_file.parent.relative_to(folder).parts) or folder.name
         for index in range(len(images)):
-            pixels = np.clip(np.rint(images[index]), 0, 255).astype(np.uint8)
             objects = partial(_objects, masks, index, f"{mask_file}, image {index}")
-            yield Sample(f"{place}_{index:05d}", pixels, objects)
+            yield Sample(f"{place}_{index:05d}", partial(_pixels, images, index), objects)
 
 
 def _folds(folder: Path) -> list[tuple[Path, Path]]:
@@ -58,6 +57,10 @@ def _load(path: Path) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}). Download it again.") from error
     return array
+
+
+def _pixels(images: np.ndarray, index: int) -> np.ndarray:
+    return np.clip(np.rint(images[index]), 0, 255).astype(np.uint8)
 
 
 def _objects(masks: np.ndarray, index: int, where: str, _) -> list[dict]:

@@ -27,8 +27,8 @@ class Sample:
 
     Attributes:
         name: unique in its data set; the split goes by it, and copied images get it.
-        image: a file; uint8 or uint16 (H, W) or (H, W, 3), which becomes a file; or None, if
-            ``read`` says why there is none.
+        image: a file; a function that returns uint8 or uint16 (H, W) or (H, W, 3), which becomes a
+            file; or None, if ``read`` says why there is none.
         read: from the image's (height, width) to its objects: dicts of ``category``, its name, and
             ``segmentation`` in COCO's format, perhaps with ``iscrowd``. Raises a DatasetError if
             the image cannot be used.
@@ -37,7 +37,7 @@ class Sample:
     """
 
     name: str
-    image: Path | np.ndarray | None
+    image: Path | Callable[[], np.ndarray] | None
     read: Callable[[tuple[int, int]], list[dict]]
     split: str | None = None
     categories: tuple[str, ...] = ()

@@ -2,12 +2,11 @@
 
 import csv
 import hashlib
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...errors import DatasetError
+from ...errors import DatasetError, first_line
 from .samples import Sample
 
 #: Of images that no split is told of, the share of validation.
@@ -43,10 +42,14 @@ def grouping(group: str | None) -> Callable[[str], str]:
     if group is None:
         return lambda name: name
     if group.lower().endswith(".csv"):
-        if not os.path.isfile(group):
-            raise DatasetError(f"--group: there is no file {group}. Give names and groups in it.")
-        with open(group, newline="", encoding="utf-8-sig") as file:
-            table = {Path(row[0]).stem: row[1] for row in csv.reader(file) if len(row) > 1}
+        try:
+            with open(group, newline="", encoding="utf-8-sig") as file:
+                table = {Path(row[0]).stem: row[1] for row in csv.reader(file) if len(row) > 1}
+        except (OSError, ValueError, csv.Error) as error:
+            raise DatasetError(
+                f"--group {group}: cannot be read ({first_line(error)}). Give names and groups as "
+                "CSV in UTF-8."
+            ) from error
         return lambda name: _found(table.get(Path(name).name), name, group)
     try:
         pattern = re.compile(group)

@@ -38,11 +38,8 @@ def read(folder: Path) -> Iterator[Sample]:
             )
         split = split_of_name(path.stem) if len(files) > 1 else None
         for index, pixels in enumerate(images):
-            image = np.zeros((*pixels.shape[:2], 3), np.uint16)
-            image[:, :, :2] = np.clip(np.rint(pixels), 0, np.iinfo(np.uint16).max)
             objects = partial(_objects, labels[index], f"{path}, image {index}")
-            name = f"{path.stem}_{index:05d}"
-            yield Sample(name, image, objects, split)
+            yield Sample(f"{path.stem}_{index:05d}", partial(_picture, pixels), objects, split)
 
 
 def _archives(folder: Path) -> list[Path]:
@@ -56,6 +53,12 @@ def _has_both(path: Path) -> bool:
             return {"X", "y"} <= set(archive.files)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}). Download it again.") from error
+
+
+def _picture(pixels: np.ndarray) -> np.ndarray:
+    return np.pad(np.clip(np.rint(pixels), 0, 2**16 - 1), [(0, 0), (0, 0), (0, 1)]).astype(
+        np.uint16
+    )
 
 
 def _objects(labels: np.ndarray, where: str, _) -> list[dict]:

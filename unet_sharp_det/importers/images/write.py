@@ -2,13 +2,13 @@
 
 import os
 import re
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 from ...data.fingerprint import summarize
@@ -153,14 +153,14 @@ def _store(images: Sequence[ImportedImage], output: Path, copy: bool) -> str:
             image.entry["file_name"] = path.relative_to(root).as_posix()
         return str(root)
     for image, stem in zip(images, _unique_stems(images), strict=True):
-        pixels = image.sample.image
-        suffix = ".png" if isinstance(pixels, np.ndarray) else pixels.suffix
-        image.entry["file_name"] = f"{stem}{suffix}"
-        with atomic_path(output / "images" / f"{stem}{suffix}") as temporary:
-            if isinstance(pixels, np.ndarray):
+        source = image.sample.image
+        name = image.entry["file_name"] = f"{stem}{'.png' if callable(source) else source.suffix}"
+        with atomic_path(output / "images" / name) as temporary:
+            if callable(source):
+                pixels = source()
                 cv2.imwrite(str(temporary), pixels[:, :, ::-1] if pixels.ndim == 3 else pixels)
             else:
-                temporary.write_bytes(pixels.read_bytes())
+                shutil.copyfile(source, temporary)
     return "images"
 
 
