@@ -160,19 +160,22 @@ class TestOnlyWriter:
     def other(self, tmp_path):
         """Another writer of the folder, with a child that outlives it as a loader of data would."""
         context = multiprocessing.get_context("fork")
-        ready = context.Event()
+        ready, child = context.Event(), context.Value("i")
 
         def write():
             with only_writer(tmp_path / "out"):
-                context.Process(target=time.sleep, args=(3,)).start()
+                loader = context.Process(target=time.sleep, args=(60,))
+                loader.start()
+                child.value = loader.pid
                 ready.set()
-                time.sleep(20)
+                time.sleep(60)
 
         writer = context.Process(target=write)
         writer.start()
         assert ready.wait(20)
         yield writer
         writer.kill()
+        os.kill(child.value, signal.SIGKILL)
 
     def test_a_second_one_is_told(self, other, tmp_path):
         with pytest.raises(UserError, match="out: another process writes there"):

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import re
 import secrets
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from .addresses import address_of, local_path
 from .errors import DatasetError, UserError, disk_error
+
+logger = logging.getLogger(__name__)
 
 # What a killed process leaves of a_labels.tif: .a_labels.tif.1f3a20c9.tif
 _TEMPORARY = re.compile(r"\.(.+?((?:\.nii)?\.\w+)?)\.[0-9a-z_]{8}(?(2)\2)")
@@ -100,24 +103,27 @@ def lock(handle: int) -> None:
 
 
 @contextlib.contextmanager
-def only_writer(folder, wait_s: float = 0) -> Iterator[None]:
-    """Let one process at a time, on any machine, run such a block for ``folder``.
+def only_writer(folder, wait_s: float = 0, name: str = "writer.lock") -> Iterator[None]:
+    """Let one process at a time, on any machine, run such a block for ``folder``, which is made.
 
     The process holds it, not its children: whatever ends the process, the next one may begin.
+    Where the file system has no locks, a warning says so.
 
     Args:
         wait_s: for the end of another one, in seconds.
+        name: of the file in the folder that is locked.
 
     Raises:
         UserError: another process runs one, or the folder cannot be written.
     """
-    path, end = Path(folder, "writer.lock"), time.monotonic() + wait_s
+    path, end = Path(folder, name), time.monotonic() + wait_s
     with _named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
+    os.register_at_fork(after_in_child=file.close)
     with file:
-        while _is_held_elsewhere(file):
-            if time.monotonic() > end:
+        while not _is_locked(file.fileno(), folder):
+            if time.monotonic() >= end:
                 raise UserError(
                     f"{folder}: another process writes there. Wait for its end, or take another "
                     "folder."
@@ -126,15 +132,17 @@ def only_writer(folder, wait_s: float = 0) -> Iterator[None]:
         yield
 
 
-def _is_held_elsewhere(file) -> bool:
-    """Lock a file for this process alone, unless another has it or the file system has no locks."""
+def _is_locked(handle: int, folder) -> bool:
+    """Lock an open file, unless another process has it."""
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle)
     except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
+        return False
+    except OSError as error:
+        logger.warning(
+            f"{folder}: cannot be locked ({error.strerror}). Let no other process write there."
+        )
+    return True
 
 
 def check_name(path) -> None:

@@ -218,7 +218,7 @@ def test_two_processes_at_once(tmp_path, images):
     message = []
 
     def before(source):
-        with pytest.raises(UserError, match="another process is writing") as error:
+        with pytest.raises(UserError, match="another process writes there") as error:
             run(images, tmp_path / "out")
         message.append(error)
 
@@ -230,7 +230,7 @@ def test_where_there_are_no_locks_it_is_told(tmp_path, images, monkeypatch, capl
     def no_locks(handle):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(records, "lock", no_locks)
+    monkeypatch.setattr("unet_sharp_det.files.lock", no_locks)
     with caplog.at_level(logging.WARNING):
         assert run(images, tmp_path / "out").predicted == 6
     assert "out: cannot be locked (No locks available). Let no other process write" in caplog.text

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -10,13 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 
 from ..errors import ConfigError, DatasetError, UserError
-from ..files import lock, remove, remove_leftovers, write_text
+from ..files import only_writer, remove, remove_leftovers, write_text
 from .inputs import RECORDS, InputFile
 
 # Of all images together.
 _FILES = ("summary.csv", "coco.json", "predict.json")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class Records:
             ConfigError: the folder has outputs of other settings, which the error names.
             UserError: the folder cannot be written to, or another process writes to it.
         """
-        with _lock(folder):
+        with only_writer(folder, name=".predict.lock"):
             records = cls(folder, settings, overwrite)
             if (folder / RECORDS).exists():
                 records._read()
@@ -241,29 +238,3 @@ def _read_records(path: Path) -> tuple[dict, list[ImageRecord]]:
             "images are predicted anew."
         )
     return header, records
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, which is made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".predict.lock", "w")
-    except OSError as error:
-        raise UserError(
-            f"--output {folder}: cannot be written to ({error.strerror}). Choose another place."
-        ) from error
-    with file:
-        try:
-            lock(file.fileno())
-        except BlockingIOError:
-            raise UserError(
-                f"--output {folder}: another process is writing its predictions there. Wait for "
-                "its end, or choose another folder."
-            ) from None
-        except OSError as error:
-            logger.warning(
-                f"--output {folder}: cannot be locked ({error.strerror}). Let no other process "
-                "write its predictions there."
-            )
-        yield
