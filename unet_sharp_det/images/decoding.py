@@ -124,9 +124,9 @@ def _open_stored(path: Path) -> ImageSource:
     image = open_pixels(path, ReadOptions())
     samples = image.shape[image.letters.index("S")] if "S" in image.letters else 1
     image = replace(image, palette=None, colours=samples, to_values=lambda pixels: pixels)
-    source, *others = planes_of(image, path.name, str(path), ReadOptions(), all_channels=True)
+    source, *others = planes_of(image, path.name, str(path), ReadOptions(channels=(0,)))
     _check_single(1 + len(others), source.series_count, path)
-    return source
+    return source.with_all_channels()
 
 
 def _check_single(planes: int, series: int, where) -> None:

@@ -1,6 +1,5 @@
 """Images of any kind and size as planes that are read window by window."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -90,21 +89,20 @@ class ImageSource:
     series_count: int  # of images in a TIFF or OME-Zarr, levels of a pyramid not counted; else 1
     where: str  # the file and plane, for errors
     #: (rows, columns), slices inside of the image, to an array (h, w, channels).
-    read: Callable[[slice, slice], np.ndarray] = field(repr=False)
-    #: The same with all channels of the file.
-    read_all: Callable[[slice, slice], np.ndarray] | None = field(default=None, repr=False)
+    read: PlaneReader = field(repr=False)
     channel_names: tuple[str, ...] = ()  # of all channels of the file; empty: it has none
     #: Reduced copies, by how many pixels along each side are one of theirs; see :meth:`reduced`.
     levels: dict[int, "ImageSource"] = field(default_factory=dict, repr=False)
 
     def with_all_channels(self) -> "ImageSource":
         """Return the plane with all channels of the file, alpha not counted."""
-        if self.read_all is None:
-            return self
         numbers = tuple(range(self.total_channels))
-        levels = {factor: level.with_all_channels() for factor, level in self.levels.items()}
         return replace(
-            self, channels=len(numbers), channel_numbers=numbers, read=self.read_all, levels=levels
+            self,
+            channels=len(numbers),
+            channel_numbers=numbers,
+            read=self.read._replace(picks=numbers),
+            levels={factor: level.with_all_channels() for factor, level in self.levels.items()},
         )
 
     def reduction_for(self, scale: float) -> int:
@@ -221,9 +219,11 @@ def from_array(array: np.ndarray, name: str = "image", all_channels: bool = Fals
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and not all_channels:
         raise DatasetError(f"{name}: has {array.shape[2]} channels. Give one or three.")
     pixels = _pixel_array(to_values(array))
-    if all_channels and array.ndim == 3:
+    if not all_channels:
+        return planes_of(pixels, name, name, ReadOptions())[0]
+    if array.ndim == 3:
         pixels = replace(pixels, colours=array.shape[2])
-    return planes_of(pixels, name, name, ReadOptions(), all_channels)[0]
+    return planes_of(pixels, name, name, ReadOptions(channels=(0,)))[0].with_all_channels()
 
 
 def _pixel_array(pixels: np.ndarray, orientation: int = 1, white: int | None = None) -> PixelArray:
@@ -249,13 +249,8 @@ def _has_equal_colours(pixels: np.ndarray) -> bool:
     return all(np.array_equal(red[k], pixels[k, ..., n]) for k in (some, all_) for n in (1, 2))
 
 
-def planes_of(
-    image: PixelArray, name: str, where: str, options: ReadOptions, all_channels: bool = False
-) -> list[ImageSource]:
-    """Return a source for every plane that the options ask for; see :func:`open_image`.
-
-    ``all_channels`` takes all that there are, however many, whatever the options choose.
-    """
+def planes_of(image: PixelArray, name: str, where: str, options: ReadOptions) -> list[ImageSource]:
+    """Return a source for every plane that the options ask for; see :func:`open_image`."""
     axes = assign_axes(image.letters, image.shape, options, where)
     is_samples = axes.channel is not None and image.letters[axes.channel] == "S"
     if image.colours != 1 or not (axes.channel is None or is_samples):
@@ -265,10 +260,8 @@ def planes_of(
     else:
         stored = 1 if axes.channel is None else image.shape[axes.channel]
         total = image.colours if is_samples else stored
-    every = picks = tuple(range(total))
     names = image.channel_names if len(set(image.channel_names)) == total else ()
-    if not all_channels:
-        picks = _choose_channels(image, axes, total, stored, options, where)
+    picks = _choose_channels(image, axes, total, stored, options, where)
     shape, pixel_size = (image.shape[axes.rows], image.shape[axes.columns]), image.pixel_size
     if image.turns[0]:
         shape, pixel_size = shape[::-1], pixel_size and pixel_size[::-1]
@@ -286,7 +279,6 @@ def planes_of(
             series_count=image.series_count,
             where=where + plane.name,
             read=PlaneReader(image, axes, plane, picks, shape, where + plane.name),
-            read_all=PlaneReader(image, axes, plane, every, shape, where + plane.name),
             channel_names=names,
         )
         for plane in select_planes(axes, options.planes, where)
@@ -299,7 +291,6 @@ def planes_of(
                 source,
                 shape=tuple(size // factor for size in shape),
                 read=source.read._replace(image=reduced),
-                read_all=source.read_all._replace(image=reduced),
                 levels={},
             )
     return sources
