@@ -31,9 +31,9 @@ def test_readers_nodules_and_contours_are_read(tmp_path):
     assert found.series_uid == "1.2.3"
     assert [len(each) for each in found.readers] == [2, 0]
     large, small = found.readers[0]
-    assert [each.inclusion for each in large.contours] == [True, False]
-    assert (small.contours[0].sop_uid, small.contours[0].z) == ("1.8", -6.25)
-    assert large.contours[0].points.tolist() == [list(point) for point in OUTLINE]
+    assert [each.inclusion for each in large] == [True, False]
+    assert (small[0].sop_uid, small[0].z) == ("1.8", -6.25)
+    assert large[0].points.tolist() == [list(point) for point in OUTLINE]
 
 
 def test_outlines_are_outside_of_the_nodule_and_outside_of_the_hole(tmp_path):
@@ -111,7 +111,7 @@ def test_contours_of_the_database_enclose_what_geometry_says(tmp_path, scan):
     annotations = annotations_of(contour_database(), scan)
     readings = read_lidc_xml(write_lidc_xml(tmp_path / "a.xml", "1.2", [annotations]))
     (nodules,) = readings.readers
-    assert [len(each.contours) for each in nodules] == [len(each) for each in annotations]
+    assert [len(each) for each in nodules] == [len(each) for each in annotations]
     checked = 0
     for nodule, drawn in zip(nodules, annotations, strict=True):
         masks = dict(nodule_slices(nodule, (512, 512), lambda contour: contour.z))

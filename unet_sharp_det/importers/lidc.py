@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from ..errors import ConfigError, DatasetError
 from ..volumes import Volume
-from ..volumes.dicom import series_files
+from ..volumes.dicom import read_header, series_files
 from ..volumes.volume import ORIENTATION, to_image
 from .dataset import Case, Summary, write_dataset
 from .lidc_xml import Contour, Readings, readings_by_series
@@ -78,10 +78,8 @@ def _ct_series(source: Path):
 
 def _header(path) -> Callable[[str], str] | None:
     """A function of a tag, as 0008|0018, that returns its value in a DICOM file, if it is one."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        reader = read_header(path)
         reader.GetMetaData(_SERIES_UID)
     except RuntimeError:
         return None

@@ -35,11 +35,8 @@ class Contour:
     points: np.ndarray
 
 
-@dataclass(frozen=True)
-class Nodule:
-    """What one reader drew of a nodule; of one under 3 mm a contour of one point, its centre."""
-
-    contours: tuple[Contour, ...]
+#: What one reader drew of a nodule; of one under 3 mm a contour of one point, its centre.
+Nodule = tuple[Contour, ...]
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,10 @@ def read_lidc_xml(path) -> Readings | None:
             path,
             _text(root, "ResponseHeader/SeriesInstanceUid"),
             tuple(
-                tuple(map(_read_nodule, session.findall("unblindedReadNodule", _NAMESPACE)))
+                tuple(
+                    tuple(map(_read_contour, nodule.findall("roi", _NAMESPACE)))
+                    for nodule in session.findall("unblindedReadNodule", _NAMESPACE)
+                )
                 for session in root.findall("readingSession", _NAMESPACE)
             ),
         )
@@ -98,10 +98,6 @@ def readings_by_series(folder: Path) -> dict[str, Readings]:
             first = readings[found.series_uid].path
             _log.warning("%s: is left out, %s is of the same series.", path, first)
     return readings
-
-
-def _read_nodule(element) -> Nodule:
-    return Nodule(tuple(map(_read_contour, element.findall("roi", _NAMESPACE))))
 
 
 def _read_contour(element) -> Contour:

@@ -44,7 +44,7 @@ def nodule_slices(
 ) -> Iterable[tuple[int, np.ndarray]]:
     """Yield the index of each slice of a nodule and its mask there, (H, W) bool."""
     contours = defaultdict(list)
-    for contour in nodule.contours:
+    for contour in nodule:
         contours[slice_of(contour)].append(contour)
     for index, outlines in contours.items():
         yield index, _enclosed(outlines, shape)

@@ -22,7 +22,7 @@ def series_files(path: Path) -> tuple[str, ...]:
         DatasetError: there is no series, or a folder has more than one; a slice cannot be read, or
             is the only one, or they are unevenly spaced.
     """
-    if path.is_file() and _has_frames(str(path)):
+    if path.is_file() and _has_frames(path):
         return (str(path),)
     folder = path if path.is_dir() else path.parent
     reader = sitk.ImageSeriesReader
@@ -50,7 +50,7 @@ def _names(files: Iterable[str]) -> list[str]:
 
 
 def _describe(files: tuple[str, ...]) -> str:
-    header, key = _header(files[0]), "0008|103e"
+    header, key = read_header(files[0]), "0008|103e"
     name = header.GetMetaData(key).strip() if header.HasMetaDataKey(key) else ""
     return f"'{name}' with {len(files)} slices, as {Path(files[0]).name}"
 
@@ -97,16 +97,17 @@ def _check_spacing(folder: Path, files: tuple[str, ...]) -> None:
 
 def _position(file: str) -> float:
     """Where a slice lies along its normal, in mm."""
-    header = _header(file)
+    header = read_header(file)
     return float(np.dot(header.GetOrigin(), header.GetDirection()[2::3]))
 
 
-def _has_frames(file: str) -> bool:
-    return _header(file).GetSize()[2] > 1
+def _has_frames(file) -> bool:
+    return read_header(file).GetSize()[2] > 1
 
 
-def _header(file: str) -> sitk.ImageFileReader:
+def read_header(file) -> sitk.ImageFileReader:
+    """Read the header of a file. Raises a RuntimeError as SimpleITK does."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
+    reader.SetFileName(str(file))
     reader.ReadImageInformation()
     return reader

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from ..errors import DatasetError
 from ..files import ending_of, safe_join
 from ..images.directories import open_checked
-from .dicom import series_files
+from .dicom import read_header, series_files
 from .volume import ORIENTATION, Geometry, Volume, reason_of
 
 _HEADER = 2**16
@@ -153,9 +153,7 @@ def _check_pages(path: Path) -> None:
 
 def _check_nifti(path: Path) -> None:
     """Refuse what ITK reads without an error."""
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(path))
-    header.ReadImageInformation()
+    header = read_header(path)
     _check_spacing(path, header)
     _check_length(path, header)
 
