@@ -32,6 +32,22 @@ def tar_member(name, **attributes):
     return member
 
 
+def archive_of(path, members, compression=zipfile.ZIP_STORED):
+    """Write an archive of the kind that its suffix says, of members (a name, or what the library
+    has for one) and their bytes; return its path."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", compression) as package:
+            for member, content in members.items():
+                package.writestr(member, content)
+    else:
+        with tarfile.open(path, f"w:{path.suffix[1:].replace('tar', '')}") as tar:
+            for member, content in members.items():
+                if isinstance(member, str):
+                    member = tar_member(member, size=len(content))
+                tar.addfile(member, io.BytesIO(content))
+    return path
+
+
 EVIL_TAR_MEMBERS = {
     "parent": tar_member("../evil", size=4),
     "deep parent": tar_member("a/../../evil", size=4),
@@ -46,28 +62,20 @@ EVIL_TAR_MEMBERS = {
 
 @pytest.mark.parametrize("member", EVIL_TAR_MEMBERS.values(), ids=EVIL_TAR_MEMBERS)
 def test_evil_tar_members_are_refused_and_leave_nothing(tmp_path, scratch, member):
-    archive = tmp_path / "evil.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.addfile(tar_member("good", size=4), io.BytesIO(b"good"))
-        tar.addfile(member, io.BytesIO(b"evil"))
+    archive = archive_of(tmp_path / "evil.tar.gz", {"good": b"good", member: b"evil"})
     check_refused(archive, member.name, tmp_path, scratch)
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "..\\evil", "C:\\evil"])
 def test_evil_zip_members_are_refused_and_leave_nothing(tmp_path, scratch, name):
-    archive = tmp_path / "evil.zip"
-    with zipfile.ZipFile(archive, "w") as package:
-        package.writestr("good", "good")
-        package.writestr(name, "evil")
+    archive = archive_of(tmp_path / "evil.zip", {"good": b"good", name: b"evil"})
     check_refused(archive, name, tmp_path, scratch)
 
 
 def test_a_zipped_symlink_is_refused_and_leaves_nothing(tmp_path, scratch):
-    archive = tmp_path / "evil.zip"
     link = zipfile.ZipInfo("link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(archive, "w") as package:
-        package.writestr(link, "/etc")
+    archive = archive_of(tmp_path / "evil.zip", {link: b"/etc"})
     check_refused(archive, "link", tmp_path, scratch)
 
 
@@ -81,16 +89,8 @@ def check_refused(archive, name, tmp_path, scratch):
 
 def bomb(path, size, number=1):
     """An archive of ``number`` members of ``size`` zeros."""
-    names = [f"part{index}" for index in range(number)]
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as package:
-            for name in names:
-                package.writestr(name, bytes(size))
-    else:
-        with tarfile.open(path, f"w:{path.suffix[1:]}") as tar:
-            for name in names:
-                tar.addfile(tar_member(name, size=size), io.BytesIO(bytes(size)))
-    return path
+    members = {f"part{index}": bytes(size) for index in range(number)}
+    return archive_of(path, members, zipfile.ZIP_DEFLATED)
 
 
 @pytest.mark.parametrize("name", ["bomb.zip", "bomb.gz", "bomb.xz"])
@@ -136,14 +136,9 @@ def one_image(kaggle, square):
 @pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tar.xz"])
 @pytest.mark.parametrize("prefix", ["", "stage1_train/"])
 def test_an_archive_gives_what_its_folder_gives(one_image, tmp_path, scratch, suffix, prefix):
-    archive = tmp_path / f"data.{suffix}"
-    if suffix == "zip":
-        with zipfile.ZipFile(archive, "w") as package:
-            for path in one_image.rglob("*.png"):
-                package.write(path, prefix + str(path.relative_to(one_image)))
-    else:
-        with tarfile.open(archive, f"w:{suffix[4:]}") as tar:
-            tar.add(one_image, arcname=prefix or ".")
+    files = {path.relative_to(one_image): path.read_bytes() for path in one_image.rglob("*.png")}
+    members = {f"{prefix}{name}": content for name, content in files.items()}
+    archive = archive_of(tmp_path / f"data.{suffix}", members)
     convert_dsb2018(one_image, tmp_path / "by_folder", workers=1)
     convert_dsb2018(archive, tmp_path / "by_archive", workers=1)
     for name in ("dsb2018_train.json", "report.json"):
@@ -155,14 +150,7 @@ def test_an_archive_gives_what_its_folder_gives(one_image, tmp_path, scratch, su
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.xz"])
 def test_half_an_archive_is_refused(tmp_path, scratch, suffix):
-    archive = tmp_path / f"half.{suffix}"
-    noise = os.urandom(20_000)
-    if suffix == "zip":
-        with zipfile.ZipFile(archive, "w") as package:
-            package.writestr("noise", noise)
-    else:
-        with tarfile.open(archive, f"w:{suffix[4:]}") as tar:
-            tar.addfile(tar_member("noise", size=len(noise)), io.BytesIO(noise))
+    archive = archive_of(tmp_path / f"half.{suffix}", {"noise": os.urandom(20_000)})
     archive.write_bytes(archive.read_bytes()[:10_000])
     with pytest.raises(DatasetError, match="half"), unpacked(archive):
         pass
@@ -171,10 +159,8 @@ def test_half_an_archive_is_refused(tmp_path, scratch, suffix):
 
 @pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz"])
 def test_an_archive_with_spoilt_bytes_is_refused(tmp_path, scratch, suffix):
-    archive = tmp_path / f"spoilt.{suffix}"
     text = "".join(str(number) for number in range(50_000)).encode()
-    with tarfile.open(archive, f"w:{suffix[4:]}") as tar:
-        tar.addfile(tar_member("text", size=len(text)), io.BytesIO(text))
+    archive = archive_of(tmp_path / f"spoilt.{suffix}", {"text": text})
     content = bytearray(archive.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 64] = bytes(64)
@@ -185,9 +171,7 @@ def test_an_archive_with_spoilt_bytes_is_refused(tmp_path, scratch, suffix):
 
 
 def test_a_zip_with_a_bad_checksum_is_refused(tmp_path, scratch):
-    archive = tmp_path / "bad.zip"
-    with zipfile.ZipFile(archive, "w") as package:
-        package.writestr("name", "a text to be found and changed")
+    archive = archive_of(tmp_path / "bad.zip", {"name": b"a text to be found and changed"})
     archive.write_bytes(archive.read_bytes().replace(b"found", b"fOund"))
     with pytest.raises(DatasetError, match="broken"), unpacked(archive):
         pass
@@ -212,44 +196,30 @@ UNWRITABLE_MEMBERS = {
 @pytest.mark.parametrize("names", UNWRITABLE_MEMBERS.values(), ids=UNWRITABLE_MEMBERS)
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
 def test_what_no_file_system_takes_is_refused(tmp_path, scratch, suffix, names):
-    archive = tmp_path / f"odd.{suffix}"
-    if suffix == "zip":
-        with zipfile.ZipFile(archive, "w") as package:
-            for name in names:
-                package.writestr(name, "text")
-    else:
-        with tarfile.open(archive, "w:gz") as tar:
-            for name in names:
-                tar.addfile(tar_member(name, size=4), io.BytesIO(b"text"))
+    archive = archive_of(tmp_path / f"odd.{suffix}", dict.fromkeys(names, b"text"))
     with pytest.raises(DatasetError, match=r"odd.* cannot be unpacked here"), unpacked(archive):
         pass
     assert os.listdir(scratch) == []
 
 
 def test_an_old_python_unpacks_no_tar(tmp_path, monkeypatch):
-    archive = tmp_path / "a.tar"
-    with tarfile.open(archive, "w") as tar:
-        tar.addfile(tar_member("a", size=4), io.BytesIO(b"text"))
+    archive = archive_of(tmp_path / "a.tar", {"a": b"text"})
     monkeypatch.delattr(tarfile, "data_filter")
     with pytest.raises(DatasetError, match=r"need Python 3\.10\.12"), unpacked(archive):
         pass
 
 
 def test_attributes_of_members_are_not_taken(tmp_path, scratch):
-    archive = tmp_path / "attributes.tar"
-    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(tar_member("a", type=tarfile.DIRTYPE, mode=0))
-        member = tar_member("a/b", size=4, mode=0o4000, pax_headers={"mtime": "1e300"})
-        tar.addfile(member, io.BytesIO(b"text"))
+    folder = tar_member("a", type=tarfile.DIRTYPE, mode=0)
+    member = tar_member("a/b", size=4, mode=0o4000, pax_headers={"mtime": "1e300"})
+    archive = archive_of(tmp_path / "attributes.tar", {folder: b"", member: b"text"})
     with unpacked(archive) as folder:
         assert (folder / "a" / "b").read_text() == "text"
         assert stat.S_IMODE((folder / "a" / "b").stat().st_mode) & 0o7000 == 0
 
 
 def test_an_encrypted_zip_is_refused(tmp_path, scratch):
-    archive = tmp_path / "secret.zip"
-    with zipfile.ZipFile(archive, "w") as package:
-        package.writestr("name", "text")
+    archive = archive_of(tmp_path / "secret.zip", {"name": b"text"})
     content = bytearray(archive.read_bytes())
     content[6] |= 1  # the flag, in the member's own header and in the directory
     content[content.index(b"PK\x01\x02") + 8] |= 1
