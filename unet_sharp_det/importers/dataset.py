@@ -12,10 +12,9 @@ from tqdm import tqdm
 
 from ..data.volume_catalog import DATASET_FILE, VOLUME_SPLITS
 from ..errors import DatasetError
-from ..files import atomic_path, read_json, write_json
+from ..files import atomic_path, write_json
 from ..volumes import Volume, read_labels, read_volume, write_volume
-
-RECORD_FILE = "import.json"
+from .origin import RECORD_FILE, REMEDY, read_record
 
 # Formats of one file, which is stored as it is; others become NIfTI.
 _STORED = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -154,22 +153,12 @@ def write_dataset(
 
 def _stored_cases(output: Path, origin: dict) -> dict[str, dict]:
     """What an earlier call of the same import stored, by the case's id."""
-    if not output.exists() or not any(output.iterdir()):
-        return {}
-    remedy = "Give another --name."
-    if not (output / RECORD_FILE).is_file():
-        raise DatasetError(f"{output}: holds files of another origin. {remedy}")
-    record = read_json(output / RECORD_FILE, dict, remedy)
-    found = {key: record.get(key) for key in origin}
-    if not Path(str(found["source"])).exists():
-        found["source"] = origin["source"]  # Which was moved.
-    if found != origin:
-        raise DatasetError(f"{output}: was imported as {found}. {remedy}")
+    record = {"cases": {}} | read_record(output, origin)
     try:
         for case in record["cases"].values():
             _ = case["stamps"], case["unplaced"], case["entry"]["image"], case["entry"]["label"]
     except (AttributeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{output / RECORD_FILE}: is damaged. {remedy}") from error
+        raise DatasetError(f"{output / RECORD_FILE}: is damaged. {REMEDY}") from error
     return record["cases"]
 
 

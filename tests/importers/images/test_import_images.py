@@ -269,12 +269,20 @@ def test_options_of_other_formats(tmp_path):
         main([str(tmp_path / "s"), "--format", "lits17", "--group", "a"])
 
 
+def test_an_import_that_was_interrupted_is_done_again(tmp_path, run_images, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("unet_sharp_det.importers.images.write.montage", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_images(write(tmp_path / "s"), "--copy")
+    assert sum(map(len, run_images(tmp_path / "s", "--copy").splits.values())) == 3
+
+
 def test_another_source_is_refused_and_the_same_one_is_not(tmp_path, run_images):
     first, second = write(tmp_path / "a"), write(tmp_path / "b")
     run_images(first)
     write(tmp_path / "a", "defg")
     assert sum(map(len, run_images(first).splits.values())) == 7
-    with pytest.raises(DatasetError, match="was imported from .*Give another --name"):
+    with pytest.raises(DatasetError, match="was imported as .*Give another --name"):
         run_images(second)
     (tmp_path / "datasets" / "own").mkdir()
     (tmp_path / "datasets" / "own" / "thesis.tex").write_text("")

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from ...data.fingerprint import summarize
 from ...data.folders import DATASET_FILE
 from ...errors import DatasetError
-from ...files import atomic_path, read_json, write_json
+from ...files import atomic_path, write_json
 from ...masks.drawing import montage
+from ..origin import RECORD_FILE, read_record
 from .check import QUIRKS, ImportedImage, count_quirks, read_sample
 from .samples import Sample
 from .splits import assign_splits, grouping
@@ -90,8 +91,8 @@ def write_images(
         DatasetError: ``output`` holds something else, no image can be used, or ``strict`` refuses.
     """
     output = Path(output)
-    origin = {"source": str(Path(source).resolve())}
-    _check_origin(output, origin)
+    origin = {"kind": "images", "source": str(Path(source).resolve())}
+    read_record(output, origin)
     group_of = grouping(group)
     images, skipped = [], []
     for sample in tqdm(list(samples), unit="image", desc="import"):
@@ -110,6 +111,7 @@ def write_images(
         found += [f"{count} x {quirk}" for quirk, count in quirks.items() if count]
         raise DatasetError(f"--strict: nothing was written. {'; '.join(found)}")
     splits, rule = assign_splits([image.sample for image in images], group_of)
+    write_json(output / RECORD_FILE, origin)
     root = _store(images, output, copy)
     counts, files = {}, {}
     for split in ("train", "val", "test"):
@@ -126,22 +128,10 @@ def write_images(
     with atomic_path(output / "preview.png") as temporary:
         picture = montage([each.picture for each in images[:_SHOWN]], columns=4, cell_width=360)
         cv2.imwrite(str(temporary), picture[:, :, ::-1])
-    content = {"name": output.resolve().name, **origin, "format": why, "classes": classes}
-    content |= {"image_root": root, "splits": files}
+    content = {"name": output.resolve().name, "source": origin["source"], "format": why}
+    content |= {"classes": classes, "image_root": root, "splits": files}
     write_json(output / DATASET_FILE, content, indent=1)
     return ImageSummary(output, why, counts, classes, empty_classes, quirks, tuple(skipped), rule)
-
-
-def _check_origin(output: Path, origin: dict) -> None:
-    """Raise a DatasetError unless a folder is new, or was imported from the same origin."""
-    if not output.exists() or not any(output.iterdir()):
-        return
-    remedy = "Give another --name."
-    if not (output / DATASET_FILE).is_file():
-        raise DatasetError(f"{output}: holds files of another origin. {remedy}")
-    found = read_json(output / DATASET_FILE, dict, remedy)
-    if any(found.get(key) != value for key, value in origin.items()):
-        raise DatasetError(f"{output}: was imported from {found.get('source')}. {remedy}")
 
 
 def _store(images: Sequence[ImportedImage], output: Path, copy: bool) -> str:
