@@ -379,5 +379,7 @@ def test_images_and_labels_are_turned_alike(tmp_path, name, tag):
         path.write_bytes(data[:start] + data[stop:end] + data[start:stop] + data[end:])
     assert np.array_equal(read_image(path, "L")[:, :, 0], TURNS[tag](labels))
     assert read_shape(path) == TURNS[tag](labels).shape
+    window = open_image(path)[0].window(slice(11, 40), slice(2, 30))
+    assert np.array_equal(window[:, :, 0], TURNS[tag](labels)[11:40, 2:30])
     if name != "a.webp":  # which has no gray
         assert np.array_equal(read_labels(path), TURNS[tag](labels))

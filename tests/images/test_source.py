@@ -62,46 +62,6 @@ def test_any_window_has_the_values_that_were_written(tmp_path, name):
     assert source.window(slice(3, 3), ALL).shape == (0, *expected.shape[1:])
 
 
-def test_planar_channels_become_the_last_axis(tmp_path):
-    array = noise(3, 45, 70)
-    for settings in ({}, {"compression": "zlib", **TILED}, {"compression": "zlib"}):
-        path = write(
-            tmp_path / "a.tif", array, photometric="rgb", planarconfig="separate", **settings
-        )
-        (source,) = open_image(path)
-        assert (
-            source.window(slice(3, 40), slice(9, 50)) == array[:, 3:40, 9:50].transpose(1, 2, 0)
-        ).all()
-
-
-def test_jpeg_in_tiff_is_converted_to_rgb(tmp_path):
-    flat = np.full((64, 64, 3), (200, 40, 90), np.uint8)
-    settings = {"photometric": "rgb", "compression": "jpeg", "tile": (32, 32)}
-    (source,) = open_image(write(tmp_path / "a.tif", flat, **settings))
-    assert np.abs(whole(source).astype(int) - flat).max() <= 3
-
-
-@pytest.mark.parametrize(
-    ("tag", "turn"),
-    [
-        (2, lambda a: a[:, ::-1]),
-        (3, lambda a: a[::-1, ::-1]),
-        (4, lambda a: a[::-1]),
-        (5, lambda a: a.T),
-        (6, lambda a: np.rot90(a, -1)),
-        (7, lambda a: a[::-1, ::-1].T),
-        (8, np.rot90),
-    ],
-)
-def test_images_stored_in_another_orientation_are_turned(tmp_path, tag, turn):
-    array = noise(*GRAY)
-    path = write(tmp_path / "a.tif", array, extratags=[(274, "H", 1, tag, True)], **TILED)
-    (source,) = open_image(path)
-    assert source.shape == turn(array).shape
-    assert (whole(source)[:, :, 0] == turn(array)).all()
-    assert (source.window(slice(11, 40), slice(2, 30))[:, :, 0] == turn(array)[11:40, 2:30]).all()
-
-
 def by_hand(path, numbers, bits, colours, samples=1, alpha=()):
     """Write the numbers of colours, (H, W, samples), as an uncompressed TIFF with a palette."""
     height, width = numbers.shape[:2]
