@@ -18,7 +18,7 @@ from .errors import DatasetError, UserError, disk_error
 logger = logging.getLogger(__name__)
 
 # What a killed process leaves of a_labels.tif: .a_labels.tif.1f3a20c9.tif
-_TEMPORARY = re.compile(r"\.(.+?((?:\.nii)?\.\w+)?)\.[0-9a-z_]{8}(?(2)\2)")
+_TEMPORARY = re.compile(r"\.(.+?((?:\.nii)?\.\w+)?)\.[0-9a-z_]{8}(?(2)\2)", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -254,8 +254,8 @@ def _write_error(path: Path, error: OSError) -> UserError:
 
 
 def _temporary_of(path: Path) -> Path:
-    suffix = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix  # which ITK looks at
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+    # By the suffix, in lower case, ITK chooses the format.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{ending_of(path)}")
 
 
 def _sync(path: Path) -> None:

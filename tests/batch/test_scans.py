@@ -1,6 +1,6 @@
 """Many scans: done ones are skipped, bad ones named, others of the same settings made anew."""
 
-import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,9 +50,11 @@ def test_a_second_run_goes_on(scan, tmp_path):
     bad = tmp_path / "bad.nii"
     bad.write_bytes(b"no volume")
     output, predictor = tmp_path / "out", Bright()
-    result = predict_scans(predictor, [good, bad, tmp_path / "none.nii", again], output)
+    (tmp_path / "empty").mkdir()
+    others = [bad, tmp_path / "empty", tmp_path / "none.nii"]
+    result = predict_scans(predictor, [good, *others, again], output)
     assert (result.predicted, result.objects, predictor.calls) == (2, 4, 2)
-    assert [os.path.basename(each.source) for each in result.failed] == ["bad.nii", "none.nii"]
+    assert [Path(each.source) for each in result.failed] == others
     assert "bad.nii: cannot be read" in result.failed[0].error
     written = {"good_labels.nii.gz", "good_planes.png", "again_labels.nrrd", "again_planes.png"}
     assert written <= files(output)

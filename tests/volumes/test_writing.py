@@ -14,7 +14,7 @@ def geometry(image):
 
 
 @pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
+@pytest.mark.parametrize("ending", [".nii.gz", ".NII.GZ", ".mha", ".nrrd"])
 def test_a_volume_comes_back_as_it_was(turn, ending, tmp_path):
     original = scan(TURNS[turn])
     sitk.WriteImage(original, str(tmp_path / "scan.mha"))
@@ -26,6 +26,7 @@ def test_a_volume_comes_back_as_it_was(turn, ending, tmp_path):
     assert geometry(written) == pytest.approx(geometry(original), abs=1e-5)
     assert np.array_equal(sitk.GetArrayFromImage(written), sitk.GetArrayFromImage(original))
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"new{ending}", "scan.mha"]
+    assert np.array_equal(read_volume(tmp_path / f"new{ending}").array, volume.array)
 
 
 def test_channels_are_a_vector_per_voxel(tmp_path):

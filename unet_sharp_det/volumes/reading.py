@@ -176,7 +176,7 @@ def _check_length(path: Path, reader: sitk.ImageFileReader) -> None:
     """Raise EOFError of a truncated NIfTI, whose missing voxels ITK leaves as they come."""
     bits = int(reader.GetMetaData("bitpix")) * math.prod(reader.GetSize())
     last = int(float(reader.GetMetaData("vox_offset"))) + bits // 8 - 1
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with gzip.open(path) if ending_of(path) == ".nii.gz" else path.open("rb") as file:
         file.seek(last)
         if not file.read(1):
             raise EOFError("voxels are missing at its end")
