@@ -52,7 +52,7 @@ def load(tmp_path):
 
     def run(content, thing_classes=("nucleus",), **options):
         json_file = tmp_path / "nuclei.json"
-        json_file.write_text(content if isinstance(content, str) else json.dumps(content))
+        json_file.write_text(json.dumps(content))
         register_coco_nuclei(NAME, json_file, tmp_path / "images", thing_classes, **options)
         return DatasetCatalog.get(NAME)
 
@@ -160,69 +160,16 @@ def test_without_annotations_all_images_are_empty(load, coco):
     assert median_diameter([NAME]) == 0
 
 
-def spoil_category_name(coco):
-    coco["categories"][0]["name"] = "cell"
-
-
-def spoil_category_count(coco):
-    coco["categories"].append({"id": 2, "name": "debris"})
-
-
-def spoil_annotation_category(coco):
-    coco["annotations"][1]["category_id"] = 0
-
-
-def spoil_annotation_image(coco):
-    coco["annotations"][1]["image_id"] = 5
-
-
-def spoil_annotation_id(coco):
-    coco["annotations"][1]["id"] = 1
-
-
-def spoil_image_id(coco):
-    coco["images"][1]["id"] = 1
-
-
-def spoil_box(coco):
-    del coco["annotations"][1]["bbox"], coco["annotations"][1]["segmentation"]
-
-
-def spoil_polygon(coco):
-    coco["annotations"][1]["segmentation"] = [[1, 1, 5, 1, 5, 5], [2, 2, 3, 3]]
-
-
-def spoil_by_ignore(coco):
-    coco["annotations"][1]["ignore"] = 1
-
-
-def spoil_image_name(coco):
-    coco["images"][1]["file_name"] = "c.png"
-
-
-def spoil_images(coco):
-    coco["images"].clear()
-
-
-def spoil_section(coco):
-    del coco["categories"]
-
-
 @pytest.mark.parametrize(
-    "spoil, message",
+    ("spoil", "message"),
     [
-        (spoil_category_name, r"\{1: 'cell'\}.*\['nucleus'\]"),
-        (spoil_category_count, r"2: 'debris'.*\['nucleus'\]"),
-        (spoil_annotation_category, "category_id 0, which is no id of 'categories'.* one of 1"),
-        (spoil_annotation_image, "the image_id 5, which is no id of 'images'. Write one of 1, 2"),
-        (spoil_annotation_id, "'annotations' repeats the id 1"),
-        (spoil_image_id, "'images' repeats the id 1"),
-        (spoil_box, "id 2 has neither 'segmentation' nor 'bbox'"),
-        (spoil_polygon, "annotation with id 2 has a polygon of 4 numbers"),
-        (spoil_by_ignore, "annotation with id 2 has 'ignore'.*'iscrowd'"),
-        (spoil_image_name, r"1 of 2 images are missing .*c\.png"),
-        (spoil_images, "holds no images"),
-        (spoil_section, "has no list 'categories'"),
+        (lambda coco: coco["categories"][0].update(name="cell"), r"\{1: 'cell'\}.*\['nucleus'\]"),
+        (
+            lambda coco: coco["categories"].append({"id": 2, "name": "debris"}),
+            r"2: 'debris'.*\['nucleus'\]",
+        ),
+        (lambda coco: coco["images"][1].update(file_name="c.png"), r"1 of 2 .* missing .*c\.png"),
+        (lambda coco: coco["annotations"][1].update(id=1), "'annotations' repeats the id 1"),
     ],
 )
 def test_a_spoilt_file_is_refused(load, coco, spoil, message):
@@ -230,12 +177,6 @@ def test_a_spoilt_file_is_refused(load, coco, spoil, message):
     with pytest.raises(DatasetError, match=message) as error:
         load(coco)
     assert "nuclei.json" in str(error.value)
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"images": [{}]}'])
-def test_a_file_that_is_not_coco_is_refused(load, content):
-    with pytest.raises(DatasetError, match=r"nuclei\.json: (is not JSON|has no list|entry 0)"):
-        load(content)
 
 
 def test_label_maps_are_the_union_of_the_sample_s_masks(sample_folder, converted_sample):
