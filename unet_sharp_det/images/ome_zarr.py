@@ -15,7 +15,7 @@ import numpy as np
 from ..addresses import address_of
 from ..errors import DatasetError, UserError, one_line
 from .pixel_size import ngff_pixel_size
-from .planes import PixelArray, check_series
+from .planes import PixelArray, check_series, meant_values
 
 _GROUP_FILES = ("zarr.json", ".zgroup")
 _METADATA = {*_GROUP_FILES, ".zattrs", ".zarray"}
@@ -136,14 +136,12 @@ def _open_image(group, path, series_count: int, max_pixels: int) -> PixelArray:
     letters = "".join(_LETTERS.get(each.get("type")) or each["name"].upper() for each in axes)
     if not len(letters) == len(axes) == array.ndim:
         raise ValueError(f"the axes {letters} are not those of the shape {array.shape}")
-    if array.dtype.kind not in "uif":
-        raise DatasetError(f"{path}: pixels of type {array.dtype} cannot be read; use real ones.")
+    dtype, to_values = meant_values(array.dtype, str(path))
     if prod(array.chunks) > max_pixels:
         raise DatasetError(
             f"{path}: a single chunk has {' x '.join(map(str, array.chunks))} pixels. Save it with "
             f"smaller chunks, or raise --max-pixels (now {max_pixels})."
         )
-    dtype = array.dtype.newbyteorder("=")
     channels = ome.get("omero", {}).get("channels", ())
     return PixelArray(
         pixels=_Pixels(array, f"{path}/{array.path}"),
@@ -160,7 +158,7 @@ def _open_image(group, path, series_count: int, max_pixels: int) -> PixelArray:
         pixel_size=ngff_pixel_size(letters, axes, _lengths(multiscale, finest, len(axes))),
         series_count=series_count,
         channel_names=tuple(str(each.get("label", "")) for each in channels),
-        to_values=lambda values: values.astype(dtype, copy=False),
+        to_values=to_values,
     )
 
 
