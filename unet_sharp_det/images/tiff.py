@@ -16,7 +16,7 @@ from ..errors import DatasetError, UserError, one_line
 from .directories import open_checked
 from .ome import OmeImage, select_image
 from .pixel_size import tiff_pixel_size
-from .planes import PixelArray, check_series
+from .planes import PixelArray, check_series, meant_values
 from .tiff_pixels import ChunkedPixels, RawPixels
 
 logger = logging.getLogger(__name__)
@@ -76,8 +76,6 @@ def _describe(tiff, path: Path, layouts, number: int, max_pixels: int) -> PixelA
     shape = tuple(series.get_shape(False))
     if series.dtype is None or not shape or 0 in shape:
         raise DatasetError(f"{path}: holds no pixels, or pixels of an unknown type.")
-    if series.dtype.kind not in "buif":
-        raise DatasetError(f"{path}: pixels of type {series.dtype} cannot be read; use real ones.")
     _check_colours(page, path)
     _check_pages(series, ome.layouts if ome else {str(path): layouts}, path)
     palette = None
@@ -86,7 +84,7 @@ def _describe(tiff, path: Path, layouts, number: int, max_pixels: int) -> PixelA
     alpha = sum(int(kind) in _ALPHA for kind in page.extrasamples)
     if page.photometric == 2 and page.samplesperpixel == 4:
         alpha = 1
-    to_values, dtype = _interpretation(page, series.dtype)
+    dtype, to_values = _interpretation(page, series.dtype, str(path))
     return PixelArray(
         pixels=_lazy_pixels(series, shape, path, max_pixels),
         levels=tuple(_levels(series, path, max_pixels)),
@@ -157,23 +155,24 @@ def _check_colours(page, path: Path) -> None:
         raise DatasetError(f"{path}: the colour space {kind} is not read. Save it as RGB or gray.")
 
 
-def _interpretation(page, dtype: np.dtype) -> tuple[Callable, np.dtype]:
-    """Return what turns pixels as read into values, and their type.
+def _interpretation(page, dtype: np.dtype, where: str) -> tuple[np.dtype, Callable]:
+    """Return the type of the values, and what turns pixels as read into them; see
+    :func:`.meant_values`.
 
     Fewer than 8 bit fill 0 to 255. Where 0 is white, up to 8 bit are inverted.
     """
-    dtype = dtype.newbyteorder("=")
+    meant = meant_values(dtype, where)
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
     if page.photometric == 3:
-        dtype = np.dtype(f"u{dtype.itemsize}") if dtype.kind in "bi" else dtype
-        return lambda pixels: pixels.astype(dtype, copy=False), dtype
+        number = np.dtype(f"u{dtype.itemsize}") if dtype.kind in "bi" else meant[0]
+        return number, lambda pixels: pixels.astype(number, copy=False)
     is_small = dtype.kind == "b" or (dtype == np.uint8 and bits < 8)
     if not is_small and not (dtype == np.uint8 and page.photometric == 0):
-        return lambda pixels: pixels.astype(dtype, copy=False), dtype
+        return meant
     top = 1 if dtype.kind == "b" else 2**bits - 1
     table = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)
     table = table[::-1] if page.photometric == 0 else table
-    return lambda pixels: table[pixels.astype(np.uint8, copy=False)], np.dtype(np.uint8)
+    return np.dtype(np.uint8), lambda pixels: table[pixels.astype(np.uint8, copy=False)]
 
 
 def _levels(series, path: Path, max_pixels: int) -> Iterator[tuple[object, tuple[int, ...]]]:
