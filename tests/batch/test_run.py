@@ -275,14 +275,6 @@ def test_a_full_disk_stops_the_run(tmp_path, images, monkeypatch):
     assert list(rows(tmp_path / "out")) == ["i0.png", "i1.png"]
 
 
-def test_a_name_that_is_too_long_for_outputs(tmp_path, images):
-    (images / "i0.png").rename(images / f"{'n' * 250}.png")
-    result = run(images, tmp_path / "out")
-    assert result.predicted == 5
-    (failed,) = result.failed
-    assert "File name too long" in failed.error
-
-
 def test_equal_names(tmp_path, images):
     """Outputs of a.tif's plane 1, of a_z001.tif, and of images with other suffixes."""
     stack = [spots(1), spots(2, count=3)]
