@@ -106,13 +106,6 @@ def test_odd_parts_are_left_out_and_said(write_case, run_import, tmp_path):
     assert "1.9.5" not in lines
 
 
-def test_scans_of_a_patient_are_in_one_split(write_case, run_import, tmp_path):
-    for number in range(3):
-        write_case("LIDC-IDRI-0132", series=f"1.9.{number}")
-    _, content, _ = run_import("lidc", tmp_path / "LIDC")
-    assert sorted(len(content[split]) for split in ("train", "val", "test")) == [0, 0, 3]
-
-
 def test_other_folders_and_shares_are_refused(write_case, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match=r"empty: has no CT slices \*\.dcm"):

@@ -143,12 +143,3 @@ def test_the_first_annotation_has_the_volume_that_pylidc_publishes(tmp_path):
     # Half of each outline, less a pixel per outline, lies within the polygon (Pick).
     outline = sum(lattice(points)[1] / 2 - 1 for *_, points in drawn)
     assert (inside + outline) * spacing**2 * thickness == pytest.approx(2439.30, abs=0.01)
-
-
-def test_the_database_is_whole():
-    database = contour_database()
-    counts = [
-        database.execute(f"select count(*) from {table}").fetchone()[0]
-        for table in ("scans", "annotations", "contours", "contours where not inclusion")
-    ]
-    assert counts == [1018, 6859, 41406, 992]
