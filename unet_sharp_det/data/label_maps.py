@@ -7,7 +7,6 @@ import itertools
 import logging
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 
@@ -160,14 +159,13 @@ def check_label_maps(records: Sequence[dict], semantic: SemanticLabels, name: st
 
 def _describe(record: dict, semantic: SemanticLabels) -> tuple[set[int], int | None]:
     """The labels of a map, and the number of objects that it may number; None: it does not."""
+    from skimage.measure import label  # It takes a while.
+
     labels = read_label_map(record)
     held = set(np.unique(labels).tolist())
     semantic.check(torch.tensor(sorted(held)), record["sem_seg_file_name"])
     numbers = sorted(held - {0, semantic.ignore_value})
     if numbers != list(range(1, len(numbers) + 1)):
         return held, None
-    for number in numbers:
-        regions, _ = cv2.connectedComponents((labels == number).view(np.uint8))
-        if regions > 2:  # one is the background
-            return held, None
-    return held, len(numbers)
+    regions = label(np.where(labels == semantic.ignore_value, 0, labels), connectivity=2)
+    return held, len(numbers) if regions.max() == len(numbers) else None
