@@ -25,6 +25,7 @@ from unet_sharp_det.images.decoding import read_image
 from unet_sharp_det.images.intensity import prepare
 from unet_sharp_det.images.source import from_array
 from unet_sharp_det.masks.instance_maps import InstanceMap
+from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.prediction.predictor import PredictionOptions, Predictor
 from unet_sharp_det.runtime import fall_back_to_cpu, has_bfloat16
 
@@ -227,8 +228,8 @@ def _contrast_of(cfg: CfgNode, image: np.ndarray) -> np.ndarray:
 
 def _to_map(model: nn.Module, output: dict) -> InstanceMap:
     if "instances" in output:
-        instances = output["instances"].to("cpu")
-        return InstanceMap.from_masks(instances.pred_masks.numpy(), instances.scores.numpy())
+        found = SparseInstances.from_instances(output["instances"])
+        return InstanceMap.from_objects(found, "the benchmark")
     probabilities = output["sem_seg"].cpu()
     labels = model.sem_seg_head.labels
     channel = labels.foreground_channels[0]

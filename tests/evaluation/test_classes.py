@@ -57,7 +57,7 @@ def test_counts_by_hand(files):
     assert found.results["a"].object_counts == (3, 2)
 
 
-def test_images_without_a_class_say_nothing_of_it(files):
+def test_images_without_a_class_say_nothing_of_it(files, recwarn):
     """A class that is never found has a score of 0, whatever the images that lack it."""
     content = json.loads(files[0].read_text())
     content["images"].append({**content["images"][0], "id": 2, "file_name": "y.png"})
@@ -69,6 +69,11 @@ def test_images_without_a_class_say_nothing_of_it(files):
     found = ClassResults.of(truth, open_predictions(files[1], truth, OPTIONS), OPTIONS)
     assert found.results["b"].values["DSB_score"] == 0
     assert len(found.results["a"].overlaps) == 2
+    files[0].write_text(json.dumps({**content, "annotations": []}))
+    truth = open_truth(files[0])
+    found = ClassResults.of(truth, open_predictions(files[1], truth, OPTIONS), OPTIONS)
+    assert np.isnan(found.mean("DSB_score"))
+    assert not recwarn.list
 
 
 def test_they_stand_in_the_files_and_in_the_table(files, tmp_path):

@@ -6,6 +6,7 @@ from evaluation_helpers import encode, rectangle_mask
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.masks.instance_maps import InstanceMap, touches_another
+from unet_sharp_det.masks.instances import SparseInstances
 
 SIZE = (6, 8)
 
@@ -14,9 +15,12 @@ def boxes(*corners):
     return np.array([rectangle_mask(*SIZE, box) for box in corners])
 
 
-def paint(masks, scores=None, **options):
+def paint(masks, scores, **options):
     """Both ways, which must agree."""
-    painted = InstanceMap.from_masks(masks, scores, **options)
+    found = SparseInstances.from_windows(
+        SIZE, [(0, 0)] * len(masks), masks, scores, [0] * len(masks)
+    )
+    painted = InstanceMap.from_objects(found, "x", **options)
     decoded = InstanceMap.from_segmentations(
         [encode(mask) for mask in masks], SIZE, "x", scores, **options
     )
@@ -55,8 +59,8 @@ def test_threshold_area_and_hidden_objects():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_must_be_numbers(bad):
-    with pytest.raises(DatasetError, match="image 7: the score of mask 1 is (nan|inf)"):
-        InstanceMap.from_masks(boxes((0, 0, 1, 1), (2, 2, 3, 3)), [0.5, bad], where="image 7")
+    with pytest.raises(DatasetError, match="^x: the score of mask 1 is (nan|inf)"):
+        paint(boxes((0, 0, 1, 1), (2, 2, 3, 3)), [0.5, bad])
 
 
 def test_any_numbering_of_a_label_map():

@@ -5,7 +5,6 @@ import pycocotools.mask as mask_util
 import pytest
 from scipy import ndimage
 
-from unet_sharp_det.masks.instance_maps import InstanceMap
 from unet_sharp_det.masks.instances import SparseInstances
 
 
@@ -83,9 +82,6 @@ class TestAgainstDenseMasks:
         np.testing.assert_array_equal(found.label_map(), labels)
         np.testing.assert_array_equal(found.scores, kept)
         assert found.full_masks().sum(axis=0).max(initial=0) <= 1
-        options = {"min_area": min_area, "max_covered": max_covered}
-        painted = InstanceMap.from_masks(masks, scores, **options)
-        np.testing.assert_array_equal(painted.labels, labels)
 
     def test_label_map_there_and_back(self, seed):
         labels = sparse(*random_masks(seed)).without_overlaps().label_map()

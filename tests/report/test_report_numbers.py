@@ -149,6 +149,10 @@ class TestGroups:
         whole = breakdown.whole.estimates[0]
         assert [whole[n].value for n in names] == pytest.approx([25, 50, 70, 25, 50])
 
+    def test_objects_of_one_size_are_one_group(self):
+        grouping = by_size(method_of(([(0, 4), (10, 14)], [(0, 5)])).seeds[0].results.overlaps)
+        assert list(grouping.groups.values()) == ["1 to 4 px", "more than 4 px"]
+
     def test_groups_add_up_to_all_objects(self, methods, reports):
         overlaps, weights = reports[0].results.overlaps, resample(8, SAMPLES)
         total = reports[0].results.object_counts[0]

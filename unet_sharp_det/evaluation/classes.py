@@ -1,12 +1,13 @@
 """Measures of several classes: of each by itself, and which are taken for which."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..masks.instance_maps import InstanceMap
-from .instances.overlap import InstanceOverlap, shared_pixels, without_void
+from .instances.overlap import InstanceOverlap, pairs_above_half, without_void
 from .instances.results import InstanceResults
 from .readers.predictions import CocoPredictions, Predictions
 from .readers.truth import Truth
@@ -67,9 +68,9 @@ class ClassResults:
         return list(self.results)
 
     def mean(self, measure: str) -> float:
-        """Return a measure's mean over the classes that have true objects."""
+        """Return a measure's mean over the classes that have true objects; NaN: none has any."""
         counted = [each for each in self.results.values() if each.object_counts[0]]
-        return float(np.mean([each.values[measure] for each in counted]))
+        return float(np.mean([each.values[measure] for each in counted])) if counted else math.nan
 
     def facts(self) -> dict:
         """Return what ``instance_metrics.json`` holds of the classes."""
@@ -122,17 +123,10 @@ def confuse(true: Sequence[InstanceMap], predicted: Sequence[InstanceMap]) -> np
     free_predicted = [np.ones(len(each), bool) for each in predicted]
     order = sorted(np.ndindex(count, count), key=lambda pair: pair[0] != pair[1])
     for row, column in order:
-        for i, j in _pairs(true[row], predicted[column]):
+        for i, j in zip(*pairs_above_half(true[row], predicted[column]), strict=True):
             if free_true[row][i] and free_predicted[column][j]:
                 free_true[row][i] = free_predicted[column][j] = False
                 table[row, column] += 1
     table[:count, count] = [np.count_nonzero(each) for each in free_true]
     table[count, :count] = [np.count_nonzero(each) for each in free_predicted]
     return table
-
-
-def _pairs(true: InstanceMap, predicted: InstanceMap) -> list[tuple[int, int]]:
-    """Return the pairs of objects of IoU > .5, of which each object is in one at most."""
-    i, j, shared = shared_pixels(true, predicted)
-    union = true.areas[i] + predicted.areas[j] - shared
-    return [*zip(i[2 * shared > union].tolist(), j[2 * shared > union].tolist(), strict=True)]

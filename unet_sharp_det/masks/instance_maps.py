@@ -34,7 +34,7 @@ class InstanceMap:
         where: str,
         scores: Sequence[float] | None = None,
         *,
-        score_threshold: float = 0.0,
+        score_threshold: float = -np.inf,
         min_area: int = 0,
         max_covered: float = 1.0,
     ) -> "InstanceMap":
@@ -57,32 +57,26 @@ class InstanceMap:
             DatasetError: a segmentation is missing or of another size, a score is no number.
         """
         rles = to_rles(segmentations, shape, numbered(where))
-        order, kept_scores = _painting_order(len(rles), scores, score_threshold, where)
-        found = SparseInstances.from_rles([rles[index] for index in order], shape, kept_scores)
-        return cls._paint(found, min_area, max_covered)
+        if scores is None:
+            rles, scores, score_threshold = rles[::-1], np.ones(len(rles)), 1.0
+        scores = _check_scores(scores, where)
+        kept = np.flatnonzero(scores >= score_threshold)
+        found = SparseInstances.from_rles([rles[index] for index in kept], shape, scores[kept])
+        return cls.from_objects(found, where, min_area=min_area, max_covered=max_covered)
 
     @classmethod
-    def from_masks(
+    def from_objects(
         cls,
-        masks: np.ndarray,
-        scores: Sequence[float] | None = None,
+        found: SparseInstances,
+        where: str,
         *,
-        score_threshold: float = 0.0,
+        score_threshold: float = -np.inf,
         min_area: int = 0,
         max_covered: float = 1.0,
-        where: str = "the masks",
     ) -> "InstanceMap":
-        """Paint bool masks (N, H, W), as :meth:`from_segmentations` does."""
-        order, kept_scores = _painting_order(len(masks), scores, score_threshold, where)
-        corners, classes = np.zeros((len(order), 2), int), np.zeros(len(order))
-        found = SparseInstances.from_windows(
-            masks.shape[1:], corners, masks[order], kept_scores, classes
-        )
-        return cls._paint(found, min_area, max_covered)
-
-    @classmethod
-    def _paint(cls, found: SparseInstances, min_area: int, max_covered: float) -> "InstanceMap":
-        visible = found.without_overlaps(min_area, max_covered)
+        """Paint objects, as :meth:`from_segmentations` does."""
+        _check_scores(found.scores, where)
+        visible = found.at_least(score_threshold).without_overlaps(min_area, max_covered)
         return cls(visible.label_map(), visible.scores)
 
     @classmethod
@@ -123,12 +117,6 @@ class InstanceMap:
         table[1:][kept] = np.arange(1, np.count_nonzero(kept) + 1)
         return InstanceMap(table[self.labels], self.scores[kept])
 
-    def without(self, void: np.ndarray, *, largest_share: float) -> "InstanceMap":
-        """Clear the pixels of bool (H, W), and objects with more than a share of theirs there."""
-        cleared = InstanceMap(np.where(void, 0, self.labels), self.scores)
-        lost = 1 - cleared.areas / np.maximum(self.areas, 1)
-        return cleared.keep((lost <= largest_share) & (cleared.areas > 0))
-
 
 def touches_another(labels: np.ndarray, gap: int = 0) -> np.ndarray:
     """Return bool (N,): whether an object touches another one, at a border or a corner.
@@ -146,20 +134,14 @@ def touches_another(labels: np.ndarray, gap: int = 0) -> np.ndarray:
     return np.bincount(labels[near], minlength=most + 1)[1:] > 0
 
 
-def _painting_order(
-    count: int, scores: Sequence[float] | None, score_threshold: float, where: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of what is kept, the topmost one first, and their scores."""
-    if scores is None:
-        return np.arange(count)[::-1], np.ones(count)
-    values = np.asarray(scores, dtype=np.float64)
+def _check_scores(scores: Sequence[float], where: str) -> np.ndarray:
+    """Return float64 (N,): finite numbers."""
+    values = np.asarray(scores, np.float64)
     for index in np.flatnonzero(~np.isfinite(values)):
         raise DatasetError(
             f"{where}: the score of mask {index} is {values[index]}. Give a finite number."
         )
-    order = np.argsort(-values, kind="stable")
-    order = order[values[order] >= score_threshold]
-    return order, values[order]
+    return values
 
 
 def _check_labels(labels: np.ndarray, where: str, dim: int) -> np.ndarray:

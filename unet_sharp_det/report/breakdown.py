@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -77,14 +78,15 @@ class Breakdown:
 def by_size(overlaps: Sequence[InstanceOverlap]) -> Grouping:
     """Group objects by the quartiles of the areas of the true ones.
 
-    An area on a bound is in the lower group.
+    An area on a bound is in the lower group. Between equal quartiles there is no group.
     """
-    bounds = np.quantile(np.concatenate([each.true_areas for each in overlaps]), [0.25, 0.5, 0.75])
-    extents = [f"{int(a) + 1} to {int(b)} px" for a, b in zip([0, *bounds], bounds, strict=False)]
-    extents.append(f"more than {bounds[-1]:g} px")
+    areas = np.concatenate([each.true_areas for each in overlaps])
+    bounds = np.unique(np.quantile(areas, [0.25, 0.5, 0.75]).astype(int))
+    extents = [f"{low + 1} to {high} px" for low, high in pairwise([0, *bounds])]
+    names = [*_QUARTERS[: len(bounds)], _QUARTERS[-1]]
     return Grouping(
         "By size",
-        dict(zip(_QUARTERS, extents, strict=True)),
+        dict(zip(names, [*extents, f"more than {bounds[-1]} px"], strict=True)),
         lambda _, overlap: np.digitize(overlap.true_areas, bounds, right=True),
         lambda _, overlap: np.digitize(overlap.pred_areas, bounds, right=True),
     )

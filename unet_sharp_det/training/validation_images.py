@@ -15,6 +15,7 @@ from ..images.decoding import read_picture
 from ..images.intensity import rescale_to_uint8
 from ..masks.drawing import draw_side_by_side
 from ..masks.instance_maps import InstanceMap
+from ..masks.instances import SparseInstances
 from ..modeling.semantic_labels import SemanticLabels
 
 COUNT = 4
@@ -33,7 +34,7 @@ class ValidationImages(DatasetEvaluator):
         Args:
             dataset_name: name of a registered data set of images.
             labels: of a semantic model.
-            counting: which objects count, see :meth:`InstanceMap.from_masks`.
+            counting: which objects count, see :meth:`InstanceMap.from_objects`.
         """
         self._dataset_name = dataset_name
         self._records = {each["file_name"]: each for each in DatasetCatalog.get(dataset_name)}
@@ -79,6 +80,6 @@ class ValidationImages(DatasetEvaluator):
         segmentations = [each["segmentation"] for each in objects]
         where, shape = record["file_name"], (record["height"], record["width"])
         truth = InstanceMap.from_segmentations(segmentations, shape, where)
-        masks, scores = found.pred_masks.cpu().numpy(), found.scores.cpu().numpy()
-        predicted = InstanceMap.from_masks(masks, scores, **self._counting, where=where)
+        objects = SparseInstances.from_instances(found)
+        predicted = InstanceMap.from_objects(objects, where, **self._counting)
         return [truth.labels, predicted.labels]

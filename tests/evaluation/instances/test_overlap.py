@@ -158,6 +158,11 @@ def test_void_pixels_count_for_nothing():
     assert overlap.pred_areas.tolist() == [16, 16, 8]
     assert overlap.iou.tolist() == [1, 1]
     assert overlap.pixels == true.size - void.sum()
+    # What is left of an object may be a true one: that counts, however much of it is void.
+    void[:, :6] = True
+    true, found = labels_of([(6, 0, 10, 4)]), labels_of([(0, 0, 10, 4)])
+    values = values_of(overlap_of(true, found, void=void))
+    assert values["PQ_pooled"] == values["recall_50_pooled"] == 100
 
 
 def test_sizes_must_agree():

@@ -2,12 +2,12 @@
 
 import logging
 
-import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
 from ...errors import DatasetError, UserError
 from ...masks.instance_maps import InstanceMap
+from ...masks.instances import SparseInstances
 from ..instances.overlap import InstanceOverlap
 from ..instances.results import InstanceResults
 from ..readers.truth import CocoTruth, Truth
@@ -60,8 +60,8 @@ class InstanceEvaluator(DatasetEvaluator):
 
         Args:
             inputs: dataset dicts with "image_id".
-            outputs: dicts with "instances", whose ``pred_masks`` are bool (N, H, W) and whose
-                ``scores`` float (N,).
+            outputs: dicts with "instances", whose ``pred_masks`` are bool (N, H, W), and whose
+                ``scores`` and ``pred_classes`` (N,).
 
         Raises:
             DatasetError: an image is unknown or of another size, or a score is no finite number.
@@ -123,12 +123,8 @@ class InstanceEvaluator(DatasetEvaluator):
                 "These measures need masks, but the model predicted none. Set MODEL.MASK_ON to "
                 "True, or leave this evaluator out."
             )
-        return InstanceMap.from_masks(
-            instances.pred_masks.cpu().numpy().astype(bool, copy=False),
-            instances.scores.cpu().numpy().astype(np.float64),
-            **self._options.counting,
-            where=f"image {image_id}",
-        )
+        found = SparseInstances.from_instances(instances)
+        return InstanceMap.from_objects(found, f"image {image_id}", **self._options.counting)
 
     def _compare(self, image_id, predicted: InstanceMap) -> InstanceOverlap:
         return self._truth.overlap(image_id, predicted, self._options.boundary_tolerance)

@@ -1,6 +1,6 @@
 """What the objects of two instance maps share: one histogram, of which all measures are made."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -48,9 +48,8 @@ class InstanceOverlap:
         """Compare two maps of an image.
 
         Args:
-            void: bool (H, W), pixels that say nothing (COCO's crowd regions). They count for
-                neither map, and predicted objects with more than half of their pixels there are
-                left out, as in panoptic quality (Kirillov et al., CVPR 2019, Sec. 4.1).
+            void: bool (H, W), pixels that say nothing (COCO's crowd regions), see
+                :func:`without_void`.
             boundary_tolerance: pixels, see :func:`boundary_f1`.
 
         Raises:
@@ -136,10 +135,27 @@ class InstanceOverlap:
 def without_void(
     true: InstanceMap, predicted: InstanceMap, void: np.ndarray | None
 ) -> tuple[InstanceMap, InstanceMap]:
-    """Return the maps as :meth:`InstanceOverlap.count` compares them, by its ``void``."""
+    """Clear void pixels, bool (H, W), in both maps.
+
+    Predicted objects with more than half of their pixels there are left out, unless what is left of
+    them matches a true object by IoU > .5: as in panoptic quality (Kirillov et al., CVPR 2019,
+    Sec. 4.1).
+    """
     if void is None or not void.any():
         return true, predicted
-    return true.without(void, largest_share=1.0), predicted.without(void, largest_share=0.5)
+    true, left = (
+        replace(each, labels=np.where(void, 0, each.labels)) for each in (true, predicted)
+    )
+    kept = 2 * left.areas >= predicted.areas
+    kept[pairs_above_half(true, left)[1]] = True
+    return true.keep(true.areas > 0), left.keep(kept)
+
+
+def pairs_above_half(true: InstanceMap, predicted: InstanceMap) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the pairs of objects of IoU > .5; each object is in one at most."""
+    i, j, shared = shared_pixels(true, predicted)
+    above = 2 * shared > true.areas[i] + predicted.areas[j] - shared
+    return i[above], j[above]
 
 
 def shared_pixels(
