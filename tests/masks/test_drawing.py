@@ -10,7 +10,12 @@ from evaluation_helpers import coco_dataset, encode, rectangle_mask
 
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.masks.drawing import distinct_colors, draw_planes, upscale_factor
+from unet_sharp_det.masks.drawing import (
+    distinct_colors,
+    draw_planes,
+    draw_side_by_side,
+    upscale_factor,
+)
 
 CAPTION_HEIGHT = 28
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -193,6 +198,11 @@ def test_annotations_without_masks(tool, nuclei, tmp_path):
 def test_tool_errors(tool, nuclei, arguments, message):
     with pytest.raises(UserError, match=message):
         tool.main(arguments)
+
+
+def test_a_long_picture_keeps_a_pixel_of_its_width():
+    picture = draw_side_by_side(black(3000, 2), [np.ones((3000, 2), np.int32)] * 2)
+    assert picture.shape == (1000, 2, 3)
 
 
 def test_planes_lie_as_radiologists_look_at_them():

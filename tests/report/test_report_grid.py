@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from label_map_files import save
 from report_helpers import encode
 
 from unet_sharp_det.errors import UserError
+from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.record import EvaluationRecord
 from unet_sharp_det.report.collect import RunReport
 from unet_sharp_det.report.grid import (
@@ -82,6 +84,14 @@ def test_it_shows_what_the_measures_compared(reports):
     (legend,) = plot.figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["true positive", "false positive", "false negative"]
+
+
+def test_a_long_image_has_a_figure_of_usual_size(tmp_path):
+    for folder in ("true", "found"):
+        save(tmp_path / folder / "a.png", np.ones((2000, 2), np.uint8))
+    evaluate_files(tmp_path / "found", tmp_path / "true", tmp_path / "out", samples=2)
+    figure = grid_plot([RunReport.read(tmp_path / "out", "x")], [0]).figure
+    assert figure.get_figheight() < 10
 
 
 def test_a_semantic_run_beside_one_of_instances(runs, reports, tmp_path):

@@ -115,7 +115,7 @@ def draw_side_by_side(image: np.ndarray, maps: Sequence[np.ndarray]) -> np.ndarr
 
     drawn = [draw_label_contours(image, each, distinct_colors(each.max())) for each in maps]
     factor = math.ceil(max(image.shape[:2]) / LONGEST_SIDE)
-    size = (image.shape[1] // factor, image.shape[0] // factor)
+    size = [max(1, side // factor) for side in image.shape[1::-1]]
     return np.hstack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in drawn])
 
 

@@ -18,6 +18,7 @@ IGNORED_COLOR = (128, 128, 128)
 _SCORE = "IoU_image_mean"
 _BRIGHTEST = 90  # Outcomes stand out on it.
 _INCHES = 1.9
+_SIDE_RATIOS = (0.2, 4)  # Longer images are drawn smaller.
 
 
 def choose_images(runs: Sequence[RunReport], images: Sequence[str]) -> list[int]:
@@ -43,8 +44,8 @@ def choose_images(runs: Sequence[RunReport], images: Sequence[str]) -> list[int]
 def grid_plot(runs: Sequence[RunReport], rows: Sequence[int]) -> Plot:
     """Draw a row per image: image, ground truth, and the outcome of each run with its IoU."""
     columns = ["image", "ground truth", *(run.label for run in runs)]
-    shapes = [runs[0].images[row].shape for row in rows]
-    heights = [max(0.4, _INCHES * height / width) + 0.3 for height, width in shapes]
+    sides = np.array([runs[0].images[row].shape for row in rows])
+    heights = _INCHES * np.clip(sides[:, 0] / sides[:, 1], *_SIDE_RATIOS) + 0.3
     figure = new_figure(_INCHES * len(columns), sum(heights) + 0.7)
     axes = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
     colors = {
