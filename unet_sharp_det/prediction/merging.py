@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from ..masks.instances import SparseInstances, overlapping_pairs
 from .tile_grid import Tile
@@ -100,13 +101,8 @@ def unite(found: SparseInstances, groups: Sequence[np.ndarray], score: Callable)
     areas = found.areas
     for group in groups:
         x0, y0 = found.boxes[group, :2].min(axis=0)
-        x1, y1 = found.boxes[group, 2:].max(axis=0)
-        canvas = np.zeros((y1 - y0, x1 - x0), bool)
-        for index in group:
-            left, top, right, bottom = found.boxes[index] - np.array([x0, y0, x0, y0])
-            canvas[top:bottom, left:right] |= found.masks[index]
         corners.append((y0, x0))
-        masks.append(canvas)
+        masks.append(_in_region(found, group, [x0, y0, *found.boxes[group, 2:].max(axis=0)]))
         scores.append(score(found.scores[group], areas[group]))
     classes = [found.classes[group[areas[group].argmax()]] for group in groups]
     return SparseInstances.from_windows(found.shape, corners, masks, scores, classes)
@@ -174,7 +170,7 @@ def _choose_pieces(pool: _Pool, pairs: np.ndarray, shared: np.ndarray, whole: np
 def _is_same_piece(pool: _Pool, i: int, j: int) -> bool:
     both = np.array([pool.tiles[pool.owners[index]].bounds for index in (i, j)])
     region = np.concatenate([both[:, :2].max(axis=0), both[:, 2:].min(axis=0)])
-    first, second = (_in_region(pool.found, index, region) for index in (i, j))
+    first, second = (_in_region(pool.found, [index], region) for index in (i, j))
     shared = np.count_nonzero(first & second)
     smaller = min(np.count_nonzero(first), np.count_nonzero(second))
     # A tile may see apart what meets beyond its edge: then one piece lies within the other.
@@ -189,25 +185,14 @@ def _touch(found: SparseInstances, i: int, j: int) -> bool:
     """Whether two instances have pixels with a common edge."""
     starts = found.boxes[[i, j], :2].max(axis=0) - 1
     stops = found.boxes[[i, j], 2:].min(axis=0) + 1
-    first, second = (_in_region(found, index, [*starts, *stops]) for index in (i, j))
-    return bool(
-        (first[:, 1:] & second[:, :-1]).any()
-        or (first[:, :-1] & second[:, 1:]).any()
-        or (first[1:] & second[:-1]).any()
-        or (first[:-1] & second[1:]).any()
-    )
+    first, second = (_in_region(found, [index], [*starts, *stops]) for index in (i, j))
+    return bool((ndimage.binary_dilation(first) & second).any())
 
 
-def _in_region(found: SparseInstances, index: int, region: Sequence[int]) -> np.ndarray:
-    """Return an instance in the rectangle x0, y0, x1, y1: bool (y1 - y0, x1 - x0)."""
-    canvas = np.zeros((region[3] - region[1], region[2] - region[0]), bool)
-    left, top = np.maximum(found.boxes[index, :2], region[:2])
-    right, bottom = np.minimum(found.boxes[index, 2:], region[2:])
-    if left < right and top < bottom:
-        x0, y0 = found.boxes[index, :2]
-        part = found.masks[index][top - y0 : bottom - y0, left - x0 : right - x0]
-        canvas[top - region[1] : bottom - region[1], left - region[0] : right - region[0]] = part
-    return canvas
+def _in_region(found: SparseInstances, indices, region: Sequence[int]) -> np.ndarray:
+    """Return the union of instances in the rectangle x0, y0, x1, y1: bool (y1 - y0, x1 - x0)."""
+    x0, y0, x1, y1 = region
+    return found.select(indices).paint(slice(y0, y1), slice(x0, x1)) > 0
 
 
 def _groups(members: np.ndarray, edges: Sequence) -> list[np.ndarray]:

@@ -185,7 +185,6 @@ class Predictor:
             diameter: median of the objects in pixels, for a ``scale`` "auto". None: it is measured.
             tell_scale: is told each scale that "auto" chose.
         """
-        find_blocks = find_blocks or self._find_blocks
         results: list = [None] * len(images)
         waiting: dict[tuple, list[tuple[int, PreparedImage, np.ndarray]]] = {}
 
@@ -210,7 +209,7 @@ class Predictor:
                     results[index] = self._find_one(source, options, progress, find_blocks)
                     continue
                 prepared = self._prepare(source, options)
-                window = prepared.window(*(slice(0, side) for side in prepared.shape))
+                window = prepared.window(*map(slice, prepared.shape))
             except UserError as error:
                 results[index] = error
                 continue
@@ -228,14 +227,14 @@ class Predictor:
         source: ImageSource,
         options: PredictionOptions,
         progress: Callable[[int], None],
-        find_blocks: FindBlocks,
+        find_blocks: FindBlocks | None,
     ) -> SparseInstances:
         """Find the objects of an image that is not one of a batch."""
         image = self._prepare(source, options)
         if max(image.shape) > options.tile_size:
             found = self._find_in_tiles(image, options, progress, find_blocks)
         else:
-            window = image.window(*(slice(0, side) for side in image.shape))
+            window = image.window(*map(slice, image.shape))
             (found,) = self._find_whole([image], [window], options)
             progress(math.prod(image.shape))
         return self._select(found, options)
@@ -244,7 +243,7 @@ class Predictor:
         self,
         image: ImageSource,
         progress: Callable[[int], None],
-        find_blocks: FindBlocks,
+        find_blocks: FindBlocks | None,
         diameter: float | None,
     ) -> tuple[SparseInstances, float, float]:
         left = math.prod(image.shape)
@@ -342,7 +341,7 @@ class Predictor:
             first = self._find_whole(images[:half], windows[:half], options)
             return first + self._find_whole(images[half:], windows[half:], options)
         smaller = options.halved(max(shape), self._alignment(images[0], scale))
-        return [self._find_in_tiles(images[0], smaller, lambda pixels: None, self._find_blocks)]
+        return [self._find_in_tiles(images[0], smaller)]
 
     def find_block(
         self, image: PreparedImage, block: Sequence[Tile], scale: float
@@ -366,17 +365,12 @@ class Predictor:
                 give_back_freed_memory()
         return found
 
-    def _find_blocks(
-        self, image: PreparedImage, blocks: Sequence[Sequence[Tile]], scale: float
-    ) -> Iterator[list[SparseInstances]]:
-        return (self.find_block(image, block, scale) for block in blocks)
-
     def _find_in_tiles(
         self,
         image: PreparedImage,
         options: PredictionOptions,
-        progress: Callable[[int], None],
-        find_blocks: FindBlocks,
+        progress: Callable[[int], None] = lambda pixels: None,
+        find_blocks: FindBlocks | None = None,
     ) -> SparseInstances:
         scale = self._scale(image.shape, options)
         alignment = self._alignment(image, scale)
@@ -385,8 +379,12 @@ class Predictor:
         parts = [SparseInstances.empty(image.shape)] * len(tiles)
         progress(sum(tile.core_area for tile in tiles))
         blocks = list(batches_of_one_shape(seen, options.batch_of))
+        if find_blocks is None:
+            results = (self.find_block(image, block, scale) for block in blocks)
+        else:
+            results = find_blocks(image, blocks, scale)
         try:
-            for block, found in zip(blocks, find_blocks(image, blocks, scale), strict=True):
+            for block, found in zip(blocks, results, strict=True):
                 tiles += block
                 parts += found
                 progress(sum(tile.core_area for tile in block))
