@@ -47,7 +47,7 @@ class BrightBlobs:
         ]
 
     def join(self, tiles, parts, shape, scale):
-        return parts[0] if len(tiles) == 1 else merge_detections(shape, tiles, parts)
+        return merge_detections(shape, tiles, parts)
 
     def _parts(self, window):
         labels, count = ndimage.label(window > 100)

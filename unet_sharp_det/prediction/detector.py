@@ -111,8 +111,6 @@ class Detector:
         scale: float,
     ) -> SparseInstances:
         """Join what was found in the tiles of an image."""
-        if len(tiles) == 1:
-            return parts[0]
         return merge_detections(shape, tiles, parts, reach=max(1, round(_REACH / scale)))
 
 

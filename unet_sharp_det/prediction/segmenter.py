@@ -93,9 +93,6 @@ class Segmenter:
         scale: float,
     ) -> SparseInstances:
         """Join what was found in the tiles of an image."""
-        return parts[0] if len(tiles) == 1 else self._join(shape, tiles, parts)
-
-    def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:
         return sew_components(shape, parts)
 
     def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
@@ -128,7 +125,8 @@ class WatershedSegmenter(Segmenter):
 
     lowest_score = 0.0
 
-    def _join(self, shape: tuple[int, int], tiles: Sequence[Tile], parts) -> SparseInstances:
+    def join(self, tiles, parts, shape, scale) -> SparseInstances:
+        """See :meth:`Segmenter.join`."""
         return merge_detections(shape, tiles, parts, by_class=False)
 
     def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
