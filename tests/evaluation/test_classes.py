@@ -8,7 +8,8 @@ import pytest
 
 from unet_sharp_det.evaluation.classes import ClassResults, confuse
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
-from unet_sharp_det.evaluation.readers import open_predictions, open_truth
+from unet_sharp_det.evaluation.readers.predictions import open_predictions
+from unet_sharp_det.evaluation.readers.truth import open_truth
 from unet_sharp_det.evaluation.record import EvaluationOptions
 from unet_sharp_det.masks.instance_maps import InstanceMap
 

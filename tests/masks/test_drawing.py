@@ -72,12 +72,13 @@ def test_touching_masks_keep_their_colors(tool):
 def test_montage_places_pictures(tool):
     sizes = [(10, 20), (30, 10), (5, 5)]
     pictures = [np.full((*size, 3), 100 + i, dtype=np.uint8) for i, size in enumerate(sizes)]
-    grid = tool.montage(pictures, columns=2, gap=3)
-    assert grid.shape == (30 + 3 + 5, 20 + 3 + 10, 3)
+    grid = tool.montage(pictures, columns=2)
+    assert grid.shape == (30 + 4 + 30, 20 + 4 + 20, 3)
     assert (grid[:10, :20] == 100).all()
-    assert (grid[:30, 23:33] == 101).all()
-    assert (grid[33:38, :5] == 102).all()
-    assert tool.montage(pictures, columns=2, gap=3, cell_width=40).shape == (120 + 3 + 40, 83, 3)
+    assert (grid[:30, 24:34] == 101).all()
+    assert (grid[34:39, :5] == 102).all()
+    assert (grid != 24).any(axis=2).sum() == 10 * 20 + 30 * 10 + 5 * 5
+    assert tool.montage(pictures, columns=2, cell_width=40).shape == (120 + 4 + 120, 84, 3)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from unet_sharp_det.evaluation.instances.measures import counts, merges, splits
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.masks.drawing import draw_label_contours
 from unet_sharp_det.masks.instance_maps import InstanceMap
-from unet_sharp_det.report.overlays import OUTCOME_COLORS, data_uri, outcome_picture, outcomes_of
+from unet_sharp_det.report.drawing import data_uri
+from unet_sharp_det.report.overlays import OUTCOME_COLORS, outcome_picture, outcomes_of
 
 SIZE = (20, 60)
 

@@ -15,7 +15,8 @@ from ..evaluation.evaluators.semantic import SemanticEvaluator
 from ..evaluation.instances.measures import FOREGROUND_MEASURES
 from ..evaluation.instances.pixel_counts import PixelCounts
 from ..evaluation.instances.results import InstanceResults, MeasureTable
-from ..evaluation.readers import open_predictions, open_truth
+from ..evaluation.readers.predictions import open_predictions
+from ..evaluation.readers.truth import open_truth
 from ..evaluation.record import EvaluationOptions, EvaluationRecord
 from ..modeling.semantic_labels import SemanticLabels
 from ..runtime import accelerate

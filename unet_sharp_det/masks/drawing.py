@@ -10,6 +10,7 @@ import numpy as np
 LONGEST_SIDE = 1024
 #: Between the pictures of a montage.
 BACKGROUND = (24, 24, 24)
+_GAP = 4
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
@@ -120,34 +121,26 @@ def draw_side_by_side(image: np.ndarray, maps: Sequence[np.ndarray]) -> np.ndarr
 
 
 def montage(
-    pictures: Sequence[np.ndarray], columns: int, *, gap: int = 4, cell_width: int | None = None
+    pictures: Sequence[np.ndarray], columns: int, *, cell_width: int | None = None
 ) -> np.ndarray:
-    """Arrange pictures, uint8 (H, W, 3), in rows, each at the top left of its cell, scaled to a
-    width if given."""
+    """Arrange pictures, uint8 (H, W, 3), in cells of one size, each at the top left of its cell,
+    scaled to a width if given."""
     import cv2
 
-    columns = min(columns, len(pictures))
     if cell_width is not None:
-        sides = [
-            (cell_width, max(1, round(p.shape[0] * cell_width / p.shape[1]))) for p in pictures
-        ]
+        sides = [max(1, round(len(each) * cell_width / each.shape[1])) for each in pictures]
         pictures = [
-            cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            for picture, size in zip(pictures, sides, strict=True)
+            cv2.resize(each, (cell_width, side), interpolation=cv2.INTER_AREA)
+            for each, side in zip(pictures, sides, strict=True)
         ]
-    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
-    heights = [max(picture.shape[0] for picture in row) for row in rows]
-    widths = [max(picture.shape[1] for picture in pictures[i::columns]) for i in range(columns)]
-    size = (sum(heights) + gap * (len(rows) - 1), sum(widths) + gap * (columns - 1), 3)
-    canvas = np.full(size, BACKGROUND, dtype=np.uint8)
-    top = 0
-    for row, row_height in zip(rows, heights, strict=True):
-        left = 0
-        for picture, width in zip(row, widths, strict=False):
-            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-            left += width + gap
-        top += row_height + gap
-    return canvas
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0) + _GAP
+    cells = np.full((rows * columns, height, width, 3), BACKGROUND, np.uint8)
+    for cell, picture in zip(cells, pictures, strict=False):
+        cell[: picture.shape[0], : picture.shape[1]] = picture
+    grid = cells.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    return grid.reshape(rows * height, columns * width, 3)[:-_GAP, :-_GAP]
 
 
 def _to_gray(array: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+import cv2
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
@@ -42,6 +44,7 @@ _STYLE = {
     "ytick.labelcolor": "black",
 }
 _DPI = 150
+_QUALITY = 88
 _PIXELS_PER_INCH = 115  # of the widest a figure is shown
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ElementTree.register_namespace("", _SVG)
@@ -188,3 +191,9 @@ def add_points(
         lengths = np.nan_to_num([values - low, high - values]).clip(min=0)
         error = {"xerr" if horizontal else "yerr": lengths}
         plot.axes.errorbar(x, y, fmt="none", ecolor=color_of(number), capsize=2, **error)
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """Encode uint8 (H, W, 3) in RGB as WebP in a data URI."""
+    _, encoded = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
+    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -1,14 +1,16 @@
-"""Pictures of what a run got right and wrong: pure functions from arrays to arrays."""
+"""Images drawn with what each method got right and wrong in them."""
 
-import base64
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from ..evaluation.instances.measures import MERGE_IOU
+from ..evaluation.instances.measures import MERGE_IOU, counts, merges, splits
 from ..evaluation.instances.overlap import InstanceOverlap, without_void
 from ..masks.drawing import draw_label_contours
 from ..masks.instance_maps import InstanceMap
+from .collect import Method, RunReport, find_picture
+from .drawing import data_uri
 
 TP, FP, FN, MERGE, SPLIT = "TP", "FP", "FN", "merge", "split"
 
@@ -22,9 +24,52 @@ OUTCOME_COLORS = {
 }
 
 _MATCH_IOU = 0.5
-_QUALITY = 88
 _GROUND = 96
 _BRIGHTEST = 200  # Contours stand out on it.
+
+
+def draw_images(
+    methods: Sequence[Method], looks: Sequence[str | None], rows: Sequence[int]
+) -> list[dict]:
+    """Draw the images of some rows, and return what the page shows of each.
+
+    Of several seeds of a method the first one is drawn.
+    """
+    runs, images = [method.seeds[0] for method in methods], []
+    for row in rows:
+        picture = find_picture(runs, row)
+        count = len(runs[0].results.overlaps[row].true_areas)
+        facts = f"{looks[row] or 'look unknown'}, {count} true objects"
+        if picture is None:
+            facts += "; the image's file is not there, so the ground is gray"
+        images.append(
+            {
+                "file_name": runs[0].images[row].file_name,
+                "facts": facts,
+                "pictures": [_draw(run, row, picture) for run in runs],
+            }
+        )
+    return images
+
+
+def _draw(run: RunReport, row: int, image: np.ndarray | None) -> dict:
+    overlap = run.results.overlaps[row]
+    picture = outcome_picture(
+        image,
+        run.truth.instance_map(overlap.image_id),
+        run.predictions.instance_map(overlap.image_id),
+        overlap,
+        void=run.truth.void(overlap.image_id),
+    )
+    numbers = dict(zip(("found", "false", "missed"), counts(overlap, 0.5), strict=True))
+    numbers |= {"merged": merges(overlap)[0], "split": splits(overlap)[0]}
+    return {
+        "label": run.label,
+        "score": float(run.image_values("DSB_score")[row]),
+        "counts": ", ".join(f"{count} {what}" for what, count in numbers.items() if count),
+        "uri": data_uri(picture),
+        "size": picture.shape[:2],
+    }
 
 
 def outcomes_of(overlap: InstanceOverlap) -> tuple[np.ndarray, np.ndarray]:
@@ -91,12 +136,6 @@ def outcome_picture(
         colors = [OUTCOME_COLORS[name] for name in classes]
         canvas = draw_label_contours(canvas, labels, colors, thickness=2)
     return canvas
-
-
-def data_uri(picture: np.ndarray) -> str:
-    """Encode uint8 (H, W, 3) in RGB as WebP in a data URI."""
-    _, encoded = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
-    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
 def _stretch(image: np.ndarray) -> np.ndarray:

@@ -26,8 +26,7 @@ from .environment import config_differences, fingerprint, report_environment
 from .estimates import number
 from .grid import choose_images, grid_plot
 from .names import words_of
-from .overlays import OUTCOME_COLORS
-from .pictures import draw_images
+from .overlays import OUTCOME_COLORS, draw_images
 from .pruning import pruning_plot
 from .verdict import judge
 from .volumes import VolumeRun

@@ -15,7 +15,7 @@ from ..evaluation.instances.results import MeasureTable
 from ..evaluation.record import SEMANTIC_METRICS_FILE, SLICES_FOLDER, EvaluationRecord
 from ..files import read_json, safe_join
 from ..images import read_image
-from .overlays import data_uri
+from .drawing import data_uri
 from .training import Training
 
 HEADLINE = ("Dice_image_mean", "IoU_image_mean", "HD95_image_mean", "surface_Dice_image_mean")

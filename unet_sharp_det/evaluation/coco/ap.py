@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ...masks import mask_areas
 from ..readers.truth import index_coco
 from ..record import EvaluationOptions
 
@@ -217,8 +217,7 @@ def _number(truth: COCO, numbers: dict) -> COCO:
 def _index_results(truth: COCO, results: list[dict], task: str, numbers: dict) -> COCO:
     """Index results as pycocotools' ``loadRes`` does, which fails on an empty list."""
     if task == "segm":
-        # One by one: of a list longer than 255, pycocotools 2.0.11 fails with an OverflowError.
-        areas = [mask_util.area(result["segmentation"]) for result in results]
+        areas = mask_areas([result["segmentation"] for result in results])
     else:
         areas = [result["bbox"][2] * result["bbox"][3] for result in results]
     annotations = []
