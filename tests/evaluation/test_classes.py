@@ -3,8 +3,8 @@
 import json
 
 import numpy as np
-import pycocotools.mask as mask_util
 import pytest
+from evaluation_helpers import encode, rectangle_mask
 
 from unet_sharp_det.evaluation.classes import ClassResults, confuse
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
@@ -17,11 +17,8 @@ SIZE = 60
 OPTIONS = EvaluationOptions()
 
 
-def rle(x, y, side=10):
-    mask = np.zeros((SIZE, SIZE), np.uint8, order="F")
-    mask[y : y + side, x : x + side] = 1
-    found = mask_util.encode(mask)
-    return {**found, "counts": found["counts"].decode()}
+def rle(x, y):
+    return encode(rectangle_mask(SIZE, SIZE, (x, y, x + 10, y + 10)))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A fit from an empty folder to a model, and what it refuses."""
 
+import json
 import multiprocessing
 import os
 import re
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from evaluation_helpers import coco_dataset
 from torch import nn
 
 from unet_sharp_det.checkpoints.trained_model import TrainedModel, open_trained_model
@@ -259,25 +261,11 @@ def test_the_probability_threshold_and_the_least_area(imported, repository, monk
 
 @pytest.fixture
 def perfect_results(tmp_path):
-    """A COCO truth of one image, and results: its objects, and false ones with lower scores."""
-    import json
-
-    import pycocotools.mask as mask_util
-
-    def rle(x):
-        mask = np.zeros((40, 40), np.uint8, order="F")
-        mask[5:15, x : x + 10] = 1
-        found = mask_util.encode(mask)
-        return {**found, "counts": found["counts"].decode()}
-
-    truth = {"images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 40}]}
-    truth |= {"categories": [{"id": 1, "name": "cell"}], "annotations": []}
-    results = []
-    for number, (x, score) in enumerate(((0, 0.6), (12, 0.6), (28, 0.4)), 1):
-        if score > 0.5:
-            entry = {"id": number, "image_id": 1, "category_id": 1, "segmentation": rle(x)}
-            truth["annotations"].append(entry)
-        results.append({"image_id": 1, "category_id": 1, "score": score, "segmentation": rle(x)})
+    """A COCO truth of one image, and results: its objects, and a false one with a lower score."""
+    boxes, scores = [(x, 5, x + 10, 15) for x in (0, 12, 28)], (0.6, 0.6, 0.4)
+    truth = coco_dataset({1: boxes[:2]}, size=(40, 40))
+    found = coco_dataset({1: boxes}, size=(40, 40))["annotations"]
+    results = [{**each, "score": score} for each, score in zip(found, scores, strict=True)]
     paths = tmp_path / "truth.json", tmp_path / "results.json"
     for path, content in zip(paths, (truth, results), strict=True):
         path.write_text(json.dumps(content))

@@ -6,10 +6,11 @@ import tifffile
 from evaluation_helpers import rectangle_mask
 
 
-def label_map(boxes, dtype=np.uint16, numbers=None):
-    labels = np.zeros((64, 64), dtype)
+def label_map(boxes, dtype=np.uint16, numbers=None, size=(64, 64)):
+    """A label map of boxes (x0, y0, x1, y1), ends exclusive."""
+    labels = np.zeros(size, dtype)
     for number, box in zip(numbers or range(1, len(boxes) + 1), boxes, strict=True):
-        labels[rectangle_mask(64, 64, box)] = number
+        labels[rectangle_mask(*size, box)] = number
     return labels
 
 

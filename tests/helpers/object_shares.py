@@ -13,3 +13,11 @@ def share_of_same_objects(wanted, found, iou=0.9):
         union = mask.sum() + np.count_nonzero(labels == best) - overlap[best]
         matched += overlap[best] > 0 and overlap[best] >= iou * union
     return matched / len(wanted)
+
+
+def assert_same_objects(found, labels):
+    """Assert that what was found are the objects of a label map, each once."""
+    masks = {mask.tobytes() for mask in found.full_masks()}
+    numbers = np.unique(labels[labels > 0])
+    assert masks == {(labels == number).tobytes() for number in numbers}
+    assert len(found) == len(numbers)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pycocotools.mask as mask_util
+from evaluation_helpers import encode
 
 from unet_sharp_det.evaluation.readers.truth import CocoTruth
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
@@ -15,11 +16,6 @@ PyTorch                          2.0.0 @/home/someone/torch
 Pillow                           9.1.0
 -------------------------------  --------------------------
 """
-
-
-def encode(mask):
-    rle = mask_util.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
 
 
 def perturb(masks, generator, rate):

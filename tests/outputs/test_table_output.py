@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 
 import numpy as np
 import pyarrow.parquet
@@ -12,7 +13,7 @@ from skimage.measure import regionprops
 from unet_sharp_det.images.planes import PlaneReader
 from unet_sharp_det.images.source import ReadOptions, from_array, open_image
 from unet_sharp_det.masks.instances import SparseInstances
-from unet_sharp_det.outputs import OutputContext, object_table
+from unet_sharp_det.outputs import OUTPUTS, OutputContext, object_table
 
 
 def read(path):
@@ -157,3 +158,15 @@ def test_parquet_holds_the_columns_of_the_table(instances, context, write):
         np.testing.assert_array_equal(table[name].to_numpy(), column)
     empty = pyarrow.parquet.read_table(write("parquet", SparseInstances.empty((61, 83))))
     assert empty.schema == table.schema
+
+
+def test_the_document_lists_every_output_and_every_column(repository, instances, context):
+    text = (repository / "docs" / "OUTPUTS.md").read_text(encoding="utf-8")
+    for name, output in OUTPUTS.items():
+        assert f"| `{name}` | `a{output.ending}` |" in text
+    table = text[text.index("## Object table") : text.index("## ROIs")]
+    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.M))))
+    columns = {
+        re.sub(r"_c\d$", "_cN", name) for name in object_table.object_columns(instances, context)
+    }
+    assert listed == columns

@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
-from object_shares import share_of_same_objects
+from object_shares import assert_same_objects, share_of_same_objects
 from prediction_models import (
     BrightBlobs,
     blobs,
@@ -26,11 +26,6 @@ from unet_sharp_det.masks.instances import SparseInstances
 from unet_sharp_det.masks.watershed import distance_bands
 from unet_sharp_det.prediction import PredictionOptions, Predictor
 from unet_sharp_det.prediction.tile_grid import tile_grid
-
-
-def assert_same_objects(found, labels):
-    masks = {mask.tobytes() for mask in found.full_masks()}
-    assert masks == {(labels == number).tobytes() for number in range(1, labels.max() + 1)}
 
 
 class TestBatches:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from object_shares import assert_same_objects
 from scipy import ndimage
 
 from unet_sharp_det.errors import ConfigError
@@ -64,13 +65,6 @@ def detect(labels, tiles, jitter=0):
         found = SparseInstances.from_label_map(window)
         parts.append(found.moved(tile.rows.start, tile.columns.start, labels.shape))
     return parts
-
-
-def assert_same_objects(found, labels):
-    masks = {mask.tobytes() for mask in found.full_masks()}
-    numbers = np.unique(labels[labels > 0])
-    assert masks == {(labels == number).tobytes() for number in numbers}
-    assert len(found) == len(numbers)
 
 
 class TestMergedDetections:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from evaluation_helpers import encode, rectangle_mask
 from label_map_files import save
-from report_helpers import encode
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
@@ -25,18 +25,13 @@ from unet_sharp_det.report.overlays import OUTCOME_COLORS
 SIZE = (20, 30)
 
 
-def mask_of(x0, y0, x1, y1):
-    mask = np.zeros(SIZE, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
 def pixels_of(picture, color):
     return (picture == color).all(axis=2)
 
 
 def test_every_pixel_has_the_colour_of_its_outcome():
-    truth, found, void = mask_of(0, 0, 10, 10), mask_of(5, 0, 15, 10), mask_of(0, 8, 30, 20)
+    boxes = (0, 0, 10, 10), (5, 0, 15, 10), (0, 8, 30, 20)
+    truth, found, void = (rectangle_mask(*SIZE, box) for box in boxes)
     image = np.full((*SIZE, 3), 100, np.uint8)
     picture = pixel_picture(image, truth, found, void)
     outcomes = {"TP": truth & found, "FP": found & ~truth, "FN": truth & ~found}

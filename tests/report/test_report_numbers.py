@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from label_map_files import label_map
 
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.evaluation.instances.results import interval, resample
@@ -113,10 +114,8 @@ def method_of(*pairs):
     """Of images that are given by the (x0, x1) of true and of predicted objects, 1 high."""
 
     def instance_map(spans):
-        labels = np.zeros((1, 100), np.int32)
-        for number, (x0, x1) in enumerate(spans, start=1):
-            labels[:, x0:x1] = number
-        return InstanceMap(labels, np.ones(len(spans)))
+        boxes = [(x0, 0, x1, 1) for x0, x1 in spans]
+        return InstanceMap.from_labels(label_map(boxes, size=(1, 100)), "x")
 
     overlaps = [
         InstanceOverlap.count(instance_map(true), instance_map(predicted), image_id=i)

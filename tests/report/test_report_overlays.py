@@ -4,6 +4,7 @@ import base64
 
 import cv2
 import numpy as np
+from label_map_files import label_map
 
 from unet_sharp_det.evaluation.instances.measures import counts, merges, splits
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
@@ -17,10 +18,7 @@ SIZE = (20, 60)
 
 def instance_map(*boxes, size=SIZE):
     """Objects x0, y0, x1, y1 in their order."""
-    labels = np.zeros(size, np.int32)
-    for number, (x0, y0, x1, y1) in enumerate(boxes, start=1):
-        labels[y0:y1, x0:x1] = number
-    return InstanceMap(labels, np.ones(len(boxes)))
+    return InstanceMap.from_labels(label_map(boxes, size=size), "x")
 
 
 # From left to right: found, missed, two merged (one of them matched), split (not matched).

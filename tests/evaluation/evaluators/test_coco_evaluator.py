@@ -17,16 +17,6 @@ from unet_sharp_det.evaluation.record import AP_METRICS_FILE, AP_TABLE_FILE, COC
 KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@100", "AR@500"]
 
 
-def assert_same_results(first, second, atol):
-    assert list(first) == list(second)
-    for task in first:
-        assert list(first[task]) == list(second[task])
-        for metric, value in first[task].items():
-            np.testing.assert_allclose(
-                value, second[task][metric], rtol=0, atol=atol, err_msg=f"{task} {metric}"
-            )
-
-
 def nuclei_grid(count, side=6, size=128):
     per_row = size // (side + 1)
     corners = [((side + 1) * (i % per_row), (side + 1) * (i // per_row)) for i in range(count)]
@@ -123,7 +113,7 @@ def test_text_ids_give_what_numbers_give(register):
             }
         )
     assert 0 < results[0]["segm"]["AP"] < 100
-    assert_same_results(*results, atol=0)
+    np.testing.assert_equal(*results)
 
 
 def test_second_evaluation_of_the_same_predictions_is_equal(register):
@@ -134,7 +124,7 @@ def test_second_evaluation_of_the_same_predictions_is_equal(register):
     first = process(evaluator, {1: found})
     assert first["segm"]["AP-b"] == pytest.approx(100 * 51 / 101)
     assert math.isnan(first["segm"]["AP-a"])
-    assert_same_results(first, evaluator.evaluate(), atol=0)
+    np.testing.assert_equal(evaluator.evaluate(), first)
 
 
 def test_mask_area_decides_the_bin_of_a_mask(register):

@@ -19,9 +19,7 @@ from unet_sharp_det import add_unet_sharp_config
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation import SemanticEvaluator, build_nuclei_evaluators
-from unet_sharp_det.evaluation.evaluators.semantic import summarize_channels
 from unet_sharp_det.evaluation.instances.measures import FOREGROUND_MEASURES
-from unet_sharp_det.evaluation.instances.pixel_counts import PixelCounts
 from unet_sharp_det.evaluation.record import COCO_RESULTS_FILE
 from unet_sharp_det.evaluation.record import SEMANTIC_IMAGES_FILE as IMAGES_FILE
 from unet_sharp_det.evaluation.record import SEMANTIC_METRICS_FILE as METRICS_FILE
@@ -189,18 +187,6 @@ def test_no_image_is_nan_and_null(register_maps, tmp_path):
     assert all(math.isnan(value) for value in metrics.values())
     content = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
     assert content["metrics"] == dict.fromkeys(DEFINITIONS)
-
-
-def test_channels_are_averaged_and_named():
-    channels = {"a": [PixelCounts(1, 1, 1, 4)], "b": [PixelCounts(1, 2, 1, 4)]}
-    metrics = summarize_channels(channels)
-    assert list(metrics)[:8] == list(DEFINITIONS)
-    assert len(metrics) == 3 * 8
-    assert metrics["IoU_pooled/a"] == 100
-    assert metrics["IoU_pooled/b"] == 50
-    assert metrics["IoU_pooled"] == 75
-    alone = {name: metrics[f"{name}/a"] for name in DEFINITIONS}
-    assert summarize_channels({"a": channels["a"]}) == alone
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from label_map_files import label_map
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.instances.measures import INSTANCE_MEASURES
@@ -14,11 +15,7 @@ from unet_sharp_det.masks.instance_maps import InstanceMap
 
 
 def labels_of(boxes, size=(20, 40)):
-    """A label map of boxes (x0, y0, x1, y1), ends exclusive."""
-    labels = np.zeros(size, int)
-    for number, (x0, y0, x1, y1) in enumerate(boxes, start=1):
-        labels[y0:y1, x0:x1] = number
-    return labels
+    return label_map(boxes, int, size=size)
 
 
 def overlap_of(true, predicted, image_id=1, **options):
@@ -182,3 +179,16 @@ def test_boundary_tolerance_is_a_distance():
     full = np.ones((9, 9), int)  # An object that fills the image has no boundary.
     assert boundary_f1(full, full) == 1
     assert boundary_f1(full, empty) == boundary_f1(empty, full) == 0
+
+
+def test_shifted_cubes_share_what_they_share():
+    true, pred = np.zeros((2, 12, 12, 12), int)
+    true[2:6, 2:6, 2:6], true[8:10, 8:10, 8:10] = 3, 9
+    pred[3:7, 2:6, 2:6] = 1
+    maps = [InstanceMap.from_labels(each, "a", dim=3) for each in (true, pred)]
+    overlap = InstanceOverlap.count(*maps, image_id=1)
+    assert overlap.true_areas.tolist() == [64, 8]
+    assert overlap.iou == pytest.approx([48 / 80])
+    # Every predicted boundary voxel is near a true one, not so those of the 8 voxels alone.
+    recall = 56 / 64
+    assert overlap.boundary_f1 == pytest.approx(2 * recall / (1 + recall))
