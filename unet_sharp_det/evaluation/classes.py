@@ -47,16 +47,15 @@ class ClassResults:
         confusion = np.zeros((len(names) + 1, len(names) + 1), np.int64)
         for image_id, record in truth.records.items():
             void = truth.void(image_id)
-            true = [truth.instance_map(image_id, category) for category in names]
-            predicted = [predictions.instance_map(image_id, category) for category in names]
-            pairs = [without_void(*maps, void) for maps in zip(true, predicted, strict=True)]
+            opened = (
+                [each.instance_map(image_id, k) for k in names] for each in (truth, predictions)
+            )
+            pairs = [without_void(*maps, void) for maps in zip(*opened, strict=True)]
+            place = {"image_id": image_id, "file_name": record.file_name}
+            place["boundary_tolerance"] = options.boundary_tolerance
             for category, maps in zip(names, pairs, strict=True):
-                place = {"image_id": image_id, "file_name": record.file_name}
-                tolerance = options.boundary_tolerance
-                overlaps[category].append(
-                    InstanceOverlap.count(*maps, **place, boundary_tolerance=tolerance)
-                )
-            confusion += confuse(*map(list, zip(*pairs, strict=True)))
+                overlaps[category].append(InstanceOverlap.count(*maps, **place))
+            confusion += confuse(*zip(*pairs, strict=True))
         results = {
             names[key]: InstanceResults(_with_objects(found)) for key, found in overlaps.items()
         }

@@ -153,13 +153,11 @@ class SparseInstances:
 
     def shared(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the masks i and j, bool views, in the rectangle that both boxes cover."""
-        region = self._common_box(i, j)
-        return tuple(_part(self.masks[index], self.boxes[index], region) for index in (i, j))
-
-    def _common_box(self, i: int, j: int) -> tuple[int, int, int, int]:
         x0, y0 = np.maximum(self.boxes[i, :2], self.boxes[j, :2])
         x1, y1 = np.maximum(np.minimum(self.boxes[i, 2:], self.boxes[j, 2:]), (x0, y0))
-        return x0, y0, x1, y1
+        return tuple(
+            _part(self.masks[index], self.boxes[index], (x0, y0, x1, y1)) for index in (i, j)
+        )
 
     def without_overlaps(self, min_area: int = 0, max_covered: float = 1.0) -> "SparseInstances":
         """Sort by score, and give pixels that several objects cover to the highest score.
@@ -181,7 +179,9 @@ class SparseInstances:
         is_seen = np.ones(len(ranked), bool)
         visible = list(ranked.masks)
         for below, all_above in sorted(rivals.items()):
-            visible[below] = ranked._uncovered(below, [each for each in all_above if is_seen[each]])
+            above = ranked.select([each for each in all_above if is_seen[each]])
+            x0, y0, x1, y1 = ranked.boxes[below]
+            visible[below] = visible[below] & (above.paint(slice(y0, y1), slice(x0, x1)) == 0)
             left = np.count_nonzero(visible[below])
             is_seen[below] = areas[below] - left <= max_covered * areas[below]
         left = np.array([np.count_nonzero(mask) for mask in visible], np.int64)
@@ -199,15 +199,6 @@ class SparseInstances:
         return self.from_windows(
             self.shape, self.boxes[:, [1, 0]], masks, self.scores, self.classes
         )
-
-    def _uncovered(self, index: int, covering: Sequence[int]) -> np.ndarray:
-        """Return the mask ``index`` without the pixels of others."""
-        rest = self.masks[index].copy()
-        for other in covering:
-            region = self._common_box(index, other)
-            covered = _part(rest, self.boxes[index], region)
-            covered &= ~_part(self.masks[other], self.boxes[other], region)
-        return rest
 
     def paint(self, rows: slice, columns: slice) -> np.ndarray:
         """Return a window of the label map: int32 (h, w), object k as k + 1.

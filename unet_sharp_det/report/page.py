@@ -115,7 +115,6 @@ class _Analysis:
     of_volumes, unit = False, "image"
     headline, boxes = HEADLINE, figures.BOXES
     score = "DSB_score"  # By which methods and images are the best or the worst.
-    breakdowns = ()
 
     def __init__(self, methods: Sequence[Method], samples: int, ap_samples: int):
         self.methods, self.samples, self.ap_samples = methods, samples, ap_samples
@@ -125,9 +124,7 @@ class _Analysis:
         self.note = f"One {self.unit}: there are no intervals."
         if len(methods[0].images) > 1:
             self.note = f"95 % intervals over the {self.unit}s{seeds}."
-
-    def judge(self) -> None:
-        """Find the verdict, and the images in the order of the best method's score."""
+        self.breakdowns = self._break_down()
         words = words_of(self.score, long=False)
         self.verdict = judge(self.comparison, self.breakdowns, self.score, words, self.unit)
         self.best = self.methods[self.verdict.best]
@@ -152,14 +149,13 @@ class _Analysis:
 class _ObjectAnalysis(_Analysis):
     """Of objects in images."""
 
-    def __init__(self, methods: Sequence[Method], samples: int, ap_samples: int):
-        super().__init__(methods, samples, ap_samples)
-        self.looks, self.breakdowns = looks_of(self.runs), []
-        if self._objects().any():
-            overlaps, weights = self.runs[0].results.overlaps, resample(len(self.looks), samples)
-            groupings = by_size(overlaps), by_contact(self.runs[0]), by_look(self.looks)
-            self.breakdowns = [break_down(methods, each, weights) for each in groupings]
-        self.judge()
+    def _break_down(self) -> list:
+        self.looks = looks_of(self.runs)
+        if not self._objects().any():
+            return []
+        first, weights = self.runs[0], resample(len(self.looks), self.samples)
+        groupings = by_size(first.results.overlaps), by_contact(first), by_look(self.looks)
+        return [break_down(self.methods, each, weights) for each in groupings]
 
     def _objects(self) -> np.ndarray:
         return np.array([len(each.true_areas) for each in self.runs[0].results.overlaps])
@@ -196,9 +192,8 @@ class _VolumeAnalysis(_Analysis):
     headline, boxes = volumes.HEADLINE, volumes.HEADLINE
     score = "Dice_image_mean"
 
-    def __init__(self, methods: Sequence[Method], samples: int, ap_samples: int):
-        super().__init__(methods, samples, ap_samples)
-        self.judge()
+    def _break_down(self) -> list:
+        return []
 
     def _objects(self) -> np.ndarray:
         return np.ones(len(self.methods[0].images))

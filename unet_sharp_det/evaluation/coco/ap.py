@@ -49,7 +49,7 @@ class CocoResult:
     precision: np.ndarray
     image_ids: list
     implementation: str
-    _matches: "_Matches" = field(repr=False)
+    _coco_eval: COCOeval = field(repr=False)
 
     def subset(self, indices) -> dict[str, float]:
         """Return the metrics in percent of some of the images, as if there were no others.
@@ -58,8 +58,7 @@ class CocoResult:
             indices: into ``image_ids``, in any order. An image that is listed twice counts as two
                 equal images. No image at all gives NaN.
         """
-        precision, recall = self._matches.accumulate(indices)
-        return _metrics(precision, recall, self.definitions)
+        return _metrics(*_accumulate(self._coco_eval, indices), self.definitions)
 
     def bootstrap(self, samples: Iterable) -> dict[str, np.ndarray]:
         """Return the metrics (B,) of B resamples, each as :meth:`subset` takes it."""
@@ -96,8 +95,7 @@ def coco_average_precision(
     coco_eval.separate_eval = True  # faster-coco-eval then keeps the matches of each image.
     with _silence(coco_eval):
         coco_eval.evaluate()
-    matches = _Matches(coco_eval)
-    precision, recall = matches.accumulate(range(len(image_ids)))
+    precision, recall = _accumulate(coco_eval, range(len(image_ids)))
     categories = [category["name"] for category in truth.loadCats(params.catIds)]
     definitions = metric_definitions(options, categories)
     package = "pycocotools" if coco_eval_class is COCOeval else "faster-coco-eval"
@@ -107,7 +105,7 @@ def coco_average_precision(
         precision=_mean_over_classes(precision[:, :, :, 0]),
         image_ids=image_ids,
         implementation=f"{package} {importlib.metadata.version(package)}",
-        _matches=matches,
+        _coco_eval=coco_eval,
     )
 
 
@@ -147,31 +145,25 @@ def fast_coco_eval():
     return COCOeval_faster
 
 
-class _Matches:
-    """The matches of detections to ground truth of each class, area range and image."""
+def _accumulate(coco_eval, indices) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision (IoU, recall, class, area) and recall (IoU, class, limit) of images, from
+    the matches of an evaluation of all.
 
-    def __init__(self, coco_eval):
-        self._class = type(coco_eval)
-        self._params = coco_eval.params
-        # Flat, in the order of class, area range, image.
-        self._items = getattr(coco_eval, "_evalImgs_cpp", coco_eval.evalImgs)
-
-    def accumulate(self, indices) -> tuple[np.ndarray, np.ndarray]:
-        """Return precision (IoU, recall, class, area) and recall (IoU, class, limit) of images.
-
-        Precision is that at the largest limit, recall that of all areas; -1 where undefined.
-        """
-        chosen = sorted(indices)
-        blocks = range(0, len(self._items), len(self._params.imgIds))
-        items = [self._items[block + place] for block in blocks for place in chosen]
-        coco_eval = self._class(iouType=self._params.iouType)
-        coco_eval.params = coco_eval._paramsEval = copy.copy(self._params)
-        coco_eval.params.imgIds = list(range(len(chosen)))
-        coco_eval.evalImgs = coco_eval._evalImgs_cpp = items
-        coco_eval.separate_eval = True
-        with _silence(coco_eval):
-            coco_eval.accumulate()
-        return coco_eval.eval["precision"][..., -1], coco_eval.eval["recall"][:, :, 0]
+    Precision is that at the largest limit, recall that of all areas; -1 where undefined.
+    """
+    chosen, params = sorted(indices), coco_eval.params
+    # Flat, in the order of class, area range, image.
+    matches = getattr(coco_eval, "_evalImgs_cpp", coco_eval.evalImgs)
+    blocks = range(0, len(matches), len(params.imgIds))
+    items = [matches[block + place] for block in blocks for place in chosen]
+    part = type(coco_eval)(iouType=params.iouType)
+    part.params = part._paramsEval = copy.copy(params)
+    part.params.imgIds = list(range(len(chosen)))
+    part.evalImgs = part._evalImgs_cpp = items
+    part.separate_eval = True
+    with _silence(part):
+        part.accumulate()
+    return part.eval["precision"][..., -1], part.eval["recall"][:, :, 0]
 
 
 def _metrics(precision, recall, names: Iterable[str]) -> dict[str, float]:
