@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from evaluation_helpers import encode, rectangle_mask
+from evaluation_helpers import coco_dataset, detection
 
 from unet_sharp_det.evaluation.classes import ClassResults, confuse
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
@@ -13,30 +13,20 @@ from unet_sharp_det.evaluation.readers.truth import open_truth
 from unet_sharp_det.evaluation.record import EvaluationOptions
 from unet_sharp_det.masks.instance_maps import InstanceMap
 
-SIZE = 60
 OPTIONS = EvaluationOptions()
-
-
-def rle(x, y):
-    return encode(rectangle_mask(SIZE, SIZE, (x, y, x + 10, y + 10)))
 
 
 @pytest.fixture
 def files(tmp_path):
     """A truth of 3 objects of "a" and 2 of "b"; found are two of "a", one of them called "b", one
     of "b", and a false "a"."""
-    truth = {"images": [{"id": 1, "file_name": "x.png", "height": SIZE, "width": SIZE}]}
-    truth["categories"] = [{"id": 3, "name": "a"}, {"id": 5, "name": "b"}]
     places = [(3, 0, 0), (3, 20, 0), (3, 40, 0), (5, 0, 20), (5, 20, 20)]
-    truth["annotations"] = [
-        {"id": n, "image_id": 1, "category_id": c, "segmentation": rle(x, y)}
-        for n, (c, x, y) in enumerate(places, 1)
-    ]
     found = [(3, 0, 0), (5, 20, 1), (5, 0, 20), (3, 40, 40)]
-    results = [
-        {"image_id": 1, "category_id": c, "segmentation": rle(x, y), "score": 0.9}
-        for c, x, y in found
-    ]
+    truth = coco_dataset({1: [(x, y, x + 10, y + 10) for _, x, y in places]})
+    truth["categories"] = [{"id": 3, "name": "a"}, {"id": 5, "name": "b"}]
+    for annotation, (category, *_) in zip(truth["annotations"], places, strict=True):
+        annotation["category_id"] = category
+    results = [detection((x, y, x + 10, y + 10), category_id=c) for c, x, y in found]
     for name, content in (("truth", truth), ("results", results)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     return tmp_path / "truth.json", tmp_path / "results.json"

@@ -45,6 +45,14 @@ def coco_dataset(images, size=(64, 64)):
     return {"images": records, "annotations": annotations, "categories": categories}
 
 
+def detection(box, score=0.9, image_id=1, size=(64, 64), **changes):
+    """A COCO result whose mask fills its box."""
+    x0, y0, x1, y1 = box
+    entry = {"image_id": image_id, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+    entry |= {"segmentation": encode(rectangle_mask(*size, box)), "score": score}
+    return {**entry, **changes}
+
+
 def instances(boxes, scores=None, size=(64, 64), classes=None):
     """Instances whose masks fill their boxes."""
     result = Instances(size)

@@ -1,6 +1,16 @@
-"""How many objects two predictions have in common."""
+"""Objects of masks, and how many of them two predictions have in common."""
 
 import numpy as np
+
+from unet_sharp_det.masks.instances import SparseInstances
+
+
+def sparse(masks, scores):
+    """Objects of the masks (N, H, W) of an image, of class 0."""
+    corners = [(0, 0)] * len(masks)
+    return SparseInstances.from_windows(
+        masks.shape[1:], corners, masks, scores, np.zeros(len(masks))
+    )
 
 
 def share_of_same_objects(wanted, found, iou=0.9):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from evaluation_helpers import encode, rectangle_mask
+from object_shares import sparse
 
 from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.masks.instance_maps import InstanceMap, touches_another
-from unet_sharp_det.masks.instances import SparseInstances
 
 SIZE = (6, 8)
 
@@ -17,10 +17,7 @@ def boxes(*corners):
 
 def paint(masks, scores, **options):
     """Both ways, which must agree."""
-    found = SparseInstances.from_windows(
-        SIZE, [(0, 0)] * len(masks), masks, scores, [0] * len(masks)
-    )
-    painted = InstanceMap.from_objects(found, "x", **options)
+    painted = InstanceMap.from_objects(sparse(masks, scores), "x", **options)
     decoded = InstanceMap.from_segmentations(
         [encode(mask) for mask in masks], SIZE, "x", scores, **options
     )

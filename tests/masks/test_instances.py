@@ -3,6 +3,7 @@
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
+from object_shares import sparse
 from scipy import ndimage
 
 from unet_sharp_det.masks.instances import SparseInstances
@@ -19,13 +20,6 @@ def random_masks(seed):
         mask[top:bottom, left:right] = random.random() < 0.9
         mask &= random.random(mask.shape) < 0.9
     return masks, random.integers(0, 4, len(masks)) / 4
-
-
-def sparse(masks, scores):
-    corners = [(0, 0)] * len(masks)
-    return SparseInstances.from_windows(
-        masks.shape[1:], corners, masks, scores, np.zeros(len(masks))
-    )
 
 
 def paint_pixels(masks, scores, min_area, max_covered):

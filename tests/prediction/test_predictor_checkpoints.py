@@ -76,9 +76,3 @@ class TestCheckpoints:
         (tmp_path / "config.yaml").unlink()
         with pytest.raises(ConfigError, match="no config.yaml beside it"):
             Predictor.from_checkpoint(trained[0])
-
-    def test_a_wrong_config_in_the_file_is_named(self, trained, tmp_path):
-        single = tmp_path / "model.safetensors"
-        write_safetensors(single, trained[1].state_dict(), "MODEL: {FPM: 1}")
-        with pytest.raises(ConfigError, match="the config in .*model.safetensors"):
-            Predictor.from_checkpoint(single)

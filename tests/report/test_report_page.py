@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+from evaluation_helpers import coco_dataset
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
@@ -235,21 +236,10 @@ class TestTool:
 
 
 def test_several_classes_have_a_table_and_a_confusion(tmp_path):
-    names = {"height": 40, "width": 40, "file_name": "x.png"}
-    box = [[0, 0, 10, 0, 10, 10, 0, 10]]
-    other = [[20, 20, 30, 20, 30, 30, 20, 30]]
-    truth = {
-        "images": [{"id": 1, **names}],
-        "categories": [{"id": 1, "name": "round"}, {"id": 2, "name": "long"}],
-        "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": box},
-            {"id": 2, "image_id": 1, "category_id": 2, "segmentation": other},
-        ],
-    }
-    results = [
-        {"image_id": 1, "category_id": 1, "score": 0.9, "segmentation": box},
-        {"image_id": 1, "category_id": 1, "score": 0.8, "segmentation": other},
-    ]
+    truth = coco_dataset({1: [(0, 0, 10, 10), (20, 20, 30, 30)]}, size=(40, 40))
+    results = [{**each, "score": 0.9} for each in truth["annotations"]]
+    truth["categories"] = [{"id": 1, "name": "round"}, {"id": 2, "name": "long"}]
+    truth["annotations"][1]["category_id"] = 2
     for name, content in (("truth", truth), ("results", results)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     evaluate_files(tmp_path / "results.json", tmp_path / "truth.json", tmp_path / "run", samples=5)

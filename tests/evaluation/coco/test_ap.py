@@ -6,35 +6,17 @@ from unittest import mock
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
-from evaluation_helpers import coco_dataset, encode, rectangle_mask
-from pycocotools.coco import COCO
+from evaluation_helpers import coco_dataset, detection
 from pycocotools.cocoeval import COCOeval
 
 from benchmarks.synthetic import coco_eval_workload
 from unet_sharp_det.evaluation import EvaluationOptions
 from unet_sharp_det.evaluation.coco import ap
 from unet_sharp_det.evaluation.coco.ap import coco_average_precision
+from unet_sharp_det.evaluation.readers.truth import index_coco
 
 both_implementations = pytest.mark.parametrize("fast", [True, False], ids=["fast", "pycocotools"])
 both_tasks = pytest.mark.parametrize("task", ["bbox", "segm"])
-
-
-def index(dataset):
-    truth = COCO()
-    truth.dataset = dataset
-    truth.createIndex()
-    return truth
-
-
-def detection(box, score=0.5, image_id=1, size=(64, 64)):
-    x0, y0, x1, y1 = box
-    return {
-        "image_id": image_id,
-        "category_id": 1,
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "segmentation": encode(rectangle_mask(*size, box)),
-        "score": score,
-    }
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +42,7 @@ def implementation(fast):
 def evaluate(workload, task="segm", fast=True):
     dataset, results = workload
     options = EvaluationOptions(max_dets=15, area_sides=(12, 22))
-    truth = index(copy.deepcopy(dataset))
+    truth = index_coco(copy.deepcopy(dataset))
     with implementation(fast):
         return coco_average_precision(truth, results, task, options)
 
@@ -89,7 +71,7 @@ def restrict(workload, image_ids):
 def reference(workload, task, max_dets=(1, 15)):
     """What pycocotools itself makes of a workload, as its users call it."""
     dataset, results = copy.deepcopy(workload)
-    truth = index(dataset)
+    truth = index_coco(dataset)
     coco_eval = COCOeval(truth, truth.loadRes(results), task)
     coco_eval.params.maxDets = list(max_dets)
     if task == "segm":
@@ -195,7 +177,7 @@ def test_a_class_without_ground_truth_does_not_count(workload, fast):
 @both_implementations
 def test_equal_scores_rank_by_image_id_then_by_the_list(fast):
     hit, miss = (0, 0, 8, 8), (40, 40, 48, 48)
-    truth = index(coco_dataset({2: [hit], 1: []}))
+    truth = index_coco(coco_dataset({2: [hit], 1: []}))
 
     def average_precision(*results):
         options = EvaluationOptions()
@@ -221,5 +203,5 @@ def test_the_arguments_are_left_unchanged(workload):
     dataset, results = copy.deepcopy(workload)
     for fast in (True, False):
         with implementation(fast):
-            coco_average_precision(index(dataset), results, "segm", EvaluationOptions())
+            coco_average_precision(index_coco(dataset), results, "segm", EvaluationOptions())
     assert (dataset, results) == workload

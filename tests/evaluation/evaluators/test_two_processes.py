@@ -4,13 +4,10 @@ import json
 
 import cv2
 import numpy as np
-import torch
-import torch.distributed as dist
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluators
-from detectron2.utils import comm
 from evaluation_helpers import coco_dataset, instances
-from torch.multiprocessing import start_processes
+from two_processes import in_two_processes
 
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.evaluation import InstanceEvaluator, NucleiCOCOEvaluator, SemanticEvaluator
@@ -41,13 +38,8 @@ def evaluate_part(folder, rank, world_size):
 
 
 def run_rank(rank, folder):
-    torch.set_num_threads(1)
-    rendezvous = f"file://{folder}/rendezvous"
-    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
-    comm.create_local_process_group(2)
     results = evaluate_part(folder / f"out{rank}", rank, 2)
     (folder / f"{rank}.json").write_text(json.dumps(results))
-    dist.destroy_process_group()
 
 
 def test_two_processes_give_the_results_of_one(tmp_path):
@@ -56,7 +48,7 @@ def test_two_processes_give_the_results_of_one(tmp_path):
         cv2.imwrite(str(tmp_path / f"{image_id}.png"), np.zeros((64, 64, 3), np.uint8))
     register_coco_nuclei(NAME, tmp_path / "gt.json", tmp_path, ["nucleus"])
     DatasetCatalog.get(NAME)  # As the loader does, which numbers the classes.
-    start_processes(run_rank, (tmp_path,), nprocs=2, start_method="fork")
+    in_two_processes(run_rank, tmp_path, tmp_path)
     one = evaluate_part(tmp_path / "one", 0, 1)
     for task, metric in {**TASKS, "sem_seg": "IoU_image_mean"}.items():
         assert 0 < one[task][metric] < 100

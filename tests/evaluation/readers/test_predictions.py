@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from evaluation_helpers import coco_dataset, encode, rectangle_mask
+from evaluation_helpers import coco_dataset, detection, encode, rectangle_mask
 from label_map_files import label_map, save
 
 from unet_sharp_det.errors import DatasetError
@@ -22,12 +22,6 @@ BOXES = {1: [(0, 0, 8, 8), (8, 0, 20, 8), (30, 30, 40, 50)], 2: [(5, 5, 25, 25)]
 def write(path, content):
     path.write_text(json.dumps(content))
     return path
-
-
-def detection(box, score=0.9, image_id=1, **changes):
-    segmentation = encode(rectangle_mask(64, 64, box))
-    entry = {"image_id": image_id, "category_id": 1, "score": score, "segmentation": segmentation}
-    return {**entry, **changes}
 
 
 @pytest.fixture
