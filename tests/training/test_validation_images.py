@@ -21,8 +21,8 @@ def detector(record):
     shape = record["height"], record["width"]
     segmentations = [each["segmentation"] for each in record["annotations"]]
     masks = [torch.from_numpy(union_mask([each], shape, "truth")) for each in segmentations]
-    scores = torch.ones(len(masks))
-    return {"instances": Instances(shape, pred_masks=torch.stack(masks), scores=scores)}
+    fields = {"scores": torch.ones(len(masks)), "pred_classes": torch.zeros(len(masks))}
+    return {"instances": Instances(shape, pred_masks=torch.stack(masks), **fields)}
 
 
 @pytest.fixture
