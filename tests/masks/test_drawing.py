@@ -1,6 +1,4 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,6 +6,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from evaluation_helpers import coco_dataset, encode, rectangle_mask
 
+from tools import visualize_data as tool
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.masks.drawing import (
@@ -19,15 +18,6 @@ from unet_sharp_det.masks.drawing import (
 
 CAPTION_HEIGHT = 28
 RED, GREEN = (255, 0, 0), (0, 255, 0)
-
-
-@pytest.fixture(scope="module")
-def tool():
-    path = Path(__file__).parents[2] / "tools" / "visualize_data.py"
-    spec = importlib.util.spec_from_file_location("visualize_data", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def black(height=20, width=30):
@@ -50,7 +40,7 @@ def test_colors_are_distinct():
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_contour_is_the_rim_of_the_mask(tool, scale):
+def test_contour_is_the_rim_of_the_mask(scale):
     mask = rectangle_mask(20, 30, (4, 5, 12, 15))
     drawn = tool.draw_contours(black(), mask[None], [RED], scale=scale)
     expected = np.zeros((20 * scale, 30 * scale), dtype=bool)
@@ -60,7 +50,7 @@ def test_contour_is_the_rim_of_the_mask(tool, scale):
     np.testing.assert_array_equal(drawn, expected[:, :, None] * np.array(RED))
 
 
-def test_touching_masks_keep_their_colors(tool):
+def test_touching_masks_keep_their_colors():
     masks = np.stack([rectangle_mask(20, 30, (2, 2, 8, 8)), rectangle_mask(20, 30, (8, 2, 14, 8))])
     image = black()
     drawn = tool.draw_contours(image, masks, [RED, GREEN], scale=2)
@@ -69,7 +59,7 @@ def test_touching_masks_keep_their_colors(tool):
     assert not image.any()
 
 
-def test_montage_places_pictures(tool):
+def test_montage_places_pictures():
     sizes = [(10, 20), (30, 10), (5, 5)]
     pictures = [np.full((*size, 3), 100 + i, dtype=np.uint8) for i, size in enumerate(sizes)]
     grid = tool.montage(pictures, columns=2)
@@ -101,7 +91,7 @@ def contour_pixels(path, panel):
     return picture[CAPTION_HEIGHT:, panel * 516 : panel * 516 + 512].any(axis=2)
 
 
-def test_an_id_of_the_data_set_cannot_name_a_file_elsewhere(tool, nuclei, tmp_path):
+def test_an_id_of_the_data_set_cannot_name_a_file_elsewhere(nuclei, tmp_path):
     content = json.loads((tmp_path / "gt.json").read_text())
     old, new = content["images"][0]["id"], "../../evil"
     for entry in (content["images"][0], *content["annotations"]):
@@ -114,7 +104,7 @@ def test_an_id_of_the_data_set_cannot_name_a_file_elsewhere(tool, nuclei, tmp_pa
     assert not list(tmp_path.glob("evil*"))
 
 
-def test_tool_draws_annotations(tool, nuclei, tmp_path, capsys):
+def test_tool_draws_annotations(nuclei, tmp_path, capsys):
     out, grid = tmp_path / "out", tmp_path / "grid.png"
     arguments = ["--dataset", nuclei, "--output-dir", str(out), "--montage", str(grid)]
     assert tool.main(arguments) == 0
@@ -128,7 +118,7 @@ def test_tool_draws_annotations(tool, nuclei, tmp_path, capsys):
     assert cv2.imread(str(grid)).shape[1] == 1440 + 4
 
 
-def test_tool_draws_augmented_images(tool, nuclei, tmp_path):
+def test_tool_draws_augmented_images(nuclei, tmp_path):
     options = ["INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.RANDOM_FLIP", "none"]
     options += ["MODEL.MASK_ON", "False", "INPUT.MASK_FORMAT", "bitmask"]
     arguments = ["--dataset", nuclei, "--source", "dataloader", "--limit", "1"]
@@ -139,7 +129,7 @@ def test_tool_draws_augmented_images(tool, nuclei, tmp_path):
     assert marked[64, 70:180].all()
 
 
-def test_tool_draws_predictions_above_the_threshold(tool, nuclei, tmp_path):
+def test_tool_draws_predictions_above_the_threshold(nuclei, tmp_path):
     boxes = {0.9: (32, 32, 48, 48), 0.4: (0, 32, 16, 48)}
     results = [
         {"image_id": 1, "score": score, "segmentation": encode(rectangle_mask(64, 64, box))}
@@ -169,7 +159,7 @@ def test_tool_draws_predictions_above_the_threshold(tool, nuclei, tmp_path):
         ({"image_id": 1, "score": 0.9, "bbox": [0, 0, 9, 9]}, "result 0 .* no segmentation"),
     ],
 )
-def test_predictions_of_another_kind(tool, nuclei, tmp_path, entry, message):
+def test_predictions_of_another_kind(nuclei, tmp_path, entry, message):
     (tmp_path / "results.json").write_text(json.dumps([entry]))
     with pytest.raises(UserError, match=message):
         tool.main(["--dataset", nuclei, "--predictions", str(tmp_path / "results.json")])
@@ -178,7 +168,7 @@ def test_predictions_of_another_kind(tool, nuclei, tmp_path, entry, message):
         tool.main(["--dataset", nuclei, "--predictions", str(tmp_path / "results.json")])
 
 
-def test_annotations_without_masks(tool, nuclei, tmp_path):
+def test_annotations_without_masks(nuclei, tmp_path):
     content = json.loads((tmp_path / "gt.json").read_text())
     for annotation in content["annotations"]:
         del annotation["segmentation"]
@@ -196,7 +186,7 @@ def test_annotations_without_masks(tool, nuclei, tmp_path):
         ([], "--dataset NAME"),
     ],
 )
-def test_tool_errors(tool, nuclei, arguments, message):
+def test_tool_errors(nuclei, arguments, message):
     with pytest.raises(UserError, match=message):
         tool.main(arguments)
 
