@@ -49,11 +49,8 @@ def test_it_is_a_section_of_the_report(runs, tmp_path):
 
 
 def test_a_file_of_something_else(tmp_path):
-    (tmp_path / "a.json").write_text('{"iteration": 1}')
-    with pytest.raises(UserError, match="a.json: has no 'levels'. Benchmark the pruning"):
-        pruning_plot(tmp_path / "a.json")
-
-
-def test_missing_file(tmp_path):
+    for levels in ([], [{"level": 1}]):
+        with pytest.raises(UserError, match="a.json: has no 'levels' .* Benchmark the pruning"):
+            pruning_plot(write(tmp_path / "a.json", levels=levels))
     with pytest.raises(UserError, match="no file .*none.json.*benchmarks/pruning.py"):
         pruning_plot(tmp_path / "none.json")

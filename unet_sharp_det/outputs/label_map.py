@@ -1,7 +1,7 @@
 """Label maps: TIFF files whose pixels hold the number of their object."""
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,12 @@ def write_labels(instances: SparseInstances, context: OutputContext, path: Path)
         description = "ImageJ=1.54f\nunit=micron\n"
         resolution = tuple(1 / size for size in reversed(context.pixel_size))
     big = is_big(instances.shape, dtype)
+    strips = (
+        instances.paint(*part).astype(dtype) for part in windows((height, width), rows, width)
+    )
     with tifffile.TiffWriter(path, bigtiff=big, byteorder="<") as tiff:
         tiff.write(
-            _compressed_strips(instances, rows, dtype),
+            (zlib.compress(strip.tobytes()) for strip in strips),
             shape=(height, width),
             dtype=dtype,
             photometric="minisblack",
@@ -87,8 +90,3 @@ def label_type(objects: int) -> np.dtype:
 def is_big(shape: tuple[int, int], dtype: np.dtype) -> bool:
     """Whether an image (height, width) may not fit a TIFF with offsets of 32 bits."""
     return shape[0] * shape[1] * dtype.itemsize > _LARGEST_CLASSIC
-
-
-def _compressed_strips(instances: SparseInstances, rows: int, dtype: np.dtype) -> Iterator[bytes]:
-    for part in windows(instances.shape, rows, instances.shape[1]):
-        yield zlib.compress(instances.paint(*part).astype(dtype).tobytes())

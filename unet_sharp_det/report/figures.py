@@ -9,16 +9,7 @@ from ..evaluation.instances.measures import THRESHOLDS
 from .breakdown import Breakdown
 from .collect import Method
 from .comparison import Comparison
-from .drawing import (
-    NEUTRAL,
-    Plot,
-    add_line,
-    add_points,
-    color_of,
-    marker_of,
-    new_plot,
-    plain,
-)
+from .drawing import NEUTRAL, Plot, add_line, add_points, color_of, marker_of, new_plot, plain
 from .estimates import Estimate, number
 from .names import words_of
 

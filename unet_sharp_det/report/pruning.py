@@ -27,8 +27,8 @@ def pruning_plot(path, key: str = "pruning") -> Plot:
     """
     content = read_json(path, dict, "Write it by benchmarks/pruning.py.")
     levels = content.get("levels")
-    if not levels:
-        raise UserError(f"{path}: has no 'levels'. Benchmark the pruning again.")
+    if not levels or not all({"level", *_BARS} <= set(each) for each in levels):
+        raise UserError(f"{path}: has no 'levels' of a benchmark. Benchmark the pruning again.")
     figure, measure = new_figure(8.4, 2.8), str(content.get("measure", "quality"))
     names = [f"L{level['level']}" for level in levels]
     for ax, (number, bar) in zip(figure.subplots(1, len(_BARS)), _BARS.items(), strict=True):

@@ -11,8 +11,8 @@ from ...masks.instances import SparseInstances
 from ..instances.overlap import InstanceOverlap
 from ..instances.results import InstanceResults
 from ..readers.truth import CocoTruth, Truth
-from ..record import COCO_RESULTS_FILE, EvaluationOptions, EvaluationRecord
-from .gather import gather_on_main
+from ..record import COCO_RESULTS_FILE, EvaluationOptions
+from .gather import gather_on_main, write_record
 
 logger = logging.getLogger(__name__)
 
@@ -97,13 +97,8 @@ class InstanceEvaluator(DatasetEvaluator):
         )
         if self._output_dir:
             results.write(self._output_dir, self._dataset_name, self._options)
-            EvaluationRecord(
-                dataset=self._dataset_name,
-                truth=self._truth.where,
-                predictions=self.predictions_file,
-                images=MetadataCatalog.get(self._dataset_name).get("image_root"),
-                options=self._options,
-            ).write(self._output_dir)
+            place = self.predictions_file, self._options, self._output_dir
+            write_record(self._dataset_name, *place)
         return results.headline
 
     @staticmethod

@@ -24,11 +24,10 @@ from ..record import (
     SEMANTIC_METRICS_FILE,
     SEMANTIC_PREDICTIONS_FILE,
     EvaluationOptions,
-    EvaluationRecord,
     nan_to_none,
     write_csv,
 )
-from .gather import gather_on_main
+from .gather import gather_on_main, write_record
 
 _PLACE = ("image_id", "file_name", "channel")
 _RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
@@ -141,7 +140,7 @@ class SemanticEvaluator(DatasetEvaluator):
         counts = {name: [] for name in self._channels}
         for result in results:
             counts[result.channel].append(result.counts)
-        metrics = summarize_channels(counts, self.measures)
+        metrics = _summarize(counts, self.measures)
         definitions = {measure.name: measure.definition for measure in self.measures}
         count = len({result.image_id for result in results})
         lines = [
@@ -158,15 +157,9 @@ class SemanticEvaluator(DatasetEvaluator):
             content |= {"images": count, "channels": self._channels}
             write_json(os.path.join(self._output_dir, SEMANTIC_METRICS_FILE), content, indent=2)
             self._write_images(results)
-            metadata = MetadataCatalog.get(self._dataset_name)
-            if self._options and metadata.get("json_file"):
-                EvaluationRecord(
-                    dataset=self._dataset_name,
-                    truth=metadata.json_file,
-                    predictions=self.predictions_file,
-                    images=metadata.get("image_root"),
-                    options=self._options,
-                ).write(self._output_dir)
+            if self._options and MetadataCatalog.get(self._dataset_name).get("json_file"):
+                place = self.predictions_file, self._options, self._output_dir
+                write_record(self._dataset_name, *place)
         return {"sem_seg": metrics}
 
     def _probabilities(self, output: dict) -> Tensor:
@@ -205,8 +198,8 @@ class SemanticEvaluator(DatasetEvaluator):
             write_json(os.path.join(self._output_dir, SEMANTIC_PREDICTIONS_FILE), predictions)
 
 
-def summarize_channels(
-    channels: dict[str, list[PixelCounts]], measures: Sequence[Measure] = FOREGROUND_MEASURES
+def _summarize(
+    channels: dict[str, list[PixelCounts]], measures: Sequence[Measure]
 ) -> dict[str, float]:
     """Return ``{metric: percent}`` of the counts by channel, see :class:`SemanticEvaluator`."""
     summaries = [MeasureTable.of(each, measures).summary() for each in channels.values()]

@@ -57,10 +57,6 @@ class VolumeOverlap(PixelCounts):
         return cls(**vars(total), hd95=float(hd95), surface_dice=float(surface_dice), slices=slices)
 
 
-def _distance(volume: VolumeOverlap) -> tuple[float, int]:
-    return (0.0, 0) if math.isnan(volume.hd95) else (volume.hd95, 1)
-
-
 def _sum_over_slices(volume: VolumeOverlap, is_dice: bool) -> tuple[float, int]:
     ratios = [foreground_ratio(each, is_dice=is_dice, two_class=False) for each in volume.slices]
     return sum(np.divide(*pair).item() for pair in ratios), len(ratios)
@@ -75,7 +71,7 @@ VOLUME_MEASURES = (
         "mean over the volumes in which neither is empty of the larger of the two 95th percentiles "
         "of the distances from the surface of one of P and G to that of the other",
         "MONAI, compute_hausdorff_distance",
-        _distance,
+        lambda volume: (volume.hd95, 1),
         True,
         math.nan,
         "mm",
