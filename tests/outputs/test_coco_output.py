@@ -9,11 +9,10 @@ from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.readers.predictions import open_predictions
 from unet_sharp_det.evaluation.readers.truth import open_truth
 from unet_sharp_det.evaluation.record import EvaluationOptions
-from unet_sharp_det.outputs import coco, merge_coco
+from unet_sharp_det.outputs import merge_coco
 
 
-def test_pycocotools_reads_every_object(instances, write, monkeypatch):
-    monkeypatch.setattr(coco, "_BLOCK", 4)
+def test_pycocotools_reads_every_object(instances, write):
     data = COCO(write("coco", instances))
     assert data.imgs == {1: {"id": 1, "file_name": "a.tif", "height": 61, "width": 83}}
     assert {c["id"]: c["name"] for c in data.loadCats(data.getCatIds())} == {

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from evaluation_helpers import coco_dataset
+from test_report_pruning import write
 
 from unet_sharp_det.errors import UserError
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
@@ -177,7 +178,9 @@ def tool():
 class TestTool:
     def test_it_writes_the_page(self, tool, runs, tmp_path, capsys):
         output = tmp_path / "r.html"
+        pruned = [write(tmp_path / "a.json"), write(tmp_path / "b.json", title="Another network")]
         arguments = ["--worst", "0", "--samples", "2", "--title", "T", "--grid", "0"]
+        arguments += ["--pruning", *map(str, pruned)]
         arguments += ["--figures", str(tmp_path / "figures"), "--output", str(output)]
         assert tool.main([*map(str, runs), "--labels", "net", "net", *arguments]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == str(output)
@@ -185,6 +188,8 @@ class TestTool:
         assert "<title>T</title>" in text
         assert "<img" not in text
         assert "<small>2 seeds</small>" in text
+        section = text.split('id="pruning"')[1].split("</details>")[0]
+        assert {"UNet# pruned", "Another network"} <= set(re.findall("<h3>(.*?)</h3>", section))
         keys = re.findall(r'<div class="plot" id="([\w-]+)"', text)
         names = [f"{key}.{kind}" for key in keys for kind in ("png", "svg")]
         assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(names)

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.report import write_report
 from unet_sharp_det.report.pruning import pruning_plot
 
 LEVELS = [
@@ -37,15 +36,6 @@ def test_bars_have_the_numbers(tmp_path):
 def test_without_any_value(tmp_path):
     plot = pruning_plot(write(tmp_path / "a.json", levels=[{**LEVELS[0], "quality": None}]))
     assert plot.figure.axes[2].get_ylim() == (0, 1)
-
-
-def test_it_is_a_section_of_the_report(runs, tmp_path):
-    files = [write(tmp_path / "a.json"), write(tmp_path / "b.json", title="Another network")]
-    output = tmp_path / "r.html"
-    write_report(runs[:1], output, worst=0, grid=["0"], samples=2, ap_samples=1, pruning=files)
-    section = output.read_text(encoding="utf-8").split('id="pruning"')[1]
-    for part in ("UNet# pruned", "Another network", ">9.00<", ">n/a<"):
-        assert part in section.split("</details>")[0]
 
 
 def test_a_file_of_something_else(tmp_path):

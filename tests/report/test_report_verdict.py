@@ -39,7 +39,7 @@ def group(name, *recalls, spread=0.5, images=30):
 
 
 def say(comparison, *breakdowns):
-    verdict = judge(comparison, breakdowns, "DSB_score", "DSB score")
+    verdict = judge(comparison, breakdowns, "DSB_score")
     text = [re.sub("</?b>", "", str(each)) for each in verdict.sentences]
     return text, verdict
 
@@ -122,7 +122,7 @@ def test_one_image_tells_nothing():
 
 def test_labels_are_no_html():
     comparison = compare((3.1, 1.2, 5.0), labels=["<i>A</i>", "B"])
-    (sentence,) = judge(comparison, [], "DSB_score", "DSB score").sentences
+    (sentence,) = judge(comparison, [], "DSB_score").sentences
     assert "&lt;i&gt;A" in sentence
 
 

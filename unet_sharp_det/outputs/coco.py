@@ -9,10 +9,10 @@ import numpy as np
 
 from ..data.coco_json import check_ids
 from ..files import read_json
+from ..masks import encode_mask
 from ..masks.instances import SparseInstances
 from .write import OutputContext
 
-_BLOCK = 4096
 _INFO = {"description": "Predictions of unet_sharp_det"}
 
 
@@ -73,23 +73,17 @@ def _file_name(name: str, suffix: str) -> str:
 
 
 def _annotations(instances: SparseInstances) -> Iterator[dict]:
-    number = 0
-    for start in range(0, len(instances), _BLOCK):  # All RLEs at once take too much memory.
-        block = instances.select(np.arange(start, min(start + _BLOCK, len(instances))))
-        for box, score, category, area, rle in zip(
-            *(block.boxes.tolist(), block.scores.tolist(), block.classes.tolist()),
-            *(block.areas.tolist(), block.to_rles()),
-            strict=True,
-        ):
-            x0, y0, x1, y1 = box
-            number += 1
-            yield {
-                "id": number,
-                "image_id": 1,
-                "category_id": category + 1,
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "area": area,
-                "iscrowd": 0,
-                "score": score,
-                "segmentation": rle,
-            }
+    """Yield one at a time: all RLEs at once take too much memory."""
+    columns = (instances.boxes.tolist(), instances.scores.tolist(), instances.classes.tolist())
+    objects = zip(instances.masks, *columns, strict=True)
+    for number, (mask, (x0, y0, x1, y1), score, category) in enumerate(objects, 1):
+        yield {
+            "id": number,
+            "image_id": 1,
+            "category_id": category + 1,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": int(np.count_nonzero(mask)),
+            "iscrowd": 0,
+            "score": score,
+            "segmentation": encode_mask(mask, instances.shape, y0, x0),
+        }

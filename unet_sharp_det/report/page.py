@@ -125,8 +125,7 @@ class _Analysis:
         if len(methods[0].images) > 1:
             self.note = f"95 % intervals over the {self.unit}s{seeds}."
         self.breakdowns = self._break_down()
-        words = words_of(self.score, long=False)
-        self.verdict = judge(self.comparison, self.breakdowns, self.score, words, self.unit)
+        self.verdict = judge(self.comparison, self.breakdowns, self.score, self.unit)
         self.best = self.methods[self.verdict.best]
         # Of equal images that with more objects is worse, and better: an empty one says little.
         values, objects = self.best.image_values(self.score), self._objects()

@@ -10,6 +10,7 @@ from ..evaluation.instances.results import interval
 from .breakdown import Breakdown, Group
 from .comparison import Comparison
 from .estimates import Estimate, Estimates, number
+from .names import words_of
 
 _FEW_IMAGES = 30
 _MOST_SENTENCES = 4
@@ -35,7 +36,6 @@ def judge(
     comparison: Comparison,
     breakdowns: Sequence[Breakdown],
     score: str,
-    words: str,
     unit: str = "image",
 ) -> Verdict:
     """Say which method is better than the first, or how good a single one is.
@@ -43,9 +43,9 @@ def judge(
     Args:
         breakdowns: groups of objects. Those that gain and lose most are named.
         score: the measure that decides; the largest value is the best.
-        words: its name.
         unit: what was judged.
     """
+    words = words_of(score, long=False)
     values = np.nan_to_num([each.value for each in comparison.rows[score].estimates], nan=-1)
     order = 1 + np.argsort(-values[1:], kind="stable")[:_MOST_SENTENCES]
     sentences = [_compare(comparison, breakdowns, score, words, other) for other in order]
