@@ -203,7 +203,7 @@ class SparseInstances:
     def paint(self, rows: slice, columns: slice) -> np.ndarray:
         """Return a window of the label map: int32 (h, w), object k as k + 1.
 
-        Where objects overlap the first one is seen. The slices lie inside of the image.
+        Where objects overlap the first one is seen. The slices may lead out of the image.
         """
         window = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int32)
         x0, y0, x1, y1 = self.boxes.T

@@ -379,11 +379,11 @@ class Predictor:
         parts = [SparseInstances.empty(image.shape)] * len(tiles)
         progress(sum(tile.core_area for tile in tiles))
         blocks = list(batches_of_one_shape(seen, options.batch_of))
-        if find_blocks is None:
-            results = (self.find_block(image, block, scale) for block in blocks)
-        else:
-            results = find_blocks(image, blocks, scale)
         try:
+            if find_blocks is None:
+                results = (self.find_block(image, block, scale) for block in blocks)
+            else:
+                results = find_blocks(image, blocks, scale)
             for block, found in zip(blocks, results, strict=True):
                 tiles += block
                 parts += found
