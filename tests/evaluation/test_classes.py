@@ -74,6 +74,18 @@ def test_they_stand_in_the_files_and_in_the_table(files, tmp_path):
     assert content["class_means"]["F1_50_pooled"] == pytest.approx(45)
 
 
+def test_classes_of_one_name_are_told_apart(files, tmp_path):
+    content = json.loads(files[0].read_text())
+    names = {3: "a", 5: "a", 7: "none"}
+    content["categories"] = [{"id": key, "name": name} for key, name in names.items()]
+    files[0].write_text(json.dumps(content))
+    table = evaluate_files(files[1], files[0], tmp_path / "out", samples=5, ap_samples=2)
+    assert "| true \\ predicted | a (3) | a (5) | none (7) | none |" in table
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"]["segm"]
+    assert found["AP-a (5)"] == pytest.approx(100 * 51 / 101 / 2)  # half of it, after a false one
+    assert found["AP-none (7)"] is None
+
+
 def test_one_class_has_no_table(files):
     content = json.loads(files[0].read_text())
     content["categories"] = content["categories"][:1]

@@ -10,12 +10,11 @@ from ..masks.instance_maps import InstanceMap
 from .instances.overlap import InstanceOverlap, pairs_above_half, without_void
 from .instances.results import InstanceResults
 from .readers.predictions import CocoPredictions, Predictions
-from .readers.truth import Truth
+from .readers.truth import NONE, Truth, category_names
 from .record import EvaluationOptions, nan_to_none
 
 #: What is shown of a class.
 CLASS_MEASURES = ("DSB_score", "F1_50_pooled", "PQ_image_mean", "AJI_image_mean")
-NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class ClassResults:
         """Judge predictions by class; None if there are not several classes, or none are told."""
         if not truth.has_categories or not isinstance(predictions, CocoPredictions):
             return None
-        names = {key: each["name"] for key, each in sorted(truth.coco.cats.items())}
+        names = category_names(truth.coco)
         if len(names) < 2 or not predictions.has_categories:
             return None
         overlaps = {category: [] for category in names}

@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ...masks import mask_areas
-from ..readers.truth import index_coco
+from ..readers.truth import category_names, index_coco
 from ..record import EvaluationOptions
 
 TASKS = ("bbox", "segm")
@@ -96,8 +96,7 @@ def coco_average_precision(
     with _silence(coco_eval):
         coco_eval.evaluate()
     precision, recall = _accumulate(coco_eval, range(len(image_ids)))
-    categories = [category["name"] for category in truth.loadCats(params.catIds)]
-    definitions = metric_definitions(options, categories)
+    definitions = metric_definitions(options, list(category_names(truth).values()))
     package = "pycocotools" if coco_eval_class is COCOeval else "faster-coco-eval"
     return CocoResult(
         metrics=_metrics(precision, recall, definitions),

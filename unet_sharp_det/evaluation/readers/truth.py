@@ -5,6 +5,7 @@ import glob
 import io
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from ...masks.instances import SparseInstances
 from ..instances.overlap import InstanceOverlap
 
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+#: The place of a class where there is no object.
+NONE = "none"
 _TOO_LARGE = "Cut it into parts, or give COCO results, as predict --outputs coco writes them."
 
 
@@ -193,6 +196,14 @@ def index_coco(content: dict) -> COCO:
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
+
+
+def category_names(coco: COCO) -> dict[int, str]:
+    """Return the names of the categories by their ids; those that are :data:`NONE`, or of several
+    categories, with the id."""
+    names = {key: each["name"] for key, each in sorted(coco.cats.items())}
+    counts = Counter([NONE, *names.values()])
+    return {key: name if counts[name] == 1 else f"{name} ({key})" for key, name in names.items()}
 
 
 def check_masks(annotations: list[dict], where: str) -> None:
