@@ -41,14 +41,6 @@ def test_more_than_100_nuclei_need_more_than_100_detections(register):
         assert full[task]["AR@500"] == pytest.approx(100)
 
 
-def test_few_detections_per_image_shorten_the_keys(register):
-    name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
-    results = process(
-        NucleiCOCOEvaluator(name, options=EvaluationOptions(max_dets=20)), {1: instances([])}
-    )
-    assert list(results["bbox"]) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@20"]
-
-
 @pytest.mark.parametrize(
     "sides, expected", [((4, 40), "APm"), ((32, 40), "APs"), ((2, 4), "APl")], ids=str
 )

@@ -30,7 +30,6 @@ from ..record import (
 from .gather import gather_on_main, write_record
 
 _PLACE = ("image_id", "file_name", "channel")
-_RATIOS = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class SemanticEvaluator(DatasetEvaluator):
 
     measures = FOREGROUND_MEASURES
     #: Columns of the file of images: of <name>_image_mean.
-    ratios = _RATIOS
+    ratios = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
     #: What a report is made of.
     predictions_file = SEMANTIC_PREDICTIONS_FILE
 
