@@ -98,7 +98,11 @@ class Predictor:
         self.class_names = tuple(class_names)
         model = accelerate(model, precision=self.options.precision)
         views = VIEWS if self.options.tta else VIEWS[:1]
-        self._finder = _kind_of(model)(model, self.options.score_threshold, views)
+        if hasattr(model, "roi_heads"):
+            kind = Detector
+        else:
+            kind = WatershedSegmenter if isinstance(model, WatershedSegmentor) else Segmenter
+        self._finder = kind(model, self.options.score_threshold, views)
         self._resize = resize
         self._blocks = 0  # that the network saw
         self._channels = len(model.pixel_mean)
@@ -380,10 +384,8 @@ class Predictor:
         progress(sum(tile.core_area for tile in tiles))
         blocks = list(batches_of_one_shape(seen, options.batch_of))
         try:
-            if find_blocks is None:
-                results = (self.find_block(image, block, scale) for block in blocks)
-            else:
-                results = find_blocks(image, blocks, scale)
+            here = (self.find_block(image, block, scale) for block in blocks)
+            results = find_blocks(image, blocks, scale) if find_blocks else here
             for block, found in zip(blocks, results, strict=True):
                 tiles += block
                 parts += found
@@ -395,9 +397,3 @@ class Predictor:
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
         smaller = options.halved(options.tile_size, alignment)
         return self._find_in_tiles(image, smaller, progress, find_blocks)
-
-
-def _kind_of(model: nn.Module) -> type[Detector] | type[Segmenter]:
-    if hasattr(model, "roi_heads"):
-        return Detector
-    return WatershedSegmenter if isinstance(model, WatershedSegmentor) else Segmenter
