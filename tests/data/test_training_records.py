@@ -7,13 +7,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import NucleiDatasetMapper, register_coco_nuclei
-from unet_sharp_det.errors import DatasetError
+from unet_sharp_det.errors import ConfigError, DatasetError
 from unet_sharp_det.training import NucleiTrainer
 from unet_sharp_det.training.trainer import load_training_records
 
 NAME = "nuclei_to_train_on"
 MASK = {"segmentation": [[2, 2, 8, 2, 8, 6, 2, 6]]}
 CROWD = {"iscrowd": 1}
+CLASSES = ["nucleus", "cell"]
 
 
 @pytest.fixture
@@ -29,11 +30,11 @@ def register(tmp_path, write_png, rgba):
         box = {"image_id": "i2", "category_id": 1, "bbox": [2, 2, 6, 4]}
         content = {
             "images": images,
-            "categories": [{"id": 1, "name": "nucleus"}],
+            "categories": [{"id": k, "name": name} for k, name in enumerate(CLASSES, 1)],
             "annotations": [{"id": k, **box, **each} for k, each in enumerate(annotations)],
         }
         (tmp_path / "t.json").write_text(json.dumps(content))
-        register_coco_nuclei(NAME, tmp_path / "t.json", tmp_path / "images", ["nucleus"], **options)
+        register_coco_nuclei(NAME, tmp_path / "t.json", tmp_path / "images", CLASSES, **options)
 
     yield run
     DatasetCatalog.pop(NAME)
@@ -56,6 +57,18 @@ def test_without_any_object(register):
     register()
     with pytest.raises(DatasetError, match=f"{NAME} has no object in its 3 images"):
         load()
+
+
+def test_more_classes_than_the_model_has(register):
+    """detectron2 would take objects of class 1 of a model of one class for background."""
+    register(MASK, {**MASK, "category_id": 2})
+    with pytest.raises(DatasetError, match=r"2 classes.* has 1. Set MODEL.ROI_HEADS.NUM_CLASSES 2"):
+        load("MODEL.ROI_HEADS.NUM_CLASSES", "1")
+    for architecture, head in (("GeneralizedRCNN", "ROI_HEADS"), ("RetinaNet", "RETINANET")):
+        counted = ["MODEL.META_ARCHITECTURE", architecture, f"MODEL.{head}.NUM_CLASSES"]
+        assert len(load(*counted, "2")) == 1
+        with pytest.raises(ConfigError, match=f"MODEL.{head}.NUM_CLASSES is 0. Give 1 or more"):
+            load(*counted, "0")
 
 
 def test_label_maps_are_enough_for_a_semantic_model(register, tmp_path, write_png, square):

@@ -21,6 +21,7 @@ from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import ConfigError, DatasetError, TrainingError
 from unet_sharp_det.training import NucleiTrainer, explain_failure
 from unet_sharp_det.training.run import kept_config
+from unet_sharp_det.training.trainer import check_solver
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
@@ -116,6 +117,16 @@ def test_values_that_detectron2_asserts(repository, monkeypatch):
     cfg = setup_cfg(str(repository / INSTANT), ["MODEL.META_ARCHITECTURE", "MaskRCNN"])
     with pytest.raises(ConfigError, match="'MaskRCNN' found in 'META_ARCH' registry! Correct"):
         NucleiTrainer.build_model(cfg)
+    for key, value, message in [
+        ("MAX_ITER", 0, r"SOLVER.MAX_ITER .*max_iter. is 0. Give 1 or more"),
+        ("CHECKPOINT_PERIOD", -1, r"SOLVER.CHECKPOINT_PERIOD .* is -1. Give 1 or more"),
+        ("LR_SCHEDULER_NAME", "WarmupCosine", "Did you mean 'WarmupCosineLR'"),
+        ("CLIP_GRADIENTS.CLIP_TYPE", "norms", "Did you mean 'norm'"),
+    ]:
+        wrong = cfg.clone()
+        wrong.merge_from_list([f"SOLVER.{key}", value])
+        with pytest.raises(ConfigError, match=message):
+            check_solver(wrong.SOLVER)
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     for batch in (0, 3):
         cfg.SOLVER.IMS_PER_BATCH = batch

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..modeling.semantic_labels import PIXEL_WISE, SemanticLabels
 
 _LONGEST = 100
@@ -49,7 +49,15 @@ def check_class_names(names: Sequence[str], cfg: CfgNode, where: str) -> None:
 
 
 def class_count(cfg: CfgNode) -> int:
-    """The number of classes of objects."""
+    """The number of classes of objects.
+
+    Raises:
+        ConfigError: a detector is to have none.
+    """
     if cfg.MODEL.META_ARCHITECTURE in PIXEL_WISE:
         return len(SemanticLabels.from_config(cfg).foreground_channels)
-    return cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    head = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
+    count = cfg.MODEL[head].NUM_CLASSES
+    if count < 1:
+        raise ConfigError(f"MODEL.{head}.NUM_CLASSES is {count}. Give 1 or more.")
+    return count

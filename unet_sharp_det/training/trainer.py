@@ -22,7 +22,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import has_event_storage
 from torch import nn
 
-from ..checkpoints.class_names import names_of_data
+from ..checkpoints.class_names import class_count, names_of_data
 from ..checkpoints.loading import SkipCheckpointer
 from ..checkpoints.trained_model import load_trained_model
 from ..config import flatten
@@ -32,6 +32,7 @@ from ..data.mapper import NucleiDatasetMapper
 from ..errors import ConfigError, DatasetError, TrainingError, UserError, disk_error, look_up_option
 from ..evaluation import EvaluationOptions, build_nuclei_evaluators
 from ..files import write_json
+from ..modeling.semantic_labels import PIXEL_WISE
 from ..modeling.test_time_augmentation import AveragedViews
 from ..runtime import accelerate
 from .averaging import WeightAverage
@@ -46,6 +47,7 @@ from .validation_loss import ValidationLoss
 
 logger = logging.getLogger(__name__)
 
+_SCHEDULERS = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 _ADAPTIVE = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
 
 
@@ -59,6 +61,7 @@ class NucleiTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode, trust_pickle: bool = False):
         """Build all parts. ``trust_pickle`` is of :class:`SkipCheckpointer`."""
         TrainerBase.__init__(self)
+        check_solver(cfg.SOLVER)
         self.check_datasets(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
@@ -270,6 +273,8 @@ def load_training_records(cfg: CfgNode, mapper) -> list[dict]:
     names = ", ".join(cfg.DATASETS.TRAIN)
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     mapper.check_records(records, names)
+    if cfg.MODEL.META_ARCHITECTURE not in PIXEL_WISE:
+        _check_classes(records, class_count(cfg), names)
     with_objects = [record for record in records if mapper.has_objects(record)]
     if not with_objects:
         raise DatasetError(
@@ -279,6 +284,29 @@ def load_training_records(cfg: CfgNode, mapper) -> list[dict]:
         return records
     logger.info(f"{names}: {len(records) - len(with_objects)} images without objects left out.")
     return with_objects
+
+
+def _check_classes(records: list[dict], count: int, names: str) -> None:
+    """Raise a DatasetError if objects have more than ``count`` classes: detectron2 would take them
+    for background, or fail in the loss."""
+    found = {each["category_id"] for record in records for each in record.get("annotations", ())}
+    if (classes := max(found, default=0) + 1) > count:
+        raise DatasetError(
+            f"{names}: has objects of {classes} classes, but the model has {count}. Set "
+            f"MODEL.ROI_HEADS.NUM_CLASSES {classes} (or that of MODEL.RETINANET)."
+        )
+
+
+def check_solver(solver: CfgNode) -> None:
+    """Raise a ConfigError for values of ``SOLVER`` that detectron2 does not check."""
+    for key, place in (("MAX_ITER", "max_iter"), ("CHECKPOINT_PERIOD", "checkpointer.period")):
+        if solver[key] < 1:
+            raise ConfigError(
+                f"SOLVER.{key} (LazyConfig: train.{place}) is {solver[key]}. Give 1 or more."
+            )
+    look_up_option(solver.LR_SCHEDULER_NAME, _SCHEDULERS, "SOLVER.LR_SCHEDULER_NAME", ConfigError)
+    clipping = solver.CLIP_GRADIENTS.CLIP_TYPE
+    look_up_option(clipping, ("value", "norm"), "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", ConfigError)
 
 
 @contextlib.contextmanager
