@@ -113,7 +113,6 @@ def public_names() -> dict[str, list[str]]:
                 ]
     names = ["Edge", "build_table", "register_scheme", "scheme_names", "prune"]
     rooms["skip_schemes"] = [f"skip_schemes.{name}" for name in names]
-    rooms["config"] = ["config.add_unet_sharp_config", "config.setup_cfg"]
     rooms["errors"] = ["errors.UserError"]
     return rooms
 

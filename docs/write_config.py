@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write docs/CONFIG.md, the keys that this package adds, from the comments in config.py.
+"""Write docs/CONFIG.md, the keys that this package adds, from the comments in config/keys.py.
 
 python docs/write_config.py
 """
@@ -8,14 +8,14 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE = ROOT / "unet_sharp_det" / "config.py"
+SOURCE = ROOT / "unet_sharp_det" / "config" / "keys.py"
 TARGET = ROOT / "docs" / "CONFIG.md"
 HEAD = """# Config keys
 
 This package adds these keys to [those of detectron2][stock]. Set them in a YAML file, or as
 `KEY VALUE` pairs at the end of a command. `--config-file` takes a path, or the name of a file below
 `configs/`, which is part of the package. `docs/write_config.py` writes this page from the
-comments in `unet_sharp_det/config.py`.
+comments in `unet_sharp_det/config/keys.py`.
 
 [stock]: https://detectron2.readthedocs.io/en/latest/modules/config.html#yaml-config-references
 """
