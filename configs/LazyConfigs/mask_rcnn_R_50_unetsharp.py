@@ -99,7 +99,6 @@ train.checkpointer.period = 1000
 train.best_metric = "segm/AP"
 train.amp.precision = "fp16"  # or bf16, with train.amp.enabled
 train.validation_loss = True
-train.early_stopping = dict(patience=0, min_delta=0.0)
 
 lr_multiplier = L(WarmupParamScheduler)(
     scheduler=L(CosineParamScheduler)(start_value=1.0, end_value=0.0),

@@ -106,7 +106,6 @@ train.eval_period = 65
 train.checkpointer.period = 65
 train.best_metric = "sem_seg/IoU_image_mean"
 train.validation_loss = True
-train.early_stopping = dict(patience=0, min_delta=0.0)
 train.amp = dict(enabled=True, precision="fp16")
 
 lr_multiplier = L(WarmupParamScheduler)(

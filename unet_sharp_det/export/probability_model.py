@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from ..modeling.layers import MaxPoolToSize
+from ..modeling.layers import MaxPoolToSize, pad_or_cut, round_up
 from ..modeling.segnetr_block import WindowWeights
 from .checks import blobs
 
@@ -76,23 +76,15 @@ class ProbabilityModel(nn.Module):
         Returns:
             Tensor: float32 probabilities (N, classes, H, W).
         """
-        height, width = images.shape[2:]
+        size = images.shape[2:]
         x = (images - self.mean) / self.std
         if self.divisor > 1:
-            rows, columns = (_round_up(n, self.divisor) for n in (height, width))
-            x = F.pad(x, (0, columns - width, 0, rows - height))
+            x = pad_or_cut(x, round_up(size, self.divisor))
         features = self.encoder(x.to(self.dtype))
         result = self.head.probabilities([features[name] for name in self.head.in_features])
         if self.divisor > 1:
-            # A negative padding: a slice would ask whether the image is smaller than its padding.
-            result = F.pad(result, (0, width - result.shape[3], 0, height - result.shape[2]))
+            result = pad_or_cut(result, size)
         return result.float()
-
-
-def _round_up(size: int, divisor: int) -> int:
-    """Return the multiple from ``size`` on, without ``-(-size // divisor)``: ONNX rounds quotients
-    towards zero."""
-    return (size + divisor - 1) // divisor * divisor
 
 
 def pool_to_size(x: Tensor, factor: int, size: Sequence[int]) -> Tensor:
@@ -137,7 +129,7 @@ class _SameConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pads = []
         for size, stride, reach in zip(x.shape[2:], self.conv.stride, self.reach, strict=True):
-            total = _round_up(size, stride) - size + reach - stride
+            total = round_up([size], stride)[0] - size + reach - stride
             pads = [total // 2, total - total // 2, *pads]
         return self.conv._conv_forward(F.pad(x, pads), self.conv.weight, self.conv.bias)
 

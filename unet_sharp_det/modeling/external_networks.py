@@ -8,7 +8,6 @@ import importlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backbone
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, first_line, look_up_option
 from ..skip_schemes import Node
-from .layers import build_norm
+from .layers import build_norm, pad_or_cut, round_up
 from .segmentation_head import SegmentationHead
 from .sem_seg_head import loss_options
 from .semantic_labels import SemanticLabels
@@ -125,11 +124,9 @@ class ExternalDecoder(nn.Module):
     ) -> dict[Node, Branch]:
         """[images] to the branch of the network."""
         (images,) = features
-        sides = images.shape[2:]
-        missing = [-side % self.size_divisibility for side in reversed(sides)]
-        logits = self.network(F.pad(images, [n for side in missing for n in (0, side)]))
-        logits = logits[(..., *(slice(side) for side in sides))]
-        return {self.full_size_branches[0]: Branch(logits, None)}
+        size, dim = images.shape[2:], images.dim() - 2
+        logits = self.network(pad_or_cut(images, round_up(size, self.size_divisibility), dim))
+        return {self.full_size_branches[0]: Branch(pad_or_cut(logits, size, dim), None)}
 
 
 class ImageBackbone(Backbone):

@@ -88,7 +88,8 @@ def pad_or_cut(x: Tensor, size: Sequence[int], dim: int = 2) -> Tensor:
 
 
 def round_up(size: Sequence[int], multiple: int) -> list[int]:
-    """The least multiples that are no smaller."""
+    """The least multiples that are no smaller, without ``-(-n // multiple)``: ONNX rounds quotients
+    towards zero."""
     return [(n + multiple - 1) // multiple * multiple for n in size]
 
 

@@ -36,20 +36,8 @@ LAZY_KEYS = {
     "TEST.EARLY_STOPPING.PATIENCE": "early_stopping.patience",
     "TEST.EARLY_STOPPING.MIN_DELTA": "early_stopping.min_delta",
 }
-#: Of these keys of ``train``, which detectron2's own configs lack.
-_DEFAULTS = {
-    "seed": -1,
-    "tracking": "",
-    "weights_partial": False,
-    "replayable": False,
-    "ema_decay": 0.0,
-    "amp.enabled": False,
-    "amp.precision": "fp16",
-    "validation_loss": False,
-    "best_metric": "",
-    "early_stopping.patience": 0,
-    "early_stopping.min_delta": 0.0,
-}
+#: Of a LazyConfig that lacks these; the others are as in a YAML config.
+_DEFAULTS = {"TEST.VALIDATION_LOSS": False, "TEST.BEST_METRIC": ""}
 
 
 def read_config(config_file: str, opts: list[str]) -> tuple[CfgNode, type[NucleiTrainer]]:
@@ -76,9 +64,12 @@ def load_lazy_cfg(config_file: str, opts: list[str]) -> DictConfig:
             the config nor the signature of the node's ``_target_`` knows.
     """
     lazy = LazyConfig.load(find_config(config_file))
-    for key, default in _DEFAULTS.items():
-        if OmegaConf.select(lazy.train, key) is None:
-            OmegaConf.update(lazy.train, key, default, force_add=True)
+    cfg = setup_cfg()
+    for key, place in LAZY_KEYS.items():
+        if OmegaConf.select(lazy.train, place) is None:
+            node, name = _find(cfg, key)
+            default = _DEFAULTS.get(key, node[name])
+            OmegaConf.update(lazy.train, place, default, force_add=True)
     for option in opts:
         _check_option(lazy, option)
     try:
@@ -162,13 +153,18 @@ class LazyTrainer(NucleiTrainer):
 def _settings(lazy: DictConfig) -> CfgNode:
     """What ``train`` of a LazyConfig says as a config, with one name for its test data, if any."""
     cfg = setup_cfg()
-    for key, path in LAZY_KEYS.items():
-        *parents, name = key.split(".")
-        node = functools.reduce(CfgNode.__getitem__, parents, cfg)
-        node[name] = OmegaConf.select(lazy.train, path)
+    for key, place in LAZY_KEYS.items():
+        node, name = _find(cfg, key)
+        node[name] = OmegaConf.select(lazy.train, place)
     if "test" in lazy.dataloader:
         cfg.DATASETS.TEST = (", ".join(_dataset_names(lazy, "test")) or "dataloader.test",)
     return cfg
+
+
+def _find(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
+    """The node that holds a dotted key, and the key's name there."""
+    *parents, name = key.split(".")
+    return functools.reduce(CfgNode.__getitem__, parents, cfg), name
 
 
 def _dataset_names(lazy: DictConfig, part: str) -> list[str]:
