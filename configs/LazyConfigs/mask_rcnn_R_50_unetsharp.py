@@ -59,18 +59,6 @@ dataloader.test = L(build_detection_test_loader)(
     ),
     num_workers=2,
 )
-# The test images with their annotations, for the validation loss.
-dataloader.validation = L(build_detection_test_loader)(
-    dataset="${..test.dataset}",
-    mapper=L(NucleiDatasetMapper)(
-        is_train=False,
-        with_targets=True,
-        augmentations="${...test.mapper.augmentations}",
-        image_format="${...train.mapper.image_format}",
-        recompute_boxes=False,
-    ),
-    num_workers="${..test.num_workers}",
-)
 options = EvaluationOptions(max_dets=500, area_sides=(14, 22))
 dataloader.evaluator = L(DatasetEvaluators)(
     evaluators=[

@@ -70,22 +70,10 @@ dataloader.test = L(build_detection_test_loader)(
         augmentations=[L(StretchContrast)(), L(ScaleBy)(factors=[1.0], max_size=4096)],
         image_format="${...train.mapper.image_format}",
         recompute_boxes=False,
-    ),
-    num_workers=2,
-)
-# The test images with their annotations, for the validation loss.
-dataloader.validation = L(build_detection_test_loader)(
-    dataset="${..test.dataset}",
-    mapper=L(NucleiDatasetMapper)(
-        is_train=False,
-        with_targets=True,
-        augmentations="${...test.mapper.augmentations}",
-        image_format="${...train.mapper.image_format}",
-        recompute_boxes=False,
         use_instances=False,
         semantic="${model.sem_seg_head.labels}",
     ),
-    num_workers="${..test.num_workers}",
+    num_workers=2,
 )
 dataloader.evaluator = L(SemanticEvaluator)(
     dataset_name="${..test.dataset.names}",

@@ -1,5 +1,6 @@
 """LazyConfigs: reading them, and training what they build."""
 
+import copy
 import functools
 import inspect
 
@@ -141,9 +142,14 @@ class LazyTrainer(NucleiTrainer):
 
     @classmethod
     def build_validation_loader(cls, cfg: CfgNode, dataset_name: str):
-        if "validation" not in cls.lazy.dataloader:
-            raise ConfigError("train.validation_loss needs dataloader.validation. Add it.")
-        return instantiate(cls.lazy.dataloader.validation)
+        """``dataloader.validation``, or else ``dataloader.test``, whose mapper then takes
+        ``with_targets``."""
+        if "validation" in cls.lazy.dataloader:
+            return instantiate(cls.lazy.dataloader.validation)
+        _check_option(cls.lazy, "dataloader.test.mapper.with_targets=True")
+        loader = copy.deepcopy(cls.lazy.dataloader.test)
+        loader.mapper.with_targets = True
+        return instantiate(loader)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str):
