@@ -169,14 +169,6 @@ class TestGate:
         logits = torch.tensor([[0.0, 1.0]])
         assert gate(torch.rand(1, 1, 2, 2).bfloat16(), logits).dtype == torch.bfloat16
 
-    def test_a_gated_image_has_no_foreground(self):
-        empty = torch.tensor([[1.0, 0.0]])
-        probabilities = torch.full((1, 2, 2, 2), 0.9)
-        assert not (gate(probabilities, empty) >= 0.5).any()
-        exclusive = torch.tensor([0.1, 0.9]).view(1, 2, 1, 1)
-        assert exclusive.argmax(dim=1).item() == 1
-        assert gate(exclusive, empty).argmax(dim=1).item() == 0
-
 
 @pytest.mark.parametrize("hidden", [None, 8])
 def test_it_learns_to_tell_empty_images(hidden):

@@ -6,9 +6,10 @@ from detectron2 import model_zoo
 from detectron2.export import scripting_with_instances
 from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.structures import Boxes
 from detectron2.utils.events import EventStorage
 from detectron2.utils.testing import convert_scripted_instances
+from nuclei_records import nuclei_record as image
 
 from unet_sharp_det import SkipFPN
 from unet_sharp_det.config import setup_cfg
@@ -57,28 +58,6 @@ DETECTORS = {
         *("MODEL.RETINANET.NUM_CONVS", "1"),
     ],
 }
-
-
-def image(seed: int, nuclei: int = 3, height: int = 70, width: int = 90) -> dict:
-    generator = torch.Generator().manual_seed(seed)
-    masks = torch.zeros(nuclei, height, width, dtype=torch.bool)
-    for index, mask in enumerate(masks):
-        mask[10 : 30 + index, 10 + 25 * index : 30 + 25 * index] = True
-    masks = BitMasks(masks)
-    boxes = masks.get_bounding_boxes() if nuclei else Boxes(torch.zeros(0, 4))
-    instances = Instances(
-        (height, width),
-        gt_boxes=boxes,
-        gt_classes=torch.zeros(nuclei, dtype=torch.int64),
-        gt_masks=masks,
-    )
-    return {
-        "image": torch.randint(0, 256, (3, height, width), generator=generator).float(),
-        "instances": instances,
-        "sem_seg": masks.tensor.any(0).long(),
-        "height": height,
-        "width": width,
-    }
 
 
 @pytest.mark.parametrize("detector", DETECTORS)

@@ -168,14 +168,11 @@ class TestExport:
         (folder / "config.yaml").write_text(cfg.dump())
         return folder / "model_final.pth"
 
-    def test_a_pruned_file_is_the_pruned_network(self, run_tool, config, tmp_path):
+    def test_a_pruned_file_is_the_pruned_network(self, config, tmp_path):
         """And its classes keep their names, which no registered data set tells."""
         cfg = config("MODEL.CLASS_NAMES", "['gland']", "DATASETS.TRAIN", "('elsewhere',)")
         whole = trained(cfg)
-        options = ["--format", "safetensors", "--level", "2"]
-        path = self.save(whole, cfg, tmp_path)
-        done = run_tool("tools/export_model.py", path, *options)
-        assert done.returncode == 0, done.stderr[-2000:]
+        export_model(ExportRequest(self.save(whole, cfg, tmp_path), "safetensors", level=2))
         opened = open_trained_model(tmp_path / "model_final_L2.safetensors", device="cpu")
         assert opened.cfg.MODEL.CLASS_NAMES == ["gland"]
         assert opened.cfg.SOLVER.AMP.ENABLED == cfg.SOLVER.AMP.ENABLED

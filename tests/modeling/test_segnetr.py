@@ -187,11 +187,6 @@ class TestIRSC:
         assert kept.shape[1] == 4 * 6 // 2
         assert torch.equal(patch_reverse(kept, (4, 8)), retain_half(x))
 
-    def test_the_order_of_pixel_unshuffle_would_move_pixels(self):
-        x = torch.randn(1, 4, 4, 4)
-        kept = nn.functional.pixel_unshuffle(x, 2)[:, ::2]  # two positions of each channel
-        assert not torch.equal(patch_reverse(kept, (4, 4)), retain_half(x))
-
     def test_taps(self):
         images = torch.randn(1, 3, 37, 50)
         folded = tiny(tap="folded").eval()

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.modeling import build_model
-from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
+from nuclei_records import nuclei_record as image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unet_sharp_det.config import setup_cfg
@@ -209,25 +209,6 @@ class TestInference:
             found = net(images)
         assert torch.allclose(found[0], votes[1][0] / 4)
         assert torch.allclose(found[1], (votes[0][1] + votes[2][1] + votes[3][1]) / 4)
-
-
-def image(seed: int, height: int, width: int, classes: int = 2) -> dict:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(0, classes, (height, width), generator=generator)
-    instances = Instances((height, width))
-    instances.gt_boxes = Boxes(torch.tensor([[4.0, 4.0, 20.0, 24.0]]))
-    instances.gt_classes = torch.zeros(1, dtype=torch.int64)
-    mask = torch.zeros(1, height, width, dtype=torch.bool)
-    mask[:, 4:24, 4:20] = True
-    instances.gt_masks = BitMasks(mask)
-    return {
-        "image": pixels,
-        "sem_seg": labels,
-        "instances": instances,
-        "height": height,
-        "width": width,
-    }
 
 
 class TestInDetectron2:

@@ -13,7 +13,7 @@ from torch import nn
 
 from unet_sharp_det import SkipFPN, neck_options
 from unet_sharp_det.config import setup_cfg
-from unet_sharp_det.errors import ConfigError, SchemeError
+from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.skip_schemes import scheme_names
 
 CHANNELS = {"res2": 8, "res3": 12, "res4": 16, "res5": 20}
@@ -231,37 +231,28 @@ def _resnet_channels() -> Backbone:
 
 
 class TestBadInput:
+    @pytest.mark.parametrize(
+        ("features", "options", "message"),
+        [
+            ("res2 res4", {}, r"strides \[4, 16\]"),
+            ("rez2 res3", {}, "IN_FEATURES: 'rez2'.*Did you mean 'res2'"),
+            ("res2 res3", {"scheme": "unet_sharp"}, "Did you mean 'unetsharp'"),
+            ("res2 res3", {"fuse_type": "max"}, "FUSE_TYPE"),
+            ("res2 res3", {"norm": "GroupNorm"}, "NORM in 2D: 'GroupNorm' is not known"),
+            ("res2 res3", {"top_block": LastLevelMaxPool()}, "top_block.in_feature: 'p5'"),
+        ],
+    )
+    def test_arguments(self, features, options, message):
+        with pytest.raises(UserError, match=message):
+            SkipFPN(Pyramid(), features.split(), 16, **options)
+
     def test_strides_that_fall(self):
         with pytest.raises(ConfigError, match=r"strides \[4, 8, 16, 8\].*res5 \(stride 8\)"):
             SkipFPN(Pyramid((4, 8, 16, 8)), list(CHANNELS), 16)
 
-    def test_a_gap_between_features(self):
-        with pytest.raises(ConfigError, match=r"strides \[4, 16\]"):
-            SkipFPN(Pyramid(), ["res2", "res4"], 16)
-
-    def test_unknown_feature(self):
-        with pytest.raises(ConfigError, match="IN_FEATURES: 'rez2'.*Did you mean 'res2'"):
-            SkipFPN(Pyramid(), ["rez2", "res3"], 16)
-
-    def test_unknown_scheme(self):
-        with pytest.raises(SchemeError, match="Did you mean 'unetsharp'"):
-            SkipFPN(Pyramid(), list(CHANNELS), 16, scheme="unet_sharp")
-
-    def test_fuse_type_of_fpn(self):
-        with pytest.raises(ConfigError, match="FUSE_TYPE"):
-            SkipFPN(Pyramid(), list(CHANNELS), 16, fuse_type="max")
-
-    def test_unknown_norm(self):
-        with pytest.raises(ConfigError, match="NORM in 2D: 'GroupNorm' is not known"):
-            SkipFPN(Pyramid(), list(CHANNELS), 16, "GroupNorm", scheme="fpn")
-
     def test_bottom_up_of_another_kind(self):
         with pytest.raises(TypeError, match="Backbone"):
             SkipFPN(nn.Conv2d(3, 3, 1), list(CHANNELS), 16)
-
-    def test_top_block_on_a_level_that_is_not_there(self):
-        with pytest.raises(ConfigError, match="top_block.in_feature: 'p5'"):
-            SkipFPN(Pyramid(), ["res2", "res3"], 16, top_block=LastLevelMaxPool())
 
     @pytest.mark.parametrize(
         ("key", "value", "message"),

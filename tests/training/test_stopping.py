@@ -160,4 +160,6 @@ def test_train_net_stops(environment, repository, tmp_path):
         run.kill()
         run.wait()
     assert (tmp_path / (tmp_path / "last_checkpoint").read_text()).is_file()
+    config = setup_cfg(str(tmp_path / "config.yaml"))
+    assert config.INPUT.DIAMETER == 14.8  # of the sample's training
     assert "Traceback" not in log.read_text()

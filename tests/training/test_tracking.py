@@ -1,19 +1,20 @@
 """What trackers get of a training: read again from their local files, by no network."""
 
 import json
-import os
 import struct
 import sys
 import time
 
 import pytest
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 from sigterm import SigtermAt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.training import EarlyStop, NucleiTrainer, StopOnSignal
+from unet_sharp_det.training.tracking import build_tracker
 
 SEMANTIC = "configs/quick_schedules/unetsharp_cgm_instant_test.yaml"
 OPTIONS = ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False", "SOLVER.MAX_ITER", "3"]
@@ -183,16 +184,9 @@ def test_how_a_run_ends(train, tmp_path, monkeypatch, error, status):
     assert ("total_loss", 0) in tracker.scalars(run_id)
 
 
-def test_two_workers_have_one_run(run_tool, repository, environment, tmp_path, monkeypatch):
-    tracker = Mlflow(monkeypatch, tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
-        monkeypatch.setitem(environment, name, os.environ[name])
-    flags = ["--config-file", repository / SEMANTIC, "--num-gpus", "2", "--dist-url", "auto"]
-    options = ["OUTPUT_DIR", tmp_path / "out", "TRACKING", "mlflow", "DATASETS.TEST", "()"]
-    done = run_tool("tools/train_net.py", *flags, *OPTIONS, *options)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (run_id,) = tracker.runs()
-    assert tracker.is_finished(run_id)
+def test_of_several_workers_the_first_has_the_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(comm, "is_main_process", lambda: False)
+    assert build_tracker("mlflow", str(tmp_path), {}) is None
 
 
 class TestBadInput:
