@@ -82,14 +82,6 @@ def test_windows_of_each_level():
         assert sides(block.parts) == [*local, (2 * side, True)]
 
 
-def test_a_window_of_one_cell_would_teach_nothing():
-    part, means = WindowWeights(1), torch.randn(1, 1, 4, 4)
-    weights = part(means)
-    assert torch.equal(weights, torch.ones_like(weights))
-    weights.sum().backward()
-    assert all(not parameter.grad.any() for parameter in part.parameters())
-
-
 class TestWindowWeights:
     """Against the cells collected one by one."""
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from prediction_models import half_foreground_model
 
-from unet_sharp_det.checkpoints.trained_model import open_trained_model
+from unet_sharp_det.checkpoints.trained_model import build_on_meta, open_trained_model
+from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.augmentation import ScaleBy
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.images.decoding import read_image
@@ -107,6 +108,11 @@ def test_a_model_in_an_evaluation_finds_turned_objects_in_a_turned_image(name, c
     assert np.mean(straight != turned) < np.mean(straight != foreground(model, VIEWS[5]))
 
 
-def test_a_model_of_volumes_has_no_views():
-    with pytest.raises(ConfigError, match=r"TEST\.AUG is not for a Linear"):
-        AveragedViews(torch.nn.Linear(1, 1))
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("panoptic_fpn", []), ("mask_rcnn", ["MODEL.MASK_ON", "False"]), ("retinanet_R_50", [])],
+)
+def test_what_is_found_without_masks_or_beside_them_has_no_mean(repository, model, options):
+    (config,) = (repository / "configs" / "quick_schedules").glob(f"{model}*_unetsharp_*.yaml")
+    with pytest.raises(ConfigError, match=r"TEST\.AUG is for Mask R-CNN .* not for this "):
+        AveragedViews(build_on_meta(setup_cfg(str(config), options)))

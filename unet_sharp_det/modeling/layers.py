@@ -236,10 +236,13 @@ def _shifted_interpolation(size: int, new_size: int, mode: str, like: Tensor) ->
 
 
 def recompute_in_backward(function: Callable, *inputs):
-    """Run ``function(*inputs)`` and keep none of its maps: the backward pass runs it again.
+    """Run ``function(*inputs)`` and keep none of its maps: a backward pass runs it again.
 
     Batch statistics are counted once, not again in the second run.
     """
+
+    if not torch.is_grad_enabled():
+        return function(*inputs)
 
     def contexts():
         return contextlib.nullcontext(), _untracked_statistics()

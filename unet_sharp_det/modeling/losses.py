@@ -22,25 +22,17 @@ class HybridLoss(nn.Module):
         focal_weight: float = 0.5,
         dice_weight: float = 1.0,
         lovasz_weight: float = 0.5,
-        focal_alpha: float = 0.25,
-        focal_gamma: float = 2.0,
-        dice_smooth: float = 1.0,
         exclusive: bool = False,
     ):
         """
         Args:
             focal_weight, dice_weight, lovasz_weight: factors of the terms. 0 leaves a term out.
-            focal_alpha, focal_gamma: see :func:`focal_loss`.
-            dice_smooth: see :func:`dice_loss`.
             exclusive: whether exactly one channel holds at a pixel (softmax).
         """
         super().__init__()
         self.focal_weight = focal_weight
         self.dice_weight = dice_weight
         self.lovasz_weight = lovasz_weight
-        self.focal_alpha = focal_alpha
-        self.focal_gamma = focal_gamma
-        self.dice_smooth = dice_smooth
         self.exclusive = exclusive
 
     def forward(self, logits: Tensor, targets: Tensor, valid: Tensor) -> dict[str, Tensor]:
@@ -60,10 +52,9 @@ class HybridLoss(nn.Module):
             if self.exclusive:
                 z = one_vs_rest(z)
             if self.focal_weight:
-                focal = focal_loss(z, targets, valid, self.focal_alpha, self.focal_gamma)
-                terms["focal"] = self.focal_weight * focal
+                terms["focal"] = self.focal_weight * focal_loss(z, targets, valid)
             if self.dice_weight:
-                terms["dice"] = self.dice_weight * dice_loss(z, targets, valid, self.dice_smooth)
+                terms["dice"] = self.dice_weight * dice_loss(z, targets, valid)
             if self.lovasz_weight:
                 terms["lovasz"] = self.lovasz_weight * lovasz_hinge(z, targets, valid)
         return terms

@@ -152,8 +152,7 @@ class SegNetrGrid(nn.Module):
         x = self.bottleneck(coarsest)
         for level, skip in reversed(list(enumerate(skips))):
             run = functools.partial(self._node, level)
-            recomputes = self.checkpoint and torch.is_grad_enabled()
-            x = recompute_in_backward(run, skip, x) if recomputes else run(skip, x)
+            x = recompute_in_backward(run, skip, x) if self.checkpoint else run(skip, x)
             nodes[level, len(skips) - level] = x
         return [nodes[node] for node in self.outputs]
 

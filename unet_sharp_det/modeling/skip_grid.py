@@ -263,7 +263,7 @@ class SkipGrid(nn.Module):
         return [maps[node] for node in self.outputs]
 
     def _run(self, function: Callable, *inputs) -> Tensor:
-        if self.options.checkpoint and torch.is_grad_enabled():
+        if self.options.checkpoint:
             return recompute_in_backward(function, *inputs)
         return function(*inputs)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from detectron2.modeling import GeneralizedRCNN, SemanticSegmentor
+from detectron2.modeling import GeneralizedRCNN, PanopticFPN, SemanticSegmentor
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -57,14 +57,17 @@ class AveragedViews(nn.Module):
 
     Args:
         model: in eval mode, a ``GeneralizedRCNN`` with masks or a ``SemanticSegmentor``; of others,
-            such as ``VolumeSegmentor``, a ConfigError is raised.
+            such as ``VolumeSegmentor`` or ``PanopticFPN``, a ConfigError is raised.
     """
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        if not isinstance(model, GeneralizedRCNN | SemanticSegmentor):
+        finds_masks = isinstance(model, GeneralizedRCNN) and model.roi_heads.mask_on
+        is_averaged = finds_masks and not isinstance(model, PanopticFPN)
+        if not (is_averaged or isinstance(model, SemanticSegmentor)):
             raise ConfigError(
-                f"TEST.AUG is not for a {type(model).__name__}. Set TEST.AUG.ENABLED False."
+                f"TEST.AUG is for Mask R-CNN and models of pixels, not for this "
+                f"{type(model).__name__}. Set TEST.AUG.ENABLED False."
             )
         self.model = model
 
