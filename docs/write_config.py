@@ -28,7 +28,7 @@ A LazyConfig (`.py`) builds its model, data and optimizer itself. Its `train` ho
 |---|---|
 """
 
-_SECTION = re.compile(r'^def _add_\w+\(cfg: CfgNode\) -> None:\n    """(.*)"""\n', re.MULTILINE)
+_SECTION = re.compile(r"^    # == (.*)\n", re.MULTILINE)
 _KEY = re.compile(r"((?:^    # .*\n)+)    cfg\.([\w.]+) = (.*)\n", re.MULTILINE)
 
 

@@ -13,21 +13,8 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     """
     from .. import registration  # noqa: F401
 
-    _add_neck(cfg)
-    _add_timm(cfg)
-    _add_unet(cfg)
-    _add_segnetr(cfg)
-    _add_sem_seg_head(cfg)
-    _add_watershed(cfg)
-    _add_external(cfg)
-    _add_input(cfg)
-    _add_volumes(cfg)
-    _add_training(cfg)
-    _add_evaluation(cfg)
+    # == The neck of a detector: build_skip_fpn_backbone
 
-
-def _add_neck(cfg: CfgNode) -> None:
-    """The neck of a detector: build_skip_fpn_backbone"""
     # The skip scheme of the neck is one of fpn, unetpp, unet3p, unetsharp, sharp_bi, pafpn,
     # bifpn, or of the aliases "++", "+++" and "#". Quote these: YAML reads # as a comment.
     cfg.MODEL.FPN.SKIP_SCHEME = "unetsharp"
@@ -53,9 +40,7 @@ def _add_neck(cfg: CfgNode) -> None:
     # FPN models. auto takes the scheme's own way.
     cfg.MODEL.FPN.SKIP_FUSE = "auto"
 
-
-def _add_timm(cfg: CfgNode) -> None:
-    """A timm model as the bottom-up: build_timm_backbone"""
+    # == A timm model as the bottom-up: build_timm_backbone
     cfg.MODEL.TIMM = CfgNode()
     # This is timm's name of the architecture.
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
@@ -66,9 +51,7 @@ def _add_timm(cfg: CfgNode) -> None:
     # The norms are FrozenBN (statistics stay as loaded), BN (they are trained), SyncBN or GN.
     cfg.MODEL.TIMM.NORM = "FrozenBN"
 
-
-def _add_unet(cfg: CfgNode) -> None:
-    """The encoder of a U-Net: build_unet_encoder, for volumes build_vnet_encoder"""
+    # == The encoder of a U-Net: build_unet_encoder, for volumes build_vnet_encoder
     cfg.MODEL.UNET = CfgNode()
     # The encoder's nodes X[0,0], X[1,0], ... at strides 1, 2, 4, ... have these numbers of
     # channels.
@@ -77,9 +60,7 @@ def _add_unet(cfg: CfgNode) -> None:
     # takes. The decoder has its own key, MODEL.SEM_SEG_HEAD.NORM.
     cfg.MODEL.UNET.NORM = "BN"
 
-
-def _add_segnetr(cfg: CfgNode) -> None:
-    """The encoder of SegNetr: build_segnetr_backbone"""
+    # == The encoder of SegNetr: build_segnetr_backbone
     cfg.MODEL.SEGNETR = CfgNode()
     # res1 has this number of channels, a multiple of 16. SegNetr has 64, SegNetr-S 32.
     cfg.MODEL.SEGNETR.CHANNELS = 64
@@ -94,9 +75,8 @@ def _add_segnetr(cfg: CfgNode) -> None:
     # res2 .. res5.
     cfg.MODEL.SEGNETR.OUT_FEATURES = ["skip0", "skip1", "skip2", "skip3", "res4"]
 
+    # == The decoder of a semantic model: UNetSharpHead; but for skips and edges SegNetrHead too
 
-def _add_sem_seg_head(cfg: CfgNode) -> None:
-    """The decoder of a semantic model: UNetSharpHead; but for skips and edges SegNetrHead too"""
     # concat gives a node the encoder's maps as they are. irsc gives it half their channels, those
     # that an information-retention skip connection keeps; maps that are upsampled stay whole.
     cfg.MODEL.SEM_SEG_HEAD.SKIP_CONNECTION = "concat"
@@ -148,9 +128,7 @@ def _add_sem_seg_head(cfg: CfgNode) -> None:
     # This is the weight of the modules' loss.
     cfg.MODEL.SEM_SEG_HEAD.CGM.LOSS_WEIGHT = 1.0
 
-
-def _add_watershed(cfg: CfgNode) -> None:
-    """Instances by a watershed: WatershedSegmentor, and VolumeSegmentor with distances"""
+    # == Instances by a watershed: WatershedSegmentor, and VolumeSegmentor with distances
     cfg.MODEL.WATERSHED = CfgNode()
     # Objects of fewer pixels are left out: a network that is unsure finds specks.
     cfg.MODEL.WATERSHED.MIN_AREA = 16
@@ -159,9 +137,7 @@ def _add_watershed(cfg: CfgNode) -> None:
     # over its pixels. Objects of volumes have one class.
     cfg.MODEL.WATERSHED.NUM_CLASSES = 1
 
-
-def _add_external(cfg: CfgNode) -> None:
-    """A network of another library: build_image_backbone and ExternalHead"""
+    # == A network of another library: build_image_backbone and ExternalHead
     cfg.MODEL.EXTERNAL = CfgNode()
     # This is the network's class: PSPNet or DeepLabV3Plus of segmentation_models_pytorch,
     # AttentionUnet or DynUNet (nnU-Net's) of MONAI, or ENet. See docs/RIVALS.md.
@@ -173,9 +149,8 @@ def _add_external(cfg: CfgNode) -> None:
     # The network gets images whose sides are padded to a multiple of this number of pixels.
     cfg.MODEL.EXTERNAL.SIZE_DIVISIBILITY = 32
 
+    # == Images before they enter the network
 
-def _add_input(cfg: CfgNode) -> None:
-    """Images before they enter the network"""
     # A training image is resized by a factor drawn from this list, and its longer side is cut down
     # to INPUT.MAX_SIZE_TRAIN pixels. Factors keep the microscope's scale, which fixed sizes do not.
     # With [] it is resized to INPUT.MIN_SIZE_TRAIN, as in detectron2.
@@ -209,9 +184,7 @@ def _add_input(cfg: CfgNode) -> None:
     # This is the largest change of contrast, as a share from 0 to 1.
     cfg.INPUT.COLOR.CONTRAST = 0.2
 
-
-def _add_volumes(cfg: CfgNode) -> None:
-    """Volumes: VolumeSegmentor. MODEL.PIXEL_MEAN and PIXEL_STD have a number per channel"""
+    # == Volumes: VolumeSegmentor. MODEL.PIXEL_MEAN and PIXEL_STD have a number per channel
     cfg.INPUT.VOLUME = CfgNode()
     # The network sees patches of [D, H, W] voxels, in training and testing; smaller volumes are
     # padded. [1, H, W] makes it a 2D network on slices. A patch with a side of 3 D or more is
@@ -234,9 +207,8 @@ def _add_volumes(cfg: CfgNode) -> None:
     # Each process that loads data keeps this number of training volumes, prepared, in memory.
     cfg.INPUT.VOLUME.CACHE = 8
 
+    # == Training
 
-def _add_training(cfg: CfgNode) -> None:
-    """Training"""
     # True lets a resumed training go on as if it had not been stopped: the images, their
     # augmentations and what the model draws depend on SEED (at least 0) and the iteration alone.
     # False starts with the first images again, as detectron2 does.
@@ -277,9 +249,8 @@ def _add_training(cfg: CfgNode) -> None:
     # TEST.BEST_METRIC must pass its best value by more than this to be improved, in its own unit.
     cfg.TEST.EARLY_STOPPING.MIN_DELTA = 0.0
 
+    # == Evaluation
 
-def _add_evaluation(cfg: CfgNode) -> None:
-    """Evaluation"""
     # A trained network with a U-Net's decoder is pruned to this level, L_1, L_2, ... (UNet#,
     # Sec. 2.4), in the mode MODEL.SEM_SEG_HEAD.INFERENCE, by --eval-only and for prediction. 0
     # leaves it whole.
