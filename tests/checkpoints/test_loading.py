@@ -153,14 +153,8 @@ def test_detectron2_s_fpn_checkpoint_loads_into_a_residual_neck(repository, tmp_
     arrays = {name: value.numpy() for name, value in weights.items()}
     path = tmp_path / "model_final_f10217.pkl"
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2"}))
-    options = [
-        "MODEL.DEVICE",
-        "cpu",
-        "MODEL.FPN.SKIP_SCHEME",
-        "#",
-        "MODEL.FPN.SKIP_FUSE",
-        "residual",
-    ]
+    options = ["MODEL.DEVICE", "cpu", "MODEL.FPN.SKIP_SCHEME", "#"]
+    options += ["MODEL.FPN.SKIP_FUSE", "residual"]
     model = build_model(setup_cfg(config, options))
     SkipCheckpointer(model).load(str(path))
     own = model.state_dict()

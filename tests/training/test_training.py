@@ -15,7 +15,6 @@ from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import ConfigError, DatasetError, TrainingError
 from unet_sharp_det.training import NucleiTrainer, explain_failure
 from unet_sharp_det.training.run import kept_config
-from unet_sharp_det.training.trainer import check_solver
 
 INSTANT = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
 DEMO = "configs/DSB2018-InstanceSegmentation/compact/demo.yaml"
@@ -115,15 +114,18 @@ def test_values_that_detectron2_asserts(repository, monkeypatch):
     with pytest.raises(ConfigError, match="SOLVER.OPTIMIZER.* Did you mean 'AdamW'"):
         NucleiTrainer.build_optimizer(cfg, None)
     for key, value, message in [
-        ("MAX_ITER", 0, r"SOLVER.MAX_ITER .*max_iter. is 0. Give 1 or more"),
-        ("CHECKPOINT_PERIOD", -1, r"SOLVER.CHECKPOINT_PERIOD .* is -1. Give 1 or more"),
-        ("LR_SCHEDULER_NAME", "WarmupCosine", "Did you mean 'WarmupCosineLR'"),
-        ("CLIP_GRADIENTS.CLIP_TYPE", "norms", "Did you mean 'norm'"),
+        ("SOLVER.MAX_ITER", 0, "SOLVER.MAX_ITER is 0. Give 1 or more"),
+        ("SOLVER.CHECKPOINT_PERIOD", -1, "SOLVER.CHECKPOINT_PERIOD is -1. Give 1 or more"),
+        ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosine", "Did you mean 'WarmupCosineLR'"),
+        ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norms", "Did you mean 'norm'"),
+        ("DATALOADER.NUM_WORKERS", -1, "DATALOADER.NUM_WORKERS is -1. Give 0 or more"),
+        ("DATALOADER.SAMPLER_TRAIN", "Sampler", "Did you mean 'TrainingSampler'"),
+        ("DATASETS.TRAIN", (), "DATASETS.TRAIN is empty. Name"),
     ]:
         wrong = cfg.clone()
-        wrong.merge_from_list([f"SOLVER.{key}", value])
+        wrong.merge_from_list([key, value])
         with pytest.raises(ConfigError, match=message):
-            check_solver(wrong.SOLVER)
+            NucleiTrainer(wrong)
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     for batch in (0, 3):
         cfg.SOLVER.IMS_PER_BATCH = batch

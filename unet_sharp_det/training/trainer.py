@@ -47,7 +47,14 @@ from .validation_loss import ValidationLoss
 
 logger = logging.getLogger(__name__)
 
+_LEAST = {"SOLVER.MAX_ITER": 1, "SOLVER.CHECKPOINT_PERIOD": 1, "DATALOADER.NUM_WORKERS": 0}
 _SCHEDULERS = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
+_SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler", "RandomSubsetTrainingSampler")
+_NAMES = {
+    "SOLVER.LR_SCHEDULER_NAME": _SCHEDULERS,
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("value", "norm"),
+    "DATALOADER.SAMPLER_TRAIN": _SAMPLERS,
+}
 _ADAPTIVE = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
 
 
@@ -61,7 +68,7 @@ class NucleiTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode, trust_pickle: bool = False):
         """Build all parts. ``trust_pickle`` is of :class:`SkipCheckpointer`."""
         TrainerBase.__init__(self)
-        check_solver(cfg.SOLVER)
+        check_values(cfg)
         self.check_datasets(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
@@ -172,6 +179,8 @@ class NucleiTrainer(DefaultTrainer):
     @classmethod
     def check_datasets(cls, cfg: CfgNode) -> None:
         """Raise a DatasetError if a data set is unknown, or one of the evaluation unusable."""
+        if not cfg.DATASETS.TRAIN:
+            raise ConfigError("DATASETS.TRAIN is empty. Name the data set to train on.")
         check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
         check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
         mapper = build_mapper(cfg, is_train=False)
@@ -297,16 +306,14 @@ def _check_classes(records: list[dict], count: int, names: str) -> None:
         )
 
 
-def check_solver(solver: CfgNode) -> None:
-    """Raise a ConfigError for values of ``SOLVER`` that detectron2 does not check."""
-    for key, place in (("MAX_ITER", "max_iter"), ("CHECKPOINT_PERIOD", "checkpointer.period")):
-        if solver[key] < 1:
-            raise ConfigError(
-                f"SOLVER.{key} (LazyConfig: train.{place}) is {solver[key]}. Give 1 or more."
-            )
-    look_up_option(solver.LR_SCHEDULER_NAME, _SCHEDULERS, "SOLVER.LR_SCHEDULER_NAME", ConfigError)
-    clipping = solver.CLIP_GRADIENTS.CLIP_TYPE
-    look_up_option(clipping, ("value", "norm"), "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", ConfigError)
+def check_values(cfg: CfgNode) -> None:
+    """Raise a ConfigError for values that detectron2 takes as they are."""
+    values = flatten(cfg)
+    for key, least in _LEAST.items():
+        if int(values[key]) < least:
+            raise ConfigError(f"{key} is {values[key]}. Give {least} or more.")
+    for key, names in _NAMES.items():
+        look_up_option(values[key], names, key, ConfigError)
 
 
 @contextlib.contextmanager
