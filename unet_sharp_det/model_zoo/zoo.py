@@ -9,7 +9,7 @@ from ..checkpoints.config import config_of
 from ..checkpoints.sources import model_file
 from ..checkpoints.sources import model_names as names
 from ..checkpoints.trained_model import open_trained_model
-from ..config import find_config as get_config_file  # noqa: F401
+from ..config.reading import find_config as get_config_file  # noqa: F401
 from ..errors import ConfigError, look_up_option
 
 
