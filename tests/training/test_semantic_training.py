@@ -62,6 +62,7 @@ def test_trained_evaluated_and_pruned(run_tool, repository, tmp_path):
     options += ["--eval-only", "MODEL.WEIGHTS", tmp_path / "model_final.pth"]
     options += ["OUTPUT_DIR", tmp_path, "TEST.PRUNE_TO_LEVEL"]
     config = (tmp_path / "config.yaml").read_text()
+    assert "\n  DIAMETER: 14.8\n" in config  # of the sample's training
     done = run_tool("tools/train_net.py", *options, "2")
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "L2" / "inference" / "semantic_per_image.csv").is_file()
