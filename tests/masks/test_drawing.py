@@ -1,4 +1,6 @@
+import importlib.util
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,7 +8,6 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from evaluation_helpers import coco_dataset, encode, rectangle_mask
 
-from tools import visualize_data as tool
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.masks.drawing import (
@@ -15,6 +16,13 @@ from unet_sharp_det.masks.drawing import (
     draw_side_by_side,
     upscale_factor,
 )
+
+# By its path: detectron2's wheel installs another package "tools".
+_SPEC = importlib.util.spec_from_file_location(
+    "visualize_data", Path(__file__).parents[2] / "tools" / "visualize_data.py"
+)
+tool = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(tool)
 
 CAPTION_HEIGHT = 28
 RED, GREEN = (255, 0, 0), (0, 255, 0)
