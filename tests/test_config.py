@@ -1,6 +1,5 @@
 """Configs from files and command lines, and the messages for what is wrong in them."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import pytest
 import torch
 import yaml
 from detectron2.config import get_cfg
+from scripts import load_script
 
 from unet_sharp_det.config import find_config, setup_cfg
 from unet_sharp_det.errors import ConfigError, SchemeError, run_cli
@@ -188,10 +188,7 @@ def test_the_package_exports_the_neck():
 
 def test_the_page_of_keys_is_what_the_comments_say(repository):
     """If it is not: python docs/write_config.py."""
-    path = repository / "docs" / "write_config.py"
-    spec = importlib.util.spec_from_file_location("write_config", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script(repository / "docs" / "write_config.py")
     page = tool.document(tool.SOURCE.read_text(), LAZY_KEYS)
     assert tool.TARGET.read_text() == page
 

@@ -1,6 +1,5 @@
 """What is brought to a GPU host without network, and what runs there: rehearsed on the CPU."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scripts import load_script
 
 EXPERIMENT = """\
 seeds: [0]
@@ -34,11 +34,7 @@ def load(repository):
     """A function that imports a script of benchmarks/gpu."""
 
     def load(name):
-        path = repository / "benchmarks" / "gpu" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"gpu_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        return load_script(repository / "benchmarks" / "gpu" / f"{name}.py")
 
     return load
 

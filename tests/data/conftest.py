@@ -1,11 +1,11 @@
 """Helpers that write tiny data sets in Kaggle's layout, and run the converter on them."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scripts import load_script
 
 from unet_sharp_det.errors import run_cli
 
@@ -43,9 +43,7 @@ def kaggle(tmp_path, write_png, rgba):
 def prepare(monkeypatch, capsys):
     """A function (*arguments) that runs prepare_dsb2018.py; returns (status, stdout, stderr)."""
     path = REPOSITORY / "datasets" / "prepare_dsb2018.py"
-    spec = importlib.util.spec_from_file_location("prepare_dsb2018", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(path)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", [path.name, *map(str, arguments)])

@@ -1,11 +1,11 @@
 """The notebooks run, and what they show is what is kept in them."""
 
 import base64
-import importlib.util
 import re
 
 import nbformat
 import pytest
+from scripts import load_script
 
 NAMES = ["build-schemes", "measure-nuclei"]
 
@@ -13,11 +13,7 @@ NAMES = ["build-schemes", "measure-nuclei"]
 @pytest.fixture
 def run(repository, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(repository))
-    path = repository / "docs" / "write_notebooks.py"
-    spec = importlib.util.spec_from_file_location("write_notebooks", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool.run
+    return load_script(repository / "docs" / "write_notebooks.py").run
 
 
 def texts(notebook):

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 
@@ -7,6 +6,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from evaluation_helpers import coco_dataset, encode, rectangle_mask
+from scripts import load_script
 
 from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import DatasetError, UserError
@@ -17,12 +17,7 @@ from unet_sharp_det.masks.drawing import (
     upscale_factor,
 )
 
-# By its path: detectron2's wheel installs another package "tools".
-_SPEC = importlib.util.spec_from_file_location(
-    "visualize_data", Path(__file__).parents[2] / "tools" / "visualize_data.py"
-)
-tool = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(tool)
+tool = load_script(Path(__file__).parents[2] / "tools" / "visualize_data.py")
 
 CAPTION_HEIGHT = 28
 RED, GREEN = (255, 0, 0), (0, 255, 0)

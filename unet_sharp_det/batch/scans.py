@@ -43,10 +43,8 @@ class ScanFile(InputFile):
             found = [os.stat(file) for files in folders for file in files]
         except OSError:
             return GONE
-        size, time = (
-            sum(each.st_size for each in found),
-            max((each.st_mtime_ns for each in found), default=0),
-        )
+        size = sum(each.st_size for each in found)
+        time = max((each.st_mtime_ns for each in found), default=0)
         return " ".join([f"{size}-{time}", *map(str, self.others)])
 
     def output_paths(self, stem: Path, names: Sequence[str]) -> list[Path]:

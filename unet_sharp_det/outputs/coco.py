@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
-import numpy as np
-
 from ..data.coco_json import check_ids
 from ..files import read_json
 from ..masks import encode_mask
@@ -74,15 +72,15 @@ def _file_name(name: str, suffix: str) -> str:
 
 def _annotations(instances: SparseInstances) -> Iterator[dict]:
     """Yield one at a time: all RLEs at once take too much memory."""
-    columns = (instances.boxes.tolist(), instances.scores.tolist(), instances.classes.tolist())
-    objects = zip(instances.masks, *columns, strict=True)
-    for number, (mask, (x0, y0, x1, y1), score, category) in enumerate(objects, 1):
+    columns = instances.boxes, instances.scores, instances.classes, instances.areas
+    objects = zip(instances.masks, *(each.tolist() for each in columns), strict=True)
+    for number, (mask, (x0, y0, x1, y1), score, category, area) in enumerate(objects, 1):
         yield {
             "id": number,
             "image_id": 1,
             "category_id": category + 1,
             "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "area": int(np.count_nonzero(mask)),
+            "area": area,
             "iscrowd": 0,
             "score": score,
             "segmentation": encode_mask(mask, instances.shape, y0, x0),

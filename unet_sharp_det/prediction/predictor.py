@@ -66,7 +66,7 @@ class Predictor:
         stretch_contrast: bool = False,
         class_names: Sequence[str] = ("object",),
         pixel_size: float = 0.0,
-        diameter: float = DSB2018_DIAMETER,
+        diameter: float = 0.0,
         own: tuple[float, int] = (0.5, 0),
         options: PredictionOptions | None = None,
     ):
@@ -79,7 +79,7 @@ class Predictor:
             image_format, stretch_contrast: ``INPUT.FORMAT`` and so on of the training.
             class_names: of the classes 0, 1, ...
             pixel_size: in micrometres, of the images that the model is made for; 0: unknown.
-            diameter: median of the training's objects, in pixels.
+            diameter: median of the training's objects, in pixels; 0: unknown, that of DSB2018.
             own: the model's score threshold and least area, see :class:`PredictionOptions`.
 
         Raises:
@@ -90,7 +90,7 @@ class Predictor:
             options = replace(options, scale=1.0)
         self.options = options.completed(*own)
         self.pixel_size = pixel_size
-        self.diameter = diameter
+        self.diameter = diameter or DSB2018_DIAMETER
         self._own = own
         self._told: set[float | None] = set()  # pixel sizes whose scales were logged
         self.image_format = image_format
@@ -139,7 +139,7 @@ class Predictor:
             stretch_contrast=cfg.INPUT.STRETCH_CONTRAST,
             class_names=cfg.MODEL.CLASS_NAMES,
             pixel_size=cfg.INPUT.PIXEL_SIZE,
-            diameter=cfg.INPUT.DIAMETER or DSB2018_DIAMETER,
+            diameter=cfg.INPUT.DIAMETER,
             own=(own.SCORE_THRESHOLD, own.MIN_AREA),
             options=options,
         )

@@ -97,8 +97,7 @@ class InstanceEvaluator(DatasetEvaluator):
         )
         if self._output_dir:
             results.write(self._output_dir, self._dataset_name, self._options)
-            place = self.predictions_file, self._options, self._output_dir
-            write_record(self._dataset_name, *place)
+            write_record(self._dataset_name, self.predictions_file, self._options, self._output_dir)
         return results.headline
 
     @staticmethod

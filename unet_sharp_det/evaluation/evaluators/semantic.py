@@ -157,8 +157,9 @@ class SemanticEvaluator(DatasetEvaluator):
             write_json(os.path.join(self._output_dir, SEMANTIC_METRICS_FILE), content, indent=2)
             self._write_images(results)
             if self._options and MetadataCatalog.get(self._dataset_name).get("json_file"):
-                place = self.predictions_file, self._options, self._output_dir
-                write_record(self._dataset_name, *place)
+                write_record(
+                    self._dataset_name, self.predictions_file, self._options, self._output_dir
+                )
         return {"sem_seg": metrics}
 
     def _probabilities(self, output: dict) -> Tensor:
