@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
-from detectron2.layers import FrozenBatchNorm2d
+from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
 from detectron2.structures import Boxes, Instances
 from timm.layers import FrozenBatchNormAct2d
 from torch import nn
@@ -16,7 +17,8 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.modeling import TimmBackbone
 from unet_sharp_det.runtime import accelerate, accelerated, roi_chunks
-from unet_sharp_det.runtime.norm_folding import fold_norms
+from unet_sharp_det.runtime.convolutions import fold_norms
+from unet_sharp_det.runtime.mask_layers import multiply_mask_layers
 from unet_sharp_det.runtime.roi_pooling import PixelROIPooler
 
 LITE0 = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
@@ -305,3 +307,19 @@ def test_any_module_is_copied():
     assert model.training
     assert not fast.training
     assert fast[0].weight is not model[0].weight
+
+
+@pytest.mark.parametrize("masks", [0, 3])
+def test_mask_layers_as_products_give_the_logits(masks):
+    """Of several classes, and of no object."""
+    head = MaskRCNNConvUpsampleHead(ShapeSpec(channels=6), num_classes=4, conv_dims=[6, 5])
+    for layer in (head.deconv, head.predictor):
+        nn.init.normal_(layer.weight)
+        nn.init.normal_(layer.bias)
+    x = torch.randn(masks, 6, 7, 9)
+    with torch.no_grad():
+        expected = head.eval().layers(x)
+        multiply_mask_layers(head)
+        found = head.layers(x)
+    assert found.shape == (masks, 4, 14, 18)
+    torch.testing.assert_close(found, expected)

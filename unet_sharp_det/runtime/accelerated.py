@@ -9,11 +9,11 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from torch import Tensor, nn
 
 from ..errors import ConfigError, look_up_option
-from .convolutions import speed_up_convolutions
+from .convolutions import fold_norms, speed_up_convolutions
 from .device import has_bfloat16
 from .int8 import Int8Products, has_int8
+from .mask_layers import multiply_mask_layers
 from .memory import keep_freed_memory
-from .norm_folding import fold_norms
 from .roi_chunks import split_roi_heads
 from .roi_pooling import PixelROIPooler
 
@@ -35,7 +35,7 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
 
     With ``fp32`` the results are the same but for rounding (about 1e-5 of a score; on a GPU that of
     TF32, in which torch runs convolutions there). Batch norms become part of the convolutions
-    before them (:mod:`.norm_folding`). On a CPU some take other kernels (:mod:`.convolutions`), the
+    before them, of which on a CPU some take other kernels (:mod:`.convolutions`). There the
     process keeps the memory that it frees (:mod:`.memory`), and models with a ``backbone`` run in
     the channels-last format, where convolutions are faster, and ROIAlign too
     (:class:`.roi_pooling.PixelROIPooler`); not those in 3D, nor with group norms in the backbone,
@@ -68,6 +68,7 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     if device.type == "cpu":
         keep_freed_memory()
         speed_up_convolutions(fast)
+        multiply_mask_layers(fast)
     if device.type == "cpu" and isinstance(backbone, nn.Module):
         if not any(isinstance(module, nn.GroupNorm | nn.Conv3d) for module in backbone.modules()):
             _use_channels_last(fast)

@@ -7,8 +7,9 @@ from detectron2.modeling.roi_heads import BaseMaskRCNNHead, StandardROIHeads
 from detectron2.structures import Boxes
 from torch import Tensor, nn
 
-#: Proposals, and detections, at a time. Of 128 channels and 7 x 7 cells 4,096 take 100 MiB.
-_BOXES, _MASKS = 4096, 512
+#: Proposals, and detections, at a time. Their maps (of 128 channels and 7 x 7 cells, or 28 x 28)
+#: take less than 32 MiB, so that their memory is used again (:mod:`.memory`).
+_BOXES, _MASKS = 1024, 64
 
 
 def split_roi_heads(model: nn.Module) -> None:

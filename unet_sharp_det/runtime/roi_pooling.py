@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 #: Pixels that are added at a time, which bounds the memory of their indices and weights.
 _MOST_TAPS = 2**22
+#: Above those of any number of samples, so that a pair of exponents is one number.
+_MOST_EXPONENT = 64
 
 
 class PixelROIPooler(nn.Module):
@@ -51,7 +53,7 @@ class PixelROIPooler(nn.Module):
             Tensor: (M, C, height, width) of all M boxes, channels-last.
         """
         rois = convert_boxes_to_pooler_format(boxes)
-        pooled = maps[0].new_zeros(len(rois), *self.output_size, maps[0].shape[1])
+        pooled = maps[0].new_empty(len(rois), *self.output_size, maps[0].shape[1])
         level_of = torch.zeros(len(rois), dtype=torch.int64)
         if len(rois) and len(self.level_poolers) > 1:
             level_of = assign_boxes_to_levels(boxes, *self._assignment)
@@ -72,9 +74,10 @@ class PixelROIPooler(nn.Module):
         cells = sides / sides.new_tensor(self.output_size[::-1])
         # ROIs with like numbers of samples, rounded up to powers of two, are pooled together.
         exponents = cells[index].clamp(min=1).log2().ceil().long()
-        for exponent in exponents.unique(dim=0):
-            group = index[(exponents == exponent).all(dim=1)]
-            most = (2**exponent).tolist()
+        pairs = exponents[:, 0] * _MOST_EXPONENT + exponents[:, 1]
+        for pair in pairs.unique().tolist():
+            group = index[pairs == pair]
+            most = [2**exponent for exponent in divmod(pair, _MOST_EXPONENT)]
             taps = math.prod(self.output_size) * math.prod(count + 1 for count in most)
             for part in group.split(max(1, _MOST_TAPS // taps)):
                 (columns, by_column), (rows, by_row) = (
