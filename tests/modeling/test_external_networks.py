@@ -14,6 +14,7 @@ from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.export.formats import check_combination
 from unet_sharp_det.modeling import ENet, ExternalHead, build_external_network
 from unet_sharp_det.modeling.external_networks import EXTERNAL_NETWORKS, ExternalDecoder
+from unet_sharp_det.modeling.pruning import prune_config
 from unet_sharp_det.prediction.segmenter import Segmenter
 
 FOLDER = "configs/DSB2018-SemanticSegmentation/rivals"
@@ -120,5 +121,5 @@ def test_only_the_weights_are_exported():
     check_combination(cfg, "safetensors", "fp32")
     with pytest.raises(ConfigError, match="ExternalHead cannot be written as onnx"):
         check_combination(cfg, "onnx", "fp32")
-    with pytest.raises(ConfigError, match="levels, those of its skip scheme, not ExternalHead"):
-        check_combination(cfg, "safetensors", "fp32", level=2)
+    with pytest.raises(ConfigError, match="its skip scheme, not SemanticSegmentor with ExternalHe"):
+        prune_config(cfg, 2)

@@ -94,11 +94,6 @@ def test_group_norm_of_any_width(channels, groups, dim):
     assert norm(torch.randn(1, channels, *[2] * dim)).isfinite().all()
 
 
-@pytest.mark.parametrize(("dim", "kind"), [(2, nn.BatchNorm2d), (3, nn.BatchNorm3d)])
-def test_batch_norm_is_of_the_dimension(dim, kind):
-    assert isinstance(layers.conv_block(3, 4, norm="BN", dim=dim)[1], kind)
-
-
 def test_volumes_have_no_norm_of_images():
     for norm in ("FrozenBN", "LN", "naiveSyncBN"):
         layers.build_norm(norm, 4)

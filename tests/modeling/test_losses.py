@@ -1,4 +1,4 @@
-"""The hybrid loss: against loops in float64, brute force over sets and orders, and cut images."""
+"""The hybrid loss: against loops in float64, and brute force over sets and orders."""
 
 import itertools
 import math
@@ -42,23 +42,23 @@ def pixels(logits, targets, valid):
             yield list(zip(z[channel][v[0]].tolist(), y[channel][v[0]].tolist(), strict=True))
 
 
-def naive_focal(logits, targets, valid, alpha=0.25, gamma=2.0):
+def naive_focal(logits, targets, valid):
     losses = []
     for channel in pixels(logits, targets, valid):
         for z, y in channel:
             p = 1 / (1 + math.exp(-z))
-            p_t, a_t = (p, alpha) if y else (1 - p, 1 - alpha)
-            losses.append(-a_t * (1 - p_t) ** gamma * math.log(p_t))
+            p_t, a_t = (p, 0.25) if y else (1 - p, 0.75)
+            losses.append(-a_t * (1 - p_t) ** 2 * math.log(p_t))
     return sum(losses) / len(losses)
 
 
-def naive_dice(logits, targets, valid, smooth=1.0):
+def naive_dice(logits, targets, valid):
     losses = []
     for channel in pixels(logits, targets, valid):
         p = [1 / (1 + math.exp(-z)) for z, _ in channel]
         overlap = sum(a for a, (_, y) in zip(p, channel, strict=True) if y)
         truth = sum(y for _, y in channel)
-        losses.append(1 - (2 * overlap + smooth) / (sum(p) + truth + smooth))
+        losses.append(1 - (2 * overlap + 1) / (sum(p) + truth + 1))
     return sum(losses) / len(losses)
 
 
@@ -98,14 +98,6 @@ def test_equals_the_loop(term, shape):
     assert found.item() == pytest.approx(NAIVE[term](logits, targets, valid), rel=1e-12)
 
 
-def test_options_of_the_terms():
-    images = problem(2, 2, 4, 6)
-    expected = naive_focal(*images, alpha=0.6, gamma=1.5)
-    assert focal_loss(*images, alpha=0.6, gamma=1.5).item() == pytest.approx(expected, rel=1e-12)
-    expected = naive_dice(*images, smooth=0.1)
-    assert dice_loss(*images, smooth=0.1).item() == pytest.approx(expected, rel=1e-12)
-
-
 @pytest.mark.parametrize("term", TERMS)
 def test_gradient(term):
     logits, targets, valid = problem(2, 2, 3, 4)
@@ -136,10 +128,6 @@ class TestLovaszHinge:
             worst = max(extension(errors, targets, order) for order in orders)
             found = lovasz_hinge(*flat(logits, targets)).item()
             assert found == pytest.approx(worst, abs=1e-12)
-
-    def test_of_pure_background_is_the_largest_error(self):
-        logits = torch.tensor([0.5, -3.0, 2.0, -0.5])
-        assert lovasz_hinge(*flat(logits, [False] * 4)).item() == pytest.approx(3.0)
 
     def test_keeps_precision_on_large_volumes(self):
         """Increments near 1e-6, in float32, against differences of J in float64."""
@@ -172,15 +160,6 @@ class TestIgnoredPixels:
         assert (logits.grad[ignored] == 0).all()
         assert (logits.grad[~ignored] != 0).any()
 
-    @pytest.mark.parametrize("term", TERMS)
-    def test_equal_the_image_without_them(self, term):
-        logits, targets, valid = problem(2, 3, 6, 8)
-        valid[:] = True
-        valid[..., 2:4, :] = False
-        kept = [0, 1, 4, 5]
-        expected = TERMS[term](logits[:, :, kept], targets[:, :, kept], valid[:, :, kept])
-        assert TERMS[term](logits, targets, valid).item() == pytest.approx(expected.item())
-
 
 @pytest.mark.parametrize("exclusive", [False, True])
 @pytest.mark.parametrize("case", ["background", "foreground", "ignored", "one image ignored"])
@@ -203,11 +182,6 @@ def test_extreme_images_give_finite_losses_and_gradients(case, exclusive):
 
 class TestOneVsRest:
     @pytest.mark.parametrize("channels", [2, 3, 7])
-    def test_its_sigmoid_is_the_softmax(self, channels):
-        z = 3 * torch.randn(2, channels, 4, 5, dtype=torch.float64)
-        torch.testing.assert_close(one_vs_rest(z).sigmoid(), z.softmax(dim=1), rtol=1e-12, atol=0)
-
-    @pytest.mark.parametrize("channels", [2, 3, 7])
     def test_is_stable_for_large_logits(self, channels):
         """Every channel at +-80, against a sum over the rest channel by channel in float64."""
         torch.manual_seed(channels)
@@ -229,10 +203,6 @@ class TestOneVsRest:
         found.backward(slope)
         expected.backward(slope.double())
         torch.testing.assert_close(z.grad.double(), exact.grad, rtol=1e-4, atol=1e-4)
-
-    def test_gradient(self):
-        z = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(one_vs_rest, z)
 
 
 class TestHybridLoss:
@@ -275,17 +245,6 @@ class TestHybridLoss:
                 found = criterion(z, targets, valid)
                 assert {value.dtype for value in found.values()} == {torch.float32}
                 assert found == expected
-
-    def test_training_on_it_finds_the_target(self):
-        logits, targets, valid = problem(2, 2, 8, 8, dtype=torch.float32)
-        logits.requires_grad_()
-        optimizer = torch.optim.Adam([logits], lr=0.3)
-        for _ in range(60):
-            optimizer.zero_grad()
-            sum(HybridLoss()(logits, targets, valid).values()).backward()
-            optimizer.step()
-        right = (logits > 0) == targets
-        assert right[valid.expand_as(right)].all()
 
 
 def test_class_loss_is_the_cross_entropy_of_object_pixels():

@@ -155,11 +155,6 @@ def test_accurate_averages_what_was_trained(config, supervision):
     assert cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION == "none"
 
 
-def test_unknown_mode(config):
-    with pytest.raises(ConfigError, match="accurate, fast"):
-        prune_config(config(), 2, "quick")
-
-
 class TestExport:
     """The file of L_k, which needs no config beside it."""
 
@@ -179,13 +174,6 @@ class TestExport:
         with torch.no_grad():
             expected = pruned(whole, cfg, 2)([sample := record()])[0]["sem_seg"]
             assert torch.equal(opened.model([sample])[0]["sem_seg"], expected)
-
-    def test_untrained_level(self, config, tmp_path):
-        cfg = config(SUPERVISION, "none")
-        path = self.save(build_model(cfg), cfg, tmp_path)
-        with pytest.raises(ConfigError, match=r"no branch at X\[0,2\]"):
-            export_model(ExportRequest(path, "safetensors", level=2))
-        assert not list(tmp_path.glob("*_L2*"))
 
 
 class TestCheckpoints:

@@ -21,7 +21,6 @@ from unet_sharp_det.modeling.segnetr_block import (
     displace,
     window_side,
 )
-from unet_sharp_det.skip_schemes import scheme_names
 
 SEGNETR = "configs/DSB2018-SemanticSegmentation/segnetr.yaml"
 SEMANTIC = ("MODEL.DEVICE", "cpu", "MODEL.SEGNETR.CHANNELS", "16")
@@ -242,7 +241,6 @@ def test_a_skip_without_the_level_below():
         SegNetrEncoder(channels=16, out_features=["skip0", "skip1"])
 
 
-@pytest.mark.parametrize("scheme", scheme_names())
 @pytest.mark.parametrize(
     "file",
     [
@@ -250,8 +248,8 @@ def test_a_skip_without_the_level_below():
         "DSB2018-Detection/retinanet_R_50_unetsharp.yaml",
     ],
 )
-def test_detectors_build(repository, file, scheme):
-    cfg = setup_cfg(str(repository / "configs" / file), ["MODEL.FPN.SKIP_SCHEME", scheme])
+def test_detectors_build(repository, file):
+    cfg = setup_cfg(str(repository / "configs" / file))
     cfg.MODEL.DEVICE = "meta"
     cfg.MODEL.FPN.BOTTOM_UP = "build_segnetr_backbone"
     cfg.MODEL.SEGNETR.OUT_FEATURES = list(cfg.MODEL.FPN.IN_FEATURES)

@@ -112,14 +112,6 @@ class TestLosses:
         assert torch.allclose(b["loss_sem_seg_dice"], 2 * a["loss_sem_seg_dice"])
         assert torch.allclose(b["loss_sem_seg_cgm"], 0.5 * a["loss_sem_seg_cgm"])
 
-    @pytest.mark.parametrize("label", [0, 1, 255])
-    def test_images_of_one_label_are_finite(self, label):
-        net = tiny(cgm=True)
-        losses = net(torch.randn(1, 3, 32, 32), torch.full((1, 32, 32), label))
-        sum(losses.values()).backward()
-        assert all(value.isfinite() for value in losses.values())
-        assert all(p.grad.isfinite().all() for p in net.parameters())
-
     def test_ignored_pixels_teach_nothing(self):
         images, truth = torch.randn(1, 3, 32, 32), torch.randint(0, 2, (1, 32, 32))
         truth[:, :, 16:] = 255
@@ -225,11 +217,6 @@ class TestInDetectron2:
             outputs = model.eval()([image(0, 50, 47), image(1, 61, 1)])
         assert [tuple(o["sem_seg"].shape) for o in outputs] == [(1, 50, 47), (1, 61, 1)]
 
-    def test_output_at_the_size_that_the_record_says(self, repository):
-        model = self.build(repository, "unetsharp_cgm_instant_test.yaml").eval()
-        record = {**image(0, 40, 32), "height": 80, "width": 64}
-        assert model([record])[0]["sem_seg"].shape == (1, 80, 64)
-
     @pytest.mark.parametrize(("activation", "classes"), [("sigmoid", "1"), ("softmax", "3")])
     def test_panoptic_fpn(self, repository, activation, classes):
         options = ["MODEL.SEM_SEG_HEAD.ACTIVATION", activation]
@@ -265,12 +252,7 @@ class TestInDetectron2:
         [
             (["MODEL.SEM_SEG_HEAD.IN_FEATURES", "['res0', 'res2']"], "have strides"),
             (["MODEL.SEM_SEG_HEAD.IN_FEATURES", "['res0', 'res9']"], "'res9' is not known"),
-            (["MODEL.SEM_SEG_HEAD.ACTIVATION", "softmx"], "Did you mean 'softmax'"),
             (["MODEL.SEM_SEG_HEAD.REGIONS", "[[1], [2]]"], "has 2 regions, NUM_CLASSES is 1"),
-            (
-                ["MODEL.SEM_SEG_HEAD.ACTIVATION", "softmax", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "2"],
-                "CGM needs ACTIVATION: sigmoid",
-            ),
         ],
     )
     def test_bad_configs(self, repository, options, message):

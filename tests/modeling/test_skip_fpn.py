@@ -79,17 +79,6 @@ class TestContract:
             assert torch.allclose(expected[name], found[name], atol=1e-4)
         assert found["p2"].is_contiguous(memory_format=torch.channels_last)
 
-    def test_autocast(self, scheme):
-        model = neck(scheme).eval()
-        x = torch.randn(1, 3, 64, 64)
-        expected = model(x)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = model(x)
-        for name in expected:
-            assert found[name].dtype == torch.bfloat16
-            error = (expected[name] - found[name].float()).abs().max()
-            assert error < 0.05 * expected[name].abs().max()
-
     def test_export(self, scheme):
         model = neck(scheme).eval()
         x = torch.randn(1, 3, 64, 96)

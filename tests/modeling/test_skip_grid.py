@@ -97,14 +97,6 @@ def test_linear_interpolation_of_a_constant_is_constant(dim):
     assert torch.equal(grid([fine, coarse])[0], torch.full_like(fine, 2.0))
 
 
-def test_avg_is_sum_over_the_number_of_inputs():
-    maps = encoder_maps((16, 16), channels=[4, 4])
-    table = build_table("fpn", 2)
-    total = SkipGrid(table, [4, 4], GridOptions(4, fuse="sum", node_convs=0))(maps)[0]
-    mean = SkipGrid(table, [4, 4], GridOptions(4, fuse="avg", node_convs=0))(maps)[0]
-    assert torch.allclose(total / 2, mean)
-
-
 def test_weights_of_a_fusion_are_its_shares():
     """Fast normalised fusion (Tan et al. 2020, Sec. 3.3): w1 / (w1 + w2 + .0001), w at least 0."""
     options = GridOptions(4, fuse="weighted", node_convs=0, interpolation="nearest")
@@ -177,7 +169,13 @@ def test_adding_maps_of_different_width_is_explained():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("edge", "g"), ("edge_order", "upconv"), ("fuse", "mul"), ("interpolation", "cubic")],
+    [
+        ("edge", "g"),
+        ("edge_order", "upconv"),
+        ("fuse", "mul"),
+        ("interpolation", "cubic"),
+        ("skip", "irs"),
+    ],
 )
 def test_unknown_options_name_the_known(option, value):
     with pytest.raises(ConfigError, match="Available"):
@@ -222,13 +220,3 @@ class TestIRSC:
             for name, node in whole.items()
         }
         assert widths == {"1_1": (16 + 32, 8 + 32), "0_2": (8 + 16, 4 + 16)}
-
-    def test_torchscript(self):
-        grid = SkipGrid(build_table("unetsharp", 3), CHANNELS[:3], GridOptions(4, skip="irsc"))
-        maps = encoder_maps((21, 30), CHANNELS[:3])
-        for expected, found in zip(grid(maps), torch.jit.script(grid)(maps), strict=True):
-            assert torch.equal(found, expected)
-
-    def test_another_word(self):
-        with pytest.raises(ConfigError, match="skip: 'irs' is not known.*Did you mean 'irsc'"):
-            GridOptions(skip="irs")

@@ -86,12 +86,6 @@ class TestWindows:
         found = net([{"image": volume}])[0]["sem_seg"]
         assert torch.allclose(found, volume.sigmoid(), atol=1e-5)
 
-    def test_probabilities_come_back_in_the_stored_size(self):
-        net = build(CUBES, GN).eval()
-        with torch.no_grad():
-            (found,) = net([{"image": torch.randn(1, 9, 17, 24), "size": (18, 30, 50)}])
-        assert found["sem_seg"].shape == (1, 18, 30, 50)
-
     @pytest.mark.parametrize("sides", [(70, 72, 73), (71, 69, 75)])
     def test_a_ball_seen_at_3_mm_comes_back_where_it_was(self, sides):
         """Within .1 mm, though no whole number of 3 mm fills the volume of .8 mm."""

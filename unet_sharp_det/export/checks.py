@@ -8,7 +8,7 @@ from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..modeling import WatershedSegmentor
+from ..modeling.watershed_segmentor import pixel_probabilities
 
 #: Difference in probability that a file of that precision may have: at most, or in the mean, for
 #: bf16 changes single pixels by far more than the others.
@@ -52,15 +52,9 @@ def check_probabilities(
         images = torch.stack([blobs(*sides, seed) for seed in range(number)])
         with torch.no_grad():
             records = [{"image": image} for image in images]
-            expected = torch.stack(_probabilities(model, records))
+            expected = torch.stack(pixel_probabilities(model, records))
         checks.append(_judge(images, found(images), expected, *BOUNDS[precision]))
     return checks
-
-
-def _probabilities(model: nn.Module, records: list[dict]) -> list[Tensor]:
-    if isinstance(model, WatershedSegmentor):
-        return model.probabilities(records)
-    return [output["sem_seg"] for output in model(records)]
 
 
 def check_patches(found: Callable[[Tensor], Tensor], module: nn.Module) -> list[Check]:

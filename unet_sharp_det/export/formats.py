@@ -33,17 +33,8 @@ _AVAILABLE = {
 }
 
 
-def is_semantic(cfg: CfgNode) -> bool:
-    """Whether the config is of a network of pixels, or voxels, with a head of this package."""
-    model = cfg.MODEL
-    heads = ("UNetSharpHead", "SegNetrHead")
-    return model.META_ARCHITECTURE in modeling.PIXEL_WISE and model.SEM_SEG_HEAD.NAME in heads
-
-
-def check_combination(
-    cfg: CfgNode, file_format: str, precision: str, level: int | None = None
-) -> None:
-    """Check that a model can be written in a format and precision, and has levels if one is wanted.
+def check_combination(cfg: CfgNode, file_format: str, precision: str) -> None:
+    """Check that a model can be written in a format and precision.
 
     Raises:
         ConfigError: not that model.
@@ -52,15 +43,10 @@ def check_combination(
     look_up_option(file_format, FORMATS, "--format")
     architecture = cfg.MODEL.META_ARCHITECTURE
     available = _AVAILABLE.get(architecture, _WEIGHTS)
-    if architecture in modeling.PIXEL_WISE and not is_semantic(cfg):
+    if architecture in modeling.PIXEL_WISE and not modeling.is_semantic(cfg):
         architecture, available = cfg.MODEL.SEM_SEG_HEAD.NAME, _WEIGHTS
     if available is _MASK_RCNN and (cfg.MODEL.KEYPOINT_ON or not cfg.MODEL.MASK_ON):
         architecture, available = "an R-CNN without masks or with keypoints", _WEIGHTS
-    if level is not None and not is_semantic(cfg):
-        raise ConfigError(
-            f"--level {level}: only a semantic network has levels, those of its skip scheme, not "
-            f"{architecture}. Leave it out."
-        )
     if file_format not in available:
         raise ConfigError(
             f"--format {file_format}: {architecture} cannot be written as {file_format} "

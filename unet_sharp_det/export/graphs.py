@@ -20,8 +20,7 @@ from torch.export import Dim, ExportedProgram
 from ..errors import UserError, first_line
 from .checks import blobs
 from .metadata import METADATA_FILE
-from .patch_model import PatchModel
-from .probability_model import ProbabilityModel
+from .probability_model import PatchModel, ProbabilityModel
 
 #: The version of ONNX's operators in the files.
 OPSET = 18

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 
 from .. import __version__
 from ..checkpoints.class_names import class_names
-from .formats import is_semantic
+from ..modeling import is_semantic
 
 #: Name of the JSON beside the graph in .pt2 and .ts files.
 METADATA_FILE = "metadata.json"

@@ -11,10 +11,11 @@ from ..checkpoints.trained_model import open_trained_model
 from ..checkpoints.weight_files import write_safetensors
 from ..errors import UserError
 from ..files import atomic_path
+from ..modeling import is_semantic
 from ..modeling.pruning import cut_to_level
 from ..modeling.volume_segmentor import VolumeSegmentor
 from .checks import Check, check_detections, check_patches, check_probabilities
-from .formats import FORMATS, check_combination, is_semantic
+from .formats import FORMATS, check_combination
 from .graphs import (
     traceable_detector,
     write_onnx,
@@ -23,8 +24,7 @@ from .graphs import (
     write_torchscript,
 )
 from .metadata import describe
-from .patch_model import PatchModel
-from .probability_model import ProbabilityModel
+from .probability_model import PatchModel, ProbabilityModel
 
 #: (height, width) of the image that Mask R-CNN is traced with; the trace holds for others too.
 TRACED_SIZE = (256, 224)
@@ -78,7 +78,7 @@ def export_model(request: ExportRequest) -> list[Check]:
         request.checkpoint, request.config_file, device="cpu", trust_pickle=request.trust_pickle
     )
     model, cfg = trained.model, trained.cfg
-    check_combination(cfg, request.file_format, request.precision, request.level)
+    check_combination(cfg, request.file_format, request.precision)
     _check_request(request)
     if request.level is not None:
         model, cfg = cut_to_level(model, cfg, request.level, request.mode)

@@ -1,4 +1,4 @@
-"""A semantic model as a plain module: pixel values in, probabilities out, for any image size."""
+"""Semantic models as plain modules: pixel values, or patches of volumes, in; probabilities out."""
 
 import copy
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..modeling.layers import MaxPoolToSize, pad_or_cut, round_up
 from ..modeling.segnetr_block import WindowWeights
+from ..modeling.volume_segmentor import VolumeSegmentor
 from .checks import blobs
 
 LARGEST_BATCH, LARGEST_SIDE = 1024, 16384
@@ -87,6 +88,33 @@ class ProbabilityModel(nn.Module):
         return result.float()
 
 
+class PatchModel(nn.Module):
+    """What :class:`VolumeSegmentor` computes of any number of windows of its ``patch_size``."""
+
+    has_windows = False
+    free_axes = {0: ("batch", 1, LARGEST_BATCH)}
+
+    def __init__(self, model: VolumeSegmentor):
+        super().__init__()
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    def example(self, count: int) -> Tensor:
+        """Return patches of noise."""
+        random = torch.Generator().manual_seed(count)
+        sides = (len(self.model.pixel_mean), *self.model.patch_size)
+        return torch.randn(count, *sides, generator=random)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """
+        Args:
+            patches: (N, channels, D, H, W) as :class:`.VolumeMapper` gives them.
+
+        Returns:
+            Tensor: float32 probabilities (N, classes, D, H, W).
+        """
+        return self.model.probabilities(patches)
+
+
 def pool_to_size(x: Tensor, factor: int, size: Sequence[int]) -> Tensor:
     """Max-pool (N, C, H, W) in blocks of ``factor`` to ``size``, rounded up or down.
 
@@ -111,13 +139,6 @@ class _PoolUp(nn.Module):
         return pool_to_size(x, 2, [(n + 1) // 2 for n in x.shape[2:]])
 
 
-class _GlobalMax(nn.Module):
-    """``AdaptiveMaxPool2d(1)``, which ONNX does not have."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.amax((2, 3), keepdim=True)
-
-
 class _SameConv(nn.Module):
     """``Conv2dSame`` whose kernel is no smaller than its stride, so that it never pads below 0."""
 
@@ -137,8 +158,6 @@ class _SameConv(nn.Module):
 def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.MaxPool2d) and module.ceil_mode and module.kernel_size == 2:
         return _PoolUp()
-    if isinstance(module, nn.AdaptiveMaxPool2d):
-        return _GlobalMax()
     if isinstance(module, MaxPoolToSize):
         return _PoolToSize()
     if isinstance(module, Conv2dSame):

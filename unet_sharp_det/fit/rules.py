@@ -8,6 +8,7 @@ stands beside it in the config. What a rule does not set is as in the config of 
 import math
 from collections.abc import Iterator
 
+from ..checkpoints.class_names import class_part
 from ..errors import DatasetError
 from .facts import Facts, Setting
 
@@ -73,9 +74,8 @@ def _limits(facts: Facts) -> Iterator[Setting]:
 def _classes(facts: Facts) -> Iterator[Setting]:
     yield Setting("MODEL.CLASS_NAMES", list(facts.classes), "those of the data")
     count = len(facts.classes)
-    part = {"GeneralizedRCNN": "ROI_HEADS", "WatershedSegmentor": "WATERSHED"}.get(facts.kind)
-    if part:
-        yield Setting(f"MODEL.{part}.NUM_CLASSES", count, "their number")
+    if facts.kind != "SemanticSegmentor":
+        yield Setting(f"MODEL.{class_part(facts.base)}.NUM_CLASSES", count, "their number")
     elif facts.has_new_classes:
         activation, more = ("softmax", 1) if count > 1 else ("sigmoid", 0)
         yield Setting("MODEL.SEM_SEG_HEAD.ACTIVATION", activation, "a pixel has one class at most")

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "losses": ["HybridLoss"],
         "segmentation_head": ["SegmentationHead"],
         "segnetr": ["SegNetr", "SegNetrEncoder"],
-        "semantic_labels": ["PIXEL_WISE", "SemanticLabels"],
+        "semantic_labels": ["PIXEL_WISE", "SemanticLabels", "is_semantic"],
         "sem_seg_head": [
             "SegNetrHead",
             "UNetSharpHead",

@@ -4,9 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_AVG_POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
-_MAX_POOL = {2: nn.AdaptiveMaxPool2d, 3: nn.AdaptiveMaxPool3d}
-
 
 class ClassificationGuidedModule(nn.Module):
     """Tell from a branch's node whether the image holds foreground (Sec. 2.3 and Fig. 3).
@@ -21,9 +18,7 @@ class ClassificationGuidedModule(nn.Module):
     the paper's gate is an argmax, which has no gradient. :func:`gate` is for inference.
     """
 
-    def __init__(
-        self, channels: int, *, hidden: int | None = None, dropout: float = 0.5, dim: int = 2
-    ):
+    def __init__(self, channels: int, *, hidden: int | None = None, dropout: float = 0.5):
         """
         Args:
             channels: of the branch's node.
@@ -31,8 +26,6 @@ class ClassificationGuidedModule(nn.Module):
                 structure.
         """
         super().__init__()
-        self.avg_pool = _AVG_POOL[dim](1)
-        self.max_pool = _MAX_POOL[dim](1)
         if hidden is None:
             layers = _classifier(2 * channels, 2, dropout)
         else:
@@ -48,8 +41,8 @@ class ClassificationGuidedModule(nn.Module):
         Returns:
             Tensor: logits (N, 2); index 1 stands for "the image holds foreground".
         """
-        pooled = torch.cat([self.avg_pool(x), self.max_pool(x)], dim=1)
-        return self.classifier(pooled.flatten(1))
+        x = x.flatten(2)
+        return self.classifier(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1))
 
 
 class SingleRowBatchNorm1d(nn.BatchNorm1d):

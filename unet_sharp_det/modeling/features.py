@@ -6,12 +6,6 @@ from collections.abc import Sequence
 from ..errors import ConfigError, look_up_option
 
 
-def is_3d(cfg) -> bool:
-    """Whether a config's network takes volumes, or patches of them, and not single slices."""
-    on_volumes = cfg.MODEL.META_ARCHITECTURE == "VolumeSegmentor"
-    return on_volumes and cfg.INPUT.VOLUME.PATCH_SIZE[0] > 1
-
-
 def feature_shapes(available: dict, in_features: Sequence[str], key: str) -> list:
     """The shapes of the maps ``in_features``, finest first, whose strides double or repeat.
 

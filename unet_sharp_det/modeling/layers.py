@@ -1,13 +1,14 @@
-"""What grids and encoders are made of: ``f``, and convolutions that need less memory."""
+"""What grids and encoders are made of: ``f``, convolutions that need less memory, TorchScript."""
 
 import contextlib
+import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import ConfigError, SchemeError, look_up_option
@@ -269,3 +270,25 @@ def _untracked_statistics():
         hook.remove()
         for module, momentum in momenta.items():
             module.momentum = momentum
+
+
+class _CallTracer(fx.Tracer):
+    """Trace a module's own lines; the modules that it calls stay calls."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def written_out(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` whose ``forward`` is the straight line of calls that it comes to.
+
+    To be a class's ``__prepare_scriptable__``, which ``torch.jit.script`` asks for what to compile.
+    The copy has the same parameters under the same names.
+    """
+    with torch.no_grad():  # recomputing in the backward pass cannot be scripted
+        graph = _CallTracer().trace(module)
+    forward = type(fx.GraphModule(module, graph)).forward
+    copied = copy.copy(module)
+    copied._modules = dict(module._modules)
+    copied.__class__ = type(type(module).__name__, (type(module),), {"forward": forward})
+    return copied

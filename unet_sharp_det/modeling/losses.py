@@ -79,40 +79,35 @@ def one_vs_rest(logits: Tensor) -> Tensor:
     return logits - torch.where(is_top, rest_of_top, rest)
 
 
-def focal_loss(
-    logits: Tensor, targets: Tensor, valid: Tensor, alpha: float = 0.25, gamma: float = 2.0
-) -> Tensor:
+def focal_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     """Focal loss: the mean of ``-a_t (1 - p_t)^gamma log p_t`` over valid pixels and channels.
 
-    ``p_t`` is p where y = 1 and 1 - p elsewhere, ``a_t`` is alpha and 1 - alpha (Lin et al. 2017,
-    Eq. 5). The paper's Eq. 3 prints the term of y = 1 alone, which is least for foreground
+    ``p_t`` is p where y = 1 and 1 - p elsewhere, ``a_t`` is .25 and .75, gamma is 2 (Lin et al.
+    2017, Eq. 5). The paper's Eq. 3 prints the term of y = 1 alone, which is least for foreground
     everywhere.
 
     Args:
         logits, targets, valid: see :meth:`HybridLoss.forward`.
-        alpha: weight of the foreground, in [0, 1]; -1 weighs no pixel.
-        gamma: how much pixels that are right already count less. 0: not at all.
     """
-    loss = sigmoid_focal_loss(logits, targets.to(logits.dtype), alpha, gamma)
+    loss = sigmoid_focal_loss(logits, targets.to(logits.dtype), alpha=0.25, gamma=2)
     count = valid.sum() * logits.shape[1]
     return (loss * valid).sum() / count.clamp(min=1)
 
 
-def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor, smooth: float = 1.0) -> Tensor:
-    """Soft Dice loss: ``1 - (2 sum(p y) + smooth) / (sum p + sum y + smooth)``.
+def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
+    """Soft Dice loss: ``1 - (2 sum(p y) + 1) / (sum p + sum y + 1)``.
 
     The sums run over the valid pixels of an image's channel; the mean of these losses is taken
-    over images and channels. ``smooth`` is Laplace's and keeps empty channels from 0 / 0. The
-    paper's Eq. 4 lacks the sums, without which nothing balances large and small objects.
+    over images and channels. The 1 is Laplace's and keeps empty channels from 0 / 0. The paper's
+    Eq. 4 lacks the sums, without which nothing balances large and small objects.
 
     Args:
         logits, targets, valid: see :meth:`HybridLoss.forward`.
-        smooth: > 0.
     """
     truth = (targets & valid).flatten(2)
     p = (logits.sigmoid() * valid).flatten(2)
     overlap = (p * truth).sum(dim=2)
-    return (1 - (2 * overlap + smooth) / (p.sum(dim=2) + truth.sum(dim=2) + smooth)).mean()
+    return (1 - (2 * overlap + 1) / (p.sum(dim=2) + truth.sum(dim=2) + 1)).mean()
 
 
 def lovasz_hinge(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 from ..errors import ConfigError, look_up_option
 from ..skip_schemes import build_table, prune
 from .segmentation_head import INFERENCE
+from .semantic_labels import is_semantic
 from .skip_decoder import branch_nodes
 
 
@@ -30,10 +31,10 @@ def prune_config(cfg: CfgNode, level: int, inference: str = "fast") -> CfgNode:
     """
     look_up_option(inference, INFERENCE, "--mode", ConfigError)
     head = cfg.MODEL.SEM_SEG_HEAD
-    if head.NAME not in ("UNetSharpHead", "SegNetrHead"):
+    if not is_semantic(cfg):
         raise ConfigError(
-            f"level {level}: only a network with UNetSharpHead has levels, those of its "
-            f"skip scheme, not {cfg.MODEL.META_ARCHITECTURE} with {head.NAME}. Leave the level out."
+            f"level {level}: only a semantic network has levels, those of its skip scheme, not "
+            f"{cfg.MODEL.META_ARCHITECTURE} with {head.NAME}. Leave the level out."
         )
     _check_level(head, level)
     depth = level + 1

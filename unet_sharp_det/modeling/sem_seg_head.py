@@ -6,7 +6,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, Backb
 
 from ..errors import ConfigError
 from ..skip_schemes import resolve_scheme
-from .features import feature_shapes, is_3d
+from .features import feature_shapes
 from .losses import HybridLoss
 from .segmentation_head import SegmentationHead
 from .segnetr import SegNetrDecoder, SegNetrEncoder
@@ -80,6 +80,7 @@ class UNetSharpHead(SegmentationHead):
     @staticmethod
     def _build_decoder(cfg, shapes: list[ShapeSpec], num_classes: int) -> BranchDecoder:
         head = cfg.MODEL.SEM_SEG_HEAD
+        on_volumes = cfg.MODEL.META_ARCHITECTURE == "VolumeSegmentor"
         options = decoder_options(
             head.SKIP_SCHEME,
             head.EDGE,
@@ -89,7 +90,7 @@ class UNetSharpHead(SegmentationHead):
             node_channels=head.NODE_CHANNELS or None,
             node_convs=head.NODE_CONVS or None,
             norm=head.NORM,
-            dim=3 if is_3d(cfg) else 2,
+            dim=3 if on_volumes and cfg.INPUT.VOLUME.PATCH_SIZE[0] > 1 else 2,
             checkpoint=head.ACTIVATION_CHECKPOINT,
         )
         return SkipDecoder(

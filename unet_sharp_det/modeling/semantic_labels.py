@@ -25,6 +25,13 @@ _MOST_BANDS = 254
 PIXEL_WISE = ("SemanticSegmentor", "WatershedSegmentor", "VolumeSegmentor")
 
 
+def is_semantic(cfg) -> bool:
+    """Whether a config is of a network of pixels, or voxels, with a head of this package."""
+    model = cfg.MODEL
+    heads = ("UNetSharpHead", "SegNetrHead")
+    return model.META_ARCHITECTURE in PIXEL_WISE and model.SEM_SEG_HEAD.NAME in heads
+
+
 @dataclass(frozen=True)
 class SemanticLabels:
     """The channels of a semantic head and the labels that they stand for.

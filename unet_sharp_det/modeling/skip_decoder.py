@@ -102,7 +102,7 @@ class BranchDecoder(nn.Module):
             if cgm:  # X[3,1] and X[4,0] have its large form (Fig. 3).
                 hidden = width if node[0] >= 3 else None
                 self.cgm[node_key(node)] = ClassificationGuidedModule(
-                    width, hidden=hidden, dropout=cgm_dropout, dim=dim
+                    width, hidden=hidden, dropout=cgm_dropout
                 )
 
     @property

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, look_up_option
 from ..skip_schemes import build_table, resolve_scheme
 from .features import feature_shapes
-from .layers import build_norm, init_xavier
-from .scripting import written_out
+from .layers import build_norm, init_xavier, written_out
 from .skip_grid import GridOptions, SkipGrid
 
 # Chosen so that each neck adds little to the detector ("a small increased cost", UNet#): at 800x800

@@ -30,8 +30,8 @@ from .layers import (
     pad_or_cut,
     recompute_in_backward,
     sum_of_convolutions,
+    written_out,
 )
-from .scripting import written_out
 
 fx.wrap("convolve_upsampled")
 

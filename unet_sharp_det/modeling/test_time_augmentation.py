@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..masks.instances import SparseInstances, overlapping_pairs
-from .watershed_segmentor import WatershedSegmentor
+from .watershed_segmentor import WatershedSegmentor, pixel_probabilities
 
 #: Masks of two views that share this much of their union are one object.
 _SAME_IOU = 0.5
@@ -89,11 +89,7 @@ class AveragedViews(nn.Module):
         return [view.undo_objects(each) for each in found]
 
     def _probabilities(self, view: View, batched_inputs: list[dict]) -> list[Tensor]:
-        inputs = [_seen(view, record) for record in batched_inputs]
-        if isinstance(self.model, WatershedSegmentor):
-            maps = self.model.probabilities(inputs)
-        else:
-            maps = [output["sem_seg"] for output in self.model(inputs)]
+        maps = pixel_probabilities(self.model, [_seen(view, record) for record in batched_inputs])
         return [torch.from_numpy(view.undo(each.cpu().numpy(), axes=(1, 2))) for each in maps]
 
 

@@ -81,3 +81,11 @@ class WatershedSegmentor(SemanticSegmentor):
         if len(maps) > bands:
             found.classes[:] = classes_of_objects(objects, maps[bands:])
         return found
+
+
+def pixel_probabilities(model: SemanticSegmentor, batched_inputs: list[dict]) -> list[Tensor]:
+    """Return of each image the probabilities (C, H, W) of its pixels, those of
+    :meth:`WatershedSegmentor.probabilities` if the model makes objects of them; in eval mode."""
+    if isinstance(model, WatershedSegmentor):
+        return model.probabilities(batched_inputs)
+    return [output["sem_seg"] for output in model(batched_inputs)]
