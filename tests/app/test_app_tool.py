@@ -35,7 +35,7 @@ def tool():
         (["--max-upload-mb", "0"], "--max-upload-mb is 0"),
         (["--max-pixels", "-1"], "--max-pixels is -1"),
         (["--pixel-size", "-0.5"], "--pixel-size is -0.5"),
-        (["--tile-size", "4"], "--tile-size is 4"),
+        (["--tile-size", "4"], "tile_size is 4"),
         ([], "no such file.pth"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
@@ -113,27 +113,17 @@ def test_without_fastapi_the_command_that_installs_it_is_told(tool, monkeypatch)
         cli._run("app", ["--port", "0"])
 
 
-@pytest.mark.parametrize(
-    "host, is_loopback",
-    [
-        ("127.0.0.1", True),
-        ("127.1.2.3", True),
-        ("localhost", True),
-        ("::1", True),
-        ("0.0.0.0", False),
-        ("192.168.0.7", False),
-        ("my-computer", False),
-    ],
-)
-def test_which_addresses_only_this_computer_reaches(host, is_loopback):
-    assert server.is_loopback(host) == is_loopback
+def test_which_addresses_only_this_computer_reaches():
+    assert all(map(server.is_loopback, ("127.0.0.1", "127.1.2.3", "localhost", "::1")))
+    assert not any(map(server.is_loopback, ("0.0.0.0", "192.168.0.7", "my-computer")))
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "no-such-host.invalid", "::1"])
 def test_an_address_that_is_taken_or_not_ours_is_refused(host):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=rf"--host {host} --port {port}: cannot be used"):
+        message = ": the page has no IPv6" if host == "::1" else f" --port {port}: cannot be used"
+        with pytest.raises(UserError, match=f"--host {host}{message}"):
             with server.serving(Analyser({}), {}, host=host, port=port):
                 pass
 
@@ -156,12 +146,6 @@ def test_a_signal_at_the_start_leaves_no_files(repository, environment, tmp_path
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
         assert list(Path(name).glob("unet_sharp_det_app_*")) == []
-
-
-@pytest.mark.parametrize("host", ["::1", "fe80::1"])
-def test_ipv6_is_refused(host):
-    with pytest.raises(UserError, match=f"--host {host}: the page has no IPv6"):
-        server._listen(host, None)
 
 
 def test_an_open_address_is_warned_about(caplog):

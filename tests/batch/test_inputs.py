@@ -137,7 +137,7 @@ def test_a_link_to_nowhere_is_an_input(root):
         (["images/a1.tiff"], {}, "Near that name the folder .*images has 'a1.tif'"),
         (["nowhere/x/a.png"], {}, "nowhere/x/a.png: there is no such"),
         (["empty"], {}, "empty: has no image.* has nothing."),
-        (["texts"], {}, r"2 with .txt, 1 with no suffix.* below it have 1 images: .* --recursive"),
+        (["texts"], {}, r"2 with .txt, 1 with no suffix.* below it have 1 image: .* --recursive"),
         (["images/*.png"], {}, r"images/\*.png: no image matches the pattern. .*2 with .tif"),
         (["imges/*.png"], {}, "there is no folder .*imges. Near that name .* 'images'"),
         (["images"], {"output": "images"}, "is the folder of the images.*images/predictions"),

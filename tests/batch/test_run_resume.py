@@ -103,12 +103,6 @@ def test_overwrite_predicts_anew_and_keeps_the_others(tmp_path, images):
     assert len(rows(tmp_path / "out")) == 6
 
 
-def test_results_of_several_calls(tmp_path, images):
-    run(images / "i1.png", tmp_path / "out")
-    run(images / "i4.png", tmp_path / "out")
-    assert list(rows(tmp_path / "out")) == ["i1.png", "i4.png"]
-
-
 def kill_in_predictor(child, output):
     def before(source):
         if source.name == "i5.png":

@@ -115,7 +115,7 @@ def test_the_command_names_what_failed(scan, tmp_path, monkeypatch, capsys):
     names = [str(tmp_path / "none.nii"), str(scan("good.nii"))]
     assert tool.main([*names, "--output", str(tmp_path / "out")]) == 1
     shown = capsys.readouterr()
-    assert shown.out.startswith("1 images with 2 objects")
-    assert "none.nii: does not exist" in shown.err[shown.err.index("1 images failed:") :]
+    assert shown.out.startswith("1 image with 2 objects")
+    assert "none.nii: does not exist" in shown.err[shown.err.index("1 image failed:") :]
     assert tool.main([names[1], "--output", str(tmp_path / "out")]) == 0
-    assert "1 files were done before" in capsys.readouterr().out
+    assert "1 file done before" in capsys.readouterr().out

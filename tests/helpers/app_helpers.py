@@ -47,18 +47,17 @@ class StubPredictor:
         self.calls = []
         self.diameters = []
 
-    def predict_many(self, images, progress, diameter, tell_scale):
-        (image,) = images
+    def find(self, image, progress, diameter):
         self.calls.append(image)
         self.diameters.append(diameter)
         if image.shape != SHAPE:
-            return [UserError(f"{image.where}: is not of the size of the test.")]
+            raise UserError(f"{image.where}: is not of the size of the test.")
         progress(SHAPE[0] * SHAPE[1])
-        tell_scale(image, fitting_scale(diameter or 46, diameter=20), diameter or 46)
         labels = squares()
         scores = [score for number, score in enumerate(SCORES, 1) if number not in self.missing]
         labels[np.isin(labels, self.missing)] = 0
-        return [SparseInstances.from_label_map(labels, scores).without_overlaps()]
+        found = SparseInstances.from_label_map(labels, scores).without_overlaps()
+        return found, fitting_scale(diameter or 46, diameter=20), diameter or 46
 
 
 class Waiting:

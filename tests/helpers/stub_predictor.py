@@ -39,7 +39,11 @@ class StubPredictor:
     def seen(self):
         return [name for call in self.calls for name in call]
 
-    def predict_many(self, sources, progress=lambda pixels: None, tell_scale=None):
+    def find(self, source, progress=lambda pixels: None):
+        (found,) = self.predict_many([source], progress)
+        return found, 1 / 2 ** len(self.calls), 20 * 2 ** len(self.calls)
+
+    def predict_many(self, sources, progress=lambda pixels: None):
         self.calls.append([source.name for source in sources])
         found = []
         for source in sources:
@@ -54,8 +58,6 @@ class StubPredictor:
             scores = np.linspace(0.9, 0.6, count)
             found.append(SparseInstances.from_label_map(labels, scores))
             progress(height * width)
-            if tell_scale:
-                tell_scale(source, 1 / 2 ** len(self.calls), 20 * 2 ** len(self.calls))
         return found
 
 

@@ -89,15 +89,6 @@ class TestAgainstDenseMasks:
         np.testing.assert_array_equal(found.paint(rows, columns), whole[rows, columns])
 
 
-def test_a_lower_threshold_filtered_is_the_higher_threshold():
-    masks, scores = random_masks(3)
-    found = sparse(masks, scores)
-    later = found.at_least(0.5).without_overlaps().label_map()
-    np.testing.assert_array_equal(
-        later, sparse(masks[scores >= 0.5], scores[scores >= 0.5]).without_overlaps().label_map()
-    )
-
-
 class TestCoveredObjects:
     """Four objects in a row of 10 pixels, each with a lower score and over a part of the former."""
 
@@ -130,10 +121,11 @@ class TestCoveredObjects:
 
     @pytest.mark.parametrize("seed", range(10))
     @pytest.mark.parametrize("threshold", [0.25, 0.5])
-    def test_a_threshold_may_come_before_or_after(self, seed, threshold):
+    @pytest.mark.parametrize("max_covered", [0.5, 1.0])
+    def test_a_threshold_may_come_before_or_after(self, seed, threshold, max_covered):
         found = sparse(*random_masks(seed))
-        before = found.at_least(threshold).without_overlaps(max_covered=0.5)
-        after = found.without_overlaps(max_covered=0.5).at_least(threshold)
+        before = found.at_least(threshold).without_overlaps(max_covered=max_covered)
+        after = found.without_overlaps(max_covered=max_covered).at_least(threshold)
         np.testing.assert_array_equal(before.label_map(), after.label_map())
 
 

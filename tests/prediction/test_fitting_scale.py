@@ -93,11 +93,9 @@ def test_it_tells_the_scale_and_all_of_the_progress(diameter, seen, tile_size):
     image = np.zeros((320, 320), np.uint8)
     image[100:140, 100:140] = 200
     predictor = predictor_of(BrightBlobs(), scale="auto", tile_size=tile_size)
-    done, told = [], []
-    (found,) = predictor.predict_many(
-        [image], done.append, diameter=diameter, tell_scale=lambda image, *each: told.append(each)
-    )
-    assert (len(found), told) == (1, [pytest.approx(seen, abs=0.1)])
+    done = []
+    found, *told = predictor.find(image, done.append, diameter=diameter)
+    assert (len(found), told) == (1, pytest.approx(seen, abs=0.1))
     assert sum(done) == image.size
     assert all(each >= 0 for each in done)
 

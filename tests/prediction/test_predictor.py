@@ -85,16 +85,6 @@ class TestBatches:
 
 
 class TestTiles:
-    def test_a_large_image_is_cut_and_joined(self):
-        image, labels = blobs((500, 430))
-        finder = BrightBlobs()
-        done = []
-        predictor = predictor_of(finder, tile_size=160, tile_overlap=40)
-        (found,) = predictor.predict_many([image], done.append)
-        assert_same_objects(found, labels)
-        assert max(finder.largest) <= 160
-        assert sum(done) == labels.size
-
     @pytest.mark.parametrize("side", [1000, 400, 130])
     def test_too_little_memory(self, side):
         """Batches, then tiles are halved until they fit; nothing is lost, nothing doubled."""
@@ -154,6 +144,7 @@ class TestTiles:
         tiles = tile_grid(labels.shape, 160, 40)
         plain = [(image[t.rows, t.columns] == image[t.rows, t.columns][0, 0]).all() for t in tiles]
         assert 0 < sum(finder.batches) < len(tiles) - sum(plain) + 4
+        assert max(finder.largest) <= 160
         assert sum(done) == labels.size
 
     def test_intensities_are_scaled_before_the_cut(self):
@@ -175,7 +166,6 @@ class TestOptions:
             ({"tile_overlap": 0}, "tile_overlap is 0"),
             ({"tile_overlap": 600}, "tile_overlap is 600, but it must be from 8 to 512"),
             ({"max_covered": 2.0}, "max_covered is 2.0"),
-            ({"scale": 0.0}, "scale is 0.0"),
             ({"min_area": -1}, "min_area is -1"),
         ],
     )

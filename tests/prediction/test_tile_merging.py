@@ -74,14 +74,6 @@ class TestMergedDetections:
         tiles = tile_grid(labels.shape, self.SIZE, self.OVERLAP, 4)
         return merge_detections(labels.shape, tiles, detect(labels, tiles, jitter))
 
-    def test_an_object_where_four_tiles_meet(self):
-        tiles = tile_grid((168, 168), self.SIZE, self.OVERLAP, 4)
-        assert len(tiles) == 4
-        seam = tiles[0].core_rows.stop
-        labels = scene((168, 168), [(seam, seam, 21, 17)])
-        found = self.merge(labels)
-        assert_same_objects(found, labels)
-
     @pytest.mark.parametrize("offset", range(-40, 41, 5))
     def test_an_object_anywhere_about_the_seams(self, offset):
         labels = scene((168, 168), [(84 + offset, 84 - offset // 2, 24, 30)])

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 import torch
 from detectron2.modeling import build_model
 from scans import write_scan
-from volume_files import TURNS, scan, write_series
+from volume_files import TURNS, scan
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.augmentation import build_test_resize
@@ -51,14 +51,6 @@ def test_labels_lie_on_the_voxels_of_the_scan(turn, ending, predict, tmp_path):
         (labels.GetDirection(), original.GetDirection()),
     ):
         assert found == pytest.approx(true, abs=1e-5)
-
-
-def test_a_dicom_series_gives_nifti_of_its_folders_name(predict, tmp_path):
-    stored = np.full((3, 4, 5), 1024, np.uint16)
-    stored[1] = 3000
-    path = predict.write(write_series(tmp_path / "case.7", stored), tmp_path / "out")
-    assert path.name == "case.7_labels.nii.gz"
-    assert sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[:, 0, 0].tolist() == [0, 1, 0]
 
 
 def test_objects_and_a_picture_beside_the_labels(predict, tmp_path):

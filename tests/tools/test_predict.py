@@ -17,7 +17,6 @@ import torch
 from detectron2.modeling import build_model
 
 from unet_sharp_det.batch import dask_units
-from unet_sharp_det.batch.records import ImageRecord
 from unet_sharp_det.batch.units import run_here
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import UserError
@@ -96,7 +95,7 @@ def test_real_run_and_again(run_tool, tool, weights, images, tmp_path, capsys):
     (images / "broken.tif").unlink()
     (images / "empty.png").unlink()
     assert tool.main(list(map(str, command))) == 0
-    assert capsys.readouterr().out.startswith("0 images with 0 objects in 0 s, 2 files were done")
+    assert capsys.readouterr().out.startswith("0 images with 0 objects in 0 s, 2 files done")
     with pytest.raises(UserError, match=r"min_area was 0, is 5\. Name another folder"):
         tool.main([*map(str, command), "--min-area", "5"])
     with pytest.raises(UserError, match="config was .* is "):
@@ -172,9 +171,7 @@ def test_defaults(tool, called, capsys):
     assert called.loading["options"] == tool.PredictionOptions()
     assert called.running["read_options"] == tool.ReadOptions(planes="max")
     assert called.running["outputs"] == list(OUTPUTS)
-    assert (
-        capsys.readouterr().out == "1 images with 3 objects in 4 s, 2 files were done before: o\n"
-    )
+    assert capsys.readouterr().out == "1 image with 3 objects in 4 s, 2 files done before: o\n"
 
 
 @pytest.mark.parametrize(
@@ -210,20 +207,6 @@ def test_warnings_that_no_user_can_mend_are_not_shown(tool, called, monkeypatch,
     tool.main("a --weights w --output o".split())
     assert "another" in caplog.text
     assert "meshgrid" not in caplog.text
-
-
-def test_failures_name_the_path_once(tool):
-    def line(error):
-        return tool._describe_failure(ImageRecord("/p/a.tif", "1-1", "a", "_z1", error=error))
-
-    assert line("/p/a.tif: has 2 channels") == "/p/a.tif: has 2 channels"
-    assert line("/p/a.tif[z=1]: is corrupt") == "/p/a.tif[z=1]: is corrupt"
-    assert line("MemoryError: ") == "/p/a.tif_z1: MemoryError: "
-
-
-def test_no_such_checkpoint(tool, tmp_path):
-    with pytest.raises(UserError, match="there is no file of weights"):
-        tool.main(["a", "--weights", str(tmp_path / "w.pth"), "--output", str(tmp_path / "out")])
 
 
 @pytest.fixture

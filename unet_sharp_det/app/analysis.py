@@ -15,7 +15,7 @@ import shapely
 
 from ..errors import DatasetError, UserError
 from ..images.source import DEFAULT_CHANNELS, ImageSource, ReadOptions, open_image
-from ..masks.instances import SparseInstances
+from ..masks.instances import SparseInstances, overlapping_pairs
 from ..outputs import OutputContext, write_outputs
 from ..outputs.object_table import object_columns
 from ..outputs.outlines import iterate_outlines, rings_of
@@ -167,7 +167,7 @@ class Analyser:
         ``progress`` is told now and then what fraction is done.
         """
         with _without_folder(view.path):
-            source, done, chosen = self._plane(view), 0, []
+            source, done = self._plane(view), 0
 
             def count(pixels: int) -> None:
                 nonlocal done
@@ -176,34 +176,26 @@ class Analyser:
 
             self.load(search.model)
             predictor = self._predictors[search.model]
-            (candidates,) = predictor.predict_many(
-                [source],
-                progress=count,
-                diameter=search.diameter,
-                tell_scale=lambda image, *told: chosen.extend(told),
-            )
-            if isinstance(candidates, UserError):
-                raise candidates
+            candidates, *seen = predictor.find(source, count, diameter=search.diameter)
             measures = _measure(candidates, source, predictor.class_names)
-            found = Found(view, candidates, predictor.class_names, measures, *chosen)
+            found = Found(view, candidates, predictor.class_names, measures, *seen)
         (folder / _FOUND).write_bytes(pickle.dumps(found))
         (folder / _OBJECTS).write_text(json.dumps(_to_page(found)))
         return len(candidates)
 
-    def compare(self, folder: Path, other: Path) -> list[tuple[int, int, float]]:
-        """Return the pairs of what two searches found, and their IoU, which is above .5.
+    def compare(self, folder: Path, other: Path) -> list[tuple[int, int]]:
+        """Return the pairs of what two searches found whose IoU is above .5.
 
         Objects of a search do not overlap, so each is in one pair at most, whatever the limits.
         """
         mine, others = (_read(each).candidates for each in (folder, other))
-        boxes = [shapely.box(*each.boxes.T) for each in (mine, others)]
         both = SparseInstances.concatenate(mine.shape, [mine, others])
         areas, pairs = both.areas, []
-        for j, i in shapely.STRtree(boxes[0]).query(boxes[1]).T.tolist():
-            shared = np.count_nonzero(np.logical_and(*both.shared(i, len(mine) + j)))
-            iou = shared / (areas[i] + areas[len(mine) + j] - shared)
-            if iou > 0.5:
-                pairs.append((i, j, round(iou, 4)))
+        for i, j in overlapping_pairs(both.boxes).tolist():
+            if i < len(mine) <= j:
+                shared = np.count_nonzero(np.logical_and(*both.shared(i, j)))
+                if 2 * shared > areas[i] + areas[j] - shared:
+                    pairs.append((i, j - len(mine)))
         return pairs
 
     def write(

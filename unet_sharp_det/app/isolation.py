@@ -70,7 +70,7 @@ class IsolatedAnalyser:
         """Find; raise a UserError soon after it was stopped: between tiles, or in a few seconds."""
         return self._ask_finder(view.path.name, "find", view, search, folder, waiting=waiting)
 
-    def compare(self, folder: Path, other: Path) -> list[tuple[int, int, float]]:
+    def compare(self, folder: Path, other: Path) -> list[tuple[int, int]]:
         return self._ask_reader("The comparison", "compare", folder, other)
 
     def write(self, folder: Path, limits: Limits, pixel_size, stem: Path, names: list[str]) -> dict:

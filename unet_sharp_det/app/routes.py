@@ -329,8 +329,7 @@ def write_results(choice: ResultsChoice, service: Known, session: Visitor) -> di
         raise UserError("Nothing has been found yet. Press Find objects.")
     size = choice.pixel_size and (choice.pixel_size, choice.pixel_size)
     path = session.folder / f"{choice.model}_results.zip"
-    folder = session.results_folder()
-    write_archive(service.analyser, done, folder, path, choice.limits, size, choice.kinds)
+    write_archive(service.analyser, done, path, choice.limits, size, choice.kinds)
     return {"name": path.name}
 
 

@@ -172,13 +172,6 @@ class Session:
         if image is not None:
             image.remove()
 
-    def results_folder(self) -> Path:
-        """Return a new folder for a download; that of the former one vanishes."""
-        folder = self.folder / "results"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
-
     def close(self) -> None:
         """Remove everything."""
         for number in list(self.images):

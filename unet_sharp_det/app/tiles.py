@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import UserError
 from ..images.intensity import prepare
 from ..images.source import ImageSource
+from ..masks.drawing import downscale
 
 #: Side of a tile in pixels; even, so that a tile's half lies in one tile of the next level.
 TILE = 512
@@ -47,13 +48,6 @@ def _write_level(bands: Iterable[np.ndarray], shape: tuple[int, int], folder: Pa
             if not cv2.imwrite(str(path), band[:, left : left + TILE, ::-1], _JPEG):
                 raise UserError("The picture cannot be written. Make room on the disk.")
         top = row * TILE // 2
-        reduced = _halve(band)
+        reduced = downscale(band, 2)
         half[top : top + len(reduced)] = reduced
     return half
-
-
-def _halve(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    size = (even.shape[1] // 2, even.shape[0] // 2)
-    return cv2.resize(even, size, interpolation=cv2.INTER_AREA)

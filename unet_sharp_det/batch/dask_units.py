@@ -6,6 +6,7 @@ blocks of large images.
 """
 
 import contextlib
+import copy
 import functools
 import logging
 import os
@@ -169,30 +170,23 @@ class DaskUnits:
         """
         self._client = client
         self._load = load
+        self._pending: dict = {}  # Dask's future -> planes and how often they were tried
 
     def __call__(self, work: ImageWork, folder: Path, planes: Iterable[Plane], log: Log) -> None:
         """As :func:`.run_here`."""
         from distributed.comm import CommClosedError
 
-        recipe = cloudpickle.dumps((self._load, work.read_options, work.pixel_size))
+        self._recipe = cloudpickle.dumps((self._load, work.read_options, work.pixel_size))
+        self._work, self._folder, self._log = work, folder.absolute(), log
         try:
-            _Run(self._client, recipe, work, folder, log).do(planes)
+            self._do(planes)
         except (CancelledError, CommClosedError, TimeoutError) as error:
             raise UserError(
                 f"The connection to Dask's scheduler was lost ({type(error).__name__}). Give the "
                 "same command again, and it goes on."
             ) from error
 
-
-class _Run:
-    """What is in flight of one run."""
-
-    def __init__(self, client, recipe: bytes, work: ImageWork, folder: Path, log: Log):
-        self._client, self._recipe = client, recipe
-        self._work, self._folder, self._log = work, folder.absolute(), log
-        self._pending: dict = {}  # Dask's future -> planes and how often they were tried
-
-    def do(self, planes: Iterable[Plane]) -> None:
+    def _do(self, planes: Iterable[Plane]) -> None:
         try:
             for chunk in chunks_of(planes, self._work.predictor.options.batch_size):
                 small = [plane for plane in chunk if plane.pixels <= LARGE]
@@ -205,6 +199,7 @@ class _Run:
             self._collect(0)
         finally:
             self._client.cancel(list(self._pending))
+            self._pending.clear()
 
     def _submit(self, chunk: Sequence[Plane], tries: int) -> None:
         records = [plane.record for plane in chunk]
@@ -239,9 +234,9 @@ class _Run:
                 self._log.end(plane, outcome)
 
     def _do_in_blocks(self, plane: Plane) -> None:
-        find_blocks = functools.partial(self._find_blocks, plane.record)
-        predict = functools.partial(self._work.predictor.predict_many, find_blocks=find_blocks)
-        (found,) = find(predict, [plane], self._log.advance)
+        predictor = copy.copy(self._work.predictor)
+        predictor.find_blocks = functools.partial(self._find_blocks, plane.record)
+        (found,) = find(predictor.predict_many, [plane], self._log.advance)
         self._log.begin(plane)
         self._log.end(plane, write(self._work, self._folder, plane, found))
 
@@ -252,7 +247,7 @@ class _Run:
         blocks: Sequence[Sequence[Tile]],
         scale: float,
     ) -> Iterator[list["SparseInstances"]]:
-        """As a predictor finds them, see :data:`.FindBlocks`."""
+        """As :meth:`.Predictor.find_blocks`."""
         unit = LIMIT, _find_block, self._recipe, record, replace(image, source=None)
         futures = [
             self._client.submit(_limited, *unit, block, scale, pure=False, retries=TRIES - 1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..addresses import address_of
-from ..errors import DatasetError
+from ..errors import DatasetError, counted
 from ..images import source
 from ..images.formats import count_not_read, format_not_read
 from ..images.ome_zarr import is_zarr, zarr_stamp
@@ -265,7 +265,7 @@ def _explain(folder: Path, output: str | None, is_folder: bool) -> str:
         return f"{text} Within a pattern ** stands for any folders."
     below = [path for path in _match(folder, ["**", "*"], output) if path.parent != folder]
     count = sum(path.suffix.lower() in SUFFIXES for path in below)
-    hint = f" The folders below it have {count} images: take them with --recursive."
+    hint = f" The folders below it have {counted(count, 'image')}: take them with --recursive."
     return text + hint if count else text
 
 

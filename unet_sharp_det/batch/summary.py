@@ -1,7 +1,6 @@
 """What stands in an output folder as a whole: a table, one COCO data set, and how it was made."""
 
 import contextlib
-import csv
 import json
 import os
 import time
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ..addresses import address_of
-from ..files import atomic_path, write_json
+from ..files import atomic_path, write_csv, write_json
 from ..provenance import git_state, versions
 from .inputs import natural_key
 from .records import ImageRecord, Records
@@ -18,11 +17,6 @@ from .records import ImageRecord, Records
 COLUMNS = (
     *("image", "plane", "height", "width", "objects"),
     *("mean_area_px", "median_area_px", "coverage", "status", "error"),
-)
-
-_PACKAGES = (
-    *("torch", "torchvision", "numpy", "scipy", "opencv-python-headless"),
-    *("tifffile", "SimpleITK"),
 )
 
 
@@ -52,7 +46,7 @@ def write_summaries(
     """
     kept = _in_order(records)
     folder, names = _image_names(kept)
-    _write_table(records.folder, kept, names)
+    write_csv(records.folder / "summary.csv", COLUMNS, (_row(each, names) for each in kept))
     content = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(result.started)),
         "finished": finished,
@@ -67,7 +61,7 @@ def write_summaries(
         "settings": records.settings,
         "common_folder": folder,
         **git_state(),
-        "versions": versions(_PACKAGES),
+        "versions": versions(),
     }
     write_json(records.folder / "predict.json", content, indent=2)
     if not finished:
@@ -100,20 +94,13 @@ def _image_names(records: Sequence[ImageRecord]) -> tuple[str, dict[str, str]]:
     return folder, {each: os.path.relpath(each, folder) if folder else each for each in sources}
 
 
-def _write_table(folder: Path, records: Sequence[ImageRecord], names: Mapping[str, str]) -> None:
-    with atomic_path(folder / "summary.csv") as temporary:
-        # Names of files may hold bytes that are no text.
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for record in records:
-                row = (
-                    *(names[record.source], record.plane, record.height, record.width),
-                    *(record.objects, _rounded(record.mean_area, 2)),
-                    *(_rounded(record.median_area, 1), _rounded(record.coverage, 6)),
-                    *("failed" if record.error else "done", " ".join(record.error.split())),
-                )
-                writer.writerow(row)
+def _row(record: ImageRecord, names: Mapping[str, str]) -> tuple:
+    return (
+        *(names[record.source], record.plane, record.height, record.width),
+        *(record.objects, _rounded(record.mean_area, 2)),
+        *(_rounded(record.median_area, 1), _rounded(record.coverage, 6)),
+        *("failed" if record.error else "done", " ".join(record.error.split())),
+    )
 
 
 def _rounded(value: float | None, digits: int) -> str | None:

@@ -1,7 +1,7 @@
 """The unit of a run's work, wherever it is done: some planes, whose objects are found and written.
 
 A unit is a chunk of planes, small enough to be in memory together. Of a plane that is larger than a
-tile, blocks of tiles may be found elsewhere (``find_blocks`` of :meth:`.Predictor.predict_many`).
+tile, blocks of tiles may be found elsewhere (:meth:`.Predictor.find_blocks`).
 """
 
 import functools

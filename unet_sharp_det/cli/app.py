@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import app, checkpoints, model_zoo, prediction
 from ..errors import UserError, interrupt
-from ..prediction.options import AUTO, LOWEST_SCORE, SMALLEST_TILE, PredictionOptions
+from ..prediction.options import AUTO, LOWEST_SCORE, PredictionOptions
 from . import add_trust_argument, command_parser
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -50,7 +50,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 def check_args(args: argparse.Namespace) -> None:
     checks = {
         "--port": (0 <= args.port <= 65535, "from 0 (any that is free) to 65535"),
-        "--tile-size": (args.tile_size >= SMALLEST_TILE, f"{SMALLEST_TILE} or more pixels"),
         "--max-upload-mb": (args.max_upload_mb > 0, "above 0"),
         "--max-pixels": (args.max_pixels > 0, "above 0"),
         "--pixel-size": (args.pixel_size >= 0, "0 or more"),

@@ -47,6 +47,7 @@ from ..errors import (
     INTERRUPTED,
     PrintableFormatter,
     UserError,
+    counted,
     interrupt,
     look_up_option,
     printable,
@@ -248,8 +249,7 @@ def predict(args: argparse.Namespace) -> int:
             run_units=run_units,
             **options,
         )
-    _report(result)
-    return 1 if result.failed else 0
+    return _report(result)
 
 
 @contextlib.contextmanager
@@ -277,8 +277,7 @@ def predict_volumes(args: argparse.Namespace, channels: int) -> int:
         weights=checkpoints.identify_model(args.weights, args.config_file, args.opts),
         progress=sys.stderr,
     )
-    _report(result)
-    return 1 if result.failed else 0
+    return _report(result)
 
 
 def _opening(args: argparse.Namespace) -> dict:
@@ -296,20 +295,22 @@ def _absolute(path: str | None) -> str | None:
     return os.path.abspath(path) if path and os.path.exists(path) else path
 
 
-def _report(result: RunSummary) -> None:
-    skipped = f", {result.skipped} files were done before" if result.skipped else ""
-    print(
-        f"{result.predicted} images with {result.objects} objects in {result.seconds:.0f} s"
-        f"{skipped}: {printable(str(result.output))}"
-    )
+def _report(result: RunSummary) -> int:
+    """Print what a run did, and return the exit status."""
+    text = f"{counted(result.predicted, 'image')} with {counted(result.objects, 'object')}"
+    text += f" in {result.seconds:.0f} s"
+    if result.skipped:
+        text += f", {counted(result.skipped, 'file')} done before"
+    print(f"{text}: {printable(str(result.output))}")
     if result.not_read:
         print(count_not_read(result.not_read), file=sys.stderr)
     if result.failed:
-        print(f"{len(result.failed)} images failed:", file=sys.stderr)
+        print(f"{counted(len(result.failed), 'image')} failed:", file=sys.stderr)
         for record in result.failed[:_MOST_NAMED]:
             print(f"  {printable(_describe_failure(record))}", file=sys.stderr)
         if len(result.failed) > _MOST_NAMED:
             print(f"  and others, see {result.output / 'summary.csv'}", file=sys.stderr)
+    return 1 if result.failed else 0
 
 
 def _describe_failure(record: ImageRecord) -> str:

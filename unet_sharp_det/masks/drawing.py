@@ -4,6 +4,7 @@ import colorsys
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 #: Of a picture beside another one.
@@ -23,6 +24,17 @@ def upscale_factor(height: int, width: int, short_side: int = 512) -> int:
 def upscale(image: np.ndarray, factor: int) -> np.ndarray:
     """Repeat every pixel ``factor`` times in both directions: (H, W, ...) to (sH, sW, ...)."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def downscale(image: np.ndarray, factor: int) -> np.ndarray:
+    """Average blocks of ``factor`` pixels in both directions: (H, W, 3) to (H / s, W / s, 3).
+
+    The last blocks may lack pixels: those at the edge stand for them.
+    """
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
+    size = (padded.shape[1] // factor, padded.shape[0] // factor)
+    return cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
 
 
 def distinct_colors(count: int) -> list[tuple[int, int, int]]:
@@ -49,8 +61,6 @@ def draw_label_contours(
         colors: N RGB tuples.
         thickness: of the lines in pixels.
     """
-    import cv2
-
     values = labels.astype(np.float32)  # OpenCV has no morphology of 32-bit integers.
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thickness + 1,) * 2)
     edges = (cv2.dilate(values, kernel) != cv2.erode(values, kernel)) & (labels > 0)
@@ -74,8 +84,6 @@ def draw_planes(array: np.ndarray, labels: np.ndarray, spacing) -> np.ndarray:
     Returns:
         uint8 (H', W', 3) in RGB, square pixels.
     """
-    import cv2
-
     gray = _to_gray(array)
     colors = distinct_colors(int(labels.max(initial=0)))
     scale = 512 / max(np.multiply(array.shape, spacing))
@@ -112,12 +120,9 @@ def draw_side_by_side(image: np.ndarray, maps: Sequence[np.ndarray]) -> np.ndarr
     Returns:
         uint8 (h, w, 3), the copies from left to right, each reduced to ``LONGEST_SIDE`` pixels.
     """
-    import cv2
-
     drawn = [draw_label_contours(image, each, distinct_colors(each.max())) for each in maps]
     factor = math.ceil(max(image.shape[:2]) / LONGEST_SIDE)
-    size = [max(1, side // factor) for side in image.shape[1::-1]]
-    return np.hstack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in drawn])
+    return np.hstack([downscale(each, factor) for each in drawn])
 
 
 def montage(
@@ -125,8 +130,6 @@ def montage(
 ) -> np.ndarray:
     """Arrange pictures, uint8 (H, W, 3), in cells of one size, each at the top left of its cell,
     scaled to a width if given."""
-    import cv2
-
     if cell_width is not None:
         sides = [max(1, round(len(each) * cell_width / each.shape[1])) for each in pictures]
         pictures = [

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from .rle import encode_mask, mask_pixels
@@ -250,16 +251,12 @@ class SparseInstances:
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:
-    import cv2
-
     ground = np.pad(~mask, 1, constant_values=True).view(np.uint8)
     count, parts = cv2.connectedComponents(ground, connectivity=4)
     return mask if count <= 2 else parts[1:-1, 1:-1] != parts[0, 0]
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:
-    import cv2
-
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
     return mask if count <= 2 else parts == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError
 from ..outputs import OutputContext
 from ..outputs.object_table import object_columns
 from .layers import LayerImage
@@ -20,7 +19,7 @@ class Found:
         features: columns of the table by name, each (N,): ``index``, the number; the plane, by the
             letter of each axis of a stack; then those of :func:`.object_columns`.
         score_threshold: the model's own.
-        scales: (scale, median diameter in pixels) of each plane of which the scale was chosen.
+        scales: of each plane the scale, and the median diameter in pixels that chose it, or 0.
     """
 
     labels: np.ndarray
@@ -63,11 +62,8 @@ def find_objects(
 
     labels, tables, scales, number = np.zeros(image.shape, np.int32), [], [], 0
     for plane in planes:
-        (found,) = predictor.predict_many(
-            [plane], progress=count, tell_scale=lambda plane, *chosen: scales.append(chosen)
-        )
-        if isinstance(found, UserError):
-            raise found
+        found, *seen = predictor.find(plane, count)
+        scales.append(seen)
         context = OutputContext(plane, predictor.class_names, plane.pixel_size)
         columns = object_columns(found, context)
         place = {axis: np.full(len(found), index) for axis, index in plane.place.items()}

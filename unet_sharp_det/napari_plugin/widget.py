@@ -133,7 +133,7 @@ class FindObjects(Container):
         )
         layer.events.paint.connect(functools.partial(self._leave_to_user, found))
         self._shown = layer, found
-        self.seen.value, self.seen.visible = _describe(found.scales), bool(found.scales)
+        self.seen.value, self.seen.visible = _describe(found.scales), True
         self._viewer.window.add_plugin_dock_widget("napari", "Features table widget")
 
     def _filter(self, score: float) -> None:

@@ -28,7 +28,7 @@ def write_labels(instances: SparseInstances, context: OutputContext, path: Path)
     if context.pixel_size is not None:
         description = "ImageJ=1.54f\nunit=micron\n"
         resolution = tuple(1 / size for size in reversed(context.pixel_size))
-    big = is_big(instances.shape, dtype)
+    big = height * width * dtype.itemsize > _LARGEST_CLASSIC
     strips = (
         instances.paint(*part).astype(dtype) for part in windows((height, width), rows, width)
     )
@@ -85,8 +85,3 @@ def write_label_stack(
 def label_type(objects: int) -> np.dtype:
     """The type of a map of so many objects."""
     return np.dtype("<u2" if objects < 2**16 else "<u4")
-
-
-def is_big(shape: tuple[int, int], dtype: np.dtype) -> bool:
-    """Whether an image (height, width) may not fit a TIFF with offsets of 32 bits."""
-    return shape[0] * shape[1] * dtype.itemsize > _LARGEST_CLASSIC

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from skimage.measure import block_reduce
 
-from ..masks.drawing import BACKGROUND, distinct_colors, draw_label_contours
+from ..masks.drawing import BACKGROUND, distinct_colors, downscale, draw_label_contours
 from ..masks.instances import SparseInstances
 from .write import OutputContext, windows
 
@@ -47,7 +47,7 @@ def draw_overlay(
     canvas = np.empty((math.ceil(height / factor), math.ceil(width / factor), 3), np.uint8)
     side = max(1, _TILE // factor) * factor
     for rows, columns in windows(instances.shape, side, side):
-        image = _reduce_image(display.window(rows, columns), factor)
+        image = downscale(display.window(rows, columns), factor)
         # One more reduced pixel on each side, where a contour may depend on it.
         around, inner = zip(
             _with_margin(rows, factor, height), _with_margin(columns, factor, width), strict=True
@@ -86,10 +86,3 @@ def _with_margin(part: slice, margin: int, size: int) -> tuple[slice, int]:
     """Return a range with a margin where the image goes on, and the reduced margin before it."""
     start = max(0, part.start - margin)
     return slice(start, min(size, part.stop + margin)), (part.start - start) // margin
-
-
-def _reduce_image(image: np.ndarray, factor: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    padded = np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
-    size = (padded.shape[1] // factor, padded.shape[0] // factor)
-    return cv2.resize(padded, size, interpolation=cv2.INTER_AREA)

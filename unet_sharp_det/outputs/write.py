@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import UserError, look_up_option
+from ..errors import UserError, look_up_option, missing_package
 from ..files import atomic_path
 
 if TYPE_CHECKING:
@@ -77,10 +77,7 @@ def output_paths(stem: Path, names: Sequence[str]) -> list[Path]:
             raise UserError(f"Output: '{name}' is given {names.count(name)} times, give it once.")
         if not OUTPUTS[name].is_available:
             package, extra = OUTPUTS[name].needs
-            raise UserError(
-                f"Output: '{name}' takes the package {package}. Run: pip install "
-                f"'unet_sharp_det[{extra}]'"
-            )
+            raise missing_package(f"Output: '{name}'", f"the package {package}", extra)
     return [Path(stem).with_name(Path(stem).name + OUTPUTS[name].ending) for name in names]
 
 
@@ -90,7 +87,7 @@ def write_outputs(
     """Write the objects of an image to files, each of which appears whole or not at all.
 
     Args:
-        instances: without overlaps.
+        instances: of this image, without overlaps.
         context: the image.
         stem: path without endings, e.g. ``results/a`` for ``results/a_labels.tif``.
         names: keys of ``OUTPUTS``.
@@ -100,14 +97,9 @@ def write_outputs(
 
     Raises:
         UserError: a name is unknown or given twice, its package is missing, the instances are not
-            of the image's size or of its classes, or a file cannot be written.
+            of its classes, or a file cannot be written.
     """
     paths = output_paths(stem, names)
-    if tuple(instances.shape) != tuple(context.source.shape):
-        raise UserError(
-            f"{context.source.name}: is of (height, width) {tuple(context.source.shape)}, but the "
-            f"objects are of an image of {tuple(instances.shape)}."
-        )
     if len(instances) and instances.classes.max() >= len(context.class_names):
         raise UserError(
             f"{context.source.name}: has an object of class {instances.classes.max()} (from 0), "

@@ -4,19 +4,12 @@ Cellpose has a network that estimates the diameter of objects (Stringer et al., 
 2021). Here the model itself does: it looks at the image from coarse to fine, until two looks agree.
 """
 
-import logging
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from ..images.source import ImageSource
 from ..masks.instances import SparseInstances
-
-logger = logging.getLogger(__name__)
-
-#: Is told of an image the scale at which its objects were found, and their median diameter.
-TellScale = Callable[[ImageSource, float, float], None]
 
 #: Median of the objects of DSB2018, in pixels.
 DSB2018_DIAMETER = 20.0
@@ -76,14 +69,6 @@ def fitting_scale(median: float, diameter: float) -> float:
         return max(least / seen, seen / most, 1.0), abs(math.log(scale))
 
     return min(_SCALES, key=misfit)
-
-
-def log_scale(image: ImageSource, scale: float, diameter: float) -> None:
-    """Log a scale other than 1; the default :data:`TellScale`."""
-    if scale != 1:
-        logger.info(
-            f"{image.where}: objects of about {diameter:.0f} pixels: the scale is {scale:g}."
-        )
 
 
 def _median_diameter(found: SparseInstances) -> float:

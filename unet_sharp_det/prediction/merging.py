@@ -197,13 +197,9 @@ def _in_region(found: SparseInstances, indices, region: Sequence[int]) -> np.nda
 
 def _groups(members: np.ndarray, edges: Sequence) -> list[np.ndarray]:
     """Part indices into the groups that the edges connect."""
-    from scipy.sparse import coo_array  # of tiled images only: imports take a while
-    from scipy.sparse.csgraph import connected_components
+    from scipy.cluster.hierarchy import DisjointSet  # of tiled images only: imports take a while
 
-    if not len(members):
-        return []
-    edges = np.searchsorted(members, np.asarray(edges, np.int64).reshape(-1, 2))
-    graph = coo_array((np.ones(len(edges)), edges.T), shape=(len(members), len(members)))
-    _, numbers = connected_components(graph, directed=False)
-    order = np.argsort(numbers, kind="stable")
-    return np.split(members[order], np.flatnonzero(np.diff(numbers[order])) + 1)
+    groups = DisjointSet(members.tolist())
+    for edge in edges:
+        groups.merge(*edge)
+    return [np.array(sorted(group)) for group in groups.subsets()]

@@ -23,7 +23,7 @@ from ..modeling.watershed_segmentor import WatershedSegmentor
 from ..runtime import accelerate
 from ..runtime.memory import give_back_freed_memory
 from .detector import Detector
-from .fitting_scale import DSB2018_DIAMETER, TellScale, find_at_fitting_scale, log_scale
+from .fitting_scale import DSB2018_DIAMETER, find_at_fitting_scale
 from .options import AUTO, PredictionOptions
 from .segmenter import Segmenter, WatershedSegmenter
 from .tile_grid import Tile, alignment_of, batches_of_one_shape, part_background, tile_grid
@@ -35,11 +35,6 @@ logger = logging.getLogger(__name__)
 _BLOCKS_BETWEEN_TRIMS = 16
 
 Image = np.ndarray | str | Path | ImageSource
-#: From an image, blocks of its tiles and the factor that the network sees it larger by, to what is
-#: found in the tiles of each block.
-FindBlocks = Callable[
-    [PreparedImage, Sequence[Sequence[Tile]], float], Iterator[list[SparseInstances]]
-]
 
 
 class Predictor:
@@ -167,27 +162,36 @@ class Predictor:
         Raises:
             UserError: the image cannot be read or used.
         """
-        (found,) = self.predict_many([image])
-        if isinstance(found, UserError):
-            raise found
-        return found
+        return self.find(image)[0]
+
+    def find(
+        self,
+        image: Image,
+        progress: Callable[[int], None] = lambda pixels: None,
+        diameter: float | None = None,
+    ) -> tuple[SparseInstances, float, float]:
+        """Find the objects of one image as :meth:`__call__` does, and say how it was seen.
+
+        Args:
+            progress: see :meth:`predict_many`.
+            diameter: median of the objects in pixels, for a ``scale`` "auto". None: it is measured.
+
+        Returns:
+            the objects; the scale; and the median diameter by which "auto" chose it, else 0.
+        """
+        source = self._open(image)
+        if self.options.scale == AUTO:
+            return self._find_at_fitting_scale(source, progress, diameter)
+        options = self._options_of(source)
+        return self._find_one(source, options, progress), options.scale, 0.0
 
     def predict_many(
-        self,
-        images: Sequence[Image],
-        progress: Callable[[int], None] = lambda pixels: None,
-        find_blocks: FindBlocks | None = None,
-        diameter: float | None = None,
-        tell_scale: TellScale = log_scale,
+        self, images: Sequence[Image], progress: Callable[[int], None] = lambda pixels: None
     ) -> list[SparseInstances | UserError]:
         """Return of each image what :meth:`__call__` returns or, of a bad one, the error.
 
         Args:
             progress: called with the number of pixels that were done since the last call.
-            find_blocks: of an image that is cut into tiles, finds the objects in blocks of them, in
-                order, elsewhere by :meth:`find_block`. None: here.
-            diameter: median of the objects in pixels, for a ``scale`` "auto". None: it is measured.
-            tell_scale: is told each scale that "auto" chose.
         """
         results: list = [None] * len(images)
         waiting: dict[tuple, list[tuple[int, PreparedImage, np.ndarray]]] = {}
@@ -202,15 +206,9 @@ class Predictor:
         for index, image in enumerate(images):
             try:
                 source = self._open(image)
-                if self.options.scale == AUTO:
-                    results[index], *chosen = self._find_at_fitting_scale(
-                        source, progress, find_blocks, diameter
-                    )
-                    tell_scale(source, *chosen)
-                    continue
                 options = self._options_of(source)
-                if max(source.shape) > options.tile_size:
-                    results[index] = self._find_one(source, options, progress, find_blocks)
+                if options.scale == AUTO or max(source.shape) > options.tile_size:
+                    results[index], *_ = self.find(source, progress)
                     continue
                 prepared = self._prepare(source, options)
                 window = prepared.window(*map(slice, prepared.shape))
@@ -227,16 +225,12 @@ class Predictor:
         return results
 
     def _find_one(
-        self,
-        source: ImageSource,
-        options: PredictionOptions,
-        progress: Callable[[int], None],
-        find_blocks: FindBlocks | None,
+        self, source: ImageSource, options: PredictionOptions, progress: Callable[[int], None]
     ) -> SparseInstances:
         """Find the objects of an image that is not one of a batch."""
         image = self._prepare(source, options)
         if max(image.shape) > options.tile_size:
-            found = self._find_in_tiles(image, options, progress, find_blocks)
+            found = self._find_in_tiles(image, options, progress)
         else:
             window = image.window(*map(slice, image.shape))
             (found,) = self._find_whole([image], [window], options)
@@ -244,11 +238,7 @@ class Predictor:
         return self._select(found, options)
 
     def _find_at_fitting_scale(
-        self,
-        image: ImageSource,
-        progress: Callable[[int], None],
-        find_blocks: FindBlocks | None,
-        diameter: float | None,
+        self, image: ImageSource, progress: Callable[[int], None], diameter: float | None
     ) -> tuple[SparseInstances, float, float]:
         left = math.prod(image.shape)
 
@@ -259,11 +249,17 @@ class Predictor:
                 progress(int(share * pixels))
 
             options = self.options.at_scale(scale).completed(*self._own)
-            return self._find_one(image, options, advance, find_blocks)
+            return self._find_one(image, options, advance)
 
-        found = find_at_fitting_scale(look, self.diameter, self.own_score_threshold, diameter)
+        found, scale, median = find_at_fitting_scale(
+            look, self.diameter, self.own_score_threshold, diameter
+        )
         progress(left)
-        return found
+        if scale != 1:
+            logger.info(
+                f"{image.where}: objects of about {median:.0f} pixels: the scale is {scale:g}."
+            )
+        return found, scale, median
 
     def _options_of(self, image: ImageSource) -> PredictionOptions:
         """Return the options, completed for an image by the scale that its pixel size asks for."""
@@ -347,6 +343,13 @@ class Predictor:
         smaller = options.halved(max(shape), self._alignment(images[0], scale))
         return [self._find_in_tiles(images[0], smaller)]
 
+    def find_blocks(
+        self, image: PreparedImage, blocks: Sequence[Sequence[Tile]], scale: float
+    ) -> Iterator[list[SparseInstances]]:
+        """Yield what :meth:`find_block` returns of each block; who has others find it replaces this
+        method of a copy."""
+        return (self.find_block(image, block, scale) for block in blocks)
+
     def find_block(
         self, image: PreparedImage, block: Sequence[Tile], scale: float
     ) -> list[SparseInstances]:
@@ -374,7 +377,6 @@ class Predictor:
         image: PreparedImage,
         options: PredictionOptions,
         progress: Callable[[int], None] = lambda pixels: None,
-        find_blocks: FindBlocks | None = None,
     ) -> SparseInstances:
         scale = self._scale(image.shape, options)
         alignment = self._alignment(image, scale)
@@ -384,9 +386,7 @@ class Predictor:
         progress(sum(tile.core_area for tile in tiles))
         blocks = list(batches_of_one_shape(seen, options.batch_of))
         try:
-            here = (self.find_block(image, block, scale) for block in blocks)
-            results = find_blocks(image, blocks, scale) if find_blocks else here
-            for block, found in zip(blocks, results, strict=True):
+            for block, found in zip(blocks, self.find_blocks(image, blocks, scale), strict=True):
                 tiles += block
                 parts += found
                 progress(sum(tile.core_area for tile in block))
@@ -396,4 +396,4 @@ class Predictor:
             return self._finder.join(tiles, parts, image.shape, scale)
         progress(-sum(tile.core_area for tile in tiles[: len(parts)]))
         smaller = options.halved(options.tile_size, alignment)
-        return self._find_in_tiles(image, smaller, progress, find_blocks)
+        return self._find_in_tiles(image, smaller, progress)

@@ -12,6 +12,7 @@ from ..masks.instances import SparseInstances
 from ..modeling.segmentation_head import SegmentationHead
 from ..modeling.test_time_augmentation import VIEWS, View
 from ..modeling.volume_segmentor import VolumeSegmentor
+from ..modeling.watershed_segmentor import pixel_probabilities
 from .detector import to_input
 from .merging import merge_detections, sew_components
 from .tile_grid import Tile
@@ -82,7 +83,7 @@ class Segmenter:
         ]
         return [
             torch.from_numpy(view.undo(each.float().cpu().numpy(), axes=(1, 2)))
-            for each in self._probabilities(inputs)
+            for each in pixel_probabilities(self.model, inputs)
         ]
 
     def join(
@@ -94,9 +95,6 @@ class Segmenter:
     ) -> SparseInstances:
         """Join what was found in the tiles of an image."""
         return sew_components(shape, parts)
-
-    def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
-        return [output["sem_seg"] for output in self.model(inputs)]
 
     def _objects(self, probabilities: Tensor, tile: Tile, shape: tuple[int, int]):
         top, left = tile.core_rows.start, tile.core_columns.start
@@ -128,9 +126,6 @@ class WatershedSegmenter(Segmenter):
     def join(self, tiles, parts, shape, scale) -> SparseInstances:
         """See :meth:`Segmenter.join`."""
         return merge_detections(shape, tiles, parts, by_class=False)
-
-    def _probabilities(self, inputs: list[dict]) -> list[Tensor]:
-        return self.model.probabilities(inputs)
 
     def _objects(self, probabilities: Tensor, tile: Tile, shape: tuple[int, int]):
         found = self.model.find_objects(probabilities)

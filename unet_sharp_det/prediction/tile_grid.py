@@ -73,10 +73,10 @@ def tile_grid(shape: tuple[int, int], size: int, overlap: int, alignment: int = 
         ConfigError: the tiles would not advance.
     """
     step = (size - overlap) // alignment * alignment
-    if overlap < 0 or step < 1:
+    if step < 1:
         raise ConfigError(
             f"Tiles of {size} pixels that overlap by {overlap} do not advance (in steps of "
-            f"{alignment}). Give a tile_size of at least {max(overlap, 0) + alignment}."
+            f"{alignment}). Give a tile_size of at least {overlap + alignment}."
         )
     spans = (_spans(length, size, step) for length in shape)
     tiles = []

@@ -1,6 +1,6 @@
 // A histogram, in which a range is chosen by dragging.
 
-import { format } from "./objects.js";
+import { counted, format } from "./objects.js";
 
 const HEIGHT = 118;
 const MARGIN = { left: 4, right: 4, top: 6, bottom: 18 };
@@ -58,7 +58,7 @@ export class Histogram {
         x: x(left), width: Math.max(0.5, x(right) - x(left) - 1), y: bottom - height, height,
         class: isIn ? "in" : "out",
       });
-      bar.append(element("title", {}, `${format(left)} to ${format(right)}: ${count} objects`));
+      bar.append(element("title", {}, `${format(left)} to ${format(right)}: ${counted(count, "object")}`));
       return bar;
     });
     parts.push(element("line", { x1: 0, x2: width, y1: bottom, y2: bottom, class: "axis" }));
@@ -77,7 +77,7 @@ export class Histogram {
       label(width - MARGIN.right, "end", format(this.high)),
     );
     this.svg.replaceChildren(...parts);
-    this.svg.setAttribute("aria-label", `Histogram of ${this.title}, ${this.values.length} objects`);
+    this.svg.setAttribute("aria-label", `Histogram of ${this.title}, ${counted(this.values.length, "object")}`);
   }
 
   #edge(bin) {

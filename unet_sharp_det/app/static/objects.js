@@ -27,6 +27,8 @@ export function format(value) {
   return String(Number(value.toPrecision(3)));
 }
 
+export const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
 const COLORS = ["#ffd23f", "#3fd0ff", "#ff7eb6", "#7dff6a", "#ff9a4d", "#b79bff"];
 
 // Of a class, or of an object where there is one class.

@@ -1,6 +1,6 @@
 // The list of opened images, with how far the search in each is.
 
-const STATES = { waiting: "waiting", failed: "failed", cancelled: "cancelled" };
+import { counted } from "./objects.js";
 
 // tasksOf(image): the tasks of the models that are chosen; countOf(image): of found objects, or null
 export function drawQueue(list, images, current, { tasksOf, countOf, onOpen, onRemove }) {
@@ -36,8 +36,8 @@ function describe(image, tasks, count) {
   }
   const failed = tasks.find((task) => task.state === "failed");
   if (failed) return [line("state failed", failed.error)];
-  const other = tasks.find((task) => task.state in STATES);
-  const outcome = other ? STATES[other.state] : count === null ? "" : `${count} objects`;
+  const other = tasks.find((task) => task.state !== "done");
+  const outcome = other ? other.state : count === null ? "" : counted(count, "object");
   return [line("state", [size, outcome].filter(Boolean).join(" · "))];
 }
 
