@@ -107,10 +107,6 @@ def test_both_kinds_of_change_are_drawn_and_probability_is_kept(image):
     assert 70 < drawn.count(T.BlendTransform) < 130
 
 
-def test_probability_0_changes_nothing(image):
-    assert isinstance(colour(0.0).get_transform(image), T.NoOpTransform)
-
-
 def test_limits_of_zero_change_nothing(image):
     np.random.seed(0)
     for _ in range(8):

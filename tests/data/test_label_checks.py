@@ -69,20 +69,5 @@ def test_unknown_labels_are_refused_at_once(check):
         check(BINARY, [1, 2, 3, 0], NUCLEI)
 
 
-@pytest.mark.parametrize(
-    ("maps", "is_told"),
-    [
-        ([[1, 0, 0, 0], [1, 2, 0, 0], NOTHING], True),
-        ([[1, 2, 3, 255], [1, 0, 2, 0]], True),
-        ([[1, 2, 0, 0], [1, 2, 0, 0]], False),
-        ([[1, 0, 0, 0], [1, 2, 2, 0]], False),
-        ([[1, 0, 0, 0], [2, 0, 0, 0]], False),
-    ],
-    ids=["one and two", "three and two", "always two", "two of a class", "no number 1"],
-)
-def test_numbers_of_objects_are_warned_about(check, maps, is_told):
-    assert ("seem to number objects" in check(SemanticLabels(3), *maps)) == is_told
-
-
 def test_painted_maps_are_not_read():
     check_label_maps([{"annotations": []}], BINARY, "mine")

@@ -65,14 +65,6 @@ def test_image_masks_and_boxes_turn_together(cfg, records, monkeypatch, turns):
     assert torch.equal(turned["instances"].gt_boxes.tensor, masks.get_bounding_boxes().tensor)
 
 
-def test_colour_changes_the_image_alone(cfg, records):
-    plain = NucleiDatasetMapper(cfg, is_train=True)(records[0])
-    cfg.INPUT.COLOR.PROB = 1.0
-    changed = NucleiDatasetMapper(cfg, is_train=True)(records[0])
-    assert not torch.equal(changed["image"], plain["image"])
-    assert torch.equal(changed["instances"].gt_masks.tensor, plain["instances"].gt_masks.tensor)
-
-
 @pytest.mark.parametrize("crop", [False, True])
 def test_an_image_without_nuclei_survives(cfg, record, crop):
     cfg.INPUT.CROP.ENABLED = crop
@@ -224,7 +216,6 @@ def test_the_augmentations_follow_the_config(cfg):
         ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "rang", "Did you mean 'range'"),
         ("INPUT.CROP.TYPE", "absolut", "Did you mean 'absolute'"),
         ("INPUT.CROP.SIZE", [256.0, 256.0], "relative_range"),
-        ("INPUT.COLOR.PROB", 1.5, "INPUT.COLOR.PROB"),
     ],
 )
 def test_unusable_values_are_named(cfg, key, value, message):
@@ -242,11 +233,6 @@ def test_an_absolute_crop_wants_two_whole_sizes(cfg, size):
     cfg.INPUT.CROP.SIZE = size
     with pytest.raises(ConfigError, match="whole pixels"):
         NucleiDatasetMapper(cfg, is_train=True)
-
-
-def test_fitting_boxes_without_masks_is_a_contradiction():
-    with pytest.raises(ConfigError, match="recompute_boxes"):
-        NucleiDatasetMapper(True, augmentations=[], image_format="BGR", use_instance_mask=False)
 
 
 def test_an_image_of_another_size_than_declared_is_named(cfg, record):

@@ -215,18 +215,6 @@ class TestConfig:
         assert set(mapped["sem_seg"].unique().tolist()) == {0, 1}
         assert "instances" not in mapped
 
-    def test_a_detector_gets_instances_alone(self, cfg, records):
-        mapped = NucleiDatasetMapper(cfg, is_train=True)(records[0])
-        assert "sem_seg" not in mapped
-        assert len(mapped["instances"]) > 0
-
-    def test_panoptic_masks_must_be_bitmasks(self, cfg):
-        cfg.MODEL.META_ARCHITECTURE = "PanopticFPN"
-        cfg.MODEL.MASK_ON = True
-        cfg.INPUT.MASK_FORMAT = "polygon"
-        with pytest.raises(ConfigError, match="bitmask"):
-            NucleiDatasetMapper(cfg, is_train=True)
-
     def test_softmax_knows_one_label_less_than_channels(self, cfg, records):
         cfg.MODEL.META_ARCHITECTURE = "SemanticSegmentor"
         cfg.MODEL.SEM_SEG_HEAD.ACTIVATION = "softmax"

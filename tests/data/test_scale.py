@@ -109,10 +109,6 @@ class TestConfig:
         (resize,) = build_augmentations(cfg, is_train=False)
         assert apply(resize, np.zeros((20, 2048, 1), np.uint8))[0].shape[:2] == (40, 4096)
 
-    def test_sizes_as_in_detectron2_without_factors(self):
-        assert self.augmentations(True)[:2] == [T.RandomCrop, T.ResizeShortestEdge]
-        assert self.augmentations(False) == [T.ResizeShortestEdge]
-
 
 @pytest.mark.parametrize("channels", [2, 4, 5])
 def test_channels_are_resized_one_by_one(channels):

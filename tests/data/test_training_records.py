@@ -62,11 +62,11 @@ def test_without_any_object(register):
 def test_more_classes_than_the_model_has(register):
     """detectron2 would take objects of class 1 of a model of one class for background."""
     register(MASK, {**MASK, "category_id": 2})
-    with pytest.raises(DatasetError, match=r"2 classes.* has 1. Set MODEL.ROI_HEADS.NUM_CLASSES 2"):
-        load("MODEL.ROI_HEADS.NUM_CLASSES", "1")
     for architecture, head in (("GeneralizedRCNN", "ROI_HEADS"), ("RetinaNet", "RETINANET")):
         counted = ["MODEL.META_ARCHITECTURE", architecture, f"MODEL.{head}.NUM_CLASSES"]
         assert len(load(*counted, "2")) == 1
+        with pytest.raises(DatasetError, match=f"has 1. Set MODEL.{head}.NUM_CLASSES 2"):
+            load(*counted, "1")
         with pytest.raises(ConfigError, match=f"MODEL.{head}.NUM_CLASSES is 0. Give 1 or more"):
             load(*counted, "0")
 

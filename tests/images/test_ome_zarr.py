@@ -129,6 +129,19 @@ def test_an_image_names_nothing_outside_of_itself(tmp_path):
     assert "cannot be read as OME-Zarr" in refusal(path)
 
 
+@pytest.mark.parametrize("axes", [None, ["y", "x"]], ids=["0.1 and 0.2", "0.3"])
+def test_versions_before_0_4_are_to_be_converted(axes, tmp_path):
+    path = write_v04(tmp_path / "a.zarr", noise(8, 9))
+    content = json.loads((path / ".zattrs").read_text())
+    (multiscale,) = content["multiscales"]
+    del multiscale["axes"]
+    multiscale |= {"axes": axes} if axes else {}
+    (path / ".zattrs").write_text(json.dumps(content))
+    assert refusal(path).endswith(
+        "as OME-Zarr before 0.4. Convert it to 0.4 or 0.5, e.g. by ngff-zarr."
+    )
+
+
 @pytest.mark.parametrize("has_group", [True, False])
 def test_series_of_bioformats2raw(has_group, tmp_path):
     arrays = [noise(20, 30, seed=seed) for seed in range(3)]

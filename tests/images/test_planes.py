@@ -258,10 +258,6 @@ PIXEL_SIZES = {
         {"imagej": True, "resolution": (4, 2), "metadata": {"unit": "micron"}},
         (0.5, 0.25),
     ),
-    "ImageJ um": (
-        {"imagej": True, "resolution": (4, 2), "metadata": {"unit": "\\u00B5m"}},
-        (0.5, 0.25),
-    ),
     "ImageJ yunit": (
         {"imagej": True, "resolution": (2, 0.002), "metadata": {"unit": "um", "yunit": "nm"}},
         (0.5, 0.5),

@@ -15,32 +15,17 @@ from unet_sharp_det.images import formats
 from unet_sharp_det.images.source import ReadOptions, from_array, open_image
 from unet_sharp_det.images.tiff_pixels import ChunkedPixels
 
+# What test_matrix.py lacks: pixels in one piece, odd strips, wide and narrow images.
 FILES = {
     "uint8": (noise(*GRAY), {}),
-    "int8": (noise(*GRAY, dtype="int8"), {"compression": "zlib"}),
-    "uint16": (noise(*GRAY, dtype="uint16"), {}),
     "int16 big-endian": (noise(*GRAY, dtype="int16"), {"byteorder": ">"}),
-    "uint16 big-endian, packed": (
-        noise(*GRAY, dtype="uint16"),
-        {"byteorder": ">", "compression": "zlib", "predictor": True},
-    ),
     "uint32": (noise(*GRAY, dtype="uint32"), {"compression": "lzw", "predictor": True, **TILED}),
     "int32": (noise(*GRAY, dtype="int32"), {"compression": "zlib", "rowsperstrip": 7}),
     "uint64": (noise(*GRAY, dtype="uint64"), {}),
-    "float16": (noise(*GRAY, dtype="float16"), TILED),
-    "float32": (noise(*GRAY, dtype="float32"), {"compression": "zlib", "predictor": True}),
-    "float64": (noise(*GRAY, dtype="float64"), {"compression": "zstd"}),
     "RGB strips": (noise(*COLOUR), {"photometric": "rgb", "rowsperstrip": 8}),
-    "RGB tiles": (noise(*COLOUR), {"photometric": "rgb", "compression": "lzw", **TILED}),
-    "RGB 16 bit": (noise(*COLOUR, dtype="uint16"), {"photometric": "rgb", **TILED}),
-    "RGB png": (noise(*COLOUR), {"photometric": "rgb", "compression": "png", **TILED}),
-    "packbits": (noise(*GRAY), {"compression": "packbits", "rowsperstrip": 11}),
-    "lzma": (noise(*GRAY), {"compression": "lzma"}),
-    "jpeg 2000": (noise(*GRAY), {"compression": "jpeg2000", **TILED}),
     "wide": (noise(40, 5000), {}),
     "wide, 16 bit, big-endian": (noise(40, 3000, dtype="uint16"), {"byteorder": ">"}),
     "wide RGB": (noise(40, 3000, 3), {"photometric": "rgb"}),
-    "BigTIFF": (noise(*GRAY), {"bigtiff": True, "compression": "zlib", **TILED}),
     "a row": (noise(1, 70), {"compression": "zlib"}),
     "a column": (noise(70, 1, 3), {"photometric": "rgb", "compression": "zlib"}),
     "a pixel": (noise(1, 1), {}),

@@ -83,7 +83,7 @@ def test_mistakes_are_named(tmp_path, run_import):
     with pytest.raises(DatasetError, match="equal names"):
         run_import("volumes", tmp_path, "--labels", "organ", "organ")
     twin = write_scan(tmp_path / "images" / "a.nrrd", noise(CT), **CT)
-    with pytest.raises(DatasetError, match="a.nii.gz and a.nrrd are of one name"):
+    with pytest.raises(DatasetError, match="a.nii.gz and a.nrrd are both of the image a"):
         run_import("volumes", tmp_path, *NAMES)
     twin.unlink()
     write_scan(tmp_path / "labels" / "b.nrrd", blocks(CT, 1), **CT)
@@ -135,7 +135,7 @@ def test_a_source_that_was_moved_goes_on(tmp_path, run_import):
     assert run_import("volumes", tmp_path / "new", *NAMES) == first
     record = tmp_path / "datasets" / "volumes" / "import.json"
     record.write_text(record.read_text().replace("entry", "entries"))
-    with pytest.raises(DatasetError, match="import.json: is damaged. Give another --name"):
+    with pytest.raises(DatasetError, match="import.json: is damaged .*Give another --name"):
         run_import("volumes", tmp_path / "new", *NAMES)
 
 

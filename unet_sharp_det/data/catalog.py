@@ -5,7 +5,7 @@ import math
 import os
 import reprlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..errors import DatasetError, did_you_mean
 from ..files import safe_join
 from ..images.decoding import read_shape
 from .coco_json import read_coco
+from .label_files import check_size
 from .label_maps import IGNORED
 
 DSB2018_SPLITS = ("train", "val", "test")
@@ -120,16 +121,15 @@ def check_registered(names: Sequence[str], option: str) -> None:
             )
 
 
-def median_diameter(names: Sequence[str]) -> float:
-    """Return the median diameter of the objects of registered data sets, in pixels; 0: none.
+def median_diameter(records: Iterable[dict]) -> float:
+    """Return the median diameter of the objects of dataset dicts, in pixels; 0: there are none.
 
     By the boxes: an ellipse along the axes is as large as a circle of the diameter
     ``sqrt(width * height)``. DSB2018's training has 20.0, and 19.3 by its masks.
     """
     boxes = [
         BoxMode.convert(each["bbox"], each["bbox_mode"], BoxMode.XYWH_ABS)
-        for name in names
-        for record in DatasetCatalog.get(name)
+        for record in records
         for each in record.get("annotations", ())
         if not each.get("iscrowd")
     ]
@@ -166,12 +166,8 @@ def load_coco_nuclei(
     indices = {category["id"]: index for index, category in enumerate(classes)}
     records = _to_records(content, indices, files)
     for record in records:
-        path, shape = record["file_name"], (record["height"], record["width"])
-        if (found := read_shape(path)) != shape:
-            raise DatasetError(
-                f"{where}: {path} has (height, width) {found}, but the image with id "
-                f"{record['image_id']!r} has {shape}. Give the file that was annotated."
-            )
+        path = record["file_name"]
+        check_size(f"{where}: {path}", read_shape(path), (record["height"], record["width"]))
     # Metadata.set() would refuse the ids of a json file that was changed since it was loaded.
     vars(MetadataCatalog.get(name)).update(
         thing_classes=list(thing_classes), thing_dataset_id_to_contiguous_id=indices

@@ -7,17 +7,19 @@ Out: ``images/<id>.png`` (the same bytes), ``annotations/dsb2018_{train,val,test
 
 import contextlib
 import re
+import tarfile
+import tempfile
+import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
-from ..errors import DatasetError
+from ..errors import DatasetError, library_errors
 from ..files import atomic_path, write_json
-from .archive import unpacked
 from .catalog import DSB2018_CATEGORIES, DSB2018_SPLITS
 from .dsb2018_read import QUIRKS, Sample, read_sample
 
@@ -65,13 +67,14 @@ def convert_dsb2018(
 
     Args:
         source: a folder in Kaggle's layout, a folder that holds it as ``stage1_train``, or a
-            .zip or .tar archive of either.
+            .zip or .tar archive of either, perhaps compressed by gzip, bzip2 or xz.
         root: the folder to write to.
         workers: number of processes; None: one per CPU.
         strict: write nothing if there is any quirk that is not harmless.
 
     Raises:
-        DatasetError: ``source`` is missing, holds no image folder, or is an unsafe archive, or
+        DatasetError: ``source`` is missing, holds no image folder, or is an archive that is broken,
+            encrypted, too large for the disk, or has a member that leads out of its folder; or
             ``root`` is the very folder that is read.
     """
     with _opened(Path(source)) as folder:
@@ -85,7 +88,10 @@ def convert_dsb2018(
             for sample in filter(lambda sample: sample.readable, samples):
                 name = f"{sample.dsb_id}.png"
                 image = (folder / sample.dsb_id / "images" / name).read_bytes()
-                _update(Path(root) / "images" / name, image)
+                target = Path(root) / "images" / name
+                if not target.exists() or target.read_bytes() != image:
+                    with atomic_path(target) as temporary:
+                        temporary.write_bytes(image)
             _write_annotations(Path(root) / "annotations", samples, counts, quirks)
     return Conversion(counts, quirks, written=not refused)
 
@@ -108,11 +114,12 @@ def _to_coco(samples: list[Sample]) -> dict:
 
 
 @contextlib.contextmanager
-def _opened(source: Path):
-    """The folder of the image folders, unpacked if ``source`` is an archive."""
+def _opened(source: Path) -> Iterator[Path]:
+    """The folder of the image folders; of an archive a temporary one, where ``TMPDIR`` says."""
     if not source.exists():
         raise DatasetError(f"{source}: no such file or folder. Get DSB2018 from {DOWNLOAD}.")
-    with contextlib.nullcontext(source) if source.is_dir() else unpacked(source) as folder:
+    with tempfile.TemporaryDirectory(prefix="unet_sharp_det-") as temporary:
+        folder = source if source.is_dir() else _unpack(source, Path(temporary))
         inner = folder / "stage1_train"
         folder = inner if inner.is_dir() else folder
         if not any(folder.glob("*/images")):
@@ -123,6 +130,24 @@ def _opened(source: Path):
         yield folder
 
 
+def _unpack(archive: Path, folder: Path) -> Path:
+    """Unpack an archive, told by its content, into a folder that no member can leave."""
+    remedy = "Fetch it again, or unpack it and give the folder."
+    with library_errors(f"{archive}: is broken, or cannot be unpacked here", remedy):
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as package:
+                package.extractall(folder)
+        elif tarfile.is_tarfile(archive):
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")
+                # A tar ends before its compressed stream does, whose checksum stands at the end.
+                while tar.fileobj.read(1 << 20):
+                    pass
+        else:
+            raise DatasetError(f"{archive}: neither a folder nor a readable .zip or .tar archive.")
+    return folder
+
+
 def _read_samples(folder: Path, workers: int | None) -> list[Sample]:
     """The samples of all image folders, sorted by id."""
     paths = sorted(
@@ -130,9 +155,7 @@ def _read_samples(folder: Path, workers: int | None) -> list[Sample]:
     )
     bad = [Sample(p.name, quirks=[("bad_id", p.name)]) for p in paths if not split_of(p.name)]
     good = [path for path in paths if split_of(path.name)]
-    # It is left to the report to name rotten files.
-    silence = (cv2.utils.logging.setLogLevel, (cv2.utils.logging.LOG_LEVEL_SILENT,))
-    with ProcessPoolExecutor(workers, None, *silence) as pool:
+    with ProcessPoolExecutor(workers) as pool:
         read = pool.map(read_sample, good, chunksize=4)
         return bad + list(tqdm(read, total=len(good), unit="image", desc="reading"))
 
@@ -175,9 +198,3 @@ def _write_annotations(folder: Path, samples: list[Sample], counts: dict, quirks
     for split in DSB2018_SPLITS:
         coco = _to_coco([sample for sample in samples if split_of(sample.dsb_id) == split])
         write_json(folder / f"dsb2018_{split}.json", coco)
-
-
-def _update(target: Path, content: bytes) -> None:
-    if not target.exists() or target.read_bytes() != content:
-        with atomic_path(target) as temporary:
-            temporary.write_bytes(content)

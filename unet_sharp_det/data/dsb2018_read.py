@@ -153,14 +153,11 @@ def _read_masks(folder: Path, sample: Sample) -> None:
 def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str], dict | None]:
     """Return a mask's quirks and its nucleus, or None; enter it in ``claims`` and ``seen``."""
     try:
-        values = read_stored(path)
+        values = read_mask(path)
     except DatasetError:
         return ["unreadable_mask"], None
-    if values.shape[:2] != claims.shape:
+    if values.shape != claims.shape:
         return ["mask_shape"], None
-    values = _colours(values)
-    if values.ndim == 3:
-        values = values.max(axis=2)
     binary = (values > 0).view(np.uint8)
     x, y, width, height = cv2.boundingRect(binary)
     if width == 0:
@@ -177,6 +174,12 @@ def _read_nucleus(path: Path, claims: np.ndarray, seen: set) -> tuple[list[str],
         "segmentation": segmentation,
     }
     return mask_quirks(values[box]), nucleus
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask (H, W): of several colours the largest value counts, and alpha does not."""
+    values = _colours(read_stored(path))
+    return values.max(axis=2) if values.ndim == 3 else values
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:

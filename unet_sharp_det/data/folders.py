@@ -18,11 +18,9 @@ from ..addresses import folders_with
 from ..errors import DatasetError, UserError
 from ..files import read_json, safe_join
 from .catalog import datasets_root, register_coco_nuclei
-from .volume_catalog import DATASET_FILE, VOLUME_SETS, register_volumes
+from .volume_catalog import DATASET_FILE, REMEDY, VOLUME_SETS, register_volumes
 
 logger = logging.getLogger(__name__)
-
-_REMEDY = "Write it by unet-sharp-det import, or mend it."
 
 
 def register_folders() -> None:
@@ -68,9 +66,9 @@ def register_images(name: str, folder: Path, content: dict) -> None:
     classes, splits, root = (content.get(key) for key in ("classes", "splits", "image_root"))
     is_right = isinstance(classes, list) and isinstance(splits, dict) and isinstance(root, str)
     if not is_right or not all(isinstance(each, str) for each in classes):
-        raise DatasetError(f"{where}: lacks 'classes', 'splits' or 'image_root'. {_REMEDY}")
+        raise DatasetError(f"{where}: lacks 'classes', 'splits' or 'image_root'. {REMEDY}")
     for split, file in splits.items():
         json_file = safe_join(folder, file, str(where))
         full_name = f"{name}_{split}"
-        register_coco_nuclei(full_name, json_file, folder / root, classes, remedy=_REMEDY)
+        register_coco_nuclei(full_name, json_file, folder / root, classes, remedy=REMEDY)
         MetadataCatalog.get(full_name).set(dataset_folder=str(folder))

@@ -1,6 +1,6 @@
 """Label maps as files: which there are, and of which image each is."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import DatasetError
@@ -28,17 +28,11 @@ def find_label_maps(
         DatasetError: there is no label map, or two of one image.
     """
     paths = [path for path in sorted(Path(folder).iterdir()) if ending_of(path) in FORMATS]
-    known, found = set(known), {}
-    for path in paths:
-        stem = image_stem(path, suffix, known)
-        if stem is None or path.name.startswith(".") or path.is_dir():
-            continue
-        if stem in found:
-            raise DatasetError(
-                f"{folder}: {found[stem].name} and {path.name} are both of the image {stem}. Give "
-                "what the names end in, e.g. _cp_masks.tif, by --suffix or --truth-suffix."
-            )
-        found[stem] = path
+    files = [path for path in paths if not path.name.startswith(".") and path.is_file()]
+    known = set(known)
+    stems = {path: image_stem(path, suffix, known) for path in files}
+    remedy = "Give what the names end in, e.g. _cp_masks.tif, by --suffix or --truth-suffix."
+    found = by_stem((path for path in files if stems[path] is not None), stems.get, remedy)
     if not found:
         names = f", whose name ends in '{suffix}'" if suffix else ""
         there = f" It has e.g. {paths[0].name}." if paths else ""
@@ -52,7 +46,35 @@ def image_stem(path: Path, suffix: str | None, known: set[str]) -> str | None:
     if suffix is not None:
         names = [name for name in (stem, path.name) if name.endswith(suffix)]
         return names[0].removesuffix(suffix) if names else None
-    if stem in known:
-        return stem
-    endings = [ending for ending in ENDINGS if stem.endswith(ending)]
-    return stem.removesuffix(endings[0]) if endings else stem
+    return stem if stem in known else without_ending(stem, ENDINGS)
+
+
+def without_ending(stem: str, endings: Iterable[str]) -> str:
+    """Return a stem without the first of the endings that it has."""
+    return stem.removesuffix(next(filter(stem.endswith, endings), ""))
+
+
+def by_stem(
+    files: Iterable[Path],
+    stem_of: Callable[[Path], str] = lambda path: path.stem,
+    remedy: str = "Take one of them away.",
+) -> dict[str, Path]:
+    """Return files by their stems; DatasetError: two have the same."""
+    found = {}
+    for path in files:
+        other = found.setdefault(stem_of(path), path)
+        if other is not path:
+            raise DatasetError(
+                f"{path.parent}: {other.name} and {path.name} are both of the image "
+                f"{stem_of(path)}. {remedy}"
+            )
+    return found
+
+
+def check_size(path, found: tuple[int, int], shape: tuple[int, int]) -> None:
+    """Raise a DatasetError if what a file holds is not of its image's (height, width)."""
+    if tuple(found) != tuple(shape):
+        raise DatasetError(
+            f"{path}: has (height, width) {tuple(found)}, but its image has {tuple(shape)}. Give "
+            "the one that it was made for."
+        )

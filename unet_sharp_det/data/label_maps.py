@@ -14,6 +14,7 @@ from ..errors import DatasetError
 from ..images.decoding import read_labels
 from ..masks import InstanceMap, distance_bands, union_mask
 from ..modeling.semantic_labels import SemanticLabels
+from .label_files import check_size
 
 IGNORED = 255
 _SAMPLE = 100
@@ -41,10 +42,7 @@ def read_label_map(record: dict) -> np.ndarray:
     shape = (record["height"], record["width"])
     if path := record.get("sem_seg_file_name"):
         labels = read_labels(path)
-        if labels.shape != shape:
-            raise DatasetError(
-                f"{path}: has (height, width) {labels.shape}, but its image has {shape}."
-            )
+        check_size(path, labels.shape, shape)
         return labels
     where = record.get("file_name", "the dataset dict")
     if "annotations" not in record:
@@ -116,7 +114,7 @@ def check_label_maps(records: Sequence[dict], semantic: SemanticLabels, name: st
     """Check a data set's label map files: each may be right, and all of them wrong.
 
     A sample of them is read, and if it holds no class all others until one does. What may be meant
-    is warned about: maps without a class, and maps that seem to number objects.
+    is warned about: maps without a class.
 
     Raises:
         DatasetError: a map that is read has labels that ``semantic`` does not know; or none has a
@@ -128,14 +126,14 @@ def check_label_maps(records: Sequence[dict], semantic: SemanticLabels, name: st
     members = [semantic.members[channel] for channel in semantic.foreground_channels]
     classes = {label for labels in members for label in labels}
     ignored = semantic.ignore_value
-    contents = [_describe(record, semantic) for record in files[:: -(-len(files) // _SAMPLE)]]
-    if not any(classes & labels for labels, _ in contents):
+    contents = [_labels_of(record, semantic) for record in files[:: -(-len(files) // _SAMPLE)]]
+    if not any(map(classes.intersection, contents)):
         contents = []
         for record in files:
-            contents.append(_describe(record, semantic))
-            if classes & contents[-1][0]:
+            contents.append(_labels_of(record, semantic))
+            if classes & contents[-1]:
                 break
-    without = [labels for labels, _ in contents if not classes & labels]
+    without = [labels for labels in contents if not classes & labels]
     masked = sum(ignored in labels for labels in without)
     if masked and len(without) == len(contents):
         raise DatasetError(
@@ -149,23 +147,9 @@ def check_label_maps(records: Sequence[dict], semantic: SemanticLabels, name: st
         )
     elif len(without) == len(contents):
         logger.warning(f"{name}: no label map holds one of the classes {sorted(classes)}.")
-    counts = {count for _, count in contents if count != 0}
-    if None not in counts and len(counts) > 1:
-        logger.warning(
-            f"{name}: the label maps seem to number objects. If so, save all objects of a class as "
-            "one number."
-        )
 
 
-def _describe(record: dict, semantic: SemanticLabels) -> tuple[set[int], int | None]:
-    """The labels of a map, and the number of objects that it may number; None: it does not."""
-    from skimage.measure import label  # It takes a while.
-
-    labels = read_label_map(record)
-    held = set(np.unique(labels).tolist())
+def _labels_of(record: dict, semantic: SemanticLabels) -> set[int]:
+    held = set(np.unique(read_label_map(record)).tolist())
     semantic.check(torch.tensor(sorted(held)), record["sem_seg_file_name"])
-    numbers = sorted(held - {0, semantic.ignore_value})
-    if numbers != list(range(1, len(numbers) + 1)):
-        return held, None
-    regions = label(np.where(labels == semantic.ignore_value, 0, labels), connectivity=2)
-    return held, len(numbers) if regions.max() == len(numbers) else None
+    return held

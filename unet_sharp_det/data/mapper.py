@@ -62,8 +62,6 @@ class NucleiDatasetMapper(DatasetMapper):
                 f"INPUT.MASK_FORMAT is '{instance_mask_format}', which holds no RLE. Set "
                 "INPUT.MASK_FORMAT: bitmask."
             )
-        if use_instances and recompute_boxes and not use_instance_mask:
-            raise ConfigError("recompute_boxes needs use_instance_mask: boxes are fitted to masks.")
         labels = [] if semantic is None else [*semantic.allowed, semantic.ignore_value]
         if labels and not 0 <= min(labels) <= max(labels) <= IGNORED:
             raise ConfigError(

@@ -12,7 +12,6 @@ Paths are relative to the folder. ``image`` has a file for each modality, which 
 """
 
 import functools
-import itertools
 import re
 from pathlib import Path
 
@@ -28,7 +27,8 @@ DATASET_FILE = "dataset.json"
 VOLUME_SETS = ("brats19", "lits17", "lidc", "luna16")
 # Files of predictions are named by it.
 _ID = re.compile(r"[^./\\][^/\\]*")
-_REMEDY = "Write it by unet-sharp-det import, or mend it."
+#: What errors of ``dataset.json`` end in.
+REMEDY = "Write it by unet-sharp-det import, or mend it."
 
 
 def register_volumes(name: str, json_file) -> None:
@@ -64,17 +64,16 @@ def load_volumes(name: str, json_file: Path, split: str) -> list[dict]:
         DatasetError: the file is not as the module says, a volume is missing, or cases of one
             patient lie in several splits.
     """
-    content = read_json(json_file, dict, _REMEDY)
+    content = read_json(json_file, dict, REMEDY)
     classes = _read_classes(content.get("labels"), json_file)
     cases = {each: content.get(each) for each in VOLUME_SPLITS}
     for each, listed in cases.items():
         if not isinstance(listed, list) or not all(isinstance(case, dict) for case in listed):
-            raise DatasetError(f"{json_file}: '{each}' is no list of cases. {_REMEDY}")
-    _check_ids(cases, json_file)
-    _check_patients(cases, json_file)
+            raise DatasetError(f"{json_file}: '{each}' is no list of cases. {REMEDY}")
+    _check_cases(cases, json_file)
     channels = content.get("modality")
     if not isinstance(channels, list) or not channels:
-        raise DatasetError(f"{json_file}: 'modality' is no list of a name per channel. {_REMEDY}")
+        raise DatasetError(f"{json_file}: 'modality' is no list of a name per channel. {REMEDY}")
     records = [_to_record(case, len(channels), json_file) for case in cases[split]]
     vars(MetadataCatalog.get(name)).update(stuff_classes=classes)
     return records
@@ -88,14 +87,15 @@ def _read_classes(labels, where: Path) -> list[str]:
         named = {}
     if not named or not 0 == min(named) <= max(named) < 256:
         raise DatasetError(
-            f'{where}: \'labels\' must be as {{"0": "background", "1": "liver"}}. {_REMEDY}'
+            f'{where}: \'labels\' must be as {{"0": "background", "1": "liver"}}. {REMEDY}'
         )
     return [named.get(label, str(label)) for label in range(max(named) + 1)]
 
 
-def _check_ids(cases: dict[str, list[dict]], where: Path) -> None:
-    seen = set()
-    for case in itertools.chain(*cases.values()):
+def _check_cases(cases: dict[str, list[dict]], where: Path) -> None:
+    """Check that each case has an id of its own, and all of a patient lie in one split."""
+    seen, split_of = set(), {}
+    for split, case in ((split, case) for split, listed in cases.items() for case in listed):
         name = case.get("id")
         if not isinstance(name, str) or not _ID.fullmatch(name) or name in seen:
             raise DatasetError(
@@ -103,18 +103,12 @@ def _check_ids(cases: dict[str, list[dict]], where: Path) -> None:
                 "case another."
             )
         seen.add(name)
-
-
-def _check_patients(cases: dict[str, list[dict]], where: Path) -> None:
-    split_of = {}
-    for split, listed in cases.items():
-        for case in listed:
-            patient = str(case.get("patient", case.get("id")))
-            if split_of.setdefault(patient, split) != split:
-                raise DatasetError(
-                    f"{where}: patient {patient!r} is in {split_of[patient]} and in {split}. Move "
-                    "all cases of a patient to one of them."
-                )
+        patient = str(case.get("patient", name))
+        if split_of.setdefault(patient, split) != split:
+            raise DatasetError(
+                f"{where}: patient {patient!r} is in {split_of[patient]} and in {split}. Move "
+                "all cases of a patient to one of them."
+            )
 
 
 def _to_record(case: dict, channels: int, where: Path) -> dict:
@@ -122,12 +116,12 @@ def _to_record(case: dict, channels: int, where: Path) -> dict:
     if not isinstance(images, list) or len(images) != channels:
         raise DatasetError(
             f"{where}: case {name!r} needs an 'image' list of {channels} files, one per modality. "
-            f"{_REMEDY}"
+            f"{REMEDY}"
         )
     files = [*images, label] if label is not None else images
     paths = local_paths([safe_join(where.parent, file, str(where)) for file in files])
     if missing := [str(path) for path in paths if not path.exists()]:
-        raise DatasetError(f"{where}: there is no {missing[0]} of case {name!r}. {_REMEDY}")
+        raise DatasetError(f"{where}: there is no {missing[0]} of case {name!r}. {REMEDY}")
     record = {"image_id": name, "file_name": str(paths[0])}
     record["volume_files"] = [str(path) for path in paths[:channels]]
     return record if label is None else {**record, "label_file": str(paths[-1])}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..addresses import local_path
-from ..errors import DatasetError
+from ..errors import DatasetError, library_errors
 from .formats import check_pixels, read_size
 from .intensity import check_image_format, prepare, to_picture
 from .source import ChannelsError, ImageSource, ReadOptions, open_image, open_pixels, planes_of
@@ -39,10 +39,9 @@ def read_image(path, format: str) -> np.ndarray:
     # Of CHANNELS all are read, whichever is chosen.
     options = ReadOptions(channels=(0,)) if format == "CHANNELS" else None
     try:
-        source, *others = open_image(local_path(path), options)
+        source = only_plane(open_image(local_path(path), options), path)
     except ChannelsError as error:
         raise DatasetError(f"{error} For a training, save what you choose as a file.") from error
-    _check_single(1 + len(others), source.series_count, path)
     check_pixels(source.shape, path)
     pixels = prepare(source, format, stretch_contrast=False).window(_ALL, _ALL)
     return pixels if pixels.flags.writeable else pixels.copy()
@@ -51,8 +50,7 @@ def read_image(path, format: str) -> np.ndarray:
 def read_picture(path) -> np.ndarray:
     """Read an image as uint8 (H, W, 3) in RGB, to look at, whatever its channels; see
     :func:`.intensity.to_picture`. Raises as :func:`read_image` does."""
-    source, *others = open_image(local_path(path), ReadOptions(channels=(0,)))
-    _check_single(1 + len(others), source.series_count, path)
+    source = only_plane(open_image(local_path(path), ReadOptions(channels=(0,))), path)
     check_pixels(source.shape, path)
     return to_picture(source)
 
@@ -113,10 +111,8 @@ def read_shape(path) -> tuple[int, int]:
     path = Path(path)
     if path.suffix.lower() == ".npy":
         return _load_array(path, mmap_mode="r").shape[:2]
-    try:
+    with library_errors(f"{path}: cannot be read"):
         return _open_stored(path).shape if is_tiff(path) else read_size(path)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
 def _open_stored(path: Path) -> ImageSource:
@@ -124,24 +120,24 @@ def _open_stored(path: Path) -> ImageSource:
     image = open_pixels(path, ReadOptions())
     samples = image.shape[image.letters.index("S")] if "S" in image.letters else 1
     image = replace(image, palette=None, colours=samples, to_values=lambda pixels: pixels)
-    source, *others = planes_of(image, path.name, str(path), ReadOptions(channels=(0,)))
-    _check_single(1 + len(others), source.series_count, path)
-    return source.with_all_channels()
+    planes = planes_of(image, path.name, str(path), ReadOptions(channels=(0,)))
+    return only_plane(planes, path).with_all_channels()
 
 
-def _check_single(planes: int, series: int, where) -> None:
-    if planes > 1 or series > 1:
-        count = f"{planes} pages" if planes > 1 else f"{series} images"
+def only_plane(planes: list[ImageSource], path) -> ImageSource:
+    """Return the plane of a file that holds one image of one plane; DatasetError: it does not."""
+    series = planes[0].series_count
+    if len(planes) > 1 or series > 1:
+        count = f"{len(planes)} pages" if len(planes) > 1 else f"{series} images"
         raise DatasetError(
-            f"{where}: has {count}, but training and evaluation take one. Save files of their own."
+            f"{path}: has {count}, but training and evaluation take one. Save files of their own."
         )
+    return planes[0]
 
 
 def _load_array(path: Path, **options) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False, **options)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except Exception as error:  # NumPy has several for a file that is damaged.
         cause = f"cannot be read as a label map ({type(error).__name__}: {error})."
         if "pickle" in str(error) or "Python objects" in str(error):

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from ..errors import DatasetError, one_line
+from ..errors import DatasetError, library_errors
 
 #: Pixels that are decoded at once: 16384 x 16384. A file of some KB can claim to hold far more.
 MAX_PIXELS = 2**28
@@ -23,6 +23,7 @@ FORMATS = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP", "GIF", "PPM")
 _PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F")  # others are palettes and colour spaces
 _ORIENTATION = 274
 _CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000, before its size
+_DAMAGED = "cannot be decoded, it is corrupt, truncated or of a kind not read"
 _FURTHER = b"\xaa\x55" * 2048
 
 _NOT_READ = {
@@ -57,7 +58,7 @@ def decode(path: Path, max_pixels: int) -> Decoded:
         OSError: it cannot be read.
     """
     data = path.read_bytes()
-    with _named_errors(path):
+    with library_errors(f"{path}: {_DAMAGED}"):
         file = io.BytesIO(data)
         image = _open(file, path)
         check_pixels(image.size[::-1], path, max_pixels)
@@ -77,7 +78,7 @@ def decode(path: Path, max_pixels: int) -> Decoded:
 
 def read_size(path: Path) -> tuple[int, int]:
     """Return (height, width) as it is meant, from the header; raises as :func:`decode` does."""
-    with path.open("rb") as file, _named_errors(path):
+    with path.open("rb") as file, library_errors(f"{path}: {_DAMAGED}"):
         image = _open(file, path)
         return image.size if _orientation(image, file) >= 5 else image.size[::-1]
 
@@ -214,16 +215,3 @@ def _has_exif(png: BinaryIO) -> bool:
         png.seek(length + 4, io.SEEK_CUR)
     png.seek(place)
     return kind == b"eXIf"
-
-
-@contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DatasetError:
-        raise
-    except Exception as error:  # Each decoder has its own for a file that is damaged.
-        cause = one_line(error)
-        raise DatasetError(
-            f"{path}: cannot be decoded, it is corrupt, truncated or of a kind not read ({cause})."
-        ) from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DatasetError, one_line
+from ..errors import library_errors
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,8 @@ class FramePixels:
         """
         *outer, rows, columns, samples = slices
         places = itertools.product(*(range(part.start, part.stop) for part in outer))
-        try:
+        with library_errors(f"{self.where}: cannot be decoded"):
             frames = [self.read(place, rows, columns) for place in places]
-        except Exception as error:  # of any kind, from corrupt bytes
-            raise DatasetError(f"{self.where}: cannot be decoded: {one_line(error)}") from error
         pixels = np.stack(frames)[..., samples]
         return pixels.reshape(*(part.stop - part.start for part in outer), *pixels.shape[1:])
 

@@ -169,12 +169,10 @@ def _sample(source: ImageSource) -> np.ndarray:
 def to_picture(source: ImageSource) -> np.ndarray:
     """Return an image as uint8 (H, W, 3) in RGB, to look at: of two channels, or more than three,
     the first three are red, green and blue."""
-    everything = (slice(0, source.shape[0]), slice(0, source.shape[1]))
+    everything = (slice(None), slice(None))
     if source.total_channels in (1, 3):
-        return prepare(source.with_all_channels(), "RGB", stretch_contrast=False).window(
-            *everything
-        )
-    pixels = prepare(source, "CHANNELS", stretch_contrast=False).window(*everything)[:, :, :3]
+        return prepare(source.with_all_channels(), "RGB", False).window(*everything)
+    pixels = prepare(source, "CHANNELS", False).window(*everything)[:, :, :3]
     return np.pad(pixels, ((0, 0), (0, 0), (0, 3 - pixels.shape[2])))
 
 

@@ -4,7 +4,6 @@ tifffile reads all images that the XML describes, from any file that it names, o
 """
 
 import re
-import stat
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -194,10 +193,7 @@ def _plain(name: str | None, path: Path) -> str:
 
 
 def _is_plain_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
+    return path.is_file() and not path.is_symlink()
 
 
 def _metadata_of(path: Path) -> str:

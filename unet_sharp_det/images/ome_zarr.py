@@ -13,8 +13,8 @@ from math import prod
 import numpy as np
 
 from ..addresses import address_of
-from ..errors import DatasetError, UserError, one_line
-from .pixel_size import ngff_pixel_size
+from ..errors import DatasetError, library_errors, missing_package
+from .pixel_size import in_micrometres
 from .planes import PixelArray, check_series, meant_values
 
 _GROUP_FILES = ("zarr.json", ".zgroup")
@@ -81,17 +81,11 @@ def open_zarr(path, series: int, max_pixels: int) -> dict[str, PixelArray]:
     try:
         import zarr
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"{path}: OME-Zarr takes the package zarr. Run: pip install 'unet_sharp_det[zarr]'"
-        ) from error
-    try:
+        raise missing_package(f"{path}: OME-Zarr", "the package zarr", "zarr") from error
+    with library_errors(f"{path}: cannot be read as OME-Zarr"):
         group = zarr.open_group(address_of(path) or os.fspath(path), mode="r")
         found, count = _find_images(group, path, series)
         images = {name: _open_image(each, path, count, max_pixels) for name, each in found}
-    except UserError:
-        raise
-    except Exception as error:  # of any kind, from corrupt metadata or the library of a store
-        raise DatasetError(f"{path}: cannot be read as OME-Zarr: {one_line(error)}") from error
     if not images:
         raise DatasetError(f"{path}: is a plate or well without images. Name another one.")
     return images
@@ -131,7 +125,12 @@ def _fields(well, prefix: str) -> Iterator[tuple[str, object]]:
 def _open_image(group, path, series_count: int, max_pixels: int) -> PixelArray:
     ome = _metadata(group)
     multiscale = ome["multiscales"][0]
-    axes, finest = multiscale["axes"], multiscale["datasets"][0]
+    axes, finest = multiscale.get("axes", [""]), multiscale["datasets"][0]
+    if isinstance(axes[0], str):
+        raise DatasetError(
+            f"{path}: does not say what its axes are, as OME-Zarr before 0.4. Convert it to 0.4 or "
+            "0.5, e.g. by ngff-zarr."
+        )
     array = group[finest["path"]]
     letters = "".join(_LETTERS.get(each.get("type")) or each["name"].upper() for each in axes)
     if not len(letters) == len(axes) == array.ndim:
@@ -155,21 +154,25 @@ def _open_image(group, path, series_count: int, max_pixels: int) -> PixelArray:
         shape=array.shape,
         dtype=dtype,
         colours=1,
-        pixel_size=ngff_pixel_size(letters, axes, _lengths(multiscale, finest, len(axes))),
+        pixel_size=_pixel_size(letters, multiscale),
         series_count=series_count,
         channel_names=tuple(str(each.get("label", "")) for each in channels),
         to_values=to_values,
     )
 
 
-def _lengths(multiscale: dict, finest: dict, count: int) -> np.ndarray:
-    """Return the length of a pixel along each of so many axes, in the axis' unit."""
-    lengths = np.ones(count)
-    for level in (finest, multiscale):
+def _pixel_size(letters: str, multiscale: dict) -> tuple[float, float] | None:
+    """Return (y, x) in micrometres, or None."""
+    if not {"Y", "X"} <= set(letters):
+        return None
+    lengths = np.ones(len(letters))
+    for level in (multiscale["datasets"][0], multiscale):
         for each in level.get("coordinateTransformations", ()):
             if each["type"] == "scale":
                 lengths *= each["scale"]
-    return lengths
+    places = [letters.index(letter) for letter in "YX"]
+    units = [multiscale["axes"][place].get("unit", "") for place in places]
+    return in_micrometres(lengths[places].tolist(), units)
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,5 @@ class _Pixels:
     where: str
 
     def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
-        try:
+        with library_errors(f"{self.where}: cannot be decoded"):
             return self.array[slices]
-        except Exception as error:  # of any kind, from corrupt bytes or the library of a store
-            raise DatasetError(f"{self.where}: cannot be decoded: {one_line(error)}") from error

@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from xml.etree import ElementTree
 
 logger = logging.getLogger(__name__)
@@ -84,18 +84,6 @@ def ome_pixel_size(pixels: Mapping[str, str]) -> tuple[float, float] | None:
     except ValueError:
         _warn(f"OME-XML: PhysicalSizeY and X are {sizes}, no numbers.")
         return None
-
-
-def ngff_pixel_size(
-    letters: str, axes: Sequence[Mapping], lengths: Sequence[float]
-) -> tuple[float, float] | None:
-    """Return (y, x) in micrometres of the axes of OME-NGFF, each with a letter, a length and
-    perhaps a ``unit``, or None."""
-    if not {"Y", "X"} <= set(letters):
-        return None
-    places = [letters.index(letter) for letter in "YX"]
-    sizes, units = zip(*((float(lengths[k]), axes[k].get("unit", "")) for k in places), strict=True)
-    return in_micrometres(sizes, units)
 
 
 def in_micrometres(lengths: Iterable[float], units: Iterable[str]) -> tuple[float, float] | None:

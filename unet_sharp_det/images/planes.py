@@ -39,10 +39,6 @@ class PixelArray:
         return kind in (5, 6, 7, 8), kind in (3, 4, 7, 8), kind in (2, 3, 6, 7)
 
 
-#: Opens an image of a file: of its path, and which series, from 0.
-PixelOpener = Callable[[object, int], PixelArray]
-
-
 def check_series(path, number: int, count: int) -> None:
     """Raise :class:`UserError` unless a file of so many images has that one."""
     if not 0 <= number < count:

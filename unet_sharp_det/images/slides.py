@@ -1,11 +1,9 @@
 """Slides that tifffile does not read, or does not put together, by OpenSlide."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image
 
-from ..errors import DatasetError, one_line
+from .frames import FramePixels
 from .pixel_size import in_micrometres
 from .planes import PixelArray, check_series
 
@@ -22,13 +20,13 @@ def open_slide(path, series: int) -> PixelArray:
     width, height = slide.dimensions
     sizes = [float(slide.properties.get(f"openslide.mpp-{axis}", 0)) for axis in "yx"]
     background = f"#{slide.properties.get('openslide.background-color', 'ffffff')}"
+    levels = tuple(
+        (_pixels(slide, level, background, str(path)), (*size[::-1], 3))
+        for level, size in enumerate(slide.level_dimensions)
+    )
     return PixelArray(
-        pixels=_Pixels(slide, background, str(path)),
-        levels=tuple(
-            (_Pixels(slide, background, str(path), level), (*size[::-1], 3))
-            for level, size in enumerate(slide.level_dimensions)
-            if level
-        ),
+        pixels=levels[0][0],
+        levels=levels[1:],
         letters="YXS",
         shape=(height, width, 3),
         dtype=np.dtype(np.uint8),
@@ -37,25 +35,16 @@ def open_slide(path, series: int) -> PixelArray:
     )
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """The pixels of a slide, read by slices."""
+def _pixels(slide, level: int, background: str, where: str) -> FramePixels:
+    # OpenSlide takes a place in pixels of level 0, by its own mean of both sides' factors.
+    factor = slide.level_downsamples[level]
 
-    slide: object
-    background: str
-    where: str
-    level: int = 0
-
-    def __getitem__(self, slices: tuple[slice, slice, slice]) -> np.ndarray:
-        rows, columns, samples = slices
+    def read(_, rows: slice, columns: slice) -> np.ndarray:
         size = columns.stop - columns.start, rows.stop - rows.start
-        try:
-            # OpenSlide takes a place in pixels of level 0, by its own mean of both sides' factors.
-            factor = self.slide.level_downsamples[self.level]
-            corner = round(columns.start * factor), round(rows.start * factor)
-            region = self.slide.read_region(corner, self.level, size)
-        except Exception as error:  # of any kind, from corrupt bytes
-            raise DatasetError(f"{self.where}: cannot be decoded: {one_line(error)}") from error
-        picture = Image.new("RGB", size, self.background)
+        corner = round(columns.start * factor), round(rows.start * factor)
+        region = slide.read_region(corner, level, size)
+        picture = Image.new("RGB", size, background)
         picture.paste(region, mask=region.getchannel("A"))
-        return np.asarray(picture)[:, :, samples]
+        return np.asarray(picture)
+
+    return FramePixels(read, where)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DatasetError, UserError, one_line
+from ..errors import DatasetError, library_errors, one_line
 from .directories import open_checked
 from .ome import OmeImage, select_image
 from .pixel_size import tiff_pixel_size
@@ -57,13 +57,10 @@ def open_tiff(path, series: int, max_pixels: int) -> PixelArray:
     path = Path(os.path.realpath(path))  # As tifffile names the file that a page is of.
     was_opening = _is_opening.set(True)
     try:
-        tiff, layouts = open_checked(path)
-        with tiff:
-            return _describe(tiff, path, layouts, series, max_pixels)
-    except UserError:
-        raise
-    except Exception as error:  # any kind may come out of a corrupt file
-        raise DatasetError(f"{path}: cannot be read as TIFF: {one_line(error)}") from error
+        with library_errors(f"{path}: cannot be read as TIFF"):
+            tiff, layouts = open_checked(path)
+            with tiff:
+                return _describe(tiff, path, layouts, series, max_pixels)
     finally:
         _is_opening.reset(was_opening)
 

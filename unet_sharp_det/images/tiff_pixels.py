@@ -8,7 +8,7 @@ from operator import mul
 
 import numpy as np
 
-from ..errors import DatasetError, UserError, one_line
+from ..errors import DatasetError, library_errors
 from .tiff_codecs import ChunkDecoder
 
 # Decoded strips and tiles that are kept, because neighbouring windows touch the same ones.
@@ -140,13 +140,8 @@ class ChunkedPixels:
         if not offset or not count:  # a sparse file
             return np.full((*self.chunk, self.page_shape[-1]), self.nodata, self.dtype)
         where = f"{path}: strip or tile {linear} of page {number}"
-        try:
-            with open(path, "rb") as file:
-                data = os.pread(file.fileno(), count, offset)
+        with library_errors(f"{where} cannot be decoded"), open(path, "rb") as file:
+            data = os.pread(file.fileno(), count, offset)
             if len(data) < count:
                 raise DatasetError(f"{where} is truncated.")
             return self._decode(data, linear, tables)
-        except UserError:
-            raise
-        except Exception as error:  # any kind may come out of corrupt bytes
-            raise DatasetError(f"{where} cannot be decoded: {one_line(error)}") from error

@@ -1,13 +1,14 @@
 """Formats of microscopes' and scanners' makers, each read by a library that an extra installs."""
 
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import NamedTuple
 
-from ..errors import DatasetError, UserError, one_line
+from ..errors import library_errors, missing_package
 from .czi import open_czi
 from .lif import open_lif
 from .nd2 import open_nd2
-from .planes import PixelArray, PixelOpener
+from .planes import PixelArray
 from .slides import open_slide
 
 
@@ -15,7 +16,7 @@ class _Reader(NamedTuple):
     kind: str
     package: str
     extra: str  # of this package, which installs it
-    open: PixelOpener
+    open: Callable[[object, int], PixelArray]  # of a path, and which series, from 0
 
 
 _SLIDE = _Reader("a slide", "OpenSlide", "slides", open_slide)
@@ -49,14 +50,9 @@ def open_vendor_file(path, series: int) -> PixelArray:
         UserError: the package that reads it is missing, or there is no such series.
     """
     reader = _READERS[PurePath(path).suffix.lower()]
-    try:
-        return reader.open(path, series)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{path}: {reader.kind} takes {reader.package}. "
-            f"Run: pip install 'unet_sharp_det[{reader.extra}]'"
-        ) from error
-    except UserError:
-        raise
-    except Exception as error:  # of any kind, from the library
-        raise DatasetError(f"{path}: cannot be read as {reader.kind}: {one_line(error)}") from error
+    with library_errors(f"{path}: cannot be read as {reader.kind}"):
+        try:
+            return reader.open(path, series)
+        except ModuleNotFoundError as error:
+            what = f"{path}: {reader.kind}"
+            raise missing_package(what, reader.package, reader.extra) from error

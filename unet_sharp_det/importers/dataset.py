@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..data.label_files import VOLUMES
 from ..data.volume_catalog import DATASET_FILE, VOLUME_SPLITS
-from ..errors import DatasetError
-from ..files import atomic_path, write_json
+from ..errors import DatasetError, library_errors
+from ..files import atomic_path, ending_of, write_json
 from ..volumes import Volume, read_labels, read_volume, write_volume
 from .origin import RECORD_FILE, REMEDY, read_record
-
-# Formats of one file, which is stored as it is; others become NIfTI.
-_STORED = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def write_dataset(
             continue
         try:
             stamps = _stamps(case)
-            if not _is_stored(output, stored.get(case.id), stamps):
+            if stored.get(case.id, {}).get("stamps") != stamps:
                 stored[case.id] = {"stamps": stamps, **_store(case, output, modality, labels)}
                 write_json(output / RECORD_FILE, {**origin, "cases": stored})
             done[case.id] = case
@@ -147,26 +145,16 @@ def write_dataset(
     content = {"name": output.resolve().name, "modality": modality, "labels": names, **entries}
     write_json(output / DATASET_FILE, content, indent=1)
     counts = {split: len(listed) for split, listed in entries.items()}
-    unplaced = tuple(name for name in done if stored[name]["unplaced"])
+    unplaced = tuple(name for name in done if stored[name].get("unplaced"))
     return Summary(output, counts, tuple(skipped), unplaced)
 
 
 def _stored_cases(output: Path, origin: dict) -> dict[str, dict]:
-    """What an earlier call of the same import stored, by the case's id."""
-    record = {"cases": {}} | read_record(output, origin)
-    try:
-        for case in record["cases"].values():
-            _ = case["stamps"], case["unplaced"], case["entry"]["image"], case["entry"]["label"]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{output / RECORD_FILE}: is damaged. {REMEDY}") from error
-    return record["cases"]
-
-
-def _is_stored(output: Path, stored: dict | None, stamps: list[list[int]]) -> bool:
-    if stored is None or stored["stamps"] != stamps:
-        return False
-    entry = stored["entry"]
-    return all((output / name).exists() for name in (*entry["image"], entry["label"]))
+    """What an earlier call of the same import stored and is still there, by the case's id."""
+    cases = read_record(output, origin).get("cases", {})
+    with library_errors(f"{output / RECORD_FILE}: is damaged", REMEDY):
+        files = {n: [*each["entry"]["image"], each["entry"]["label"]] for n, each in cases.items()}
+        return {n: cases[n] for n in cases if all((output / file).exists() for file in files[n])}
 
 
 def _stamps(case: Case) -> list[list[int]]:
@@ -210,11 +198,9 @@ def _store(case: Case, output: Path, modality: list[str], labels: dict[int, str]
 
 def _store_file(source, output: Path, stem: str, array: np.ndarray, like: Volume) -> str:
     """Copy a file, or write the array if it is none of one file; return the path in ``output``."""
-    suffix = next(
-        (each for each in _STORED if isinstance(source, Path) and source.name.endswith(each)), None
-    )
-    name = f"{stem}{suffix or '.nii.gz'}"
-    if suffix:
+    is_whole = isinstance(source, Path) and ending_of(source) in VOLUMES
+    name = f"{stem}{ending_of(source) if is_whole else '.nii.gz'}"
+    if is_whole:
         with atomic_path(output / name) as temporary:
             shutil.copyfile(source, temporary)
     else:

@@ -55,13 +55,22 @@ def check_agreement(agreement: float) -> None:
 
 
 def paint_readings(
-    volume: Volume, readings: Readings, slice_of: Callable[[Contour], int], agreement: float
+    path: Path,
+    volume: Volume,
+    readings: Readings | None,
+    slice_of: Callable[[Contour], int],
+    agreement: float,
 ) -> np.ndarray:
     """Return the consensus of readers on the voxels of ``volume.array``, (D, H, W) uint8.
 
     Args:
         slice_of: the index of a contour's slice in the file; contours are in the file's pixels.
+
+    Raises:
+        DatasetError: there are no readings of the scan of this path.
     """
+    if readings is None:
+        raise DatasetError(f"{path}: no XML file has readings of it. Add LIDC's XML files.")
     mask = consensus(readings, volume.native.size[::-1], slice_of, agreement)
     return sitk.GetArrayFromImage(sitk.DICOMOrient(to_image(mask, volume.native), ORIENTATION))
 
@@ -90,8 +99,6 @@ def _header(path) -> Callable[[str], str] | None:
 def _labels(
     folder: Path, readings: Readings | None, agreement: float, volume: Volume
 ) -> np.ndarray:
-    if readings is None:
-        raise DatasetError(f"{folder}: no XML file has readings of it. Add LIDC's XML files.")
     slices = {_header(path)(_SOP_UID): index for index, path in enumerate(series_files(folder))}
 
     def slice_of(contour: Contour) -> int:
@@ -102,4 +109,4 @@ def _labels(
             )
         return slices[contour.sop_uid]
 
-    return paint_readings(volume, readings, slice_of, agreement)
+    return paint_readings(folder, volume, readings, slice_of, agreement)

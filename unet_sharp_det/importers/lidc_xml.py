@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ..errors import DatasetError, first_line
+from ..errors import DatasetError, library_errors
 
 _log = logging.getLogger(__name__)
 
@@ -52,14 +52,12 @@ def read_lidc_xml(path) -> Readings | None:
     """Read the XML file of a series; None if it is of an X-ray image.
 
     Raises:
-        DatasetError: the file is not XML, has entities, or is not as LIDC writes its readings.
+        DatasetError: the file is not XML, or is not as LIDC writes its readings.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-        if b"<!DOCTYPE" in data:
-            raise ValueError("it has a document type, which could hide anything")
-        root = ElementTree.fromstring(data)
+    remedy = "Download it again, or take it out of the folder."
+    with library_errors(f"{path}: is no file of readings of LIDC", remedy):
+        root = ElementTree.parse(path).getroot()
         if root.tag.endswith("}IdriReadMessage"):
             return None
         if root.tag != "{http://www.nih.gov}LidcReadMessage":
@@ -75,11 +73,6 @@ def read_lidc_xml(path) -> Readings | None:
                 for session in root.findall("readingSession", _NAMESPACE)
             ),
         )
-    except (ElementTree.ParseError, ValueError) as error:
-        raise DatasetError(
-            f"{path}: is no file of readings of LIDC ({first_line(error)}). Download it again, or "
-            "take it out of the folder."
-        ) from error
 
 
 def readings_by_series(folder: Path) -> dict[str, Readings]:

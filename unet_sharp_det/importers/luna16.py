@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, DatasetError
+from ..errors import ConfigError, DatasetError, library_errors
 from ..volumes import Volume
 from .dataset import Case, Summary, write_dataset
 from .lidc import LABELS, check_agreement, paint_readings
@@ -80,13 +80,9 @@ def _read_annotations(path: Path, known: set[str]) -> dict[str, list[tuple[float
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         for row in rows:
-            try:
+            fault = f"{path}, line {rows.line_num}: is not seriesuid, {', '.join(columns)}"
+            with library_errors(fault, "Download the file again."):
                 nodules[row["seriesuid"]].append(tuple(float(row[name]) for name in columns))
-            except (KeyError, TypeError, ValueError) as error:
-                raise DatasetError(
-                    f"{path}, line {rows.line_num}: is not seriesuid, {', '.join(columns)}. "
-                    "Download the file again."
-                ) from error
     if absent := nodules.keys() - known:
         _log.warning("%s: %d of its series have no volume: %s ...", path, len(absent), min(absent))
     return nodules
@@ -104,8 +100,6 @@ def _spheres(path: Path, nodules: list[tuple[float, ...]], volume: Volume) -> np
 
 
 def _drawn(path: Path, readings: Readings | None, agreement: float, volume: Volume) -> np.ndarray:
-    if readings is None:
-        raise DatasetError(f"{path}: no XML file has readings of it. Add LIDC's XML files.")
     # A MetaImage has no UIDs of slices, but lies where the DICOM slices do.
     native = volume.native
     step = native.spacing[2] * native.direction[8]
@@ -119,4 +113,4 @@ def _drawn(path: Path, readings: Readings | None, agreement: float, volume: Volu
             )
         return index
 
-    return paint_readings(volume, readings, slice_of, agreement)
+    return paint_readings(path, volume, readings, slice_of, agreement)

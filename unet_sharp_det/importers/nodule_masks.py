@@ -1,6 +1,5 @@
 """Nodules as voxels: outlines of several readers, or spheres."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -78,15 +77,12 @@ def paint_sphere(
     """
     axes = np.reshape(geometry.direction, (3, 3))
     middle = (np.subtract(centre, geometry.origin) @ axes) / geometry.spacing
-    inside, distance = [], 0
-    # x, y, z: the last axis of the array is x.
-    for axis, (at, step) in enumerate(zip(middle, geometry.spacing, strict=True)):
-        reach = diameter / 2 / step
-        first, last = max(0, math.ceil(at - reach)), math.floor(at + reach)
-        index = np.arange(first, min(last + 1, geometry.size[axis]))
-        inside.insert(0, slice(first, first + len(index)))
-        offset = ((index - at) * step).reshape([-1 if each == 2 - axis else 1 for each in range(3)])
-        distance = distance + offset**2
-    sphere = distance <= (diameter / 2) ** 2
-    labels[tuple(inside)][sphere] = 1
+    reach = diameter / 2 / np.array(geometry.spacing)
+    first = np.maximum(np.ceil(middle - reach), 0).astype(int)
+    stop = np.clip(np.floor(middle + reach) + 1, first, geometry.size).astype(int)
+    # z, y, x: the last axis of the array is x.
+    box = tuple(map(slice, first[::-1], stop[::-1]))
+    places = zip(np.ogrid[box], middle[::-1], geometry.spacing[::-1], strict=True)
+    sphere = sum(((index - at) * step) ** 2 for index, at, step in places) <= (diameter / 2) ** 2
+    labels[box][sphere] = 1
     return bool(sphere.any())

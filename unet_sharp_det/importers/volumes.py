@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import DatasetError
+from ..data.label_files import by_stem
+from ..errors import DatasetError, library_errors
 from ..files import read_json
 from .dataset import Case, Summary, write_dataset
 
@@ -44,17 +45,10 @@ def convert(source, output, labels: Sequence[str] = ()) -> Summary:
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DatasetError(f"There is no folder {folder}. Lay files into images/ and labels/.")
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not (path.is_dir() or _SUFFIX.search(path.name)):
-            continue
-        stem = _SUFFIX.sub("", path.name)
-        if stem in found:
-            raise DatasetError(
-                f"{folder}: {found[stem].name} and {path.name} are of one name. Keep one of them."
-            )
-        found[stem] = path
-    return found
+    scans = (
+        path for path in sorted(folder.glob("[!.]*")) if path.is_dir() or _SUFFIX.search(path.name)
+    )
+    return by_stem(scans, lambda path: _SUFFIX.sub("", path.name))
 
 
 def _case(stem: str, images: dict[str, Path], label: Path) -> Case:
@@ -67,11 +61,7 @@ def _case(stem: str, images: dict[str, Path], label: Path) -> Case:
 def _decathlon_labels(source: Path) -> dict[int, str]:
     remedy = "Name the labels 1, 2, ... by --labels."
     labels = read_json(source / "dataset.json", dict, remedy).get("labels")
-    try:
+    with library_errors(f"{source / 'dataset.json'}: has no names of labels", remedy):
         if all(isinstance(number, int) for number in labels.values()):  # As nnU-Net 2 has them.
             labels = {number: name for name, number in labels.items()}
         return {0: "background"} | {int(label): name for label, name in labels.items()}
-    except (AttributeError, ValueError) as error:
-        raise DatasetError(
-            f"{source / 'dataset.json'}: has no names of labels. {remedy}"
-        ) from error

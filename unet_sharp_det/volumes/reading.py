@@ -114,7 +114,9 @@ def _read_image(path: Path) -> sitk.Image:
             files = series_files(path)
             return sitk.ReadImage(files if len(files) > 1 else files[0])
         if ending_of(path) in (".nii", ".nii.gz"):
-            _check_nifti(path)
+            header = read_header(path)
+            _check_spacing(path, header)
+            _check_length(path, header)
         elif ending_of(path) in (".mhd", ".mha", ".nhdr", ".nrrd"):
             _check_data_files(path)
         elif kind == "TIFFImageIO":
@@ -149,13 +151,6 @@ def _check_pages(path: Path) -> None:
                 f"{path}: holds {len(tiff.pages)} of the {planes} pages that it says. Export it "
                 "anew."
             )
-
-
-def _check_nifti(path: Path) -> None:
-    """Refuse what ITK reads without an error."""
-    header = read_header(path)
-    _check_spacing(path, header)
-    _check_length(path, header)
 
 
 def _check_spacing(path: Path, reader: sitk.ImageFileReader) -> None:

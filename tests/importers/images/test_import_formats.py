@@ -81,10 +81,11 @@ def write_object_masks(root):
             save(root / stem / "masks" / f"{number}.png", 255 * (truth() == number).view(np.uint8))
 
 
-def write_masks(root):
+def write_masks(root, number):
     for seed, stem in enumerate(STEMS):
         save(root / "images" / f"{stem}.png", picture(seed))
-        save(root / "masks" / f"{stem}.png", np.where(truth() == 2, 0, 255 * (truth() > 0)))
+        mask = np.where(truth() == 2, 0, number * (truth() > 0))
+        save(root / "masks" / f"{stem}.png", mask.astype(np.uint8))
 
 
 def coco(polygons):
@@ -224,8 +225,9 @@ def test_a_session_that_would_run_code_is_refused(tmp_path, run_images):
     assert "a_seg.npy: is a pickled file, which could run any code" in found.text
 
 
-def test_masks_become_parts(tmp_path, run_images):
-    write_masks(tmp_path / "source")
+@pytest.mark.parametrize("number", [1, 255])
+def test_masks_become_parts(number, tmp_path, run_images):
+    write_masks(tmp_path / "source", number)
     found = run_images(tmp_path / "source", "--classes", "cell")
     assert found.text.startswith("Format: masks (images/ beside masks/, numbers of several")
     expected = truth()
@@ -233,6 +235,10 @@ def test_masks_become_parts(tmp_path, run_images):
     labels = found.label_map("a")
     assert ((labels > 0) == (expected > 0)).all()
     assert found.classes("a") == ["cell"] * 3
+    unnamed = run_images(tmp_path / "source", name="unnamed")
+    assert unnamed.classes("a") == ["object"] * 3
+    fingerprint = json.loads((unnamed.folder / "fingerprint.json").read_text())
+    assert list(fingerprint["diameter_px"]) == ["object"]
 
 
 def test_masks_of_classes(tmp_path, run_images):
@@ -252,6 +258,9 @@ def test_hovernet_has_types(tmp_path, run_images):
     assert found.classes("a") == ["epithelial", "other", "epithelial", "epithelial"]
     np.testing.assert_array_equal(found.label_map("a"), truth())
     assert run_images(tmp_path / "s", name="numbers").classes("a") == ["1", "2", "1", "1"]
+    for stem in STEMS:
+        savemat(tmp_path / "s" / "Labels" / f"{stem}.mat", {"inst_map": truth()})
+    assert run_images(tmp_path / "s", name="untyped").classes("a") == ["object"] * 4
 
 
 @pytest.mark.parametrize("distributed", [False, True])

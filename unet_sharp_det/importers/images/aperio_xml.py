@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ...errors import DatasetError
 from .outlines import paint
 from .samples import Sample, beside_images, images_of, pair
 
@@ -27,11 +26,8 @@ def read(folder: Path) -> Iterator[Sample]:
 
 
 def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
-    data = path.read_bytes()
-    if b"<!ENTITY" in data:
-        raise DatasetError(f"{path}: declares entities, which are not read. Export it again.")
     objects = []
-    for annotation in ElementTree.fromstring(data).iter("Annotation"):
+    for annotation in ElementTree.parse(path).iter("Annotation"):
         category = annotation.get("Name") or "object"
         for number, region in enumerate(annotation.iter("Region"), 1):
             ring = [(vertex.get("X"), vertex.get("Y")) for vertex in region.iter("Vertex")]

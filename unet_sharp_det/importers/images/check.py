@@ -3,14 +3,15 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pycocotools.mask as mask_util
 
 from ...data.dsb2018_read import mask_quirks
 from ...data.fingerprint import ImageFacts
-from ...errors import DatasetError, UserError, one_line
+from ...errors import library_errors
+from ...images.decoding import only_plane
 from ...images.intensity import to_picture
 from ...images.looks import guess_look
 from ...images.source import ImageSource, ReadOptions, from_array, open_image
@@ -45,11 +46,19 @@ class ImportedImage:
     picture: np.ndarray | None  # uint8 (H, W, 3) with contours, of the first few
     quirks: Counter = field(default_factory=Counter)
 
+    def name_only_class(self, name: str) -> None:
+        """Give all objects the class of this name."""
+        for each in self.annotations:
+            each["category"] = name
+        diameters = [each for values in self.facts.diameters.values() for each in values]
+        self.facts = replace(self.facts, diameters={name: diameters} if diameters else {})
+
 
 def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
     """Read an image and its objects; raise a DatasetError if it cannot be used."""
     source = _open(sample)
-    objects = _read_objects(sample, source.shape)
+    with library_errors("its annotations cannot be read", "Export them again."):
+        objects = sample.read(source.shape)
     quirks = Counter()
     rles = to_rles(
         [each["segmentation"] for each in objects],
@@ -92,26 +101,13 @@ def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
     return ImportedImage(sample, entry, kept, facts, picture if with_picture else None, quirks)
 
 
-def _read_objects(sample: Sample, shape: tuple[int, int]) -> list[dict]:
-    try:
-        return sample.read(shape)
-    except UserError:
-        raise
-    except Exception as error:  # of any kind, from files of any content
-        raise DatasetError(
-            f"its annotations cannot be read ({one_line(error)}). Export them again."
-        ) from error
-
-
 def _open(sample: Sample) -> ImageSource:
     if sample.image is None:
         sample.read((0, 0))  # Which says why.
     if callable(sample.image):
         return from_array(sample.image(), sample.name, all_channels=True)
-    source, *others = open_image(sample.image, ReadOptions(channels=(0,)))
-    if others or source.series_count > 1:
-        raise DatasetError(f"{sample.image}: has several images. Save files of their own.")
-    return source.with_all_channels()
+    planes = open_image(sample.image, ReadOptions(channels=(0,)))
+    return only_plane(planes, sample.image).with_all_channels()
 
 
 def count_quirks(images: Sequence[ImportedImage]) -> dict[str, int]:

@@ -8,6 +8,8 @@ from ...errors import DatasetError, look_up_option
 from . import FORMATS
 from .samples import SPLIT_NAMES
 
+_OF_FILES = ("coco", "tissuenet")  # which a file may be, too
+
 
 def choose_format(source: Path, name: str | None = None) -> tuple[str, str]:
     """Return the name of a folder's or file's format, and why it was taken.
@@ -26,8 +28,8 @@ def choose_format(source: Path, name: str | None = None) -> tuple[str, str]:
     places = list(split_folders(source).values())
     found = {}
     for each in FORMATS:
-        reader = reader_of(each)
-        if why := next(filter(None, (_ask(reader, place) for place in places)), None):
+        asked = (place for place in places if place.is_dir() or each in _OF_FILES)
+        if why := next(filter(None, map(reader_of(each).find, asked)), None):
             found[each] = why
     if len(found) == 1:
         return next(iter(found.items()))
@@ -53,10 +55,3 @@ def split_folders(source: Path) -> dict[str | None, Path]:
 def reader_of(name: str) -> ModuleType:
     """Return the module of a format."""
     return import_module(f".{name.replace('-', '_')}", __package__)
-
-
-def _ask(reader: ModuleType, place: Path) -> str | None:
-    takes_files = reader.__name__.rpartition(".")[2] in ("coco", "tissuenet")
-    if place.is_dir() or takes_files:
-        return reader.find(place)
-    return None

@@ -3,10 +3,11 @@
 import functools
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...data.coco_json import check_ids
+from ...data.label_files import check_size
 from ...errors import DatasetError
 from ...files import leads_inside, read_json
 from ...images.source import SUFFIXES
@@ -27,7 +28,12 @@ def read(folder: Path) -> Iterator[Sample]:
     files = _json_files(folder)
     root = folder if folder.is_dir() else folder.parent
     root = root.parent if root.name.lower() == "annotations" else root
-    known = _IndexedFolder(root)
+
+    @functools.cache
+    def images_below() -> dict[str, Path]:
+        found = (each for each in root.rglob("*") if each.suffix.lower() in SUFFIXES)
+        return {each.name: each for each in found}
+
     for path in files:
         content = _load(path)
         _mend_ids_of_via(content)
@@ -38,7 +44,8 @@ def read(folder: Path) -> Iterator[Sample]:
             annotations[each["image_id"]].append(each)
         for image in content["images"]:
             objects = functools.partial(_objects, annotations[image["id"]], names, image, path)
-            name, file = image["file_name"], known.find(path, image["file_name"])
+            name = image["file_name"]
+            file = _find_image(name, path, root, images_below)
             if file is None:
                 fault = f"{path}: there is no image {name!r} below {root}. Lay it there."
                 objects = refuse(fault)
@@ -59,33 +66,17 @@ def _dicts(entries) -> list[dict]:
     return [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
 
 
-class _IndexedFolder:
-    """The images below a folder, found by their path in a json file, or by name alone."""
-
-    def __init__(self, root: Path):
-        self._root = root
-
-    @functools.cached_property
-    def _by_name(self) -> dict[str, Path]:
-        files = (each for each in self._root.rglob("*") if each.suffix.lower() in SUFFIXES)
-        return {each.name: each for each in files}
-
-    def find(self, json_file: Path, name) -> Path | None:
-        if not leads_inside(name):
-            return None
-        places = (json_file.parent / name, self._root / name, self._root / "images" / name)
-        return next(
-            (each for each in places if os.path.isfile(each)), self._by_name.get(Path(name).name)
-        )
+def _find_image(name, json_file: Path, root: Path, by_name: Callable[[], dict]) -> Path | None:
+    """Return an image by its path in a json file, or by name alone."""
+    if not leads_inside(name):
+        return None
+    places = (json_file.parent / name, root / name, root / "images" / name)
+    found = next((each for each in places if os.path.isfile(each)), None)
+    return found or by_name().get(Path(name).name)
 
 
 def _objects(annotations: list[dict], names: dict, image: dict, path: Path, shape) -> list[dict]:
-    said = (image["height"], image["width"])
-    if said != shape:
-        raise DatasetError(
-            f"{path}: says that {image['file_name']!r} has (height, width) {said}, but it has "
-            f"{shape}. Give the image that was annotated."
-        )
+    check_size(f"{path}: {image['file_name']!r}", (image["height"], image["width"]), shape)
     objects = []
     for each in annotations:
         segmentation = each.get("segmentation")
@@ -96,9 +87,8 @@ def _objects(annotations: list[dict], names: dict, image: dict, path: Path, shap
         if isinstance(segmentation, list) and not isinstance(segmentation[0], list):
             segmentation = [segmentation]  # VIA 2 writes one polygon so.
         crowd = int(each.get("iscrowd") or 0)
-        category = names[each["category_id"]]
-        found = {"category": category, "segmentation": segmentation, "iscrowd": crowd}
-        objects.append(found)
+        found = {"category": names[each["category_id"]], "segmentation": segmentation}
+        objects.append({**found, "iscrowd": crowd})
     return objects
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.label_files import check_size
 from ...errors import DatasetError
-from ...masks import InstanceMap, SparseInstances
+from .label_maps import to_objects
 from .samples import Sample, beside_images, class_of, images_of, pair
 
 
@@ -33,13 +34,9 @@ def _read_objects(classes: tuple[str, ...], path: Path, shape: tuple[int, int]) 
     if "inst_map" not in content:
         raise DatasetError(f"{path}: has no inst_map. Save the numbers of the objects under it.")
     numbered = np.asarray(content["inst_map"])
-    if numbered.shape != shape:
-        raise DatasetError(
-            f"{path}: has (height, width) {numbered.shape}, but its image has {shape}. Give the "
-            "one that it was made for."
-        )
+    check_size(path, numbered.shape, shape)
     numbers = np.unique(numbered[numbered > 0])
-    rles = SparseInstances.from_label_map(InstanceMap.from_labels(numbered, str(path)).labels)
+    objects = to_objects(numbered, "object", str(path))
     types = np.ravel(content.get("inst_type", np.ones(len(numbers)))).astype(int)
     # Types are listed by number in some files, and by order, without gaps, in others.
     if len(types) == numbers.max(initial=0):
@@ -48,7 +45,5 @@ def _read_objects(classes: tuple[str, ...], path: Path, shape: tuple[int, int]) 
         raise DatasetError(
             f"{path}: has {len(numbers)} objects, but {len(types)} types. Write one for each."
         )
-    return [
-        {"category": class_of(kind, classes, path), "segmentation": rle}
-        for kind, rle in zip(types.tolist(), rles.to_rles(), strict=True)
-    ]
+    kinds = zip(objects, types.tolist(), strict=True)
+    return [{**each, "category": class_of(kind, classes, path)} for each, kind in kinds]

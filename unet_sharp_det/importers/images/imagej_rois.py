@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.label_files import without_ending
 from ...errors import DatasetError
 from .outlines import paint
 from .samples import Sample, beside_images, images_of, pair
@@ -35,8 +36,7 @@ def read(folder: Path) -> Iterator[Sample]:
 
 
 def _stem(path: Path) -> str:
-    ending = next((each for each in _ENDINGS if path.stem.endswith(each)), "")
-    return path.stem.removesuffix(ending)
+    return without_ending(path.stem, _ENDINGS)
 
 
 def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:

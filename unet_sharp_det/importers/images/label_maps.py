@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.label_files import ENDINGS, image_stem
+from ...data.label_files import ENDINGS, by_stem, check_size, image_stem, without_ending
 from ...errors import DatasetError
 from ...images.decoding import read_labels, read_stored
 from ...images.source import SUFFIXES
 from ...masks import InstanceMap, SparseInstances
 from .cellpose_session import read_masks
-from .samples import IMAGE_FOLDERS, Sample, by_stem, files_in, find_folder, pair
+from .samples import IMAGE_FOLDERS, Sample, files_in, find_folder, pair
 
 _LABEL_FOLDERS = ("label masks", "labels", "label", "masks", "mask", "gt", "ground_truth")
 _LABEL_SUFFIXES = (*SUFFIXES, ".npy")
@@ -53,8 +53,7 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
                 f"{path}: holds only 0 and {labels.max()}, in several parts. If each part is an "
                 "object, give --format masks; else number the objects."
             )
-        labels = InstanceMap.from_labels(labels, str(path)).labels
-        return to_objects(labels, category)
+        return to_objects(labels, category, str(path))
 
     for pairs in find_pairs(folder):
         yield from pair(pairs.images, pairs.labels, read_objects, pairs.prefix)
@@ -105,11 +104,7 @@ def read_map(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
         labels = read_masks(path) if _is_session(path) else _read_red(path)
         if labels is None:
             raise
-    if shape is not None and labels.shape != shape:
-        raise DatasetError(
-            f"{path}: has (height, width) {labels.shape}, but its image has {shape}. Give the one "
-            "that it was made for."
-        )
+    check_size(path, labels.shape, shape or labels.shape)
     return labels
 
 
@@ -121,10 +116,17 @@ def _read_red(path: Path) -> np.ndarray | None:
     return _label_parts(colours[:, :, 0])
 
 
-def to_objects(labels: np.ndarray, category: str) -> list[dict]:
-    """Return the objects 1, 2, ... of a label map, of one category."""
-    rles = SparseInstances.from_label_map(labels).to_rles()
+def to_objects(labels: np.ndarray, category: str, where: str) -> list[dict]:
+    """Return the objects of a label map (H, W), of one category; ``where`` is for the errors."""
+    numbered = InstanceMap.from_labels(labels, where).labels
+    rles = SparseInstances.from_label_map(numbered).to_rles()
     return [{"category": category, "segmentation": rle} for rle in rles]
+
+
+def read_channels(labels: np.ndarray, classes: Sequence[str], where: str, _) -> list[dict]:
+    """Return the objects of label maps (H, W, C), each of another class."""
+    channels = enumerate(classes)
+    return [each for k, name in channels for each in to_objects(labels[:, :, k], name, where)]
 
 
 def _in_folders(folder: Path) -> Pairs | None:
@@ -139,30 +141,21 @@ def _in_folders(folder: Path) -> Pairs | None:
 
 
 def _in_one_folder(folder: Path) -> Pairs | None:
-    labels = {}
-    for path in files_in(folder, _LABEL_SUFFIXES):
-        ending = next((each for each in ENDINGS if path.stem.endswith(each)), None)
-        if ending:
-            labels[path] = path.stem.removesuffix(ending)
-    drawn = {stem for path, stem in labels.items() if not _is_session(path)}
-    labels = {
-        path: stem for path, stem in labels.items() if not (_is_session(path) and stem in drawn)
-    }
+    stems = {p: without_ending(p.stem, ENDINGS) for p in files_in(folder, _LABEL_SUFFIXES)}
+    ending = {path: stem for path, stem in stems.items() if stem != path.stem}
+    drawn = {stem for path, stem in ending.items() if not _is_session(path)}
+    labels = {p: stem for p, stem in ending.items() if not (_is_session(p) and stem in drawn)}
     images = [path for path in files_in(folder, SUFFIXES) if path not in labels]
     if not labels or not images:
         return None
     why = f"{next(iter(labels)).name} beside {images[0].name}"
-    return Pairs(by_stem(images, _plain_stem), by_stem(labels, labels.get), why, f"{folder.name}/")
+    by_image = by_stem(images, lambda path: without_ending(path.stem, _IMAGE_ENDINGS))
+    return Pairs(by_image, by_stem(labels, labels.get), why, f"{folder.name}/")
 
 
 def _is_session(path: Path) -> bool:
     """Whether a file is what Cellpose's window opens, which lies beside the masks it saves."""
     return path.name.endswith("_seg.npy")
-
-
-def _plain_stem(path: Path) -> str:
-    ending = next((each for each in _IMAGE_ENDINGS if path.stem.endswith(each)), "")
-    return path.stem.removesuffix(ending)
 
 
 def _tracking(folder: Path) -> Pairs | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...errors import DatasetError
+from ...data.label_files import check_size
+from ...errors import DatasetError, library_errors
 from ...files import read_json
 from ...masks import encode_mask
 from .outlines import paint
@@ -34,11 +35,7 @@ def read(folder: Path) -> Iterator[Sample]:
 def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
     content = read_json(path, dict, "Save it in labelme again.")
     said = (content.get("imageHeight", shape[0]), content.get("imageWidth", shape[1]))
-    if said != shape:
-        raise DatasetError(
-            f"{path}: is of an image of (height, width) {said}, but its image has {shape}. Give "
-            "the one that was annotated."
-        )
+    check_size(path, said, shape)
     groups = defaultdict(list)
     for number, each in enumerate(content.get("shapes", [])):
         where = f"{path}: shape {number} (counted from 0)"
@@ -48,29 +45,20 @@ def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
         group = each.get("group_id")
         key = (each.get("label"), number if group is None else f"group {group}")
         groups[key].append((_ring(each, where), where))
-    return [
-        {"category": str(label), "segmentation": _united(parts, shape)}
-        for (label, _), parts in groups.items()
-    ]
-
-
-def _united(parts: dict | list[tuple], shape: tuple[int, int]) -> dict:
-    """Return an object's mask, which is one already or several outlines."""
-    if isinstance(parts, dict):
-        return parts
-    return paint([ring for ring, _ in parts], shape, parts[0][1])
+    objects = []
+    for (label, _), parts in groups.items():
+        if not isinstance(parts, dict):  # but outlines
+            parts = paint([ring for ring, _ in parts], shape, parts[0][1])
+        objects.append({"category": str(label), "segmentation": parts})
+    return objects
 
 
 def _mask(shape: dict, image_shape: tuple[int, int], where: str) -> dict:
     """Return what labelme's AI draws: a PNG in base64, and the corners where it lies."""
-    try:
+    with library_errors(f"{where}: its mask is damaged, or out of the image", "Draw it again."):
         left, top = np.rint(shape["points"][0]).astype(int).tolist()
         data = np.frombuffer(base64.b64decode(shape["mask"]), np.uint8)
         return encode_mask(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) > 0, image_shape, top, left)
-    except Exception as error:  # of any kind, from what is no such mask
-        raise DatasetError(
-            f"{where}: its mask is damaged, or out of the image. Draw it again."
-        ) from error
 
 
 def _ring(shape: dict, where: str) -> np.ndarray:

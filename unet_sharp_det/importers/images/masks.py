@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from .label_maps import find_pairs, look_like_masks, read_map, to_objects
 from .samples import Sample, class_of, pair
@@ -28,19 +29,15 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Iterator[Sample]:
     """
 
     def read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
-        from scipy import ndimage
-
         mask, objects = read_map(path, shape), []
         for value in np.unique(mask[mask > 0]).tolist():
             parts, _ = ndimage.label(mask == value)
-            objects += to_objects(parts, _name(value, classes, path))
+            if len(classes) < 2 and value == 255:
+                category = classes[0] if classes else "object"
+            else:
+                category = class_of(value, classes, path)
+            objects += to_objects(parts, category, str(path))
         return objects
 
     for pairs in find_pairs(folder):
         yield from pair(pairs.images, pairs.labels, read_objects, pairs.prefix)
-
-
-def _name(value: int, classes: Sequence[str], path: Path) -> str:
-    if len(classes) < 2 and value == 255:
-        return classes[0] if classes else "object"
-    return class_of(value, classes, path)

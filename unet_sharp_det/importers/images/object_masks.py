@@ -7,11 +7,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from ...errors import DatasetError
-from ...images.decoding import read_stored
+from ...data.dsb2018_read import read_mask
+from ...data.label_files import check_size
 from ...images.source import SUFFIXES
 from ...masks import encode_mask
 from .samples import Sample, files_in, refuse
@@ -48,16 +45,7 @@ def _folders(folder: Path) -> list[Path]:
 def _read_objects(folder: Path, category: str, shape: tuple[int, int]) -> list[dict]:
     objects = []
     for path in sorted(folder.glob("[!.]*")):
-        mask = read_stored(path)
-        if mask.shape[:2] != shape:
-            raise DatasetError(
-                f"{path}: has (height, width) {mask.shape[:2]}, but its image has {shape}. Give "
-                "the mask that was made for it."
-            )
-        if mask.ndim == 3:  # The last of two or four channels is alpha.
-            mask = mask[:, :, : mask.shape[2] - (mask.shape[2] in (2, 4))].max(axis=2)
-        binary = (mask > 0).view(np.uint8)
-        x, y, width, height = cv2.boundingRect(binary)
-        rle = encode_mask(binary[y : y + height, x : x + width], shape, y, x)
-        objects.append({"category": category, "segmentation": rle})
+        mask = read_mask(path)
+        check_size(path, mask.shape, shape)
+        objects.append({"category": category, "segmentation": encode_mask(mask > 0, shape)})
     return objects

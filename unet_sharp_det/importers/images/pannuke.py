@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import DatasetError
-from ...masks import InstanceMap
-from .label_maps import to_objects
+from ...errors import DatasetError, library_errors
+from .label_maps import read_channels
 from .samples import Sample
 
 CLASSES = ("neoplastic", "inflammatory", "connective", "dead", "epithelial")
@@ -26,7 +25,8 @@ def find(folder: Path) -> str | None:
 def read(folder: Path) -> Iterator[Sample]:
     """Read a fold, or a folder of folds, of which one image is in memory at a time."""
     for image_file, mask_file in _folds(folder):
-        images, masks = _load(image_file), _load(mask_file)
+        with library_errors(f"{mask_file}, or its images, cannot be read", "Download them again."):
+            images, masks = (np.load(each, mmap_mode="r") for each in (image_file, mask_file))
         shapes = (images.shape[:3], images.shape[3:], masks.shape[3:])
         if shapes != (masks.shape[:3], (3,), (6,)):
             raise DatasetError(
@@ -35,7 +35,7 @@ def read(folder: Path) -> Iterator[Sample]:
             )
         place = "_".join(mask_file.parent.relative_to(folder).parts) or folder.name
         for index in range(len(images)):
-            objects = partial(_objects, masks, index, f"{mask_file}, image {index}")
+            objects = partial(read_channels, masks[index], CLASSES, f"{mask_file}, image {index}")
             yield Sample(f"{place}_{index:05d}", partial(_pixels, images, index), objects)
 
 
@@ -51,21 +51,5 @@ def _folds(folder: Path) -> list[tuple[Path, Path]]:
     return found
 
 
-def _load(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}). Download it again.") from error
-    return array
-
-
 def _pixels(images: np.ndarray, index: int) -> np.ndarray:
     return np.clip(np.rint(images[index]), 0, 255).astype(np.uint8)
-
-
-def _objects(masks: np.ndarray, index: int, where: str, _) -> list[dict]:
-    objects = []
-    for channel, category in enumerate(CLASSES):
-        labels = InstanceMap.from_labels(masks[index, :, :, channel], where).labels
-        objects += to_objects(labels, category)
-    return objects

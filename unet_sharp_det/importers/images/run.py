@@ -41,7 +41,8 @@ def import_images(
     source = Path(source)
     name, why = choose_format(source, format)
     reader = reader_of(name)
-    if classes and "classes" not in inspect.signature(reader.read).parameters:
+    has_numbers = "classes" in inspect.signature(reader.read).parameters
+    if classes and not has_numbers:
         raise UserError(f"--classes is no option of {name}, which has names. Leave it out.")
     if len(set(classes)) < len(classes):
         raise UserError("--classes: two names are equal. Name each class differently.")
@@ -52,7 +53,8 @@ def import_images(
         folders = {"train": source, "val": Path(val)}
     named = {"classes": classes} if classes else {}
     samples = _samples(folders, reader, named)
-    return write_images(samples, source, output, why=f"{name} ({why})", **options)
+    options |= {"why": f"{name} ({why})", "has_numbers": has_numbers and not classes}
+    return write_images(samples, source, output, **options)
 
 
 def _samples(folders: dict, reader, options: dict) -> Iterator[Sample]:

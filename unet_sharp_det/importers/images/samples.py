@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.label_files import by_stem
 from ...errors import DatasetError
 from ...images.source import SUFFIXES
 
@@ -65,20 +66,6 @@ def beside_images(folder: Path, suffixes: Iterable[str], stem_of=lambda path: pa
         if files := files_in(place, suffixes):
             return by_stem(files, stem_of)
     return {}
-
-
-def by_stem(files: Iterable[Path], stem_of=lambda path: path.stem) -> dict[str, Path]:
-    """Return files by their stems; DatasetError: two have the same."""
-    found = {}
-    for path in files:
-        stem = stem_of(path)
-        if stem in found:
-            raise DatasetError(
-                f"{path.parent}: {found[stem].name} and {path.name} are both of '{stem}'. Take one "
-                "of them away."
-            )
-        found[stem] = path
-    return found
 
 
 def images_of(folder: Path) -> dict[str, Path]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...errors import DatasetError, first_line
+from ...errors import DatasetError, library_errors
 from .samples import Sample
 
 #: Of images that no split is told of, the share of validation.
@@ -42,14 +42,12 @@ def grouping(group: str | None) -> Callable[[str], str]:
     if group is None:
         return lambda name: name
     if group.lower().endswith(".csv"):
-        try:
-            with open(group, newline="", encoding="utf-8-sig") as file:
-                table = {Path(row[0]).stem: row[1] for row in csv.reader(file) if len(row) > 1}
-        except (OSError, ValueError, csv.Error) as error:
-            raise DatasetError(
-                f"--group {group}: cannot be read ({first_line(error)}). Give names and groups as "
-                "CSV in UTF-8."
-            ) from error
+        remedy = "Give names and groups as CSV in UTF-8."
+        with (
+            library_errors(f"--group {group}: cannot be read", remedy),
+            open(group, newline="", encoding="utf-8-sig") as file,
+        ):
+            table = {Path(row[0]).stem: row[1] for row in csv.reader(file) if len(row) > 1}
         return lambda name: _found(table.get(Path(name).name), name, group)
     try:
         pattern = re.compile(group)

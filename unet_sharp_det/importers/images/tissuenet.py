@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import DatasetError
-from ...masks import InstanceMap
-from .label_maps import to_objects
+from ...errors import DatasetError, library_errors
+from .label_maps import read_channels
 from .samples import Sample, files_in, split_of_name
 
 CLASSES = ("cell", "nucleus")
@@ -29,7 +28,7 @@ def read(folder: Path) -> Iterator[Sample]:
     """Read the archives of a folder, or one; train, val and test in their names are the splits."""
     files = _archives(folder)
     for path in files:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(path) as archive:
             images, labels = archive["X"], archive["y"]
         if images.shape != labels.shape or images.shape[3:] != (2,):
             raise DatasetError(
@@ -38,7 +37,7 @@ def read(folder: Path) -> Iterator[Sample]:
             )
         split = split_of_name(path.stem) if len(files) > 1 else None
         for index, pixels in enumerate(images):
-            objects = partial(_objects, labels[index], f"{path}, image {index}")
+            objects = partial(read_channels, labels[index], CLASSES, f"{path}, image {index}")
             yield Sample(f"{path.stem}_{index:05d}", partial(_picture, pixels), objects, split)
 
 
@@ -48,22 +47,12 @@ def _archives(folder: Path) -> list[Path]:
 
 
 def _has_both(path: Path) -> bool:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {"X", "y"} <= set(archive.files)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}). Download it again.") from error
+    fault = f"{path}: cannot be read"
+    with library_errors(fault, "Download it again."), np.load(path) as archive:
+        return {"X", "y"} <= set(archive.files)
 
 
 def _picture(pixels: np.ndarray) -> np.ndarray:
     return np.pad(np.clip(np.rint(pixels), 0, 2**16 - 1), [(0, 0), (0, 0), (0, 1)]).astype(
         np.uint16
     )
-
-
-def _objects(labels: np.ndarray, where: str, _) -> list[dict]:
-    objects = []
-    for channel, category in enumerate(CLASSES):
-        numbered = InstanceMap.from_labels(labels[:, :, channel], where).labels
-        objects += to_objects(numbered, category)
-    return objects

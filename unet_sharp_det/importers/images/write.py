@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ...data.fingerprint import summarize
 from ...data.folders import DATASET_FILE
-from ...errors import DatasetError
+from ...errors import DatasetError, counted
 from ...files import atomic_path, write_json
 from ...masks.drawing import montage
 from ..origin import RECORD_FILE, read_record
@@ -47,7 +47,8 @@ class ImageSummary:
         name = self.folder.resolve().name
         lines = [f"Format: {self.why}."]
         for split, (images, objects) in self.counts.items():
-            lines.append(f"{name}_{split}: {images} images, {objects} objects.")
+            amounts = counted(images, "image"), counted(objects, "object")
+            lines.append(f"{name}_{split}: {', '.join(amounts)}.")
         lines.append(f"Split: {self.split_rule}.")
         lines.append(f"Classes: {', '.join(self.classes)}.")
         lines += [f"No object of the class {name}: left out." for name in self.empty_classes]
@@ -70,6 +71,7 @@ def write_images(
     output,
     *,
     why: str,
+    has_numbers: bool = False,
     copy: bool = False,
     group: str | None = None,
     strict: bool = False,
@@ -82,6 +84,7 @@ def write_images(
     Args:
         source: that the samples are of; the same one may be imported again.
         why: the format, and why it was taken.
+        has_numbers: classes may have numbers as names; if there is but one, it is "object".
         copy: copy images to ``output/images``; else they stay where they are, arrays apart.
         group: a regular expression, or a CSV file of names and groups: images of a group, e.g. a
             patient, go to one split. None: each image is a group of its own.
@@ -103,7 +106,12 @@ def write_images(
     if not any(image.annotations for image in images):
         first = f" The first: {skipped[0]}" if skipped else ""
         raise DatasetError(f"{source}: holds no object that can be used.{first}")
-    quirks, classes = count_quirks(images), _classes(images)
+    quirks = count_quirks(images)
+    classes = sorted({each["category"] for image in images for each in image.annotations})
+    if has_numbers and len(classes) == 1:
+        classes = ["object"]
+        for image in images:
+            image.name_only_class("object")
     told = {name for image in images for name in image.sample.categories}
     empty_classes = sorted(told.difference(classes))
     if strict and (skipped or empty_classes or any(quirks.values())):
@@ -160,10 +168,6 @@ def _unique_stems(images: Sequence[ImportedImage]) -> Iterator[str]:
         stem = re.sub(r"[^\w.-]+", "_", image.sample.name)
         seen[stem] += 1
         yield stem if seen[stem] == 1 else f"{stem}_{seen[stem]}"
-
-
-def _classes(images: Sequence[ImportedImage]) -> list[str]:
-    return sorted({each["category"] for image in images for each in image.annotations})
 
 
 def _to_coco(images: Sequence[ImportedImage], classes: Sequence[str]) -> dict:
