@@ -1,12 +1,13 @@
 """Errors a user can act on: messages say what is wrong, where, the fix, and what exists."""
 
+import contextlib
 import difflib
 import errno
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 #: Exit status after Ctrl-C, as a shell has it.
 INTERRUPTED = 130
@@ -59,8 +60,7 @@ def look_up_option(name, options: Iterable[str], what: str, error=UserError):
     options = list(options)
     if name in options:
         return name
-    nearest = _nearest(name, options)
-    few = nearest or options[:30]
+    few = difflib.get_close_matches(str(name), options, n=5, cutoff=0.5) or options[:30]
     shown = options if len(options) <= 30 else [*few, f"... ({len(options)} in all)"]
     hint = did_you_mean(name, options)
     raise error(f"{what}: '{name}' is not known.{hint} Available: {', '.join(shown)}.")
@@ -68,12 +68,13 @@ def look_up_option(name, options: Iterable[str], what: str, error=UserError):
 
 def did_you_mean(name, options: Iterable[str]) -> str:
     """The option nearest to ``name`` as a question, with a space before it; "" if none is near."""
-    nearest = _nearest(name, list(options))
+    nearest = difflib.get_close_matches(str(name), list(options), n=1, cutoff=0.5)
     return f" Did you mean '{nearest[0]}'?" if nearest else ""
 
 
-def _nearest(name, options: list[str]) -> list[str]:
-    return difflib.get_close_matches(str(name), options, n=5, cutoff=0.5)
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts: "1 image", "2 images"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def first_line(error: Exception | str) -> str:
@@ -84,6 +85,22 @@ def first_line(error: Exception | str) -> str:
 def one_line(error: Exception) -> str:
     """The kind of an error of another library and all that it says, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+@contextlib.contextmanager
+def library_errors(what: str, remedy: str = "") -> Iterator[None]:
+    """Turn what a library raises, of any kind, into a DatasetError: ``what`` is wrong, and why."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise DatasetError(f"{what} ({one_line(error)}). {remedy}".rstrip()) from error
+
+
+def missing_package(what: str, package: str, extra: str) -> UserError:
+    """Return the error of ``what`` takes a package that an extra of this one installs."""
+    return UserError(f"{what} takes {package}. Run: pip install 'unet_sharp_det[{extra}]'")
 
 
 def disk_error(error: BaseException | None) -> OSError | None:

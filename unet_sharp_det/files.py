@@ -1,6 +1,7 @@
 """Files that are either the old one or the complete new one; paths that stay in their folder."""
 
 import contextlib
+import csv
 import fcntl
 import json
 import logging
@@ -9,7 +10,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .addresses import address_of, local_path
@@ -168,6 +169,15 @@ def write_text(path, text: str) -> None:
 def write_json(path, content, indent=None) -> None:
     """Write ``content`` as JSON to ``path`` atomically."""
     write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+def write_csv(path, columns: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Write a CSV file with a header, atomically (UTF-8; bytes that are no text are escaped)."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
 
 
 def read_json(path, kind: type = object, remedy: str = ""):

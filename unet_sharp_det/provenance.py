@@ -5,12 +5,15 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 from . import __version__
 
 _REPOSITORY = Path(__file__).parents[1]
+_PACKAGES = (
+    *("torch", "torchvision", "timm", "numpy", "scipy", "pycocotools", "faster-coco-eval"),
+    *("opencv-python-headless", "scikit-image", "tifffile", "SimpleITK"),
+)
 
 
 def git_state(folder=_REPOSITORY) -> dict:
@@ -38,8 +41,8 @@ def _git(folder, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of this package, detectron2, Python, the platform and ``packages``."""
+def versions() -> dict[str, str]:
+    """Return the versions of this package, Python, the platform, and what numbers depend on."""
     import detectron2
 
     found = {
@@ -48,7 +51,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
         "Python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()}, {platform.machine()}",
     }
-    for package in packages:
+    for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -1,6 +1,5 @@
 """Trainings on a device: each precision, resuming, torchrun, one process of a distributed one."""
 
-import copy
 import os
 import subprocess
 import sys
@@ -9,7 +8,6 @@ from collections import Counter
 import pytest
 import torch
 import torch.distributed as dist
-from detectron2.layers import get_norm
 from detectron2.modeling import build_backbone
 from sample_parts import registered_parts
 from torch import nn
@@ -76,29 +74,6 @@ def test_torchrun(repository, environment, gpu, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "model_final.pth").is_file()
-
-
-@pytest.mark.usefixtures("group")
-def test_one_process_of_a_distributed_training_has_the_gradients_of_none(config, device):
-    torch.manual_seed(0)
-    plain = build_backbone(config("detector")).to(device)
-    wrapped = nn.parallel.DistributedDataParallel(
-        copy.deepcopy(plain), device_ids=[0] if device == "cuda" else None
-    )
-    images = torch.randn(2, 3, 64, 64, device=device)
-    for network in (plain, wrapped):
-        sum(x.square().mean() for x in network(images).values()).backward()
-    for (name, a), b in zip(plain.named_parameters(), wrapped.parameters(), strict=True):
-        if a.requires_grad:
-            assert torch.allclose(a.grad, b.grad, rtol=1e-2, atol=1e-3 * a.grad.abs().max()), name
-
-
-@pytest.mark.usefixtures("group")
-def test_synchronised_batch_norm_of_one_process_is_batch_norm(gpu):
-    synchronised, plain = get_norm("SyncBN", 8).to(gpu), nn.BatchNorm2d(8).to(gpu)
-    x = torch.randn(4, 8, 16, 16, device=gpu)
-    assert torch.allclose(synchronised(x), plain(x), atol=1e-5)
-    assert torch.allclose(synchronised.running_var, plain.running_var)
 
 
 @pytest.mark.usefixtures("group")

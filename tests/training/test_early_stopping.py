@@ -30,7 +30,10 @@ def test_two_processes_stop_together_with_the_loss_of_one(repository, register_p
     name = register_part("three", lambda counts: sorted(counts, key=counts.get)[:3])
     options = [*OPTIONS, "DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", f"('{name}',)"]
     cfg = setup_cfg(str(repository / INSTANT), [*options, "OUTPUT_DIR", str(tmp_path)])
-    assert [each["iteration"] for each in train_in_two_processes(cfg)] == [1, 1]
+    first, second = train_in_two_processes(cfg)
+    assert first["iteration"] == second["iteration"] == 1
+    weights = {n: v for n, v in first["model"].items() if n.endswith((".weight", ".bias"))}
+    assert all(torch.equal(value, second["model"][name]) for name, value in weights.items())
     assert (tmp_path / "model_best.pth").is_file()
     assert torch.load(tmp_path / "model_final.pth")["iteration"] == 1
     hooks = torch.load(tmp_path / "model_0000000.pth")["trainer"]["hooks"]

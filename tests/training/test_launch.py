@@ -15,9 +15,13 @@ from unet_sharp_det.training.launch import check_num_gpus
 launch_module = importlib.import_module("unet_sharp_det.training.launch")
 
 
-@pytest.mark.parametrize(("count", "device"), [(65, "cuda"), (4096, "cpu"), (0, "cpu")])
-def test_more_workers_than_there_are(count, device):
-    with pytest.raises(ConfigError, match=f"--num-gpus {count}"):
+@pytest.mark.parametrize(
+    ("count", "device", "choice"),
+    [(65, "cuda", "Ask for 1, or"), (4096, "cpu", "Ask for 1"), (0, "cpu", "Ask for 1")],
+)
+def test_more_workers_than_there_are(count, device, choice, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match=f"--num-gpus {count}, .*{choice}"):
         check_num_gpus(count, device)
 
 

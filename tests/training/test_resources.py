@@ -11,7 +11,6 @@ from unet_sharp_det.training import write_device_memory
 @pytest.fixture
 def write(tmp_path, monkeypatch):
     """A function (MiB, **options) that writes a process' peak and returns what is on record."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
 
     def run(mib, **options):

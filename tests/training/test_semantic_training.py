@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from two_processes import train_in_two_processes
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.training import NucleiTrainer
@@ -36,20 +35,6 @@ def test_overfits_an_image(repository, one_image, tmp_path):
     trainer.train()
     assert trainer._last_eval_results["sem_seg"]["IoU_image_mean"] > 70
     assert (tmp_path / "model_best.pth").is_file()
-
-
-def test_two_processes_end_with_equal_weights(register_part, repository, tmp_path):
-    """With all branches and CGM, every parameter has a gradient in every process."""
-    name = register_part("four", lambda counts: sorted(counts, key=counts.get)[:4])
-    options = ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "False", "OUTPUT_DIR", str(tmp_path)]
-    options += ["DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()"]
-    first, second = train_in_two_processes(setup_cfg(str(repository / INSTANT), options))
-    assert first["images"] != second["images"]
-    parameters = [name for name in first["model"] if name.endswith((".weight", ".bias"))]
-    for name in parameters:
-        assert torch.equal(first["model"][name], second["model"][name])
-    changed = [n for n in parameters if not torch.equal(first["before"][n], first["model"][n])]
-    assert any(".cgm.4_0." in name for name in changed)
 
 
 def test_trained_evaluated_and_pruned(run_tool, repository, tmp_path):

@@ -87,20 +87,6 @@ def test_workers_stop_when_any_of_them_was_asked(monkeypatch):
     assert trainer.saved == [("model_0000004", 4)]
 
 
-def test_after_the_last_iteration_the_process_ends_at_once():
-    previous = signal.getsignal(signal.SIGTERM)
-    try:
-        exit_on_sigterm()
-        trainer = StandIn(8)
-        hook_of(trainer).after_step()
-        with pytest.raises(SystemExit) as stop:
-            signal.raise_signal(signal.SIGTERM)
-        assert stop.value.code == STOPPED_STATUS
-        assert not trainer.saved
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
 class Training(TrainerBase):
     """Iterations of nothing, with an evaluation at the end that notes that it was reached."""
 

@@ -241,7 +241,7 @@ def work(rank, settings, machines, folder):
     dist.destroy_process_group()
 
 
-def stand_in(args, cfg, trainer_class, after_save):
+def stand_in(args, cfg, trainer_class, after_save, place):
     """Write a checkpoint, and check that the one before is there."""
     assert not trainer_class.lazy or trainer_class.lazy.train.output_dir == cfg.OUTPUT_DIR
     number = int(cfg.SEED)
@@ -307,6 +307,7 @@ def test_a_killed_training_on_s3_goes_on(
     assert int(started[0]) == 0 < int(started[1])
     assert torch.load(local_path(f"s3://bucket/run/{named}"))["iteration"] + 1 <= int(started[1])
     assert torch.load(local_path("s3://bucket/run/model_final.pth"))["iteration"] == 5
+    assert b"\nOUTPUT_DIR: s3://bucket/run\n" in bucket.cat("bucket/run/config.yaml")
     model, _ = open_trained_model("s3://bucket/run/model_final.pth", device="cpu")
     assert isinstance(model, nn.Module)
     server.stop()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.engine import HookBase, TrainerBase
 from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from two_processes import train_in_two_processes
 
 from unet_sharp_det.config import setup_cfg
@@ -39,7 +40,7 @@ def test_overfits_two_images(register_part, repository, tmp_path):
     cfg.SOLVER.BASE_LR = 0.002
     cfg.SOLVER.AMP.ENABLED = False
     cfg.TEST.VALIDATION_LOSS = True
-    torch.manual_seed(0)
+    seed_all_rng(0)  # numpy draws the order of the images
     trainer = NucleiTrainer(cfg)
     trainer.resume_or_load(resume=False)
     trainer.train()
@@ -110,13 +111,14 @@ def test_values_that_detectron2_asserts(repository, monkeypatch):
     cfg = setup_cfg(str(repository / INSTANT), ["MODEL.META_ARCHITECTURE", "MaskRCNN"])
     with pytest.raises(ConfigError, match="'MaskRCNN' found in 'META_ARCH' registry! Correct"):
         NucleiTrainer.build_model(cfg)
-    cfg.SOLVER.OPTIMIZER = "AdmW"
+    cfg.SOLVER.OPTIMIZER, cfg.SOLVER.LR_SCHEDULER_NAME = "AdmW", "WarmupStepWithFixedGammaLR"
     with pytest.raises(ConfigError, match="SOLVER.OPTIMIZER.* Did you mean 'AdamW'"):
         NucleiTrainer.build_optimizer(cfg, None)
     for key, value, message in [
         ("SOLVER.MAX_ITER", 0, "SOLVER.MAX_ITER is 0. Give 1 or more"),
         ("SOLVER.CHECKPOINT_PERIOD", -1, "SOLVER.CHECKPOINT_PERIOD is -1. Give 1 or more"),
         ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosine", "Did you mean 'WarmupCosineLR'"),
+        ("SOLVER.NUM_DECAYS", 9, "SOLVER.NUM_DECAYS is 9. Give 1 to SOLVER.MAX_ITER, which is 4"),
         ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norms", "Did you mean 'norm'"),
         ("DATALOADER.NUM_WORKERS", -1, "DATALOADER.NUM_WORKERS is -1. Give 0 or more"),
         ("DATALOADER.SAMPLER_TRAIN", "Sampler", "Did you mean 'TrainingSampler'"),

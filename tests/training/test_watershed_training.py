@@ -33,7 +33,6 @@ def test_overfits_an_image(repository, register_part, tmp_path):
     trainer = NucleiTrainer(cfg)
     trainer.train()
     results = trainer._last_eval_results
-    print("RES", results)
     assert results["instances"]["F1_50_image_mean"] > 60
     assert results["segm"]["AP50"] > 40
     assert min(results["segm"][f"AP-{name}"] for name in ("small", "large")) > 20

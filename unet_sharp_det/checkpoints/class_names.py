@@ -56,8 +56,13 @@ def class_count(cfg: CfgNode) -> int:
     """
     if cfg.MODEL.META_ARCHITECTURE in PIXEL_WISE:
         return len(SemanticLabels.from_config(cfg).foreground_channels)
-    head = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
-    count = cfg.MODEL[head].NUM_CLASSES
+    count = cfg.MODEL[class_part(cfg)].NUM_CLASSES
     if count < 1:
-        raise ConfigError(f"MODEL.{head}.NUM_CLASSES is {count}. Give 1 or more.")
+        raise ConfigError(f"MODEL.{class_part(cfg)}.NUM_CLASSES is {count}. Give 1 or more.")
     return count
+
+
+def class_part(cfg: CfgNode) -> str:
+    """The part of ``MODEL`` whose ``NUM_CLASSES`` are the classes of a model's objects."""
+    parts = {"RetinaNet": "RETINANET", "WatershedSegmentor": "WATERSHED"}
+    return parts.get(cfg.MODEL.META_ARCHITECTURE, "ROI_HEADS")

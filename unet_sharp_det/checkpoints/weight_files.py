@@ -8,7 +8,6 @@ caller says that the file is trusted.
 import contextlib
 import pickle
 import re
-import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,25 +127,17 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _check_container(path: Path) -> None:
-    """Refuse what torch.load's ``weights_only`` does not guard against, in any version from 2.0.
-
-    A tar archive is read by an unguarded pickle before 2.6 (CVE-2025-32434); a TorchScript archive
-    is compiled; compressed or overlapping members unpack to more than the memory.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            sizes = [(Path(member.filename), member.file_size) for member in archive.infolist()]
-        unpacked = sum(size for _, size in sizes)
-        if any(name.name == "constants.pkl" for name, _ in sizes):
-            fault = "is a TorchScript program, not weights"
-        elif any(size > _LONGEST_PICKLE for name, size in sizes if name.suffix == ".pkl"):
-            fault = f"describes its tensors in more than {_LONGEST_PICKLE >> 20} MiB"
-        elif unpacked > _MOST_UNPACKED * path.stat().st_size:
-            fault = f"would unpack to {unpacked / 2**20:.0f} MiB"
-        else:
-            return
-    elif tarfile.is_tarfile(path):
-        fault = "is a tar archive, as torch.save wrote them before version 0.2"
+    """Refuse what torch.load's ``weights_only`` does not guard against: compressed or overlapping
+    members unpack to more than the memory."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        sizes = [(Path(member.filename), member.file_size) for member in archive.infolist()]
+    unpacked = sum(size for _, size in sizes)
+    if any(size > _LONGEST_PICKLE for name, size in sizes if name.suffix == ".pkl"):
+        fault = f"describes its tensors in more than {_LONGEST_PICKLE >> 20} MiB"
+    elif unpacked > _MOST_UNPACKED * path.stat().st_size:
+        fault = f"would unpack to {unpacked / 2**20:.0f} MiB"
     else:
         return
     raise CheckpointError(

@@ -67,10 +67,12 @@ def check_num_gpus(num_gpus: int, device: str) -> None:
         available, kind = os.cpu_count() or 1, "CPU cores"
     else:
         available, kind = torch.cuda.device_count(), "GPUs"
-    if not 1 <= num_gpus <= max(1, available):
+    most = max(1, available)
+    if not 1 <= num_gpus <= most:
         raise ConfigError(
-            f"--num-gpus {num_gpus}, but this machine has {available} {kind}. Ask for 1 to "
-            f"{max(1, available)}, or set MODEL.DEVICE (LazyConfig: train.device) to cpu."
+            f"--num-gpus {num_gpus}, but this machine has {available} {kind}. Ask for "
+            f"{'1' if most == 1 else f'1 to {most}'}, or set MODEL.DEVICE (LazyConfig: "
+            "train.device) to cpu."
         )
 
 

@@ -125,7 +125,7 @@ class LazyTrainer(NucleiTrainer):
         return instantiate(cls.lazy.lr_multiplier)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode):
+    def build_train_loader(cls, cfg: CfgNode, records=None):
         """``dataloader.train``; with ``train.replayable`` a :class:`ReplayableLoader` in place of
         detectron2's ``build_detection_train_loader``."""
         loader = cls.lazy.dataloader.train

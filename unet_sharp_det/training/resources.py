@@ -21,23 +21,22 @@ def measured_speed(model: nn.Module) -> Iterator[dict[str, float]]:
     """Time the calls of ``model``, with a batch of images each, within the block.
 
     Yields:
-        a dict that after the block holds ``images``, ``images_per_second`` and
-        ``cpu_seconds_per_image``, without the first ``WARM_UP`` calls if others follow; without
-        any call nothing.
+        a dict that after the block holds ``images`` and ``images_per_second``, without the first
+        ``WARM_UP`` calls if others follow; without any call nothing.
     """
-    calls, started, speed = [], [], {}
+    calls, speed = [], {}
 
-    def times():
-        if _uses_gpu():
+    def now():
+        if torch.cuda.is_initialized():
             torch.cuda.synchronize()
-        return time.perf_counter(), time.process_time()
+        return time.perf_counter()
 
     def start(module, args):
-        started[:] = times()
+        calls.append((len(args[0]), now()))
 
     def stop(module, args, output):
-        wall, cpu = times()
-        calls.append((len(args[0]), wall - started[0], cpu - started[1]))
+        images, started = calls.pop()
+        calls.append((images, now() - started))
 
     hooks = [model.register_forward_pre_hook(start), model.register_forward_hook(stop)]
     try:
@@ -47,22 +46,17 @@ def measured_speed(model: nn.Module) -> Iterator[dict[str, float]]:
             hook.remove()
     if calls:
         counted = calls[min(WARM_UP, len(calls) - 1) :]
-        images, wall, cpu = map(sum, zip(*counted, strict=True))
-        speed.update(images=images, images_per_second=images / wall)
-        speed.update(cpu_seconds_per_image=cpu / images)
+        images, seconds = map(sum, zip(*counted, strict=True))
+        speed.update(images=images, images_per_second=images / seconds)
 
 
 def write_device_memory(output_dir, *, resumed: bool = False) -> None:
     """Write ``device_memory.json``, the peak of this process' GPU in MiB, if there is one; of a
     training that was ``resumed`` a higher peak of its earlier processes stays."""
-    if not _uses_gpu():
+    if not torch.cuda.is_initialized():
         return
     path = Path(output_dir, DEVICE_MEMORY_FILE)
     peak = torch.cuda.max_memory_allocated() / 2**20
     if resumed and path.is_file():
         peak = max(peak, json.loads(path.read_text())["peak_mib"])
     write_json(path, {"peak_mib": peak})
-
-
-def _uses_gpu() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_initialized()

@@ -22,7 +22,7 @@ from .lazy import read_config
 from .resources import write_device_memory
 from .stopping import StopOnSignal, exit_on_sigterm
 from .storage import stored_run
-from .trainer import NucleiTrainer
+from .trainer import NucleiTrainer, build_mapper, load_training_records
 
 # NFS keeps the lock of a machine that died, by default for 90 s.
 _DEAD_MACHINE_S = 100
@@ -39,11 +39,12 @@ def run_training(args) -> None:
 def _work(args) -> None:
     exit_on_sigterm()
     cfg, trainer_class = read_config(args.config_file, args.opts)
-    with _output_folder(args, cfg.OUTPUT_DIR) as (folder, after_save):
+    place = cfg.OUTPUT_DIR
+    with _output_folder(args, place) as (folder, after_save):
         cfg.OUTPUT_DIR = folder
         if trainer_class.lazy:
             trainer_class.lazy.train.output_dir = folder
-        _train_or_evaluate(args, cfg, trainer_class, after_save)
+        _train_or_evaluate(args, cfg, trainer_class, after_save, place)
 
 
 @contextlib.contextmanager
@@ -60,27 +61,33 @@ def _output_folder(args, place: str) -> Iterator[tuple[str, Callable | None]]:
 
 
 def _train_or_evaluate(
-    args, cfg: CfgNode, trainer_class: type[NucleiTrainer], after_save: Callable | None
+    args, cfg: CfgNode, trainer_class: type[NucleiTrainer], after_save: Callable | None, place: str
 ) -> None:
+    folder = cfg.OUTPUT_DIR
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="unet_sharp_det")
     fall_back_to_cpu(cfg)
-    level = cfg.TEST.PRUNE_TO_LEVEL
+    level, records = cfg.TEST.PRUNE_TO_LEVEL, None
     if args.eval_only and level:
         cfg = prune_config(cfg, level, cfg.MODEL.SEM_SEG_HEAD.INFERENCE)
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, f"L{level}")
-    elif not args.eval_only and not cfg.INPUT.DIAMETER:
+    elif not args.eval_only and not cfg.INPUT.DIAMETER and cfg.DATASETS.TRAIN:
         check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
-        cfg.INPUT.DIAMETER = round(median_diameter(cfg.DATASETS.TRAIN), 1)
+        records = load_training_records(cfg, build_mapper(cfg, is_train=True))
+        cfg.INPUT.DIAMETER = round(median_diameter(records), 1)
     cfg.freeze()
     with kept_config(cfg.OUTPUT_DIR):
         default_setup(trainer_class.lazy or cfg, args)
+        if place != folder and comm.is_main_process():  # The folder stands for an address.
+            path = Path(cfg.OUTPUT_DIR, "config.yaml")
+            write_text(path, path.read_text(encoding="utf-8").replace(folder, place))
         if args.eval_only:
             trainer_class.test(cfg, trainer_class.build_trained_model(cfg, args.trust_pickle))
             return
-        trainer = trainer_class(cfg, trust_pickle=args.trust_pickle)
+        trainer = trainer_class(cfg, trust_pickle=args.trust_pickle, records=records)
         trainer.checkpointer.after_save = after_save
         trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
         trainer.resume_or_load(resume=args.resume)
+    del records  # The loader has them in a form of its own.
     try:
         trainer.train()
     finally:

@@ -22,7 +22,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import has_event_storage
 from torch import nn
 
-from ..checkpoints.class_names import class_count, names_of_data
+from ..checkpoints.class_names import class_count, class_part, names_of_data
 from ..checkpoints.loading import SkipCheckpointer
 from ..checkpoints.trained_model import load_trained_model
 from ..config import flatten
@@ -65,8 +65,13 @@ class NucleiTrainer(DefaultTrainer):
     #: The LazyConfig that the parts come from; None: they come from ``cfg``.
     lazy = None
 
-    def __init__(self, cfg: CfgNode, trust_pickle: bool = False):
-        """Build all parts. ``trust_pickle`` is of :class:`SkipCheckpointer`."""
+    def __init__(self, cfg: CfgNode, trust_pickle: bool = False, records: list[dict] | None = None):
+        """Build all parts.
+
+        Args:
+            trust_pickle: of :class:`SkipCheckpointer`.
+            records: of :func:`load_training_records`, if they were loaded before.
+        """
         TrainerBase.__init__(self)
         check_values(cfg)
         self.check_datasets(cfg)
@@ -83,7 +88,8 @@ class NucleiTrainer(DefaultTrainer):
         amp = cfg.SOLVER.AMP
         precision = amp.PRECISION if amp.ENABLED else None
         trainer_class = choose_trainer(precision, model, cfg.MODEL.DEVICE)
-        self._trainer = trainer_class(distribute(model), self.build_train_loader(cfg), optimizer)
+        data_loader = self.build_train_loader(cfg, records)
+        self._trainer = trainer_class(distribute(model), data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = SkipCheckpointer(
             self._trainer.model,
@@ -150,12 +156,13 @@ class NucleiTrainer(DefaultTrainer):
         """As in DefaultTrainer, on a CPU faster (:func:`.runtime.accelerate`); the speed goes to
         ``inference/speed.json``, and in a training images to the event storage. With
         ``TEST.AUG.ENABLED`` the model is one of :class:`.AveragedViews`."""
+        model = getattr(model, "module", model)
         if evaluators is None and has_event_storage() and comm.is_main_process():
             evaluators = [cls._with_images(cfg, name, model) for name in cfg.DATASETS.TEST]
         if torch.device(cfg.MODEL.DEVICE).type == "cpu":
-            model = accelerate(getattr(model, "module", model))
+            model = accelerate(model)
         if cfg.TEST.AUG.ENABLED:
-            model = AveragedViews(getattr(model, "module", model))
+            model = AveragedViews(model)
         with measured_speed(model) as speed:
             results = super().test(cfg, model, evaluators)
         if speed and comm.is_main_process():
@@ -166,7 +173,7 @@ class NucleiTrainer(DefaultTrainer):
     def _with_images(cls, cfg: CfgNode, name: str, model: nn.Module) -> list:
         evaluators = [cls.build_evaluator(cfg, name)]
         if name in DatasetCatalog:  # Data of a LazyConfig need not be.
-            head = getattr(getattr(model, "module", model), "sem_seg_head", None)
+            head = getattr(model, "sem_seg_head", None)
             counting = EvaluationOptions.from_config(cfg).counting
             evaluators.append(ValidationImages(name, getattr(head, "labels", None), counting))
         return evaluators
@@ -219,7 +226,7 @@ class NucleiTrainer(DefaultTrainer):
         return optimizer(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode):
+    def build_train_loader(cls, cfg: CfgNode, records: list[dict] | None = None):
         """detectron2's loader, or with ``DATALOADER.REPLAYABLE`` a :class:`ReplayableLoader`."""
         batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
         if batch < 1 or batch % processes:
@@ -227,7 +234,7 @@ class NucleiTrainer(DefaultTrainer):
                 f"SOLVER.IMS_PER_BATCH is {batch}. Set a multiple of the {processes} processes."
             )
         mapper = build_mapper(cfg, is_train=True)
-        records = load_training_records(cfg, mapper)
+        records = records or load_training_records(cfg, mapper)
         records = repeat_rare_looks(records, cfg.DATALOADER.BALANCE_LOOKS)
         # Patches of volumes, which are not read before, are of one size.
         grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING and "width" in records[0]
@@ -283,7 +290,7 @@ def load_training_records(cfg: CfgNode, mapper) -> list[dict]:
     records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     mapper.check_records(records, names)
     if cfg.MODEL.META_ARCHITECTURE not in PIXEL_WISE:
-        _check_classes(records, class_count(cfg), names)
+        _check_classes(records, cfg, names)
     with_objects = [record for record in records if mapper.has_objects(record)]
     if not with_objects:
         raise DatasetError(
@@ -295,14 +302,15 @@ def load_training_records(cfg: CfgNode, mapper) -> list[dict]:
     return with_objects
 
 
-def _check_classes(records: list[dict], count: int, names: str) -> None:
-    """Raise a DatasetError if objects have more than ``count`` classes: detectron2 would take them
+def _check_classes(records: list[dict], cfg: CfgNode, names: str) -> None:
+    """Raise a DatasetError if objects have more classes than the model: detectron2 would take them
     for background, or fail in the loss."""
+    count = class_count(cfg)
     found = {each["category_id"] for record in records for each in record.get("annotations", ())}
     if (classes := max(found, default=0) + 1) > count:
         raise DatasetError(
             f"{names}: has objects of {classes} classes, but the model has {count}. Set "
-            f"MODEL.ROI_HEADS.NUM_CLASSES {classes} (or that of MODEL.RETINANET)."
+            f"MODEL.{class_part(cfg)}.NUM_CLASSES {classes}."
         )
 
 
@@ -314,6 +322,13 @@ def check_values(cfg: CfgNode) -> None:
             raise ConfigError(f"{key} is {values[key]}. Give {least} or more.")
     for key, names in _NAMES.items():
         look_up_option(values[key], names, key, ConfigError)
+    solver = cfg.SOLVER
+    steps = solver.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR"
+    if steps and not 1 <= solver.NUM_DECAYS <= solver.MAX_ITER:
+        raise ConfigError(
+            f"SOLVER.NUM_DECAYS is {solver.NUM_DECAYS}. Give 1 to SOLVER.MAX_ITER, which is "
+            f"{solver.MAX_ITER}."
+        )
 
 
 @contextlib.contextmanager

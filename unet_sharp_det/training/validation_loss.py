@@ -10,7 +10,6 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.parallel import DistributedDataParallel
 
 from .stream import seeded
 
@@ -38,7 +37,7 @@ class ValidationLoss:
             loaders: by the name of their data set; each gives this worker's share of the images,
                 in batches of one, mapped ``with_targets``.
         """
-        self._model = model.module if isinstance(model, DistributedDataParallel) else model
+        self._model = getattr(model, "module", model)
         self._loaders = dict(loaders)
         self._is_single = len(self._loaders) == 1
 
