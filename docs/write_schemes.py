@@ -1,12 +1,12 @@
 #!/usr/bin/env python
 """Draw docs/images/schemes/NAME.svg, a grid of four levels of each scheme, from its table.
 
-python docs/write_schemes.py
+python -m docs.write_schemes
 """
 
 from pathlib import Path
 
-from unet_sharp_det.report.scheme_drawing import draw_grid
+from benchmarks.search.scheme_drawing import draw_grid
 from unet_sharp_det.skip_schemes import build_table, scheme_names
 
 TARGET = Path(__file__).parent / "images" / "schemes"

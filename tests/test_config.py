@@ -12,7 +12,6 @@ from scripts import load_script
 
 from unet_sharp_det.config import find_config, setup_cfg
 from unet_sharp_det.errors import ConfigError, SchemeError, run_cli
-from unet_sharp_det.modeling import SkipFPN
 from unet_sharp_det.runtime import fall_back_to_cpu
 from unet_sharp_det.skip_schemes import resolve_scheme
 from unet_sharp_det.training.lazy import LAZY_KEYS, read_config
@@ -162,28 +161,12 @@ def test_fallback_to_the_cpu_says_so(caplog):
     assert [r.message for r in caplog.records if "running on the CPU" in r.message]
 
 
-def test_cli_prints_one_line_and_exits_with_2(capsys):
-    def main():
-        raise ConfigError("what and where")
-
-    with pytest.raises(SystemExit) as caught:
-        run_cli(main)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == "error: what and where\n"
-
-
 def test_defects_keep_their_traceback():
     def main():
         raise ValueError("a defect")
 
     with pytest.raises(ValueError, match="a defect"):
         run_cli(main)
-
-
-def test_the_package_exports_the_neck():
-    import unet_sharp_det
-
-    assert unet_sharp_det.SkipFPN is SkipFPN
 
 
 def test_the_page_of_keys_is_what_the_comments_say(repository):

@@ -299,7 +299,7 @@ print(unet_sharp_det.model_zoo.get_config_file("quick_schedules/unetsharp_cgm_in
     image = next(sample_folder.rglob("images/*.png"))
     command = [site / "bin" / "unet-sharp-det", "predict", image, "--output", "found"]
     out = run([sys.executable, *command], env=environment, cwd=tmp_path)
-    assert re.match(r"1 images with \d+ objects", out)
+    assert re.match(r"1 image with \d+ objects", out)
     assert (tmp_path / "found" / f"{image.stem}_labels.tif").is_file()
 
 

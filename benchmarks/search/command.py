@@ -32,6 +32,7 @@ from benchmarks.experiments.table import format_tables
 from benchmarks.measure import multiply_adds
 from benchmarks.search.drop import check_budget, drop_edges
 from benchmarks.search.gated_grid import GATED_BACKBONE, GatedGrid
+from benchmarks.search.scheme_drawing import draw_grid
 from benchmarks.search.scheme_file import equations, write_scheme
 from unet_sharp_det import SkipGrid
 from unet_sharp_det.checkpoints.trained_model import build_on_meta
@@ -40,7 +41,6 @@ from unet_sharp_det.cli.train import parse_args as parse_training
 from unet_sharp_det.config import find_config, setup_cfg
 from unet_sharp_det.errors import ConfigError
 from unet_sharp_det.files import write_text
-from unet_sharp_det.report.scheme_drawing import draw_grid
 from unet_sharp_det.skip_schemes import Table
 from unet_sharp_det.training import run_training
 

@@ -2,9 +2,9 @@
 
 import re
 
+from benchmarks.search.scheme_drawing import edge_id
 from unet_sharp_det.evaluation.evaluators.volumes import VOLUME_MEASURES
 from unet_sharp_det.evaluation.instances.measures import INSTANCE_MEASURES
-from unet_sharp_det.report.scheme_drawing import edge_id
 from unet_sharp_det.skip_schemes import build_table, scheme_module, scheme_names
 
 
@@ -18,7 +18,7 @@ def test_every_measure_is_in_the_list(repository):
 
 
 def test_every_scheme_is_drawn_as_its_table_says(repository):
-    """If one is not: python docs/write_schemes.py."""
+    """If one is not: python -m docs.write_schemes."""
     folder = repository / "docs" / "images" / "schemes"
     names = [name for name in scheme_names() if scheme_module(name) is None]  # the package's own
     assert {path.stem for path in folder.iterdir()} == set(names)

@@ -8,7 +8,6 @@ from label_map_files import label_map
 
 from unet_sharp_det.evaluation.instances.measures import counts, merges, splits
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
-from unet_sharp_det.masks.drawing import draw_label_contours
 from unet_sharp_det.masks.instance_maps import InstanceMap
 from unet_sharp_det.report.drawing import data_uri
 from unet_sharp_det.report.overlays import OUTCOME_COLORS, outcome_picture, outcomes_of
@@ -78,16 +77,6 @@ def test_picture_is_enlarged_and_has_the_colours():
     }
     assert {box: drawn_classes(picture, 4, box) for box in boxes} == boxes
     assert (picture[70:] == picture[70, 0]).all()
-
-
-def test_contours_lie_inside_of_the_objects():
-    labels = np.zeros((8, 12), np.int32)
-    labels[2:7, 1:6], labels[2:7, 6:11] = 1, 2
-    drawn = draw_label_contours(np.zeros((8, 12, 3), np.uint8), labels, [(9, 0, 0), (0, 9, 0)])
-    inner = np.zeros(labels.shape, bool)
-    inner[3:6, 2:5] = inner[3:6, 7:10] = True
-    np.testing.assert_array_equal(drawn[..., 0] == 9, (labels == 1) & ~inner)
-    np.testing.assert_array_equal(drawn[..., 1] == 9, (labels == 2) & ~inner)
 
 
 def test_a_large_image_is_reduced():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tabulate import tabulate
 
 from ..masks.instance_maps import InstanceMap
 from .instances.overlap import InstanceOverlap, pairs_above_half, without_void
@@ -84,24 +85,16 @@ class ClassResults:
 
     def format(self) -> str:
         """Return Markdown tables of the measures and of the confusion."""
-        lines = [
-            f"| class | objects | predicted | {' | '.join(CLASS_MEASURES)} |",
-            "| --- |" + " ---: |" * (2 + len(CLASS_MEASURES)),
+        rows = [
+            [name, *found.object_counts, *(found.values[each] for each in CLASS_MEASURES)]
+            for name, found in self.results.items()
         ]
-        for name, found in self.results.items():
-            values = [f"{found.values[each]:.2f}" for each in CLASS_MEASURES]
-            lines.append(f"| {name} | {' | '.join([*map(str, found.object_counts), *values])} |")
-        means = [f"{self.mean(each):.2f}" for each in CLASS_MEASURES]
-        lines.append(f"| mean of classes | | | {' | '.join(means)} |")
+        rows.append(["mean of classes", None, None, *map(self.mean, CLASS_MEASURES)])
+        head = ["class", "objects", "predicted", *CLASS_MEASURES]
         labels = [*self.names, NONE]
-        lines += [
-            "",
-            f"| true \\ predicted | {' | '.join(labels)} |",
-            "| --- |" + " ---: |" * len(labels),
-        ]
-        for name, row in zip(labels, self.confusion.tolist(), strict=True):
-            lines.append(f"| {name} | {' | '.join(map(str, row))} |")
-        return "\n".join(lines)
+        counts = [[name, *row] for name, row in zip(labels, self.confusion.tolist(), strict=True)]
+        tables = (rows, head), (counts, ["true \\ predicted", *labels])
+        return "\n\n".join(tabulate(*each, "pipe", floatfmt=".2f") for each in tables)
 
 
 def _with_objects(overlaps: list[InstanceOverlap]) -> list[InstanceOverlap]:

@@ -5,14 +5,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+from tabulate import tabulate
 
-from ..errors import ConfigError, DatasetError
+from ..errors import ConfigError, DatasetError, counted
 from ..files import read_json
 from .classes import ClassResults
 from .coco.ap_report import explain_undefined, write_ap_report
-from .evaluation import Evaluation, with_bar
+from .evaluation import Evaluation
 from .instances.results import LEVEL, interval, resample
+from .readers.predictions import LabelMapPredictions
 from .record import (
     AP_METRICS_FILE,
     AP_SAMPLES,
@@ -28,6 +29,9 @@ _SCORES = ("DSB_score", "cell_AP50_pooled", "cell_AP75_pooled", "F1_50_pooled", 
 _DETAILS = ("AJI_image_mean", "boundary_F1", "count_error", "count_bias", "merges", "splits")
 _HEADLINES = (*_SCORES, *_DETAILS, "IoU_image_mean", "Dice_image_mean")
 _AP_HEADLINES = ("AP", "AP50", "AP75")
+# Share of neighbouring pixels of objects that are of one object: .97 in DSB2018's label maps and
+# more, .78 and less in its pictures, .06 in those of 16 bits of BBBC039.
+_LEAST_SAME = 0.8
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +93,7 @@ def evaluate_files(
     weights = resample(count, samples)
     drawn = {task: table.resampled(weights) for task, table in results.tables.items()}
     if coco:
-        chosen = [np.repeat(np.arange(count), row) for row in resample(count, ap_samples)]
-        drawn["segm"] = coco["segm"].bootstrap(with_bar(chosen, "intervals of AP", "sample"))
+        drawn["segm"] = coco["segm"].bootstrap(resample(count, ap_samples))
     intervals = {
         task: {name: interval(values) for name, values in of_task.items()}
         for task, of_task in drawn.items()
@@ -142,7 +145,7 @@ def _check_folders(output, images) -> None:
 
 
 def _warn(evaluation: Evaluation) -> None:
-    """Warn of pictures that are not there, and of masks that are no label maps."""
+    """Warn of pictures that are not there, and of masks and pictures that are no label maps."""
     folder, records = evaluation.record.images, evaluation.images
     missing = [each.file_name for each in records if folder and each.find_picture(folder) is None]
     if missing:
@@ -158,6 +161,14 @@ def _warn(evaluation: Evaluation) -> None:
             "No image has more than one predicted object: if these are masks of the foreground, "
             "number their objects first, e.g. by scipy.ndimage.label."
         )
+    if isinstance(evaluation.predictions, LabelMapPredictions):
+        first = evaluation.predictions.instance_map(records[0].image_id).labels
+        inner = (first[..., 1:] > 0) & (first[..., :-1] > 0)
+        if inner.any() and (first[..., 1:] == first[..., :-1])[inner].mean() < _LEAST_SAME:
+            logger.warning(
+                f"{evaluation.record.predictions}: neighbouring pixels mostly have other numbers, "
+                "as in pictures. Give the folder of the label maps."
+            )
 
 
 def _format_table(evaluation: Evaluation, intervals: dict) -> str:
@@ -169,13 +180,9 @@ def _format_table(evaluation: Evaluation, intervals: dict) -> str:
     for task, values in results.metrics.items():
         for name in (name for name in _HEADLINES if name in values):
             rows.append((name, values[name], intervals[task][name], units[name]))
-    true_count, pred_count = results.object_counts
-    lines = [
-        f"{len(results.overlaps)} images, {true_count} true and {pred_count} predicted objects",
-        "",
-        f"| measure | value | {100 * LEVEL:.0f} % interval | unit |",
-        "| --- | ---: | ---: | --- |",
-    ]
-    for name, value, (low, high), unit in rows:
-        lines.append(f"| {name} | {value:.2f} | {low:.2f} to {high:.2f} | {unit} |")
-    return "\n".join(lines)
+    true, predicted = results.object_counts
+    images = counted(len(results.overlaps), "image")
+    text = f"{images}, {counted(true, 'true object')} and {counted(predicted, 'predicted object')}"
+    rows = [(name, value, "{:.2f} to {:.2f}".format(*ends), u) for name, value, ends, u in rows]
+    head = ["measure", "value", f"{100 * LEVEL:.0f} % interval", "unit"]
+    return f"{text}\n\n{tabulate(rows, head, 'pipe', floatfmt='.2f')}"

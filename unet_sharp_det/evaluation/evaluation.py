@@ -1,7 +1,6 @@
 """What an evaluation found, computed from the files that its record names, whenever it was made."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -137,7 +136,7 @@ def match_images(
     """Match the objects of each image, in the order of ``truth.records``."""
     return [
         truth.overlap(image_id, predictions.instance_map(image_id), options.boundary_tolerance)
-        for image_id in with_bar(list(truth.records), "matching", "image")
+        for image_id in tqdm(truth.records, "matching", unit="image", delay=3, disable=None)
     ]
 
 
@@ -147,11 +146,6 @@ def average_precision(
     """Compute COCO's AP and AR by task, of predictions with scores."""
     results = predictions.coco_results()
     return {task: coco_average_precision(truth.coco, results, task, options) for task in TASKS}
-
-
-def with_bar(steps: list, what: str, unit: str) -> Iterable:
-    """Go through steps, with a bar of progress if they take a while."""
-    return tqdm(steps, what, unit=unit, delay=3, disable=None)
 
 
 def evaluate_again(folder) -> str:

@@ -1,12 +1,10 @@
 """The folder of an evaluation: its files, and the record of what was compared by which options."""
 
-import csv
 import dataclasses
 import itertools
 import math
 import numbers
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy as np
 from ..addresses import address_of
 from ..data.coco_json import is_finite
 from ..errors import ConfigError, UserError
-from ..files import atomic_path, read_json, write_json
+from ..files import read_json, write_json
 
 RECORD_FILE = "evaluation.json"
 AP_METRICS_FILE = "metrics.json"
@@ -182,11 +180,3 @@ class EvaluationRecord:
 def nan_to_none(values: dict) -> dict:
     """Return numbers, or intervals of them, as JSON can hold them, undefined ones as null."""
     return {name: None if np.isnan(value).any() else value for name, value in values.items()}
-
-
-def write_csv(path, columns: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Write a CSV file with a header, atomically."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)

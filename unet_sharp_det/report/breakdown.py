@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..errors import counted
 from ..evaluation.instances.measures import MERGE_IOU, THRESHOLDS, Measure
 from ..evaluation.instances.overlap import InstanceOverlap, without_void
 from ..evaluation.instances.results import MeasureTable
@@ -109,7 +110,7 @@ def by_look(looks: Sequence[str | None]) -> Grouping:
     """Group images, and their objects, by their looks; None: unknown."""
     found, group = np.unique([look or "unknown" for look in looks], return_inverse=True)
     rows = [np.flatnonzero(group == number) for number in range(len(found))]
-    extents = ["1 image" if len(each) == 1 else f"{len(each)} images" for each in rows]
+    extents = [counted(len(each), "image") for each in rows]
     return Grouping(
         "By look of the image",
         dict(zip([f"{look} images" for look in found], extents, strict=True)),

@@ -1,12 +1,12 @@
 """What a report is made of: the evaluations of runs, repeated from their files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import DatasetError, UserError
+from ..errors import DatasetError, UserError, counted
 from ..evaluation.evaluation import Evaluation, evaluate_again, find_evaluation
 from ..evaluation.record import EvaluationOptions, EvaluationRecord
 from ..images.decoding import read_picture
@@ -48,8 +48,7 @@ class RunReport(Evaluation):
         found = Evaluation.repeat(folder, ap_options)
         is_training = folder != Path(run)
         training = Training.read(run, found.record.dataset) if is_training else None
-        parts = {field.name: getattr(found, field.name) for field in fields(found)}
-        return cls(**parts, label=label, folder=folder, training=training)
+        return cls(**vars(found), label=label, folder=folder, training=training)
 
     def image_values(self, name: str) -> np.ndarray:
         """Return a measure's value of each image (N,) in its unit; NaN where it has none."""
@@ -129,28 +128,17 @@ def collect_methods(
         raise UserError(
             f"The run {twice} is given twice. Give each run once, or --labels to tell them apart."
         )
-    found, options = [], ()
-    for run, name, number in zip(runs, names, _numbers(names), strict=True):
-        found.append(_read(run, f"{name}, {number}" if number else name, dataset, *options))
-        options = (found[0].record.options,)
-        _check_same_images(found[0], found[-1])
-    groups = {name: [] for name in names}
-    for name, run in zip(names, found, strict=True):
-        groups[name].append(run)
-    return [Method(name, group) for name, group in groups.items()]
-
-
-def _numbers(names: Sequence[str]) -> list[str]:
-    """Return "1 of 3" and so on for those that are there several times, else ""."""
-    several = [names.count(name) for name in names]
-    order = [names[: place + 1].count(name) for place, name in enumerate(names)]
-    return [f"{k} of {n}" if n > 1 else "" for k, n in zip(order, several, strict=True)]
-
-
-def _read(run, label: str, dataset: str | None, *options) -> RunReport | VolumeRun:
-    record = EvaluationRecord.read(find_evaluation(run, dataset))
-    kind = VolumeRun if record.is_of_volumes else RunReport
-    return kind.read(run, label, dataset, *options)
+    methods, base = {name: Method(name, []) for name in names}, None
+    for run, name in zip(runs, names, strict=True):
+        seeds, count = methods[name].seeds, names.count(name)
+        label = f"{name}, {len(seeds) + 1} of {count}" if count > 1 else name
+        record = EvaluationRecord.read(find_evaluation(run, dataset))
+        kind = VolumeRun if record.is_of_volumes else RunReport
+        found = kind.read(run, label, dataset, base and base.record.options)
+        base = base or found
+        _check_same_images(base, found)
+        seeds.append(found)
+    return list(methods.values())
 
 
 def _check_same_images(base: RunReport | VolumeRun, other: RunReport | VolumeRun) -> None:
@@ -164,9 +152,10 @@ def _check_same_images(base: RunReport | VolumeRun, other: RunReport | VolumeRun
     for one, two in ((base, other), (other, base)):
         missing = [one.truth.records[key] for key in one.truth.records.keys() - two.truth.records]
         if missing:
+            count = counted(len(missing), "image")
             raise DatasetError(
-                f"{both} are of other images: {two.label} lacks {len(missing)} images of "
-                f"{one.label}, e.g. {missing[0].file_name}. {remedy}"
+                f"{both} are of other images: {two.label} lacks {count} of {one.label}, e.g. "
+                f"{missing[0].file_name}. {remedy}"
             )
     for row, (first, second) in enumerate(zip(base.images, other.images, strict=True)):
         if (Path(first.file_name).name, first.shape) != (Path(second.file_name).name, second.shape):

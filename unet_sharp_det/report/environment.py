@@ -9,22 +9,10 @@ import yaml
 from ..config import flatten
 from ..provenance import versions
 
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "pycocotools",
-    "faster-coco-eval",
-    "opencv-python-headless",
-    "matplotlib",
-    "jinja2",
-)
-
 
 def report_environment() -> dict[str, str]:
     """Return ``{what: version}`` of this machine, without its name."""
-    return {**versions(_PACKAGES), "CPU cores": str(os.cpu_count())}
+    return {**versions(), "CPU cores": str(os.cpu_count())}
 
 
 def fingerprint(path) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..evaluation.coco.ap import CocoResult
-from ..evaluation.evaluation import with_bar
 from ..evaluation.instances.results import MeasureTable, interval, mean_over_seeds
 
 
@@ -58,9 +57,7 @@ class Estimates:
     @classmethod
     def of_coco(cls, result: CocoResult, weights: np.ndarray, prefix: str) -> "Estimates":
         """Take COCO's metrics of all images, with a prefix to their names."""
-        images = np.arange(len(result.image_ids))
-        samples = [np.repeat(images, counts) for counts in _of_several_images(weights)]
-        drawn = result.bootstrap(with_bar(samples, f"intervals of {prefix}AP", "sample"))
+        drawn = result.bootstrap(_of_several_images(weights))
         return cls(
             {prefix + name: value for name, value in result.metrics.items()},
             {prefix + name: values for name, values in drawn.items()},

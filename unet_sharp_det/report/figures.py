@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..errors import counted
 from ..evaluation.instances.measures import THRESHOLDS
 from .breakdown import Breakdown
 from .collect import Method
@@ -171,7 +172,7 @@ def group_plots(
 def count_plots(methods: Sequence[Method]) -> list[Plot]:
     """Draw the agreement of the numbers of objects: against each other, and Bland-Altman."""
     true = np.array([len(each.true_areas) for each in methods[0].seeds[0].results.overlaps])
-    images = f"{len(true)} images; point at one for the name of its file."
+    images = f"{counted(len(true), 'image')}; point at one for the name of its file."
     title, caption = "Predicted against true number", f"Objects in each of {images}"
     counts = new_plot("counts", title, caption, "true objects", "predicted objects")
     line, limits = {"color": NEUTRAL, "linestyle": "dashed"}, []

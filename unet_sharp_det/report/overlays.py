@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ..errors import counted
 from ..evaluation.instances.measures import MERGE_IOU, counts, merges, splits
 from ..evaluation.instances.overlap import InstanceOverlap, without_void
 from ..masks.drawing import draw_label_contours
@@ -38,8 +39,8 @@ def draw_images(
     runs, images = [method.seeds[0] for method in methods], []
     for row in rows:
         picture = find_picture(runs, row)
-        count = len(runs[0].results.overlaps[row].true_areas)
-        facts = f"{looks[row] or 'look unknown'}, {count} true objects"
+        objects = counted(len(runs[0].results.overlaps[row].true_areas), "true object")
+        facts = f"{looks[row] or 'look unknown'}, {objects}"
         if picture is None:
             facts += "; the image's file is not there, so the ground is gray"
         images.append(

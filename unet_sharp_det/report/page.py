@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from ..errors import ConfigError
+from ..errors import ConfigError, counted
 from ..evaluation.classes import CLASS_MEASURES, ClassResults
 from ..evaluation.evaluate_files import AP_SAMPLES
 from ..evaluation.instances.results import SAMPLES, resample
@@ -231,7 +231,7 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "words": words_of}
+    environment.filters |= {"counted": counted, "number": number, "words": words_of}
     extremes = {"Best": analysis.best_row, "Worst": int(analysis.order[0])}
     if len(set(extremes.values())) == 1:
         extremes = {"Only": analysis.best_row}

@@ -107,11 +107,10 @@ def _without_dataset(name: str, dataset: str) -> str:
 
     The data set may be called "segm" too: "segm/AP" stays as it is.
     """
-    for start in ("", "validation/"):
-        rest = name.removeprefix(f"{start}{dataset}/")
-        if rest != name and (start or "/" in rest):
-            return start + rest
-    return name
+    parts = name.split("/")
+    if len(parts) > 2 and dataset in parts[:2]:
+        parts.remove(dataset)
+    return "/".join(parts)
 
 
 def _text(path) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from ..errors import counted
 from ..evaluation.instances.results import interval
 from .breakdown import Breakdown, Group
 from .comparison import Comparison
@@ -50,7 +51,7 @@ def judge(
     order = 1 + np.argsort(-values[1:], kind="stable")[:_MOST_SENTENCES]
     sentences = [_compare(comparison, breakdowns, score, words, other) for other in order]
     images = len(comparison.methods[0].images)
-    few = f"Only 1 {unit} was" if images == 1 else f"Only {images} {unit}s were"
+    few = f"Only {counted(images, unit)} {'was' if images == 1 else 'were'}"
     return Verdict(
         sentences or _describe(comparison, breakdowns, score, words),
         f"{few} judged: too few to rely on." if images < _FEW_IMAGES else "",

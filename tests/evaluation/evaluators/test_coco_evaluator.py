@@ -69,11 +69,9 @@ def test_an_object_on_a_boundary_is_in_both_bins(register):
     assert math.isnan(segm["APl"])
 
 
-@pytest.mark.parametrize("processed", [True, False], ids=["no detection", "no image"])
-def test_nothing_detected_is_zero(register, processed):
+def test_nothing_detected_is_zero(register):
     name = register(coco_dataset({1: [(0, 0, 8, 8)], 2: []}))
-    predictions = {1: instances([]), 2: instances([])} if processed else {}
-    results = process(NucleiCOCOEvaluator(name), predictions)
+    results = process(NucleiCOCOEvaluator(name), {1: instances([])})
     for task in ("bbox", "segm"):
         assert list(results[task]) == KEYS
         nan = {"APm", "APl"}
@@ -152,7 +150,7 @@ def test_files(register, tmp_path):
     assert metrics["results"]["segm"]["APl"] is None
     table = (folder / AP_TABLE_FILE).read_text()
     for key in KEYS:
-        assert f"| {key} |" in table
+        assert f"\n| {key} " in table
         assert metrics["definitions"][key] in table
 
 

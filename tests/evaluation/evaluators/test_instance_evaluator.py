@@ -20,34 +20,6 @@ from unet_sharp_det.evaluation.record import INSTANCE_METRICS_FILE as METRICS_FI
 from unet_sharp_det.evaluation.record import EvaluationRecord
 
 
-def test_hand_made_values(register):
-    """Image 1: G is 64 pixels, P 64, both 32. Image 2: both empty. Image 3: P alone, 16.
-
-    Neither G nor P: of the 4096 pixels 4000 in image 1, 4096 in image 2, 4080 in image 3.
-    """
-    name = register(coco_dataset({1: [(0, 0, 8, 8)], 2: [], 3: []}))
-    found = {
-        1: instances([(0, 4, 8, 12)]),
-        2: instances([]),
-        3: instances([(0, 0, 4, 4)]),
-    }
-    results = process(InstanceEvaluator(name), found)["foreground"]
-    assert results == {
-        "IoU_image_mean": pytest.approx(100 * (1 / 3 + 1 + 0) / 3),
-        "Dice_image_mean": pytest.approx(100 * (1 / 2 + 1 + 0) / 3),
-        "IoU_pooled": pytest.approx(100 * 32 / (96 + 16)),
-        "Dice_pooled": pytest.approx(100 * 64 / (64 + 64 + 16)),
-        "IoU_two_class_image_mean": pytest.approx(
-            50 * ((1 / 3 + 1 + 0) + (4000 / 4064 + 1 + 4080 / 4096)) / 3
-        ),
-        "Dice_two_class_image_mean": pytest.approx(
-            50 * ((1 / 2 + 1 + 0) + (8000 / 8064 + 1 + 8160 / 8176)) / 3
-        ),
-        "IoU_two_class_pooled": pytest.approx(50 * (32 / 112 + 12176 / 12256)),
-        "Dice_two_class_pooled": pytest.approx(50 * (64 / 144 + 2 * 12176 / (2 * 12176 + 80))),
-    }
-
-
 def test_overlapping_instances_count_once(register):
     name = register(coco_dataset({1: [(0, 0, 8, 8), (0, 0, 8, 4)]}))
     found = {1: instances([(0, 0, 8, 6), (0, 2, 8, 8)])}
@@ -55,14 +27,6 @@ def test_overlapping_instances_count_once(register):
     assert set(process(evaluator, found)["foreground"].values()) == {100.0}
     # Two thirds of the second are covered.
     assert process(InstanceEvaluator(name), found)["foreground"]["IoU_pooled"] == 75
-
-
-def test_score_threshold_counts_equal_scores(register):
-    name = register(coco_dataset({1: [(0, 0, 8, 8)]}))
-    found = {1: instances([(0, 0, 8, 8), (20, 20, 28, 28)], [0.5, 0.25])}
-    for threshold, expected in [(0.5, 100), (0.51, 0), (0.25, 50), (0.0, 50)]:
-        evaluator = InstanceEvaluator(name, options=EvaluationOptions(score_threshold=threshold))
-        assert process(evaluator, found)["foreground"]["IoU_pooled"] == expected
 
 
 def test_csv_and_log(register, tmp_path, caplog):

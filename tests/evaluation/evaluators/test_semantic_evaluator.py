@@ -65,15 +65,6 @@ def process(evaluator, predictions):
     return evaluator.evaluate()
 
 
-def test_ignored_pixels_count_nowhere(register_maps):
-    name = register_maps({1: [[1, 0, 0, 255, 255]]})
-    results = process(SemanticEvaluator(name, SemanticLabels()), {1: [[[1, 1, 0, 1, 0]]]})
-    metrics = results["sem_seg"]
-    assert metrics["IoU_pooled"] == pytest.approx(50)
-    assert metrics["IoU_two_class_pooled"] == pytest.approx(50)
-    assert metrics["Dice_two_class_pooled"] == pytest.approx(100 * 2 / 3)
-
-
 def test_regions_overlap_and_are_reported_by_name(register_maps):
     name = register_maps({1: [[0, 1, 2, 4]]}, stuff_classes=["rest", "core", "edema", "-", "e-t"])
     found = {1: [[[0, 1, 1, 0]], [[0, 1, 0, 1]], [[1, 0, 0, 0]]]}
@@ -85,22 +76,6 @@ def test_regions_overlap_and_are_reported_by_name(register_maps):
     assert list(metrics)[:8] == list(DEFINITIONS)
     assert len(metrics) == 8 * 4
     assert not any("-" in metric for metric in metrics)
-
-
-def test_softmax_takes_the_likeliest_and_leaves_out_the_background(register_maps):
-    name = register_maps({1: [[0, 1, 2]]})
-    found = {1: [[[0.4, 0.2, 0.1]], [[0.3, 0.45, 0.5]], [[0.3, 0.35, 0.4]]]}
-    metrics = process(SemanticEvaluator(name, SemanticLabels(3, "softmax")), found)["sem_seg"]
-    assert metrics["IoU_pooled/1"] == pytest.approx(50)
-    assert metrics["IoU_pooled/2"] == 0
-    assert metrics["IoU_pooled"] == pytest.approx(25)
-    assert "IoU_pooled/0" not in metrics
-    binary = process(
-        SemanticEvaluator(register_maps({1: [[0, 1]]}), SemanticLabels(2, "softmax")),
-        {1: [[[0.6, 0.4]], [[0.4, 0.6]]]},
-    )
-    assert list(binary["sem_seg"]) == list(DEFINITIONS)
-    assert set(binary["sem_seg"].values()) == {100}
 
 
 def random_workload(labels, seed=0, images=5, size=(9, 11)):

@@ -67,7 +67,7 @@ class TestPairing:
         ("found", "arguments", "message"),
         [
             (["1.png"], {}, "no prediction for 1 of the 2 images.*2.png.*--allow-missing"),
-            (["1.png", "2.png", "9.png"], {}, "1 images that .* does not have: 9.*--suffix"),
+            (["1.png", "2.png", "9.png"], {}, "1 image that .* does not have: 9.*--suffix"),
             (["1.png", "1_masks.tif", "2.png"], {}, "both of the image 1.*--suffix"),
             (["1.png", "2.png"], {"suffix": "_x"}, "no label map.*'_x'.*It has e.g. 1.png"),
             (["1.jpg"], {}, r"no label map \(.png, .tif"),
@@ -152,12 +152,8 @@ class TestTruth:
             open_truth(tmp_path / "truth.json")
 
     def test_other_paths(self, tmp_path, folder):
-        (tmp_path / "cut.json").write_text('{"images": [')
-        (tmp_path / "deep.json").write_text("[" * 100_000)
         for path, message in [
             (tmp_path / "none.json", "There is no file"),
-            (tmp_path / "cut.json", "is not JSON"),
-            (tmp_path / "deep.json", "nested too deeply"),
             (folder / "1.png", "is one label map, give the folder"),
         ]:
             with pytest.raises(DatasetError, match=message):
@@ -252,7 +248,7 @@ class TestResults:
         results = [detection(BOXES[2][0], image_id=2), detection(BOXES[1][0])]
         del results[0]["category_id"]
         path = write(tmp_path / "found.json", results)
-        with pytest.raises(DatasetError, match="found.json: result 0 .* has no category_id"):
+        with pytest.raises(DatasetError, match="found.json: result 0 .* has the category None"):
             average_precision(coco, open_predictions(path, coco, OPTIONS), OPTIONS)
 
 
@@ -330,7 +326,7 @@ class TestSemantic:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"file_name": "other.png"}, "1 images that"),
+            ({"file_name": "other.png"}, "1 image that"),
             ({"image_id": 2, "file_name": "2.png"}, "repeats a channel of the image 2"),
             ({"segmentation": None}, "mask 0 .* no segmentation"),
             ({"segmentation": {"size": [64, 64]}}, "1.png: .* no run lengths"),

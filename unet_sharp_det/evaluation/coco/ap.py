@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from tqdm import tqdm
 
 from ...masks import mask_areas
 from ..readers.truth import category_names, index_coco
@@ -60,9 +61,11 @@ class CocoResult:
         """
         return _metrics(*_accumulate(self._coco_eval, indices), self.definitions)
 
-    def bootstrap(self, samples: Iterable) -> dict[str, np.ndarray]:
-        """Return the metrics (B,) of B resamples, each as :meth:`subset` takes it."""
-        rows = [self.subset(row) for row in samples]
+    def bootstrap(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the metrics (B,) of B samples, as :meth:`.MeasureTable.resampled` does."""
+        images = np.arange(len(self.image_ids))
+        bar = tqdm(weights, "intervals of AP", unit="sample", delay=3, disable=None)
+        rows = [self.subset(np.repeat(images, counts)) for counts in bar]
         return {name: np.array([row[name] for row in rows]) for name in self.metrics}
 
 

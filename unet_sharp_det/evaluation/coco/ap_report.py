@@ -3,6 +3,9 @@
 import math
 import os
 
+from tabulate import tabulate
+
+from ...errors import counted
 from ...files import write_json, write_text
 from ..record import AP_METRICS_FILE, AP_TABLE_FILE, EvaluationOptions, nan_to_none
 from .ap import CocoResult
@@ -22,11 +25,11 @@ def explain_undefined(results: dict[str, CocoResult]) -> list[str]:
 
 def format_table(results: dict[str, CocoResult]) -> str:
     """Format the results of tasks as a Markdown table, a row per metric."""
-    rows = [["metric", *results, "definition"], ["---", *["---:"] * len(results), "---"]]
-    for name, definition in next(iter(results.values())).definitions.items():
-        values = [f"{result.metrics[name]:.2f}" for result in results.values()]
-        rows.append([name, *values, definition])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [
+        [name, *(result.metrics[name] for result in results.values()), definition]
+        for name, definition in next(iter(results.values())).definitions.items()
+    ]
+    return tabulate(rows, ["metric", *results, "definition"], "pipe", floatfmt=".2f")
 
 
 def write_ap_report(
@@ -43,9 +46,9 @@ def write_ap_report(
     """
     result = next(iter(results.values()))
     title = (
-        f"# Average precision on {dataset}\n\n{len(result.image_ids)} images with {objects} "
-        f"annotated objects, at most {options.max_dets} detections per image. In percent, by "
-        f"{result.implementation}."
+        f"# Average precision on {dataset}\n\n{counted(len(result.image_ids), 'image')} with "
+        f"{counted(objects, 'annotated object')}, at most {options.max_dets} detections per "
+        f"image. In percent, by {result.implementation}."
     )
     write_text(os.path.join(folder, AP_TABLE_FILE), f"{title}\n\n{format_table(results)}\n")
     content = {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...data.label_maps import check_label_maps, read_label_map
 from ...errors import ConfigError, DatasetError, UserError
-from ...files import write_json
+from ...files import write_csv, write_json
 from ...masks import encode_mask
 from ...modeling.semantic_labels import SemanticLabels
 from ..instances.measures import FOREGROUND_MEASURES, Measure
@@ -25,7 +25,6 @@ from ..record import (
     SEMANTIC_PREDICTIONS_FILE,
     EvaluationOptions,
     nan_to_none,
-    write_csv,
 )
 from .gather import gather_on_main, write_record
 

@@ -12,14 +12,13 @@ from functools import cached_property
 import numpy as np
 
 from ...errors import DatasetError, look_up_option
-from ...files import write_json
+from ...files import write_csv, write_json
 from ..record import (
     INSTANCE_IMAGES_FILE,
     INSTANCE_METRICS_FILE,
     SAMPLES,
     EvaluationOptions,
     nan_to_none,
-    write_csv,
 )
 from .measures import FOREGROUND_MEASURES, INSTANCE_MEASURES, Measure
 from .overlap import InstanceOverlap

@@ -14,7 +14,7 @@ import pycocotools.mask as mask_util
 
 from ...data.coco_json import check_coco, is_box, is_finite, is_id
 from ...data.label_files import FORMATS, find_label_maps
-from ...errors import DatasetError
+from ...errors import DatasetError, counted
 from ...files import read_json
 from ...masks import to_rles
 from ...masks.instance_maps import InstanceMap
@@ -237,9 +237,9 @@ class _ImageFinder:
         if unknown:
             there = [f"{key} ({each.file_name})" for key, each in records.items()]
             raise DatasetError(
-                f"{self.where}: has predictions of {len(unknown)} images that {truth} does not "
-                f"have: {_some(unknown)}. It has {_some(there)}; endings of label maps' names are "
-                "told by --suffix and --truth-suffix."
+                f"{self.where}: has predictions of {counted(len(unknown), 'image')} that {truth} "
+                f"does not have: {_some(unknown)}. It has {_some(there)}; endings of label maps' "
+                "names are told by --suffix and --truth-suffix."
             )
         predicted = set(found.values())
         if len(predicted) < len(found):
@@ -321,8 +321,6 @@ def _read_semantic(content: list[dict], images: _ImageFinder) -> dict:
 
 
 def _check_category(entry: dict, name: str, truth: Truth) -> None:
-    if truth.has_categories and "category_id" not in entry:
-        raise DatasetError(f"{name} has no category_id, which COCO's AP needs.")
     category_id = entry.get("category_id")
     if truth.has_categories and not (is_id(category_id) and category_id in truth.coco.cats):
         raise DatasetError(

@@ -5,7 +5,7 @@ import re
 import pytest
 from PIL import Image
 
-from unet_sharp_det.report.scheme_drawing import draw_grid, edge_id
+from benchmarks.search.scheme_drawing import draw_grid, edge_id
 from unet_sharp_det.skip_schemes import Edge, build_table, scheme_names
 
 

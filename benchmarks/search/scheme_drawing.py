@@ -5,9 +5,9 @@ from pathlib import Path
 
 import matplotlib
 
-from ..files import atomic_path
-from ..skip_schemes import Edge, Node, Table
-from .drawing import new_figure
+from unet_sharp_det.files import atomic_path
+from unet_sharp_det.report.drawing import new_figure
+from unet_sharp_det.skip_schemes import Edge, Node, Table
 
 _STYLE = {"svg.fonttype": "none", "svg.hashsalt": "scheme"}
 
