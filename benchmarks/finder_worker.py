@@ -37,15 +37,17 @@ def unet_sharp_det(model: str) -> Callable[[np.ndarray], np.ndarray]:
 
     torch.set_num_threads(1)
     name, *variants = model.split(":")
-    level, scale, precision = [], None, "fp32"
+    level, given = [], {}
     for variant in variants:
         if variant.startswith("L"):
             level = ["TEST.PRUNE_TO_LEVEL", variant[1:]]
         elif variant.startswith("x"):
-            scale = AUTO if variant[1:] == AUTO else float(variant[1:])
+            given["scale"] = AUTO if variant[1:] == AUTO else float(variant[1:])
+        elif variant == "tta":
+            given["tta"] = True
         else:
-            precision = variant
-    options = PredictionOptions(scale=scale, precision=precision)
+            given["precision"] = variant
+    options = PredictionOptions(**given)
     opening = {"device": "cpu", "config_opts": level}
     predict = Predictor.from_checkpoint(name, options=options, **opening)
     return lambda image: predict(image).label_map()

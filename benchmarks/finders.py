@@ -54,7 +54,7 @@ def main(argv) -> None:
     parser = new_parser(argv[0], __doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="dsb2018 folder, as converted")
-    help_ = "names or files; NAME:L2, NAME:int8, a scale as NAME:x0.8 or NAME:xauto, NAME:int8:x0.8"
+    help_ = "names or files; NAME:L2, :int8, :tta, a scale as :x0.8 or :xauto, NAME:int8:x0.8"
     add("--models", nargs="+", default=["nuclei"], help=help_)
     add("--stardist", help="folder of a StarDist model, the first program then")
     add("--stardist-python", help="Python of StarDist's environment")

@@ -1,6 +1,5 @@
 """Timing, peak memory and tables."""
 
-import ctypes
 import multiprocessing
 import os
 import platform
@@ -14,6 +13,8 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
+
+from unet_sharp_det.runtime.memory import give_back_freed_memory
 
 
 def machine(threads: int | None = None, device: str = "cuda") -> str:
@@ -67,7 +68,7 @@ def peak_memory(step: Callable[[], object]) -> float:
         before = torch.cuda.memory_allocated()
         step()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    give_back_freed_memory()
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = _status("VmRSS")
     step()

@@ -159,11 +159,7 @@ def _quality(cfg: CfgNode, network: nn.Module, loader, dataset: str) -> float | 
 
 def _infer(network: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
-        return _probabilities(network, images)
-
-
-def _probabilities(network: nn.Module, images: Tensor) -> Tensor:
-    return network.sem_seg_head(network.backbone(images))[0]
+        return network.sem_seg_head(network.backbone(images))[0]
 
 
 def _levels_table(title: str, measure: str, levels: list[dict]) -> str:

@@ -24,7 +24,6 @@ from unet_sharp_det.training import STOPPED_STATUS
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.1
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pycocotools", "faster-coco-eval", "timm")
 
 
 class Scheduler:
@@ -148,7 +147,7 @@ class Scheduler:
             "evaluated": self._weights_of(run, seed),
             "environment": {
                 "machine": machine(int(env["OMP_NUM_THREADS"]), run.cfg.MODEL.DEVICE),
-                **versions(_PACKAGES),
+                **versions(),
             },
             "git": states if git in states else [*states, git],
         }
