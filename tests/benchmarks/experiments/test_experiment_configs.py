@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from benchmarks.experiments import Experiment
 from benchmarks.experiments.cost import network_cost
@@ -12,8 +13,10 @@ from benchmarks.experiments.run_folder import describe_changes, own_settings
 from benchmarks.measure import multiply_adds
 from benchmarks.paper_tables import PAPER_2D, PAPER_3D, RUNS_2D, RUNS_3D
 from unet_sharp_det.checkpoints.trained_model import build_on_meta
+from unet_sharp_det.data.catalog import register_coco_nuclei
 
 EXPERIMENTS = Path(__file__).parents[3] / "configs" / "experiments"
+SPLITS = ("train", "val")
 RUNS = {
     "ablations_compact": 16,
     "compact_cpu": 4,
@@ -21,6 +24,7 @@ RUNS = {
     "equal_cost": 4,
     "flows_compact": 17,
     "flows_long": 7,
+    "ingredients_compact": 12,
     "pruning": 5,
     "table1_brats19": 8,
     "table1_compact": 6,
@@ -35,6 +39,18 @@ RUNS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def data_sets_of_ingredients():
+    names = [f"{name}_{split}" for name in ("bbbc039", "dsb2018_choice") for split in SPLITS]
+    missing = [name for name in names if name not in DatasetCatalog]
+    for name in missing:
+        register_coco_nuclei(name, "none.json", "images", ["nucleus"])
+    yield
+    for name in missing:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
 @functools.cache
 def load(name):
     return Experiment.load(EXPERIMENTS / f"{name}.yaml")
@@ -44,8 +60,8 @@ def load(name):
 def test_loads_and_is_listed(name, repository):
     experiment = load(name)
     assert len(experiment.runs) == RUNS[name]
-    compact = name in ("table1_compact", "table3_dsb2018")
-    assert experiment.seeds == ((0,) if compact else (0, 1, 2))
+    one_seed = name in ("ingredients_compact", "table1_compact", "table3_dsb2018")
+    assert experiment.seeds == ((0,) if one_seed else (0, 1, 2))
     assert f"`experiments/{name}.yaml`" in (repository / "configs" / "README.md").read_text()
 
 
