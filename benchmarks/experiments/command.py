@@ -3,7 +3,7 @@
 tools/run_experiments.py EXPERIMENT.yaml                  run all that is not finished
 tools/run_experiments.py EXPERIMENT.yaml --minutes 30     as far as that goes
 tools/run_experiments.py EXPERIMENT.yaml --table          print what is finished
-tools/run_experiments.py EXPERIMENT.yaml --table --output MODEL_ZOO.md
+tools/run_experiments.py EXPERIMENT.yaml --table --output docs/EXPERIMENTS.md
 
 Experiments are in configs/experiments. Each run has its folder, OUTPUT_DIR of tools/train_net.py
 and run.json: output/experiments/<experiment>/<run>/seed<k>. Call again to go on: finished runs are

@@ -280,7 +280,7 @@ class TestDevices:
 def test_the_command_line(write_experiment, stand_in, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "TRAIN_SCRIPT", stand_in)
     monkeypatch.setattr(command, "setup_logger", lambda **_: None)  # It would blind later tests.
-    path, zoo = str(write_experiment()), tmp_path / "MODEL_ZOO.md"
+    path, zoo = str(write_experiment()), tmp_path / "EXPERIMENTS.md"
     folder = ["--folder", str(tmp_path / "runs")]
     assert command.main([path, *folder, "--runs", "unet", "--seeds", "1"]) == 0
     assert "small: 1 finished" in capsys.readouterr().out

@@ -172,11 +172,11 @@ def test_kept_results_of_the_repository_give_their_tables(repository):
     assert len(results) == 12
     costs = {run.name: network_cost(run.evaluated_cfg) for run in experiment.runs}
     tables = format_tables(experiment, results, costs, "").split("\n\nTrainings of")[0]
-    assert tables in (repository / "MODEL_ZOO.md").read_text()
+    assert tables in (repository / "docs" / "EXPERIMENTS.md").read_text()
 
 
 def test_zoo_replaces_only_its_own_part(tmp_path):
-    path = tmp_path / "MODEL_ZOO.md"
+    path = tmp_path / "EXPERIMENTS.md"
     write_zoo(path, "a", "one")
     path.write_text("Before.\n\n" + path.read_text() + "\nAfter.\n")
     write_zoo(path, "b", "two")
