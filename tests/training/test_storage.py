@@ -258,7 +258,6 @@ def stand_in(args, cfg, trainer_class, after_save, place):
 def test_two_machines_change_their_parts(config, tmp_path, monkeypatch):
     """The second one goes on as the writer, from a checkpoint that the first one wrote."""
     monkeypatch.setattr(training.run, "_train_or_evaluate", stand_in)
-    (tmp_path / "store" / "writer.lock").mkdir(parents=True)
     settings = ["--resume", "--config-file", config]
     machines = [tmp_path / "a", tmp_path / "b"]
     for number in range(2):

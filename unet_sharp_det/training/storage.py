@@ -58,8 +58,12 @@ class _StoredRun:
     def __init__(self, address: str):
         name = f"{Path(address).name}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
         self.address, self.folder = address, Path(get_cache_dir(), "runs", name)
+        # Other stores have no folders to make.
+        options = {"auto_mkdir": True} if address.startswith("file:") else {}
         with explained(address):
-            self._store, self._root = url_to_fs(address)
+            self._store, self._root = url_to_fs(address, **options)
+            if options:
+                Path(self._root, _LOCK).mkdir(parents=True, exist_ok=True)
         self.lock = WriterLock(self._store, f"{self._root}/{_LOCK}", address)
         self._brought: dict[str, list[int] | None] = {}
 
