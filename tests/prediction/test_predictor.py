@@ -1,5 +1,6 @@
 """Predictor: batches, tiles, memory that does not suffice, and bad images."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -131,6 +132,23 @@ class TestTiles:
         predictor(blobs((500, 430))[0])
         assert len(starts) > 3
         assert all(start % 4 == 0 for start in starts)
+
+    @pytest.mark.parametrize(("factor", "overlap"), [(1.0, 256), (2.0, 128), (0.25, 300)])
+    def test_they_share_as_many_pixels_of_the_network_s_input(self, factor, overlap):
+        """But at most half a tile."""
+        options = PredictionOptions(tile_size=600)
+        predictor = Predictor(build_model(semantic_cfg()), ScaleBy([factor]), options=options)
+        columns = []
+
+        def find(windows, tiles, shape, scale, factor):
+            columns.extend(tile.columns for tile in tiles)
+            return [SparseInstances.empty(shape) for _ in tiles]
+
+        predictor._finder.find = find
+        predictor(blobs((40, 1300))[0])
+        shared = {left.stop - right.start for left, right in itertools.pairwise(columns)}
+        assert all(overlap <= each < overlap + 16 for each in shared)
+        assert len(columns) > 2
 
     def test_the_network_sees_no_tile_of_one_colour(self):
         """What a scanner left out may be most of a slide."""

@@ -181,7 +181,10 @@ def _add_running(group) -> None:
     )
     help_ += "of a scheduler such as tcp://10.0.0.1:8786 (default: in this process)"
     add("--dask", metavar="WHERE", help=help_)
-    help_ = "pixels that tiles share; no less than an object's size (default: 256, or half a tile)"
+    help_ = (
+        "pixels that tiles share; no less than an object's size (default: by the model's scale, "
+    )
+    help_ += "128 with nuclei)"
     add("--tile-overlap", type=int, metavar="N", help=help_)
 
 

@@ -18,8 +18,8 @@ _LARGEST_GROWTH = 4
 LOWEST_SCORE = 0.05
 #: With less, pieces of an object in two tiles could not be told to be of one.
 _SMALLEST_OVERLAP = 8
-#: Lite0 and the # neck at twice the image's size: 64 pixels off a tile's edge their maps differ by
-#: .8 to 3 % from those of the whole image, 128 pixels off by .04 to .16 %.
+#: In pixels of the network's input. Lite0 and the # neck: 128 of them off a tile's edge their maps
+#: differ by .8 to 3 % from those of the whole image, 256 of them off by .04 to .16 %.
 _OVERLAP = 256
 
 
@@ -40,8 +40,8 @@ class PredictionOptions:
         batch_size: windows of equal size that the network sees at once, if they are of up to 512 x
             512 pixels; of larger ones as many as have that area together. On a CPU 1 is fastest.
         tile_size: side in pixels of the tiles that larger images are cut into.
-        tile_overlap: pixels that neighbouring tiles share, no fewer than an object's. None: 256,
-            but at most half of tile_size.
+        tile_overlap: pixels that neighbouring tiles share, no fewer than an object's. None: 256 of
+            the network's input, but at most half of tile_size.
         scale: factor to resize images by beside what the model was trained with: 0.5 for objects
             that are twice as large as those of the training. None: the pixel size of an image over
             that of the model, ``INPUT.PIXEL_SIZE``, if both are known; else 1. "auto": that at
@@ -71,8 +71,6 @@ class PredictionOptions:
         return max(1, self.batch_size * _BATCH_AREA // max(_BATCH_AREA, shape[0] * shape[1]))
 
     def __post_init__(self):
-        if self.tile_overlap is None:
-            object.__setattr__(self, "tile_overlap", min(_OVERLAP, self.tile_size // 2))
         checks = {
             "score_threshold": (0 <= (self.score_threshold or 0) <= 1, "from 0 to 1"),
             "min_area": ((self.min_area or 0) >= 0, "0 or more pixels"),
@@ -80,7 +78,8 @@ class PredictionOptions:
             "batch_size": (self.batch_size >= 1, "1 or more"),
             "tile_size": (self.tile_size >= SMALLEST_TILE, f"{SMALLEST_TILE} or more pixels"),
             "tile_overlap": (
-                _SMALLEST_OVERLAP <= self.tile_overlap <= self.tile_size // 2,
+                self.tile_overlap is None
+                or _SMALLEST_OVERLAP <= self.tile_overlap <= self.tile_size // 2,
                 f"from {_SMALLEST_OVERLAP} to {self.tile_size // 2}, half of tile_size",
             ),
             "scale": (
@@ -102,8 +101,15 @@ class PredictionOptions:
     def at_scale(self, scale: float) -> "PredictionOptions":
         """Return options for a scale. Where it is small, objects are large, and tiles too."""
         growth = max(1.0, min(1 / scale, _LARGEST_GROWTH))
-        tile = {name: int(growth * getattr(self, name)) for name in ("tile_size", "tile_overlap")}
-        return replace(self, scale=scale, **tile)
+        overlap = self.tile_overlap and int(growth * self.tile_overlap)
+        size = int(growth * self.tile_size)
+        return replace(self, scale=scale, tile_size=size, tile_overlap=overlap)
+
+    def overlap_at(self, factor: float) -> int:
+        """Return the pixels that tiles share where the network sees an image larger by a factor."""
+        if self.tile_overlap is not None:
+            return self.tile_overlap
+        return min(max(_SMALLEST_OVERLAP, round(_OVERLAP / factor)), self.tile_size // 2)
 
     def halved(self, side: int, alignment: int) -> "PredictionOptions":
         """Return options for less memory than a window of this side in pixels took.
@@ -115,8 +121,8 @@ class PredictionOptions:
             logger.warning("Out of GPU memory: trying tiles one by one.")
             return replace(self, batch_size=1)
         smaller = side // 2
-        overlap = min(self.tile_overlap, smaller // 2)
-        if smaller < max(SMALLEST_TILE, overlap + alignment):
+        overlap = self.tile_overlap and min(self.tile_overlap, smaller // 2)
+        if smaller < max(SMALLEST_TILE, (overlap or smaller // 2) + alignment):
             raise UserError(
                 f"The device's memory doesn't suffice for a window of {side} pixels. Give a "
                 "smaller scale, or device='cpu'."

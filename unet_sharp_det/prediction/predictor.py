@@ -380,7 +380,8 @@ class Predictor:
     ) -> SparseInstances:
         scale = self._scale(image.shape, options)
         alignment = self._alignment(image, scale)
-        grid = tile_grid(image.shape, options.tile_size, options.tile_overlap, alignment)
+        overlap = options.overlap_at(scale)
+        grid = tile_grid(image.shape, options.tile_size, overlap, alignment)
         seen, tiles = part_background(grid, image.source)
         parts = [SparseInstances.empty(image.shape)] * len(tiles)
         progress(sum(tile.core_area for tile in tiles))
