@@ -24,9 +24,9 @@ _LIMITS_AREA = 512 * 512
 #: In larger inputs so many times more proposals pass non-maximum suppression, because nuclei are
 #: dense in one place and few in another: a crowd gets as many in a large window as in a tile.
 _SPARE_PROPOSALS = 4
-#: Logit of the objectness (a probability of 5 %) from which on proposals are looked at: a sixth of
+#: Logit of the objectness (a probability of 12 %) from which on proposals are looked at: a tenth of
 #: them, from which the same objects come (MODEL_ZOO.md).
-_LEAST_OBJECTNESS = -3.0
+_LEAST_OBJECTNESS = -2.0
 #: Pixels of the network's input by which a mask may end before its object's cut edge.
 _REACH = 4
 
