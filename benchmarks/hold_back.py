@@ -31,7 +31,6 @@ def main(argv) -> None:
 
 def hold_back(data: Path) -> None:
     """Write ``dsb2018_choice`` beside the folder ``data`` of DSB2018."""
-    data = data.resolve()
     content = read_coco(data / "annotations" / "dsb2018_train.json")
     by_look = defaultdict(list)
     for image in content["images"]:
@@ -49,5 +48,5 @@ def hold_back(data: Path) -> None:
             part[key] = [each for each in content[key] if (each[name] in held) == (split == "val")]
         write_json(folder / file, part)
     classes = [category["name"] for category in content["categories"]]
-    told = {"name": folder.name, "classes": classes, "image_root": str(data), "splits": splits}
-    write_json(folder / DATASET_FILE, told)
+    told = {"name": folder.name, "classes": classes, "splits": splits}
+    write_json(folder / DATASET_FILE, {**told, "image_root": str(data.resolve())})
