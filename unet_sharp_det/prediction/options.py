@@ -41,7 +41,7 @@ class PredictionOptions:
             512 pixels; of larger ones as many as have that area together. On a CPU 1 is fastest.
         tile_size: side in pixels of the tiles that larger images are cut into.
         tile_overlap: pixels that neighbouring tiles share, no fewer than an object's. None: 256 of
-            the network's input, but at most half of tile_size.
+            the network's input, but at most 256 of the image, or a quarter of a larger tile_size.
         scale: factor to resize images by beside what the model was trained with: 0.5 for objects
             that are twice as large as those of the training. None: the pixel size of an image over
             that of the model, ``INPUT.PIXEL_SIZE``, if both are known; else 1. "auto": that at
@@ -109,7 +109,8 @@ class PredictionOptions:
         """Return the pixels that tiles share where the network sees an image larger by a factor."""
         if self.tile_overlap is not None:
             return self.tile_overlap
-        return min(max(_SMALLEST_OVERLAP, round(_OVERLAP / factor)), self.tile_size // 2)
+        largest = max(min(_OVERLAP, self.tile_size // 2), self.tile_size // 4)
+        return min(max(_SMALLEST_OVERLAP, round(_OVERLAP / factor)), largest)
 
     def halved(self, side: int, alignment: int) -> "PredictionOptions":
         """Return options for less memory than a window of this side in pixels took.
