@@ -8,7 +8,6 @@ the rest. The images stay where they are.
 """
 
 import argparse
-import hashlib
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from unet_sharp_det.data.folders import DATASET_FILE
 from unet_sharp_det.files import write_json
 from unet_sharp_det.images.decoding import read_picture
 from unet_sharp_det.images.looks import guess_look
+from unet_sharp_det.importers.images.splits import rank
 
 
 def main(argv) -> None:
@@ -37,7 +37,7 @@ def hold_back(data: Path) -> None:
         by_look[guess_look(read_picture(data / image["file_name"]))].append(image)
     held = set()
     for look, images in sorted(by_look.items()):
-        images.sort(key=lambda image: hashlib.sha256(image["file_name"].encode()).hexdigest())
+        images.sort(key=lambda image: rank(image["file_name"]))
         held |= {image["id"] for image in images[: len(images) // 3]}
         print(f"{look}: {len(images) // 3} of {len(images)} images held back.")
     folder = data.parent / "dsb2018_choice"

@@ -23,7 +23,7 @@ def assign_splits(
     if all(told) and {"train", "val"} <= set(told):
         return told, "as the names of folders or files say"
     groups = [group_of(sample.name) for sample in samples]
-    ranks = {group: _rank(group) for group in groups}
+    ranks = {group: rank(group) for group in groups}
     ordered = sorted(ranks, key=ranks.get)
     wanted = sum(rank < VAL_SHARE for rank in ranks.values())
     val = ordered[: min(max(wanted, 1), len(ordered) // 2)]
@@ -67,6 +67,6 @@ def _found(group: str | None, name: str, where: str) -> str:
     return group
 
 
-def _rank(group: str) -> float:
+def rank(name: str) -> float:
     """Return a number from 0 to 1, the same for a name at any time."""
-    return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 16**8
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
