@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from detectron2.layers import Conv2d
 from torch import Tensor, nn
 
-# By their names: importing timm for its classes would take a second.
+# By their names: importing timm for its classes would take a second, and models lie above.
 _CONVOLUTIONS = {"Conv2d", "Conv3d", "Conv2dSame"}
 _NORMS = {"BatchNorm2d", "BatchNorm3d", "BatchNormAct2d"}
 _NORMS |= {"FrozenBatchNorm2d", "FrozenBatchNormAct2d"}
+_GRIDS = {"SkipGrid"}
 
-#: Up to so many input channels a 1 x 1 convolution by oneDNN is up to twice as fast as by torch.
-_FEW = 32
+#: (input, weight, bias, padding, stride, dilation, groups, activation, its numbers, its algorithm)
+CONVOLVE = torch.ops.mkldnn._convolution_pointwise
 
 
 def fold_norms(model: nn.Module) -> None:
@@ -27,10 +28,12 @@ def fold_norms(model: nn.Module) -> None:
             _fold(module, module.norm)
             module.norm = None
         if isinstance(module, nn.Sequential) or type(module).__module__.startswith("timm."):
-            for (_, conv), (name, norm) in itertools.pairwise(list(module.named_children())):
+            for (place, conv), (name, norm) in itertools.pairwise(list(module.named_children())):
                 if _is_one_of(_CONVOLUTIONS, conv) and _is_one_of(_NORMS, norm):
                     _fold(conv, norm)
-                    setattr(module, name, getattr(norm, "act", nn.Identity()))
+                    setattr(module, name, nn.Identity())
+                    if hasattr(norm, "act"):
+                        setattr(module, place, nn.Sequential(conv, norm.act))
 
 
 def _is_one_of(names: set[str], module: nn.Module | None) -> bool:
@@ -51,40 +54,91 @@ def _fold(conv: nn.Conv2d | nn.Conv3d, norm: nn.Module) -> None:
 
 
 def speed_up_convolutions(model: nn.Module) -> None:
-    """Replace convolutions of a model in eval mode, in place, by equal ones.
+    """Replace 2D convolutions of a model in eval mode on a CPU, in place, by equal ones of oneDNN.
 
-    TensorFlow's "same" padding, of timm's ``Conv2dSame``, is as large on both sides only if the
-    size of the map is odd. For even sizes a row and a column of zeros in the kernel take its place.
-
-    On one thread, torch computes 1 x 1 convolutions of single images itself, but not dilated ones,
-    which are the same: those of few channels are said to be dilated.
-
-    An activation after a convolution takes the place of its map.
+    Those of a :class:`.SkipGrid`, which takes some of their weights for itself, stay.
     """
-    for parent in list(model.modules()):
-        if type(parent) is Conv2d and (
-            parent.activation is F.relu or isinstance(parent.activation, nn.ReLU)
-        ):
-            parent.activation = nn.ReLU(inplace=True)
+    grids = (module for module in model.modules() if _is_one_of(_GRIDS, module))
+    stay = {module for grid in grids for module in grid.modules()}
+    for parent in [module for module in model.modules() if module not in stay]:
         for name, child in list(parent.named_children()):
             if type(child).__name__ == "Conv2dSame" and child.stride == (2, 2):
-                setattr(parent, name, _EvenConv2d(child))
-            elif isinstance(child, nn.Conv2d) and child.kernel_size == child.stride == (1, 1):
-                if child.in_channels <= _FEW and child.groups == 1:
-                    child.dilation = (2, 2)
+                setattr(parent, name, SameConv2d(child))
+            elif FusedConv2d.computes(child):
+                setattr(parent, name, FusedConv2d(child))
+        if type(parent) is nn.Sequential:
+            layers = [each for each in parent.named_children() if type(each[1]) is not nn.Identity]
+            for (_, conv), (name, activation) in itertools.pairwise(layers):
+                if isinstance(conv, FusedConv2d) and type(activation) in _POST_OPS:
+                    conv.activation = activation
+                    setattr(parent, name, nn.Identity())
 
 
-class _EvenConv2d(nn.Module):
-    """A ``Conv2dSame`` of stride 2, without padding a copy of maps of even size."""
+#: Activation -> the name and the numbers by which oneDNN knows it.
+_POST_OPS = {
+    nn.Identity: ("none", []),
+    nn.ReLU: ("relu", []),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
+    nn.SiLU: ("swish", []),
+    nn.Hardswish: ("hardswish", []),
+}
+
+
+class FusedConv2d(nn.Module):
+    """A convolution by oneDNN, and in the same pass over its result the activation after it.
+
+    torch calls oneDNN for the convolution alone, and not for 1 x 1 kernels on one thread.
+    """
 
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
-        self.conv = conv
-        self.weight = nn.Parameter(F.pad(conv.weight, (1, 0, 1, 0)), requires_grad=False)
-        self.padding = conv.kernel_size[0] // 2
+        self.weight, self.bias = conv.weight, conv.bias
+        self.sizes = [list(each) for each in (conv.padding, conv.stride, conv.dilation)]
+        self.groups = conv.groups
+        self.activation = _activation_of(conv)
+
+    @staticmethod
+    def computes(module: nn.Module) -> bool:
+        """Whether ``module`` is such a convolution: torch's, or detectron2's without a norm."""
+        return (
+            type(module) in (nn.Conv2d, Conv2d)
+            and module.padding_mode == "zeros"
+            and not isinstance(module.padding, str)
+            and getattr(module, "norm", None) is None
+            and type(_activation_of(module)) in _POST_OPS
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H / 2, W / 2), rounded up."""
-        if x.shape[2] % 2 or x.shape[3] % 2:
-            return self.conv(x)
-        return F.conv2d(x, self.weight, self.conv.bias, 2, self.padding, groups=self.conv.groups)
+        """(N, C, H, W) to (N, K, H', W')."""
+        return self._convolve(x, self.weight)
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        arguments = [x, weight, self.bias]
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            arguments = [each if each is None else each.to(dtype) for each in arguments]
+        post_op = _POST_OPS[type(self.activation)]
+        return CONVOLVE(*arguments, *self.sizes, self.groups, *post_op, "")
+
+
+class SameConv2d(FusedConv2d):
+    """timm's ``Conv2dSame`` of stride 2, which pads as TensorFlow does, without a padded copy.
+
+    Where it would pad one pixel less before the map than after it, the kernel begins with a zero.
+    """
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__(conv)
+        self.sizes[0] = [kernel // 2 for kernel in conv.kernel_size]
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        zeros = [
+            1 - size % 2 * (kernel % 2)
+            for size, kernel in zip(x.shape[2:], weight.shape[2:], strict=True)
+        ]
+        return super()._convolve(x, F.pad(weight, (zeros[1], 0, zeros[0], 0)))
+
+
+def _activation_of(conv: nn.Conv2d) -> nn.Module:
+    activation = getattr(conv, "activation", None) or nn.Identity()
+    return nn.ReLU() if activation is F.relu else activation

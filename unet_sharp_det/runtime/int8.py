@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
+from .convolutions import CONVOLVE
+
 #: Of fewer input or output channels, float32 is as fast. Last layers have few, and stay exact.
 _LEAST_CHANNELS = 32
 
@@ -50,6 +52,8 @@ class Int8Products(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.conv2d and self._pays(*args[:2]):
             return self._convolve(*args, **kwargs)
+        if func is CONVOLVE and self._pays(*args[:2]):
+            return self._convolve_fused(*args)
         if func is F.linear and self._pays(*args[:2]):
             return self._multiply(*args, **kwargs)
         return func(*args, **kwargs)
@@ -59,22 +63,31 @@ class Int8Products(TorchFunctionMode):
         return is_own and min(weight.shape[:2]) >= _LEAST_CHANNELS and x.numel() > 0
 
     def _convolve(self, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
-        if groups > 1 or isinstance(padding, str):
+        if isinstance(padding, str):
             return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-        sizes = [list(_pair(each)) for each in (stride, padding, dilation)]
+        sizes = [list(_pair(each)) for each in (padding, stride, dilation)]
+        return self._convolve_fused(x, weight, bias, *sizes, groups, "none", [], "")
+
+    def _convolve_fused(self, x, weight, bias, *others) -> Tensor:
+        padding, stride, dilation, groups, *post_op = others
+        if groups > 1:
+            return CONVOLVE(x, weight, bias, *others)
+        sizes = [stride, padding, dilation]
         x = x.contiguous(memory_format=torch.channels_last)
         x, scale, zero = _quantise(x.permute(0, 2, 3, 1))
         packed = self._packed(
             weight, lambda *each: torch.ops.onednn.qconv_prepack(*each, 1.0, 1, *sizes, 1, None)
         )
         return torch.ops.onednn.qconv2d_pointwise(
-            x.permute(0, 3, 1, 2), scale, zero, *packed, bias, *sizes, 1, *_FLOAT_OUTPUT
+            x.permute(0, 3, 1, 2), scale, zero, *packed, bias, *sizes, 1, *_FLOAT_OUTPUT, *post_op
         )
 
     def _multiply(self, x, weight, bias=None) -> Tensor:
         x, scale, zero = _quantise(x.contiguous())
         packed = self._packed(weight, lambda each, _: torch.ops.onednn.qlinear_prepack(each, None))
-        return torch.ops.onednn.qlinear_pointwise(x, scale, zero, *packed, bias, *_FLOAT_OUTPUT)
+        return torch.ops.onednn.qlinear_pointwise(
+            x, scale, zero, *packed, bias, *_FLOAT_OUTPUT, "none", [], ""
+        )
 
     def _packed(self, weight: Tensor, pack: Callable) -> tuple[Tensor, Tensor, Tensor]:
         """Return a kernel's weights, and the factors and zero points of their output channels.
@@ -88,8 +101,8 @@ class Int8Products(TorchFunctionMode):
         return self._weights[key]
 
 
-#: Scale, zero point and type of the output; no operation after it.
-_FLOAT_OUTPUT = (1.0, 0, torch.float32, "none", [], "")
+#: Scale, zero point and type of the output.
+_FLOAT_OUTPUT = (1.0, 0, torch.float32)
 
 
 def _quantise(x: Tensor) -> tuple[Tensor, float, int]:
