@@ -36,7 +36,7 @@ demo: setup ## convert the sample data, show what the models in the package find
 	@echo "What the model nuclei finds in 8 unseen images: $(DEMO)/model_zoo/montage.png. Now a training of your own."
 	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/train_net.py --config-file $(CONFIG) OUTPUT_DIR $(DEMO)/run
 	DETECTRON2_DATASETS=$(DEMO)/data $(PY) tools/visualize_data.py --config-file $(CONFIG) --dataset dsb2018_val --predictions $(DEMO)/run/inference/coco_instances_results.json --output-dir $(DEMO)/overlays --montage $(DEMO)/overlays/montage.png
-	$(PY) tools/report.py $(DEMO)/model_zoo $(DEMO)/model_zoo_fast $(DEMO)/run --output $(DEMO)/report.html
+	$(PY) -m unet_sharp_det report $(DEMO)/model_zoo $(DEMO)/model_zoo_fast $(DEMO)/run --output $(DEMO)/report.html
 	cat $(DEMO)/run/inference/ap_table.md
 	@echo
 	@echo "The results are in $(DEMO):"

@@ -147,7 +147,7 @@ install_project() {
     fi
     say "installing the project, editable, and what the existing environment lacks for it"
     "$PY" -m pip list --format=freeze | grep -E '^(numpy|torch|torchvision)==' >"$STATE/keep.txt"
-    PYTHONWARNINGS=ignore "$PY" -m pip install --no-build-isolation -c "$STATE/keep.txt" -e "${ROOT}[app,dev,export,fast-eval]"
+    PYTHONWARNINGS=ignore "$PY" -m pip install --no-build-isolation -c "$STATE/keep.txt" -e "${ROOT}[app,dev,export]"
 }
 
 check_imports() {

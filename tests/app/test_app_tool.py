@@ -1,4 +1,4 @@
-"""tools/app.py and the start of the server: what is wrong is told in one line, before any work."""
+"""The command app and the start of its server: what is wrong is a line, before any work."""
 
 import importlib
 import logging
@@ -34,8 +34,6 @@ def tool():
         (["--port", "70000"], "--port is 70000"),
         (["--max-upload-mb", "0"], "--max-upload-mb is 0"),
         (["--max-pixels", "-1"], "--max-pixels is -1"),
-        (["--pixel-size", "-0.5"], "--pixel-size is -0.5"),
-        (["--tile-size", "4"], "tile_size is 4"),
         ([], "no such file.pth"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
@@ -73,20 +71,20 @@ def test_options_reach_the_predictor_and_the_page(tool, monkeypatch, recwarn):
     monkeypatch.setattr(
         tool.checkpoints, "config_of", lambda *args: own if "w.pth" in args else config_of(*args)
     )
-    arguments = "--weights w.pth --device cpu --tile-size 512 --pixel-size .5 --port 0"
+    arguments = "--weights w.pth --device cpu --port 0"
     arguments += " --max-pixels 99"
     with pytest.raises(Stop):
         tool.main([*arguments.split(), "--trust-pickle"])
     options = given["options"]
     assert (options.score_threshold, options.min_area) == (LOWEST_SCORE, None)
-    assert (options.scale, options.tile_size) == (AUTO, 512)
+    assert options.scale == AUTO
     assert list(given["models"]) == ["w", "nuclei", "nuclei-fast"]
     own = given["models"]["w"]
     assert own.score_threshold == 0.3
     assert "| score threshold | 0.3 |" in own.card
     assert given["models"]["nuclei"].card.startswith("# nuclei")
     assert (given["path"], given["device"], given["trust_pickle"]) == ("w.pth", "cpu", True)
-    assert (given["host"], given["port"], given["pixel_size"]) == ("127.0.0.1", None, 0.5)
+    assert (given["host"], given["port"]) == ("127.0.0.1", None)
     assert given["max_pixels"] == 99
     assert not [each for each in recwarn if "meshgrid" in str(each.message)]
 
@@ -132,7 +130,7 @@ def test_a_signal_at_the_start_leaves_no_files(repository, environment, tmp_path
     weights = tmp_path / "w.pth"
     weights.write_text("no weights")
     (tmp_path / "config.yaml").write_text("VERSION: 2")
-    command = [sys.executable, str(repository / "tools/app.py"), "--weights", str(weights)]
+    command = [sys.executable, "-m", "unet_sharp_det", "app", "--weights", str(weights)]
     with tempfile.TemporaryDirectory() as name:  # short, unlike tmp_path: sockets lie in it
         process = subprocess.Popen(
             [*command, "--port", "0"],

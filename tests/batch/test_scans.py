@@ -1,14 +1,16 @@
-"""Many scans: done ones are skipped, bad ones named, others of the same settings made anew."""
+"""Many scans: what is written of each; done ones are skipped, bad ones named."""
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+import volume_files
 from run_files import files, rows
 from scans import write_scan
-from volume_files import write_series
+from volume_files import TURNS, write_series
 
 from unet_sharp_det.batch import predict_scans
 from unet_sharp_det.cli import predict as tool
@@ -16,18 +18,21 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.modeling.semantic_labels import SemanticLabels
 from unet_sharp_det.prediction import VolumePredictor
+from unet_sharp_det.volumes import read_labels, read_volume
 
 
 class Bright(VolumePredictor):
-    """Labels what is above 50 in all channels; counts its calls."""
+    """Labels what is above a value in all channels; counts its calls."""
 
-    def __init__(self):
+    def __init__(self, above=50):
         super().__init__(self.model_of, self.prepare_of, SemanticLabels())
+        self.above = above
         self.calls = 0
 
     def model_of(self, inputs):
         self.calls += 1
-        return [{"sem_seg": (each["image"] > 50).all(0, keepdim=True).float()} for each in inputs]
+        images = [each["image"] for each in inputs]
+        return [{"sem_seg": (each > self.above).all(0, keepdim=True).float()} for each in images]
 
     def prepare_of(self, volume, where):
         return torch.from_numpy(volume.array.astype(np.float32))
@@ -119,3 +124,41 @@ def test_the_command_names_what_failed(scan, tmp_path, monkeypatch, capsys):
     assert "none.nii: does not exist" in shown.err[shown.err.index("1 image failed:") :]
     assert tool.main([names[1], "--output", str(tmp_path / "out")]) == 0
     assert "1 file done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mhd"])
+def test_labels_lie_on_the_voxels_of_the_scan(turn, ending, tmp_path):
+    original = volume_files.scan(TURNS[turn])
+    sitk.WriteImage(original, str(tmp_path / f"scan{ending}"))
+    values = sitk.GetArrayFromImage(original)
+    middle = float(np.median(values))
+    predict_scans(Bright(middle), [tmp_path / f"scan{ending}"], tmp_path / "out")
+
+    written = "scan_labels" + (".nii.gz" if ending == ".mhd" else ending)
+    labels = sitk.ReadImage(str(tmp_path / "out" / written))
+    expected = values > middle
+    assert 0 < expected.sum() < expected.size
+    assert np.array_equal(sitk.GetArrayFromImage(labels), expected)
+    assert labels.GetSize() == original.GetSize()
+    for found, true in (
+        (labels.GetSpacing(), original.GetSpacing()),
+        (labels.GetOrigin(), original.GetOrigin()),
+        (labels.GetDirection(), original.GetDirection()),
+    ):
+        assert found == pytest.approx(true, abs=1e-5)
+
+
+def test_objects_and_a_picture_beside_the_labels(tmp_path):
+    array = np.zeros((10, 12, 12), np.int16)
+    array[2:5, 2:6, 2:6] = array[6:9, 6:11, 6:11] = 100
+    write_scan(tmp_path / "scan.nii.gz", array, spacing=(1, 1, 2.5), origin=(3, 4, 5))
+    predict_scans(Bright(), [tmp_path / "scan.nii.gz"], tmp_path / "out", object_distance=8)
+    objects = read_labels(
+        tmp_path / "out" / "scan_objects.nii.gz", like=read_volume(tmp_path / "scan.nii.gz")
+    )
+    assert np.array_equal(objects.array[0] > 0, array > 0)
+    assert objects.array.max() == 2
+    picture = cv2.imread(str(tmp_path / "out" / "scan_planes.png"))
+    assert picture.shape[0] == 512
+    assert (picture.min(axis=2) != picture.max(axis=2)).any()  # Contours have colours.

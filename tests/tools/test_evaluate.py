@@ -1,4 +1,4 @@
-"""tools/evaluate.py: what it prints and writes, and that it overwrites nothing but evaluations."""
+"""The command evaluate: what it prints and writes, and that it overwrites only evaluations."""
 
 import csv
 import importlib
@@ -40,8 +40,8 @@ def evaluated(truth, tmp_path_factory):
     MetadataCatalog.get(name).set(
         json_file=str(truth), thing_dataset_id_to_contiguous_id={1: 0}, thing_classes=["nucleus"]
     )
-    options = {"distributed": False, "output_dir": str(folder)}
-    evaluators = [InstanceEvaluator(name, **options), NucleiCOCOEvaluator(name, **options)]
+    kinds = (InstanceEvaluator, NucleiCOCOEvaluator)
+    evaluators = [kind(name, output_dir=str(folder)) for kind in kinds]
     for evaluator in evaluators:
         evaluator.reset()
     rng = np.random.default_rng(0)

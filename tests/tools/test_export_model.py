@@ -1,4 +1,4 @@
-"""tools/export_model.py as a user calls it."""
+"""The command export as a user calls it."""
 
 import torch
 from detectron2.modeling import build_model
@@ -14,7 +14,7 @@ def test_writes_and_says_the_differences(run_tool, repository, tmp_path):
     SkipCheckpointer(build_model(cfg), str(tmp_path)).save("model_final")
     (tmp_path / "config.yaml").write_text(cfg.dump())
     options = ("--format", "torchscript", "--level", 1)
-    done = run_tool("tools/export_model.py", tmp_path / "model_final.pth", *options)
+    done = run_tool("-m", "unet_sharp_det", "export", tmp_path / "model_final.pth", *options)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("max |difference|") == 3
     assert "model_final_L1.ts" in done.stdout

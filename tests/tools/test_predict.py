@@ -1,4 +1,4 @@
-"""tools/predict.py: from the command line to files, with a network that is not trained."""
+"""The command predict: from the command line to files, with a network that is not trained."""
 
 import contextlib
 import importlib
@@ -75,7 +75,7 @@ def called(tool, monkeypatch):
 def test_real_run_and_again(run_tool, tool, weights, images, tmp_path, capsys):
     output = tmp_path / "out"
     command = ["--weights", weights, images, "--output", output, "--outputs", "labels", "coco"]
-    done = run_tool("tools/predict.py", *command)
+    done = run_tool("-m", "unet_sharp_det", "predict", *command)
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("2 images with ")
     summary = done.stderr[done.stderr.index("2 images failed:") :]

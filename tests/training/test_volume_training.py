@@ -8,6 +8,7 @@ import torch
 from run_files import files
 from scans import write_scan
 
+from unet_sharp_det.batch import predict_scans
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.volume_catalog import register_volumes
 from unet_sharp_det.errors import UserError
@@ -91,7 +92,8 @@ def test_evaluated_from_its_checkpoint_and_pruned(dataset, tmp_path):
     dice = NucleiTrainer.test(cfg, model)["sem_seg"]["Dice_pooled"]
     (tmp_path / "config.yaml").write_text(cfg.dump())
     predict = VolumePredictor.from_checkpoint(cfg.MODEL.WEIGHTS, device="cpu")
-    written = read_labels(predict.write(tmp_path / "2.nii.gz", tmp_path / "predicted")).array
+    predict_scans(predict, [tmp_path / "2.nii.gz"], tmp_path / "predicted")
+    written = read_labels(tmp_path / "predicted" / "2_labels.nii.gz").array
     truth = read_labels(tmp_path / "2_label.nii.gz").array
     both = np.count_nonzero(written & truth)
     assert dice == pytest.approx(200 * both / (written.sum() + truth.sum()))
@@ -113,10 +115,11 @@ def test_objects_that_touch_are_told_apart(touching, tmp_path):
 
     (tmp_path / "config.yaml").write_text(cfg.dump())
     predict = VolumePredictor.from_checkpoint(tmp_path / "model_final.pth", device="cpu")
-    found = read_labels(predict.write(tmp_path / "2.nii.gz", tmp_path / "predicted")).array
+    predict_scans(predict, [tmp_path / "2.nii.gz"], tmp_path / "predicted")
+    found = read_labels(tmp_path / "predicted" / "2_labels.nii.gz").array
     assert sorted(np.unique(found)) == [0, 1, 2]
     with pytest.raises(UserError, match="--object-distance: this model finds objects"):
-        predict.write(tmp_path / "2.nii.gz", tmp_path / "predicted", object_distance=5)
+        predict_scans(predict, [tmp_path / "2.nii.gz"], tmp_path / "else", object_distance=5)
 
 
 def test_a_lazy_config_trains_and_evaluates(dataset, tmp_path, repository):

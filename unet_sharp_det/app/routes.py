@@ -58,7 +58,6 @@ class Service:
     Attributes:
         models: by name, the one that is chosen at first before others.
         max_bytes: of an upload.
-        pixel_size: in micrometres, that the page has at first; 0: as the file says.
         example: an image that the page offers, or None.
         cookie: its name, which has the port, since cookies of a host are sent to all of its ports.
     """
@@ -68,7 +67,6 @@ class Service:
     queue: Queue
     models: Mapping[str, Model]
     max_bytes: int
-    pixel_size: float
     example: Path
     cookie: str
 
@@ -170,7 +168,6 @@ def settings(request: Request, response: Response, service: Known) -> dict:
             if each.is_available and not each.is_folder
         ],
         "lowest_score": LOWEST_SCORE,
-        "pixel_size": service.pixel_size,
         "max_bytes": service.max_bytes,
         "tile": TILE,
         "version": __version__,

@@ -32,7 +32,6 @@ def serving(
     host: str = "127.0.0.1",
     port: int | None = 7860,
     max_upload_mb: float = 200,
-    pixel_size: float = 0,
     example: Path = model_zoo.SAMPLE,
 ) -> Iterator[str]:
     """Serve the page until the block ends; yields its address.
@@ -44,7 +43,6 @@ def serving(
             about.
         port: to listen at. None: any that is free.
         max_upload_mb: size of a file in MiB.
-        pixel_size: in micrometres, that the page has at first; 0: as the file says.
         example: an image that the page offers.
 
     Raises:
@@ -68,7 +66,6 @@ def serving(
             queue=queue,
             models=models,
             max_bytes=int(max_upload_mb * 2**20),
-            pixel_size=pixel_size,
             example=example,
             cookie=f"unet_sharp_det_{port}",
         )

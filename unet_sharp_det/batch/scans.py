@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
 from ..errors import UserError
-from ..prediction.volume_predictor import (
-    ENDINGS,
-    VolumePredictor,
-    label_paths,
-    name_of,
-    write_labels,
-)
-from ..volumes import Volume, read_volume
+from ..files import atomic_path, ending_of, split_name
+from ..masks.drawing import draw_planes
+from ..masks.watershed import split_objects
+from ..prediction import VolumePredictor
+from ..volumes import Volume, read_volume, write_volume
+from ..volumes.writing import WRITTEN
 from .inputs import GONE, InputFile
 from .run import run_files
 from .summary import RunSummary
 from .units import Outline
+
+#: What follows the name of a scan in those of its outputs; {} is the ending of a format.
+_ENDINGS = {"labels": "_labels{}", "planes": "_planes.png", "objects": "_objects{}"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ScanFile(InputFile):
     @property
     def stem(self) -> str:
         """What outputs are named by."""
-        return name_of(self.path)
+        return self.path.name if self.path.is_dir() else split_name(self.path)[0]
 
     def stamp(self) -> str:
         """As of an image, of all files."""
@@ -48,9 +50,10 @@ class ScanFile(InputFile):
         return " ".join([f"{size}-{time}", *map(str, self.others)])
 
     def output_paths(self, stem: Path, names: Sequence[str]) -> list[Path]:
-        """Return where each of some outputs is written."""
-        paths = label_paths(self.path, stem)
-        return [paths[name] for name in names]
+        """Return where each of some outputs is written: with the scan's ending, or .nii.gz."""
+        ending = ending_of(self.path)
+        ending = ending if ending in WRITTEN and not self.path.is_dir() else ".nii.gz"
+        return [Path(f"{stem}{_ENDINGS[name].format(ending)}") for name in names]
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class ScanWork:
         self, scan: _Scan, labels: np.ndarray, stem: Path, outputs: Mapping[str, Path]
     ) -> np.ndarray:
         """Write outputs, and return the sizes in voxels of the objects, or of all that is one."""
-        objects = write_labels(scan.volume, labels, outputs, self.object_distance)
+        objects = _write_labels(scan.volume, labels, outputs, self.object_distance)
         if objects is None:
             objects = labels if self.predictor.labels.finds_objects else ndimage.label(labels)[0]
         return np.bincount(objects.ravel())[1:]
@@ -116,7 +119,10 @@ def predict_scans(
         UserError: the inputs are no multiple of the channels, the model parts objects itself, or
             see :func:`.predict_files`.
     """
-    predictor.check_distance(object_distance)
+    if predictor.labels.finds_objects and object_distance is not None:
+        raise UserError(
+            "--object-distance: this model finds objects, which a_labels holds. Leave it out."
+        )
     if len(inputs) % channels:
         raise UserError(
             f"The model sees {channels} channels, but there are {len(inputs)} INPUTs. Give the "
@@ -125,8 +131,34 @@ def predict_scans(
     paths = [Path(os.path.abspath(os.path.expanduser(each))) for each in inputs]
     scans = dict.fromkeys(zip(*[iter(paths)] * channels, strict=True))
     files = [ScanFile(first, first.parent, tuple(others)) for first, *others in scans]
-    outputs = ("labels", "planes") if object_distance is None else tuple(ENDINGS)
+    outputs = ("labels", "planes") if object_distance is None else tuple(_ENDINGS)
     settings = {**(weights or {}), "object_distance": object_distance}
     result, work = RunSummary(Path(output)), ScanWork(predictor, object_distance)
     run_files(work, files, result, settings, outputs, overwrite, progress)
     return result
+
+
+def _write_labels(
+    volume: Volume,
+    labels: np.ndarray,
+    paths: Mapping[str, Path],
+    object_distance: float | None,
+) -> np.ndarray | None:
+    """Write labels (D, H, W) in the orientation and geometry of a scan, and pictures of them.
+
+    Args:
+        paths: of "labels", "planes" (a picture), and maybe "objects".
+        object_distance: of :func:`split_objects`, by which objects are parted.
+
+    Returns:
+        the objects, int32 (D, H, W), if they were written.
+    """
+    spacing, objects = volume.geometry.spacing[::-1], None
+    if "objects" in paths:
+        objects = split_objects(labels > 0, spacing, object_distance)
+        write_volume(paths["objects"], objects, like=volume)
+    with atomic_path(paths["planes"]) as temporary:
+        picture = draw_planes(volume.array[0], labels, spacing)
+        cv2.imwrite(str(temporary), picture[:, :, ::-1])
+    write_volume(paths["labels"], labels, like=volume)
+    return objects

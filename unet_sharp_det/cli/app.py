@@ -40,9 +40,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--max-upload-mb", type=float, default=200, help="size of a file (default: 200)")
     help_ = "height x width of an image (default: %(default)s)"
     add("--max-pixels", type=int, default=100_000_000, help=help_)
-    add("--tile-size", type=int, default=1024, help="of larger images, in pixels (default: 1024)")
-    help_ = "micrometres; 0: as the file says"
-    add("--pixel-size", type=float, default=0, metavar="UM", help=help_)
     add_trust_argument(parser)
     return parser.parse_args(argv)
 
@@ -52,7 +49,6 @@ def check_args(args: argparse.Namespace) -> None:
         "--port": (0 <= args.port <= 65535, "from 0 (any that is free) to 65535"),
         "--max-upload-mb": (args.max_upload_mb > 0, "above 0"),
         "--max-pixels": (args.max_pixels > 0, "above 0"),
-        "--pixel-size": (args.pixel_size >= 0, "0 or more"),
     }
     for name, (is_valid, range_) in checks.items():
         if not is_valid:
@@ -95,7 +91,7 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     check_args(args)
     configure_messages()
-    options = PredictionOptions(score_threshold=LOWEST_SCORE, scale=AUTO, tile_size=args.tile_size)
+    options = PredictionOptions(score_threshold=LOWEST_SCORE, scale=AUTO)
     offered = offered_models(args)
     models = {name: describe_model(*files) for name, files in offered.items()}
     load = {
@@ -111,7 +107,6 @@ def main(argv=None) -> int:
         host=args.host,
         port=args.port or None,
         max_upload_mb=args.max_upload_mb,
-        pixel_size=args.pixel_size,
     )
     with contextlib.suppress(KeyboardInterrupt), page as address, contextlib.closing(analyser):
         try:

@@ -335,7 +335,6 @@ function fill() {
     found.limits.set(name, { score: [score, null] });
   }
   find("score").min = settings.lowest_score;
-  find("pixel-size").value = settings.pixel_size || "";
   for (const { name, meaning, chosen } of settings.kinds) {
     const label = document.createElement("label");
     label.className = "check";
