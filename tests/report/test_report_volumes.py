@@ -42,7 +42,7 @@ def evaluated(tmp_path_factory):
     found = {}
     for run in ("first", "second"):
         options = {"options": EvaluationOptions(), "output_dir": str(folder / run / "inference")}
-        evaluator = VolumeEvaluator("reported_test", LABELS, distributed=False, **options)
+        evaluator = VolumeEvaluator("reported_test", LABELS, **options)
         for record in evaluator._records.values():
             predicted = channels.copy()
             if run == "second":

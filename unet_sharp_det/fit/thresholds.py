@@ -101,8 +101,8 @@ def choose_probability_threshold(cfg: CfgNode, weights: Path, folder: Path) -> C
     """Choose the threshold of a binary semantic model on the test images of its config, and put
     into ``folder``, that of their evaluation, what the model finds with it."""
     (name,), labels = cfg.DATASETS.TEST, SemanticLabels.from_config(cfg)
-    where = {"distributed": False, "output_dir": str(folder)}
-    evaluator = SemanticEvaluator(name, labels, options=EvaluationOptions.from_config(cfg), **where)
+    options = EvaluationOptions.from_config(cfg)
+    evaluator = SemanticEvaluator(name, labels, options=options, output_dir=str(folder))
     images, counts = list(_thresholds_passed(cfg, weights)), []
     for record, passed in images:
         truth, valid = evaluator.read_truth(record["image_id"])

@@ -1,7 +1,6 @@
 import json
 import logging
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from evaluation_helpers import coco_dataset, instances, process
 
 from unet_sharp_det.errors import ConfigError, DatasetError, UserError
 from unet_sharp_det.evaluation import EvaluationOptions, InstanceEvaluator, NucleiCOCOEvaluator
-from unet_sharp_det.evaluation.coco import ap
 from unet_sharp_det.evaluation.record import AP_METRICS_FILE, AP_TABLE_FILE, COCO_RESULTS_FILE
 
 KEYS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@100", "AR@500"]
@@ -152,20 +150,6 @@ def test_files(register, tmp_path):
     for key in KEYS:
         assert f"\n| {key} " in table
         assert metrics["definitions"][key] in table
-
-
-def test_without_faster_coco_eval_pycocotools_evaluates(register, monkeypatch, caplog):
-    box = (0, 0, 8, 8)
-    name = register(coco_dataset({1: [box]}))
-    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    ap.fast_coco_eval.cache_clear()
-    try:
-        results = process(NucleiCOCOEvaluator(name), {1: instances([box])})
-        NucleiCOCOEvaluator(name)
-    finally:
-        ap.fast_coco_eval.cache_clear()
-    assert results["segm"]["AP"] == pytest.approx(100)
-    assert caplog.text.count("pip install faster-coco-eval") == 1
 
 
 def test_missing_images_are_reported(register, caplog):

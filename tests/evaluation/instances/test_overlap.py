@@ -42,13 +42,15 @@ def test_pairs_and_areas():
     assert overlap.match(0.1).tolist() == [0, 2]
 
 
-def best_by_brute_force(iou, threshold):
-    """The largest (number of pairs, sum of IoU) of all assignments."""
+def best_by_brute_force(iou, threshold, given=()):
+    """The largest (number of pairs, sum of IoU) of all assignments that have the given pairs; those
+    below the threshold are in the sum alone."""
     rows, columns = iou.shape
     best = (0, 0.0)
     for chosen in itertools.permutations(range(columns + rows), rows):
-        pairs = [iou[i, j] for i, j in enumerate(chosen) if j < columns and iou[i, j] >= threshold]
-        best = max(best, (len(pairs), sum(pairs)))
+        if all(chosen[i] == j for i, j in given):
+            values = [iou[i, j] for i, j in enumerate(chosen) if j < columns]
+            best = max(best, (sum(value >= threshold for value in values), sum(values)))
     return best
 
 
@@ -63,8 +65,10 @@ def test_low_thresholds_need_an_assignment(seed):
         matched = overlap.match(threshold)
         assert len(set(overlap.true_index[matched])) == len(matched)
         assert len(set(overlap.pred_index[matched])) == len(matched)
-        count, _ = best_by_brute_force(iou, threshold)
+        count, total = best_by_brute_force(iou, threshold)
         assert len(matched) == count
+        pairs = zip(overlap.true_index[matched], overlap.pred_index[matched], strict=True)
+        assert best_by_brute_force(iou, threshold, list(pairs))[1] == pytest.approx(total)
 
 
 def test_a_tie_among_many_objects_is_solved_alone():

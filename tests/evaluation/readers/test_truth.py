@@ -91,13 +91,6 @@ def test_more_objects_than_16_bits_hold(tmp_path):
     assert len(overlap.pred_areas) == len(overlap.match(0.5)) == 90000
 
 
-def test_numbers_may_be_left_out(tmp_path):
-    save(tmp_path / "truth" / "1.png", label_map(BOXES))
-    save(tmp_path / "found" / "1.png", label_map(BOXES, numbers=[7, 65535, 300]))
-    [overlap] = match(open_truth(tmp_path / "truth"), tmp_path / "found")
-    assert list(overlap.iou) == [1, 1, 1]
-
-
 class TestVolumes:
     """Label maps of volumes: objects as predict writes them, the truth in any volume format."""
 

@@ -5,19 +5,15 @@ with the limit of detections per image and the area bins as options. Detections 
 of a subset of the images the matches are accumulated anew.
 """
 
-import contextlib
 import copy
-import functools
 import importlib.metadata
-import io
-import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from faster_coco_eval import COCOeval_faster
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from ...masks import mask_areas
@@ -26,8 +22,6 @@ from ..record import EvaluationOptions
 
 TASKS = ("bbox", "segm")
 AREA_BINS = ("small", "medium", "large")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +44,7 @@ class CocoResult:
     precision: np.ndarray
     image_ids: list
     implementation: str
-    _coco_eval: COCOeval = field(repr=False)
+    _coco_eval: COCOeval_faster = field(repr=False)
 
     def subset(self, indices) -> dict[str, float]:
         """Return the metrics in percent of some of the images, as if there were no others.
@@ -89,24 +83,20 @@ def coco_average_precision(
     image_ids = sorted(truth.imgs)
     numbers = {image_id: number for number, image_id in enumerate(image_ids, start=1)}
     truth = _number(truth, numbers)
-    coco_eval_class = fast_coco_eval() or COCOeval
-    coco_eval = coco_eval_class(truth, _index_results(truth, results, task, numbers), task)
+    coco_eval = _evaluation(task, truth, _index_results(truth, results, task, numbers))
     params, ranges = coco_eval.params, options.area_ranges
     params.imgIds = list(numbers.values())
     params.maxDets = options.recall_limits
     params.areaRng, params.areaRngLbl = [[0.0, ranges[-1][1]], *ranges], ["all", *AREA_BINS]
-    coco_eval.separate_eval = True  # faster-coco-eval then keeps the matches of each image.
-    with _silence(coco_eval):
-        coco_eval.evaluate()
+    coco_eval.evaluate()
     precision, recall = _accumulate(coco_eval, range(len(image_ids)))
     definitions = metric_definitions(options, list(category_names(truth).values()))
-    package = "pycocotools" if coco_eval_class is COCOeval else "faster-coco-eval"
     return CocoResult(
         metrics=_metrics(precision, recall, definitions),
         definitions=definitions,
         precision=_mean_over_classes(precision[:, :, :, 0]),
         image_ids=image_ids,
-        implementation=f"{package} {importlib.metadata.version(package)}",
+        implementation=f"faster-coco-eval {importlib.metadata.version('faster-coco-eval')}",
         _coco_eval=coco_eval,
     )
 
@@ -133,18 +123,9 @@ def metric_definitions(options: EvaluationOptions, class_names: list[str]) -> di
     return definitions
 
 
-@functools.lru_cache(maxsize=1)
-def fast_coco_eval():
-    """Return faster-coco-eval's COCOeval class; None, after one warning, if it does not import."""
-    try:
-        from faster_coco_eval import COCOeval_faster
-    except Exception as error:  # A broken binary raises other errors than ImportError.
-        logger.warning(
-            f"faster-coco-eval cannot be imported ({error}): pycocotools evaluates instead, with "
-            "the same numbers but much slower. To change it: pip install faster-coco-eval"
-        )
-        return None
-    return COCOeval_faster
+def _evaluation(task: str, truth: COCO | None = None, found: COCO | None = None) -> COCOeval_faster:
+    """Return an evaluation that keeps the matches of each image, and prints nothing."""
+    return COCOeval_faster(truth, found, task, separate_eval=True, print_function=lambda *_: None)
 
 
 def _accumulate(coco_eval, indices) -> tuple[np.ndarray, np.ndarray]:
@@ -155,16 +136,14 @@ def _accumulate(coco_eval, indices) -> tuple[np.ndarray, np.ndarray]:
     """
     chosen, params = sorted(indices), coco_eval.params
     # Flat, in the order of class, area range, image.
-    matches = getattr(coco_eval, "_evalImgs_cpp", coco_eval.evalImgs)
+    matches = coco_eval._evalImgs_cpp
     blocks = range(0, len(matches), len(params.imgIds))
     items = [matches[block + place] for block in blocks for place in chosen]
-    part = type(coco_eval)(iouType=params.iouType)
+    part = _evaluation(params.iouType)
     part.params = part._paramsEval = copy.copy(params)
     part.params.imgIds = list(range(len(chosen)))
-    part.evalImgs = part._evalImgs_cpp = items
-    part.separate_eval = True
-    with _silence(part):
-        part.accumulate()
+    part._evalImgs_cpp = items
+    part.accumulate()
     return part.eval["precision"][..., -1], part.eval["recall"][:, :, 0]
 
 
@@ -188,14 +167,6 @@ def _mean_over_classes(precision: np.ndarray) -> np.ndarray:
     """(T, R, K) -> (T, R): a class without ground truth has -1 everywhere, and does not count."""
     defined = precision[:, :, (precision > -1).all(axis=(0, 1))]
     return defined.mean(axis=2) if defined.size else np.full(precision.shape[:2], np.nan)
-
-
-@contextlib.contextmanager
-def _silence(coco_eval):
-    """pycocotools prints its progress; faster-coco-eval calls a function with it."""
-    coco_eval.print_function = lambda *_: None
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
 
 
 def _number(truth: COCO, numbers: dict) -> COCO:

@@ -34,7 +34,6 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         *,
         tasks=TASKS,
         options: EvaluationOptions | None = None,
-        distributed: bool = True,
         output_dir: str | None = None,
     ):
         """
@@ -43,7 +42,6 @@ class NucleiCOCOEvaluator(COCOEvaluator):
                 the data set is converted to a COCO json in ``output_dir``.
             tasks: of "bbox" and "segm", those to evaluate.
             options: of them ``max_dets`` and ``area_sides``; None: the defaults.
-            distributed: gather the predictions of all ranks, and evaluate on the main one.
             output_dir: folder for ``coco_instances_results.json``, ``metrics.json`` and
                 ``ap_table.md``. None: write nothing. Do not give the folder of a training itself,
                 where detectron2 logs to ``metrics.json``.
@@ -57,7 +55,6 @@ class NucleiCOCOEvaluator(COCOEvaluator):
         super().__init__(
             dataset_name,
             tasks=tuple(tasks),
-            distributed=distributed,
             output_dir=output_dir,
             use_fast_impl=False,
             allow_cached_coco=False,
@@ -80,7 +77,7 @@ class NucleiCOCOEvaluator(COCOEvaluator):
             DatasetError: predictions and data set disagree on images or categories.
             UserError: masks are to be evaluated and the model predicted none.
         """
-        predictions = gather_on_main(self._predictions, self._distributed)
+        predictions = gather_on_main(self._predictions)
         if predictions is None:
             return {}
         results = self._with_category_ids(

@@ -32,12 +32,11 @@ class InstanceEvaluator(DatasetEvaluator):
         dataset_name: str,
         *,
         options: EvaluationOptions | None = None,
-        distributed: bool = True,
         output_dir: str | None = None,
     ):
         """
         Args:
-            dataset_name, options, distributed: see :class:`NucleiCOCOEvaluator`.
+            dataset_name, options: see :class:`NucleiCOCOEvaluator`.
             output_dir: folder for ``instances_per_image.csv``, ``instance_metrics.json`` and
                 ``evaluation.json``, which reports read. None: write nothing.
 
@@ -46,7 +45,6 @@ class InstanceEvaluator(DatasetEvaluator):
         """
         self._dataset_name = dataset_name
         self._options = options or EvaluationOptions()
-        self._distributed = distributed
         self._output_dir = output_dir
         self._truth = self._open_truth(dataset_name)
         self.reset()
@@ -77,7 +75,7 @@ class InstanceEvaluator(DatasetEvaluator):
         Images that were not processed count as without predictions. Raises a DatasetError if one
         was processed twice.
         """
-        overlaps = gather_on_main(self._overlaps, self._distributed)
+        overlaps = gather_on_main(self._overlaps)
         if overlaps is None:
             return {}
         missing = set(self._truth.records) - {overlap.image_id for overlap in overlaps}

@@ -66,7 +66,6 @@ class SemanticEvaluator(DatasetEvaluator):
         labels: SemanticLabels,
         *,
         options: EvaluationOptions | None = None,
-        distributed: bool = True,
         output_dir: str | None = None,
     ):
         """
@@ -77,7 +76,6 @@ class SemanticEvaluator(DatasetEvaluator):
             labels: the meaning of the model's channels.
             options: by which reports judge the components of the predictions as objects of the
                 data set's ``json_file``. None: no ``evaluation.json`` for them.
-            distributed: gather the results of all ranks, and evaluate on the main one.
             output_dir: folder for ``semantic_per_image.csv`` (ratios in percent),
                 ``semantic_metrics.json`` (with definitions) and ``semantic_predictions.json`` (a
                 COCO RLE of each image and channel). None: write nothing.
@@ -89,7 +87,6 @@ class SemanticEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._labels = labels
         self._options = options
-        self._distributed = distributed
         self._output_dir = output_dir
         self._records = _index_records(dataset_name)
         check_label_maps(list(self._records.values()), labels, dataset_name)
@@ -131,7 +128,7 @@ class SemanticEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> dict:
         """Return ``{"sem_seg": {metric: percent}}`` on the main process, {} on the others."""
-        results = gather_on_main(self._results, self._distributed)
+        results = gather_on_main(self._results)
         if results is None:
             return {}
         results = sorted(results, key=lambda result: result.image_id)

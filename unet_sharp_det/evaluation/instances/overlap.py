@@ -115,7 +115,7 @@ class InstanceOverlap:
 
     def _assign(self, allowed: np.ndarray) -> np.ndarray:
         """Solve the assignment, in which a true object may stay alone, on a column of its own."""
-        from scipy.sparse import csr_array  # Slow to import, and seldom needed.
+        from scipy.sparse import csr_array  # Slow to import.
         from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
         true_count, pred_count = len(self.true_areas), len(self.pred_areas)
@@ -162,13 +162,10 @@ def shared_pixels(
     true: InstanceMap, predicted: InstanceMap
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ``true_index``, ``pred_index`` and ``shared`` of :class:`InstanceOverlap`."""
+    from scipy.sparse import csr_array  # Slow to import.
+
     in_both = (true.labels > 0) & (predicted.labels > 0)
-    columns = max(1, len(predicted))
-    keys = (true.labels[in_both].astype(np.int64) - 1) * columns + predicted.labels[in_both] - 1
-    if len(true) * columns <= 4 * true.labels.size:
-        histogram = np.bincount(keys, minlength=1)
-        keys = np.flatnonzero(histogram)
-        counts = histogram[keys]
-    else:  # many objects: the histogram would be larger than the image
-        keys, counts = np.unique(keys, return_counts=True)
-    return keys // columns, keys % columns, counts
+    places = true.labels[in_both] - 1, predicted.labels[in_both] - 1
+    ones, shape = np.ones(len(places[0]), int), (len(true), len(predicted))
+    table = csr_array((ones, places), shape=shape).tocoo()  # Equal places are summed up.
+    return table.row, table.col, table.data
