@@ -9,14 +9,6 @@ from evaluation_helpers import encode
 from unet_sharp_det.evaluation.readers.truth import CocoTruth
 from unet_sharp_det.evaluation.record import EvaluationOptions, EvaluationRecord
 
-ENVIRONMENT = """[01/01 00:00:00] detectron2 INFO: Environment info:
--------------------------------  --------------------------
-sys.platform                     linux
-PyTorch                          2.0.0 @/home/someone/torch
-Pillow                           9.1.0
--------------------------------  --------------------------
-"""
-
 
 def perturb(masks, generator, rate):
     """Masks with errors, each of the rate: dropped, merged with the next, split, invented."""
@@ -75,5 +67,4 @@ def make_run(folder, data, seed, rate, options=None):
     lines.append({"iteration": 99, "segm/AP": 40.0, "validation/total_loss": 0.5})
     (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)) + "\n")
     (folder / "config.yaml").write_text(f"SEED: {seed}\nMODEL:\n  DEVICE: cpu\n")
-    (folder / "log.txt").write_text(ENVIRONMENT)
     return folder

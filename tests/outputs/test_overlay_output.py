@@ -40,20 +40,22 @@ def test_contours_on_the_image_with_contrast(tile, instances, context, display, 
 def test_reduced_pictures_do_not_depend_on_the_tiles(
     side, factor, tile, instances, display, monkeypatch
 ):
+    monkeypatch.setattr(overlay, "_LONGEST_SIDE", side)
     colors = distinct_colors(len(instances))
-    whole = draw_overlay(instances, display, colors, side)
+    whole = draw_overlay(instances, display, colors)
     assert whole.shape == (-(-61 // factor), -(-83 // factor), 3)
     monkeypatch.setattr(overlay, "_TILE", tile)
-    np.testing.assert_array_equal(draw_overlay(instances, display, colors, side), whole)
+    np.testing.assert_array_equal(draw_overlay(instances, display, colors), whole)
 
 
-def test_reduced_pictures_show_means_and_small_objects(write):
+def test_reduced_pictures_show_means_and_small_objects(monkeypatch):
+    monkeypatch.setattr(overlay, "_LONGEST_SIDE", 15)
     rng = np.random.default_rng(0)
     image = np.tile(rng.integers(0, 256, (40, 60, 1)).astype(np.uint8), 3)
     labels = np.zeros((40, 60), np.int32)
     labels[17, 33] = 1
     display = prepare(from_array(image), "RGB", stretch_contrast=False)
-    found = draw_overlay(SparseInstances.from_label_map(labels), display, distinct_colors(1), 15)
+    found = draw_overlay(SparseInstances.from_label_map(labels), display, distinct_colors(1))
     means = image.reshape(10, 4, 15, 4, 3).mean(axis=(1, 3))
     means[4, 8] = distinct_colors(1)[0]
     np.testing.assert_allclose(found, means, atol=0.501)

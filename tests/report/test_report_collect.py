@@ -18,7 +18,7 @@ from unet_sharp_det.report.collect import RunReport, collect_methods, looks_of
 from unet_sharp_det.report.comparison import estimates_of
 from unet_sharp_det.report.environment import config_differences, fingerprint, report_environment
 from unet_sharp_det.report.labels import label_folders
-from unet_sharp_det.report.training import Training, read_curves, read_environment
+from unet_sharp_det.report.training import Training, read_curves
 
 
 @pytest.fixture
@@ -250,11 +250,9 @@ class TestTraining:
         assert list(read_curves(tmp_path / "metrics.json", dataset)) == [expected]
 
     def test_a_folder_without_anything(self, tmp_path):
-        assert Training.read(tmp_path, "d") == Training({}, "", {})
+        assert Training.read(tmp_path, "d") == Training({}, "")
 
-    def test_environment_has_versions_but_no_paths(self, runs):
-        log = (runs[0] / "log.txt").read_text()
-        assert read_environment(log) == {"sys.platform": "linux", "PyTorch": "2.0.0"}
+    def test_environment_has_versions(self):
         assert "detectron2" in report_environment()
 
     def test_keys_that_differ(self):

@@ -9,6 +9,7 @@ from label_map_files import label_map
 from unet_sharp_det.evaluation.instances.measures import counts, merges, splits
 from unet_sharp_det.evaluation.instances.overlap import InstanceOverlap
 from unet_sharp_det.masks.instance_maps import InstanceMap
+from unet_sharp_det.report import overlays
 from unet_sharp_det.report.drawing import data_uri
 from unet_sharp_det.report.overlays import OUTCOME_COLORS, outcome_picture, outcomes_of
 
@@ -64,9 +65,10 @@ def drawn_classes(picture, scale, box):
     return {name for name, color in OUTCOME_COLORS.items() if color in colors}
 
 
-def test_picture_is_enlarged_and_has_the_colours():
+def test_picture_is_enlarged_and_has_the_colours(monkeypatch):
+    monkeypatch.setattr(overlays, "_LONGEST_SIDE", 250)
     image = np.full((*SIZE, 3), 70, np.uint8)
-    picture = outcome_picture(image, TRUE, PREDICTED, overlap_of(), long_side=250)
+    picture = outcome_picture(image, TRUE, PREDICTED, overlap_of())
     assert picture.shape == (80, 240, 3)
     boxes = {
         (0, 0, 10, 20): {"TP"},
@@ -79,22 +81,24 @@ def test_picture_is_enlarged_and_has_the_colours():
     assert (picture[70:] == picture[70, 0]).all()
 
 
-def test_a_large_image_is_reduced():
+def test_a_large_image_is_reduced(monkeypatch):
+    monkeypatch.setattr(overlays, "_LONGEST_SIDE", 250)
     true = instance_map((100, 100, 400, 500), size=(600, 1000))
     image = np.random.default_rng(0).integers(0, 255, (600, 1000, 3), np.uint8)
-    picture = outcome_picture(image, true, true, overlap_of(true, true), long_side=250)
+    picture = outcome_picture(image, true, true, overlap_of(true, true))
     assert picture.shape == (150, 250, 3)
     edge = (picture == OUTCOME_COLORS["TP"]).all(axis=2)
     assert edge[25:125, 25:27].all()
     assert not edge[:, :25].any()
 
 
-def test_void_pixels_are_gray_and_their_objects_not_drawn():
+def test_void_pixels_are_gray_and_their_objects_not_drawn(monkeypatch):
+    monkeypatch.setattr(overlays, "_LONGEST_SIDE", 60)
     void = np.zeros(SIZE, bool)
     void[:, 46:] = True
     overlap = overlap_of(void=void)
     image = np.zeros((*SIZE, 3), np.uint8)
-    picture = outcome_picture(image, TRUE, PREDICTED, overlap, void=void, long_side=60)
+    picture = outcome_picture(image, TRUE, PREDICTED, overlap, void=void)
     assert (picture[:, 46:] == 96).all()
     assert not (picture[:, 45] == 96).any()
 

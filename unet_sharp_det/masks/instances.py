@@ -192,7 +192,9 @@ class SparseInstances:
 
     def without_holes(self) -> "SparseInstances":
         """Fill what an object encloses, also where its pixels touch at corners only."""
-        return replace(self, masks=[_filled(mask) for mask in self.masks])
+        from scipy import ndimage  # It takes a while.
+
+        return replace(self, masks=[ndimage.binary_fill_holes(mask) for mask in self.masks])
 
     def in_one_piece(self) -> "SparseInstances":
         """Keep the largest piece of each object; pixels that touch at corners are two."""
@@ -248,12 +250,6 @@ class SparseInstances:
         instances.scores = torch.from_numpy(self.scores.astype(np.float32))
         instances.pred_classes = torch.from_numpy(self.classes.copy())
         return instances
-
-
-def _filled(mask: np.ndarray) -> np.ndarray:
-    ground = np.pad(~mask, 1, constant_values=True).view(np.uint8)
-    count, parts = cv2.connectedComponents(ground, connectivity=4)
-    return mask if count <= 2 else parts[1:-1, 1:-1] != parts[0, 0]
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:

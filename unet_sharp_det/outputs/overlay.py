@@ -12,7 +12,7 @@ from ..masks.drawing import BACKGROUND, distinct_colors, downscale, draw_label_c
 from ..masks.instances import SparseInstances
 from .write import OutputContext, windows
 
-LONGEST_SIDE = 4096
+_LONGEST_SIDE = 4096
 _TILE = 1024
 _LINE = 20
 
@@ -28,10 +28,8 @@ def write_overlay(instances: SparseInstances, context: OutputContext, path: Path
     path.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
 
 
-def draw_overlay(
-    instances: SparseInstances, display, colors: np.ndarray, longest_side: int = LONGEST_SIDE
-) -> np.ndarray:
-    """Draw contours on an image, which is reduced by an integer if it is longer than allowed.
+def draw_overlay(instances: SparseInstances, display, colors: np.ndarray) -> np.ndarray:
+    """Draw contours on an image, reduced by an integer so that no side has over 4,096 pixels.
 
     A pixel of the reduced image is the mean of a block; it belongs to the block's last object, so
     that objects smaller than a block are seen too.
@@ -40,10 +38,12 @@ def draw_overlay(
         instances: of the image.
         display: has ``window(rows, columns)``, which returns uint8 (h, w, 3) in RGB.
         colors: of :func:`object_colors`.
-        longest_side: of the picture, which is uint8 (H, W, 3), in pixels.
+
+    Returns:
+        uint8 (H, W, 3).
     """
     height, width = instances.shape
-    factor = math.ceil(max(height, width) / longest_side)
+    factor = math.ceil(max(height, width) / _LONGEST_SIDE)
     canvas = np.empty((math.ceil(height / factor), math.ceil(width / factor), 3), np.uint8)
     side = max(1, _TILE // factor) * factor
     for rows, columns in windows(instances.shape, side, side):

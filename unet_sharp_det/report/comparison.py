@@ -13,7 +13,6 @@ from .estimates import Estimate, Estimates
 from .volumes import VolumeRun
 
 HEADLINE = ("DSB_score", "F1_50_image_mean", "segm/AP", "PQ_image_mean", "count_bias")
-DETAIL = "Cell AP at each IoU threshold"
 
 # Title, and the names of the measures: a measure is in the first group that has it.
 _GROUPS = {
@@ -25,7 +24,7 @@ _GROUPS = {
     "Surfaces": r"(HD95|surface_Dice)_.*",
     "COCO, masks": r"segm/.*",
     "COCO, boxes": r"bbox/.*",
-    DETAIL: r"cell_AP\d\d_.*",
+    "Cell AP at each IoU threshold": r"cell_AP\d\d_.*",
     "Other measures": r".*",
 }
 _COCO_SOURCE = "COCO detection evaluation, cocodataset.org/#detection-eval"

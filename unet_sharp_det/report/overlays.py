@@ -25,6 +25,7 @@ OUTCOME_COLORS = {
 }
 
 _MATCH_IOU = 0.5
+_LONGEST_SIDE = 900
 _GROUND = 96
 _BRIGHTEST = 200  # Contours stand out on it.
 
@@ -101,12 +102,11 @@ def outcome_picture(
     overlap: InstanceOverlap,
     *,
     void: np.ndarray | None = None,
-    long_side: int = 900,
 ) -> np.ndarray:
     """Draw the contours of predicted objects, and on them those of true ones: FN and SPLIT.
 
     The image is enlarged by the largest integer factor, or reduced, so that its longer side is at
-    most ``long_side`` pixels. Its contrast is stretched, and its brightest parts dimmed.
+    most 900 pixels. Its contrast is stretched, and its brightest parts dimmed.
 
     Args:
         image: uint8 (H, W, 3), RGB; None: a gray ground.
@@ -124,7 +124,7 @@ def outcome_picture(
         image = _stretch(image)
     if void is not None:
         image = np.where(void[..., None], np.uint8(_GROUND), image)
-    scale = long_side / max(true.labels.shape)
+    scale = _LONGEST_SIDE / max(true.labels.shape)
     scale = int(scale) if scale >= 1 else scale
     size = [max(1, round(side * scale)) for side in true.labels.shape[::-1]]
     nearest = cv2.INTER_NEAREST_EXACT

@@ -19,7 +19,7 @@ from ..files import write_text
 from . import figures, volumes
 from .breakdown import LOOK_MEASURES, OBJECT_MEASURES, break_down, by_contact, by_look, by_size
 from .collect import Method, RunReport, collect_methods, looks_of
-from .comparison import DETAIL, HEADLINE, Comparison
+from .comparison import HEADLINE, Comparison
 from .curves import training_plots
 from .drawing import Plot, add_legend, color_of
 from .environment import config_differences, fingerprint, report_environment
@@ -254,7 +254,6 @@ def _render(
         worst=analysis.draw(methods, rows),
         outcome_colors=OUTCOME_COLORS,
         plots=plots,
-        detail=DETAIL,
         config_differences=config_differences([run["config"] for run in described]),
         environment=report_environment(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
@@ -270,5 +269,4 @@ def _describe(run: RunReport | VolumeRun) -> dict:
         "options": asdict(run.record.options),
         "files": {path: fingerprint(path) for path in (run.record.truth, run.record.predictions)},
         "config": run.training.config if run.training else "",
-        "environment": run.training.environment if run.training else {},
     }

@@ -1,7 +1,6 @@
-"""What a training left behind: curves, config, and the environment that it ran in."""
+"""What a training left behind: curves and config."""
 
 import json
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +10,7 @@ import numpy as np
 from ..data.coco_json import is_finite
 from ..errors import UserError
 
-CURVES_FILE, CONFIG_FILE, LOG_FILE = "metrics.json", "config.yaml", "log.txt"
-
-# Lines of detectron2's "Environment info" that say what the numbers may depend on.
-_FACTS = (
-    "sys.platform",
-    "Python",
-    "numpy",
-    "detectron2",
-    "PyTorch",
-    "torchvision",
-    "GPU available",
-    "GPU 0",
-    "CUDA_HOME",
-    "Driver version",
-    "cv2",
-)
-_FACT = re.compile(rf"^({'|'.join(map(re.escape, _FACTS))}) {{2,}}(.+?)(?: @.*)?$", re.MULTILINE)
-_ENVIRONMENT = re.compile(r"Environment info:\n-+  -+\n(.*?)\n-+  -+\n", re.DOTALL)
+CURVES_FILE, CONFIG_FILE = "metrics.json", "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -38,22 +20,16 @@ class Training:
     Attributes:
         curves: of :func:`read_curves`.
         config: text of the config; "": there is none.
-        environment: ``{what: version}`` of the last start of the training.
     """
 
     curves: dict[str, tuple[np.ndarray, np.ndarray]]
     config: str
-    environment: dict[str, str]
 
     @classmethod
     def read(cls, folder, dataset: str) -> "Training":
         """Read what is there in an OUTPUT_DIR, see :func:`read_curves`."""
         folder = Path(folder)
-        return cls(
-            read_curves(folder / CURVES_FILE, dataset),
-            _text(folder / CONFIG_FILE),
-            read_environment(_text(folder / LOG_FILE)),
-        )
+        return cls(read_curves(folder / CURVES_FILE, dataset), _text(folder / CONFIG_FILE))
 
 
 def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -94,12 +70,6 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
         name: (np.array(sorted(values)), np.array([values[x] for x in sorted(values)], float))
         for name, values in sorted(series.items())
     }
-
-
-def read_environment(log: str) -> dict[str, str]:
-    """Return the versions in the last "Environment info" of detectron2's log, without paths."""
-    tables = _ENVIRONMENT.findall(log)
-    return dict(_FACT.findall(tables[-1])) if tables else {}
 
 
 def _without_dataset(name: str, dataset: str) -> str:
