@@ -204,7 +204,9 @@ def test_label_maps_are_png_files_named_as_the_images(load, coco, tmp_path, writ
 
 
 def test_missing_label_maps_are_named_with_the_remedy(load, coco, tmp_path, write_png):
-    with pytest.raises(DatasetError, match=r"2 of 2 label maps .*a\.png, b\.png\. Paint them\.$"):
+    with pytest.raises(
+        DatasetError, match=r"2 of 2 label maps .*'a\.png', 'b\.png'\. Paint them\.$"
+    ):
         load(coco, sem_seg_root=tmp_path / "labels", remedy="Paint them.")
     write_png(tmp_path / "labels" / "a.png", np.zeros((12, 16), np.uint8))
     with pytest.raises(DatasetError, match=r"1 of 2 label maps .*b\.png"):
@@ -216,7 +218,7 @@ def test_images_that_would_share_a_label_map_are_refused(load, coco, tmp_path, w
     write_png(tmp_path / "labels" / "a.png", np.zeros((12, 16), np.uint8))
     coco["images"][1]["file_name"] = "deep/a.png"
     assert len(load(coco)) == 2
-    with pytest.raises(DatasetError, match=r"share the label map a\.png"):
+    with pytest.raises(DatasetError, match=r"share the label map 'a\.png'"):
         load(coco, sem_seg_root=tmp_path / "labels")
 
 

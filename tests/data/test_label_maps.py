@@ -31,15 +31,6 @@ def paint(*annotations):
     return read_label_map({**SIZE, "file_name": "a.png", "annotations": list(annotations)})
 
 
-@pytest.mark.parametrize("name", ["labels.png", "labels.tif", "labels.bmp"])
-def test_one_bit_is_the_labels_0_and_1(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # pillow's own limit is none of ours
-    mask = rectangle((2, 5), (3, 9)) > 0
-    Image.fromarray(np.ascontiguousarray(mask)).save(tmp_path / name)
-    found = read_label_map({**SIZE, "sem_seg_file_name": str(tmp_path / name)})
-    assert (found == mask).all()
-
-
 def test_the_file_comes_before_the_annotations(tmp_path, write_png):
     path = write_png(tmp_path / "labels.png", np.full(SHAPE, 3, np.uint8))
     annotations = [nucleus(rle((2, 5), (3, 9)))]

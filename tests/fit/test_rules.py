@@ -19,7 +19,6 @@ DATA = {
         "cell": {"q01": 6.0, "q05": 10.0, "q25": 15.0, "q50": 20.0, "q75": 25.0, "q95": 40.0}
     },
     "objects_per_image": {"q50": 30.0, "largest": 90},
-    "touching_share": 0.2,
     "image_sides_px": {"smallest": 256, "median": 512.0, "largest": 1024},
     "looks": {"fluorescence": 40},
     "channels": [1, 3],

@@ -6,10 +6,10 @@ import tifffile
 from evaluation_helpers import rectangle_mask
 
 
-def label_map(boxes, dtype=np.uint16, numbers=None, size=(64, 64)):
+def label_map(boxes, dtype=np.uint16, size=(64, 64)):
     """A label map of boxes (x0, y0, x1, y1), ends exclusive."""
     labels = np.zeros(size, dtype)
-    for number, box in zip(numbers or range(1, len(boxes) + 1), boxes, strict=True):
+    for number, box in enumerate(boxes, start=1):
         labels[rectangle_mask(*size, box)] = number
     return labels
 

@@ -67,7 +67,6 @@ def test_an_offset_changes_nothing(tmp_path, dtype, offset):
 
 
 MANY = {
-    "pages": (np.zeros((4, 20, 30), np.uint8), {"photometric": "minisblack"}, "has 4 pages"),
     "ImageJ": (
         np.zeros((3, 20, 30), np.uint16),
         {"imagej": True, "metadata": {"axes": "ZYX"}},
@@ -77,11 +76,6 @@ MANY = {
         np.zeros((2, 20, 30), np.uint16),
         {"imagej": True, "metadata": {"axes": "CYX"}},
         "has 2 channels",
-    ),
-    "samples": (
-        np.zeros((20, 30, 5), np.uint8),
-        {"photometric": "minisblack", "planarconfig": "contig"},
-        "has 5 channels",
     ),
 }
 
@@ -138,13 +132,6 @@ def test_labels_that_are_no_whole_numbers(tmp_path, value):
     tifffile.imwrite(tmp_path / "a.tif", np.full((20, 30), value))
     with pytest.raises(DatasetError, match=r"a\.tif: holds fractions|a\.tif: holds NaN"):
         read_labels(tmp_path / "a.tif")
-
-
-def test_the_labels_of_a_palette_tiff_are_its_numbers(tmp_path):
-    labels = np.arange(200, dtype=np.uint8).reshape(10, 20)
-    colours = np.random.default_rng(0).integers(0, 2**16, (3, 256), np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", labels, photometric="palette", colormap=colours)
-    assert np.array_equal(read_labels(tmp_path / "a.tif"), labels)
 
 
 def test_a_tiff_by_a_relative_path_and_by_a_link(tmp_path, monkeypatch):

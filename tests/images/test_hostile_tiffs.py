@@ -112,10 +112,11 @@ def test_what_has_no_end_or_no_sense_is_refused(tmp_path, name):
     assert peak < 2**25
 
 
-def test_pages_are_bounded(tmp_path, monkeypatch):
+def test_the_tags_of_all_pages_are_bounded(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tif", noise(5, 8, 8), metadata=None, photometric="minisblack")
-    monkeypatch.setattr(directories, "_MOST_PAGES", 4)
-    assert "more than 4 pages" in refusal(path)
+    whole(open_image(path)[4])
+    monkeypatch.setattr(directories, "_MOST_TAGS", 40)
+    assert "more than 40 tags" in refusal(path)
 
 
 CODECS = {

@@ -6,7 +6,7 @@ import tifffile
 from image_files import GRAY, noise, whole, write
 
 from unet_sharp_det.errors import UserError
-from unet_sharp_det.images.source import ChannelsError, ReadOptions, from_array, open_image
+from unet_sharp_det.images.source import ChannelsError, ReadOptions, open_image
 
 
 def stack(*shape):
@@ -106,7 +106,8 @@ def test_what_is_read_of_a_file_is_known(tmp_path):
     assert open_image(path)[1].channel_numbers == (0, 1, 2)
     path = write(tmp_path / "b.tif", C3Z5, imagej=True, metadata={"axes": "TZYX"})
     assert open_image(path)[7].place == {"t": 2, "z": 1}
-    assert open_image(write(tmp_path / "c.tif", Z5, **PAGES))[4].place == {"page": 4}
+    source = open_image(write(tmp_path / "c.tif", Z5, **PAGES))[4]
+    assert (source.place, source.series_count) == ({"page": 4}, 1)
     assert open_image(write(tmp_path / "d.tif", noise(*GRAY)))[0].place == {}
 
 
@@ -187,19 +188,6 @@ def test_two_axes_of_planes_need_a_name(tmp_path):
         open_image(path, ReadOptions(plane_axis="Q"))
     (first, _, _) = open_image(path, ReadOptions(planes="max", plane_axis=0))
     assert first.suffix == "_pagemax_page000"
-
-
-def test_how_many_series_there_are(tmp_path):
-    assert open_image(write(tmp_path / "a.tif", Z5, **PAGES))[0].series_count == 1
-    assert from_array(noise(*GRAY)).series_count == 1
-    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
-        for number in range(3):
-            writer.write(noise(*GRAY), metadata={"axes": "YX", "Name": f"image {number}"})
-    assert open_image(tmp_path / "a.ome.tif")[0].series_count == 3
-    with tifffile.TiffWriter(tmp_path / "sizes.tif") as writer:
-        for height in (40, 33):
-            writer.write(noise(height, 50), metadata=None)
-    assert open_image(tmp_path / "sizes.tif")[0].series_count == 2
 
 
 @pytest.mark.parametrize(

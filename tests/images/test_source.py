@@ -127,8 +127,6 @@ def test_arrays():
     for bad in (np.zeros(5), np.zeros((0, 4)), np.zeros((4, 4, 2)), np.zeros((4, 4), complex)):
         with pytest.raises(DatasetError, match="x: "):
             from_array(bad, "x")
-    with pytest.raises(ValueError, match="steps of 1"):
-        from_array(noise(*GRAY)).window(slice(0, 9, 2), ALL)
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):

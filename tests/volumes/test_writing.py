@@ -29,18 +29,6 @@ def test_a_volume_comes_back_as_it_was(turn, ending, tmp_path):
     assert np.array_equal(read_volume(tmp_path / f"new{ending}").array, volume.array)
 
 
-def test_channels_are_a_vector_per_voxel(tmp_path):
-    sitk.WriteImage(scan(TURNS["sagittal"]), str(tmp_path / "scan.nii"))
-    volume = read_volume(tmp_path / "scan.nii")
-    two = np.concatenate([volume.array, volume.array + 1])
-    write_volume(tmp_path / "two.nii.gz", two, like=volume)
-
-    written = sitk.ReadImage(str(tmp_path / "two.nii.gz"))
-    assert written.GetNumberOfComponentsPerPixel() == 2
-    second = sitk.GetArrayFromImage(sitk.VectorIndexSelectionCast(written, 1))
-    assert np.array_equal(second, sitk.GetArrayFromImage(scan(TURNS["sagittal"])) + 1)
-
-
 def test_an_unknown_ending_is_refused(tmp_path):
     sitk.WriteImage(scan(), str(tmp_path / "scan.nii"))
     volume = read_volume(tmp_path / "scan.nii")

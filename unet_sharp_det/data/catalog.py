@@ -16,7 +16,7 @@ from ..addresses import address_of, local_paths
 from ..errors import DatasetError, did_you_mean
 from ..files import safe_join
 from ..images.decoding import read_shape
-from .coco_json import read_coco
+from .coco_json import first_few, read_coco
 from .label_files import check_size
 from .label_maps import IGNORED
 
@@ -203,7 +203,7 @@ def _add_label_maps(where: str, records: list[dict], root: Path, remedy: str) ->
     shared = [name for name, count in Counter(names).items() if count > 1]
     if shared:
         raise DatasetError(
-            f"{where}: several images would share the label map {_first(shared)}. Rename them."
+            f"{where}: several images would share the label map {first_few(shared)}. Rename them."
         )
     files = _find_files(where, "label maps", names, root, remedy)
     for record, name in zip(records, names, strict=True):
@@ -217,14 +217,9 @@ def _find_files(where: str, what: str, names: list[str], root: Path, remedy: str
     if missing:
         raise DatasetError(
             f"{where}: {len(missing)} of {len(names)} {what} are missing below {root}: "
-            f"{_first(missing)}. {remedy}".strip()
+            f"{first_few(missing)}. {remedy}".strip()
         )
     return dict(zip(names, map(str, paths), strict=True))
-
-
-def _first(values: list, limit: int = 3) -> str:
-    shown = ", ".join(repr(value)[1:-1][-200:] for value in values[:limit])
-    return f"{shown} and {len(values) - limit} more" if len(values) > limit else shown
 
 
 register_dsb2018()

@@ -86,7 +86,7 @@ def check_ids(content, where: str) -> None:
             if not is_id(annotation[key]) or annotation[key] not in known:
                 raise DatasetError(
                     f"{_name(annotation, where)} has the {key} {reprlib.repr(annotation[key])}, "
-                    f"which is no id of '{section}'. Write one of {_some(known)}."
+                    f"which is no id of '{section}'. Write one of {first_few(sorted(known))}."
                 )
 
 
@@ -109,6 +109,12 @@ def is_box(value) -> bool:
 def is_id(value) -> bool:
     """Whether a value is a text or a whole number of at most 64 bits."""
     return _is_text(value) or type(value) is int and -(2**63) <= value < 2**63
+
+
+def first_few(values: list) -> str:
+    """The first three of some values, and how many more there are."""
+    shown = ", ".join(repr(value)[-200:] for value in values[:3])
+    return f"{shown} and {len(values) - 3} more" if len(values) > 3 else shown
 
 
 def _is_text(value) -> bool:
@@ -212,8 +218,3 @@ def _check_box(annotation: dict, shape: tuple[int, int], where: str) -> None:
 
 def _name(annotation: dict, where: str) -> str:
     return f"{where}: the annotation with id {reprlib.repr(annotation['id'])}"
-
-
-def _some(ids: set, limit: int = 3) -> str:
-    shown = ", ".join(map(reprlib.repr, sorted(ids)[:limit]))
-    return f"{shown} and {len(ids) - limit} more" if len(ids) > limit else shown

@@ -1,6 +1,5 @@
 """What the images and objects of a data set are like: what settings of a training go by."""
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..masks import SparseInstances
-from ..masks.instance_maps import touches_another
 
 _QUANTILES = (1, 5, 25, 50, 75, 95)
 
@@ -20,20 +18,15 @@ class ImageFacts:
     Attributes:
         shape: (height, width) in pixels.
         diameters: of its objects by class, in pixels: those of circles of their areas.
-        touching: number of objects that share a border, or a corner, with another one.
         look: see :func:`.guess_look`.
-        dtype, channels: of the file's values.
-        intensities: percentiles 1, 50 and 99 of the file's values, of each channel.
+        channels: of the file.
         pixel_size: in micrometres; None: unknown.
     """
 
     shape: tuple[int, int]
     diameters: dict[str, list[float]]
-    touching: int
     look: str
-    dtype: str
     channels: int
-    intensities: list[list[float]]
     pixel_size: float | None
 
     @classmethod
@@ -42,23 +35,19 @@ class ImageFacts:
         pixels: np.ndarray,
         objects: SparseInstances,
         categories: Sequence[str],
-        labels: np.ndarray,
         look: str,
         pixel_size: float | None,
     ) -> "ImageFacts":
         """Collect the facts of an image, values of the file (H, W, C), and of its objects, each
-        with the name of its class; ``labels`` (H, W) numbers them where they are seen."""
+        with the name of its class."""
         diameters = defaultdict(list)
         for category, area in zip(categories, objects.areas.tolist(), strict=True):
             diameters[category].append(2 * (area / np.pi) ** 0.5)
         return cls(
             shape=tuple(objects.shape),
             diameters=dict(diameters),
-            touching=int(touches_another(labels).sum()),
             look=look,
-            dtype=str(pixels.dtype),
             channels=pixels.shape[2],
-            intensities=np.percentile(pixels, (1, 50, 99), axis=(0, 1)).T.tolist(),
             pixel_size=pixel_size,
         )
 
@@ -72,26 +61,19 @@ def summarize(images: Sequence[ImageFacts]) -> dict:
     counts = [sum(map(len, image.diameters.values())) for image in images]
     areas = [height * width for height, width in (image.shape for image in images)]
     sides = [side for image in images for side in image.shape]
-    levels = itertools.zip_longest(*(image.intensities for image in images), fillvalue=[np.nan] * 3)
     pixel_sizes = [image.pixel_size for image in images if image.pixel_size is not None]
     return {
         "images": len(images),
         "objects": sum(counts),
         "diameter_px": {name: _quantiles(values) for name, values in sorted(diameters.items())},
         "objects_per_image": {**_quantiles(counts), "largest": max(counts)},
-        "touching_share": sum(image.touching for image in images) / max(1, sum(counts)),
         "image_sides_px": {
             "smallest": min(sides),
             "median": float(np.median(areas)) ** 0.5,
             "largest": max(sides),
         },
         "looks": dict(Counter(image.look for image in images)),
-        "dtypes": dict(Counter(image.dtype for image in images)),
         "channels": sorted({image.channels for image in images}),
-        "intensity": [
-            dict(zip(("p1", "p50", "p99"), np.nanmedian(each, axis=0).tolist(), strict=True))
-            for each in levels
-        ],
         "pixel_size_um": float(np.median(pixel_sizes)) if pixel_sizes else None,
     }
 

@@ -6,7 +6,6 @@ from typing import BinaryIO
 
 from ..errors import DatasetError
 
-_MOST_PAGES = 2**16
 _MOST_TAGS = 2**22  # of all pages together
 _MOST_BYTES = 2**30  # that the tags of all pages take as Python's numbers and text
 _NUMBER_BYTES = 40  # of an integer in a tuple
@@ -49,7 +48,7 @@ class _Directories:
     def __init__(self, file: BinaryIO, path):
         self.file, self.path = file, path
         self.size = os.fstat(file.fileno()).st_size
-        self.pages = self.tags = self.bytes = 0
+        self.tags = self.bytes = 0
         head = file.read(16)
         self.order = "<" if head[:2] == b"II" else ">"
         is_big = b"+" in head[2:4]
@@ -84,7 +83,7 @@ class _Directories:
         self.file.seek(offset)
         try:
             (count,) = self._read(self.counts)
-            self._count(pages=1, tags=count)
+            self._count(tags=count + 1)  # A page without tags takes memory, too.
             raw = self.file.read(count * self.entries.size)
             (following,) = self._read(self.offsets)
             highs = self._read(struct.Struct(f"<{count}I")) if self.is_ndpi else (0,) * count
@@ -121,12 +120,12 @@ class _Directories:
     def _read(self, form: struct.Struct) -> tuple:
         return form.unpack(self.file.read(form.size))
 
-    def _count(self, pages: int = 0, tags: int = 0, bytes: int = 0) -> None:
-        self.pages, self.tags, self.bytes = self.pages + pages, self.tags + tags, self.bytes + bytes
-        if self.pages > _MOST_PAGES or self.tags > _MOST_TAGS or self.bytes > _MOST_BYTES:
+    def _count(self, tags: int = 0, bytes: int = 0) -> None:
+        self.tags, self.bytes = self.tags + tags, self.bytes + bytes
+        if self.tags > _MOST_TAGS or self.bytes > _MOST_BYTES:
             raise DatasetError(
-                f"{self.path}: has more than {_MOST_PAGES:,} pages, {_MOST_TAGS:,} tags or "
-                f"{_MOST_BYTES:,} bytes of memory in tags. Split it, or use larger strips or tiles."
+                f"{self.path}: has more than {_MOST_TAGS:,} tags or {_MOST_BYTES:,} bytes of "
+                "memory in tags. Split it, or use larger strips or tiles."
             )
 
     def _corrupt(self, what: str) -> DatasetError:

@@ -22,7 +22,7 @@ FORMATS = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP", "GIF", "PPM")
 
 _PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F")  # others are palettes and colour spaces
 _ORIENTATION = 274
-_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000, before its size
+CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000, before its size
 _DAMAGED = "cannot be decoded, it is corrupt, truncated or of a kind not read"
 _FURTHER = b"\xaa\x55" * 2048
 
@@ -122,7 +122,7 @@ def is_complete(pixels: np.ndarray, data: bytes, end: int, decode: Callable) -> 
 
 def jpeg2000_sizes(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (height, width, samples) of all that may be a codestream of JPEG 2000 in the data."""
-    for found in re.finditer(re.escape(_CODESTREAM), data):
+    for found in re.finditer(re.escape(CODESTREAM), data):
         x1, y1, x0, y0 = struct.unpack_from(">4I", data, found.start() + 8)
         (samples,) = struct.unpack_from(">H", data, found.start() + 40)
         yield y1 - y0, x1 - x0, samples

@@ -3,8 +3,6 @@
 import cv2
 import numpy as np
 
-LOOKS = ("fluorescence", "histology", "bright-field")
-
 # Of 467 images of DSB2018, dark ones have a median of .17 or less and bright ones of .77 or more;
 # bright gray ones a saturation of 0, stained ones of .06 or more.
 _DARK_BELOW = 0.5
@@ -16,10 +14,10 @@ _TISSUE_ABOVE = 8
 
 
 def guess_look(image: np.ndarray) -> str:
-    """Return one of ``LOOKS``: fluorescence has a dark ground, stained tissue is coloured.
+    """Return ``"fluorescence"``, ``"histology"`` or ``"bright-field"``.
 
-    Brightness is the largest channel of a pixel and saturation (largest - smallest) / largest, as
-    in HSV.
+    Fluorescence has a dark ground, stained tissue is coloured. Brightness is the largest channel of
+    a pixel and saturation (largest - smallest) / largest, as in HSV.
 
     Args:
         image: uint8 (H, W, C) or (H, W), as ``read_image`` gives it in any format.

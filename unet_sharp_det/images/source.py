@@ -130,14 +130,12 @@ class ImageSource:
             DatasetError: the part of the file is corrupt, or holds NaN or infinite pixels.
         """
         ranges = [
-            part.indices(size) for part, size in zip((rows, columns), self.shape, strict=True)
+            part.indices(size)[:2] for part, size in zip((rows, columns), self.shape, strict=True)
         ]
-        if any(step != 1 for _, _, step in ranges):
-            raise ValueError(f"A window needs steps of 1, not {rows} and {columns}.")
-        height, width = (max(0, stop - start) for start, stop, _ in ranges)
+        height, width = (max(0, stop - start) for start, stop in ranges)
         if not height * width:
             return np.empty((height, width, self.channels), self.dtype)
-        pixels = self.read(*(slice(start, stop) for start, stop, _ in ranges))
+        pixels = self.read(*(slice(*each) for each in ranges))
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise DatasetError(f"{self.where}: holds NaN or infinite pixels. Replace them.")
         return pixels

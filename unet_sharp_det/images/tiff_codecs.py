@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from .formats import is_complete, jpeg2000_sizes
+from .formats import CODESTREAM, is_complete, jpeg2000_sizes
 
 #: The codecs whose data have an image size of their own, by the number of the compression.
 _IMAGE_CODECS = {
@@ -16,7 +16,6 @@ _IMAGE_CODECS = {
 }
 _APERIO_YCBCR = 33003  # whatever its photometric interpretation says
 _YCBCR = 6
-_CODESTREAM = b"\xff\x4f\xff\x51"
 _SYCC = b"colr\x01\0\0\0\0\0\x12"
 
 
@@ -99,7 +98,7 @@ class ChunkDecoder:
         page = self._page
         if int(page.compression) != _APERIO_YCBCR and int(page.photometric) != _YCBCR:
             return False
-        start = data.find(_CODESTREAM) + 42
+        start = data.find(CODESTREAM) + 42
         steps = data[start + 1 : start + 9]
         # It converts what is marked as YCC, or where Cb and Cr have fewer pixels.
         is_converted = _SYCC in data[:start] or any(steps[at] != 1 for at in (0, 1, 3, 4, 6, 7))

@@ -111,9 +111,8 @@ def resample_to(volume: Volume, geometry: Geometry, is_labels: bool = False) -> 
 
 
 def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
-    """Return (D, H, W), or (C, D, H, W) as one of vectors, as an image of SimpleITK."""
-    is_vector = array.ndim == 4
-    image = sitk.GetImageFromArray(np.moveaxis(array, 0, -1) if is_vector else array, is_vector)
+    """Return (D, H, W) as an image of SimpleITK."""
+    image = sitk.GetImageFromArray(array)
     image.SetSpacing(geometry.spacing)
     image.SetOrigin(geometry.origin)
     image.SetDirection(geometry.direction)

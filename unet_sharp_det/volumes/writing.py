@@ -16,7 +16,7 @@ def write_volume(path, array: np.ndarray, like: Volume) -> None:
 
     Args:
         path: its ending, one of ``WRITTEN``, says the format. TIFF keeps no geometry.
-        array: (D, H, W), or (C, D, H, W) as a vector per voxel, of the shape of ``like.array``.
+        array: (D, H, W), of the voxels of ``like.array``.
         like: the scan. The file has its native orientation, and so its native geometry unless it
             was resampled.
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 from annotated_images import SHAPE, picture, save, truth
@@ -57,7 +56,6 @@ def test_the_fingerprint(tmp_path, run_images):
     areas = np.array([80, 64, 204, 64])
     assert found["objects"] == 8
     assert found["objects_per_image"]["largest"] == 4
-    assert found["touching_share"] == pytest.approx(0.5)  # The first two of four.
     expected = np.median(np.tile(2 * np.sqrt(areas / np.pi), 3))
     assert found["diameter_px"]["object"]["q50"] == pytest.approx(expected, abs=0.05)
     assert found["image_sides_px"] == {
@@ -65,10 +63,7 @@ def test_the_fingerprint(tmp_path, run_images):
         "median": pytest.approx((48 * 64) ** 0.5),
         "largest": 64,
     }
-    assert (found["dtypes"], found["channels"]) == ({"uint8": 2}, [3])
-    images = [cv2.imread(str(source / "images" / f"{s}.png")) for s in imported.splits["train"]]
-    levels = [np.percentile(image, 99, axis=(0, 1))[::-1] for image in images]  # red first
-    assert [each["p99"] for each in found["intensity"]] == pytest.approx(np.median(levels, axis=0))
+    assert found["channels"] == [3]
 
 
 def test_copies(tmp_path, run_images):

@@ -84,8 +84,7 @@ def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
     categories = [each["category"] for each in single]
     pixel_size = source.pixel_size and source.pixel_size[0]
     visible = masks.without_overlaps()
-    labels = visible.label_map()
-    facts = ImageFacts.of(pixels, masks, categories, labels, look, pixel_size)
+    facts = ImageFacts.of(pixels, masks, categories, look, pixel_size)
     for mask in masks.masks:
         kinds = mask_quirks(mask.view(np.uint8))
         quirks["several parts"] += "multi_component_mask" in kinds
@@ -97,7 +96,8 @@ def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     entry = {"height": height, "width": width, "look": look, "digest": digest}
     if with_picture:
-        picture = draw_label_contours(picture, labels, distinct_colors(len(visible)))
+        colours = distinct_colors(len(visible))
+        picture = draw_label_contours(picture, visible.label_map(), colours)
     return ImportedImage(sample, entry, kept, facts, picture if with_picture else None, quirks)
 
 
