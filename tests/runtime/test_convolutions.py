@@ -61,6 +61,8 @@ def test_detectron2_s_convolution_with_its_activation(activation):
     fast = sped_up(model)
     torch.testing.assert_close(fast(x), model(x))
     assert isinstance(fast[0], FusedConv2d) == (activation is not F.gelu)
+    model.append(nn.Hardswish())
+    torch.testing.assert_close(sped_up(model)(x), model(x))
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ def speed_up_convolutions(model: nn.Module) -> None:
         if type(parent) is nn.Sequential:
             layers = [each for each in parent.named_children() if type(each[1]) is not nn.Identity]
             for (_, conv), (name, activation) in itertools.pairwise(layers):
-                if isinstance(conv, FusedConv2d) and type(activation) in _POST_OPS:
+                is_free = isinstance(conv, FusedConv2d) and type(conv.activation) is nn.Identity
+                if is_free and type(activation) in _POST_OPS:
                     conv.activation = activation
                     setattr(parent, name, nn.Identity())
 
