@@ -63,23 +63,6 @@ def test_a_model_without_masks_is_refused():
         Detector(nn.Linear(1, 1), 0.5)
 
 
-def test_an_image_of_background_has_no_proposal():
-    """The box head sees those of a probability of 12 % or more."""
-    torch.manual_seed(0)
-    model = build_model(compact_detector_cfg()).eval()
-    rpn, seen = model.proposal_generator.rpn_head, []
-    detector = Detector(model, 0.5)
-    model.proposal_generator.register_forward_hook(lambda m, i, out: seen.append(out[0][0]))
-    window = np.zeros((64, 64, 3), np.uint8)
-    tile = Tile(*[slice(0, 64)] * 4, (False,) * 4)
-    for logit, has_proposals in ((-1.9, True), (-2.1, False)):
-        nn.init.zeros_(rpn.objectness_logits.weight)
-        nn.init.constant_(rpn.objectness_logits.bias, logit)
-        (found,) = detector.find([window], [tile], (64, 64), 1.0)
-        assert (len(seen.pop()) > 0) == has_proposals
-    assert len(found) == 0
-
-
 @pytest.mark.parametrize("kind", [Detector, Segmenter])
 def test_windows_of_a_level_have_their_objects_in_the_image(kind):
     """The network sees the same; the objects are twice as large, with finer outlines."""

@@ -209,6 +209,24 @@ def test_boxes_in_chunks_of_two_or_all_at_once(monkeypatch):
         torch.testing.assert_close(chunked[name], whole[name])
 
 
+def test_stages_of_a_cascade_see_boxes_in_chunks(monkeypatch):
+    model = build("cascade")
+    fast, sizes = accelerate(model).roi_heads, []
+    for head in fast.box_head:
+        head.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    monkeypatch.setattr(roi_chunks, "_BOXES", 16)
+    proposals = [Instances((96, 128), proposal_boxes=each.pred_boxes) for each in known_objects()]
+    with torch.inference_mode():
+        features = model.backbone(model.preprocess_image(inputs()).tensor)
+        maps = [features[name] for name in model.roi_heads.box_in_features]
+        for stage in range(3):
+            wanted = model.roi_heads._run_stage(maps, proposals, stage)
+            found = fast._run_stage(maps, proposals, stage)
+            for part, value in zip(found, wanted, strict=True):
+                torch.testing.assert_close(part, value, rtol=1e-4, atol=1e-5)
+    assert sizes == 3 * [16, 16, 8, 16, 16, 8]
+
+
 def test_what_a_detector_runs_in():
     fast = accelerate(build("lite0"))
     assert isinstance(fast.roi_heads.box_pooler.pooler, PixelROIPooler)
@@ -290,7 +308,7 @@ class TestPrecision:
         with pytest.raises(ConfigError, match="cpu device is not fast in bf16.*fp32"):
             accelerate(nn.Linear(1, 1), precision="bf16")
 
-    @pytest.mark.parametrize("name", ["lite0", "retinanet", "semantic"])
+    @pytest.mark.parametrize("name", ["lite0", "cascade", "retinanet", "semantic"])
     def test_bfloat16_is_near_but_not_the_same(self, name, monkeypatch):
         monkeypatch.setattr(accelerated, "has_bfloat16", lambda device: True)
         model = build(name)

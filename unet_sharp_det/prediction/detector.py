@@ -1,12 +1,10 @@
 """Instances of a batch of windows from a Mask R-CNN."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Instances
 from torch import Tensor, nn
@@ -16,17 +14,9 @@ from ..errors import ConfigError
 from ..masks.instances import SparseInstances
 from ..modeling.test_time_augmentation import VIEWS, View, average
 from .merging import merge_detections
+from .proposals import choose_proposals, parts_of
 from .tile_grid import Tile
 
-#: Pixels of the network's input for which the config's limits of proposals and detections hold.
-#: They grow with the area: else a large window gets fewer proposals for an object than a tile.
-_LIMITS_AREA = 512 * 512
-#: In larger inputs so many times more proposals pass non-maximum suppression, because nuclei are
-#: dense in one place and few in another: a crowd gets as many in a large window as in a tile.
-_SPARE_PROPOSALS = 4
-#: Logit of the objectness (a probability of 12 %) from which on proposals are looked at: a tenth of
-#: them, from which the same objects come (MODEL_ZOO.md).
-_LEAST_OBJECTNESS = -2.0
 #: Pixels of the network's input by which a mask may end before its object's cut edge.
 _REACH = 4
 
@@ -49,15 +39,13 @@ class Detector:
             raise ConfigError(f"{type(model).__name__} predicts no masks: set MODEL.MASK_ON True.")
         # An object of a low score in one view may have a higher mean.
         threshold = score_threshold / 2 if len(views) > 1 else score_threshold
-        for head in _parts_of(model, FastRCNNOutputLayers):
+        for head in parts_of(model, FastRCNNOutputLayers):
             # detectron2 finds what is above it.
             head.test_score_thresh = float(np.nextafter(np.float32(threshold), -1))
         self.model = model
         self.views = views
         self.least_score = score_threshold
-        self._adapt_limits = _limits_of(model)
-        for rpn in _parts_of(model, RPN):
-            rpn.rpn_head.register_forward_hook(_leave_out_background)
+        self._adapt_limits = choose_proposals(model)
 
     def find(
         self,
@@ -112,33 +100,6 @@ class Detector:
     ) -> SparseInstances:
         """Join what was found in the tiles of an image."""
         return merge_detections(shape, tiles, parts, reach=max(1, round(_REACH / scale)))
-
-
-def _limits_of(model: nn.Module) -> Callable[[int], None]:
-    """Return what sets a model's numbers of proposals and detections for inputs of some pixels."""
-    rpns = [(m, m.pre_nms_topk[False], m.post_nms_topk[False]) for m in _parts_of(model, RPN)]
-    heads = [(m, m.test_topk_per_image) for m in _parts_of(model, FastRCNNOutputLayers)]
-
-    def adapt(area: int) -> None:
-        factor = max(1.0, area / _LIMITS_AREA)
-        spare = _SPARE_PROPOSALS if factor > 1 else 1
-        for rpn, before, after in rpns:
-            rpn.pre_nms_topk[False] = math.ceil(factor * before)
-            rpn.post_nms_topk[False] = math.ceil(spare * factor * after)
-        for head, detections in heads:
-            head.test_topk_per_image = math.ceil(factor * detections)
-
-    return adapt
-
-
-def _leave_out_background(_, inputs: tuple, outputs: tuple) -> tuple:
-    """Let detectron2 drop proposals, as it does of scores that are not finite, before its NMS."""
-    logits, deltas = outputs
-    return [each.masked_fill(each < _LEAST_OBJECTNESS, -math.inf) for each in logits], deltas
-
-
-def _parts_of(model: nn.Module, kind: type) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, kind)]
 
 
 def to_input(window: np.ndarray, scale: float) -> Tensor:

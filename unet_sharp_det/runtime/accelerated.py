@@ -128,16 +128,19 @@ def _run_in(context: Callable, model: nn.Module, name: str, method: str) -> None
     """Run a part of the model, if it has it, within a context; its results become float32."""
     for attribute in name.split("."):
         model = getattr(model, attribute, None)
-    function = getattr(model, method, None)
-    if function is None:
-        return
+    for part in model if isinstance(model, nn.ModuleList) else [model]:  # a Cascade's stages
+        function = getattr(part, method, None)
+        if function is not None:
+            setattr(part, method, _within(context, function))
 
+
+def _within(context: Callable, function: Callable) -> Callable:
     @functools.wraps(function)
     def run(*args, **kwargs):
         with context():
             return _to_float32(function(*args, **kwargs))
 
-    setattr(model, method, run)
+    return run
 
 
 def _to_float32(value):
