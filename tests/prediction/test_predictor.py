@@ -348,9 +348,8 @@ class TestModels:
         cfg.MODEL.SEM_SEG_HEAD.ACTIVATION, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = "softmax", 4
         torch.manual_seed(0)
         model, image = build_model(cfg).eval(), blobs((64, 64))[0]
-        found = Predictor(model, ScaleBy([1.0], 4096), options=PredictionOptions(clean=False))(
-            image
-        )
+        options = PredictionOptions(clean=False, precision="fp32")
+        found = Predictor(model, ScaleBy([1.0], 4096), options=options)(image)
         with torch.inference_mode():
             pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
             winners = model([{"image": pixels}])[0]["sem_seg"].argmax(dim=0).numpy()

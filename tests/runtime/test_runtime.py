@@ -308,6 +308,14 @@ class TestPrecision:
         with pytest.raises(ConfigError, match="cpu device is not fast in bf16.*fp32"):
             accelerate(nn.Linear(1, 1), precision="bf16")
 
+    @pytest.mark.parametrize(("has_amx", "precision"), [(True, "bf16"), (False, "fp32")])
+    def test_auto(self, has_amx, precision, monkeypatch):
+        monkeypatch.setattr(accelerated, "has_bfloat16", lambda device: has_amx)
+        model = build("lite0")
+        wanted = stages(accelerate(model, precision=precision))
+        for part, value in stages(accelerate(model, precision="auto")).items():
+            assert torch.equal(value, wanted[part]), part
+
     @pytest.mark.parametrize("name", ["lite0", "cascade", "retinanet", "semantic"])
     def test_bfloat16_is_near_but_not_the_same(self, name, monkeypatch):
         monkeypatch.setattr(accelerated, "has_bfloat16", lambda device: True)

@@ -167,7 +167,7 @@ def _add_running(group) -> None:
     help_ = "cpu, cuda, cuda:1, ... (default: the first GPU, or the CPU without one)"
     add("--device", help=help_)
     help_ = "fp32; or bf16 or int8, faster on some devices, with slightly other results (default: "
-    help_ += "fp32)"
+    help_ += "auto, bf16 on CPUs with AMX, else fp32)"
     add("--precision", default=defaults.precision, metavar="P", help=help_)
     help_ = "test-time augmentation: see each image flipped and turned, and take the mean; eight "
     help_ += "times as slow"

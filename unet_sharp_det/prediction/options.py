@@ -58,7 +58,7 @@ class PredictionOptions:
     tile_size: int = 1024
     tile_overlap: int | None = None
     scale: float | Literal["auto"] | None = None
-    precision: str = "fp32"
+    precision: str = AUTO
     tta: bool = False
 
     def batch_of(self, shape: tuple[int, ...]) -> int:

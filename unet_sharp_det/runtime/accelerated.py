@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,11 @@ from .memory import keep_freed_memory
 from .roi_chunks import split_roi_heads
 from .roi_pooling import PixelROIPooler
 
-PRECISIONS = ("fp32", "bf16", "int8")
+AUTO = "auto"
+PRECISIONS = (AUTO, "fp32", "bf16", "int8")
+
+logger = logging.getLogger(__name__)
+
 #: The parts that run in another precision, as (module, method); others stay in float32.
 _PARTS = (
     ("backbone", "forward"),
@@ -46,7 +51,8 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     Args:
         model: with its weights; it stays as it is.
         precision: ``fp32``; or ``bf16`` or ``int8`` (see :mod:`.int8`), in which convolutions and
-            matrix products are computed: results differ.
+            matrix products are computed: results differ. ``auto``: bf16 on a CPU with AMX, where it
+            takes .5 to .7 of the time; fp32 elsewhere.
 
     Returns:
         nn.Module: of the same class, in eval mode, without gradients.
@@ -57,6 +63,10 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     look_up_option(precision, PRECISIONS, "precision", ConfigError)
     device = next(model.parameters()).device
     available = {"fp32": True, "bf16": has_bfloat16(device), "int8": has_int8(device)}
+    if precision == AUTO:
+        precision = "bf16" if device.type == "cpu" and available["bf16"] else "fp32"
+        if precision == "bf16":
+            logger.info("Precision bf16: this CPU has AMX. fp32 is slower, and equal on all CPUs.")
     if not available[precision]:
         names = ", ".join(name for name, is_available in available.items() if is_available)
         raise ConfigError(
