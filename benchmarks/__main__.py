@@ -6,7 +6,6 @@ python -m benchmarks unets     [--sizes 256 512]   UNet# against its literal for
 python -m benchmarks counts                        parameters beside the papers'
 python -m benchmarks memory    [--config-file C]   peak memory of a training on volumes
 python -m benchmarks pruning   --config-file C --weights W [--output DIR]   L_1 .. L_D of a training
-python -m benchmarks predict   --weights W [--images DIR]   the Predictor against detectron2's
 python -m benchmarks measures                      measures of instances, by each program
 python -m benchmarks anchors   [--config-file C]   anchor shapes against the nuclei
 python -m benchmarks hold_back --data D            a third of the training images, to choose by
@@ -24,7 +23,7 @@ from importlib import import_module
 
 MODULES = {
     **{"necks": "models", "detectors": "models", "unets": "unets", "counts": "unets"},
-    **{"memory": "memory", "pruning": "pruning", "predict": "prediction", "anchors": "anchors"},
+    **{"memory": "memory", "pruning": "pruning", "anchors": "anchors"},
     **{"measures": "measures", "stardist": "stardist", "finders": "finders"},
     **{"table1": "paper_tables", "nnunet": "nnunet", "dask": "dask_workers"},
     "hold_back": "hold_back",

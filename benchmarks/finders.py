@@ -1,4 +1,7 @@
-"""This package's models and StarDist in one run: accuracy, CPU time and memory by image size."""
+"""This package's models and StarDist in one run: accuracy, time and memory by image size.
+
+Seconds are those of the CPU, of NAME:cuda those of the clock.
+"""
 
 import json
 import statistics
@@ -17,7 +20,7 @@ from unet_sharp_det.evaluation.evaluation import Evaluation
 from unet_sharp_det.evaluation.record import EvaluationRecord
 from unet_sharp_det.images.decoding import read_image
 
-_HEADERS = ["program", "images", "CPU s an image", "times the first's", "peak MiB"]
+_HEADERS = ["program", "images", "s an image", "times the first's", "peak MiB"]
 
 
 @dataclass
@@ -54,7 +57,7 @@ def main(argv) -> None:
     parser = new_parser(argv[0], __doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="dsb2018 folder, as converted")
-    help_ = "names or files; NAME:L2, :int8, :tta, a scale as :x0.8 or :xauto, NAME:int8:x0.8"
+    help_ = "names or files; NAME:L2, :int8, :cuda, :tta, a scale as :x0.8 or :xauto, several"
     add("--models", nargs="+", default=["nuclei"], help=help_)
     add("--stardist", help="folder of a StarDist model, the first program then")
     add("--stardist-python", help="Python of StarDist's environment")
@@ -76,7 +79,7 @@ def main(argv) -> None:
 def compare_costs(
     programs: list[tuple[str, str, str]], paths: list[Path], size: int, count: int, repeats: int
 ) -> str:
-    """Return a table of CPU time, one thread, and memory; the programs take turns.
+    """Return a table of time, one thread, and memory; the programs take turns.
 
     Args:
         programs: of :class:`Finder`.
@@ -98,7 +101,7 @@ def compare_costs(
 
 
 def compare_accuracy(programs: list[tuple[str, str, str]], paths: list[Path], truth: Path) -> str:
-    """Return a table of DSB scores on all images, and their mean CPU time."""
+    """Return a table of DSB scores on all images, and their mean time."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder, "images")
@@ -114,7 +117,7 @@ def compare_accuracy(programs: list[tuple[str, str, str]], paths: list[Path], tr
             scores = Evaluation.of(record).results.headline["instances"]
             measures = [scores[name] for name in ("DSB_score", "F1_50_image_mean", "PQ_image_mean")]
             rows.append([finder.name, *measures, statistics.mean(finder.seconds), finder.peak])
-    headers = ["program", "DSB score", "F1 at IoU .5", "PQ", "CPU s an image", "peak MiB"]
+    headers = ["program", "DSB score", "F1 at IoU .5", "PQ", "s an image", "peak MiB"]
     formats = ("", ".1f", ".1f", ".1f", ".3f", ".0f")
     return table(f"{len(paths)} images", headers, rows, floatfmt=formats)
 

@@ -4,7 +4,7 @@
     python3 benchmarks/gpu/run.py bundle.zip --out results --minutes 9
 
 checks (4 minutes at most)    tests/devices on the GPU
-speed (4 minutes at most)     necks, detectors, U-Nets and prediction
+speed (4 minutes at most)     necks, detectors, U-Nets and the models of the package
 train (what is left)          an experiment, several runs at a time; called again, it goes on
 
 OUT gets the output of each step at once, and RESULTS.md with all of them. Packages, data and runs
@@ -30,7 +30,6 @@ LIMITS_S = {"checks": 240, "speed": 240, "train": float("inf")}
 #: For the table of the trainings, which builds each network, and for them to stop before.
 TABLE_S, STOP_S = 60, 30
 QUICK = "configs/quick_schedules/mask_rcnn_lite0_unetsharp_instant_test.yaml"
-MODEL = "unet_sharp_det/model_zoo/nuclei.safetensors"
 
 
 def main() -> int:
@@ -157,22 +156,19 @@ def check(args: argparse.Namespace, runner: Runner) -> None:
 
 
 def measure(args: argparse.Namespace, runner: Runner) -> None:
-    images = args.work / "data" / "dsb2018" / "images"
     network = ["--bf16", "--size", 800, "--batch", 8, "--repeats", 20]
     unets = ["--bf16", "--sizes", 512, "--batch", 4, "--repeats", 20]
-    variants = ["Predictor", "Predictor, in batches", "Predictor, bf16"]
-    sides = {256: 128, 1024: 8}
+    finders = ["--models", "nuclei:cuda", "nuclei:cuda:bf16", "nuclei-fast:cuda"]
+    finders += ["--sizes", 256, 1024, "--count", 128, "--repeats", 3]
     if args.tiny:
         network = ["--config-file", QUICK, "--size", 128, "--batch", 1, "--repeats", 1, "--bf16"]
         network += ["--schemes", "unetsharp"]
         unets = ["--sizes", 32, "--repeats", 1, "--bf16"]
-        variants, sides = variants[:1], {256: 1}
-    for name, options in (("necks", network), ("detectors", network), ("unets", unets)):
+        finders = ["--models", "nuclei", "--sizes", 256, "--count", 2, "--repeats", 1]
+    finders += ["--data", args.work / "data" / "dsb2018"]
+    steps = {"necks": network, "detectors": network, "unets": unets, "finders": finders}
+    for name, options in steps.items():
         runner.run(f"speed_{name}.md", "-m", "benchmarks", name, *options)
-    for side, count in sides.items():
-        options = ["--weights", MODEL, "--images", images, "--size", side, "--count", count]
-        options += ["--batch", 8, "--repeats", 3, "--variants", *variants]
-        runner.run(f"speed_predict_{side}.md", "-m", "benchmarks", "predict", *options)
 
 
 def train(args: argparse.Namespace, runner: Runner) -> None:
