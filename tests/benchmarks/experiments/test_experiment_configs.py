@@ -24,7 +24,7 @@ RUNS = {
     "equal_cost": 4,
     "flows_compact": 17,
     "flows_long": 7,
-    "ingredients_compact": 13,
+    "ingredients_compact": 14,
     "pruning": 5,
     "table1_brats19": 8,
     "table1_compact": 6,
