@@ -12,6 +12,7 @@ from unet_sharp_det import model_zoo
 from unet_sharp_det.checkpoints.config import config_of
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.checkpoints.sources import find_weights
+from unet_sharp_det.checkpoints.trained_model import load_trained_model
 from unet_sharp_det.checkpoints.weight_files import read_weights
 from unet_sharp_det.errors import CheckpointError, ConfigError
 from unet_sharp_det.images.decoding import read_image
@@ -77,14 +78,15 @@ def test_a_name_and_its_file_mean_the_same_everywhere():
     assert cfg.MODEL.WEIGHTS == str(path)
     cfg.MODEL.WEIGHTS = "nuclei"
     by_config, by_name, by_file = (
-        Predictor.from_config(cfg),
+        load_trained_model(cfg),
         Predictor.from_checkpoint("nuclei", device="cpu"),
         Predictor.from_checkpoint(path, device="cpu"),
     )
     started = build_model(cfg)
     SkipCheckpointer(started).resume_or_load("nuclei", resume=False)
     weights = read_weights(path)["model"]
-    assert by_config.class_names == by_name.class_names == by_file.class_names == ("nucleus",)
+    assert tuple(by_config.cfg.MODEL.CLASS_NAMES) == ("nucleus",)
+    assert by_name.class_names == by_file.class_names == ("nucleus",)
     for name, value in started.state_dict().items():
         assert torch.equal(value, weights[name].to(value.dtype))
 

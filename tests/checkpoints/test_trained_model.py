@@ -12,7 +12,11 @@ from prediction_models import compact_detector_cfg, semantic_cfg
 from unet_sharp_det import skip_schemes
 from unet_sharp_det.checkpoints.config import config_of
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer, scheme_modules
-from unet_sharp_det.checkpoints.trained_model import build_on_meta, open_trained_model
+from unet_sharp_det.checkpoints.trained_model import (
+    build_on_meta,
+    load_trained_model,
+    open_trained_model,
+)
 from unet_sharp_det.checkpoints.weight_files import write_safetensors
 from unet_sharp_det.errors import CheckpointError, ConfigError, SchemeError, UserError
 from unet_sharp_det.files import write_text
@@ -102,7 +106,7 @@ class TestWeights:
 def test_an_empty_name_is_refused():
     cfg = semantic_cfg()
     with pytest.raises(CheckpointError, match="MODEL.WEIGHTS is empty"):
-        Predictor.from_config(cfg)
+        load_trained_model(cfg)
 
 
 def test_a_tensor_that_claims_a_terabyte(write, detector):

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from torch import nn
 
-from ..checkpoints.trained_model import TrainedModel, load_trained_model, open_trained_model
+from ..checkpoints.trained_model import open_trained_model
 from ..data.augmentation import ScaleBy, build_test_resize
 from ..errors import UserError
 from ..images.intensity import PreparedImage, prepare
@@ -105,11 +104,6 @@ class Predictor:
         self._divisibility = max(model.backbone.size_divisibility, *strides)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, options: PredictionOptions | None = None, **loading):
-        """Load ``MODEL.WEIGHTS`` as :func:`.trained_model.load_trained_model` does."""
-        return cls._of(load_trained_model(cfg, **loading), options)
-
-    @classmethod
     def from_checkpoint(cls, path, *, options: PredictionOptions | None = None, **opening):
         """Load a trained model.
 
@@ -121,10 +115,7 @@ class Predictor:
         Raises:
             ConfigError, CheckpointError: the config or the weights are missing or unusable.
         """
-        return cls._of(open_trained_model(path, **opening), options)
-
-    @classmethod
-    def _of(cls, trained: TrainedModel, options: PredictionOptions | None) -> "Predictor":
+        trained = open_trained_model(path, **opening)
         cfg = trained.cfg
         own = cfg.TEST.INSTANCES
         return cls(
