@@ -10,6 +10,7 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from torch import Tensor, nn
 
 from ..errors import ConfigError, look_up_option
+from .channels_last import use_channels_last
 from .convolutions import fold_norms, speed_up_convolutions
 from .device import has_bfloat16
 from .int8 import Int8Products, has_int8
@@ -41,12 +42,9 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     With ``fp32`` the results are the same but for rounding (about 1e-5 of a score; on a GPU that of
     TF32, in which torch runs convolutions there). Batch norms become part of the convolutions
     before them, of which on a CPU some take other kernels (:mod:`.convolutions`). There the
-    process keeps the memory that it frees (:mod:`.memory`), and models with a ``backbone`` run in
-    the channels-last format, where convolutions are faster, and ROIAlign too
-    (:class:`.roi_pooling.PixelROIPooler`); not those in 3D, nor with group norms in the backbone,
-    for torch's are inexact in that format (relative errors of 0.01). What is not known to be the
-    same is left as it is, so any detectron2 model may be passed. Run the result in
-    ``torch.inference_mode()``.
+    process keeps the memory that it frees (:mod:`.memory`), and models run in the channels-last
+    format (:func:`.channels_last.use_channels_last`). What is not known to be the same is left as
+    it is, so any detectron2 model may be passed. Run the result in ``torch.inference_mode()``.
 
     Args:
         model: with its weights; it stays as it is.
@@ -74,14 +72,13 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
         )
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     fold_norms(fast)
-    backbone = getattr(fast, "backbone", None)
     if device.type == "cpu":
         keep_freed_memory()
         speed_up_convolutions(fast)
         multiply_mask_layers(fast)
-    if device.type == "cpu" and isinstance(backbone, nn.Module):
-        if not any(isinstance(module, nn.GroupNorm | nn.Conv3d) for module in backbone.modules()):
-            _use_channels_last(fast)
+        if use_channels_last(fast):
+            fast.to(memory_format=torch.channels_last)
+            _flatten_pixels(fast)
     if precision != "fp32":
         int8 = Int8Products(fast)
         bf16 = functools.partial(torch.autocast, device.type, torch.bfloat16)
@@ -92,15 +89,8 @@ def accelerate(model: nn.Module, *, precision: str = "fp32") -> nn.Module:
     return fast
 
 
-def _use_channels_last(model: nn.Module) -> None:
-    model.to(memory_format=torch.channels_last)
-    model.backbone.register_forward_pre_hook(_input_to_channels_last)
-    for parent in list(model.modules()):
-        for name, module in list(parent.named_children()):
-            if PixelROIPooler.computes(module):
-                setattr(parent, name, PixelROIPooler(module))
-            elif isinstance(module, nn.GroupNorm):
-                module.register_forward_pre_hook(_input_to_contiguous)
+def _flatten_pixels(model: nn.Module) -> None:
+    """Let box heads flatten what a :class:`PixelROIPooler` gives in the memory's order."""
     for module in list(model.modules()):
         if isinstance(getattr(module, "box_pooler", None), PixelROIPooler):
             box_head = module.box_head
@@ -108,15 +98,6 @@ def _use_channels_last(model: nn.Module) -> None:
             for head in stages:
                 if type(head) is FastRCNNConvFCHead and hasattr(head, "flatten"):
                     _flatten_pixel_by_pixel(head, module.box_pooler.output_size)
-
-
-def _input_to_channels_last(_, inputs: tuple) -> tuple:
-    images, *others = inputs
-    return images.contiguous(memory_format=torch.channels_last), *others
-
-
-def _input_to_contiguous(_, inputs: tuple) -> tuple:
-    return (inputs[0].contiguous(),)
 
 
 class _FlattenPixels(nn.Module):

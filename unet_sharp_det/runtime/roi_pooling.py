@@ -50,22 +50,21 @@ class PixelROIPooler(nn.Module):
             boxes: of each of N images, in its pixels.
 
         Returns:
-            Tensor: (M, C, height, width) of all M boxes, channels-last.
+            Tensor: (M, C, height, width) of all M boxes, channels-last, float32.
         """
         rois = convert_boxes_to_pooler_format(boxes)
-        pooled = maps[0].new_empty(len(rois), *self.output_size, maps[0].shape[1])
+        pooled = rois.new_empty(len(rois), *self.output_size, maps[0].shape[1])
         level_of = torch.zeros(len(rois), dtype=torch.int64)
         if len(rois) and len(self.level_poolers) > 1:
             level_of = assign_boxes_to_levels(boxes, *self._assignment)
         for level, (x, align) in enumerate(zip(maps, self.level_poolers, strict=True)):
             (index,) = torch.nonzero(level_of == level, as_tuple=True)
-            if len(index):
-                self._pool(x, align, rois, index, pooled)
+            self._pool(x, align, rois, index, pooled)
         return pooled.permute(0, 3, 1, 2)
 
     def _pool(self, x: Tensor, align: ROIAlign, rois: Tensor, index: Tensor, out: Tensor) -> None:
         """Fill ``out`` (M, height, width, C) at ``index`` from the map ``x`` of a level."""
-        pixels = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        pixels = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).float()
         offsets = rois[:, 0].long() * math.prod(x.shape[2:])
         corners = rois[:, 1:] * align.spatial_scale - (0.5 if align.aligned else 0.0)
         sides = corners[:, 2:] - corners[:, :2]
@@ -75,7 +74,8 @@ class PixelROIPooler(nn.Module):
         # ROIs with like numbers of samples, rounded up to powers of two, are pooled together.
         exponents = cells[index].clamp(min=1).log2().ceil().long()
         pairs = exponents[:, 0] * _MOST_EXPONENT + exponents[:, 1]
-        for pair in pairs.unique().tolist():
+        # Without ROIs, a sum of none: every map gets a gradient, as distributed training asks.
+        for pair in pairs.unique().tolist() or [0]:
             group = index[pairs == pair]
             most = [2**exponent for exponent in divmod(pair, _MOST_EXPONENT)]
             taps = math.prod(self.output_size) * math.prod(count + 1 for count in most)

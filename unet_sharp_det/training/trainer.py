@@ -34,7 +34,7 @@ from ..evaluation import EvaluationOptions, build_nuclei_evaluators
 from ..files import write_json
 from ..modeling.semantic_labels import PIXEL_WISE
 from ..modeling.test_time_augmentation import AveragedViews
-from ..runtime import accelerate
+from ..runtime import accelerate, use_channels_last
 from .averaging import WeightAverage
 from .best_metric import EarlyStop, build_validation_hooks, full_name
 from .launch import distribute
@@ -81,6 +81,8 @@ class NucleiTrainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
+        if torch.device(cfg.MODEL.DEVICE).type == "cpu":
+            use_channels_last(model)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         logger.info(f"{type(model).__name__}: {trained / 1e6:.2f} M trained parameters.")
         logger.debug(f"Model:\n{model}")
