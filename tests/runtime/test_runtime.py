@@ -279,6 +279,24 @@ class TestPooler:
             given = [x.contiguous(memory_format=format_) for x in maps]
             assert torch.allclose(PixelROIPooler(pooler)(given, boxes), wanted, atol=1e-4)
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_gradients_are_those_of_the_pooler(self, dtype):
+        generator = torch.Generator().manual_seed(3)
+        pooler = ROIPooler(7, [1 / 4, 1 / 8, 1 / 16], 0, "ROIAlignV2")
+        boxes = [random_boxes(40, (140, 140), generator)]  # of the finest two levels
+        weights = torch.randn(40, 6, 7, 7, generator=generator)
+        maps = [torch.randn(1, 6, 256 // s, 256 // s, generator=generator) for s in (4, 8, 16)]
+        gradients = []
+        for each, precision in ((pooler, torch.float32), (PixelROIPooler(pooler), dtype)):
+            leaves = [x.to(precision, copy=True).requires_grad_() for x in maps]
+            (each(leaves, boxes) * weights).sum().backward()
+            gradients.append([x.grad for x in leaves])
+        tolerance = 1e-4 if dtype == torch.float32 else 2**-8  # of a rounding to bfloat16
+        for wanted, found in zip(*gradients, strict=True):
+            torch.testing.assert_close(found.float(), wanted, rtol=tolerance, atol=1e-4)
+        assert all(gradients[1][level].abs().max() > 0 for level in (0, 1))
+        assert gradients[1][2].abs().max() == 0
+
     def test_in_parts(self, monkeypatch):
         generator = torch.Generator().manual_seed(4)
         pooler = ROIPooler(7, [1 / 4], 0, "ROIAlignV2")
