@@ -9,7 +9,6 @@ python -m benchmarks pruning   --config-file C --weights W [--output DIR]   L_1 
 python -m benchmarks measures                      measures of instances, by each program
 python -m benchmarks anchors   [--config-file C]   anchor shapes against the nuclei
 python -m benchmarks hold_back --data D            a third of the training images, to choose by
-python -m benchmarks table1    [--folder F]        Table 1 of the paper, ours beside it
 python -m benchmarks stardist  --data D --output O   a StarDist, trained for a comparison
 python -m benchmarks finders   --data D --stardist M --stardist-python P   it beside our models
 python -m benchmarks dask      IMAGE [--kills N]   predictions by Dask's workers: scaling, deaths
@@ -25,8 +24,7 @@ MODULES = {
     **{"necks": "models", "detectors": "models", "unets": "unets", "counts": "unets"},
     **{"memory": "memory", "pruning": "pruning", "anchors": "anchors"},
     **{"measures": "measures", "stardist": "stardist", "finders": "finders"},
-    **{"table1": "paper_tables", "nnunet": "nnunet", "dask": "dask_workers"},
-    "hold_back": "hold_back",
+    **{"nnunet": "nnunet", "dask": "dask_workers", "hold_back": "hold_back"},
 }
 
 
