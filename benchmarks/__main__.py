@@ -6,7 +6,6 @@ python -m benchmarks unets     [--sizes 256 512]   UNet# against its literal for
 python -m benchmarks counts                        parameters beside the papers'
 python -m benchmarks memory    [--config-file C]   peak memory of a training on volumes
 python -m benchmarks pruning   --config-file C --weights W [--output DIR]   L_1 .. L_D of a training
-python -m benchmarks measures                      measures of instances, by each program
 python -m benchmarks anchors   [--config-file C]   anchor shapes against the nuclei
 python -m benchmarks hold_back --data D            a third of the training images, to choose by
 python -m benchmarks stardist  --data D --output O   a StarDist, trained for a comparison
@@ -22,9 +21,8 @@ from importlib import import_module
 
 MODULES = {
     **{"necks": "models", "detectors": "models", "unets": "unets", "counts": "unets"},
-    **{"memory": "memory", "pruning": "pruning", "anchors": "anchors"},
-    **{"measures": "measures", "stardist": "stardist", "finders": "finders"},
-    **{"nnunet": "nnunet", "dask": "dask_workers", "hold_back": "hold_back"},
+    **{"memory": "memory", "pruning": "pruning", "anchors": "anchors", "hold_back": "hold_back"},
+    **{"stardist": "stardist", "finders": "finders", "nnunet": "nnunet", "dask": "dask_workers"},
 }
 
 

@@ -33,17 +33,12 @@ def machine(threads: int | None = None, device: str = "cuda") -> str:
     return f"{name}, {os.cpu_count()} cores, {threads} threads, {versions}"
 
 
-def take_turns(
-    steps: dict[str, Callable[[], object]],
-    repeats: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, float]:
+def take_turns(steps: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median seconds of each step; the steps take turns, so that drift hits all alike.
 
     Args:
         steps: what to time, by name; each runs once before, uncounted.
         repeats: counted runs of each.
-        clock: seconds, of the wall by default.
     """
     for step in steps.values():
         step()
@@ -51,10 +46,10 @@ def take_turns(
     for _ in range(repeats):
         for name, step in steps.items():
             synchronize()
-            start = clock()
+            start = time.perf_counter()
             step()
             synchronize()
-            seconds[name].append(clock() - start)
+            seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

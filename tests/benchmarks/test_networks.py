@@ -2,17 +2,14 @@
 
 import json
 import re
-import sys
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from prediction_models import watershed_cfg
 
-from benchmarks import measures, memory, unets
+from benchmarks import memory, unets
 from benchmarks.__main__ import main
 from benchmarks.measure import in_fresh_process
 from benchmarks.pruning import compare_levels
@@ -277,48 +274,6 @@ class TestPruning:
         output.touch()
         with pytest.raises(UserError, match="--output .*file: is a file"):
             compare_levels(config(), "none.pth", two_images, **self.TINY, output=str(output))
-
-
-class TestMeasures:
-    NAMES = (
-        "masks to map: pycocotools, one by one",
-        "masks to map: ours",
-        "matching at ten thresholds: StarDist",
-        "histogram of both maps: ours",
-        "matching and all measures: ours",
-        "mask AP: pycocotools",
-        "mask AP: faster-coco-eval",
-    )
-
-    def test_ratios_are_to_the_first_of_a_group(self, monkeypatch, capsys):
-        results, matched = {}, []
-        stardist = SimpleNamespace(matching=lambda true, found, thresh: matched.append(thresh))
-        monkeypatch.setitem(sys.modules, "stardist.matching", stardist)
-
-        def take_turns(steps, repeats, clock):
-            assert repeats == 3
-            results.update({name: step() for name, step in steps.items()})
-            return {name: 2.0**i for i, name in enumerate(steps)}
-
-        monkeypatch.setattr(measures, "take_turns", take_turns)
-        main(["measures", "--images", "3", "--detections", "9"])
-        found = rows(capsys.readouterr().out)
-        assert tuple(found) == self.NAMES
-        assert [float(row[1]) for row in found.values()] == [1, 0.5, 1, 0.5, 0.25, 1, 0.5]
-        naive, ours, _, histogram, _, slow, fast = (results[name] for name in self.NAMES)
-        assert slow == pytest.approx(fast)
-        assert matched == [pytest.approx(np.linspace(0.5, 0.95, 10))] * 3
-        shared = [counts.sum() for _, _, counts in histogram]
-        assert np.sign(shared).tolist() == [0, 0, 1]  # without truth, without results, with both
-        assert shared[2] < np.count_nonzero(naive[3])
-        for image_id, labels in naive.items():
-            assert np.array_equal(labels > 0, ours[image_id] > 0)
-            pairs = np.unique(np.stack([labels, ours[image_id]]).reshape(2, -1), axis=1)
-            assert pairs.shape[1] == len(np.unique(labels)) == len(np.unique(ours[image_id]))
-
-    def test_without_stardist(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "stardist.matching", None)
-        assert measures._stardist_step({}, {}) == {}
 
 
 class TestArguments:

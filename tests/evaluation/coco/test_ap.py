@@ -6,11 +6,11 @@ from unittest import mock
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest
+from coco_workload import coco_eval_workload
 from evaluation_helpers import coco_dataset, detection
 from faster_coco_eval import COCOeval_faster
 from pycocotools.cocoeval import COCOeval
 
-from benchmarks.synthetic import coco_eval_workload
 from unet_sharp_det.evaluation import EvaluationOptions
 from unet_sharp_det.evaluation.coco.ap import coco_average_precision
 from unet_sharp_det.evaluation.readers.truth import index_coco

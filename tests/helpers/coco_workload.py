@@ -1,4 +1,4 @@
-"""Synthetic ground truth and results in COCO's format, to test and to time evaluators."""
+"""Synthetic ground truth and results in COCO's format, to test evaluators."""
 
 import numpy as np
 import pycocotools.mask as mask_util
