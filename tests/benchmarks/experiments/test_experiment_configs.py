@@ -16,24 +16,6 @@ from unet_sharp_det.data.catalog import register_coco_nuclei
 
 EXPERIMENTS = Path(__file__).parents[3] / "configs" / "experiments"
 SPLITS = ("train", "val")
-RUNS = {
-    "ablations_compact": 16,
-    "compact_cpu": 4,
-    "compact_gpu": 4,
-    "flows_compact": 17,
-    "flows_long": 7,
-    "ingredients_compact": 14,
-    "table1_brats19": 8,
-    "table1_compact": 6,
-    "table1_dsb2018": 12,
-    "table1_lidc": 8,
-    "table1_lits17": 8,
-    "table1_luna16": 8,
-    "table2_instance": 8,
-    "table2_semantic": 4,
-    "table3_dsb2018": 7,
-    "watershed_compact": 6,
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,11 +37,10 @@ def load(name):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")))
 def test_loads_and_is_listed(name, repository):
-    experiment = load(name)
-    assert len(experiment.runs) == RUNS[name]
-    one_seed = name in ("ingredients_compact", "table1_compact", "table3_dsb2018")
-    assert experiment.seeds == ((0,) if one_seed else (0, 1, 2))
-    assert f"`experiments/{name}.yaml`" in (repository / "configs" / "README.md").read_text()
+    text = (repository / "configs" / "README.md").read_text()
+    listed = text.split("\n## Experiments\n")[1].split("\n## ")[0].splitlines()
+    (row,) = [line for line in listed if f"| `experiments/{name}.yaml`" in line.replace(", ", "| ")]
+    assert load(name).seeds == ((0,) if "one seed" in row else (0, 1, 2))
 
 
 @pytest.mark.parametrize("data", ["dsb2018", "brats19", "lits17", "lidc", "luna16"])
