@@ -60,7 +60,8 @@ def main(argv) -> None:
     help_ = "names or files; NAME:L2, :int8, :cuda, :tta, a scale as :x0.8 or :xauto, several"
     add("--models", nargs="+", default=["nuclei"], help=help_)
     add("--stardist", help="folder of a StarDist model, the first program then")
-    add("--stardist-python", help="Python of StarDist's environment")
+    help_ = "Python of StarDist's environment (default: this one)"
+    add("--stardist-python", default=sys.executable, help=help_)
     add("--sizes", type=positive, nargs="+", default=[256, 512, 1024, 2048])
     add("--count", type=positive, default=20, help="images of 256 x 256 (default: %(default)s)")
     add("--accuracy", action="store_true", help="find all validation images too")

@@ -44,16 +44,14 @@ def rows(out):
 
 
 def test_both_find_nuclei(stardist, converted_sample, repository, monkeypatch, capsys):
-    import sys
-
     monkeypatch.chdir(repository)
     options = ["--data", converted_sample, "--stardist", stardist, "--sizes", 256, "--count", 1]
-    options += ["--stardist-python", sys.executable, "--repeats", 1, "--accuracy"]
+    options += ["--models", "nuclei-fast", "--repeats", 1, "--accuracy"]
     main(["finders", *map(str, options)])
     costs, accuracy = capsys.readouterr().out.split("images\n")
-    for name in ("StarDist", "nuclei"):
+    for name in ("StarDist", "nuclei-fast"):
         images, seconds, _, peak = rows(costs)[name]
         assert images == 2
         assert seconds > 0
         assert peak > 10
-    assert rows(accuracy)["nuclei"][0] > rows(accuracy)["StarDist"][0] > 0
+    assert rows(accuracy)["nuclei-fast"][0] > rows(accuracy)["StarDist"][0] > 0
