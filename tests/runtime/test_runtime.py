@@ -183,11 +183,20 @@ def test_no_batch_norm_is_left(name):
 
 
 @pytest.mark.parametrize(
-    "architecture", ["resnet18", "regnety_002", "mobilenetv3_small_050", "resnetv2_18", "vovnet39a"]
+    ("architecture", "features"),
+    [
+        ("resnet18", ["res3", "res4"]),
+        ("regnety_002", ["res3", "res4"]),
+        ("mobilenetv3_small_050", ["res3", "res4"]),
+        ("resnetv2_18", ["res3", "res4"]),
+        ("vovnet39a", ["res3", "res4"]),
+        ("repvit_m0_9", ["res2"]),  # adds the maps of two convolutions before a norm
+        ("ghostnet_050", ["res1", "res2"]),  # res1 is a convolution without its norm
+    ],
 )
-def test_timm_s_blocks_name_their_layers_in_their_order(architecture):
+def test_norms_of_timm_s_blocks(architecture, features):
     torch.manual_seed(0)
-    backbone = TimmBackbone(architecture, ["res3", "res4"])
+    backbone = TimmBackbone(architecture, features)
     give_statistics(backbone)
     image = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():

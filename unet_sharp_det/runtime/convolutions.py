@@ -21,15 +21,20 @@ def fold_norms(model: nn.Module) -> None:
     """Fold the batch norms of a model in eval mode, in place: an operation less for each.
 
     A norm follows its convolution where detectron2's ``Conv2d`` holds it, in an ``nn.Sequential``,
-    and in the blocks of timm, which name their layers in the order in which they run.
+    and in the blocks of timm, which name their layers in the order in which they run; but for those
+    with a ``fuse`` of their own, as of RepViT, which add maps before the norm. A convolution whose
+    map is an output of a timm model, as GhostNet's first one, keeps its norm.
     """
     for module in list(model.modules()):
         if type(module) is Conv2d and _is_one_of(_NORMS, module.norm):
             _fold(module, module.norm)
             module.norm = None
-        if isinstance(module, nn.Sequential) or type(module).__module__.startswith("timm."):
+        is_block = type(module).__module__.startswith("timm.") and not hasattr(module, "fuse")
+        if isinstance(module, nn.Sequential) or is_block:
+            outputs = getattr(module, "return_layers", ())
             for (place, conv), (name, norm) in itertools.pairwise(list(module.named_children())):
-                if _is_one_of(_CONVOLUTIONS, conv) and _is_one_of(_NORMS, norm):
+                is_pair = _is_one_of(_CONVOLUTIONS, conv) and _is_one_of(_NORMS, norm)
+                if is_pair and place not in outputs:
                     _fold(conv, norm)
                     setattr(module, name, nn.Identity())
                     if hasattr(norm, "act"):
