@@ -16,6 +16,7 @@ from unet_sharp_det.modeling import ENet, ExternalHead, build_external_network
 from unet_sharp_det.modeling.external_networks import EXTERNAL_NETWORKS, ExternalDecoder
 from unet_sharp_det.modeling.pruning import prune_config
 from unet_sharp_det.prediction.segmenter import Segmenter
+from unet_sharp_det.runtime import accelerate
 
 FOLDER = "configs/DSB2018-SemanticSegmentation/rivals"
 FILES = ["pspnet", "deeplabv3plus", "attention_unet", "nnunet", "enet"]
@@ -98,6 +99,23 @@ def test_volumes():
     decoder = ExternalDecoder(build_external_network("DynUNet", 1, 3, arguments), 4).eval()
     [branch] = decoder([torch.zeros(1, 1, 9, 14, 12)]).values()
     assert branch.logits.shape == (1, 3, 9, 14, 12)
+
+
+def test_volumes_on_a_cpu():
+    """Where predictions, and trainings, of images are in the channels-last format."""
+    options = {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.BACKBONE.NAME": "build_image_backbone",
+        "MODEL.SEM_SEG_HEAD.NAME": "ExternalHead",
+        "MODEL.EXTERNAL.NAME": "DynUNet",
+        "INPUT.VOLUME.PATCH_SIZE": "[8, 16, 16]",
+    }
+    cfg = setup_cfg("Volumes/vnetsharp.yaml", [part for pair in options.items() for part in pair])
+    cfg.MODEL.EXTERNAL.ARGUMENTS.update({**ARGUMENTS["DynUNet"], "spatial_dims": 3})
+    model = accelerate(build_model(cfg))
+    with torch.no_grad():
+        [found] = model([{"image": torch.zeros(1, 8, 20, 16)}])
+    assert found["sem_seg"].shape == (cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, 8, 20, 16)
 
 
 def test_errors(monkeypatch):

@@ -14,7 +14,8 @@ def use_channels_last(model: nn.Module) -> bool:
 
     Args:
         model: without a ``backbone``, in 3D, or with group norms in the backbone, it stays as it
-            is, for torch's group norms are inexact in that format (relative errors of 0.01).
+            is, for the format is of 2D maps, and torch's group norms are inexact in it (relative
+            errors of 0.01).
 
     Returns:
         bool: whether it does now.
@@ -22,7 +23,9 @@ def use_channels_last(model: nn.Module) -> bool:
     backbone = getattr(model, "backbone", None)
     if not isinstance(backbone, nn.Module):
         return False
-    if any(isinstance(module, nn.GroupNorm | nn.Conv3d) for module in backbone.modules()):
+    if any(isinstance(module, nn.GroupNorm) for module in backbone.modules()):
+        return False
+    if any(isinstance(module, nn.Conv3d) for module in model.modules()):
         return False
     backbone.register_forward_pre_hook(_input_to_channels_last)
     for parent in list(model.modules()):
