@@ -109,14 +109,13 @@ def test_weights_of_a_fusion_are_its_shares():
 
 
 @pytest.mark.parametrize("rounding", [0, 1], ids=["floor", "ceil"])
+@pytest.mark.parametrize("size", [(40, 48, 24), (45, 83, 31)])
 @pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("scheme", ["pafpn", "unet3p"])
-def test_an_edge_may_stride_down(scheme, dim, rounding):
-    table, sizes = build_table(scheme, 4), (40, 48, 24)[:dim]
+@pytest.mark.parametrize("scheme", ["pafpn", "unet3p", "sharp_bi"])
+def test_an_edge_may_stride_down(scheme, dim, size, rounding):
+    table = build_table(scheme, 4)
     grid = SkipGrid(table, [4] * 4, GridOptions(4, edge_down="stride", dim=dim))
-    maps = encoder_maps(sizes, [4] * 4, rounding=rounding)
-    assert [x.shape[2:] for x in grid(maps)] == [x.shape[2:] for x in maps]
-    maps = encoder_maps((45, 83, 31)[:dim], [4] * 4)
+    maps = encoder_maps(size[:dim], [4] * 4, rounding=rounding)
     assert [x.shape[2:] for x in grid(maps)] == [x.shape[2:] for x in maps]
 
 

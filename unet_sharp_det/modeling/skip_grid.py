@@ -325,15 +325,18 @@ class SkipGrid(nn.Module):
         return self.edges[key](self._resize(x, edge, node, size))
 
     def _stride(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
-        """``f`` with stride 2, and max-pooling by what is left of the ratio of the strides."""
+        """``f`` with stride 2, and max-pooling by what is left of the ratio of the strides.
+
+        The convolution rounds up, the encoder perhaps down. Zeros change no maximum after a ReLU.
+        """
         conv, *layers = self.edges[self._edge_key(edge, node)]
         convolve = CONV_FUNCTION[self.options.dim]
         x = convolve(x, conv.weight, conv.bias, stride=2, padding=1)
         x = _run_in_turn(layers, x)
         factor = self.strides[node[0]] // self.strides[edge.level] // 2
-        if factor > 1:
-            return self.pool(x, size, factor)
-        return pad_or_cut(x, size, self.options.dim)
+        dim = self.options.dim
+        x = pad_or_cut(x, [factor * size[k] for k in range(dim)], dim)
+        return self.pool(x, size, factor) if factor > 1 else x
 
     def _resize(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
         if self._goes_up(edge, node):
