@@ -89,6 +89,8 @@ def test_unknown_labels_are_named(spec, labels, unknown):
         ((0,), "needs 1 or more"),
         ((2, "softmax", ((1,), (2,))), "REGIONS may overlap"),
         ((2, "sigmoid", ((1,),)), "has 1 regions, NUM_CLASSES is 2"),
+        ((2, "sigmoid", (1, 2)), r"REGIONS is \[1, 2\]. Give each channel a list"),
+        ((2, "sigmoid", ((1,), ())), r"REGIONS is \[\(1,\), \(\)\]. Give each channel a list"),
         ((3, "sigmoid", (), 2), "IGNORE_VALUE 2 is a label in use"),
         ((1, "sigmiod"), "Did you mean 'sigmoid'"),
         ((88, "sigmoid", (), 255, "distance", 85), "at most 254 bands of all classes"),

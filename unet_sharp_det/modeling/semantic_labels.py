@@ -81,6 +81,11 @@ class SemanticLabels:
             )
         if self.regions and self.activation == "softmax":
             raise ConfigError("SEM_SEG_HEAD.REGIONS may overlap, so they need 'sigmoid'.")
+        if not all(isinstance(region, Sequence) and region for region in self.regions):
+            raise ConfigError(
+                f"SEM_SEG_HEAD.REGIONS is {list(self.regions)}. Give each channel a list of its "
+                "labels, as [[1, 2], [2]]."
+            )
         if self.regions and len(self.regions) != self.num_classes:
             raise ConfigError(
                 f"SEM_SEG_HEAD.REGIONS has {len(self.regions)} regions, NUM_CLASSES is "
