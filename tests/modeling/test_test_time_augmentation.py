@@ -108,6 +108,14 @@ def test_a_model_in_an_evaluation_finds_turned_objects_in_a_turned_image(name, c
     assert np.mean(straight != turned) < np.mean(straight != foreground(model, VIEWS[5]))
 
 
+def test_a_record_need_not_say_the_size_of_its_image():
+    image = torch.randint(0, 256, (3, 20, 31), dtype=torch.uint8)
+    model = AveragedViews(half_foreground_model(image.permute(1, 2, 0).numpy()))
+    with torch.no_grad():
+        (output,) = model([{"image": image}])
+    assert output["sem_seg"].shape == (1, 20, 31)
+
+
 @pytest.mark.parametrize(
     ("model", "options"),
     [("panoptic_fpn", []), ("mask_rcnn", ["MODEL.MASK_ON", "False"]), ("retinanet_R_50", [])],

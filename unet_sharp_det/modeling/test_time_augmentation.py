@@ -95,10 +95,11 @@ class AveragedViews(nn.Module):
 
 def _seen(view: View, record: dict) -> dict:
     """Return a record of detectron2 whose image (C, H, W) is seen in a view."""
-    size = record.get("height"), record.get("width")
+    image = record["image"]
+    size = record.get("height", image.shape[1]), record.get("width", image.shape[2])
     height, width = size[::-1] if view.turns % 2 else size
-    image = view.apply(record["image"].numpy().transpose(1, 2, 0)).transpose(2, 0, 1)
-    return {**record, "image": torch.from_numpy(image.copy()), "height": height, "width": width}
+    seen = view.apply(image.numpy().transpose(1, 2, 0)).transpose(2, 0, 1)
+    return {**record, "image": torch.from_numpy(seen.copy()), "height": height, "width": width}
 
 
 def average(views: Sequence[SparseInstances]) -> SparseInstances:
