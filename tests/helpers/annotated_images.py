@@ -7,6 +7,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 SHAPE = (48, 64)
+STEMS = ("a", "b", "c")
 #: Corners (x, y) of the objects: two that touch, an L, and one at the border.
 CORNERS = [
     [(4, 4), (14, 4), (14, 12), (4, 12)],
@@ -36,6 +37,30 @@ def save(path, array):
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), array)
     return path
+
+
+def coco(polygons):
+    """COCO's content of the images of ``STEMS``."""
+    content = {"images": [], "annotations": [], "categories": [{"id": 7, "name": "cell"}]}
+    for image_id, stem in enumerate(STEMS):
+        size = {"height": SHAPE[0], "width": SHAPE[1]}
+        content["images"].append({"id": image_id, "file_name": f"{stem}.png", **size})
+        for number, corners in enumerate(CORNERS, 1):
+            if polygons:
+                segmentation = [np.ravel(corners).tolist()]
+            else:
+                segmentation = mask_util.encode(np.asfortranarray(truth() == number))
+                segmentation["counts"] = segmentation["counts"].decode()
+            ids = {"id": len(content["annotations"]) + 1, "image_id": image_id, "category_id": 7}
+            content["annotations"].append({**ids, "segmentation": segmentation, "iscrowd": 0})
+    return content
+
+
+def write_coco(root, polygons=False):
+    for seed, stem in enumerate(STEMS):
+        save(root / "pictures" / f"{stem}.png", picture(seed))
+    (root / "annotations").mkdir()
+    (root / "annotations" / "all.json").write_text(json.dumps(coco(polygons)))
 
 
 class Imported:

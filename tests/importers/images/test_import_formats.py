@@ -8,17 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pycocotools.mask as mask_util
 import pytest
 import tifffile
-from annotated_images import CORNERS, SHAPE, picture, save, truth
+from annotated_images import CORNERS, SHAPE, STEMS, coco, picture, save, truth, write_coco
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from scipy.io import savemat
 
-from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.importers.images import FORMATS
-
-STEMS = ("a", "b", "c")
 
 
 def write_folders(root, suffix=".png", labels="masks"):
@@ -86,29 +82,6 @@ def write_masks(root, number):
         save(root / "images" / f"{stem}.png", picture(seed))
         mask = np.where(truth() == 2, 0, number * (truth() > 0))
         save(root / "masks" / f"{stem}.png", mask.astype(np.uint8))
-
-
-def coco(polygons):
-    content = {"images": [], "annotations": [], "categories": [{"id": 7, "name": "cell"}]}
-    for image_id, stem in enumerate(STEMS):
-        size = {"height": SHAPE[0], "width": SHAPE[1]}
-        content["images"].append({"id": image_id, "file_name": f"{stem}.png", **size})
-        for number, corners in enumerate(CORNERS, 1):
-            if polygons:
-                segmentation = [np.ravel(corners).tolist()]
-            else:
-                segmentation = mask_util.encode(np.asfortranarray(truth() == number))
-                segmentation["counts"] = segmentation["counts"].decode()
-            ids = {"id": len(content["annotations"]) + 1, "image_id": image_id, "category_id": 7}
-            content["annotations"].append({**ids, "segmentation": segmentation, "iscrowd": 0})
-    return content
-
-
-def write_coco(root, polygons=False):
-    for seed, stem in enumerate(STEMS):
-        save(root / "pictures" / f"{stem}.png", picture(seed))
-    (root / "annotations").mkdir()
-    (root / "annotations" / "all.json").write_text(json.dumps(coco(polygons)))
 
 
 def write_via(root):
@@ -297,24 +270,6 @@ def test_tissuenet(tmp_path, run_images):
     stored = cv2.imread(str(found.folder / "images" / name), cv2.IMREAD_UNCHANGED)[:, :, ::-1]
     assert stored.dtype == np.uint16
     np.testing.assert_array_equal(stored[:, :, :2], np.minimum(pixels, 65535))
-
-
-def test_coco_files_of_splits(tmp_path, run_images):
-    write_coco(tmp_path / "s")
-    file = tmp_path / "s" / "annotations" / "all.json"
-    content = json.loads(file.read_text())
-    for split, ids in (("train", {0, 1}), ("val", {2})):
-        part = {**content, "images": [each for each in content["images"] if each["id"] in ids]}
-        kept = [each for each in content["annotations"] if each["image_id"] in ids]
-        part["annotations"] = kept
-        file.with_name(f"instances_{split}2026.json").write_text(json.dumps(part))
-    file.unlink()
-    found = run_images(tmp_path / "s")
-    assert found.splits == {"train": ["a", "b"], "val": ["c"]}
-    content["categories"].append({"id": 8, "name": "ghost"})
-    file.write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match="--strict: nothing was written. no object of ghost"):
-        run_images(file, "--strict", name="ghost")
 
 
 def test_a_circle_of_labelme(tmp_path, run_images):

@@ -6,6 +6,7 @@ from types import ModuleType
 
 from ...errors import DatasetError, look_up_option
 from . import FORMATS
+from .coco import is_beside
 from .samples import SPLIT_NAMES
 
 _OF_FILES = ("coco", "tissuenet")  # which a file may be, too
@@ -45,11 +46,15 @@ def choose_format(source: Path, name: str | None = None) -> tuple[str, str]:
 
 
 def split_folders(source: Path) -> dict[str | None, Path]:
-    """Return the folders of the splits, if a folder has those of two or more; else it alone."""
+    """Return the folders of the splits, if a folder has those of two or more; else it alone.
+
+    COCO json files beside them say the splits by themselves.
+    """
     folders = [each for each in source.iterdir() if each.is_dir()] if source.is_dir() else []
     named = {SPLIT_NAMES.get(each.name.lower()): each for each in sorted(folders)}
     named.pop(None, None)
-    return named if len(named) > 1 and "train" in named else {None: source}
+    is_split = len(named) > 1 and "train" in named and not is_beside(source)
+    return named if is_split else {None: source}
 
 
 def reader_of(name: str) -> ModuleType:

@@ -4,7 +4,7 @@ import functools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from ...data.coco_json import check_ids
 from ...data.label_files import check_size
@@ -30,9 +30,12 @@ def read(folder: Path) -> Iterator[Sample]:
     root = root.parent if root.name.lower() == "annotations" else root
 
     @functools.cache
-    def images_below() -> dict[str, Path]:
-        found = (each for each in root.rglob("*") if each.suffix.lower() in SUFFIXES)
-        return {each.name: each for each in found}
+    def images_below() -> dict[str, list[Path]]:
+        found = defaultdict(list)
+        for each in sorted(root.rglob("*")):
+            if each.suffix.lower() in SUFFIXES:
+                found[each.name].append(each)
+        return found
 
     for path in files:
         content = _load(path)
@@ -45,13 +48,23 @@ def read(folder: Path) -> Iterator[Sample]:
         for image in content["images"]:
             objects = functools.partial(_objects, annotations[image["id"]], names, image, path)
             name = image["file_name"]
-            file = _find_image(name, path, root, images_below)
-            if file is None:
-                fault = f"{path}: there is no image {name!r} below {root}. Lay it there."
-                objects = refuse(fault)
+            found = _find_images(name, path, root, images_below)
+            if len(found) != 1:
+                fault = f"there is no image {name!r} below {root}. Lay it there."
+                if found:
+                    fault = f"{len(found)} images below {root} are called {Path(name).name!r}. "
+                    fault += "Write the path of the one that is meant as 'file_name'."
+                objects = refuse(f"{path}: {fault}")
             stem = str(Path(str(name)).with_suffix(""))
             split = split_of_name(path.stem) if len(files) > 1 else None
+            file = found[0] if len(found) == 1 else None
             yield Sample(stem, file, objects, split, tuple(names.values()))
+
+
+def is_beside(folder: Path) -> bool:
+    """Whether the json files lie in a folder or its ``annotations``, not with the images."""
+    places = (folder, folder / "annotations")
+    return any(_is_coco(file) for place in places for file in files_in(place, (".json",)))
 
 
 def _mend_ids_of_via(content: dict) -> None:
@@ -66,13 +79,19 @@ def _dicts(entries) -> list[dict]:
     return [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
 
 
-def _find_image(name, json_file: Path, root: Path, by_name: Callable[[], dict]) -> Path | None:
-    """Return an image by its path in a json file, or by name alone."""
-    if not leads_inside(name):
-        return None
-    places = (json_file.parent / name, root / name, root / "images" / name)
-    found = next((each for each in places if os.path.isfile(each)), None)
-    return found or by_name().get(Path(name).name)
+def _find_images(name, json_file: Path, root: Path, by_name: Callable[[], dict]) -> list[Path]:
+    """Return the image of a path in a json file, or those of its name alone, in any folder; if some
+    are in a folder of the json file's split, these."""
+    if not isinstance(name, str):
+        return []
+    if leads_inside(name):
+        places = (json_file.parent / name, root / name, root / "images" / name)
+        if found := next((each for each in places if os.path.isfile(each)), None):
+            return [found]
+    split = split_of_name(json_file.stem)
+    named = by_name().get(PureWindowsPath(name).name, [])  # Which parts paths of any system.
+    folders = {each: map(split_of_name, each.relative_to(root).parts[:-1]) for each in named}
+    return [each for each in named if split and split in folders[each]] or named
 
 
 def _objects(annotations: list[dict], names: dict, image: dict, path: Path, shape) -> list[dict]:
