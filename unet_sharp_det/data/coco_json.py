@@ -52,12 +52,7 @@ def check_coco(content: dict, where: str) -> None:
     for image in content["images"]:
         _check_image(image, f"{where}: the image with id {reprlib.repr(image['id'])}")
         _complete(annotations[image["id"]], (image["height"], image["width"]), where)
-    objects = content["annotations"]
-    if objects and all(each["iscrowd"] for each in objects):
-        raise DatasetError(
-            f"{where}: all {len(objects)} annotations have 'iscrowd' 1, regions "
-            "that do not count. Write 'iscrowd': 0 for single objects, also where masks are RLE."
-        )
+    check_crowd(content["annotations"], where)
 
 
 def check_ids(content, where: str) -> None:
@@ -88,6 +83,15 @@ def check_ids(content, where: str) -> None:
                     f"{_name(annotation, where)} has the {key} {reprlib.repr(annotation[key])}, "
                     f"which is no id of '{section}'. Write one of {first_few(sorted(known))}."
                 )
+
+
+def check_crowd(annotations: list[dict], where: str) -> None:
+    """Raise a DatasetError if there are annotations, but all of crowds."""
+    if annotations and all(each.get("iscrowd") == 1 for each in annotations):
+        raise DatasetError(
+            f"{where}: all {len(annotations)} annotations have 'iscrowd' 1, regions "
+            "that do not count. Write 'iscrowd': 0 for single objects, also where masks are RLE."
+        )
 
 
 def is_finite(value) -> bool:

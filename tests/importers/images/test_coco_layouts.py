@@ -72,3 +72,11 @@ def test_an_image_of_coco_that_may_be_one_of_two(tmp_path, run_images):
     assert set(found.objects) == {"b"}
     assert "2 images below" in found.text
     assert "are called 'a.png'. Write the path" in found.text
+
+
+def test_coco_of_crowds_alone(tmp_path, run_images):
+    write_coco(tmp_path / "s")
+    file = tmp_path / "s" / "annotations" / "all.json"
+    file.write_text(file.read_text().replace('"iscrowd": 0', '"iscrowd": 1'))
+    with pytest.raises(DatasetError, match="all 12 annotations have 'iscrowd' 1"):
+        run_images(tmp_path / "s")

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path, PureWindowsPath
 
-from ...data.coco_json import check_ids
+from ...data.coco_json import check_crowd, check_ids
 from ...data.label_files import check_size
 from ...errors import DatasetError
 from ...files import leads_inside, read_json
@@ -41,6 +41,7 @@ def read(folder: Path) -> Iterator[Sample]:
         content = _load(path)
         _mend_ids_of_via(content)
         check_ids(content, str(path))
+        check_crowd(content["annotations"], str(path))
         names = {each["id"]: each["name"] for each in content["categories"]}
         annotations = defaultdict(list)
         for each in content["annotations"]:
