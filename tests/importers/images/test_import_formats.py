@@ -285,6 +285,22 @@ def test_a_circle_of_labelme(tmp_path, run_images):
     assert mask.sum() == pytest.approx(np.pi * 100, rel=0.02)
 
 
+def test_what_is_of_one_group_of_labelme_is_one_object(tmp_path, run_images):
+    write_labelme(tmp_path / "s")
+    overlapping = [[(4, 4), (14, 4), (14, 12), (4, 12)], [(10, 4), (22, 4), (22, 12), (10, 12)]]
+    png = base64.b64encode(cv2.imencode(".png", np.ones((4, 4), np.uint8))[1]).decode()
+    parts = [{"points": points, "shape_type": "polygon"} for points in overlapping]
+    parts.append({"points": [[4, 12], [7, 15]], "shape_type": "mask", "mask": png})
+    shapes = [{"label": "cell", "group_id": 1, **part} for part in parts]
+    for stem in STEMS:
+        file = tmp_path / "s" / f"{stem}.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"shapes": shapes}))
+    ((_, mask),) = run_images(tmp_path / "s").objects["a"]
+    expected = np.isin(truth(), (1, 2))
+    expected[12:16, 4:8] = True
+    np.testing.assert_array_equal(mask, expected)
+
+
 def test_every_format_is_tested_and_documented(repository):
     text = (repository / "docs" / "how-to" / "import.md").read_text()
     tested = {format_ for _, format_, _ in LAYOUTS.values()}

@@ -12,7 +12,7 @@ import numpy as np
 from ...data.label_files import check_size
 from ...errors import DatasetError, library_errors
 from ...files import read_json
-from ...masks import encode_mask
+from ...masks import encode_mask, union_mask
 from .outlines import paint
 from .samples import Sample, beside_images, images_of, pair
 
@@ -28,7 +28,7 @@ def find(folder: Path) -> str | None:
 
 
 def read(folder: Path) -> Iterator[Sample]:
-    """Read a folder. Outlines of one label and ``group_id`` are parts of one object."""
+    """Read a folder. What has one label and ``group_id`` is one object."""
     return pair(images_of(folder), beside_images(folder, (".json",)), _read_objects)
 
 
@@ -39,18 +39,16 @@ def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
     groups = defaultdict(list)
     for number, each in enumerate(content.get("shapes", [])):
         where = f"{path}: shape {number} (counted from 0)"
-        if each.get("shape_type") == "mask":
-            groups[each.get("label"), number] = _mask(each, shape, where)
-            continue
         group = each.get("group_id")
-        key = (each.get("label"), number if group is None else f"group {group}")
-        groups[key].append((_ring(each, where), where))
-    objects = []
-    for (label, _), parts in groups.items():
-        if not isinstance(parts, dict):  # but outlines
-            parts = paint([ring for ring, _ in parts], shape, parts[0][1])
-        objects.append({"category": str(label), "segmentation": parts})
-    return objects
+        parts = groups[each.get("label"), number if group is None else f"group {group}"]
+        if each.get("shape_type") == "mask":
+            parts.append(_mask(each, shape, where))
+        else:
+            parts.append(paint([_ring(each, where)], shape, where))
+    return [
+        {"category": str(label), "segmentation": encode_mask(union_mask(parts, shape, path), shape)}
+        for (label, _), parts in groups.items()
+    ]
 
 
 def _mask(shape: dict, image_shape: tuple[int, int], where: str) -> dict:
