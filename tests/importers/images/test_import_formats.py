@@ -301,6 +301,14 @@ def test_what_is_of_one_group_of_labelme_is_one_object(tmp_path, run_images):
     np.testing.assert_array_equal(mask, expected)
 
 
+def test_several_classes_of_an_object_of_qupath(tmp_path, run_images):
+    write_geojson(tmp_path / "s")
+    for stem in STEMS:
+        file = tmp_path / "s" / f"{stem}.geojson"
+        file.write_text(file.read_text().replace('"name": "cell"', '"names": ["Tumor", "Ki67"]'))
+    assert run_images(tmp_path / "s").classes("a") == ["Tumor: Ki67"] * 4
+
+
 def test_every_format_is_tested_and_documented(repository):
     text = (repository / "docs" / "how-to" / "import.md").read_text()
     tested = {format_ for _, format_, _ in LAYOUTS.values()}

@@ -46,6 +46,8 @@ def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
             )
         classification = (feature.get("properties") or {}).get("classification") or {}
         outline = paint(rings(geometry.get("coordinates") or []), shape, where)
-        category = str(classification.get("name") or "object")
+        # QuPath writes "names" since version 0.5, and shows several of them so.
+        names = classification.get("names") or [classification.get("name") or "object"]
+        category = ": ".join(map(str, names))
         objects.append({"category": category, "segmentation": outline})
     return objects
