@@ -309,6 +309,18 @@ def test_several_classes_of_an_object_of_qupath(tmp_path, run_images):
     assert run_images(tmp_path / "s").classes("a") == ["Tumor: Ki67"] * 4
 
 
+def test_rois_of_an_archive_of_a_folder_on_a_mac(tmp_path, run_images):
+    write_rois(tmp_path / "s")
+    for path in (tmp_path / "s").glob("*.zip"):
+        with zipfile.ZipFile(path, "a") as archive:
+            name = archive.namelist()[0]
+            archive.writestr("rois/", b"")
+            archive.writestr(f"__MACOSX/rois/._{name}", b"\0\5\x16\7")
+    found = run_images(tmp_path / "s")
+    assert found.status == 0
+    np.testing.assert_array_equal(found.label_map("a"), truth())
+
+
 def test_every_format_is_tested_and_documented(repository):
     text = (repository / "docs" / "how-to" / "import.md").read_text()
     tested = {format_ for _, format_, _ in LAYOUTS.values()}

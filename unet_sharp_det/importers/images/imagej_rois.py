@@ -2,15 +2,14 @@
 
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
+from pathlib import Path, PurePath
 
 from ...data.label_files import without_ending
 from ...errors import DatasetError
 from .outlines import paint
 from .samples import Sample, beside_images, images_of, pair
 
+_MOST_BYTES = 2**28  # of a ROI, as roifile takes it
 _ENDINGS = ("_rois", "_RoiSet", "-RoiSet", "_roi")
 
 
@@ -26,7 +25,12 @@ def _holds_rois(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return path.suffix.lower() == ".roi"
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".roi") for name in archive.namelist())
+        return any(map(_is_roi, archive.namelist()))
+
+
+def _is_roi(name: str) -> bool:
+    """Whether a member of an archive is a ROI: no folder, nor what the Finder of a Mac adds."""
+    return name.endswith(".roi") and not PurePath(name).name.startswith("._")
 
 
 def read(folder: Path) -> Iterator[Sample]:
@@ -40,16 +44,20 @@ def _stem(path: Path) -> str:
 
 
 def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
-    from roifile import ROI_TYPE, roiread
+    from roifile import ROI_TYPE, ImagejRoi, roiread
 
-    rois = roiread(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = filter(_is_roi, archive.namelist())
+            rois = [ImagejRoi.frombytes(archive.open(each).read(_MOST_BYTES)) for each in names]
+    else:
+        rois = [roiread(path)]
     open_kinds = (ROI_TYPE.LINE, ROI_TYPE.FREELINE, ROI_TYPE.POLYLINE, ROI_TYPE.ANGLE)
     objects = []
-    for roi in rois if isinstance(rois, list) else [rois]:
+    for roi in rois:
         where = f"{path}: the ROI '{roi.name}'"
         if roi.roitype in (*open_kinds, ROI_TYPE.POINT):
             raise DatasetError(f"{where}: is a {roi.roitype.name}, which has no area. Delete it.")
-        rings = roi.coordinates(multi=True)
-        rings = rings if isinstance(rings, list) else [np.asarray(rings)]
-        objects.append({"category": "object", "segmentation": paint(rings, shape, where)})
+        outline = paint(roi.coordinates(multi=True), shape, where)
+        objects.append({"category": "object", "segmentation": outline})
     return objects
