@@ -75,6 +75,16 @@ def test_copies(tmp_path, run_images):
     assert len(DatasetCatalog.get("mine_train")) == len(found.splits["train"])
 
 
+def test_copies_of_images_of_one_name(tmp_path, run_images):
+    write(tmp_path / "s" / "train", ["a", "a_2"])
+    source = write(tmp_path / "s" / "val", ["a"])
+    save(source / "images" / "a.png", picture(7))
+    found = run_images(tmp_path / "s", "--copy")
+    files = list((found.folder / "images").iterdir())
+    assert len(files) == 3
+    assert len({path.read_bytes() for path in files}) == 3
+
+
 @pytest.mark.parametrize("how", ["pattern", "table"])
 def test_groups_stay_together(how, tmp_path, run_images):
     stems = [f"p{patient}_{number}" for patient in range(12) for number in range(3)]

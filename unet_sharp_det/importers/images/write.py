@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,11 +163,15 @@ def _store(images: Sequence[ImportedImage], output: Path, copy: bool) -> str:
 
 
 def _unique_stems(images: Sequence[ImportedImage]) -> Iterator[str]:
-    seen = Counter()
+    seen = set()
     for image in images:
-        stem = re.sub(r"[^\w.-]+", "_", image.sample.name)
-        seen[stem] += 1
-        yield stem if seen[stem] == 1 else f"{stem}_{seen[stem]}"
+        stem = name = re.sub(r"[^\w.-]+", "_", image.sample.name)
+        number = 1
+        while stem in seen:
+            number += 1
+            stem = f"{name}_{number}"
+        seen.add(stem)
+        yield stem
 
 
 def _to_coco(images: Sequence[ImportedImage], classes: Sequence[str]) -> dict:
