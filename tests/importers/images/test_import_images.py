@@ -85,14 +85,15 @@ def test_copies_of_images_of_one_name(tmp_path, run_images):
     assert len({path.read_bytes() for path in files}) == 3
 
 
-@pytest.mark.parametrize("how", ["pattern", "table"])
+@pytest.mark.parametrize("how", ["pattern", "table", "table without suffixes"])
 def test_groups_stay_together(how, tmp_path, run_images):
-    stems = [f"p{patient}_{number}" for patient in range(12) for number in range(3)]
+    stems = [f"p{patient}_{number}.5um" for patient in range(12) for number in range(3)]
     source = write(tmp_path / "my_images", stems)
     group = "^[^_]+"
-    if how == "table":
+    if how.startswith("table"):
         group = str(tmp_path / "patients.csv")
-        rows = [f"{stem}.png,{stem.split('_')[0]}" for stem in stems]
+        suffix = ".png" if how == "table" else ""
+        rows = [f"{stem}{suffix},{stem.split('_')[0]}" for stem in stems]
         (tmp_path / "patients.csv").write_text("\n".join(rows))
     found = run_images(source, "--group", group)
     patients = {split: {s.split("_")[0] for s in names} for split, names in found.splits.items()}

@@ -47,7 +47,8 @@ def grouping(group: str | None) -> Callable[[str], str]:
             library_errors(f"--group {group}: cannot be read", remedy),
             open(group, newline="", encoding="utf-8-sig") as file,
         ):
-            table = {Path(row[0]).stem: row[1] for row in csv.reader(file) if len(row) > 1}
+            rows = [row for row in csv.reader(file) if len(row) > 1]
+        table = {Path(row[0]).stem: row[1] for row in rows} | {row[0]: row[1] for row in rows}
         return lambda name: _found(table.get(Path(name).name), name, group)
     try:
         pattern = re.compile(group)
