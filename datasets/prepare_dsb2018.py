@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Convert DSB2018 (BBBC038) from the layout that Kaggle distributes to COCO json files.
 
-Exit status: 0 everything converted; 1 rotten files were skipped, or --strict refused; 2 usage.
+Exit status: 0 everything converted; 1 rotten files were skipped; 2 usage.
 """
 
 if __name__ == "__main__":
@@ -24,12 +24,9 @@ from unet_sharp_det.errors import run_cli
 def main() -> int:
     args = parse_args()
     root = args.output or default_root()
-    conversion = convert_dsb2018(args.input, root, workers=args.workers, strict=args.strict)
+    conversion = convert_dsb2018(args.input, root)
     print_quirks(conversion)
     print_counts(conversion)
-    if not conversion.written:
-        print("--strict: nothing was written, because of the quirks above that are not harmless")
-        return 1
     print(f"written to {root}, details in {os.path.join(root, 'annotations', 'report.json')}")
     if conversion.skipped:
         print(f"finished with {conversion.skipped} files skipped")
@@ -44,17 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--output", metavar="ROOT", help="default: $DETECTRON2_DATASETS/dsb2018 (datasets/dsb2018)"
     )
-    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes")
-    help_ = "write nothing if a file is odd, but for alpha channels and gray images"
-    parser.add_argument("--strict", action="store_true", help=help_)
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
 
 
 def print_quirks(conversion: Conversion) -> None:

@@ -75,7 +75,7 @@ def rgba():
 def converted_sample(sample_folder, tmp_path_factory) -> Path:
     """The sample, converted once for all tests, which only read it."""
     root = tmp_path_factory.mktemp("converted") / "dsb2018"
-    convert_dsb2018(sample_folder, root, workers=2)
+    convert_dsb2018(sample_folder, root)
     return root
 
 

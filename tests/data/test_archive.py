@@ -59,7 +59,7 @@ EVIL_TAR_MEMBERS = {
 def test_evil_tar_members_are_refused_and_leave_nothing(tmp_path, scratch, member):
     archive = archive_of(tmp_path / "evil.tar.gz", {"good": b"good", member: b"evil"})
     with pytest.raises(DatasetError, match=member.name):
-        convert_dsb2018(archive, tmp_path / "out", workers=1)
+        convert_dsb2018(archive, tmp_path / "out")
     assert sorted(os.listdir(tmp_path)) == ["evil.tar.gz", "scratch"]
 
 
@@ -71,7 +71,7 @@ def test_names_that_lead_out_stay_in_the_folder(tmp_path, scratch, kind):
     names += ["../evil", "a/../../evil", link] if kind == "zip" else []
     archive = archive_of(tmp_path / f"evil.{kind}", dict.fromkeys(names, b"/etc"))
     with pytest.raises(DatasetError, match="holds no image folder"):
-        convert_dsb2018(archive, tmp_path / "out", workers=1)
+        convert_dsb2018(archive, tmp_path / "out")
     assert sorted(os.listdir(tmp_path)) == [f"evil.{kind}", "scratch"]
 
 
@@ -82,8 +82,8 @@ def test_an_archive_gives_what_its_folder_gives(kaggle, square, tmp_path, scratc
     files = {path.relative_to(source): path.read_bytes() for path in source.rglob("*.png")}
     members = {f"{prefix}{name}": content for name, content in files.items()}
     archive = archive_of(tmp_path / f"data.{suffix}", members)
-    convert_dsb2018(source, tmp_path / "by_folder", workers=1)
-    convert_dsb2018(archive, tmp_path / "by_archive", workers=1)
+    convert_dsb2018(source, tmp_path / "by_folder")
+    convert_dsb2018(archive, tmp_path / "by_archive")
     for name in ("dsb2018_train.json", "report.json"):
         by_folder = (tmp_path / "by_folder" / "annotations" / name).read_bytes()
         assert (tmp_path / "by_archive" / "annotations" / name).read_bytes() == by_folder
@@ -117,7 +117,7 @@ def test_a_damaged_archive_is_refused(tmp_path, scratch, suffix, damage):
     archive = archive_of(tmp_path / f"bad.{suffix}", {"text": text})
     archive.write_bytes(damage(archive.read_bytes()))
     with pytest.raises(DatasetError, match="bad.*(is broken|neither a folder nor)"):
-        convert_dsb2018(archive, tmp_path / "out", workers=1)
+        convert_dsb2018(archive, tmp_path / "out")
 
 
 UNWRITABLE_MEMBERS = {
@@ -133,4 +133,4 @@ UNWRITABLE_MEMBERS = {
 def test_what_no_file_system_takes_is_refused(tmp_path, scratch, suffix, names):
     archive = archive_of(tmp_path / f"odd.{suffix}", dict.fromkeys(names, b"text"))
     with pytest.raises(DatasetError, match=r"odd.* cannot be unpacked here"):
-        convert_dsb2018(archive, tmp_path / "out", workers=1)
+        convert_dsb2018(archive, tmp_path / "out")

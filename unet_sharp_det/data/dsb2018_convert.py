@@ -34,12 +34,10 @@ class Conversion:
         counts: per split, and for folders without one under ``"none"``: numbers of ``images``,
             ``nuclei`` and ``skipped`` (rotten) files.
         quirks: per key of ``QUIRKS`` the affected ids or paths, sorted.
-        written: False if ``strict`` refused, in which case nothing was written.
     """
 
     counts: dict[str, dict[str, int]]
     quirks: dict[str, list[str]]
-    written: bool
 
     @property
     def skipped(self) -> int:
@@ -58,19 +56,13 @@ def split_of(dsb_id: str) -> str | None:
     return "train" if bucket <= 4 else "val" if bucket <= 6 else "test"
 
 
-def convert_dsb2018(
-    source, root, *, workers: int | None = None, strict: bool = False
-) -> Conversion:
-    """Convert DSB2018 to COCO json files with RLE masks.
-
-    The same input gives the same bytes, however many workers there are.
+def convert_dsb2018(source, root) -> Conversion:
+    """Convert DSB2018 to COCO json files with RLE masks; the same input gives the same bytes.
 
     Args:
         source: a folder in Kaggle's layout, a folder that holds it as ``stage1_train``, or a
             .zip or .tar archive of either, perhaps compressed by gzip, bzip2 or xz.
         root: the folder to write to.
-        workers: number of processes; None: one per CPU.
-        strict: write nothing if there is any quirk that is not harmless.
 
     Raises:
         DatasetError: ``source`` is missing, holds no image folder, or is an archive that is broken,
@@ -80,20 +72,18 @@ def convert_dsb2018(
     with _opened(Path(source)) as folder:
         if folder.resolve() == Path(root).resolve():
             raise DatasetError(f"{root}: is the input itself. Give another --output.")
-        samples = _read_samples(folder, workers)
+        samples = _read_samples(folder)
         quirks = _collect_quirks(samples)
         counts = _count(samples, quirks)
-        refused = strict and any(quirks[k] for k in QUIRKS if QUIRKS[k].effect != "harmless")
-        if not refused:
-            for sample in filter(lambda sample: sample.readable, samples):
-                name = f"{sample.dsb_id}.png"
-                image = (folder / sample.dsb_id / "images" / name).read_bytes()
-                target = Path(root) / "images" / name
-                if not target.exists() or target.read_bytes() != image:
-                    with atomic_path(target) as temporary:
-                        temporary.write_bytes(image)
-            _write_annotations(Path(root) / "annotations", samples, counts, quirks)
-    return Conversion(counts, quirks, written=not refused)
+        for sample in filter(lambda sample: sample.readable, samples):
+            name = f"{sample.dsb_id}.png"
+            image = (folder / sample.dsb_id / "images" / name).read_bytes()
+            target = Path(root) / "images" / name
+            if not target.exists() or target.read_bytes() != image:
+                with atomic_path(target) as temporary:
+                    temporary.write_bytes(image)
+        _write_annotations(Path(root) / "annotations", samples, counts, quirks)
+    return Conversion(counts, quirks)
 
 
 def _to_coco(samples: list[Sample]) -> dict:
@@ -148,14 +138,14 @@ def _unpack(archive: Path, folder: Path) -> Path:
     return folder
 
 
-def _read_samples(folder: Path, workers: int | None) -> list[Sample]:
+def _read_samples(folder: Path) -> list[Sample]:
     """The samples of all image folders, sorted by id."""
     paths = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
     )
     bad = [Sample(p.name, quirks=[("bad_id", p.name)]) for p in paths if not split_of(p.name)]
     good = [path for path in paths if split_of(path.name)]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor() as pool:
         read = pool.map(read_sample, good, chunksize=4)
         return bad + list(tqdm(read, total=len(good), unit="image", desc="reading"))
 
