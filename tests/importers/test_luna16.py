@@ -58,8 +58,6 @@ def test_subsets_are_folds(luna, run_import):
     _, content, _ = run_import("luna16", luna)
     folds = {split: [case["id"] for case in content[split]] for split in ("train", "val", "test")}
     assert folds == {"train": [f"1.{n}" for n in range(8)], "val": ["1.8"], "test": ["1.9"]}
-    _, content, _ = run_import("luna16", luna, "--test-fold", "0", "--val-fold", "1")
-    assert [content[split][0]["id"] for split in ("val", "test")] == ["1.1", "1.0"]
 
 
 def test_nodules_of_lidc_are_matched_by_series_and_height(luna, run_import, tmp_path):
@@ -87,8 +85,6 @@ def test_a_volume_without_voxels_and_a_nodule_outside_are_left_out(luna, run_imp
 
 
 def test_bad_input_is_named(luna, tmp_path):
-    with pytest.raises(ConfigError, match="Fold 3 cannot validate and test"):
-        convert(luna, tmp_path / "out", val_fold=3, test_fold=3)
     with pytest.raises(ConfigError, match="--agreement is of LIDC's readers"):
         convert(luna, tmp_path / "out", agreement=0.5)
     with pytest.raises(DatasetError, match=r"has no subset0/\*\.mhd"):

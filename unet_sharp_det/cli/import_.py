@@ -43,8 +43,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     volumes("--labels", nargs="+", metavar="NAME", help="of volumes: names of labels 1, 2, ...")
     volumes("--lidc-xml", metavar="DIR", help="of luna16: LIDC's XML files; default: spheres")
     volumes("--agreement", type=float, metavar="SHARE", help="of readers, lidc and luna16: 0.5")
-    volumes("--val-fold", type=int, choices=range(10), metavar="N", help="of luna16: 8")
-    volumes("--test-fold", type=int, choices=range(10), metavar="N", help="of luna16: 9")
     return parser.parse_args(argv)
 
 

@@ -1,5 +1,6 @@
 """LUNA16: ``subset0`` to ``subset9`` with ``<seriesuid>.mhd`` and ``.raw``, ``annotations.csv``.
 
+Subset 8 validates, subset 9 tests.
 LUNA16 has no masks of nodules. They are spheres of the diameters in ``annotations.csv``, or what
 the readers of LIDC drew, if its XML files are given.
 """
@@ -22,30 +23,19 @@ from .nodule_masks import paint_sphere
 _log = logging.getLogger(__name__)
 
 
-def convert(
-    source,
-    output,
-    lidc_xml=None,
-    agreement: float | None = None,
-    val_fold: int = 8,
-    test_fold: int = 9,
-) -> Summary:
+def convert(source, output, lidc_xml=None, agreement: float | None = None) -> Summary:
     """Import LUNA16; for ``source``, ``output`` and errors see :func:`write_dataset`.
 
     Args:
         source: the folder of the subsets and of ``annotations.csv``.
         lidc_xml: a folder with LIDC's XML files.
         agreement: with ``lidc_xml``, the share of readers that makes a voxel a nodule. None: half.
-        val_fold: the subset that validates.
-        test_fold: the subset that tests; the other eight train.
     """
     source = Path(source)
     if agreement is not None and not lidc_xml:
         raise ConfigError("--agreement is of LIDC's readers. Give --lidc-xml too, or leave it out.")
     agreement = 0.5 if agreement is None else agreement
     check_agreement(agreement)
-    if val_fold == test_fold:
-        raise ConfigError(f"Fold {val_fold} cannot validate and test. Give two folds.")
     volumes = sorted(source.glob("subset[0-9]/**/*.mhd"))
     if not volumes:
         raise DatasetError(f"{source}: has no subset0/*.mhd. Give the folder of LUNA16's subsets.")
@@ -59,13 +49,11 @@ def convert(
         nodules = _read_annotations(source / "annotations.csv", {path.stem for path in volumes})
         paint = {path.stem: partial(_spheres, path, nodules[path.stem]) for path in volumes}
         settings = {"lidc_xml": None}
-    parts = {val_fold: "val", test_fold: "test"}
+    parts = {"subset8": "val", "subset9": "test"}
     cases = []
     for path in volumes:
-        fold = int(path.relative_to(source).parts[0].removeprefix("subset"))
-        cases.append(
-            Case(path.stem, path.stem, (path,), paint[path.stem], parts.get(fold, "train"))
-        )
+        split = parts.get(path.relative_to(source).parts[0], "train")
+        cases.append(Case(path.stem, path.stem, (path,), paint[path.stem], split))
     return write_dataset(
         "luna16", source, output, cases, modality=["CT"], labels=LABELS, settings=settings
     )
