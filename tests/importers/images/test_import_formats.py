@@ -309,6 +309,17 @@ def test_several_classes_of_an_object_of_qupath(tmp_path, run_images):
     assert run_images(tmp_path / "s").classes("a") == ["Tumor: Ki67"] * 4
 
 
+def test_geojson_with_heights(tmp_path, run_images):
+    write_geojson(tmp_path / "s")
+    for file in (tmp_path / "s").glob("*.geojson"):
+        content = json.loads(file.read_text())
+        for feature in content["features"]:
+            for corner in feature["geometry"]["coordinates"][0]:
+                corner.append(0)
+        file.write_text(json.dumps(content))
+    np.testing.assert_array_equal(run_images(tmp_path / "s").label_map("a"), truth())
+
+
 def test_rois_of_an_archive_of_a_folder_on_a_mac(tmp_path, run_images):
     write_rois(tmp_path / "s")
     for path in (tmp_path / "s").glob("*.zip"):

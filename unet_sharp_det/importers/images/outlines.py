@@ -14,7 +14,8 @@ def paint(rings: Sequence[Sequence], shape: tuple[int, int], where: str) -> dict
     Pixel (y, x) covers the square from (x, y) to (x + 1, y + 1), as in QuPath, ImageJ and Aperio.
 
     Args:
-        rings: of each the corners (K, 2), x and y; the first may be repeated at the end.
+        rings: of each the corners (K, 2), x and y; the first may be repeated at the end, and what
+            follows x and y, such as a height, is passed over.
         shape: (height, width) of the image.
         where: what errors call the object.
 
@@ -26,7 +27,7 @@ def paint(rings: Sequence[Sequence], shape: tuple[int, int], where: str) -> dict
     mask = np.zeros(shape, bool)
     for ring in rings:
         try:
-            points = np.asarray(ring, float).reshape(-1, 2)
+            points = np.array([(float(x), float(y)) for x, y, *_ in ring])
         except (TypeError, ValueError):
             points = np.zeros((0, 2))
         if len(points) < 3 or not np.isfinite(points).all():
