@@ -267,6 +267,15 @@ def test_several_formats_and_none(tmp_path, run_images):
         run_images(tmp_path / "none")
 
 
+def test_a_file_in_the_place_of_a_folder(tmp_path, run_images):
+    source = write(tmp_path / "s")
+    image = source / "images" / "a.png"
+    with pytest.raises(DatasetError, match="a.png: is a file, but label-maps takes a folder"):
+        run_images(image, "--format", "label-maps")
+    with pytest.raises(DatasetError, match="a.png: is a file"):
+        run_images(source, "--val", str(image))
+
+
 def test_options_of_other_formats(tmp_path):
     write(tmp_path / "s")
     with pytest.raises(UserError, match="--labels is no option of images"):

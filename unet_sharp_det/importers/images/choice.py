@@ -9,7 +9,7 @@ from . import FORMATS
 from .coco import is_beside
 from .samples import SPLIT_NAMES
 
-_OF_FILES = ("coco", "tissuenet")  # which a file may be, too
+OF_FILES = ("coco", "tissuenet")  #: formats that a file may be, too
 
 
 def choose_format(source: Path, name: str | None = None) -> tuple[str, str]:
@@ -29,7 +29,7 @@ def choose_format(source: Path, name: str | None = None) -> tuple[str, str]:
     places = list(split_folders(source).values())
     found = {}
     for each in FORMATS:
-        asked = (place for place in places if place.is_dir() or each in _OF_FILES)
+        asked = (place for place in places if place.is_dir() or each in OF_FILES)
         if why := next(filter(None, map(reader_of(each).find, asked)), None):
             found[each] = why
     if len(found) == 1:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import DatasetError, UserError
-from .choice import choose_format, reader_of, split_folders
+from .choice import OF_FILES, choose_format, reader_of, split_folders
 from .samples import Sample
 from .write import ImageSummary, write_images
 
@@ -51,6 +51,11 @@ def import_images(
         if not Path(val).exists():
             raise DatasetError(f"--val: there is no {val}. Give the folder of the validation.")
         folders = {"train": source, "val": Path(val)}
+    for each in folders.values():
+        if each.is_file() and name not in OF_FILES:
+            raise DatasetError(
+                f"{each}: is a file, but {name} takes a folder. Give the one it is in."
+            )
     named = {"classes": classes} if classes else {}
     samples = _samples(folders, reader, named)
     options |= {"why": f"{name} ({why})", "has_numbers": has_numbers and not classes}
