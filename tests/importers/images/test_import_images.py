@@ -267,6 +267,20 @@ def test_several_formats_and_none(tmp_path, run_images):
         run_images(tmp_path / "none")
 
 
+def test_a_file_of_no_format_among_others(tmp_path, run_images):
+    source = tmp_path / "s"
+    for place in (source, write(source / "train", "ab"), write(source / "val", "c")):
+        (place / "settings.json").write_text("{// of a program")
+    assert {split: len(names) for split, names in run_images(source).splits.items()} == {
+        "train": 2,
+        "val": 1,
+    }
+    shutil.rmtree(source / "train" / "masks")
+    shutil.rmtree(source / "val" / "masks")
+    with pytest.raises(DatasetError, match="settings.json: is not JSON"):
+        run_images(source)
+
+
 def test_a_file_in_the_place_of_a_folder(tmp_path, run_images):
     source = write(tmp_path / "s")
     image = source / "images" / "a.png"

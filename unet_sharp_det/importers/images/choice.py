@@ -27,16 +27,21 @@ def choose_format(source: Path, name: str | None = None) -> tuple[str, str]:
         look_up_option(name, FORMATS, "--format", DatasetError)
         return name, "by --format"
     places = list(split_folders(source).values())
-    found = {}
+    found, faults = {}, []
     for each in FORMATS:
         asked = (place for place in places if place.is_dir() or each in OF_FILES)
-        if why := next(filter(None, map(reader_of(each).find, asked)), None):
-            found[each] = why
+        try:
+            if why := next(filter(None, map(reader_of(each).find, asked)), None):
+                found[each] = why
+        except DatasetError as error:  # Of a file that may be of no format.
+            faults.append(error)
     if len(found) == 1:
         return next(iter(found.items()))
     if found:
         named = "; ".join(f"{each} ({why})" for each, why in found.items())
         raise DatasetError(f"{source}: has several formats: {named}. Choose one by --format.")
+    if faults:
+        raise faults[0]
     error = DatasetError(
         f"{source}: is of no format that is known. Lay the files out as one of these, or give one "
         "by --format:"

@@ -1,5 +1,6 @@
 """COCO json files, with polygons or RLE, of any tool: LIVECell, CVAT, VIA, Roboflow."""
 
+import contextlib
 import functools
 import os
 from collections import defaultdict
@@ -65,7 +66,9 @@ def read(folder: Path) -> Iterator[Sample]:
 def is_beside(folder: Path) -> bool:
     """Whether the json files lie in a folder or its ``annotations``, not with the images."""
     places = (folder, folder / "annotations")
-    return any(_is_coco(file) for place in places for file in files_in(place, (".json",)))
+    with contextlib.suppress(DatasetError):  # Of a json file that may be of something else.
+        return any(_is_coco(file) for place in places for file in files_in(place, (".json",)))
+    return False
 
 
 def _mend_ids_of_via(content: dict) -> None:
