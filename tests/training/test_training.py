@@ -13,7 +13,7 @@ from two_processes import train_in_two_processes
 
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import register_coco_nuclei
-from unet_sharp_det.errors import ConfigError, DatasetError, TrainingError
+from unet_sharp_det.errors import CheckpointError, ConfigError, DatasetError, TrainingError
 from unet_sharp_det.training import NucleiTrainer, explain_failure
 from unet_sharp_det.training.run import kept_config
 
@@ -145,6 +145,27 @@ def test_two_processes_end_with_equal_weights(register_part, repository, tmp_pat
         assert torch.equal(value, second["model"][name])
     name = "backbone.grid.nodes.0_3.0.0.weight"
     assert not torch.equal(first["before"][name], first["model"][name])
+
+
+def test_a_run_goes_on_with_its_own_model_and_optimizer_only(register_part, repository, tmp_path):
+    name = register_part("two", lambda counts: sorted(counts, key=counts.get)[:2])
+    options = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path), "SOLVER.AMP.ENABLED", "False"]
+    options += ["DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", "()"]
+
+    def build(*more):
+        return NucleiTrainer(setup_cfg(str(repository / INSTANT), [*options, *more]))
+
+    build().checkpointer.save("model_0000000", iteration=0)
+    for other, message in [
+        (["MODEL.ROI_HEADS.NUM_CLASSES", "2"], "does not hold the weights of this model"),
+        (["SOLVER.OPTIMIZER", "SGD"], "its run has another optimizer"),
+        (["SOLVER.BIAS_LR_FACTOR", "2.0"], "its run has another optimizer"),
+    ]:
+        with pytest.raises(CheckpointError, match=message):
+            build(*other).resume_or_load(resume=True)
+    in_fp16 = build("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "fp16")
+    in_fp16.resume_or_load(resume=True)
+    assert in_fp16.start_iter == 1
 
 
 class TestBadInput:

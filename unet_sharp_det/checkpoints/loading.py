@@ -88,9 +88,11 @@ class SkipCheckpointer(DetectionCheckpointer):
             self.after_save()
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
-        """As in Checkpointer; deletes what killed trainings left half-written in the folder."""
+        """As in Checkpointer, but a run goes on with a checkpoint of the same model only; deletes
+        what killed trainings left half-written in the folder."""
         if self.save_dir and self.save_to_disk:
             remove_leftovers(self.save_dir, _WRITTEN.fullmatch)
+        self.trained |= resume and self.has_checkpoint()
         return super().resume_or_load(path, resume=resume)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

@@ -13,7 +13,7 @@ from detectron2.data import (
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
-from detectron2.engine import DefaultTrainer, TrainerBase, hooks
+from detectron2.engine import AMPTrainer, DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.modeling import build_model
 from detectron2.solver import build_optimizer
@@ -29,7 +29,15 @@ from ..config import flatten
 from ..data.balance import repeat_rare_looks
 from ..data.catalog import check_registered
 from ..data.mapper import NucleiDatasetMapper
-from ..errors import ConfigError, DatasetError, TrainingError, UserError, disk_error, look_up_option
+from ..errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    TrainingError,
+    UserError,
+    disk_error,
+    look_up_option,
+)
 from ..evaluation import EvaluationOptions, build_nuclei_evaluators
 from ..files import write_json
 from ..modeling.semantic_labels import PIXEL_WISE
@@ -108,6 +116,25 @@ class NucleiTrainer(DefaultTrainer):
         super().resume_or_load(resume=resume)
         if isinstance(self._trainer.data_loader, ReplayableLoader):
             self._trainer.data_loader.skip_batches(self.start_iter)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """As in DefaultTrainer; what was trained in float32 goes on in fp16 with a new scaler.
+
+        Raises:
+            CheckpointError: the state is of another optimizer.
+        """
+        if isinstance(self._trainer, AMPTrainer):
+            scaler = self._trainer.grad_scaler.state_dict()
+            state_dict["_trainer"].setdefault("grad_scaler", scaler)
+        options = [set(group) for group in self.optimizer.param_groups]
+        with contextlib.suppress(ValueError):  # of an optimizer with other groups
+            super().load_state_dict(state_dict)
+            if all(map(set.issubset, options, self.optimizer.param_groups)):
+                return
+        raise CheckpointError(
+            f"{self.cfg.OUTPUT_DIR}: its run has another optimizer, or groups of parameters. Go on "
+            "with its config.yaml, or take another OUTPUT_DIR."
+        )
 
     def train(self):
         """As in DefaultTrainer; it returns None at an early stop. See :func:`explain_failure`."""
