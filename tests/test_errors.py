@@ -10,8 +10,9 @@ import sys
 import time
 
 import pytest
+from torch.utils.data import DataLoader
 
-from unet_sharp_det.errors import UserError, look_up_option, printable, run_cli
+from unet_sharp_det.errors import DatasetError, UserError, look_up_option, printable, run_cli
 
 
 @pytest.fixture
@@ -130,3 +131,17 @@ def test_the_handler_of_ctrl_c_is_put_back():
     with pytest.raises(SystemExit):
         run_cli(lambda: 0)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+class _Damaged:
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise DatasetError("a.png: KeyError: is damaged. Take another.")
+
+
+def test_an_error_of_a_loading_process_comes_without_its_traceback():
+    with pytest.raises(DatasetError) as raised:
+        next(iter(DataLoader(_Damaged(), num_workers=1)))
+    assert str(raised.value) == "a.png: KeyError: is damaged. Take another."

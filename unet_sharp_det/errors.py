@@ -28,6 +28,12 @@ class UserError(ValueError):
 
     details: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """The message, without the traceback that torch puts before it in a loading process."""
+        text = super().__str__()
+        is_of_loader = text.startswith(f"Caught {type(self).__name__} in ")
+        return text.rpartition(f".{type(self).__name__}: ")[2].strip() if is_of_loader else text
+
 
 class SchemeError(UserError):
     """A skip scheme or its table is unknown or malformed."""
