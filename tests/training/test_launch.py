@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from detectron2.engine import default_argument_parser
 
 from unet_sharp_det.errors import ConfigError, UserError
 from unet_sharp_det.training.launch import check_num_gpus
@@ -39,10 +38,10 @@ class TestCpuWorkersWhereThereAreGpus:
         monkeypatch.setattr(
             launch_module,
             "detectron2_launch",
-            lambda *_, **__: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]),
+            lambda *_, dist_url, **__: seen.append((os.environ["CUDA_VISIBLE_DEVICES"], dist_url)),
         )
-        launch_module.launch(None, default_argument_parser().parse_args(["--num-gpus", "2"]), "cpu")
-        assert seen == [""]
+        launch_module.launch(None, SimpleNamespace(num_gpus=2), "cpu")
+        assert seen == [("", "auto")]
 
     @pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda", "nccl")])
     def test_of_torchrun_talk_by_gloo(self, monkeypatch, device, backend):

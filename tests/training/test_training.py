@@ -191,8 +191,7 @@ class TestBadInput:
 
     def test_one_of_two_workers_tells(self, run_tool, tmp_path):
         options = ["MODEL.DEVICE", "cpu", "MODEL.FPN.SKIP_SCHEME", "unetsharpp"]
-        flags = ["--num-gpus", "2", "--dist-url", "auto"]
-        done = self.train(run_tool, tmp_path, *options, flags=flags)
+        done = self.train(run_tool, tmp_path, *options, flags=["--num-gpus", "2"])
         assert done.returncode == 2, done.stderr[-3000:]
         error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert len(error) == 1

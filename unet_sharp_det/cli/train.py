@@ -15,7 +15,6 @@ A LazyConfig is a Python program, which this command runs: read a stranger's bef
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from .. import training
@@ -24,17 +23,12 @@ from . import add_trust_argument, command_parser
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    """Take the arguments of detectron2's own ``train_net.py``."""
     parser = command_parser("train", __doc__)
     add = parser.add_argument
     add("--config-file", default="", metavar="FILE", help="a config, or a name of the model zoo's")
     add("--resume", action="store_true", help="go on at the last checkpoint of OUTPUT_DIR")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS")
-    add("--num-gpus", type=int, default=1, help="GPUs per machine; on a CPU, processes")
-    add("--num-machines", type=int, default=1, help="number of machines")
-    add("--machine-rank", type=int, default=0, help="number of this machine, from 0")
-    port = 2**15 + 2**14 + os.getuid() % 2**14
-    add("--dist-url", default=f"tcp://127.0.0.1:{port}", help="where the workers of all meet")
+    add("--num-gpus", type=int, default=1, help="GPUs of this machine; on a CPU, processes")
     add("--slurm", metavar="KEY=VALUE,...", help="submit a job; docs/CLUSTER.md lists the keys")
     add_trust_argument(parser)
     add(

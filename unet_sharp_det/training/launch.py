@@ -25,7 +25,7 @@ def launch(main, args, device: str) -> None:
 
     Args:
         main: a function of the module's top level.
-        args: of :func:`detectron2.engine.default_argument_parser`.
+        args: of the command ``train``.
         device: ``cuda`` or ``cpu``. On ``cpu``, ``--num-gpus N`` starts N processes that talk by
             gloo and see no GPU.
     """
@@ -34,7 +34,7 @@ def launch(main, args, device: str) -> None:
         _join_process_group(main, args, device)
         return
     check_num_gpus(args.num_gpus, device)
-    if args.num_gpus * args.num_machines == 1:
+    if args.num_gpus == 1:
         main(args)
         return
     if device.startswith("cpu"):
@@ -44,9 +44,7 @@ def launch(main, args, device: str) -> None:
         detectron2_launch(
             _run_spawned,
             args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
+            dist_url="auto",  # A free port: other trainings may run on this machine.
             args=(main, args, device),
         )
     except ProcessExitedException as error:
