@@ -109,8 +109,16 @@ def test_a_refused_run_leaves_the_config_of_a_former_one(tmp_path):
 
 def test_values_that_detectron2_asserts(repository, monkeypatch):
     cfg = setup_cfg(str(repository / INSTANT), ["MODEL.META_ARCHITECTURE", "MaskRCNN"])
-    with pytest.raises(ConfigError, match="'MaskRCNN' found in 'META_ARCH' registry! Correct"):
+    with pytest.raises(ConfigError, match="'MaskRCNN' found in 'META_ARCH' registry!.* Correct"):
         NucleiTrainer.build_model(cfg)
+    for key, value, message in [
+        ("MODEL.RPN.IN_FEATURES", ["p2", "p9"], "KeyError: 'p9'"),
+        ("MODEL.PIXEL_STD", [1.0], "have different shapes"),
+    ]:
+        wrong = setup_cfg(str(repository / INSTANT), ["MODEL.DEVICE", "cpu"])
+        wrong.merge_from_list([key, value])
+        with pytest.raises(ConfigError, match=f"The model cannot be built .*{message}"):
+            NucleiTrainer.build_model(wrong)
     cfg.SOLVER.OPTIMIZER, cfg.SOLVER.LR_SCHEDULER_NAME = "AdmW", "WarmupStepWithFixedGammaLR"
     with pytest.raises(ConfigError, match="SOLVER.OPTIMIZER.* Did you mean 'AdamW'"):
         NucleiTrainer.build_optimizer(cfg, None)

@@ -37,6 +37,7 @@ from ..errors import (
     UserError,
     disk_error,
     look_up_option,
+    one_line,
 )
 from ..evaluation import EvaluationOptions, build_nuclei_evaluators
 from ..files import write_json
@@ -227,10 +228,10 @@ class NucleiTrainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         try:
             return build_model(cfg)
-        except KeyError as error:
-            if "registry" in str(error):  # detectron2's, of what the config names
-                raise ConfigError(f"{error.args[0]} Correct the name in the config.") from error
-            raise
+        except (KeyError, AssertionError) as error:  # detectron2's, of what the config names
+            raise ConfigError(
+                f"The model cannot be built ({one_line(error)}). Correct the config."
+            ) from error
 
     @classmethod
     def build_trained_model(cls, cfg: CfgNode, trust_pickle: bool = False) -> nn.Module:
