@@ -371,7 +371,8 @@ def explain_failure(output_dir: str):
     except FloatingPointError as error:
         raise TrainingError(
             f"{error} Lower SOLVER.BASE_LR (LazyConfig: optimizer.lr), lengthen the warm-up, or "
-            f"clip gradients; earlier checkpoints are in {output_dir}."
+            "clip gradients, and train anew (--resume keeps the rate), e.g. from a checkpoint in "
+            f"{output_dir}."
         ) from error
     except Exception as error:
         if full := disk_error(error):
