@@ -10,7 +10,6 @@ from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data import build_augmentations
 from unet_sharp_det.data.augmentation import (
     RandomColor,
-    RandomInvert,
     RandomRotate90,
     Rotate90Transform,
     StretchContrast,
@@ -71,13 +70,14 @@ def test_all_four_turns_are_drawn_about_equally(image):
 
 
 def test_inversion_as_often_as_asked(image):
+    invert = build_augmentations(setup_cfg("", ["INPUT.INVERT_PROB", "0.3"]), is_train=True)[-1]
     np.random.seed(0)
-    drawn = [RandomInvert(0.3).get_transform(image).apply_image(image) for _ in range(300)]
+    drawn = [invert.get_transform(image).apply_image(image) for _ in range(300)]
     inverted = sum((each == 255 - image).all() for each in drawn)
     assert 60 < inverted < 120
     assert inverted + sum((each == image).all() for each in drawn) == 300
-    with pytest.raises(ConfigError, match="INPUT.INVERT_PROB is 2"):
-        RandomInvert(2)
+    with pytest.raises(ConfigError, match="INPUT.INVERT_PROB is 2.0, but"):
+        build_augmentations(setup_cfg("", ["INPUT.INVERT_PROB", "2.0"]), is_train=True)
 
 
 def colour(prob=1.0, image_format="BGR", **changes):

@@ -33,12 +33,19 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     augmentations += [T.RandomFlip(horizontal=each, vertical=not each) for each in FLIPS[flip]]
     if config.RANDOM_ROTATE90:
         augmentations.append(RandomRotate90())
-    if config.INVERT_PROB > 0:
-        augmentations.append(RandomInvert(config.INVERT_PROB))
+    if config.INVERT_PROB > 0:  # Stains and lamps differ, shapes less.
+        _check_share("INVERT_PROB", config.INVERT_PROB)
+        invert = T.ColorTransform(np.invert)
+        augmentations.append(T.RandomApply(invert, config.INVERT_PROB))
     if config.COLOR.PROB > 0:
         changes = {name.lower(): value for name, value in config.COLOR.items()}
         augmentations.append(RandomColor(**changes, image_format=config.FORMAT))
     return augmentations
+
+
+def _check_share(name: str, number: float) -> None:
+    if not 0 <= number <= 1:
+        raise ConfigError(f"INPUT.{name} is {number}, but must lie in 0..1.")
 
 
 def build_test_resize(config: CfgNode) -> T.Augmentation:
@@ -182,21 +189,6 @@ class StretchContrast(T.Augmentation):
         return T.ColorTransform(rescale_to_uint8)
 
 
-class RandomInvert(T.Augmentation):
-    """With probability ``prob``, make bright what is dark: stains and lamps differ, shapes less."""
-
-    def __init__(self, prob: float):
-        super().__init__()
-        if not 0 <= prob <= 1:
-            raise ConfigError(f"INPUT.INVERT_PROB is {prob}, but must lie in 0..1.")
-        self.prob = prob
-
-    def get_transform(self, image: np.ndarray) -> T.Transform:
-        if self._rand_range() >= self.prob:
-            return T.NoOpTransform()
-        return T.ColorTransform(np.invert)  # 255 - image
-
-
 class RandomColor(T.Augmentation):
     """With probability ``prob``, change either HSV or brightness and contrast (half and half).
 
@@ -222,8 +214,7 @@ class RandomColor(T.Augmentation):
         """
         super().__init__()
         for name, number in (("PROB", prob), ("BRIGHTNESS", brightness), ("CONTRAST", contrast)):
-            if not 0 <= number <= 1:
-                raise ConfigError(f"INPUT.COLOR.{name} is {number}, but must lie in 0..1.")
+            _check_share(f"COLOR.{name}", number)
         if len(hsv) != 3 or min(hsv) < 0:
             raise ConfigError(f"INPUT.COLOR.HSV is {list(hsv)}, but must be three numbers >= 0.")
         self.prob = prob
