@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
-from run_files import files, run
+from run_files import files, run, write_stack
 from stub_predictor import spots
 
 from unet_sharp_det.batch.linking import link_slices
@@ -78,6 +78,17 @@ def test_a_stack_gets_one_file_which_a_second_run_leaves(tmp_path):
     for plane, found in enumerate(labels):
         own = tifffile.imread(tmp_path / "out" / f"a_z{plane:03d}_labels.tif")
         assert ((own > 0) == (found > 0)).all()
+
+
+def test_a_linked_stack_goes_with_the_slices_that_it_is_of(tmp_path):
+    image, output = tmp_path / "a.tif", tmp_path / "out"
+    for planes, options in ((2, {}), (3, {"pixel_size": (2, 2), "overwrite": True})):
+        write_stack(image, [spots(seed) for seed in range(planes)])
+        run(image, output, link=0.25, overwrite=True)
+        write_stack(image, [spots(seed) for seed in range(3)])
+        run(image, output, **options)
+        assert "a_z001_labels.tif" in files(output)
+        assert "a_linked.tif" not in files(output)
 
 
 def test_what_cannot_be(tmp_path):

@@ -13,11 +13,10 @@ from ..images.decoding import read_labels
 from ..images.source import open_image
 from ..masks import InstanceMap
 from ..outputs.label_map import write_label_stack
-from .records import ImageRecord, Records
+from .records import LINKED, ImageRecord, Records
 
 #: IoU from which on objects of neighbouring slices are linked, if the user names none.
 LINK_IOU = 0.25
-ENDING = "_linked.tif"
 # What is appended to a file's name by its last axis: "_t000_z003" is slice 3 of "_t000".
 _SLICE = re.compile(r"^(?P<stack>.*)_[a-z]+\d+$")
 
@@ -32,8 +31,8 @@ def check_link(least_iou: float | None, outputs: Sequence[str]) -> None:
         raise ConfigError("--link makes its stacks of label maps. Add labels to --outputs.")
 
 
-def link_stacks(records: Records, outputs: Sequence[str], least_iou: float) -> list[Path]:
-    """Write a label stack of each file whose slices are all done, and return their paths.
+def link_stacks(records: Records, outputs: Sequence[str], least_iou: float) -> None:
+    """Write a label stack of each file whose slices are all done.
 
     Numbers are those of objects through the stack; see :func:`link_slices`.
     """
@@ -43,7 +42,7 @@ def link_stacks(records: Records, outputs: Sequence[str], least_iou: float) -> l
         if match and record.is_done:
             stacks[record.source, f"{record.stem}{match['stack']}"].append(record)
     done = {stem: slices for (_, stem), slices in stacks.items() if _are_all(slices, records)}
-    paths = {stem: records.folder / f"{stem}{ENDING}" for stem in done}
+    paths = {stem: records.folder / f"{stem}{LINKED}" for stem in done}
     records.refuse_foreign(paths.values())
     records.own(path.relative_to(records.folder).as_posix() for path in paths.values())
     records.start(outputs)
@@ -51,7 +50,6 @@ def link_stacks(records: Records, outputs: Sequence[str], least_iou: float) -> l
         write_stack(
             paths[stem], [records.folder / each.outputs["labels"] for each in slices], least_iou
         )
-    return list(paths.values())
 
 
 def write_stack(path: Path, files: Sequence[Path], least_iou: float) -> None:

@@ -14,6 +14,8 @@ from .inputs import RECORDS, InputFile
 
 # Of all images together.
 _FILES = ("summary.csv", "coco.json", "predict.json")
+#: What follows the name of a stack in that of its linked label maps, see :mod:`.linking`.
+LINKED = "_linked.tif"
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Records:
     def forget(self, file: InputFile, is_old: Callable[[ImageRecord], bool]) -> None:
         """Delete the outputs of a file's images, and their records, where they are old."""
         for record in filter(is_old, self.of(file.path).values()):
-            self._delete(record.outputs.values())
+            self._delete_outputs(record)
             self.add(ImageRecord(record.source, record.stamp, record.stem, record.plane))
 
     def delete_joined_coco(self) -> None:
@@ -176,6 +178,11 @@ class Records:
         planes[record.plane] = record
         if not record.outputs and not record.error:
             planes.pop(record.plane)
+
+    def _delete_outputs(self, record: ImageRecord) -> None:
+        """Delete the outputs of an image, and the linked stack that it is a slice of."""
+        stack = record.stem + record.plane.rpartition("_")[0]
+        self._delete([*record.outputs.values(), *self._own & {stack + LINKED}])
 
     def _delete(self, names: Iterable[str]) -> None:
         for path in (self.folder / name for name in names):
@@ -202,7 +209,8 @@ class Records:
                 f"--output {self.folder}: has results of other settings: {differences}. Name "
                 "another folder, or delete those results with --overwrite."
             )
-        self._delete(name for record in self for name in record.outputs.values())
+        for record in self:
+            self._delete_outputs(record)
         self._by_source = {}
         self.delete_joined_coco()
 
