@@ -91,6 +91,16 @@ def test_a_linked_stack_goes_with_the_slices_that_it_is_of(tmp_path):
         assert "a_linked.tif" not in files(output)
 
 
+def test_a_stack_whose_label_maps_were_removed_is_left_out(tmp_path):
+    output = tmp_path / "out"
+    for name in "ab":
+        write_stack(tmp_path / f"{name}.tif", [spots(0), spots(1)])
+        run(tmp_path / f"{name}.tif", output, link=0.25)
+        for each in output.glob("a_*"):
+            each.unlink()
+    assert {"a_linked.tif", "b_linked.tif"} & files(output) == {"b_linked.tif"}
+
+
 def test_what_cannot_be(tmp_path):
     stack = np.stack([spots(0), spots(1)])
     tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "ZYX"})

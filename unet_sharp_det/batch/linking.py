@@ -110,5 +110,6 @@ def link_slices(slices: Iterable[np.ndarray], least_iou: float) -> Iterator[np.n
 def _are_all(slices: Sequence[ImageRecord], records: Records) -> bool:
     """Whether all slices of the file are done, and there are several."""
     of_file = records.of(Path(slices[0].source)).values()
-    complete = len(of_file) == slices[0].planes and all(each.is_done for each in of_file)
-    return len(slices) > 1 and complete and all("labels" in each.outputs for each in slices)
+    done = [each for each in of_file if each.is_done and records.has_outputs(each)]
+    have_labels = all("labels" in each.outputs for each in slices)
+    return len(slices) > 1 and len(done) == slices[0].planes and have_labels
