@@ -132,6 +132,15 @@ def test_names_that_are_too_long_for_the_temporary_file(folder, tmp_path):
     write_text(tmp_path / folder / ("x" * 237 + ".txt"), "a")
 
 
+def test_an_address_is_no_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="^s3://bucket/a: only folders can be written to"):
+        write_text(Path("s3://bucket/a"), "a")
+    with pytest.raises(UserError, match="^s3://bucket/out: only"), only_writer("s3://bucket/out"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["folder", "file/a.txt", "file/below/a.txt", "x" * 300])
 def test_paths_that_cannot_be_written(name, tmp_path):
     (tmp_path / "folder").mkdir()

@@ -30,7 +30,7 @@ def atomic_path(path, *, is_folder: bool = False):
     With ``is_folder`` it is a folder; an old one is removed just before.
 
     Raises:
-        UserError: ``path`` cannot be written, or the disk is full.
+        UserError: ``path`` is an address or cannot be written, or the disk is full.
     """
     path = Path(path)
     with _named_errors(path):
@@ -118,7 +118,7 @@ def only_writer(folder, wait_s: float = 0, name: str = "writer.lock") -> Iterato
         UserError: another process runs one, or the folder cannot be written.
     """
     path, end = Path(folder, name), time.monotonic() + wait_s
-    with _named_errors(path):
+    with _named_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
     os.register_at_fork(after_in_child=file.close)
@@ -251,6 +251,8 @@ def leads_inside(name) -> bool:
 
 @contextlib.contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
+    if address := address_of(path):  # Else it would be a folder here that is called "s3:".
+        raise UserError(f"{address}: only folders can be written to. Name one, and copy it there.")
     try:
         yield
     except OSError as error:
