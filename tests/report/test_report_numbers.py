@@ -142,6 +142,17 @@ class TestGroups:
         whole = breakdown.whole.estimates[0]
         assert [whole[n].value for n in names] == pytest.approx([25, 50, 70, 25, 50])
 
+    def test_true_objects_in_one_image_give_no_interval_whatever_is_found(self):
+        true = [(0, 10), (20, 30)]
+        right, false = method_of((true, true), ([], [])), method_of((true, []), ([], [(0, 10)]))
+        methods = [Method("seeds", [*right.seeds, *false.seeds]), right, false]
+        grouping = by_size(right.seeds[0].results.overlaps)
+        breakdown = break_down(methods, grouping, resample(2, SAMPLES))
+        for each in (breakdown.groups[0], breakdown.whole):
+            found = [estimates["recall"] for estimates in each.estimates]
+            assert [each.value for each in found] == [50, 100, 0]
+            assert [each.interval() for each in found] == ["", "", ""]
+
     def test_objects_of_one_size_are_one_group(self):
         grouping = by_size(method_of(([(0, 4), (10, 14)], [(0, 5)])).seeds[0].results.overlaps)
         assert list(grouping.groups.values()) == ["1 to 4 px", "more than 4 px"]

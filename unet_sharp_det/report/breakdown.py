@@ -155,9 +155,9 @@ def _of_group(counts: dict[str, tuple], number: int | None, weights: np.ndarray)
         tuple(part[:, chosen].sum(axis=1, keepdims=True) for part in ratio)
         for ratio in counts.values()
     )
-    # Samples of a single image all are that image, and no interval.
-    rows = np.flatnonzero(sum(bottom for _, bottom in parts))
-    return Estimates.of_table(MeasureTable(measures, parts).select(rows), weights[:, rows])
+    # Samples of a single image with true objects, which all methods share, give no interval.
+    several = np.count_nonzero(parts[0][1]) > 1
+    return Estimates.of_table(MeasureTable(measures, parts), weights[: None if several else 0])
 
 
 def _of_images(run: RunReport, rows: np.ndarray, weights: np.ndarray) -> Estimates:
