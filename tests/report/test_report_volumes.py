@@ -119,7 +119,8 @@ def test_objects_of_volumes_are_counted_but_not_drawn(tmp_path):
     labels[:, :4, :4], labels[:, 5:, 5:] = 1, 2
     for folder, found in {"true": labels, "found": labels * (labels != 2)}.items():
         write_scan(tmp_path / folder / "a.nii.gz", found, (1, 1, 2))
-    evaluate_files(tmp_path / "found", tmp_path / "true", tmp_path / "scores")
+    folders = [tmp_path / name for name in ("found", "true", "scores")]
+    evaluate_files(*folders, images=tmp_path / "true")
     write_report([tmp_path / "scores"], tmp_path / "report.html", samples=10, ap_samples=10)
     page = (tmp_path / "report.html").read_text()
     assert "DSB score" in page

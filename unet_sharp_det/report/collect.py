@@ -55,13 +55,14 @@ class RunReport(Evaluation):
         return self.results.image_values(name)
 
     def picture(self, row: int) -> np.ndarray | None:
-        """Read the image of a row, uint8 (H, W, 3) in RGB; None if its file is not there.
+        """Read the image of a row, uint8 (H, W, 3) in RGB; None if its file is not there, or of a
+        volume.
 
         Raises:
             DatasetError: it cannot be read, or is not of the size of the ground truth.
         """
         folder, image = self.record.images, self.images[row]
-        path = folder and image.find_picture(folder)
+        path = folder and len(image.shape) == 2 and image.find_picture(folder)
         if not path:
             return None
         picture = read_picture(path)
