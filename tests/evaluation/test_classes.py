@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from evaluation_helpers import coco_dataset, detection
 
+from unet_sharp_det.errors import DatasetError
 from unet_sharp_det.evaluation.classes import ClassResults, confuse
 from unet_sharp_det.evaluation.evaluate_files import evaluate_files
 from unet_sharp_det.evaluation.readers.predictions import open_predictions
@@ -85,6 +86,26 @@ def test_classes_of_one_name_are_told_apart(files, tmp_path):
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"]["segm"]
     assert found["AP-a (5)"] == pytest.approx(100 * 51 / 101 / 2)  # half of it, after a false one
     assert found["AP-none (7)"] is None
+
+
+def test_classes_of_a_data_set_are_paired_by_name(files):
+    """Whose ids may be others, as those of predict; without a known name they go by the ids."""
+    truth = open_truth(files[0])
+    data_set = json.loads(files[0].read_text())
+    for names, ids in ([("b", "a"), {3: 5, 5: 3}], [("x", "y"), {3: 3, 5: 5}]):
+        categories = [{"id": key, "name": name} for key, name in zip((3, 5), names, strict=True)]
+        annotations = [
+            {**each, "category_id": ids[each["category_id"]], "score": 0.9}
+            for each in data_set["annotations"]
+        ]
+        found = {**data_set, "categories": categories, "annotations": annotations}
+        files[1].write_text(json.dumps(found))
+        opened = open_predictions(files[1], truth, OPTIONS)
+        assert ClassResults.of(truth, opened, OPTIONS).confusion.diagonal().tolist() == [3, 2, 0]
+    found["categories"][0]["name"] = "a"
+    files[1].write_text(json.dumps(found))
+    with pytest.raises(DatasetError, match=r"has the category 'y'; the ground truth has \[3, 5\]"):
+        open_predictions(files[1], truth, OPTIONS)
 
 
 def test_one_class_has_no_table(files):

@@ -19,7 +19,14 @@ from ...files import read_json
 from ...masks import to_rles
 from ...masks.instance_maps import InstanceMap
 from ..record import EvaluationOptions
-from .truth import Truth, TruthImage, read_label_map_file, refuse_pictures
+from .truth import (
+    Truth,
+    TruthImage,
+    category_names,
+    index_coco,
+    read_label_map_file,
+    refuse_pictures,
+)
 
 _KINDS = (
     "a list of COCO results (image_id, score, segmentation), a COCO data set, the "
@@ -283,6 +290,12 @@ def _read_data_set(content: dict, images: _ImageFinder) -> tuple[dict, bool]:
         raise DatasetError(
             f"{where}: {scored} of {len(annotations)} annotations have a 'score', give all or none."
         )
+    if truth.has_categories:
+        ids = {name: key for key, name in category_names(truth.coco).items()}
+        own = category_names(index_coco(content))
+        if ids.keys() & own.values():  # Else the ids are taken to be those of the truth.
+            for each in annotations:
+                each["category_id"] = ids.get(own[each["category_id"]], own[each["category_id"]])
     named = [(f"{where}: the annotation with id {each['id']}", each) for each in annotations]
     for name, annotation in named:
         check_entry(annotation, name, with_score=scored > 0)
