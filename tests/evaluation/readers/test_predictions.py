@@ -273,6 +273,21 @@ class TestDataSets:
             image["file_name"] = name
         assert measures(truth, write(tmp_path / "found.json", other))["DSB_score"] == 100
 
+    def test_images_of_one_name_are_paired_by_their_folders(self, tmp_path):
+        dataset, other = coco_dataset(BOXES), coco_dataset({2: BOXES[1], 1: BOXES[2]})
+        for images in (dataset["images"], other["images"]):
+            for image, folder in zip(images, "ab", strict=True):
+                image["file_name"] = f"{folder}/x.png"
+        truth = open_truth(write(tmp_path / "truth.json", dataset))
+        for start in ("", "/data/"):
+            for image in other["images"]:
+                image["file_name"] = start + image["file_name"]
+            assert measures(truth, write(tmp_path / "found.json", other))["DSB_score"] == 100
+        for image in other["images"]:
+            image["file_name"] = image["file_name"].replace("/x", "/c/x")
+        with pytest.raises(DatasetError, match="a/x.png, b/x.png have the same stem"):
+            measures(truth, write(tmp_path / "found.json", other))
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [

@@ -226,12 +226,14 @@ class _ImageFinder:
         return ids[0]
 
     def find_files(self, names: dict) -> dict:
-        """Return the image of each file: that of its id if the name is the same, else by stem."""
+        """Return the image of each file: of those of the same path, as far as both say it, that of
+        its id or the only one, else by stem."""
         found = {}
         for image_id, name in names.items():
-            record = self.truth.records.get(image_id)
-            is_same = record and Path(record.file_name).name == Path(name).name
-            found[image_id] = image_id if is_same else self.of_stem(Path(name).stem)
+            stem, records = Path(name).stem, self.truth.records
+            same = [k for k in self.by_stem.get(stem, ()) if _end_alike(records[k].file_name, name)]
+            same = [image_id] if image_id in same else same
+            found[image_id] = same[0] if len(same) == 1 else self.of_stem(stem)
         return self.find_all(found, names)
 
     def find_all(self, found: dict, names: dict | None = None, *, complete: bool = True) -> dict:
@@ -348,6 +350,12 @@ def _group(named: list[tuple], ids: dict) -> dict:
     for name, entry in named:
         by_image[ids[entry["image_id"]]].append((name, entry))
     return dict(by_image)
+
+
+def _end_alike(*paths: str) -> bool:
+    """Whether one of two paths ends with the other."""
+    parts = (reversed(Path(path).parts) for path in paths)
+    return all(one == other for one, other in zip(*parts, strict=False))
 
 
 def _some(names: Iterable) -> str:
