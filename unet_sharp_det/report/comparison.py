@@ -18,7 +18,7 @@ HEADLINE = ("DSB_score", "F1_50_image_mean", "segm/AP", "PQ_image_mean", "count_
 _GROUPS = {
     "Objects, over IoU thresholds": r"DSB_score|cell_AP_.*|F1_(image_mean|pooled)",
     "Objects at IoU .5": r"(F1_50|precision_50|recall_50|RQ|cell_AP50)_.*",
-    "Objects and their outlines": r"(PQ|SQ|AJI|matched_IoU|matched_Dice)_.*|boundary_F1",
+    "Objects and their outlines": r"(PQ|SQ|AJI|matched_IoU)_.*|boundary_F1",
     "Counts": r"count_.*|merges|splits",
     "Pixels of the foreground": r"(IoU|Dice)_.*",
     "Surfaces": r"(HD95|surface_Dice)_.*",

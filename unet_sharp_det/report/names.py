@@ -15,7 +15,6 @@ _WORDS = {
     "recall_50": "Found at IoU .50",
     "missed": "Missed",
     "matched_IoU": "IoU of found objects",
-    "matched_Dice": "Dice of found objects",
     "boundary_F1": "Boundary F1",
     "count_error": "Count error",
     "count_bias": "Count bias",
@@ -23,8 +22,6 @@ _WORDS = {
     "splits": "Split objects",
     "IoU": "IoU of the foreground",
     "Dice": "Dice of the foreground",
-    "IoU_two_class": "IoU of foreground and background",
-    "Dice_two_class": "Dice of foreground and background",
     "HD95": "Surface distance (HD95)",
     "surface_Dice": "Surface Dice",
 }

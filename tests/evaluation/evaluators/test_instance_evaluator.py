@@ -46,7 +46,7 @@ def test_csv_and_log(register, tmp_path, caplog):
     assert [rows[1][key] for key in shown] == [
         *("2", "2.png", "2", "1", "50.0000", "66.6667", "50.0000", "100.0000"),
     ]
-    assert "IoU_pooled 50.00: |P & G| / |P | G|" in caplog.text
+    assert "IoU_pooled 50.00: over all images together: |P & G| / |P | G|" in caplog.text
     assert "100 where both sets are empty, 0 where only one is" in caplog.text
 
 

@@ -48,7 +48,7 @@ class SemanticEvaluator(DatasetEvaluator):
     """IoU and Dice in percent of every foreground channel of a semantic model.
 
     P holds the pixels that ``labels.decide`` gives to a channel, G those that the label map does;
-    pixels of ``labels.ignore_value`` are in neither, nor in the background.
+    pixels of ``labels.ignore_value`` are in neither.
     :data:`FOREGROUND_MEASURES` defines the metrics. An image of ignored pixels alone counts as 100.
     With several foreground channels a metric is the mean over them, and ``<metric>/<channel>``
     that of each.
@@ -56,7 +56,7 @@ class SemanticEvaluator(DatasetEvaluator):
 
     measures = FOREGROUND_MEASURES
     #: Columns of the file of images: of <name>_image_mean.
-    ratios = ("IoU", "Dice", "IoU_two_class", "Dice_two_class")
+    ratios = ("IoU", "Dice")
     #: What a report is made of.
     predictions_file = SEMANTIC_PREDICTIONS_FILE
 

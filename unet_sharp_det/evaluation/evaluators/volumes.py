@@ -16,7 +16,7 @@ from ...files import atomic_path
 from ...masks.drawing import draw_slice
 from ...masks.instance_maps import InstanceMap
 from ...modeling.semantic_labels import SemanticLabels
-from ..instances.measures import FOREGROUND_MEASURES, Measure, foreground_ratio
+from ..instances.measures import FOREGROUND_MEASURES, FOREGROUND_RATIOS, Measure, Ratio
 from ..instances.pixel_counts import PixelCounts
 from ..readers.truth import LabelMapTruth
 from ..record import SEMANTIC_IMAGES_FILE, SLICES_FOLDER
@@ -57,9 +57,8 @@ class VolumeOverlap(PixelCounts):
         return cls(**vars(total), hd95=float(hd95), surface_dice=float(surface_dice), slices=slices)
 
 
-def _sum_over_slices(volume: VolumeOverlap, is_dice: bool) -> tuple[float, int]:
-    ratios = [foreground_ratio(each, is_dice=is_dice, two_class=False) for each in volume.slices]
-    return sum(np.divide(*pair).item() for pair in ratios), len(ratios)
+def _sum_over_slices(volume: VolumeOverlap, ratio: Ratio) -> tuple[float, int]:
+    return sum(np.divide(*ratio(each)).item() for each in volume.slices), len(volume.slices)
 
 
 _SLICES = "mean over the slices, of all volumes, that hold true voxels, of "
@@ -91,11 +90,11 @@ VOLUME_MEASURES = (
             f"{name}_slice_mean",
             _SLICES + text,
             "the papers' way with 2D networks",
-            partial(_sum_over_slices, is_dice=name == "Dice"),
+            partial(_sum_over_slices, ratio=ratio),
             False,
             math.nan,
         )
-        for name, text in (("IoU", "|P & G| / |P | G|"), ("Dice", "2 |P & G| / (|P| + |G|)"))
+        for name, text, ratio in FOREGROUND_RATIOS
     ),
 )
 

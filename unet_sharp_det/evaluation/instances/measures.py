@@ -113,12 +113,6 @@ def matched_iou(overlap: InstanceOverlap, *, strict: bool = False) -> tuple:
     return overlap.iou[pairs].sum(), len(pairs)
 
 
-def matched_dice(overlap: InstanceOverlap) -> tuple:
-    pairs = overlap.match(0.5)
-    iou = overlap.iou[pairs]
-    return (2 * iou / (1 + iou)).sum(), len(pairs)
-
-
 def count_bias(overlap: InstanceOverlap) -> tuple:
     return len(overlap.pred_areas) - len(overlap.true_areas), 1
 
@@ -131,12 +125,12 @@ def splits(overlap: InstanceOverlap) -> tuple:
     return _several(overlap.true_index[overlap.iou > MERGE_IOU]), 1
 
 
-def foreground_ratio(counts: PixelCounts, *, is_dice: bool, two_class: bool) -> tuple:
-    """|P & G| / |P | G|, or Dice, of the foreground, and of the background where ``two_class``."""
-    sets = [counts, counts.background] if two_class else [counts]
-    shared = np.array([each.shared for each in sets], float)
-    sums = np.array([each.true + each.pred for each in sets], float)
-    return (2 * shared, sums) if is_dice else (shared, sums - shared)
+def foreground_iou(counts: PixelCounts) -> tuple:
+    return counts.shared, counts.true + counts.pred - counts.shared
+
+
+def foreground_dice(counts: PixelCounts) -> tuple:
+    return 2 * counts.shared, counts.true + counts.pred
 
 
 def _several(indices: np.ndarray) -> int:
@@ -147,6 +141,7 @@ _AF1 = "Caicedo et al., Cytometry A 95, 2019"
 _STARDIST = "StarDist's accuracy, Cellpose's average precision; Schmidt et al., MICCAI 2018"
 _PQ = "Kirillov et al., CVPR 2019, Eq. 1"
 _BOTH = "; an image without true and predicted objects counts as 100"
+_EMPTY = "; 100 where both sets are empty, 0 where only one is"
 _MEAN, _POOL = "mean over images of ", "over all images together: "
 _ALL = "mean over t = .50, .55 .. .95 of "
 
@@ -211,9 +206,6 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
         aggregated_jaccard,
     ),
     *_pair_of_matched("matched_IoU", "mean IoU over TP, IoU >= .5", "", matched_iou),
-    *_pair_of_matched(
-        "matched_Dice", "mean of 2 |T & P| / (|T| + |P|) over TP, IoU >= .5", "", matched_dice
-    ),
     *_pair("F1", f"the {_ALL}{_F1}, IoU > t", _AF1, f1(*THRESHOLDS, strict=True)),
     *_pair("F1_50", f"{_F1}, IoU >= .5", _STARDIST, f1(0.5)),
     *_pair_of_share("precision_50", "TP / (TP + FP), IoU >= .5", found_share(1, 0, 0.5)),
@@ -232,25 +224,13 @@ INSTANCE_MEASURES: tuple[Measure, ...] = (
 )
 
 
-def _foreground_measure(is_dice: bool, two_class: bool, by_image: bool) -> Measure:
-    name, text = ("Dice", "2 |P & G| / (|P| + |G|)") if is_dice else ("IoU", "|P & G| / |P | G|")
-    text = _MEAN + text if by_image else f"{text} with the pixels of all images counted together"
-    if two_class:
-        name, text = f"{name}_two_class", f"{text}, averaged over the foreground and the background"
-    return Measure(
-        name + ("_image_mean" if by_image else "_pooled"),
-        f"{text}; 100 where both sets are empty, 0 where only one is",
-        "",
-        partial(foreground_ratio, is_dice=is_dice, two_class=two_class),
-        by_image,
-        empty=1.0,
-    )
-
-
-#: Of P and G, the predicted and the true pixels of the foreground.
+#: Of P and G, the predicted and the true pixels of the foreground: name, definition and ratio.
+FOREGROUND_RATIOS = (
+    ("IoU", "|P & G| / |P | G|", foreground_iou),
+    ("Dice", "2 |P & G| / (|P| + |G|)", foreground_dice),
+)
 FOREGROUND_MEASURES: tuple[Measure, ...] = tuple(
-    _foreground_measure(is_dice, two_class, by_image)
-    for two_class in (False, True)
-    for by_image in (True, False)
-    for is_dice in (False, True)
+    measure
+    for name, definition, ratio in FOREGROUND_RATIOS
+    for measure in _pair(name, definition, "", ratio, note=_EMPTY)
 )

@@ -19,7 +19,6 @@ class InstanceOverlap:
         true_areas, pred_areas: integers (N,), (M,), pixels of each object.
         true_index, pred_index, shared: integers (K,): the pairs of objects, counted from 0, that
             have pixels in common, by true object then predicted one, and the number of the pixels.
-        pixels: of the image, without void ones.
         boundary_f1: see :func:`boundary_f1`.
     """
 
@@ -30,7 +29,6 @@ class InstanceOverlap:
     true_index: np.ndarray
     pred_index: np.ndarray
     shared: np.ndarray
-    pixels: int
     boundary_f1: float
     _matches: dict = field(default_factory=dict, init=False, repr=False)
 
@@ -68,7 +66,6 @@ class InstanceOverlap:
             true.areas,
             predicted.areas,
             *shared_pixels(true, predicted),
-            pixels=true.labels.size - (0 if void is None else int(np.count_nonzero(void))),
             boundary_f1=boundary_f1(predicted.labels, true.labels, boundary_tolerance),
         )
 
@@ -87,7 +84,7 @@ class InstanceOverlap:
     def foreground(self) -> PixelCounts:
         """The counts of the unions of all objects."""
         sums = (int(self.shared.sum()), int(self.true_areas.sum()), int(self.pred_areas.sum()))
-        return PixelCounts(*sums, self.pixels)
+        return PixelCounts(*sums)
 
     def match(self, threshold: float, *, strict: bool = False) -> np.ndarray:
         """Pair objects one to one: as many as can be, as StarDist and Cellpose do it.

@@ -9,28 +9,18 @@ from scipy import ndimage
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """Numbers of pixels of P & G, of G, of P, and of all that are valid.
-
-    P are the predicted and G the true pixels of the foreground, among the valid ones.
-    """
+    """Numbers of pixels of P & G, of G and of P, the true and the predicted foreground."""
 
     shared: int
     true: int
     pred: int
-    valid: int
 
     @classmethod
     def count(cls, predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> "PixelCounts":
         """Count bool masks of the same shape, of which only the pixels of ``valid`` count."""
         predicted, truth = predicted & valid, truth & valid
-        sets = (predicted & truth, truth, predicted, valid)
+        sets = (predicted & truth, truth, predicted)
         return cls(*(int(np.count_nonzero(pixels)) for pixels in sets))
-
-    @property
-    def background(self) -> "PixelCounts":
-        """The counts of the other valid pixels."""
-        all_, union = self.valid, self.true + self.pred - self.shared
-        return PixelCounts(all_ - union, all_ - self.true, all_ - self.pred, all_)
 
 
 def boundary_f1(predicted: np.ndarray, true: np.ndarray, tolerance: float = 2.0) -> float:

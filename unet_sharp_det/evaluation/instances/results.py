@@ -28,7 +28,7 @@ LEVEL = 0.95
 
 # Columns of the file of images: the image's values of these measures, or of <name>_image_mean.
 _SCORES = ("IoU", "Dice", "DSB_score", "cell_AP50", "F1_50", "PQ", "AJI")
-_DETAILS = ("matched_IoU", "matched_Dice", "boundary_F1", "count_bias", "merges", "splits")
+_DETAILS = ("matched_IoU", "boundary_F1", "count_bias", "merges", "splits")
 COLUMNS = ("image_id", "file_name", "n_gt", "n_pred", *_SCORES, *_DETAILS)
 
 # Written, but neither logged nor drawn as a training curve.
