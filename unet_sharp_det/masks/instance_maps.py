@@ -35,8 +35,7 @@ class InstanceMap:
         scores: Sequence[float] | None = None,
         *,
         score_threshold: float = -np.inf,
-        min_area: int = 0,
-        max_covered: float = 1.0,
+        **options,
     ) -> "InstanceMap":
         """Paint COCO segmentations; of those that overlap, the highest score has the pixels.
 
@@ -49,9 +48,7 @@ class InstanceMap:
             where: what the errors name.
             scores: one per segmentation.
             score_threshold: objects of at least this score count.
-            min_area: objects of at least this many pixels that no other one covers count.
-            max_covered: objects of which others cover more than this share vanish as if they had
-                not been found (Panoptic FPN's overlap threshold, Kirillov et al. 2019, Sec. 4).
+            options: of :meth:`SparseInstances.without_overlaps`.
 
         Raises:
             DatasetError: a segmentation is missing or of another size, a score is no number.
@@ -62,7 +59,7 @@ class InstanceMap:
         scores = _check_scores(scores, where)
         kept = np.flatnonzero(scores >= score_threshold)
         found = SparseInstances.from_rles([rles[index] for index in kept], shape, scores[kept])
-        return cls.from_objects(found, where, min_area=min_area, max_covered=max_covered)
+        return cls.from_objects(found, where, **options)
 
     @classmethod
     def from_objects(
@@ -71,12 +68,11 @@ class InstanceMap:
         where: str,
         *,
         score_threshold: float = -np.inf,
-        min_area: int = 0,
-        max_covered: float = 1.0,
+        **options,
     ) -> "InstanceMap":
         """Paint objects, as :meth:`from_segmentations` does."""
         _check_scores(found.scores, where)
-        visible = found.at_least(score_threshold).without_overlaps(min_area, max_covered)
+        visible = found.at_least(score_threshold).without_overlaps(**options)
         return cls(visible.label_map(), visible.scores)
 
     @classmethod
