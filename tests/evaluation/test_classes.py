@@ -62,6 +62,8 @@ def test_images_without_a_class_say_nothing_of_it(files, recwarn):
     truth = open_truth(files[0])
     found = ClassResults.of(truth, open_predictions(files[1], truth, OPTIONS), OPTIONS)
     assert np.isnan(found.mean("DSB_score"))
+    assert found.results["a"].values["DSB_score"] == 0  # Objects are found that are not there.
+    assert np.isnan(found.results["b"].values["DSB_score"])  # Nor are any found.
     assert not recwarn.list
 
 

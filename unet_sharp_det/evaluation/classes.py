@@ -24,7 +24,7 @@ class ClassResults:
 
     Attributes:
         results: by the class's name, of its true and predicted objects alone, and of the images
-            that hold any; where no image does, of all.
+            that hold any; NaN where none does.
         confusion: integers (C + 1, C + 1): rows are true classes and "none", columns predicted ones
             and "none"; pairs of objects of IoU > .5, those of equal class first. The last column
             counts missed objects, the last row false ones.
@@ -54,11 +54,11 @@ class ClassResults:
             place = {"image_id": image_id, "file_name": record.file_name}
             place["boundary_tolerance"] = options.boundary_tolerance
             for category, maps in zip(names, pairs, strict=True):
-                overlaps[category].append(InstanceOverlap.count(*maps, **place))
+                # An image with neither counts as 100: a class of few images would look found.
+                if any(map(len, maps)):
+                    overlaps[category].append(InstanceOverlap.count(*maps, **place))
             confusion += confuse(*zip(*pairs, strict=True))
-        results = {
-            names[key]: InstanceResults(_with_objects(found)) for key, found in overlaps.items()
-        }
+        results = {names[key]: InstanceResults(found) for key, found in overlaps.items()}
         return cls(results, confusion)
 
     @property
@@ -95,14 +95,6 @@ class ClassResults:
         counts = [[name, *row] for name, row in zip(labels, self.confusion.tolist(), strict=True)]
         tables = (rows, head), (counts, ["true \\ predicted", *labels])
         return "\n\n".join(tabulate(*each, "pipe", floatfmt=".2f") for each in tables)
-
-
-def _with_objects(overlaps: list[InstanceOverlap]) -> list[InstanceOverlap]:
-    """Return the images that hold a true or a predicted object; all if none does.
-
-    An image with neither counts as 100 in a mean: a class of few images would look found.
-    """
-    return [each for each in overlaps if len(each.true_areas) or len(each.pred_areas)] or overlaps
 
 
 def confuse(true: Sequence[InstanceMap], predicted: Sequence[InstanceMap]) -> np.ndarray:
