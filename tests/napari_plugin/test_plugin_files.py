@@ -98,6 +98,21 @@ def test_a_stack_of_labels_comes_back(tmp_path):
         assert score == pytest.approx(known.get(number, 1))
 
 
+def test_a_shape_that_is_drawn_has_a_number_of_its_own(predicted, tmp_path):
+    objects, (_, path, _, _) = predicted
+    [(shapes, about, _)] = files.outlines_reader(path)(path)
+    layer = Shapes(shapes[1:], **{**about, "features": about["features"][1:]})
+    layer.add([[1, 1], [1, 3], [3, 3]], shape_type="polygon")
+    data, state, _ = layer.as_layer_data_tuple()
+    saved = str(tmp_path / "drawn.geojson")
+    files.write_shapes(saved, data, state)
+    [(_, about, _)] = files.outlines_reader(saved)(saved)
+    table = about["features"]
+    assert table["index"].tolist() == list(range(2, len(objects) + 2))
+    assert table["class"].tolist() == ["nucleus"] * (len(objects) - 1) + ["object"]
+    assert table["score"].iloc[-1] == 1
+
+
 def test_holes_stay_holes(tmp_path):
     ring = np.pad(np.zeros((2, 2), np.uint8), 2, constant_values=1)
     objects = SparseInstances.from_label_map(ring)

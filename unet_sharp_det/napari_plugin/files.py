@@ -1,5 +1,6 @@
 """Our files as layers, layers as our files, and a sample image."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -103,10 +104,13 @@ def read_outlines(path: str) -> list[LayerData]:
             place = np.tile([plane.get(axis, 0) for axis in axes], (len(corners), 1))
             shapes.append(np.hstack([place, corners]))
             rows.append(row)
+    table = pandas.DataFrame(rows)
     about = {
         "name": Path(path).stem,
         "shape_type": "polygon",
-        "features": pandas.DataFrame(rows),
+        "features": table,
+        # Of what is drawn by hand; napari would take those of the last row.
+        "feature_defaults": dict.fromkeys(table, math.nan) | {"index": 0, "class": ""},
         "face_color": "transparent",
         "edge_color": "yellow",
     }
@@ -165,21 +169,25 @@ def write_outlines(path: str, labels, attributes: dict) -> list[str]:
 def write_shapes(path: str, shapes, attributes: dict) -> list[str]:
     """Write polygons, rectangles and ellipses as outlines, with the numbers in their features.
 
-    Each is an object: of class ``object`` and score 1 where the features have none.
+    Each is an object: of class ``object`` and score 1 where the features have none, and with a new
+    number where they have none or that of an earlier one.
 
     Raises:
         UserError: there are lines, or axes other than time and depth.
     """
     size = pixel_size(attributes["scale"], attributes["units"])
     rows = attributes["features"].to_dict("records") or [{}] * len(shapes)
+    own = pandas.Series([row.get("index") or 0 for row in rows]).fillna(0).astype(int)
+    new = itertools.count(own.max() + 1)
+    numbers = [number or next(new) for number in own.where(~own.duplicated(), 0)]
 
     def detections() -> Iterator[str]:
         kinds = attributes["shape_type"]
-        for number, (corners, kind, row) in enumerate(zip(shapes, kinds, rows, strict=True), 1):
+        for corners, kind, row, number in zip(shapes, kinds, rows, numbers, strict=True):
             place, outline = _place_and_outline(corners, kind, attributes["name"])
             known = {name: value for name, value in row.items() if value == value}  # no NaN
+            known.pop("index", None)
             category = {"name": known.pop("class", None) or "object"}
-            number = int(known.pop("index", 0)) or number
             measurements = {"score": 1.0, **known, "area px^2": outline.area}
             if size is not None:
                 measurements["area um^2"] = outline.area * math.prod(size)
