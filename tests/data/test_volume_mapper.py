@@ -88,6 +88,14 @@ def test_foreground_is_oversampled(record):
         assert {int(take(record())["sem_seg"]) for _ in range(20)} == {expected}
 
 
+@pytest.mark.parametrize(("ratio", "only"), [(1.0, 0), (0.0, 1)])
+def test_a_scan_without_the_wanted_labels_gives_patches_of_others(record, ratio, only):
+    given = record()
+    write_scan(given["label_file"], np.full((12, 20, 24), only, np.uint8))
+    take = mapper(patch_size=(1, 1, 1), foreground_ratio=ratio, augment_prob=0.0)
+    assert int(take(given)["sem_seg"]) == only
+
+
 def test_a_whole_volume_is_resampled_and_says_its_size(record):
     found = mapper(is_train=False, spacing=(2, 2, 2))(record(spacing=(1, 1, 4)))
     assert found["image"].shape == (1, 24, 10, 12)

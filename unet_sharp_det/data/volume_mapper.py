@@ -20,6 +20,9 @@ KEYS = ("image", "sem_seg")
 ANISOTROPIC = 3
 #: Voxels of each label that are remembered as the middle of patches.
 _CENTRES = 10_000
+#: The least share of patches of foreground and of background: 0 would draw nothing from a scan that
+#: has but the other.
+_LEAST_SHARE = 1e-9
 
 
 class VolumeMapper:
@@ -83,14 +86,15 @@ class VolumeMapper:
         )
         count = max(labels.allowed) + 1
         self._find_centres = M.ClassesToIndices(count, max_samples_per_class=_CENTRES)
-        foreground = foreground_ratio / (len(labels.allowed) - 1)
-        ratios = [foreground if label in labels.allowed else 0 for label in range(count)]
+        background = min(max(1 - foreground_ratio, _LEAST_SHARE), 1 - _LEAST_SHARE)
+        foreground = (1 - background) / (len(labels.allowed) - 1)
+        ratios = [foreground if label in labels.allowed else 0 for label in range(1, count)]
         steps = [
             M.RandCropByLabelClassesd(
                 KEYS,
                 "sem_seg",
                 patch_size,
-                [1 - foreground_ratio, *ratios[1:]],
+                [background, *ratios],
                 count,
                 indices_key="centres",
                 warn=False,
