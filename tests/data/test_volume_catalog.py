@@ -51,7 +51,8 @@ def test_records_and_metadata(load, tmp_path):
     assert metadata.stuff_classes == ["background", "1", "tumour"]
     assert metadata.json_file == str(tmp_path / "dataset.json")
     assert "label_file" not in load(content(), "val")[0]
-    assert load(content(), "test") == []
+    with pytest.raises(DatasetError, match="dataset.json: 'test' has no case. Move some there"):
+        load(content(), "test")
 
 
 def broken(**changes):

@@ -61,8 +61,8 @@ def load_volumes(name: str, json_file: Path, split: str) -> list[dict]:
         ``label_file`` if there is one.
 
     Raises:
-        DatasetError: the file is not as the module says, a volume is missing, or cases of one
-            patient lie in several splits.
+        DatasetError: the file is not as the module says, the split is empty, a volume is missing,
+            or cases of one patient lie in several splits.
     """
     content = read_json(json_file, dict, REMEDY)
     classes = _read_classes(content.get("labels"), json_file)
@@ -71,6 +71,8 @@ def load_volumes(name: str, json_file: Path, split: str) -> list[dict]:
         if not isinstance(listed, list) or not all(isinstance(case, dict) for case in listed):
             raise DatasetError(f"{json_file}: '{each}' is no list of cases. {REMEDY}")
     _check_cases(cases, json_file)
+    if not cases[split]:
+        raise DatasetError(f"{json_file}: '{split}' has no case. Move some there.")
     channels = content.get("modality")
     if not isinstance(channels, list) or not channels:
         raise DatasetError(f"{json_file}: 'modality' is no list of a name per channel. {REMEDY}")
