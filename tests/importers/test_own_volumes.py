@@ -147,6 +147,14 @@ def test_all_cases_have_the_same_channels(tmp_path, run_import):
     assert list(cases_of(content)) == ["b"]
 
 
+def test_labels_that_no_case_had_may_be_named_anew(tmp_path, run_import):
+    add(tmp_path, "a")
+    with pytest.raises(DatasetError, match="no case can be used"):
+        run_import("volumes", tmp_path, "--labels", "organ")
+    _, content, _ = run_import("volumes", tmp_path, *NAMES)
+    assert list(cases_of(content)) == ["a"]
+
+
 def test_a_stored_file_that_was_deleted_comes_back(tmp_path, run_import):
     add(tmp_path, "a")
     run_import("volumes", tmp_path, *NAMES)

@@ -10,7 +10,7 @@ REMEDY = "Give another --name."
 
 
 def read_record(output: Path, origin: dict) -> dict:
-    """Return what ``import.json`` holds of an earlier import; {} of a new folder.
+    """Return what ``import.json`` holds of an earlier import; {} where none has stored a case.
 
     Args:
         origin: what the record of the same import holds. A ``source`` that was moved is the same.
@@ -23,6 +23,8 @@ def read_record(output: Path, origin: dict) -> dict:
     if not (output / RECORD_FILE).is_file():
         raise DatasetError(f"{output}: holds files of another origin. {REMEDY}")
     record = read_json(output / RECORD_FILE, dict, REMEDY)
+    if record.get("cases") == {}:
+        return {}
     found = {key: record.get(key) for key in origin}
     if not Path(str(found["source"])).exists():
         found["source"] = origin["source"]
