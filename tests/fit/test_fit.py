@@ -157,14 +157,23 @@ def test_a_killed_fit_ends_its_training(tmp_path, monkeypatch):
 
 
 def test_what_is_missing(imported, tmp_path):
-    with pytest.raises(DatasetError, match="no data set of images.*there are: cells"):
-        main(["other", "--output", str(imported / "run")])
+    (tmp_path / "datasets" / "scans").mkdir()
+    (tmp_path / "datasets" / "scans" / "dataset.json").write_text('{"modality": ["CT"]}')
+    for name in ("other", "scans", "cells/", str(tmp_path / "datasets" / "cells")):
+        with pytest.raises(DatasetError, match=f"images '{name}' in .*; there are: cells[.]"):
+            main([name, "--output", str(imported / "run")])
     with pytest.raises(UserError, match="there is no file of weights"):
         main(["cells", "--output", str(imported / "run"), "--from", "none.pth"])
     write_cells(tmp_path / "one", count=1)
     run_import([str(tmp_path / "one"), "--name", "one"])
     with pytest.raises(DatasetError, match="has no part 'val'"):
         main(["one", "--output", str(imported / "run")])
+    write_cells(tmp_path / "cut" / "train")
+    write_cells(tmp_path / "cut" / "val", count=1)
+    cv2.imwrite(str(tmp_path / "cut" / "val" / "masks" / "0.png"), np.zeros((96, 96), np.uint16))
+    run_import([str(tmp_path / "cut"), "--name", "cut"])
+    with pytest.raises(DatasetError, match="validation part holds no object"):
+        main(["cut", "--output", str(imported / "run")])
     (tmp_path / "datasets" / "cells" / "fingerprint.json").write_text('{"objects": 0}')
     with pytest.raises(DatasetError, match="training part holds no object"):
         main(["cells", "--output", str(imported / "run")])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 
 from ..addresses import folders_with
 from ..checkpoints import config_of
@@ -53,16 +54,14 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
         str: a table of the measures after the fit, and what the chosen thresholds are worth.
 
     Raises:
-        DatasetError: there is no such data set, or it has no validation part.
+        DatasetError: there is no such data set, or no object in one of its parts.
         UserError: the start is none, or a step failed.
 
     Example:
         >>> fit("mine", "output/mine")
     """
     output = Path(output)
-    folder = datasets_root() / name
-    content = _read_dataset(name, folder)
-    register_images(name, folder, content)  # It may be younger than this process.
+    folder, content = _register_dataset(name)
     base, weights, tuned = _read_start(start)
     fingerprint = read_json(folder / "fingerprint.json", dict, "Import the data set again.")
     if not fingerprint["objects"]:
@@ -108,20 +107,30 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     return f"{table}\n\n{note}"
 
 
-def _read_dataset(name: str, folder: Path) -> dict:
-    content = read_images(folder)
-    if content is None:
-        there = folders_with(datasets_root(), DATASET_FILE)
+def _register_dataset(name: str) -> tuple[Path, dict]:
+    """Register a data set, which may be younger than this process; return its folder and what
+    ``dataset.json`` holds."""
+    root = datasets_root()
+    found = {each: read_images(root / each) for each in folders_with(root, DATASET_FILE)}
+    there = {each: content for each, content in found.items() if content is not None}
+    if name not in there:
         raise DatasetError(
-            f"There is no data set of images {folder}. Make it by unet-sharp-det import IMAGES "
-            f"--name {name}; there are: {', '.join(there) or 'none'}."
+            f"There is no data set of images '{name}' in {root}. Make it by unet-sharp-det import "
+            f"IMAGES --name NAME; there are: {', '.join(there) or 'none'}."
         )
+    folder, content = root / name, there[name]
+    register_images(name, folder, content)
     missing = {"train", "val"} - content["splits"].keys()
     if missing:
         raise DatasetError(
             f"{folder}: has no part '{min(missing)}'. Import two images or more, or give --val."
         )
-    return content
+    if not any(record["annotations"] for record in DatasetCatalog.get(f"{name}_val")):
+        raise DatasetError(
+            f"{folder}: its validation part holds no object. Import with --val IMAGES that have "
+            "some."
+        )
+    return folder, content
 
 
 def _read_start(start: str) -> tuple[CfgNode, str, bool]:
