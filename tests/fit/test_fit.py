@@ -103,6 +103,14 @@ def test_from_images_to_a_model(imported, capsys):
     checkpoint = (run / "model_final.pth").stat().st_mtime_ns
     assert main(["cells", "--output", str(run), "--opts", *options]) == 0
     assert (run / "model_final.pth").stat().st_mtime_ns == checkpoint  # It is done.
+    settings = (run / "fit.yaml").read_text()
+    with pytest.raises(UserError, match="holds a fit of .* another start. Give another --output"):
+        main(["cells", "--output", str(run), "--from", "nuclei-fast"])
+    write_cells(imported / "cells", count=6)
+    run_import([str(imported / "cells"), "--name", "cells", "--classes", "cell"])
+    with pytest.raises(UserError, match="holds a fit of other images"):
+        main(["cells", "--output", str(run), "--opts", *options])
+    assert (run / "fit.yaml").read_text() == settings
 
 
 def test_two_channels_from_images_to_a_model(imported, tmp_path, in_process):

