@@ -118,6 +118,8 @@ class TestBadInput:
         [
             ({"channels": 4}, {}, "has 1 channels, but the model 4.*PIXEL_MEAN"),
             ({"patch_size": (8, 8, 8)}, {"spacing": (1, 1, 5)}, "5 mm high.*SPACING"),
+            # Base-VNet, of 5 levels, takes no fewer than 16 slices.
+            ({"patch_size": (64,) * 3}, {"spacing": (1, 1, 5)}, r"PATCH_SIZE to \[21, 64, 64\]"),
             ({}, {"label": 7}, r"holds the labels \[7\]"),
         ],
     )

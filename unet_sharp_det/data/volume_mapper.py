@@ -190,7 +190,7 @@ class VolumeMapper:
             raise DatasetError(
                 f"{where}: its voxels are {z:.3g} mm high and {x:.3g} mm wide, too long for "
                 f"patches of {depth} slices. Set INPUT.VOLUME.SPACING, or PATCH_SIZE to "
-                f"{[max(2, max(sides) // ANISOTROPIC // 2), *sides]}."
+                f"{[max(2, max(sides) // ANISOTROPIC), *sides]}."
             )
 
     @property
