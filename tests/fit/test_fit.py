@@ -80,6 +80,7 @@ def test_from_images_to_a_model(imported, capsys):
     run = imported / "run"
     options = ["SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "INPUT.CROP.SIZE", "[96, 96]"]
     options += ["SOLVER.CHECKPOINT_PERIOD", "1"]
+    (run / "before" / "inference").mkdir(parents=True)  # A stopped evaluation leaves it.
     assert main(["cells", "--output", str(run), "--opts", *options]) == 0
     printed = capsys.readouterr().out
     assert "DSB_score by score threshold: 0.1: " in printed
@@ -134,6 +135,13 @@ def test_two_channels_from_images_to_a_model(imported, tmp_path, in_process):
 def test_a_value_of_the_config_that_is_wrong_is_told_before_any_work(imported):
     with pytest.raises(ConfigError, match="SOLVER.MAX_ITTER"):
         main(["cells", "--output", str(imported / "run"), "--opts", "SOLVER.MAX_ITTER", "2"])
+    assert not (imported / "run" / "before").exists()
+
+
+@pytest.mark.parametrize("option", [("OUTPUT_DIR", "elsewhere"), ("DATASETS.TEST", "()")])
+def test_what_fit_sets_itself_is_no_option(imported, option):
+    with pytest.raises(ConfigError, match="DATASETS.TEST are set by fit. Give --output and NAME"):
+        main(["cells", "--output", str(imported / "run"), "--opts", *option])
     assert not (imported / "run" / "before").exists()
 
 

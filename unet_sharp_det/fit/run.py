@@ -20,7 +20,7 @@ from ..data.folders import DATASET_FILE, read_images, register_images
 from ..errors import ConfigError, DatasetError, UserError, interrupt
 from ..evaluation.evaluate_files import evaluate_files
 from ..evaluation.evaluation import find_evaluation
-from ..evaluation.record import EvaluationOptions, EvaluationRecord
+from ..evaluation.record import RECORD_FILE, EvaluationOptions, EvaluationRecord
 from ..export import ExportRequest, export_model
 from ..files import read_json, write_json, write_text
 from ..report import write_report
@@ -91,14 +91,18 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     ]
     write_text(output / "base.yaml", base.dump())
     write_text(output / "fit.yaml", format_settings(settings))
-    setup_cfg(str(output / "fit.yaml"), list(opts))  # Which checks them before any work.
+    cfg = setup_cfg(str(output / "fit.yaml"), list(opts))  # Which checks them before any work.
+    if (cfg.OUTPUT_DIR, tuple(cfg.DATASETS.TEST)) != (str(output), (f"{name}_val",)):
+        raise ConfigError(
+            "--opts: OUTPUT_DIR and DATASETS.TEST are set by fit. Give --output and NAME instead."
+        )
     write_json(output / _ORIGIN, origin)
     train = ["train", "--config-file", str(output / "fit.yaml"), "--num-gpus", str(num_gpus)]
     before = output / "before"
     # A model of other classes or channels cannot be judged on the data.
     fits = tuned and "MODEL.WEIGHTS_PARTIAL" not in {each.key for each in settings}
     log = output / "fit.log"
-    if fits and not (before / "inference").is_dir():
+    if fits and not (before / "inference" / RECORD_FILE).is_file():
         evaluate = [*train, "--eval-only", *opts, "OUTPUT_DIR", str(before)]
         _call(evaluate, log, f"Judging {start} on the validation images")
     _call([*train, "--resume", *opts], log, "Training")
