@@ -44,9 +44,9 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
     Args:
         name: of the folder in ``$DETECTRON2_DATASETS`` that ``import`` wrote.
         output: folder for ``fit.yaml`` (the settings and their reasons), ``base.yaml`` (the config
-            of the start), ``before/`` (the start's evaluation), ``model_final.pth``,
-            ``model_best.pth``, ``model.safetensors``, ``report.html`` and ``fit.log``; other
-            checkpoints until the end.
+            of the start), ``origin.json`` (of what it is a fit), ``before/`` (the start's
+            evaluation), ``model_final.pth``, ``model_best.pth``, ``model.safetensors``,
+            ``report.html`` and ``fit.log``; other checkpoints until the end.
         start: a checkpoint or a model of the package; "imagenet", "scratch"; or a config (.yaml),
             whose model is trained from the weights that it names, or from scratch.
         num_gpus: for the training.
