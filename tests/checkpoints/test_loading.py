@@ -14,11 +14,13 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from prediction_models import watershed_cfg
 from torch import nn
 
+from unet_sharp_det import skip_schemes
 from unet_sharp_det.checkpoints.loading import SkipCheckpointer
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import CheckpointError, UserError
 
 COMPACT = "configs/DSB2018-InstanceSegmentation/compact/mask_rcnn_lite0_{}.yaml"
+RESIDUAL = ("MODEL.FPN.SKIP_SCHEME", "#", "MODEL.FPN.SKIP_FUSE", "residual")
 
 
 @pytest.fixture
@@ -190,6 +192,31 @@ def test_other_widths_are_named(compact, tmp_path):
     path = saved(tmp_path, {"model": other.state_dict()})
     with pytest.raises(CheckpointError, match=r"other widths.*, 32, 3.*, 64, 3.*NODE_CHANNELS"):
         SkipCheckpointer(compact("unetsharp")).load(path)
+
+
+def test_a_scheme_with_the_nodes_of_another_takes_its_checkpoint(compact, tmp_path, monkeypatch):
+    for names in ("_SCHEMES", "_ALIASES"):
+        monkeypatch.setattr(skip_schemes, names, dict(getattr(skip_schemes, names)))
+    skip_schemes.register_scheme("mine")(skip_schemes.unetpp)
+    first, second = (compact("fpn", "MODEL.FPN.SKIP_SCHEME", "mine") for _ in range(2))
+    SkipCheckpointer(second).load(saved(tmp_path, {"model": first.state_dict()}))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("MODEL.FPN.NORM", "GN"), r"'fpn_lateral2.bias' has shape \(128,\), the model None"),
+        (("MODEL.FPN.OUT_CHANNELS", "32"), r"shape \(128, .*the model \(32, "),
+    ],
+    ids=str,
+)
+def test_how_fpn_differs_from_a_residual_neck_is_named(compact, tmp_path, options, told):
+    path = saved(tmp_path, {"model": compact("fpn").state_dict()})
+    model = compact("fpn", *RESIDUAL, *options)
+    with pytest.raises(CheckpointError, match=f"scheme 'fpn' with other widths.*{told}"):
+        SkipCheckpointer(model).load(path)
 
 
 def test_unknown_weights_are_refused(compact, resnet, tmp_path):

@@ -120,10 +120,11 @@ def _compare_heads(given: dict[str, tuple], head: UNetSharpHead) -> str | None:
 def _compare_necks(given: dict[str, tuple], neck: SkipFPN) -> str | None:
     own = _shapes(neck.state_dict(), "", _NECK)
     scheme = _scheme_of(given, depth=len(neck.in_features))
-    fitting = [None, neck.scheme, *(["fpn"] if neck.grid.options.fuse == "residual" else [])]
-    if not given or (given.items() <= own.items() and scheme in fitting):
+    fitting = [neck.scheme, *(["fpn"] if neck.grid.options.fuse == "residual" else [])]
+    is_part = given.items() <= own.items() and scheme in [None, *fitting]
+    if not given or given == own or is_part:
         return None
-    if scheme != neck.scheme:
+    if scheme not in fitting:
         return (
             f"It holds a neck of scheme '{scheme or 'unknown'}', the model has '{neck.scheme}': "
             f"set MODEL.FPN.SKIP_SCHEME {scheme or 'accordingly'}."
@@ -133,7 +134,7 @@ def _compare_necks(given: dict[str, tuple], neck: SkipFPN) -> str | None:
 
 
 def _tell(what: str, given: dict[str, tuple], own: dict[str, tuple], keys: str) -> str:
-    name = next(key for key in {**own, **given} if own.get(key) != given.get(key))
+    name = next(key for key in {**given, **own} if own.get(key) != given.get(key))
     return (
         f"It holds {what} or norm: {name!r} has shape {given.get(name)}, the model "
         f"{own.get(name)}. Set {keys} as in its training."
