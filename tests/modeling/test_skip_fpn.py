@@ -219,6 +219,9 @@ def _resnet_channels() -> Backbone:
     return Shapes()
 
 
+RESIDUAL = neck_options("unetsharp", fuse="residual")
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         ("features", "options", "message"),
@@ -227,6 +230,7 @@ class TestBadInput:
             ("rez2 res3", {}, "IN_FEATURES: 'rez2'.*Did you mean 'res2'"),
             ("res2 res3", {"scheme": "unet_sharp"}, "Did you mean 'unetsharp'"),
             ("res2 res3", {"fuse_type": "max"}, "FUSE_TYPE"),
+            ("res2 res3", {"fuse_type": "avg", "options": RESIDUAL}, "avg does not fit.*residual"),
             ("res2 res3", {"norm": "GroupNorm"}, "NORM in 2D: 'GroupNorm' is not known"),
             ("res2 res3", {"top_block": LastLevelMaxPool()}, "top_block.in_feature: 'p5'"),
         ],

@@ -108,7 +108,7 @@ class SkipFPN(Backbone):
                 strides double or, as of a dilated res5, repeat.
             out_channels: channels of every output map.
             norm, top_block, fuse_type, square_pad: as in FPN. ``fuse_type``, ``sum`` or ``avg``, is
-                for nodes that add their inputs.
+                for nodes that add their inputs; residual ones sum.
             scheme: name of a registered skip scheme (:mod:`unet_sharp_det.skip_schemes`).
             options: how the grid is run, with the ``norm`` and ``fuse_type`` from above. None:
                 :func:`neck_options` of the scheme.
@@ -140,6 +140,11 @@ class SkipFPN(Backbone):
         options = replace(options, norm=norm)
         if options.fuse in ("sum", "avg"):
             options = replace(options, fuse=fuse_type)
+        if options.fuse == "residual" and fuse_type == "avg":
+            raise ConfigError(
+                "MODEL.FPN.FUSE_TYPE avg does not fit SKIP_FUSE residual, which begins as an FPN "
+                "that sums. Set FUSE_TYPE sum, or another SKIP_FUSE."
+            )
         self.grid = SkipGrid(
             build_table(self.scheme, depth=len(shapes)),
             [out_channels] * len(shapes),
