@@ -10,6 +10,7 @@ from unet_sharp_det.checkpoints.trained_model import build_on_meta
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import ConfigError, UserError, look_up_option
+from unet_sharp_det.files import leads_inside
 from unet_sharp_det.modeling.pruning import prune_config
 from unet_sharp_det.modeling.semantic_labels import PIXEL_WISE
 
@@ -91,6 +92,9 @@ class Experiment:
         common = _opts(content.get("opts"), f"{path}: opts")
         if not isinstance(content.get("runs"), dict) or not content["runs"]:
             raise ConfigError(f"{path}: runs: write 'NAME: {{config: FILE.yaml}}' for each run.")
+        names = [str(name) for name in content["runs"]]
+        if len(set(names)) < len(names) or not all(map(leads_inside, names)):
+            raise ConfigError(f"{path}: runs: name a folder for each, as 'unet_wide', not {names}.")
         runs = tuple(_run(name, run, common, path) for name, run in content["runs"].items())
         _check_evaluations(runs, path)
         seeds = _seeds(content.get("seeds", [0]), path)
@@ -175,7 +179,7 @@ def _seeds(seeds, path: Path) -> tuple[int, ...]:
 def _metrics(metrics, runs: tuple[Run, ...], path: Path) -> tuple[str, ...]:
     if metrics is None:
         metrics = [metric for run in runs for metric in _default_metrics(run.cfg)]
-    if not isinstance(metrics, list):
+    if not isinstance(metrics, list) or not all(isinstance(each, str) for each in metrics):
         raise ConfigError(f"{path}: metrics: write a list, as [segm/AP], not {metrics!r}.")
     return tuple(dict.fromkeys(metrics))
 
