@@ -16,7 +16,7 @@ import shapely
 from ..errors import DatasetError, UserError
 from ..images.source import DEFAULT_CHANNELS, ImageSource, ReadOptions, open_image
 from ..masks.instances import SparseInstances, overlapping_pairs
-from ..outputs import OutputContext, write_outputs
+from ..outputs import OutputContext, output_paths, write_outputs
 from ..outputs.object_table import object_columns
 from ..outputs.outlines import iterate_outlines, rings_of
 from .tiles import write_tiles
@@ -211,7 +211,8 @@ class Analyser:
         Args:
             folder: where :meth:`find` wrote.
             pixel_size: (y, x) in micrometres. None: as the file says.
-            stem: of the files, without the plane.
+            stem: of the files, without the plane; a number comes behind both where another
+                image in this folder has such files.
             names: which of :data:`unet_sharp_det.outputs.OUTPUTS`.
         """
         found = _read(folder)
@@ -219,11 +220,12 @@ class Analyser:
         with _without_folder(found.view.path):
             source = self._plane(found.view)
             context = OutputContext(source, found.class_names, pixel_size or source.pixel_size)
-            write_outputs(objects, context, stem.with_name(stem.name + source.suffix), names)
+            stem = _unused(stem.with_name(stem.name + source.suffix), names)
+            write_outputs(objects, context, stem, names)
         areas = objects.areas
         mean, median = (f(areas) if len(areas) else None for f in (np.mean, np.median))
         return {
-            "image": stem.name + source.suffix,
+            "image": stem.name,
             "height": source.shape[0],
             "width": source.shape[1],
             "objects": len(objects),
@@ -260,6 +262,14 @@ def _measure(objects: SparseInstances, source: ImageSource, class_names) -> dict
         name: np.array([float(f"{value:.{_DIGITS}g}") for value in columns[name]])
         for name in chosen
     }
+
+
+def _unused(stem: Path, names: list[str]) -> Path:
+    """Return a stem none of whose files is there, in whatever case (some systems tell none)."""
+    taken, number, unused = {path.name.casefold() for path in stem.parent.iterdir()}, 2, stem
+    while any(path.name.casefold() in taken for path in output_paths(unused, names)):
+        unused, number = stem.with_name(f"{stem.name}_{number}"), number + 1
+    return unused
 
 
 def _to_page(found: Found) -> dict:

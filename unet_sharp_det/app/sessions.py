@@ -149,9 +149,9 @@ class Session:
             if len(images) >= MOST_IMAGES or size + sum(each.size for each in images) > room:
                 raise UserError(f"{name}: there is no more room for images. Remove some first.")
             name = safe_name(name)
-            stem, taken = Path(name).stem, {image.stem for image in images}
+            stem, taken = Path(name).stem, {image.stem.casefold() for image in images}
             number = 2
-            while stem in taken:
+            while stem.casefold() in taken:
                 stem, number = f"{Path(name).stem}_{number}", number + 1
             self._last_number += 1
             folder = Path(tempfile.mkdtemp(dir=self.folder))
