@@ -4,20 +4,16 @@ import csv
 import io
 import json
 import re
-import threading
 import zipfile
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from app_helpers import SHAPE, SIDES, PlainAnalyser, StubPredictor, write_image
+from app_helpers import SHAPE, SIDES, find_in_example, wait_for_count, write_image
 
 pytest.importorskip("fastapi")
 
-from unet_sharp_det.app import Model, serving
-
-TIMEOUT = 20_000
 AREAS = [side**2 for side in SIDES]
 # Luminances of WCAG 2: the text and the ground behind it, of every element that shows text.
 CONTRASTS = """() => {
@@ -60,56 +56,6 @@ SLOW_SERVER = """
     return fetch(...request);
   };
 """
-
-
-@pytest.fixture(scope="module")
-def predictor():
-    return StubPredictor()
-
-
-@pytest.fixture(scope="module")
-def held():
-    """Searches wait as long as the test holds it."""
-    return threading.Lock()
-
-
-@pytest.fixture(scope="module")
-def address(predictor, held, tmp_path_factory):
-    """Where the page is served, with files up to 0.1 MB and an example."""
-    folder = tmp_path_factory.mktemp("app")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tempfile.tempdir", str(folder))
-        other = StubPredictor(("nucleus", "mitosis"), missing=(2,))
-        load = {"first": lambda: predictor, "other": lambda: other}
-        analyser = PlainAnalyser(load)
-        analyser.held = held
-        models = {name: Model(f"# {name}\n\nA model of a test.") for name in load}
-        example = write_image(folder / "e.png")
-        options = {"port": None, "max_upload_mb": 0.1, "example": example}
-        with serving(analyser, models, **options) as address:
-            yield address
-        assert sorted(path.name for path in folder.iterdir()) == ["e.png"]
-
-
-@pytest.fixture
-def open_page(address, browser_page):
-    def open_page(**options):
-        opened = browser_page(address, **{"width": 1400, "height": 900, **options})
-        opened.page.set_default_timeout(TIMEOUT)
-        opened.page.wait_for_selector("main:not([inert])")
-        return opened
-
-    return open_page
-
-
-def wait_for_count(page, count):
-    page.wait_for_selector(f"#numbers dd >> nth=0 >> text=/^{count}$/")
-
-
-def find_in_example(page):
-    page.click("#example")
-    page.click("#find:enabled")
-    wait_for_count(page, 3)
 
 
 def place_of(page, x, y):

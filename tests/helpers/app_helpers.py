@@ -105,3 +105,13 @@ class MisledAnalyser(Analyser):
             os.abort()
         if path.stem == "fails":
             raise ZeroDivisionError
+
+
+def wait_for_count(page, count):
+    page.wait_for_selector(f"#numbers dd >> nth=0 >> text=/^{count}$/")
+
+
+def find_in_example(page):
+    page.click("#example")
+    page.click("#find:enabled")
+    wait_for_count(page, 3)

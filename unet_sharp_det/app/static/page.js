@@ -71,10 +71,11 @@ function told(action) {
   };
 }
 
+const numbered = (number) => state.images.find((each) => each.number === number) ?? null;
+
 function setImages(images) {
-  const number = state.current?.number;
   state.images = images;
-  state.current = images.find((each) => each.number === number) ?? null;
+  state.current = numbered(state.current?.number);
 }
 
 function replaceImage(image) {
@@ -125,7 +126,7 @@ function draw() {
   drawQueue(find("queue"), images, current, {
     tasksOf: (image) => [model(), other()].map((name) => taskOf(name, image)).filter(Boolean),
     countOf: (image) => foundBy(model(), image)?.within(limitsOf(model())).length ?? null,
-    onOpen: told(open),
+    onOpen: told((number) => open(numbered(number))),
     onRemove: told(close),
   });
   const objects = foundBy(model());
@@ -192,13 +193,13 @@ const addFiles = told(async (files) => {
     }
   }
   say(errors.join(" "), errors.length > 0);
-  if (opened) await open(state.images.find((each) => each.number === opened.number));
+  if (opened) await open(numbered(opened.number));
 });
 
-async function close(image) {
-  await remove(`images/${image.number}`);
-  const isCurrent = image.number === state.current?.number;
-  setImages(state.images.filter((each) => each.number !== image.number));
+async function close(number) {
+  await remove(`images/${number}`);
+  const isCurrent = number === state.current?.number;
+  setImages(state.images.filter((each) => each.number !== number));
   if (isCurrent) await open(state.images[0] ?? null);
   draw();
   find("queue").querySelector(".open")?.focus();

@@ -2,27 +2,37 @@
 
 import { counted } from "./objects.js";
 
-// tasksOf(image): the tasks of the models that are chosen; countOf(image): of found objects, or null
+// tasksOf(image): the tasks of the models that are chosen; countOf(image): of found objects, or null;
+// onOpen(number), onRemove(number): of an image
 export function drawQueue(list, images, current, { tasksOf, countOf, onOpen, onRemove }) {
-  const focused = document.activeElement?.closest("#queue li")?.dataset.number;
-  list.replaceChildren(...images.map((image) => {
-    const row = document.createElement("li");
-    row.dataset.number = image.number;
+  // The buttons stay the same elements: one that is replaced under the mouse gets no click.
+  const rows = new Map([...list.children].map((row) => [Number(row.dataset.number), row]));
+  for (const image of images) {
+    const row = rows.get(image.number) ?? addRow(list, image.number, onOpen, onRemove);
+    rows.delete(image.number);
     row.classList.toggle("current", image === current);
-    const open = document.createElement("button");
-    open.className = "open";
-    open.append(line("name", image.name), ...describe(image, tasksOf(image), countOf(image)));
+    const [open, close] = row.children;
+    open.replaceChildren(line("name", image.name), ...describe(image, tasksOf(image), countOf(image)));
     open.title = image.name;
-    if (image === current) open.setAttribute("aria-current", "true");
-    open.addEventListener("click", () => onOpen(image));
-    const close = document.createElement("button");
-    close.textContent = "×";
-    close.setAttribute("aria-label", `Remove ${image.name}`);
-    close.addEventListener("click", () => onRemove(image));
-    row.append(open, close);
-    return row;
-  }));
-  if (focused) list.querySelector(`[data-number="${focused}"] .open`)?.focus();
+    open.ariaCurrent = image === current ? "true" : null;
+    close.ariaLabel = `Remove ${image.name}`;
+  }
+  for (const row of rows.values()) row.remove();
+}
+
+function addRow(list, number, onOpen, onRemove) {
+  const row = document.createElement("li");
+  row.dataset.number = number;
+  const [open, close] = [onOpen, onRemove].map((action) => {
+    const button = document.createElement("button");
+    button.addEventListener("click", () => action(number));
+    return button;
+  });
+  open.className = "open";
+  close.textContent = "×";
+  row.append(open, close);
+  list.append(row);
+  return row;
 }
 
 function describe(image, tasks, count) {

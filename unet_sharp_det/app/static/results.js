@@ -13,8 +13,7 @@ export class Results {
     this.measure = "area_px";
     this.table = new Table(find("table"), { onSelect, onHover, onOpen });
     this.change = (measure, low, high) => {
-      this.limits = { ...this.limits, [measure]: [low, high] };
-      onLimits(this.limits);
+      onLimits({ ...this.limits, [measure]: [low, high] });
     };
     this.histogram = new Histogram(find("histogram"), (low, high) => {
       const { factor } = this.#unit();
@@ -42,6 +41,9 @@ export class Results {
 
   // objects: of an image; limits: on them; pixelSize: [y, x] in µm, or null
   show(objects, limits, pixelSize) {
+    // Else a field would lose what is being typed, and a row under the mouse its click.
+    const isShown = objects === this.objects && limits === this.limits;
+    if (isShown && String(pixelSize) === String(this.pixelSize)) return;
     Object.assign(this, { objects, limits, pixelSize });
     this.kept = objects.within(limits);
     if (!(this.measure in objects.measures)) this.measure = "area_px";
