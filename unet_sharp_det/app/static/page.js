@@ -11,7 +11,8 @@ import { connectView, drawView } from "./view.js";
 const POLL = 300; // ms
 
 const find = (id) => document.getElementById(id);
-const state = { images: [], current: null, turn: 0 };
+const state = { images: [], current: null, viewing: Promise.resolve() };
+const wanted = new Map(); // the view that was chosen last, by image, until it is there
 const found = new Found();
 let settings;
 
@@ -45,7 +46,6 @@ const other = () => find("other").value;
 const taskOf = (name, image = state.current) => image?.tasks[name];
 const foundBy = (name, image = state.current) => found.of(image, name);
 const limitsOf = (name) => found.limitsOf(name);
-const fetchFound = () => found.fetch(state.images, state.current, [model(), other()]);
 const typed = (id) => Number(find(id).value) || null;
 
 function pixelSize() {
@@ -74,8 +74,19 @@ function told(action) {
 const numbered = (number) => state.images.find((each) => each.number === number) ?? null;
 
 function setImages(images) {
+  const { number, tiles } = state.current ?? {};
   state.images = images;
-  state.current = numbered(state.current?.number);
+  state.current = numbered(number);
+  if (state.current?.tiles !== tiles) showPicture(); // perhaps by another tab
+}
+
+function showPicture() {
+  const { current } = state;
+  if (!current) first.close();
+  else first.open(current, settings.tile);
+  if (!current || !other()) second.close();
+  else second.open(current, settings.tile);
+  if (!wanted.has(current?.number)) drawView(current);
 }
 
 function replaceImage(image) {
@@ -94,7 +105,9 @@ async function poll() {
   try {
     while (isSearching()) {
       await new Promise((resolve) => setTimeout(resolve, POLL));
-      setImages(await get("images"));
+      const { images } = state;
+      const latest = await get("images");
+      if (images === state.images) setImages(latest); // else they are from before a change
       await fetchFound();
       draw();
     }
@@ -103,14 +116,20 @@ async function poll() {
   }
 }
 
+async function fetchFound() {
+  const { images, current } = state;
+  try {
+    await found.fetch(images, current, [model(), other()]);
+  } catch (error) {
+    if (images === state.images) throw error;
+    await fetchFound(); // One was removed or changed meanwhile.
+  }
+}
+
 async function open(image) {
-  const isOther = image !== state.current;
   state.current = image;
-  if (!image) first.close();
-  else first.open(image, settings.tile);
-  if (!image || !other()) second.close();
-  else second.open(image, settings.tile);
-  if (isOther) drawView(image);
+  showPicture();
+  drawView(image);
   await fetchFound();
   draw();
 }
@@ -207,6 +226,7 @@ async function close(number) {
 
 const search = (images, models) => told(async () => {
   say("");
+  await state.viewing;
   setImages(await post("searches", { images, models, diameter: typed("diameter") }));
   await update();
 })();
@@ -289,16 +309,23 @@ function connect() {
       await search([state.current.number], [other()]);
     } else await update();
   }));
-  connectView(() => state.current, told(async (number, view) => {
-    const turn = ++state.turn;
-    const image = await post(`images/${number}/view`, view);
-    if (turn !== state.turn) return;
-    say("");
-    replaceImage(image);
-    if (state.current?.number !== number) return;
-    await open(state.current);
-    drawView(state.current);
-  }));
+  connectView(() => state.current, (number, view) => {
+    wanted.set(number, view);
+    // One after the other, so that the last one stays; what was chosen in between is passed over.
+    state.viewing = state.viewing.then(told(async () => {
+      if (wanted.get(number) !== view) return;
+      try {
+        replaceImage(await post(`images/${number}/view`, view));
+        say("");
+      } finally {
+        if (wanted.get(number) === view) {
+          wanted.delete(number);
+          drawView(state.current);
+        }
+      }
+      await update();
+    }));
+  });
   find("pixel-size").addEventListener("input", draw);
   find("draw").addEventListener("click", () => drawing(!first.isDrawing));
   find("zoom-in").addEventListener("click", () => first.zoom(1.5));
