@@ -213,6 +213,12 @@ def test_a_range_is_chosen_in_the_histogram(open_page):
     page.fill("#high", "0.85")
     page.press("#high", "Enter")
     wait_for_count(page, 2)
+    page.select_option("#measure", "area_px")
+    for end, value in {"low": "12345", "high": "67891"}.items():
+        page.fill(f"#{end}", value)
+        page.press(f"#{end}", "Enter")
+    page.wait_for_selector("#limits button >> text=12,345 px² to 67,891 px²")
+    assert (page.input_value("#low"), page.input_value("#high")) == ("12345", "67891")
     assert opened.problems == []
 
 

@@ -27,16 +27,13 @@ export class Results {
       this.measure = event.target.value;
       this.#draw();
     });
-    for (const id of ["low", "high"]) {
-      find(id).addEventListener("change", () => {
-        const { factor } = this.#unit();
-        const [low, high] = ["low", "high"].map((each) => {
-          const text = find(each).value;
-          return text === "" ? null : Number(text) / factor;
-        });
-        this.change(this.measure, low, high);
+    ["low", "high"].forEach((id, place) => {
+      find(id).addEventListener("change", ({ target: { value } }) => {
+        const range = [...(this.limits[this.measure] ?? [null, null])];
+        range[place] = value === "" ? null : Number(value) / this.#unit().factor;
+        this.change(this.measure, ...range);
       });
-    }
+    });
   }
 
   // objects: of an image; limits: on them; pixelSize: [y, x] in µm, or null
@@ -129,7 +126,7 @@ export class Results {
     this.histogram.show(values, shown, nameOf(measure) + (unit && ` (${unit})`));
     ["low", "high"].forEach((id, place) => {
       const value = shown[place];
-      find(id).value = value === null ? "" : Number(value.toPrecision(4));
+      find(id).value = value === null ? "" : Number(value.toPrecision(6));
     });
     const score = this.limits.score?.[0] ?? 0;
     find("score").value = score;
