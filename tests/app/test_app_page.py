@@ -222,6 +222,20 @@ def test_a_range_is_chosen_in_the_histogram(open_page):
     assert opened.problems == []
 
 
+def test_another_image_has_no_selected_object(open_page, tmp_path):
+    page = open_page().page
+    page.set_input_files("#files", [write_image(tmp_path / f"{n}.png") for n in range(2)])
+    page.wait_for_selector("#queue li >> nth=1")
+    page.click("#find:enabled")
+    wait_for_count(page, 3)
+    page.click("#table [data-index='1']")
+    page.wait_for_selector("#table [aria-selected=true]")
+    page.click("#queue li:nth-child(2) .open")
+    page.wait_for_selector("#queue li:nth-child(2) [aria-current=true]")
+    wait_for_count(page, 3)
+    assert page.locator("#table [aria-selected=true]").count() == 0
+
+
 def test_searches_wait_and_are_cancelled(open_page, held, tmp_path):
     opened = open_page()
     page = opened.page

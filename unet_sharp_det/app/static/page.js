@@ -86,6 +86,7 @@ function showPicture() {
   else first.open(current, settings.tile);
   if (!current || !other()) second.close();
   else second.open(current, settings.tile);
+  select(null);
   if (!wanted.has(current?.number)) drawView(current);
 }
 
