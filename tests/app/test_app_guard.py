@@ -183,6 +183,19 @@ def test_results_are_downloads_with_sensible_names(searched):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_an_archive_that_is_sent_stays_whole_when_the_next_is_made(searched, address):
+    searched.post("/api/results", json=RESULTS).raise_for_status()
+    whole = searched.get("/api/results/stub").content
+    paths = [each for each in address[1].rglob("stub_results.zip") if each.read_bytes() == whole]
+    with contextlib.ExitStack() as stack:
+        sent = [stack.enter_context(open(path, "rb")) for path in paths]
+        few = {**RESULTS, "limits": {"score": [0.7, None]}}
+        searched.post("/api/results", json=few).raise_for_status()
+        assert searched.get("/api/results/stub").content != whole
+        assert sent
+        assert all(file.read() == whole for file in sent)
+
+
 @pytest.mark.parametrize(
     "path, content",
     [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..files import write_csv, write_json
+from ..files import atomic_path, write_csv, write_json
 from ..prediction.options import AUTO
 from .analysis import Limits
 from .isolation import IsolatedAnalyser
@@ -44,7 +44,10 @@ def write_archive(
             "images": [_settings(*each, r["scale"]) for each, r in zip(done, rows, strict=True)],
         }
         write_json(folder / "settings.json", settings, indent=2)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with (
+            atomic_path(path) as temporary,  # An earlier one may be on its way to the browser.
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
             for each in sorted(folder.iterdir()):
                 archive.write(each, each.name)
 
