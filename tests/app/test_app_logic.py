@@ -169,6 +169,10 @@ class TestObjects:
         assert "area_um2" in table
         assert (row["image"], row["objects"], row["mean_area_px"]) == ("b", 2, 200)
 
+    def test_files_of_an_image_that_was_removed_meanwhile_are_told(self, analyser, tmp_path):
+        with pytest.raises(UserError, match="removed, or shown otherwise, meanwhile"):
+            analyser.write(tmp_path / "gone", {}, None, tmp_path / "a", ["table"])
+
     def test_a_plane_and_a_file_of_the_same_name_have_files_of_their_own(self, analyser, tmp_path):
         stack = tmp_path / "a.tif"
         tifffile.imwrite(stack, np.stack([squares()] * 3), imagej=True, metadata={"axes": "ZYX"})

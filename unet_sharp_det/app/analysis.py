@@ -297,7 +297,10 @@ def _without_stairs(ring: np.ndarray) -> list[float]:
 
 
 def _read(folder: Path) -> Found:
-    return pickle.loads((folder / _FOUND).read_bytes())
+    try:
+        return pickle.loads((folder / _FOUND).read_bytes())
+    except FileNotFoundError:
+        raise UserError("An image was removed, or shown otherwise, meanwhile. Try again.") from None
 
 
 def objects_file(folder: Path) -> Path:
