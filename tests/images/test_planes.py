@@ -121,6 +121,9 @@ def test_channels_are_offered_by_name(tmp_path):
     assert source.channel_names == ("DAPI", "GFP")
     with pytest.raises(UserError, match="--channels RFP: it has 2 channels: 0 DAPI, 1 GFP"):
         open_image(path, ReadOptions(channels=("RFP",)))
+    path = write(tmp_path / "b.tif", noise(*GRAY, 4), photometric="rgb", extrasamples=[2])
+    with pytest.raises(UserError, match="DAPI: it has 4 channels: 0, 1, 2, 3."):
+        open_image(path, ReadOptions(channels=("DAPI",)))
 
 
 def test_the_number_of_planes(tmp_path):

@@ -299,6 +299,8 @@ def _choose_channels(
 ) -> tuple[int, ...]:
     """Return which indices of the channel axis are read; ``stored`` counts alpha, unlike total."""
     names = image.channel_names if len(image.channel_names) == total else ("",) * total
+    if options.channels is not None:
+        names += ("",) * (stored - total)
     shown = ", ".join(f"{number} {name}".strip() for number, name in enumerate(names[:20]))
     if options.channels is not None:
         lower = [name.lower() for name in names]
