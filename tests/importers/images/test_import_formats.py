@@ -15,6 +15,7 @@ from roifile import ROI_TYPE, ImagejRoi, roiwrite
 from scipy.io import savemat
 
 from unet_sharp_det.importers.images import FORMATS
+from unet_sharp_det.outputs import OUTPUTS
 
 
 def write_folders(root, suffix=".png", labels="masks"):
@@ -307,6 +308,18 @@ def test_several_classes_of_an_object_of_qupath(tmp_path, run_images):
         file = tmp_path / "s" / f"{stem}.geojson"
         file.write_text(file.read_text().replace('"name": "cell"', '"names": ["Tumor", "Ki67"]'))
     assert run_images(tmp_path / "s").classes("a") == ["Tumor: Ki67"] * 4
+
+
+@pytest.mark.parametrize(
+    ("write", "ending", "output"),
+    [(write_geojson, ".geojson", "geojson"), (write_rois, "_RoiSet.zip", "rois")],
+)
+def test_outlines_are_named_as_predict_names_them(write, ending, output, tmp_path, run_images):
+    write(tmp_path / "s")
+    for stem in STEMS:
+        path = tmp_path / "s" / f"{stem}{ending}"
+        path.rename(path.with_name(stem + OUTPUTS[output].ending))
+    np.testing.assert_array_equal(run_images(tmp_path / "s").label_map("a"), truth())
 
 
 def test_geojson_with_heights(tmp_path, run_images):

@@ -27,7 +27,7 @@ def read(folder: Path) -> Iterator[Sample]:
 
 
 def _stem(path: Path) -> str:
-    return path.stem.removesuffix("_objects")  # which predict --outputs geojson appends
+    return path.stem.removesuffix("_outlines")  # which predict --outputs geojson appends
 
 
 def _read_objects(path: Path, shape: tuple[int, int]) -> list[dict]:
