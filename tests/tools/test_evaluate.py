@@ -149,6 +149,9 @@ def test_masks_are_no_label_maps(tool, truth, tmp_path, caplog):
     tool.main([*arguments, "--output", str(tmp_path), "--images", str(tmp_path), *FAST])
     assert "No image has more than one predicted object" in caplog.text
     assert "as in pictures" not in caplog.text
+    itself = ["--truth", str(tmp_path / "masks"), "--output", str(tmp_path / "itself")]
+    tool.main([*arguments[:2], *itself, *FAST])
+    assert len((tmp_path / "itself" / "instances_per_image.csv").read_text().splitlines()) == 9
     for path in (tmp_path / "masks").glob("*_labels.png"):
         intensities = np.random.default_rng(0).normal(900, 99, cv2.imread(str(path), 0).shape)
         cv2.imwrite(str(path), intensities.astype(np.uint16))

@@ -58,8 +58,9 @@ def main(argv=None) -> int:
 
     if args["score_threshold"] is None:
         args["score_threshold"] = threshold_of(args["predictions"])
-    if args["suffix"] is None and (Path(args["predictions"]) / RECORDS).is_file():
-        args["suffix"] = "_labels"  # A folder of predict has pictures and tables, too.
+    for folder, suffix in (("predictions", "suffix"), ("truth", "truth_suffix")):
+        if args[suffix] is None and (Path(args[folder]) / RECORDS).is_file():
+            args[suffix] = "_labels"  # A folder of predict has pictures and tables, too.
     args["area_sides"] = tuple(args["area_sides"])
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     options = {field.name: args.pop(field.name) for field in fields(EvaluationOptions)}
