@@ -1,6 +1,5 @@
 """Objects of neighbouring slices of a stack become one, in a label stack."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,12 +12,10 @@ from ..images.decoding import read_labels
 from ..images.source import open_image
 from ..masks import InstanceMap
 from ..outputs.label_map import write_label_stack
-from .records import LINKED, ImageRecord, Records
+from .records import ImageRecord, Records
 
 #: IoU from which on objects of neighbouring slices are linked, if the user names none.
 LINK_IOU = 0.25
-# What is appended to a file's name by its last axis: "_t000_z003" is slice 3 of "_t000".
-_SLICE = re.compile(r"^(?P<stack>.*)_[a-z]+\d+$")
 
 
 def check_link(least_iou: float | None, outputs: Sequence[str]) -> None:
@@ -38,18 +35,15 @@ def link_stacks(records: Records, outputs: Sequence[str], least_iou: float) -> N
     """
     stacks = defaultdict(list)
     for record in records:
-        match = _SLICE.match(record.plane)
-        if match and record.is_done:
-            stacks[record.source, f"{record.stem}{match['stack']}"].append(record)
-    done = {stem: slices for (_, stem), slices in stacks.items() if _are_all(slices, records)}
-    paths = {stem: records.folder / f"{stem}{LINKED}" for stem in done}
-    records.refuse_foreign(paths.values())
-    records.own(path.relative_to(records.folder).as_posix() for path in paths.values())
+        if record.linked and record.is_done:
+            stacks[record.source, record.linked].append(record)
+    done = {name: slices for (_, name), slices in stacks.items() if _are_all(slices, records)}
+    records.refuse_foreign(records.folder / name for name in done)
+    records.own(done)
     records.start(outputs)
-    for stem, slices in done.items():
-        write_stack(
-            paths[stem], [records.folder / each.outputs["labels"] for each in slices], least_iou
-        )
+    for name, slices in done.items():
+        files = [records.folder / each.outputs["labels"] for each in slices]
+        write_stack(records.folder / name, files, least_iou)
 
 
 def write_stack(path: Path, files: Sequence[Path], least_iou: float) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,8 +15,8 @@ from .inputs import RECORDS, InputFile
 
 # Of all images together.
 _FILES = ("summary.csv", "coco.json", "predict.json")
-#: What follows the name of a stack in that of its linked label maps, see :mod:`.linking`.
-LINKED = "_linked.tif"
+# What is appended to a file's name by its last axis: "_t000_z003" is slice 3 of "_t000".
+_SLICE = re.compile(r"^(?P<stack>.*)_[a-z]+\d+$")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class ImageRecord:
     def is_done(self) -> bool:
         """Whether all outputs were written."""
         return self.objects is not None and not self.error
+
+    @property
+    def linked(self) -> str | None:
+        """The path, as of outputs, of the linked label maps of the stack; None: it is no slice."""
+        match = _SLICE.match(self.plane)
+        return match and f"{self.stem}{match['stack']}_linked.tif"
 
 
 class Records:
@@ -181,8 +188,7 @@ class Records:
 
     def _delete_outputs(self, record: ImageRecord) -> None:
         """Delete the outputs of an image, and the linked stack that it is a slice of."""
-        stack = record.stem + record.plane.rpartition("_")[0]
-        self._delete([*record.outputs.values(), *self._own & {stack + LINKED}])
+        self._delete([*record.outputs.values(), *self._own & {record.linked}])
 
     def _delete(self, names: Iterable[str]) -> None:
         for path in (self.folder / name for name in names):
