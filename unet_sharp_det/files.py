@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -240,6 +241,12 @@ def ending_of(path) -> str:
     """Return the suffix of a file's name in lower case; ``.nii.gz`` is one."""
     name = Path(path).name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def unused_name(name: str, is_used: Callable[[str], bool]) -> str:
+    """Return a name, with the first of the endings ``_2``, ``_3`` .. where it is used."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if not is_used(each))
 
 
 def leads_inside(name) -> bool:

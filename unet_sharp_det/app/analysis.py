@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 
 from ..errors import DatasetError, UserError
+from ..files import unused_name
 from ..images.source import DEFAULT_CHANNELS, ImageSource, ReadOptions, open_image
 from ..masks.instances import SparseInstances, overlapping_pairs
 from ..outputs import OutputContext, output_paths, write_outputs
@@ -266,10 +267,14 @@ def _measure(objects: SparseInstances, source: ImageSource, class_names) -> dict
 
 def _unused(stem: Path, names: list[str]) -> Path:
     """Return a stem none of whose files is there, in whatever case (some systems tell none)."""
-    taken, number, unused = {path.name.casefold() for path in stem.parent.iterdir()}, 2, stem
-    while any(path.name.casefold() in taken for path in output_paths(unused, names)):
-        unused, number = stem.with_name(f"{stem.name}_{number}"), number + 1
-    return unused
+    taken = {path.name.casefold() for path in stem.parent.iterdir()}
+
+    def is_used(name: str) -> bool:
+        return any(
+            path.name.casefold() in taken for path in output_paths(stem.parent / name, names)
+        )
+
+    return stem.with_name(unused_name(stem.name, is_used))
 
 
 def _to_page(found: Found) -> dict:

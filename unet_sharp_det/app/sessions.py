@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UserError
+from ..files import unused_name
 from .analysis import ImageFile, Search, View
 
 MOST_IMAGES = 100
@@ -149,10 +150,8 @@ class Session:
             if len(images) >= MOST_IMAGES or size + sum(each.size for each in images) > room:
                 raise UserError(f"{name}: there is no more room for images. Remove some first.")
             name = safe_name(name)
-            stem, taken = Path(name).stem, {image.stem.casefold() for image in images}
-            number = 2
-            while stem.casefold() in taken:
-                stem, number = f"{Path(name).stem}_{number}", number + 1
+            taken = {image.stem.casefold() for image in images}
+            stem = unused_name(Path(name).stem, lambda each: each.casefold() in taken)
             self._last_number += 1
             folder = Path(tempfile.mkdtemp(dir=self.folder))
             image = Image(self._last_number, folder, name, stem, size)

@@ -51,7 +51,8 @@ def read(folder: Path) -> Iterator[Sample]:
             objects = functools.partial(_objects, annotations[image["id"]], names, image, path)
             name = image["file_name"]
             found = _find_images(name, path, root, images_below)
-            if len(found) != 1:
+            file = found[0] if len(found) == 1 else None
+            if file is None:
                 fault = f"there is no image {name!r} below {root}. Lay it there."
                 if found:
                     fault = f"{len(found)} images below {root} are called {Path(name).name!r}. "
@@ -59,7 +60,6 @@ def read(folder: Path) -> Iterator[Sample]:
                 objects = refuse(f"{path}: {fault}")
             stem = str(Path(str(name)).with_suffix(""))
             split = split_of_name(path.stem) if len(files) > 1 else None
-            file = found[0] if len(found) == 1 else None
             yield Sample(stem, file, objects, split, tuple(names.values()))
 
 

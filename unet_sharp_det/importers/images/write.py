@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ...data.fingerprint import summarize
 from ...data.folders import DATASET_FILE
 from ...errors import DatasetError, counted
-from ...files import atomic_path, write_json
+from ...files import atomic_path, unused_name, write_json
 from ...masks.drawing import montage
 from ..origin import RECORD_FILE, read_record
 from .check import QUIRKS, ImportedImage, count_quirks, read_sample
@@ -165,11 +165,7 @@ def _store(images: Sequence[ImportedImage], output: Path, copy: bool) -> str:
 def _unique_stems(images: Sequence[ImportedImage]) -> Iterator[str]:
     seen = set()
     for image in images:
-        stem = name = re.sub(r"[^\w.-]+", "_", image.sample.name)
-        number = 1
-        while stem in seen:
-            number += 1
-            stem = f"{name}_{number}"
+        stem = unused_name(re.sub(r"[^\w.-]+", "_", image.sample.name), seen.__contains__)
         seen.add(stem)
         yield stem
 
