@@ -18,18 +18,18 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     # The skip scheme of the neck is one of fpn, unetpp, unet3p, unetsharp, sharp_bi, pafpn,
     # bifpn, or of the aliases "++", "+++" and "#". Quote these: YAML reads # as a comment.
     cfg.MODEL.FPN.SKIP_SCHEME = "unetsharp"
-    # This is the registered name of the backbone below the neck (the bottom-up). Its features
+    # Registered name of the backbone below the neck (the bottom-up). Its features
     # MODEL.FPN.IN_FEATURES must have strides that double or repeat.
     cfg.MODEL.FPN.BOTTOM_UP = "build_resnet_backbone"
-    # This adds levels above the last one. maxpool adds p6, which Mask R-CNN needs; p6p7 adds p6
-    # and p7, which RetinaNet needs; none adds nothing.
+    # Levels above the last one: maxpool adds p6, which Mask R-CNN needs; p6p7 adds p6 and p7, which
+    # RetinaNet needs; none adds nothing.
     cfg.MODEL.FPN.TOP_BLOCK = "maxpool"
-    # Every inner node has this number of channels. 0 takes the scheme's own width.
+    # Channels of every inner node. 0 takes the scheme's own width.
     cfg.MODEL.FPN.NODE_CHANNELS = 0
-    # A convolved skip edge carries this number of channels. 0 takes the scheme's own width.
+    # Channels of a convolved skip edge. 0 takes the scheme's own width.
     cfg.MODEL.FPN.EDGE_CHANNELS = 0
-    # A convolved edge convolves and upsamples. conv_up convolves first, at the source's resolution,
-    # which is cheap; up_conv upsamples first, as the papers' equations read.
+    # Order in a convolved edge: conv_up convolves first, at the source's resolution, which is
+    # cheap; up_conv upsamples first, as the papers' equations read.
     cfg.MODEL.FPN.EDGE_ORDER = "conv_up"
     # An edge from a finer level is max-pooled (pool), or its convolution, where the scheme has one,
     # has stride 2 (stride). auto takes the scheme's own way.
@@ -42,7 +42,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
 
     # == A timm model as the bottom-up: build_timm_backbone
     cfg.MODEL.TIMM = CfgNode()
-    # This is timm's name of the architecture.
+    # timm's name of the architecture.
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
     # The backbone returns these features, of res1 (stride 2) to res5 (stride 32).
     cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
@@ -87,14 +87,14 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     # up_conv upsamples an edge, then convolves it, as the paper's Eq. 1 reads. conv_up is cheaper,
     # but another function with the same weights.
     cfg.MODEL.SEM_SEG_HEAD.EDGE_ORDER = "up_conv"
-    # A convolved edge carries this number of channels. 0 takes the scheme's own width.
+    # Channels of a convolved edge. 0 takes the scheme's own width.
     cfg.MODEL.SEM_SEG_HEAD.EDGE_CHANNELS = 0
-    # The decoder's nodes have these numbers of channels, one per level. [] takes the scheme's own.
+    # Channels of the decoder's nodes, one number per level. [] takes the scheme's own.
     cfg.MODEL.SEM_SEG_HEAD.NODE_CHANNELS = []
-    # Each node has this number of convolutions. 0 takes the scheme's own.
+    # Convolutions of each node. 0 takes the scheme's own number.
     cfg.MODEL.SEM_SEG_HEAD.NODE_CONVS = 0
-    # A loss is put on the last node alone (none), on all nodes of full size (in), on the last node
-    # of every level (de), or on both (all). See UNet#, Sec. 2.2.
+    # Which nodes have a loss: the last one alone (none), all of full size (in), the last of every
+    # level (de), or both (all). See UNet#, Sec. 2.2.
     cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION = "none"
     # At inference, accurate takes the mean of all branches of full size, fast the last branch.
     cfg.MODEL.SEM_SEG_HEAD.INFERENCE = "accurate"
@@ -113,11 +113,11 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     # their maps.
     cfg.MODEL.SEM_SEG_HEAD.ACTIVATION_CHECKPOINT = False
     cfg.MODEL.SEM_SEG_HEAD.LOSS = CfgNode()
-    # This is the weight of the focal loss in the hybrid loss (UNet#, Eq. 2).
+    # Weight of the focal loss in the hybrid loss (UNet#, Eq. 2).
     cfg.MODEL.SEM_SEG_HEAD.LOSS.FOCAL = 0.5
-    # This is the weight of the Dice loss in the hybrid loss.
+    # Weight of the Dice loss in the hybrid loss.
     cfg.MODEL.SEM_SEG_HEAD.LOSS.DICE = 1.0
-    # This is the weight of the Lovasz loss in the hybrid loss.
+    # Weight of the Lovasz loss in the hybrid loss.
     cfg.MODEL.SEM_SEG_HEAD.LOSS.LOVASZ = 0.5
     cfg.MODEL.SEM_SEG_HEAD.CGM = CfgNode()
     # True adds classification-guided modules (UNet#, Sec. 2.3), which learn whether an image has
@@ -125,7 +125,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     cfg.MODEL.SEM_SEG_HEAD.CGM.ENABLED = False
     # The modules drop inputs with this probability in training.
     cfg.MODEL.SEM_SEG_HEAD.CGM.DROPOUT = 0.5
-    # This is the weight of the modules' loss.
+    # Weight of the modules' loss.
     cfg.MODEL.SEM_SEG_HEAD.CGM.LOSS_WEIGHT = 1.0
 
     # == Instances by a watershed: WatershedSegmentor, and VolumeSegmentor with distances
@@ -139,12 +139,12 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
 
     # == A network of another library: build_image_backbone and ExternalHead
     cfg.MODEL.EXTERNAL = CfgNode()
-    # This is the network's class: PSPNet or DeepLabV3Plus of segmentation_models_pytorch,
+    # The network's class: PSPNet or DeepLabV3Plus of segmentation_models_pytorch,
     # AttentionUnet or DynUNet (nnU-Net's) of MONAI, or ENet. See docs/RIVALS.md.
     cfg.MODEL.EXTERNAL.NAME = "PSPNet"
-    # These are the arguments of the class, by name, but for those that say the numbers of channels.
-    # The command line can change only those that the config file has. With GN for
-    # MODEL.SEM_SEG_HEAD.NORM, group norms take the place of the network's batch norms.
+    # Arguments of the class, by name, but for the numbers of input and output channels. The command
+    # line can change only those that the config file has. With GN for MODEL.SEM_SEG_HEAD.NORM,
+    # group norms take the place of the network's batch norms.
     cfg.MODEL.EXTERNAL.ARGUMENTS = CfgNode(new_allowed=True)
     # The network gets images whose sides are padded to a multiple of this number of pixels.
     cfg.MODEL.EXTERNAL.SIZE_DIVISIBILITY = 32
@@ -155,15 +155,15 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     # to INPUT.MAX_SIZE_TRAIN pixels. Factors keep the microscope's scale, which fixed sizes do not.
     # With [] it is resized to INPUT.MIN_SIZE_TRAIN, as in detectron2.
     cfg.INPUT.SCALE_TRAIN = []
-    # A test image is resized by this factor, however large it gets: prediction cuts tiles, but an
-    # evaluation of large images needs the memory. 0 resizes it to INPUT.MIN_SIZE_TEST.
+    # A test image is resized by this factor. Prediction cuts tiles, but an evaluation of large
+    # images needs the memory. 0 resizes it to INPUT.MIN_SIZE_TEST.
     cfg.INPUT.SCALE_TEST = 0.0
-    # The images that INPUT.SCALE_TEST is for have pixels of this size in micrometres. A prediction
-    # resizes images of another pixel size to match. 0: unknown.
+    # Pixel size, in micrometres, of the images that INPUT.SCALE_TEST is for. A prediction resizes
+    # images of another pixel size to match. 0: unknown.
     cfg.INPUT.PIXEL_SIZE = 0.0
-    # Median diameter of the training's objects in pixels, by which `--scale auto` chooses the scale
-    # of an image. 0: a training measures it by their boxes; a model without it takes 20, that of
-    # DSB2018.
+    # Median diameter, in pixels, of the training's objects. `predict --scale auto` chooses the
+    # scale of an image by it. 0: a training measures it by their boxes; a model without it takes
+    # 20, that of DSB2018.
     cfg.INPUT.DIAMETER = 0.0
     # True brings the percentiles 1 and 99.8 of each image to 0 and 255 before all else, in training
     # and testing.
@@ -177,11 +177,11 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     # The colours of a training image are changed with this probability, by either an HSV shift or a
     # change of brightness and contrast (UNet#, Sec. 3.3).
     cfg.INPUT.COLOR.PROB = 0.0
-    # These are the largest shifts of hue (in degrees of 360), saturation and value (of 255).
+    # Largest shifts of hue (in degrees of 360), saturation and value (of 255).
     cfg.INPUT.COLOR.HSV = [20.0, 30.0, 20.0]
-    # This is the largest change of brightness, as a share from 0 to 1.
+    # Largest change of brightness, as a share from 0 to 1.
     cfg.INPUT.COLOR.BRIGHTNESS = 0.2
-    # This is the largest change of contrast, as a share from 0 to 1.
+    # Largest change of contrast, as a share from 0 to 1.
     cfg.INPUT.COLOR.CONTRAST = 0.2
 
     # == Volumes: VolumeSegmentor. MODEL.PIXEL_MEAN and PIXEL_STD have a number per channel
@@ -204,7 +204,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     # Rotation and scaling, elastic bending, noise, brightness and gamma each change a training
     # patch with this probability.
     cfg.INPUT.VOLUME.AUGMENT_PROB = 0.3
-    # Each process that loads data keeps this number of training volumes, prepared, in memory.
+    # Training volumes that each process that loads data keeps in memory, prepared.
     cfg.INPUT.VOLUME.CACHE = 8
 
     # == Training
@@ -220,7 +220,7 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     # Beside TensorBoard, a tracker gets the config, the metrics and images of the validation: wandb
     # or mlflow. Each is set up by its own environment variables. "" takes none.
     cfg.TRACKING = ""
-    # The optimizer is SGD, AdamW or Adam, in which SOLVER.WEIGHT_DECAY is part of the gradient.
+    # SGD, AdamW, or Adam, in which SOLVER.WEIGHT_DECAY is part of the gradient.
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Evaluations and checkpoints get the moving average of the weights, of which this share, e.g.
     # 0.999, stays at each iteration. 0 takes the trained weights.
@@ -231,8 +231,8 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     # True starts a training from those weights of MODEL.WEIGHTS that fit, though they are of
     # another skip scheme. False refuses such weights.
     cfg.MODEL.WEIGHTS_PARTIAL = False
-    # These are the names of the objects' classes in results. [] takes those that the checkpoint
-    # keeps, which are those of the data set it was trained on.
+    # Names of the objects' classes in results. [] takes those that the checkpoint keeps, which are
+    # those of the data set it was trained on.
     cfg.MODEL.CLASS_NAMES = []
     # True computes the training losses on DATASETS.TEST at every evaluation during the training.
     # They are logged as validation/total_loss and validation/<loss>; with several data sets as
@@ -255,16 +255,16 @@ def add_unet_sharp_config(cfg: CfgNode) -> None:
     # Sec. 2.4), in the mode MODEL.SEM_SEG_HEAD.INFERENCE, by --eval-only and for prediction. 0
     # leaves it whole.
     cfg.TEST.PRUNE_TO_LEVEL = 0
-    # These sides, in pixels, part COCO's small, medium and large objects (areas 32^2 and 96^2).
+    # Sides, in pixels, that part COCO's small, medium and large objects (areas 32^2 and 96^2).
     cfg.TEST.AREA_SIDES = [32, 96]
     cfg.TEST.INSTANCES = CfgNode()
-    # The measures of instances beside AP and AR count objects of at least this score.
+    # The measures of instances, but for AP and AR, count objects of at least this score.
     cfg.TEST.INSTANCES.SCORE_THRESHOLD = 0.5
-    # They count objects of at least this number of pixels, without those pixels that objects with
-    # a higher score have.
+    # These measures count objects of at least this number of pixels, without those pixels that
+    # objects with a higher score have.
     cfg.TEST.INSTANCES.MIN_AREA = 0
-    # They leave out an object if those with higher scores cover more than this share of it: most
-    # such objects are found twice. 1 counts them all.
+    # These measures leave out an object of which better ones cover more than this share: it was
+    # probably found twice. 1 counts them all.
     cfg.TEST.INSTANCES.MAX_COVERED = 0.5
     # boundary_F1 takes two boundaries as one up to this distance, in pixels.
     cfg.TEST.INSTANCES.BOUNDARY_TOLERANCE = 2.0
