@@ -118,19 +118,3 @@ def test_a_damaged_archive_is_refused(tmp_path, scratch, suffix, damage):
     archive.write_bytes(damage(archive.read_bytes()))
     with pytest.raises(DatasetError, match="bad.*(is broken|neither a folder nor)"):
         convert_dsb2018(archive, tmp_path / "out")
-
-
-UNWRITABLE_MEMBERS = {
-    "a name of 300 characters": ["x" * 300],
-    "a path of 5,000 characters": ["x" * 200 + "/" + "y/" * 2400 + "z"],
-    "a file where a folder was": ["a/b", "a"],
-    "a folder where a file was": ["a", "a/b"],
-}
-
-
-@pytest.mark.parametrize("names", UNWRITABLE_MEMBERS.values(), ids=UNWRITABLE_MEMBERS)
-@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
-def test_what_no_file_system_takes_is_refused(tmp_path, scratch, suffix, names):
-    archive = archive_of(tmp_path / f"odd.{suffix}", dict.fromkeys(names, b"text"))
-    with pytest.raises(DatasetError, match=r"odd.* cannot be unpacked here"):
-        convert_dsb2018(archive, tmp_path / "out")

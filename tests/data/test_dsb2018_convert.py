@@ -173,12 +173,6 @@ def test_cli_names_rotten_files_and_exits_1(prepare, three_images, tmp_path):
     assert names == [f"{TRAIN}.png", f"{TEST}.png"]
 
 
-def test_cli_usage_errors_exit_2(prepare):
-    status, _, err = prepare()
-    assert status == 2
-    assert "usage:" in err
-
-
 def test_cli_exits_2_for_a_folder_without_images(prepare, tmp_path):
     status, _, err = prepare(tmp_path, "--output", tmp_path / "out")
     assert status == 2

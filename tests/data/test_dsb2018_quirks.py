@@ -26,8 +26,8 @@ def kinds(sample):
     return sorted(kind for kind, _ in sample.quirks)
 
 
-def test_a_plain_image_has_no_quirk_but_its_alpha_channel(read, square):
-    sample = read({"a": square((2, 5), (3, 9)), "b": square((6, 9), (3, 9))})
+def test_a_plain_image_has_no_quirk_but_its_alpha_channel(read):
+    sample = read({"a": rectangle((2, 5), (3, 9)), "b": rectangle((6, 9), (3, 9))})
     assert kinds(sample) == ["rgba"]
     assert (sample.height, sample.width) == (12, 16)
     assert sample.nuclei[0]["bbox"] == [3, 2, 6, 3]
@@ -35,8 +35,8 @@ def test_a_plain_image_has_no_quirk_but_its_alpha_channel(read, square):
     assert len(sample.nuclei) == 2
 
 
-def test_three_channels_are_no_quirk(read, square, rgba):
-    assert kinds(read({"a": square((2, 5), (3, 9))}, rgba()[:, :, :3])) == []
+def test_three_channels_are_no_quirk(read, rgba):
+    assert kinds(read({"a": rectangle((2, 5), (3, 9))}, rgba()[:, :, :3])) == []
 
 
 @pytest.mark.parametrize(
@@ -49,80 +49,63 @@ def test_three_channels_are_no_quirk(read, square, rgba):
         (lambda image: image // 2, ["alpha_not_opaque"]),
     ],
 )
-def test_image_formats_are_told_apart(read, square, rgba, change, expected):
-    assert kinds(read({"a": square((2, 5), (3, 9))}, change(rgba()))) == expected
+def test_image_formats_are_told_apart(read, rgba, change, expected):
+    assert kinds(read({"a": rectangle((2, 5), (3, 9))}, change(rgba()))) == expected
 
 
-def test_an_empty_mask_is_dropped(read, square):
-    sample = read({"a": square((2, 5), (3, 9)), "b": square((0, 0), (0, 0))})
-    assert kinds(sample) == ["empty_mask", "rgba"]
-    assert len(sample.nuclei) == 1
+def rectangle(rows, columns, value=255):
+    mask = np.zeros((12, 16), np.uint8)
+    mask[slice(*rows), slice(*columns)] = value
+    return mask
 
 
-def test_a_hole_is_kept(read, square):
-    mask = square((2, 8), (3, 9)) - square((4, 6), (5, 7))
-    sample = read({"a": mask})
-    assert kinds(sample) == ["holed_mask", "rgba"]
-    assert sample.nuclei[0]["area"] == 36 - 4
+PLAIN, BOX = rectangle((2, 5), (3, 9)), ([3, 2, 6, 3], 18)
+COLOURED = np.dstack([np.zeros_like(PLAIN), np.zeros_like(PLAIN), PLAIN, np.full_like(PLAIN, 255)])
+#: Of masks: their quirks, and box and area of each nucleus.
+MASKS = {
+    "none": ([], ["no_masks"], []),
+    "without a pixel": ([PLAIN, 0 * PLAIN], ["empty_mask"], [BOX]),
+    "the same twice": ([PLAIN, PLAIN], ["duplicate_mask"], [BOX]),
+    "of another size": ([PLAIN, PLAIN.T], ["mask_shape"], [BOX]),
+    "of two values": ([PLAIN - rectangle((2, 3), (3, 4), 254)], ["non_binary_mask"], [BOX]),
+    "of colours and alpha": ([COLOURED], [], [BOX]),
+    "with a hole": (
+        [rectangle((2, 8), (3, 9)) - rectangle((4, 6), (5, 7))],
+        ["holed_mask"],
+        [([3, 2, 6, 6], 36 - 4)],
+    ),
+    "in two parts": (
+        [rectangle((0, 3), (0, 3)) + rectangle((9, 12), (13, 16))],
+        ["multi_component_mask"],
+        [([0, 0, 16, 12], 18)],
+    ),
+    "whose parts touch at a corner": (
+        [rectangle((2, 4), (2, 4)) + rectangle((4, 6), (4, 6))],
+        [],
+        [([2, 2, 4, 4], 8)],
+    ),
+}
 
 
-def test_two_parts_stay_one_nucleus(read, square):
-    sample = read({"a": square((0, 3), (0, 3)) + square((9, 12), (13, 16))})
-    assert kinds(sample) == ["multi_component_mask", "rgba"]
-    assert [nucleus["bbox"] for nucleus in sample.nuclei] == [[0, 0, 16, 12]]
+@pytest.mark.parametrize("name", MASKS)
+def test_masks(read, name):
+    masks, expected, nuclei = MASKS[name]
+    sample = read({f"{number}": mask for number, mask in enumerate(masks)})
+    assert kinds(sample) == sorted([*expected, "rgba"])
+    assert [(each["bbox"], each["area"]) for each in sample.nuclei] == nuclei
+    assert sample.readable
 
 
-def test_parts_that_touch_at_a_corner_are_one_component(read, square):
-    assert kinds(read({"a": square((2, 4), (2, 4)) + square((4, 6), (4, 6))})) == ["rgba"]
-
-
-def test_an_overlap_is_counted_and_kept(read, square):
-    sample = read({"a": square((2, 5), (3, 9)), "b": square((4, 7), (7, 12))})
+def test_an_overlap_is_counted_and_kept(read):
+    sample = read({"a": rectangle((2, 5), (3, 9)), "b": rectangle((4, 7), (7, 12))})
     assert ("overlapping_masks", f"{sample.dsb_id}: 2 pixels") in sample.quirks
     assert [nucleus["area"] for nucleus in sample.nuclei] == [18, 15]
 
 
-def test_the_same_mask_twice_is_one_nucleus_and_no_overlap(read, square):
-    mask = square((2, 5), (3, 9))
-    sample = read({"a": mask, "b": mask})
-    assert kinds(sample) == ["duplicate_mask", "rgba"]
-    assert sample.quirks[-1][1].endswith("masks/b.png")
-    assert len(sample.nuclei) == 1
-
-
-def test_a_mask_of_another_size_is_skipped(read, square):
-    sample = read({"a": square((2, 5), (3, 9)), "b": square((2, 5), (3, 9), (16, 12))})
-    assert kinds(sample) == ["mask_shape", "rgba"]
-    assert len(sample.nuclei) == 1
-
-
-def test_every_value_above_zero_is_nucleus(read, square):
-    mask = square((2, 5), (3, 9))
-    mask[2, 3] = 1
-    sample = read({"a": mask})
-    assert kinds(sample) == ["non_binary_mask", "rgba"]
-    assert sample.nuclei[0]["area"] == 18
-
-
 @pytest.mark.parametrize("value", [1, 255, 65535])
-def test_a_mask_of_any_one_value_is_binary(read, square, value):
-    mask = (square((2, 5), (3, 9)) > 0).astype(np.uint16 if value > 255 else np.uint8) * value
+def test_a_mask_of_any_one_value_is_binary(read, value):
+    mask = (rectangle((2, 5), (3, 9)) > 0).astype(np.uint16 if value > 255 else np.uint8) * value
     assert kinds(read({"a": mask.astype(mask.dtype)})) == ["rgba"]
-
-
-def test_a_coloured_mask_counts_any_channel_but_alpha(read, square):
-    mask = np.zeros((12, 16, 4), np.uint8)
-    mask[:, :, 3] = 255
-    mask[2:5, 3:9, 2] = 200
-    sample = read({"a": mask})
-    assert kinds(sample) == ["rgba"]
-    assert sample.nuclei[0]["bbox"] == [3, 2, 6, 3]
-
-
-def test_an_image_without_masks_is_kept(read):
-    sample = read()
-    assert kinds(sample) == ["no_masks", "rgba"]
-    assert sample.readable
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
@@ -136,8 +119,8 @@ def test_a_truncated_image_is_named(kaggle, rgba, share):
     assert not sample.readable
 
 
-def test_a_rotten_mask_is_named_and_the_others_stay(kaggle, square):
-    folder = next(kaggle(masks={"good": square((2, 5), (3, 9))}).iterdir())
+def test_a_rotten_mask_is_named_and_the_others_stay(kaggle):
+    folder = next(kaggle(masks={"good": rectangle((2, 5), (3, 9))}).iterdir())
     (folder / "masks" / "rotten.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     sample = read_sample(folder)
     assert ("unreadable_mask", f"{folder.name}/masks/rotten.png") in sample.quirks
@@ -145,18 +128,18 @@ def test_a_rotten_mask_is_named_and_the_others_stay(kaggle, square):
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.PNG", "a.bmp", "a.TIFF", "mask"])
-def test_a_mask_is_one_by_its_content_not_its_name(kaggle, square, name):
-    folder = next(kaggle(masks={"b": square((2, 5), (3, 9))}).iterdir())
+def test_a_mask_is_one_by_its_content_not_its_name(kaggle, name):
+    folder = next(kaggle(masks={"b": rectangle((2, 5), (3, 9))}).iterdir())
     format = Path(name).suffix.lower() or ".png"
-    _, content = cv2.imencode(format, square((6, 9), (3, 9)))
+    _, content = cv2.imencode(format, rectangle((6, 9), (3, 9)))
     (folder / "masks" / name).write_bytes(content.tobytes())
     sample = read_sample(folder)
     assert kinds(sample) == ["rgba"]
     assert sorted(nucleus["bbox"] for nucleus in sample.nuclei) == [[3, 2, 6, 3], [3, 6, 6, 3]]
 
 
-def test_every_other_file_is_named_but_hidden_ones(kaggle, square):
-    folder = next(kaggle(masks={"a": square((2, 5), (3, 9))}).iterdir())
+def test_every_other_file_is_named_but_hidden_ones(kaggle):
+    folder = next(kaggle(masks={"a": rectangle((2, 5), (3, 9))}).iterdir())
     names = ["images/b.png", "masks/deeper/b.png", "masks/notes.txt", "Masks/b.png", "notes.txt"]
     for name in (*names, "masks/.DS_Store", ".DS_Store"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -179,8 +162,8 @@ def test_a_missing_image_is_named(kaggle):
     assert read_sample(folder).quirks == [("missing_image", folder.name)]
 
 
-def test_alpha_does_not_hide_a_duplicate(read, square, rgba):
-    mask = {"a": square((2, 5), (3, 9))}
+def test_alpha_does_not_hide_a_duplicate(read, rgba):
+    mask = {"a": rectangle((2, 5), (3, 9))}
     digests = {read(mask, image).digest for image in (rgba(), rgba()[:, :, :3])}
     assert len(digests) == 1
     assert read(mask, rgba(seed=1)).digest not in digests

@@ -20,14 +20,9 @@ def check(tmp_path, write_png, caplog):
 
     def run(semantic, *maps):
         records = []
-        for number, (a, b, c, d) in enumerate(maps):
+        for number, corners in enumerate(maps):
             labels = np.zeros((20, 30), np.uint8)
-            labels[2:8, 2:8], labels[2:8, 20:28], labels[12:18, 2:8], labels[12:18, 20:28] = (
-                a,
-                b,
-                c,
-                d,
-            )
+            labels[2:18:10, 2:28:18] = np.reshape(corners, (2, 2))
             path = write_png(tmp_path / f"{number}.png", labels)
             records.append({"sem_seg_file_name": str(path), "height": 20, "width": 30})
         with caplog.at_level(logging.WARNING):

@@ -20,15 +20,13 @@ def apply(augmentation, image, segmentation=None):
     return aug_input.image, aug_input.sem_seg, transforms
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(2.0, (80, 120)), (0.5, (20, 30))])
-def test_scale_by_a_factor(factor, expected):
-    image, _, _ = apply(ScaleBy([factor], max_size=1000), noise(40, 60))
+@pytest.mark.parametrize(
+    ("factor", "limit", "expected"),
+    [(2.0, 1000, (80, 120)), (0.5, 1000, (20, 30)), (2.0, 90, (60, 90))],
+)
+def test_scale_by_a_factor(factor, limit, expected):
+    image, _, _ = apply(ScaleBy([factor], max_size=limit), noise(40, 60))
     assert image.shape[:2] == expected
-
-
-def test_the_longer_side_is_limited():
-    image, _, _ = apply(ScaleBy([2.0], max_size=90), noise(40, 60))
-    assert image.shape[:2] == (60, 90)
 
 
 def test_all_factors_are_drawn():

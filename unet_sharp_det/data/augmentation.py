@@ -139,7 +139,7 @@ class RandomScaledCrop(T.Augmentation):
 
 
 class Rotate90Transform(T.Transform):
-    """Turn an image of this size, and all on it, by quarter turns, counter-clockwise if positive.
+    """Turn an image of this size, and all on it, by 0 to 3 quarter turns, counter-clockwise.
 
     detectron2's ``RotationTransform`` interpolates; here pixels are only permuted.
     """
@@ -148,7 +148,7 @@ class Rotate90Transform(T.Transform):
         super().__init__()
         self.height = height
         self.width = width
-        self.quarter_turns = quarter_turns % 4
+        self.quarter_turns = quarter_turns
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.rot90(img, self.quarter_turns))
@@ -163,12 +163,6 @@ class Rotate90Transform(T.Transform):
             (self.height - y, x),
         )[self.quarter_turns]
         return np.stack(turned, axis=1)
-
-    def inverse(self) -> T.Transform:
-        height, width = self.height, self.width
-        if self.quarter_turns % 2:
-            height, width = width, height
-        return Rotate90Transform(height, width, -self.quarter_turns)
 
 
 class RandomRotate90(T.Augmentation):

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..masks import SparseInstances
-
 _QUANTILES = (1, 5, 25, 50, 75, 95)
 
 
@@ -28,28 +26,6 @@ class ImageFacts:
     look: str
     channels: int
     pixel_size: float | None
-
-    @classmethod
-    def of(
-        cls,
-        pixels: np.ndarray,
-        objects: SparseInstances,
-        categories: Sequence[str],
-        look: str,
-        pixel_size: float | None,
-    ) -> "ImageFacts":
-        """Collect the facts of an image, values of the file (H, W, C), and of its objects, each
-        with the name of its class."""
-        diameters = defaultdict(list)
-        for category, area in zip(categories, objects.areas.tolist(), strict=True):
-            diameters[category].append(2 * (area / np.pi) ** 0.5)
-        return cls(
-            shape=tuple(objects.shape),
-            diameters=dict(diameters),
-            look=look,
-            channels=pixels.shape[2],
-            pixel_size=pixel_size,
-        )
 
 
 def summarize(images: Sequence[ImageFacts]) -> dict:

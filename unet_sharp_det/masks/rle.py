@@ -13,14 +13,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pycocotools.mask as mask_util
+from faster_coco_eval.mask_api_new_cpp import toUncompressedRLE
 
 from ..errors import DatasetError
 
-_OFFSET = 48  # the code of 0
-_BITS = 5
-_MORE = 0x20
-_SIGN = 0x10
-#: Whole numbers of at most 7 codes, as many as 32 bits need; the last code of each lacks _MORE.
+#: Whole numbers of at most 7 codes, as many as 32 bits need; the last code of each is below "P".
 _COUNTS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")
 #: In pixels, of each of which pycocotools takes 130 bytes.
 _LONGEST_OUTLINE = 1 << 20
@@ -47,15 +44,16 @@ def to_rles(
         if fault := _find_fault(segmentation, shape):
             raise DatasetError(f"{name(index)} {fault}")
     rles = [_compress(segmentation, shape) for segmentation in segmentations]
-    runs, owners = _decode_counts(rles)
-    sums = np.bincount(owners, runs, len(rles))
-    is_wrong = sums != shape[0] * shape[1]
-    is_wrong[owners[(runs < 0) | (runs > shape[0] * shape[1])]] = True
-    if is_wrong.any():
-        raise DatasetError(
-            f"{name(int(is_wrong.argmax()))} has an RLE that does not fill the image of (height, "
-            f"width) {shape}. It was cut off or made for another size: export it again."
-        )
+    for index, rle in enumerate(rles):
+        try:
+            is_full = _runs(rle).sum() == shape[0] * shape[1]
+        except ValueError:  # Runs are negative, or longer than the image.
+            is_full = False
+        if not is_full:
+            raise DatasetError(
+                f"{name(index)} has an RLE that does not fill the image of (height, width) "
+                f"{shape}. It was cut off or made for another size: export it again."
+            )
     return rles
 
 
@@ -113,15 +111,19 @@ def mask_pixels(rles: Sequence[dict]) -> list[np.ndarray]:
     Returns:
         of each mask the integers (P,) of its pixels, counted down the columns.
     """
-    runs, owners = _decode_counts(rles)
-    first = np.searchsorted(owners, owners)
-    is_object = (np.arange(len(owners)) - first) % 2 == 1
-    starts = np.cumsum(runs) - runs
-    starts, lengths = (starts - starts[first])[is_object], runs[is_object]
+    return [_pixels(_runs(rle)) for rle in rles]
+
+
+def _runs(rle: dict) -> np.ndarray:
+    """Return all run lengths, of background and object in turn."""
+    return np.array(toUncompressedRLE([rle])[0]["counts"], np.int64)
+
+
+def _pixels(runs: np.ndarray) -> np.ndarray:
+    starts, lengths = (np.cumsum(runs) - runs)[1::2], runs[1::2]
     # All ranges from the starts on, one after the other.
     offsets = starts - (np.cumsum(lengths) - lengths)
-    pixels = np.repeat(offsets, lengths) + np.arange(lengths.sum())
-    return np.split(pixels, np.cumsum(mask_areas(rles)))[: len(rles)]
+    return np.repeat(offsets, lengths) + np.arange(lengths.sum())
 
 
 def _find_fault(segmentation, shape: tuple[int, int]) -> str:
@@ -193,27 +195,3 @@ def _compress(segmentation: list | dict, shape: tuple[int, int]) -> dict:
     rle = mask_util.frPyObjects(segmentation, *shape)
     rle = mask_util.merge(rle) if isinstance(rle, list) else rle
     return {"size": list(shape), "counts": rle["counts"].decode("ascii")}
-
-
-def _decode_counts(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Return all run lengths, of background and object in turn, and the mask that each is of."""
-    counts = [rle["counts"] for rle in rles]
-    texts = [each.encode("ascii") if isinstance(each, str) else each for each in counts]
-    codes = np.frombuffer(b"".join(texts), np.uint8).astype(np.int64) - _OFFSET
-    ends = np.flatnonzero((codes & _MORE) == 0)
-    begins = np.append(0, ends + 1)[:-1]
-    digits = ends - begins + 1
-    shifts = _BITS * (np.arange(len(codes)) - np.repeat(begins, digits))
-    numbers = np.add.reduceat((codes & (_MORE - 1)) << shifts, begins)
-    numbers -= ((codes[ends] & _SIGN) > 0) * (np.int64(1) << (_BITS * digits))
-    mask_of_code = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
-    owners = mask_of_code[ends]
-    # From a mask's fourth on, a number is the difference to the one two places before it.
-    place = np.arange(len(numbers)) - np.searchsorted(owners, owners)
-    chain = np.where(place == 0, 0, 1 + place % 2) + 3 * owners
-    order = np.argsort(chain, kind="stable")
-    sums = np.cumsum(numbers[order])
-    starts = np.searchsorted(chain[order], chain[order])
-    runs = np.empty_like(numbers)
-    runs[order] = sums - (sums - numbers[order])[starts]
-    return runs, owners

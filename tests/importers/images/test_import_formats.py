@@ -134,25 +134,37 @@ def write_labelme(root):
         (root / f"{stem}.json").write_text(json.dumps(content))
 
 
-def write_geojson(root):
+def write_geojson(root, ending=".geojson", height=(), **classification):
     features = []
     for corners in CORNERS:
-        geometry = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
-        properties = {"objectType": "annotation", "classification": {"name": "cell"}}
+        ring = [[*corner, *height] for corner in (*corners, corners[0])]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        classification = classification or {"name": "cell"}
+        properties = {"objectType": "annotation", "classification": classification}
         features.append({"type": "Feature", "geometry": geometry, "properties": properties})
     for seed, stem in enumerate(STEMS):
         save(root / f"{stem}.png", picture(seed))
         content = {"type": "FeatureCollection", "features": features}
-        (root / f"{stem}.geojson").write_text(json.dumps(content))
+        (root / f"{stem}{ending}").write_text(json.dumps(content))
 
 
-def write_rois(root):
+def write_rois(root, ending="_RoiSet.zip"):
     rois = [ImagejRoi.frompoints(np.array(corners)) for corners in CORNERS]
     for roi in rois:
         roi.roitype = ROI_TYPE.FREEHAND
     for seed, stem in enumerate(STEMS):
         save(root / f"{stem}.tif", picture(seed))
-        roiwrite(root / f"{stem}_RoiSet.zip", rois)
+        roiwrite(root / f"{stem}{ending}", rois)
+
+
+def write_rois_of_a_mac(root):
+    """Archives of a folder, with what the Finder adds."""
+    write_rois(root)
+    for path in root.glob("*.zip"):
+        with zipfile.ZipFile(path, "a") as archive:
+            name = archive.namelist()[0]
+            archive.writestr("rois/", b"")
+            archive.writestr(f"__MACOSX/rois/._{name}", b"\0\5\x16\7")
 
 
 LAYOUTS = {
@@ -171,7 +183,24 @@ LAYOUTS = {
     "MoNuSeg": (write_aperio, "aperio-xml", "object"),
     "labelme": (write_labelme, "labelme", "cell"),
     "QuPath": (write_geojson, "geojson", "cell"),
+    "QuPath, with heights": (lambda root: write_geojson(root, height=[0]), "geojson", "cell"),
+    "QuPath, of several classes": (
+        lambda root: write_geojson(root, names=["Tumor", "Ki67"]),
+        "geojson",
+        "Tumor: Ki67",
+    ),
+    "GeoJSON of predict": (
+        lambda root: write_geojson(root, OUTPUTS["geojson"].ending),
+        "geojson",
+        "cell",
+    ),
     "ImageJ": (write_rois, "imagej-rois", "object"),
+    "ImageJ on a Mac": (write_rois_of_a_mac, "imagej-rois", "object"),
+    "ROIs of predict": (
+        lambda root: write_rois(root, OUTPUTS["rois"].ending),
+        "imagej-rois",
+        "object",
+    ),
 }
 
 
@@ -300,49 +329,6 @@ def test_what_is_of_one_group_of_labelme_is_one_object(tmp_path, run_images):
     expected = np.isin(truth(), (1, 2))
     expected[12:16, 4:8] = True
     np.testing.assert_array_equal(mask, expected)
-
-
-def test_several_classes_of_an_object_of_qupath(tmp_path, run_images):
-    write_geojson(tmp_path / "s")
-    for stem in STEMS:
-        file = tmp_path / "s" / f"{stem}.geojson"
-        file.write_text(file.read_text().replace('"name": "cell"', '"names": ["Tumor", "Ki67"]'))
-    assert run_images(tmp_path / "s").classes("a") == ["Tumor: Ki67"] * 4
-
-
-@pytest.mark.parametrize(
-    ("write", "ending", "output"),
-    [(write_geojson, ".geojson", "geojson"), (write_rois, "_RoiSet.zip", "rois")],
-)
-def test_outlines_are_named_as_predict_names_them(write, ending, output, tmp_path, run_images):
-    write(tmp_path / "s")
-    for stem in STEMS:
-        path = tmp_path / "s" / f"{stem}{ending}"
-        path.rename(path.with_name(stem + OUTPUTS[output].ending))
-    np.testing.assert_array_equal(run_images(tmp_path / "s").label_map("a"), truth())
-
-
-def test_geojson_with_heights(tmp_path, run_images):
-    write_geojson(tmp_path / "s")
-    for file in (tmp_path / "s").glob("*.geojson"):
-        content = json.loads(file.read_text())
-        for feature in content["features"]:
-            for corner in feature["geometry"]["coordinates"][0]:
-                corner.append(0)
-        file.write_text(json.dumps(content))
-    np.testing.assert_array_equal(run_images(tmp_path / "s").label_map("a"), truth())
-
-
-def test_rois_of_an_archive_of_a_folder_on_a_mac(tmp_path, run_images):
-    write_rois(tmp_path / "s")
-    for path in (tmp_path / "s").glob("*.zip"):
-        with zipfile.ZipFile(path, "a") as archive:
-            name = archive.namelist()[0]
-            archive.writestr("rois/", b"")
-            archive.writestr(f"__MACOSX/rois/._{name}", b"\0\5\x16\7")
-    found = run_images(tmp_path / "s")
-    assert found.status == 0
-    np.testing.assert_array_equal(found.label_map("a"), truth())
 
 
 def test_every_format_is_tested_and_documented(repository):

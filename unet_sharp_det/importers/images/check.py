@@ -1,9 +1,9 @@
 """A sample, read and checked: what the data set holds of it, and what is odd about it."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -42,16 +42,19 @@ class ImportedImage:
     sample: Sample
     entry: dict
     annotations: list[dict]
-    facts: ImageFacts
+    channels: int  # of the file
+    pixel_size: float | None  # in micrometres
     picture: np.ndarray | None  # uint8 (H, W, 3) with contours, of the first few
     quirks: Counter = field(default_factory=Counter)
 
-    def name_only_class(self, name: str) -> None:
-        """Give all objects the class of this name."""
+    def facts(self) -> ImageFacts:
+        """Return those of the image and of its single objects."""
+        diameters = defaultdict(list)
         for each in self.annotations:
-            each["category"] = name
-        diameters = [each for values in self.facts.diameters.values() for each in values]
-        self.facts = replace(self.facts, diameters={name: diameters} if diameters else {})
+            if not each["iscrowd"]:
+                diameters[each["category"]].append(2 * (each["area"] / np.pi) ** 0.5)
+        shape, look = (self.entry["height"], self.entry["width"]), self.entry["look"]
+        return ImageFacts(shape, dict(diameters), look, self.channels, self.pixel_size)
 
 
 def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
@@ -81,10 +84,8 @@ def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
     pixels = source.window(_ALL, _ALL)
     picture = to_picture(source)
     look = guess_look(picture)
-    categories = [each["category"] for each in single]
     pixel_size = source.pixel_size and source.pixel_size[0]
     visible = masks.without_overlaps()
-    facts = ImageFacts.of(pixels, masks, categories, look, pixel_size)
     for mask in masks.masks:
         kinds = mask_quirks(mask.view(np.uint8))
         quirks["several parts"] += "multi_component_mask" in kinds
@@ -95,10 +96,11 @@ def read_sample(sample: Sample, with_picture: bool) -> ImportedImage:
     height, width = source.shape
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     entry = {"height": height, "width": width, "look": look, "digest": digest}
+    drawn = None
     if with_picture:
         colours = distinct_colors(len(visible))
-        picture = draw_label_contours(picture, visible.label_map(), colours)
-    return ImportedImage(sample, entry, kept, facts, picture if with_picture else None, quirks)
+        drawn = draw_label_contours(picture, visible.label_map(), colours)
+    return ImportedImage(sample, entry, kept, pixels.shape[2], pixel_size, drawn, quirks)
 
 
 def _open(sample: Sample) -> ImageSource:

@@ -111,7 +111,8 @@ def write_images(
     if has_numbers and len(classes) == 1:
         classes = ["object"]
         for image in images:
-            image.name_only_class("object")
+            for each in image.annotations:
+                each["category"] = "object"
     told = {name for image in images for name in image.sample.categories}
     empty_classes = sorted(told.difference(classes))
     if strict and (skipped or empty_classes or any(quirks.values())):
@@ -129,10 +130,9 @@ def write_images(
             files[split] = f"annotations/{split}.json"
             write_json(output / files[split], content)
             counts[split] = (len(chosen), len(content["annotations"]))
-    train = [each.facts for each, split in zip(images, splits, strict=True) if split == "train"]
-    write_json(
-        output / "fingerprint.json", summarize(train or [each.facts for each in images]), indent=1
-    )
+    train = [each for each, split in zip(images, splits, strict=True) if split == "train"]
+    facts = [each.facts() for each in train or images]
+    write_json(output / "fingerprint.json", summarize(facts), indent=1)
     with atomic_path(output / "preview.png") as temporary:
         picture = montage([each.picture for each in images[:_SHOWN]], columns=4, cell_width=360)
         cv2.imwrite(str(temporary), picture[:, :, ::-1])
