@@ -131,6 +131,10 @@ def _is_coco(path: Path) -> bool:
     return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
 
 
-@functools.lru_cache(maxsize=4)
 def _load(path: Path):
+    return _load_of_time(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _load_of_time(path: Path, _):
     return read_json(path)
