@@ -16,7 +16,7 @@ from unet_sharp_det.evaluation.record import (
 )
 from unet_sharp_det.files import read_json, write_json
 from unet_sharp_det.report.training import CURVES_FILE, read_curves
-from unet_sharp_det.training.resources import DEVICE_MEMORY_FILE, SPEED_FILE
+from unet_sharp_det.training.speed import SPEED_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,4 @@ def _training_cost(run: Run, folder: RunFolder) -> dict:
     if "time" in curves:
         seconds = float(np.median(curves["time"][1]))
         cost["train_images_per_second"] = run.cfg.SOLVER.IMS_PER_BATCH / seconds
-    memory_file = folder.path / DEVICE_MEMORY_FILE
-    if memory_file.is_file():
-        cost["peak_device_memory_mib"] = read_json(memory_file, dict, _REMEDY)["peak_mib"]
     return cost

@@ -21,7 +21,6 @@ _COSTS = {
     "inference img/s": "inference_images_per_second",
     "CPU-s": "cpu_s",
     "peak MiB": "peak_memory_mib",
-    "GPU peak MiB": "peak_device_memory_mib",
 }
 
 

@@ -14,7 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "launch": ["check_num_gpus", "distribute"],
         "lazy": ["LazyTrainer", "load_lazy_cfg", "read_config"],
         "mixed_precision": ["choose_trainer"],
-        "resources": ["write_device_memory"],
         "run": ["run_training"],
         "slurm": ["submit"],
         "stopping": ["STOPPED_STATUS", "StopOnSignal", "exit_on_sigterm"],

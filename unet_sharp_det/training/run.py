@@ -19,7 +19,6 @@ from ..modeling.pruning import prune_config
 from ..runtime.device import fall_back_to_cpu
 from .launch import launch
 from .lazy import read_config
-from .resources import write_device_memory
 from .stopping import StopOnSignal, exit_on_sigterm
 from .storage import stored_run
 from .trainer import NucleiTrainer, build_mapper, load_training_records
@@ -88,11 +87,7 @@ def _train_or_evaluate(
         trainer.register_hooks([StopOnSignal(trainer.checkpointer)])
         trainer.resume_or_load(resume=args.resume)
     del records  # The loader has them in a form of its own.
-    try:
-        trainer.train()
-    finally:
-        if comm.is_main_process():
-            write_device_memory(cfg.OUTPUT_DIR, resumed=args.resume)
+    trainer.train()
 
 
 @contextlib.contextmanager

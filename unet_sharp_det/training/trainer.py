@@ -48,7 +48,7 @@ from .averaging import WeightAverage
 from .best_metric import EarlyStop, build_validation_hooks, full_name
 from .launch import distribute
 from .mixed_precision import choose_trainer
-from .resources import SPEED_FILE, measured_speed
+from .speed import SPEED_FILE, measured_speed
 from .stream import ReplayableLoader, SeedIterations
 from .tracking import build_tracker
 from .validation_images import ValidationImages
