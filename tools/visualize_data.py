@@ -20,7 +20,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pycocotools.mask as mask_util
 from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import convert_image_to_rgb
 
@@ -34,12 +33,13 @@ from unet_sharp_det.images.decoding import read_picture
 from unet_sharp_det.masks.drawing import (
     BACKGROUND,
     distinct_colors,
+    draw_label_contours,
     draw_planes,
     montage,
     upscale,
     upscale_factor,
 )
-from unet_sharp_det.masks.rle import numbered, to_rles
+from unet_sharp_det.masks.instance_maps import InstanceMap
 from unet_sharp_det.volumes import read_labels, read_volume
 
 MONTAGE_WIDTH = 1440
@@ -101,8 +101,8 @@ def main(argv=None) -> int:
 def draw_annotations(records):
     for record in records:
         image = read_picture(record["file_name"])
-        masks = decode_masks(record.get("annotations", []), image.shape[:2], record["file_name"])
-        yield overlay(image, masks, title="ground truth")
+        labels = label_map(record.get("annotations", []), record, image)
+        yield overlay(image, labels, "ground truth")
 
 
 def draw_volumes(records):
@@ -127,16 +127,25 @@ def draw_augmented(records, cfg):
             image = np.pad(image[:, :, :3], ((0, 0), (0, 0), (0, max(0, 3 - image.shape[2]))))
         else:
             image = convert_image_to_rgb(image, cfg.INPUT.FORMAT)
-        masks = mapped["instances"].gt_masks.tensor.numpy()
-        yield overlay(np.ascontiguousarray(image), masks, title="augmented")
+        labels = np.zeros(image.shape[:2], np.int32)
+        for number, mask in enumerate(mapped["instances"].gt_masks.tensor.numpy(), 1):
+            labels[mask] = number
+        yield overlay(image, labels, "augmented")
 
 
 def draw_predictions(records, results):
+    """Draw image | ground truth | prediction, each with its caption."""
     for record in records:
         image = read_picture(record["file_name"])
-        masks = decode_masks(results[record["image_id"]], image.shape[:2], record["file_name"])
-        truth = decode_masks(record.get("annotations", []), image.shape[:2], record["file_name"])
-        yield comparison(image, truth, masks, title=Path(record["file_name"]).stem)
+        plain = upscale(image, upscale_factor(*image.shape[:2]))
+        truth = label_map(record.get("annotations", []), record, image)
+        found = label_map(results[record["image_id"]], record, image)
+        panels = [
+            add_caption(plain, Path(record["file_name"]).stem),
+            overlay(image, truth, "ground truth"),
+            overlay(image, found, "prediction"),
+        ]
+        yield montage(panels, columns=len(panels))
 
 
 def load_results(path: Path, threshold: float) -> dict[int, list[dict]]:
@@ -152,44 +161,19 @@ def load_results(path: Path, threshold: float) -> dict[int, list[dict]]:
     return by_image
 
 
-def decode_masks(entries: list[dict], shape: tuple[int, int], where: str) -> np.ndarray:
-    """Decode the polygons or RLEs of annotations or results to a bool array (N, H, W)."""
+def label_map(entries: list[dict], record: dict, image: np.ndarray) -> np.ndarray:
+    """Paint the polygons or RLEs of annotations or results as a label map (H, W)."""
     segmentations = [entry.get("segmentation") for entry in entries]
-    masks = [mask_util.decode(rle) for rle in to_rles(segmentations, shape, numbered(where))]
-    return np.array(masks, bool).reshape(-1, *shape)
+    shape, where = image.shape[:2], record["file_name"]
+    return InstanceMap.from_segmentations(segmentations, shape, where).labels
 
 
-def comparison(image, gt_masks, pred_masks, *, title: str, short_side: int = 512) -> np.ndarray:
-    """Draw image | ground truth contours | predicted contours, each with its count in a caption."""
-    panels = [
-        add_caption(upscale(image, upscale_factor(*image.shape[:2], short_side)), title),
-        overlay(image, gt_masks, title="ground truth", short_side=short_side),
-        overlay(image, pred_masks, title="prediction", short_side=short_side),
-    ]
-    return montage(panels, columns=len(panels))
-
-
-def overlay(image, masks, *, title: str, short_side: int = 512) -> np.ndarray:
-    """Draw the contours of masks (N, H, W) on the enlarged image, under title and count."""
-    scale = upscale_factor(*image.shape[:2], short_side)
-    colors = distinct_colors(len(masks))
-    drawn = draw_contours(image, masks, colors, scale=scale, thickness=min(scale, 2))
-    return add_caption(drawn, f"{title}: {len(masks)} {'nucleus' if len(masks) == 1 else 'nuclei'}")
-
-
-def draw_contours(image, masks, colors, *, scale: int = 1, thickness: int = 1) -> np.ndarray:
-    """Draw the contours of masks, those of holes too, on an image enlarged by ``scale``.
-
-    A contour runs along the outermost pixels inside of its mask after enlarging, so contours of
-    touching objects lie side by side. Where masks overlap, the last one is on top.
-    """
-    canvas = np.ascontiguousarray(upscale(image, scale))
-    for mask, color in zip(masks, colors, strict=True):
-        enlarged = upscale(mask.astype(np.uint8), scale)
-        contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        for contour in contours:
-            cv2.polylines(canvas, [contour], True, color, thickness)
-    return canvas
+def overlay(image: np.ndarray, labels: np.ndarray, title: str) -> np.ndarray:
+    """Draw the contours of a label map (H, W) on the enlarged image, under title and count."""
+    scale, count = upscale_factor(*image.shape[:2]), int(labels.max(initial=0))
+    image, labels, colors = upscale(image, scale), upscale(labels, scale), distinct_colors(count)
+    drawn = draw_label_contours(image, labels, colors, thickness=min(scale, 2))
+    return add_caption(drawn, f"{title}: {count} {'nucleus' if count == 1 else 'nuclei'}")
 
 
 def add_caption(image: np.ndarray, text: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from unet_sharp_det.data import register_coco_nuclei
 from unet_sharp_det.errors import DatasetError, UserError
 from unet_sharp_det.masks.drawing import (
     distinct_colors,
+    draw_label_contours,
     draw_planes,
     draw_side_by_side,
     upscale_factor,
@@ -42,23 +43,22 @@ def test_colors_are_distinct():
     assert steps.min() > 60
 
 
-@pytest.mark.parametrize("scale", [1, 3])
-def test_contour_is_the_rim_of_the_mask(scale):
-    mask = rectangle_mask(20, 30, (4, 5, 12, 15))
-    drawn = tool.draw_contours(black(), mask[None], [RED], scale=scale)
-    expected = np.zeros((20 * scale, 30 * scale), dtype=bool)
-    expected[5 * scale : 15 * scale, 4 * scale : 12 * scale] = True
-    expected[5 * scale + 1 : 15 * scale - 1, 4 * scale + 1 : 12 * scale - 1] = False
-    assert drawn.shape == (20 * scale, 30 * scale, 3)
+@pytest.mark.parametrize("thickness", [1, 2])
+def test_contour_is_the_rim_of_the_object(thickness):
+    labels = rectangle_mask(20, 30, (4, 5, 12, 15)).astype(np.int32)
+    drawn = draw_label_contours(black(), labels, [RED], thickness=thickness)
+    expected = labels > 0
+    expected[5 + thickness : 15 - thickness, 4 + thickness : 12 - thickness] = False
     np.testing.assert_array_equal(drawn, expected[:, :, None] * np.array(RED))
 
 
-def test_touching_masks_keep_their_colors():
-    masks = np.stack([rectangle_mask(20, 30, (2, 2, 8, 8)), rectangle_mask(20, 30, (8, 2, 14, 8))])
+def test_touching_objects_keep_their_colors():
+    labels = np.zeros((20, 30), np.int32)
+    labels[2:8, 2:8], labels[2:8, 8:14] = 1, 2
     image = black()
-    drawn = tool.draw_contours(image, masks, [RED, GREEN], scale=2)
-    assert (drawn[10, 15] == RED).all()
-    assert (drawn[10, 16] == GREEN).all()
+    drawn = draw_label_contours(image, labels, [RED, GREEN])
+    assert (drawn[5, 7] == RED).all()
+    assert (drawn[5, 8] == GREEN).all()
     assert not image.any()
 
 
