@@ -7,7 +7,7 @@ import yaml
 from detectron2.config import CfgNode
 
 from unet_sharp_det.checkpoints.trained_model import build_on_meta
-from unet_sharp_det.config import setup_cfg
+from unet_sharp_det.config import find_config, setup_cfg
 from unet_sharp_det.data.catalog import check_registered
 from unet_sharp_det.errors import ConfigError, UserError, look_up_option
 from unet_sharp_det.files import leads_inside
@@ -81,8 +81,8 @@ class Experiment:
 
         Args:
             path: of a YAML file with the keys ``runs`` (``{name: {config, opts, evaluates}}``;
-                configs are relative to the file, or to ``configs/``), ``opts`` (KEY: VALUE for all
-                runs), ``seeds``, ``description``, ``metrics``.
+                configs as :func:`find_config` takes them), ``opts`` (KEY: VALUE for all runs),
+                ``seeds``, ``description``, ``metrics``.
 
         Raises:
             ConfigError: something in it, or in a config, is unknown or does not fit.
@@ -128,25 +128,12 @@ class Experiment:
         ]
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML silently takes the last."""
-
-    def construct_mapping(self, node, deep=False):
-        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        keys = [self.construct_object(key, deep=True) for key in own]
-        for key in keys:
-            if keys.count(key) > 1:
-                problem = f"'{key}' stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: Path):
     if not path.is_file():
         existing = sorted(file.name for file in (CONFIGS / "experiments").glob("*.yaml"))
         raise ConfigError(f"There is no file {path}. In configs/experiments: {existing}.")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise ConfigError(f"{path} is no valid YAML: {error}") from error
 
@@ -194,10 +181,12 @@ def _default_metrics(cfg: CfgNode) -> tuple[str, ...]:
 def _run(name, content, common: dict[str, str], path: Path) -> Run:
     where = f"{path}: runs: {name}"
     content = _mapping(content, _RUN_KEYS, where)
-    config_file = _find_config(content.get("config"), path, where)
+    if not isinstance(content.get("config"), str):
+        raise ConfigError(f"{where}: 'config: FILE.yaml' is missing.")
     opts = {**common, **_opts(content.get("opts"), f"{where}: opts")}
     pairs = tuple(part for pair in opts.items() for part in pair)
     try:
+        config_file = Path(find_config(content["config"])).resolve()
         cfg = setup_cfg(str(config_file), list(pairs))
         for option in ("TRAIN", "TEST"):
             check_registered(cfg.DATASETS[option], f"DATASETS.{option}")
@@ -209,15 +198,6 @@ def _run(name, content, common: dict[str, str], path: Path) -> Run:
         raise ConfigError(f"{where}: DATASETS.TEST must name one data set, not {cfg.DATASETS.TEST}")
     cfg.freeze()
     return run
-
-
-def _find_config(config, path: Path, where: str) -> Path:
-    if not isinstance(config, str):
-        raise ConfigError(f"{where}: 'config: FILE.yaml' is missing.")
-    for folder in (path.parent, CONFIGS):
-        if (folder / config).is_file():
-            return (folder / config).resolve()
-    raise ConfigError(f"{where}: config '{config}' is neither in {path.parent} nor in {CONFIGS}.")
 
 
 def _check_evaluations(runs: tuple[Run, ...], path: Path) -> None:
