@@ -23,7 +23,7 @@ CUDA = "cuda"
 def stardist(model: str) -> Callable[[np.ndarray], np.ndarray]:
     from benchmarks.stardist import load_stardist
 
-    load_stardist(threads=1)
+    load_stardist()
     from csbdeep.utils import normalize
     from stardist.models import StarDist2D
 

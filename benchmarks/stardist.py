@@ -29,6 +29,7 @@ import numpy as np
 
 REQUIREMENTS = 'stardist "tensorflow-cpu<2.16" "numpy<2" pycocotools'
 STEPS_PER_EPOCH = 100
+PATCH = 256  # pixels
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,7 @@ def parse_args(argv) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="new folder to write to")
     parser.add_argument("--model", type=Path, help="use this stardist/, of a stopped training too")
     parser.add_argument("--steps", type=positive, default=4500, help="default: 4500")
-    parser.add_argument("--batch", type=positive, default=4, help="patches a step (default: 4)")
-    parser.add_argument("--patch", type=positive, default=256, help="pixels (default: 256)")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--threads", type=positive, default=1, help="default: 1")
     parser.add_argument("--snapshots", type=positive, nargs="+", default=[], metavar="CPU_S")
-    parser.add_argument("--max-images", type=positive, help="of each split, for a trial")
     args = parser.parse_args(argv)
     needed = [args.data / "annotations" / f"dsb2018_{name}.json" for name in ("train", "val")]
     if args.model:
@@ -72,8 +68,8 @@ def parse_args(argv) -> argparse.Namespace:
             parser.error(f"{path} does not exist")
     if args.output.exists() and any(args.output.iterdir()):
         parser.error(f"--output {args.output} is not empty: give a new folder")
-    if args.steps > STEPS_PER_EPOCH and args.steps % STEPS_PER_EPOCH:
-        parser.error(f"--steps {args.steps}: above an epoch, a multiple of {STEPS_PER_EPOCH}")
+    if args.steps % STEPS_PER_EPOCH:
+        parser.error(f"--steps {args.steps}: give a multiple of {STEPS_PER_EPOCH}")
     return args
 
 
@@ -83,8 +79,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def read_split(data: Path, name: str, limit: int | None) -> Split:
-    """Read the first ``limit`` images of a split, normalised, and their nuclei as label maps."""
+def read_split(data: Path, name: str) -> Split:
+    """Read the images of a split, normalised, and their nuclei as label maps."""
     from csbdeep.utils import normalize
     from PIL import Image
 
@@ -92,7 +88,7 @@ def read_split(data: Path, name: str, limit: int | None) -> Split:
     nuclei = {record["id"]: [] for record in coco["images"]}
     for annotation in coco["annotations"]:
         nuclei[annotation["image_id"]].append(annotation["segmentation"])
-    records = coco["images"][:limit]
+    records = coco["images"]
     pixels = [np.asarray(Image.open(data / r["file_name"]).convert("RGB")) for r in records]
     return Split(
         stems=[Path(r["file_name"]).stem for r in records],
@@ -125,16 +121,16 @@ def augment(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return image + 0.02 * np.random.uniform() * np.random.normal(size=image.shape), labels
 
 
-def load_stardist(threads: int) -> dict[str, str]:
-    """Import StarDist, held to a number of threads; return the versions of what it runs on."""
-    os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = str(threads)
+def load_stardist() -> dict[str, str]:
+    """Import StarDist, held to one thread; return the versions of what it runs on."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
     try:
         modules = [import_module(name) for name in ("stardist", "csbdeep", "tensorflow", "numpy")]
     except ModuleNotFoundError as error:
         sys.exit(f"error: {error}: pip install {REQUIREMENTS}")
     threading = modules[2].config.threading
-    threading.set_intra_op_parallelism_threads(threads)
-    threading.set_inter_op_parallelism_threads(threads)
+    threading.set_intra_op_parallelism_threads(1)
+    threading.set_inter_op_parallelism_threads(1)
     return {module.__name__: module.__version__ for module in modules}
 
 
@@ -145,29 +141,29 @@ def train(args: argparse.Namespace, training: Split, validation: Split):
     from stardist.models import Config2D, StarDist2D
 
     def padded(split):
-        labels = [pad_to(fill_label_holes(labels), args.patch) for labels in split.labels]
-        return [pad_to(image, args.patch) for image in split.images], labels
+        labels = [pad_to(fill_label_holes(labels), PATCH) for labels in split.labels]
+        return [pad_to(image, PATCH) for image in split.images], labels
 
-    tf.keras.utils.set_random_seed(args.seed)
-    epoch = min(args.steps, STEPS_PER_EPOCH)
-    patches = {"train_patch_size": (args.patch, args.patch), "train_batch_size": args.batch}
-    length = {"train_steps_per_epoch": epoch, "train_epochs": args.steps // epoch}
+    tf.keras.utils.set_random_seed(0)
+    patches = {"train_patch_size": (PATCH, PATCH), "train_batch_size": 4}
+    epochs = args.steps // STEPS_PER_EPOCH
+    length = {"train_steps_per_epoch": STEPS_PER_EPOCH, "train_epochs": epochs}
     network = {"n_rays": 32, "grid": (2, 2), "n_channel_in": 3}
     config = Config2D(**network, **patches, **length, train_tensorboard=False)
     model = StarDist2D(config, name="stardist", basedir=str(args.output))
     model.prepare_for_training()
-    record = epoch_recorder(args.output / "stardist", epoch, args.snapshots)
+    record = epoch_recorder(args.output / "stardist", args.snapshots)
     model.callbacks.append(tf.keras.callbacks.LambdaCallback(on_epoch_end=record))
     model.train(*padded(training), validation_data=padded(validation), augmenter=augment)
     return model
 
 
-def epoch_recorder(folder: Path, steps_per_epoch: int, snapshots: list[int]) -> Callable:
+def epoch_recorder(folder: Path, snapshots: list[int]) -> Callable:
     """Return what, at the end of an epoch, writes training.json and copies the model if due."""
     clock, due = start_clock(), sorted(snapshots)
 
     def record(epoch: int, logs: dict) -> None:
-        cost = {"steps": (epoch + 1) * steps_per_epoch, **clock()}
+        cost = {"steps": (epoch + 1) * STEPS_PER_EPOCH, **clock()}
         cost["val_loss"] = float(logs["val_loss"])
         (folder / "training.json").write_text(json.dumps(cost))
         print(json.dumps(cost), flush=True)
@@ -192,15 +188,15 @@ def predict(model, split: Split, folder: Path) -> dict[str, float]:
 
 def main(argv) -> None:
     args = parse_args(argv[1:])
-    cost = {"threads": args.threads, "versions": load_stardist(args.threads)}
+    cost = {"threads": 1, "versions": load_stardist()}
     from stardist.models import StarDist2D
 
-    validation = read_split(args.data, "val", args.max_images)
+    validation = read_split(args.data, "val")
     if args.model:
         folder = args.model.resolve()
         model = StarDist2D(None, name=folder.name, basedir=str(folder.parent))
     else:
-        model = train(args, read_split(args.data, "train", args.max_images), validation)
+        model = train(args, read_split(args.data, "train"), validation)
     cost["training"] = json.loads((Path(model.logdir) / "training.json").read_text())
     clock = start_clock()
     cost["thresholds"] = model.optimize_thresholds(validation.images, validation.labels)

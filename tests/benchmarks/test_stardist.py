@@ -19,7 +19,7 @@ def rle(*slices):
     ("options", "message"),
     [
         (["--steps", "0"], "'0' is not a positive whole number"),
-        (["--steps", "150"], "--steps 150: above an epoch, a multiple of 100"),
+        (["--steps", "150"], "--steps 150: give a multiple of 100"),
         (["--data", "none"], "none/annotations/dsb2018_train.json does not exist"),
         (["--model", "none"], "none/config.json does not exist"),
     ],
@@ -50,9 +50,9 @@ def test_label_map():
 
 def test_split(converted_sample):
     pytest.importorskip("csbdeep")
-    split = tool.read_split(converted_sample, "val", 2)
+    split = tool.read_split(converted_sample, "val")
     coco = json.loads((converted_sample / "annotations" / "dsb2018_val.json").read_text())
-    for k, record in enumerate(coco["images"][:2]):
+    for k, record in enumerate(coco["images"]):
         areas = [a["area"] for a in coco["annotations"] if a["image_id"] == record["id"]]
         assert record["file_name"] == f"images/{split.stems[k]}.png"
         assert np.bincount(split.labels[k].ravel())[1:].tolist() == areas
@@ -91,7 +91,7 @@ def test_record_of_an_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(tool.time, "process_time", lambda: next(seconds))
     folder = tmp_path / "stardist"
     folder.mkdir()
-    record = tool.epoch_recorder(folder, 100, [100])
+    record = tool.epoch_recorder(folder, [100])
     for epoch in range(3):
         record(epoch, {"val_loss": np.float32(1.5)})
     cost = json.loads((folder / "training.json").read_text())
