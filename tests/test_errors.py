@@ -15,14 +15,6 @@ from torch.utils.data import DataLoader
 from unet_sharp_det.errors import DatasetError, UserError, look_up_option, printable, run_cli
 
 
-@pytest.fixture
-def foreground():
-    """SIGINT as in a terminal: a shell's background processes ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def start(*command, **options):
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     return subprocess.Popen([sys.executable, *map(str, command)], **options)

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 
 from benchmarks.hold_back import hold_back
 from unet_sharp_det.data.folders import read_images, register_images
@@ -19,11 +19,7 @@ def parts(converted_sample, tmp_path):
     hold_back(tmp_path / "dsb2018")
     folder = tmp_path / "dsb2018_choice"
     register_images(folder.name, folder, read_images(folder))
-    names = ["dsb2018_choice_train", "dsb2018_choice_val"]
-    yield [DatasetCatalog.get(name) for name in names]
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return [DatasetCatalog.get(f"dsb2018_choice_{part}") for part in ("train", "val")]
 
 
 def test_a_third_of_each_look_is_held_back_and_nothing_is_lost(parts, converted_sample):

@@ -38,13 +38,10 @@ def rows(out: str) -> dict[str, list[str]]:
     return {first: others for first, *others in cells}
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread():
     """The networks here are too small for several."""
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class TestUnets:

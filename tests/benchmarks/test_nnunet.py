@@ -23,10 +23,6 @@ def tiny(write_png, tmp_path):
         record["sem_seg_file_name"] = str(write_png(tmp_path / "semantic.png", truth))
         DatasetCatalog.register(f"tiny_nn_{part}", lambda record=record: [record])
         MetadataCatalog.get(f"tiny_nn_{part}").thing_classes = ["nucleus"]
-    yield
-    for part in ("train", "val"):
-        DatasetCatalog.remove(f"tiny_nn_{part}")
-        MetadataCatalog.remove(f"tiny_nn_{part}")
 
 
 def test_the_layout_is_nnunet_s(tiny, tmp_path):

@@ -9,17 +9,17 @@ import pytest
 import torch
 import torch.distributed as dist
 from detectron2.modeling import build_backbone
-from sample_parts import registered_parts
+from sample_parts import part_register
 from torch import nn
 
 from unet_sharp_det.training import NucleiTrainer
 
 
-@pytest.fixture(scope="module")
-def small_images(converted_sample, tmp_path_factory):
+@pytest.fixture
+def small_images(converted_sample, tmp_path):
     """The name of a data set of four images."""
-    with registered_parts(converted_sample, tmp_path_factory.mktemp("parts")) as register:
-        yield register("four_images", lambda counts: [i for i, _ in Counter(counts).most_common(4)])
+    register = part_register(converted_sample, tmp_path)
+    return register("four_images", lambda counts: [i for i, _ in Counter(counts).most_common(4)])
 
 
 @pytest.fixture

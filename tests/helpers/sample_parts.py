@@ -1,23 +1,17 @@
 """Parts of the sample to train on."""
 
-import contextlib
 import json
 from collections import Counter
-
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from unet_sharp_det.data import register_coco_nuclei
 
 
-@contextlib.contextmanager
-def registered_parts(converted_sample, folder):
-    """Yield a function (name, choose) that registers some training images of the sample.
+def part_register(converted_sample, folder):
+    """Return a function (name, choose) that registers some training images of the sample.
 
     ``choose`` gets the numbers of nuclei by image id and returns the ids to take. With ``by_size``
-    the larger half of the nuclei is a class of its own. The json files
-    are written to ``folder``; at the end the data sets are forgotten.
+    the larger half of the nuclei is a class of its own. The json files are written to ``folder``.
     """
-    registered = []
 
     def register(name, choose, by_size=False) -> str:
         json_file = converted_sample / "annotations" / "dsb2018_train.json"
@@ -34,10 +28,6 @@ def registered_parts(converted_sample, folder):
         path.write_text(json.dumps(content))
         names = [category["name"] for category in content["categories"]]
         register_coco_nuclei(name, path, converted_sample, names)
-        registered.append(name)
         return name
 
-    yield register
-    for name in registered:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return register

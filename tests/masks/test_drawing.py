@@ -4,7 +4,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from evaluation_helpers import coco_dataset, encode, rectangle_mask
 from scripts import load_script
 
@@ -83,9 +82,7 @@ def nuclei(tmp_path):
     for image in dataset["images"]:
         cv2.imwrite(str(tmp_path / image["file_name"]), black(64, 64))
     register_coco_nuclei(name, tmp_path / "gt.json", tmp_path, ["nucleus"])
-    yield name
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+    return name
 
 
 def contour_pixels(path, panel):

@@ -64,10 +64,7 @@ NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, ops.FrozenBatchNorm2d, FrozenBatchNo
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def build(name: str) -> nn.Module:

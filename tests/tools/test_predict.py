@@ -209,14 +209,6 @@ def test_warnings_that_no_user_can_mend_are_not_shown(tool, called, monkeypatch,
     assert "meshgrid" not in caplog.text
 
 
-@pytest.fixture
-def foreground():
-    """SIGINT as in a terminal: a shell's background processes ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_stopped(tool, called, capsys, monkeypatch, stop):

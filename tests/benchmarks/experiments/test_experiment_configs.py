@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 
 from benchmarks.experiments import Experiment
 from benchmarks.experiments.cost import network_cost
@@ -15,19 +15,13 @@ from unet_sharp_det.checkpoints.trained_model import build_on_meta
 from unet_sharp_det.data.catalog import register_coco_nuclei
 
 EXPERIMENTS = Path(__file__).parents[3] / "configs" / "experiments"
-SPLITS = ("train", "val")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def data_sets_of_ingredients():
-    names = [f"{name}_{split}" for name in ("bbbc039", "dsb2018_choice") for split in SPLITS]
-    missing = [name for name in names if name not in DatasetCatalog]
-    for name in missing:
-        register_coco_nuclei(name, "none.json", "images", ["nucleus"])
-    yield
-    for name in missing:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    for name in ("bbbc039_train", "bbbc039_val", "dsb2018_choice_train", "dsb2018_choice_val"):
+        if name not in DatasetCatalog:
+            register_coco_nuclei(name, "none.json", "images", ["nucleus"])
 
 
 @functools.cache
