@@ -182,6 +182,5 @@ def _levels_table(title: str, measure: str, levels: list[dict]) -> str:
 
 
 def _write(folder: Path, content: dict) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RESULT_FILE, content, indent=2)
     pruning_plot(folder / RESULT_FILE).save(folder)

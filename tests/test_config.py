@@ -42,24 +42,18 @@ def test_unknown_key_in_a_file(yaml_file):
     assert path in str(caught.value)
 
 
-def test_unknown_key_on_the_command_line():
-    with pytest.raises(ConfigError, match=r"command line.*Did you mean 'SOLVER.MAX_ITER'"):
-        setup_cfg("", ["SOLVER.MAX_ITERS", "3"])
-
-
-def test_a_flag_after_the_options():
-    with pytest.raises(ConfigError, match="--resume must stand before"):
-        setup_cfg("", ["SOLVER.MAX_ITER", "3", "--resume"])
-
-
-def test_a_key_without_value():
-    with pytest.raises(ConfigError, match="KEY VALUE"):
-        setup_cfg("", ["SOLVER.MAX_ITER"])
-
-
-def test_a_value_of_another_type():
-    with pytest.raises(ConfigError, match="SOLVER.MAX_ITER"):
-        setup_cfg("", ["SOLVER.MAX_ITER", "many"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["SOLVER.MAX_ITERS", "3"], "command line.*Did you mean 'SOLVER.MAX_ITER'"),
+        (["SOLVER.MAX_ITER", "3", "--resume"], "--resume must stand before"),
+        (["SOLVER.MAX_ITER"], "KEY VALUE"),
+        (["SOLVER.MAX_ITER", "many"], "a value is of a wrong type.*SOLVER.MAX_ITER"),
+    ],
+)
+def test_mistakes_on_the_command_line(options, message):
+    with pytest.raises(ConfigError, match=message):
+        setup_cfg("", options)
 
 
 @pytest.mark.parametrize("text", ["MODEL: [", "- a\n- b\n", "just words"])

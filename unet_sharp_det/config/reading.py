@@ -8,7 +8,6 @@ from pathlib import Path
 import detectron2
 import yaml
 from detectron2.config import CfgNode, get_cfg
-from yaml.constructor import ConstructorError
 
 from ..addresses import address_of
 from ..errors import ConfigError, UserError, did_you_mean, first_line, look_up_option
@@ -132,24 +131,23 @@ def _load_yaml(path: str) -> CfgNode:
         loaded = _CautiousCfgNode.load_yaml_with_base(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: its _BASE_ '{error.filename}' does not exist.") from error
-    except ConstructorError as error:
-        raise ConfigError(_explain_tag(path, error)) from error
     except (yaml.YAMLError, TypeError) as error:
-        raise ConfigError(f"{path} is no valid YAML config: {error}") from error
+        message = _explain_python(error) or f"{path} is no valid YAML config: {error}"
+        raise ConfigError(message) from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} is no valid YAML config: it holds no 'KEY: value' pairs.")
     return CfgNode(loaded)
 
 
-def _explain_tag(path: str, error: ConstructorError) -> str:
+def _explain_python(error: Exception) -> str | None:
+    """Return what to do if it is Python that YAML refused, else None."""
+    tag = re.search("tag:yaml.org,2002:(python/[^']*)", str(error))
+    if tag is None:
+        return None
     mark = error.problem_mark
-    where = f"{mark.name}, line {mark.line + 1}" if mark else path
-    tag = re.search("tag:yaml.org,2002:(python/[^']*)", str(error.problem))
-    if not tag:
-        return f"{path} is no valid YAML config: {where}: {error.problem}"
     return (
-        f"{where}: '!!{tag[1]}' is Python, which a YAML config may not run. Write a plain value, "
-        "e.g. [1, 2] for a tuple, or a LazyConfig (.py)."
+        f"{mark.name}, line {mark.line + 1}: '!!{tag[1]}' is Python, which a YAML config may not "
+        "run. Write a plain value, e.g. [1, 2] for a tuple, or a LazyConfig (.py)."
     )
 
 
