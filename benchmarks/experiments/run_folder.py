@@ -1,7 +1,6 @@
 """The folder of one run and seed: OUTPUT_DIR of its training, its record, its lock."""
 
 import functools
-import hashlib
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from detectron2.config import CfgNode
 from unet_sharp_det import files
 from unet_sharp_det.config import setup_cfg
 from unet_sharp_det.errors import ConfigError
-from unet_sharp_det.report.environment import flatten_config
+from unet_sharp_det.report.environment import fingerprint, flatten_config
 
 RECORD_FILE, LOG_FILE, LOCK_FILE = "run.json", "process.log", "run.lock"
 STATUSES = ("waiting", "running", "stopped", "failed", "finished")
@@ -45,9 +44,7 @@ class RunFolder:
     @property
     def fingerprint(self) -> str:
         """The first 12 digits of the final weights' SHA-256; "" without them."""
-        if not self.final_weights.is_file():
-            return ""
-        return hashlib.sha256(self.final_weights.read_bytes()).hexdigest()[:12]
+        return fingerprint(self.final_weights)
 
     @property
     def _last_checkpoint(self) -> Path:
