@@ -118,7 +118,7 @@ class BestCheckpointer(hooks.BestCheckpointer):
         return {"metric": self._val_metric, **best}
 
     def load_state_dict(self, state: dict) -> None:
-        if state.get("metric", self._val_metric) == self._val_metric:
+        if state["metric"] == self._val_metric:
             self.best_metric = state["best_metric"]
             self.best_iter = state["best_iter"]
 
