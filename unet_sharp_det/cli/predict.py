@@ -35,6 +35,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -117,7 +118,7 @@ def _add_found(group) -> None:
     help_ = "least pixels of an object (default: the model's)"
     add("--min-area", type=int, metavar="N", help=help_)
     help_ = "leave holes in objects, and pieces beside the largest"
-    add("--raw-masks", action="store_true", help=help_)
+    add("--raw-masks", dest="clean", action="store_false", help=help_)
     help_ = "largest share of an object that better ones may cover; above it, it is left out as a "
     help_ += "second detection (default: %(default)s)"
     add("--max-covered", type=float, default=defaults.max_covered, metavar="SHARE", help=help_)
@@ -223,22 +224,12 @@ def predict(args: argparse.Namespace) -> int:
         "pixel_size": _pixel_size(args.pixel_size),
         "weights": checkpoints.identify_model(args.weights, args.config_file, args.opts),
     }
+    looking = {field.name: getattr(args, field.name) for field in fields(PredictionOptions)}
     load = functools.partial(
         prediction.Predictor.from_checkpoint,
         _absolute(args.weights),
         **_opening(args),
-        options=PredictionOptions(
-            score_threshold=args.score_threshold,
-            min_area=args.min_area,
-            clean=not args.raw_masks,
-            max_covered=args.max_covered,
-            batch_size=args.batch_size,
-            tile_size=args.tile_size,
-            tile_overlap=args.tile_overlap,
-            scale=args.scale,
-            precision=args.precision,
-            tta=args.tta,
-        ),
+        options=PredictionOptions(**looking),
     )
     with _units(args.dask, load) as run_units:
         result = predict_files(
