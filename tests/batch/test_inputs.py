@@ -35,9 +35,10 @@ def stems(*inputs, known=(), **options):
 
 
 def test_folder(root):
-    touch("d/a10.gif", "d/a2.TIF", "d/.hidden.png", "d/notes.txt", "d/sub/c.pgm", "d/sub/.x/e.png")
-    assert found("d") == ["d/a2.TIF", "d/a10.gif"]
-    assert found("d", recursive=True) == ["d/a2.TIF", "d/a10.gif", "d/sub/c.pgm"]
+    files = ["d/a2.TIF", "d/a10.gif", "d/b.czi", "d/c.lif", "d/d.nd2", "d/e.bif"]
+    touch(*files, "d/.hidden.png", "d/notes.txt", "d/sub/c.pgm", "d/sub/.x/e.png")
+    assert found("d") == files
+    assert found("d", recursive=True) == [*files, "d/sub/c.pgm"]
 
 
 def test_each_file_once(root):

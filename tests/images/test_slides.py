@@ -8,7 +8,6 @@ import pytest
 import tifffile
 from image_files import noise, refusal
 
-from unet_sharp_det.batch.inputs import find_files
 from unet_sharp_det.images.source import open_image
 
 
@@ -47,10 +46,6 @@ def test_what_was_not_scanned_has_the_colour_of_the_background(slide, monkeypatc
 
     monkeypatch.setattr(openslide.OpenSlide, "read_region", read_region)
     assert source.window(slice(0, 4), slice(0, 4))[1, 2].tolist() == [255, 255, 255]
-
-
-def test_slides_are_found_in_a_folder(slide):
-    assert [file.name for file in find_files([str(slide[0].parent)])] == ["a.bif"]
 
 
 def test_refusals(slide, tmp_path, monkeypatch):

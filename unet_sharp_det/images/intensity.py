@@ -187,13 +187,9 @@ def _arrange(
         return pixels
     is_gray = pixels.shape[2] == 1
     if image_format == "L":
-        conversion = None if is_gray else cv2.COLOR_RGB2GRAY
-    elif is_gray:
-        conversion = cv2.COLOR_GRAY2RGB
-    else:
-        conversion = cv2.COLOR_RGB2BGR if image_format == "BGR" else None
-    if conversion is None:
-        return pixels
-    if not pixels.size:
-        return np.empty((*pixels.shape[:2], 1 if image_format == "L" else 3), np.uint8)
-    return cv2.cvtColor(pixels, conversion).reshape(*pixels.shape[:2], -1)
+        if is_gray or not pixels.size:
+            return pixels[:, :, :1]
+        return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, None]
+    if is_gray:
+        return pixels.repeat(3, axis=2)
+    return np.ascontiguousarray(pixels[:, :, ::-1]) if image_format == "BGR" else pixels

@@ -5,7 +5,6 @@ An image is its finest level; the coarser ones of its pyramid are its reduced co
 
 import itertools
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -117,9 +116,7 @@ def _find_images(group, path, number: int) -> tuple[Iterator, int]:
 
 def _fields(well, prefix: str) -> Iterator[tuple[str, object]]:
     for image in _metadata(well)["well"]["images"]:
-        if not re.fullmatch(r"(\w+/\w+/)?[\w-]+", name := f"{prefix}{image['path']}"):
-            raise ValueError(f"{name!r} is not the path of a field")
-        yield name, well[image["path"]]
+        yield f"{prefix}{image['path']}", well[image["path"]]
 
 
 def _open_image(group, path, series_count: int, max_pixels: int) -> PixelArray:

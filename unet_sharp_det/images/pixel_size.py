@@ -8,21 +8,17 @@ from xml.etree import ElementTree
 
 logger = logging.getLogger(__name__)
 
-_PREFIXES = {
-    **{"M": 6, "k": 3, "h": 2, "da": 1, "": 0, "d": -1, "c": -2, "m": -3, "\u00b5": -6, "n": -9},
-    **{"p": -12, "f": -15},
-}
-#: OME's units of length, and names that users of ImageJ write.
+#: Units of OME that pixels are measured in, and names that users of ImageJ write.
 MICROMETRES = {
-    **{prefix + "m": float(f"1e{power + 6}") for prefix, power in _PREFIXES.items()},
-    **dict.fromkeys(("um", "\u03bcm", "micron", "microns", "micrometer", "micrometre"), 1.0),
-    **dict.fromkeys(("nanometer", "nanometre"), 1e-3),
-    **dict.fromkeys(("millimeter", "millimetre"), 1e3),
-    **dict.fromkeys(("centimeter", "centimetre"), 1e4),
-    **dict.fromkeys(("meter", "metre"), 1e6),
+    "pm": 1e-6,
     **dict.fromkeys(("\u00c5", "\u212b", "angstrom"), 1e-4),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-3),
+    **dict.fromkeys(("\u00b5m", "\u03bcm", "um", "micron", "microns"), 1.0),
+    **dict.fromkeys(("micrometer", "micrometre"), 1.0),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e3),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e4),
     **dict.fromkeys(("in", "inch", "inches"), 25_400.0),
-    **{"thou": 25.4, "li": 25_400 / 12, "pt": 25_400 / 72, "ft": 304_800.0, "yd": 914_400.0},
+    **dict.fromkeys(("m", "meter", "metre"), 1e6),
 }
 _NO_LENGTHS = ("", "pixel", "pixels", "reference frame", "none")
 _SCREEN_DOTS = (72, 96)  # per inch, which programs write into whatever they save

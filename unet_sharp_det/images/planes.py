@@ -264,11 +264,9 @@ class PlaneReader(NamedTuple):
     def _values(self, rows: slice, columns: slice, place: tuple[int, ...]) -> np.ndarray:
         """Return the values of a window in the file's own orientation."""
         image, picks = self.image, self.picks
-        if self.axes.channel is None or image.palette is not None:
+        if image.palette is not None:
             values = image.to_values(self._stored(rows, columns, place, slice(0, 1)))
-            if image.palette is not None:
-                values = image.palette[values[:, :, 0]]
-            return values if picks == tuple(range(values.shape[2])) else values[:, :, list(picks)]
+            return image.palette[values[:, :, 0]][:, :, list(picks)]
         if picks == tuple(range(picks[0], picks[-1] + 1)):
             chosen = [slice(picks[0], picks[-1] + 1)]
         else:
