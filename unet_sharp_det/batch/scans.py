@@ -90,9 +90,16 @@ class ScanWork:
         self, scan: _Scan, labels: np.ndarray, stem: Path, outputs: Mapping[str, Path]
     ) -> np.ndarray:
         """Write outputs, and return the sizes in voxels of the objects, or of all that is one."""
-        objects = _write_labels(scan.volume, labels, outputs, self.object_distance)
-        if objects is None:
+        volume, spacing = scan.volume, scan.volume.geometry.spacing[::-1]
+        if "objects" in outputs:
+            objects = split_objects(labels > 0, spacing, self.object_distance)
+            write_volume(outputs["objects"], objects, like=volume)
+        else:
             objects = labels if self.predictor.labels.finds_objects else ndimage.label(labels)[0]
+        with atomic_path(outputs["planes"]) as temporary:
+            picture = draw_planes(volume.array[0], labels, spacing)
+            temporary.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
+        write_volume(outputs["labels"], labels, like=volume)
         return np.bincount(objects.ravel())[1:]
 
 
@@ -136,29 +143,3 @@ def predict_scans(
     result, work = RunSummary(Path(output)), ScanWork(predictor, object_distance)
     run_files(work, files, result, settings, outputs, overwrite, progress)
     return result
-
-
-def _write_labels(
-    volume: Volume,
-    labels: np.ndarray,
-    paths: Mapping[str, Path],
-    object_distance: float | None,
-) -> np.ndarray | None:
-    """Write labels (D, H, W) in the orientation and geometry of a scan, and pictures of them.
-
-    Args:
-        paths: of "labels", "planes" (a picture), and maybe "objects".
-        object_distance: of :func:`split_objects`, by which objects are parted.
-
-    Returns:
-        the objects, int32 (D, H, W), if they were written.
-    """
-    spacing, objects = volume.geometry.spacing[::-1], None
-    if "objects" in paths:
-        objects = split_objects(labels > 0, spacing, object_distance)
-        write_volume(paths["objects"], objects, like=volume)
-    with atomic_path(paths["planes"]) as temporary:
-        picture = draw_planes(volume.array[0], labels, spacing)
-        cv2.imwrite(str(temporary), picture[:, :, ::-1])
-    write_volume(paths["labels"], labels, like=volume)
-    return objects
