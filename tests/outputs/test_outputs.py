@@ -40,16 +40,9 @@ def test_an_image_without_objects_has_every_output(context, tmp_path):
         assert path.stat().st_size > 0
 
 
-@pytest.mark.parametrize(
-    "names, message",
-    [
-        (["labels", "geo-json"], "Did you mean 'geojson'?"),
-        (["table", "rois", "table"], "'table' is given 2 times"),
-    ],
-)
-def test_wrong_names_write_nothing(names, message, instances, context, tmp_path):
-    with pytest.raises(UserError, match=message.replace("?", r"\?")):
-        write_outputs(instances, context, tmp_path / "a", names)
+def test_a_wrong_name_writes_nothing(instances, context, tmp_path):
+    with pytest.raises(UserError, match=r"Did you mean 'geojson'\?"):
+        write_outputs(instances, context, tmp_path / "a", ["labels", "geo-json"])
     assert not list(tmp_path.iterdir())
 
 

@@ -73,8 +73,6 @@ def output_paths(stem: Path, names: Sequence[str]) -> list[Path]:
     """Return where :func:`write_outputs` writes each of ``names``; raises as it does."""
     names = [look_up_option(name, OUTPUTS, "Output") for name in names]
     for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"Output: '{name}' is given {names.count(name)} times, give it once.")
         if not OUTPUTS[name].is_available:
             package, extra = OUTPUTS[name].needs
             raise missing_package(f"Output: '{name}'", f"the package {package}", extra)
@@ -96,8 +94,8 @@ def write_outputs(
         the files, in the order of ``names``.
 
     Raises:
-        UserError: a name is unknown or given twice, its package is missing, the instances are not
-            of its classes, or a file cannot be written.
+        UserError: a name is unknown, its package is missing, the instances are not of its classes,
+            or a file cannot be written.
     """
     paths = output_paths(stem, names)
     if len(instances) and instances.classes.max() >= len(context.class_names):
