@@ -68,9 +68,3 @@ def test_records_with_values_of_other_types(changes, options, tmp_path):
     write(changes, options)
     with pytest.raises(UserError, match="evaluation.json: is no record of an evaluation"):
         EvaluationRecord.read(tmp_path)
-
-
-def test_records_of_before_an_option_keep_their_results(tmp_path):
-    content = {**RECORD, "options": {"area_sides": [32, 96]}}
-    (tmp_path / "evaluation.json").write_text(json.dumps(content))
-    assert EvaluationRecord.read(tmp_path).options == EvaluationOptions(max_covered=1.0)

@@ -166,7 +166,6 @@ class EvaluationRecord:
             content = read_json(path, dict)
             options = content.pop("options")
             options["area_sides"] = tuple(options["area_sides"])
-            options.setdefault("max_covered", 1.0)  # Records of before the option.
             content["predictions"] = str(Path(folder) / content["predictions"])
             record = cls(**content, options=EvaluationOptions(**options))
             for each in dataclasses.fields(record):

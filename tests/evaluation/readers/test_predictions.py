@@ -67,7 +67,7 @@ class TestPairing:
         ("found", "arguments", "message"),
         [
             (["1.png"], {}, "no prediction for 1 of the 2 images.*2.png.*--allow-missing"),
-            (["1.png", "2.png", "9.png"], {}, "1 image that .* does not have: 9.*--suffix"),
+            (["1.png", "2.png", "9.png"], {}, "1 image that .* does not have: '9'.*--suffix"),
             (["1.png", "1_masks.tif", "2.png"], {}, "both of the image 1.*--suffix"),
             (["1.png", "2.png"], {"suffix": "_x"}, "no label map.*'_x'.*It has e.g. 1.png"),
             (["1.jpg"], {}, r"no label map \(.png, .tif"),
@@ -83,7 +83,7 @@ class TestPairing:
     def test_missing_maps_count_as_empty_on_request(self, coco, tmp_path, caplog):
         save(tmp_path / "maps" / "1.png", label_map(BOXES[1]))
         assert measures(coco, tmp_path / "maps", allow_missing=True)["DSB_score"] == 50
-        assert "1 of the 2 images are missing, count as empty: 2.png" in caplog.text
+        assert "1 of the 2 images are missing, count as empty: '2.png'" in caplog.text
 
     def test_images_of_one_stem(self, tmp_path):
         dataset = coco_dataset(BOXES)
@@ -91,7 +91,7 @@ class TestPairing:
             image["file_name"] = f"{part}/x.png"
         truth = open_truth(write(tmp_path / "truth.json", dataset))
         save(tmp_path / "maps" / "x.png", label_map(BOXES[1]))
-        with pytest.raises(DatasetError, match="a/x.png, b/x.png have the same stem"):
+        with pytest.raises(DatasetError, match="'a/x.png', 'b/x.png' have the same stem"):
             measures(truth, tmp_path / "maps")
         assert measures(truth, tmp_path / "truth.json")["DSB_score"] == 100
 
@@ -187,7 +187,7 @@ class TestResults:
     @pytest.mark.parametrize(
         ("entry", "message"),
         [
-            (detection((0, 0, 8, 8), image_id=9), r"not have: 9. It has 1 \(1.png\), 2"),
+            (detection((0, 0, 8, 8), image_id=9), r"not have: 9. It has '1 \(1.png\)', '2"),
             (detection((0, 0, 8, 8), image_id=[1]), "a whole number or a text"),
             (detection((0, 0, 8, 8), score=float("nan")), "result 1 .* image 1 has the score nan"),
             (detection((0, 0, 8, 8), score=None), "has the score None"),
@@ -285,7 +285,7 @@ class TestDataSets:
             assert measures(truth, write(tmp_path / "found.json", other))["DSB_score"] == 100
         for image in other["images"]:
             image["file_name"] = image["file_name"].replace("/x", "/c/x")
-        with pytest.raises(DatasetError, match="a/x.png, b/x.png have the same stem"):
+        with pytest.raises(DatasetError, match="'a/x.png', 'b/x.png' have the same stem"):
             measures(truth, write(tmp_path / "found.json", other))
 
     @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ class TestDataSets:
             (lambda d: d["images"][0].update(file_name="2.tif"), "are the same one"),
             (
                 lambda d: d["images"][1].update(file_name="b.png"),
-                r"does not have: b.png. It has 1 \(1.png\), 2 \(2.png\)",
+                r"does not have: 'b.png'. It has '1 \(1.png\)', '2 \(2.png\)'",
             ),
             (lambda d: d["annotations"][0].pop("segmentation"), "with id 1 .* no segmentation"),
         ],
@@ -342,11 +342,8 @@ class TestSemantic:
         ("changes", "message"),
         [
             ({"file_name": "other.png"}, "1 image that"),
-            ({"image_id": 2, "file_name": "2.png"}, "repeats a channel of the image 2"),
             ({"segmentation": None}, "mask 0 .* no segmentation"),
             ({"segmentation": {"size": [64, 64]}}, "1.png: .* no run lengths"),
-            ({"channel": []}, r"mask 0 .* has the channel \[\]"),
-            ({"file_name": 1}, "mask 0 .* has the file_name 1"),
             ({"segmentation": encode(np.ones((9, 9), bool))}, r"\(9, 9\), but the image"),
         ],
     )

@@ -134,7 +134,7 @@ def foreground_dice(counts: PixelCounts) -> tuple:
 
 
 def _several(indices: np.ndarray) -> int:
-    return int(np.count_nonzero(np.bincount(indices) > 1)) if len(indices) else 0
+    return int(np.count_nonzero(np.bincount(indices) > 1))
 
 
 _AF1 = "Caicedo et al., Cytometry A 95, 2019"

@@ -150,11 +150,10 @@ class InstanceResults:
 
     def format(self) -> str:
         """Return a line "<measure> <value>: <definition>" for each of ``headline``."""
-        shown = {name: value for values in self.headline.values() for name, value in values.items()}
         return "\n".join(
-            f"{measure.name} {shown[measure.name]:.2f}: {measure.description}"
+            f"{measure.name} {self.values[measure.name]:.2f}: {measure.description}"
             for measure in self.measures
-            if measure.name in shown
+            if not _DETAIL.match(measure.name)
         )
 
     def write(self, folder, dataset: str, options: EvaluationOptions, **facts) -> None:

@@ -5,18 +5,17 @@ import os
 import reprlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as mask_util
 
-from ...data.coco_json import check_coco, is_box, is_finite, is_id
+from ...data.coco_json import check_coco, first_few, is_box, is_finite, is_id
 from ...data.label_files import FORMATS, find_label_maps
 from ...errors import DatasetError, counted
 from ...files import read_json
-from ...masks import to_rles
+from ...masks import to_rles, union_mask
 from ...masks.instance_maps import InstanceMap
 from ..record import EvaluationOptions
 from .truth import (
@@ -79,7 +78,8 @@ class LabelMapPredictions(Predictions):
 
 
 class SemanticPredictions(Predictions):
-    """Masks without objects, of each channel one: their 4-connected components are the objects.
+    """Masks of channels, by image as :class:`CocoPredictions` has them: their 4-connected
+    components are the objects.
 
     Where masks of several channels overlap, the last channel has the pixels.
     """
@@ -88,8 +88,8 @@ class SemanticPredictions(Predictions):
         from scipy import ndimage  # Slow to import, and seldom needed.
 
         labels, count = np.zeros(record.shape, np.int32), 0
-        for segmentation in predicted:
-            mask = InstanceMap.from_segmentations([segmentation], record.shape, where).labels
+        for _, entry in predicted:
+            mask = union_mask([entry["segmentation"]], record.shape, where)
             parts, found = ndimage.label(mask)
             labels = np.where(parts > 0, parts + count, labels)
             count += found
@@ -220,8 +220,8 @@ class _ImageFinder:
         if len(ids) > 1:
             names = [self.truth.records[image_id].file_name for image_id in ids]
             raise DatasetError(
-                f"{self.truth.where}: {_some(names)} have the same stem, by which predictions are "
-                "paired. Rename them, or give COCO results, which are paired by image_id."
+                f"{self.truth.where}: {first_few(names)} have the same stem, by which predictions "
+                "are paired. Rename them, or give COCO results, which are paired by image_id."
             )
         return ids[0]
 
@@ -247,21 +247,21 @@ class _ImageFinder:
             there = [f"{key} ({each.file_name})" for key, each in records.items()]
             raise DatasetError(
                 f"{self.where}: has predictions of {counted(len(unknown), 'image')} that {truth} "
-                f"does not have: {_some(unknown)}. It has {_some(there)}; endings of label maps' "
-                "names are told by --suffix and --truth-suffix."
+                f"does not have: {first_few(unknown)}. It has {first_few(there)}; endings of label "
+                "maps' names are told by --suffix and --truth-suffix."
             )
         predicted = set(found.values())
         if len(predicted) < len(found):
             raise DatasetError(f"{self.where}: several of its images are the same one of {truth}.")
         missing = [record.file_name for key, record in records.items() if key not in predicted]
-        counts = f"{len(missing)} of the {len(records)} images"
-        if complete and missing and not self._allow_missing:
-            raise DatasetError(
-                f"{self.where}: has no prediction for {counts} of {truth}: {_some(missing)}. "
-                "Predict them, or count them as empty with --allow-missing."
-            )
         if complete and missing:
-            logger.warning(f"{self.where}: {counts} are missing, count as empty: {_some(missing)}.")
+            counts, few = f"{len(missing)} of the {len(records)} images", first_few(missing)
+            if not self._allow_missing:
+                raise DatasetError(
+                    f"{self.where}: has no prediction for {counts} of {truth}: {few}. Predict "
+                    "them, or count them as empty with --allow-missing."
+                )
+            logger.warning(f"{self.where}: {counts} are missing, count as empty: {few}.")
         return found
 
 
@@ -317,22 +317,12 @@ def _read_data_set(content: dict, images: _ImageFinder) -> tuple[dict, bool]:
 def _read_semantic(content: list[dict], images: _ImageFinder) -> dict:
     """Return the masks of the channels by image, out of a semantic_predictions.json."""
     where = images.where
-    for number, entry in enumerate(content):
-        name = f"{where}: mask {number} (counted from 0)"
+    named = [(f"{where}: mask {n} (counted from 0)", entry) for n, entry in enumerate(content)]
+    for name, entry in named:
         check_entry(entry, name, with_score=False)
-        for key in ("channel", "file_name"):
-            if not isinstance(entry.get(key, ""), str):
-                raise DatasetError(f"{name} has the {key} {entry[key]!r}, write a text.")
-    names = {entry["image_id"]: entry.get("file_name", "") for entry in content}
-    ids = images.find_files(names)
-    masks = defaultdict(dict)
-    for entry in content:
-        image_id, channel = ids[entry["image_id"]], entry["channel"]
-        if channel in masks[image_id]:
-            raise DatasetError(f"{where}: repeats a channel of the image {image_id}.")
-        masks[image_id][channel] = entry["segmentation"]
+    names = {entry["image_id"]: str(entry.get("file_name", "")) for entry in content}
     logger.info(f"{where}: the 4-connected components of its masks count as objects.")
-    return {image_id: list(channels.values()) for image_id, channels in masks.items()}
+    return _group(named, images.find_files(names))
 
 
 def _check_category(entry: dict, name: str, truth: Truth) -> None:
@@ -356,8 +346,3 @@ def _end_alike(*paths: str) -> bool:
     """Whether one of two paths ends with the other."""
     parts = (reversed(Path(path).parts) for path in paths)
     return all(one == other for one, other in zip(*parts, strict=False))
-
-
-def _some(names: Iterable) -> str:
-    names = list(names)
-    return ", ".join(map(str, names[:3])) + (" ..." if len(names) > 3 else "")
