@@ -53,7 +53,7 @@ class TestRuns:
         for name in ("evaluation.json", "coco_instances_results.json"):
             shutil.move(copied / "inference" / name, copied / name)
         run = RunReport.read(copied, "x")
-        assert run.training is None
+        assert run.training == Training()
         assert run.results.metrics == RunReport.read(runs[0], "y").results.metrics
 
     def test_looks_are_those_of_the_truth_or_guessed(self, copied, tmp_path, sample_folder):
@@ -115,7 +115,7 @@ class TestRuns:
             "a",
             ["a, 1 of 2", "a, 2 of 2"],
         )
-        values = [run.image_values("DSB_score") for run in method.seeds]
+        values = [run.results.image_values("DSB_score") for run in method.seeds]
         np.testing.assert_allclose(method.image_values("DSB_score"), np.mean(values, axis=0))
         counts = [run.results.object_counts[1] for run in method.seeds]
         assert method.object_counts.sum() == pytest.approx(np.mean(counts))
@@ -250,7 +250,7 @@ class TestTraining:
         assert list(read_curves(tmp_path / "metrics.json", dataset)) == [expected]
 
     def test_a_folder_without_anything(self, tmp_path):
-        assert Training.read(tmp_path, "d") == Training({}, "")
+        assert Training.of_evaluation(tmp_path / "inference", tmp_path, "d") == Training()
 
     def test_environment_has_versions(self):
         assert "detectron2" in report_environment()

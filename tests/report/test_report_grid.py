@@ -47,7 +47,7 @@ def test_every_pixel_has_the_colour_of_its_outcome():
 
 
 def test_images_on_which_runs_differ_most_or_the_worst_of_one(reports):
-    first, second = (run.image_values("IoU_image_mean") for run in reports)
+    first, second = (run.results.image_values("IoU_image_mean") for run in reports)
     expected = np.argsort(-abs(first - second), kind="stable")
     assert choose_images(reports, ["3"]) == expected[:3].tolist()
     assert choose_images(reports, ["99"]) == expected.tolist()
@@ -72,7 +72,7 @@ def test_it_shows_what_the_measures_compared(reports):
         np.testing.assert_array_equal(pictures[0], reports[0].picture(row))
         for run, ax, picture in zip(reports, of_image[2:], pictures[2:], strict=True):
             tp, fp, fn = (pixels_of(picture, OUTCOME_COLORS[k]).sum() for k in ("TP", "FP", "FN"))
-            iou = run.image_values("IoU_image_mean")[row]
+            iou = run.results.image_values("IoU_image_mean")[row]
             assert 100 * tp / (tp + fp + fn) == pytest.approx(iou)
             assert ax.get_xlabel() == f"IoU {iou:.1f} %"
             assert pixels_of(pictures[1], 255).sum() == tp + fn

@@ -98,7 +98,7 @@ class TestLooks:
         found = groups[0].estimates[1]
         assert found["PQ_pooled"].value == table.select(rows).summary()["PQ_pooled"]
         single = groups[1].estimates[1]
-        value = reports[1].image_values("DSB_score")[0]
+        value = reports[1].results.image_values("DSB_score")[0]
         assert single["DSB_score"].value == pytest.approx(value)
         assert single["recall"].interval() == single["DSB_score"].interval() == ""
         assert found["segm/AP"].value == reports[1].coco["segm"].subset(rows)["AP"]

@@ -138,9 +138,9 @@ def test_points_say_their_images(page_of_two, reports):
     """In every figure of images; undefined values have no point."""
     text = page_of_two.read_text(encoding="utf-8")
     figures = dict(re.findall(r'(?s)<div class="plot" id="([\w-]+)".*?(<svg.*?</svg>)', text))
-    row = int(np.argmin(reports[0].image_values("DSB_score")))
+    row = int(np.argmin(reports[0].results.image_values("DSB_score")))
     name = reports[0].images[row].file_name
-    value = f"{reports[0].image_values('DSB_score')[row]:g}"
+    value = f"{reports[0].results.image_values('DSB_score')[row]:g}"
     for key in ("box-dsb-score", "counts", "agreement"):
         titles = re.findall(r"<title>(first, .*?)</title>", figures[key])
         assert len(titles) == 8, key

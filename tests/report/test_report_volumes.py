@@ -63,7 +63,7 @@ def test_the_numbers_are_those_of_the_evaluation(evaluated):
             assert found.value == pytest.approx(value, abs=1e-3, nan_ok=True), name
             assert (found.interval() != "") == ("_image_mean" in name)
     first, second = (method.seeds[0] for method in methods)
-    assert first.image_values("Dice_image_mean").tolist() == [100, 50, 100]
+    assert first.results.image_values("Dice_image_mean").tolist() == [100, 50, 100]
     assert first.results.cases["HD95"][:, 1].tolist() == pytest.approx([0, np.nan, 0], nan_ok=True)
     assert second.results.cases["HD95"][0, 0] == pytest.approx(2)
     assert first.picture(0).shape == (16 * 16, 2 * 16 * 16, 3)

@@ -23,12 +23,12 @@ class RunReport(Evaluation):
     Attributes:
         label: what the report calls it.
         folder: of the evaluation.
-        training: None for predictions of another tool.
+        training: without anything for predictions of another tool.
     """
 
     label: str
     folder: Path
-    training: Training | None
+    training: Training
 
     @classmethod
     def read(
@@ -46,13 +46,8 @@ class RunReport(Evaluation):
         """
         folder = find_evaluation(run, dataset)
         found = Evaluation.repeat(folder, ap_options)
-        is_training = folder != Path(run)
-        training = Training.read(run, found.record.dataset) if is_training else None
+        training = Training.of_evaluation(folder, run, found.record.dataset)
         return cls(**vars(found), label=label, folder=folder, training=training)
-
-    def image_values(self, name: str) -> np.ndarray:
-        """Return a measure's value of each image (N,) in its unit; NaN where it has none."""
-        return self.results.image_values(name)
 
     def picture(self, row: int) -> np.ndarray | None:
         """Read the image of a row, uint8 (H, W, 3) in RGB; None if its file is not there, or of a
@@ -93,7 +88,7 @@ class Method:
 
     def image_values(self, name: str) -> np.ndarray:
         """Return a measure's value of each image (N,), the mean over the seeds that have one."""
-        values = np.array([run.image_values(name) for run in self.seeds])
+        values = np.array([run.results.image_values(name) for run in self.seeds])
         counts = np.isfinite(values).sum(axis=0)
         return np.divide(
             np.nansum(values, axis=0), counts, np.full(len(counts), np.nan), where=counts > 0

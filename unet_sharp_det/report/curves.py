@@ -27,7 +27,7 @@ def training_plots(methods: Sequence[Method]) -> list[Plot]:
         color = color_of(number)
         for place, run in enumerate(method.seeds):
             # Seeds look the same, and the legend names the method once.
-            curves = run.training.curves if run.training else {}
+            curves = run.training.curves
             label = "" if place else method.label
             _add(loss, curves, "total_loss", label and f"{label}, training", color)
             name = "validation/total_loss"

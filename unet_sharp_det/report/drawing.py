@@ -1,13 +1,10 @@
 """What all figures share: look, lines and points with intervals, and how they become files."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import cv2
@@ -18,9 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..files import atomic_path
-
-if TYPE_CHECKING:
-    from .estimates import Estimate
+from .estimates import Estimate
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart; a marker beside each.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -96,26 +96,28 @@ def box_plots(methods: Sequence[Method], names: Sequence[str]) -> list[Plot]:
     """Draw the distribution over images of measures, a box per method."""
     plots = []
     units = {measure.name: measure.unit for measure in methods[0].seeds[0].results.measures}
+    labels = [plain(method.label) for method in methods]
     for name in names:
-        key, labels = f"box-{name.lower().replace('_', '-')}", [plain(m.label) for m in methods]
+        key = f"box-{name.lower().replace('_', '-')}"
+        values = [method.image_values(name) for method in methods]
         caption = (
             f"{len(methods[0].images)} points. Box: quartiles, median; whiskers: the last "
             "point within 1.5 of the box's height; dashed: mean. "
-            + " ".join(_distribution(method, name) for method in methods)
+            + " ".join(map(_distribution, methods, values))
         )
         title = words_of(name, long=False)
         unit = "%" if units[name] == "percent" else units[name]
         plot = new_plot(key, title, caption, "", f"{title} ({unit})")
         for place, method in enumerate(methods):
-            _add_box(plot, place, method, name)
+            _add_box(plot, place, method, values[place])
         plot.axes.set_xticks(range(len(methods)), labels)
         plot.axes.set_xlim(-0.6, len(methods) - 0.4)
         plots.append(plot)
     return plots
 
 
-def _distribution(method: Method, name: str) -> str:
-    values = _defined_values(method, name)[1]
+def _distribution(method: Method, values: np.ndarray) -> str:
+    values = values[np.isfinite(values)]
     if not len(values):
         return f"{method.label}: no image has a value."
     lower, median, upper = np.percentile(values, [25, 50, 75])
@@ -125,18 +127,10 @@ def _distribution(method: Method, name: str) -> str:
     )
 
 
-def _defined_values(method: Method, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the images that have a value of a measure, and the values."""
-    values = method.image_values(name)
-    rows = np.flatnonzero(np.isfinite(values))
-    return rows, values[rows]
-
-
-def _add_box(plot: Plot, place: int, method: Method, name: str) -> None:
-    (rows, values), color = _defined_values(method, name), color_of(place)
-    lines = ("boxprops", "medianprops", "whiskerprops", "capprops")
+def _add_box(plot: Plot, place: int, method: Method, values: np.ndarray) -> None:
+    color, lines = color_of(place), ("boxprops", "medianprops", "whiskerprops", "capprops")
     plot.axes.boxplot(
-        [values],
+        [values[np.isfinite(values)]],
         positions=[place],
         widths=0.5,
         showfliers=False,
@@ -146,7 +140,7 @@ def _add_box(plot: Plot, place: int, method: Method, name: str) -> None:
         **{part: {"color": color} for part in lines},
     )
     places = place + np.random.default_rng(0).uniform(-0.15, 0.15, len(values))
-    _add_images(plot, places, values, method, place, rows)
+    _add_images(plot, places, values, method, place)
 
 
 def group_plots(
@@ -200,20 +194,20 @@ def count_plots(methods: Sequence[Method]) -> list[Plot]:
     return [counts, replace(bland, caption=agreement)]
 
 
-def _add_images(plot: Plot, x, y, method: Method, place: int, rows=slice(None)) -> None:
-    """Draw a point per image of a method, of those in ``rows``, which says its file's name."""
+def _add_images(plot: Plot, x: np.ndarray, y: np.ndarray, method: Method, place: int) -> None:
+    """Draw a point per image of a method where y is defined, which says its file's name."""
+    rows = np.flatnonzero(np.isfinite(y))
     (points,) = plot.axes.plot(
-        x,
-        y,
+        x[rows],
+        y[rows],
         linestyle="none",
         marker=marker_of(place),
         color=color_of(place),
         alpha=0.7,
         label=plain(method.label),
     )
-    names = np.array([image.file_name for image in method.images], dtype=object)[rows]
     hints = [
-        f"{method.label}, {name}: {a:g}, {b:g}" for name, a, b in zip(names, x, y, strict=True)
+        f"{method.label}, {method.images[row].file_name}: {x[row]:g}, {y[row]:g}" for row in rows
     ]
     plot.hint(points, hints)
 

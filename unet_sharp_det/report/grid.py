@@ -33,7 +33,7 @@ def choose_images(runs: Sequence[RunReport], images: Sequence[str]) -> list[int]
         UserError: an image is unknown.
     """
     if len(images) == 1 and images[0].isdecimal():
-        values = np.array([run.image_values(_SCORE) for run in runs])
+        values = np.array([run.results.image_values(_SCORE) for run in runs])
         interest = np.ptp(values, axis=0) if len(runs) > 1 else -values[0]
         return np.argsort(-interest, kind="stable")[: int(images[0])].tolist()
     rows = {Path(image.file_name).stem: row for row, image in enumerate(runs[0].images)}
@@ -67,7 +67,7 @@ def grid_plot(runs: Sequence[RunReport], rows: Sequence[int]) -> Plot:
             ax.set(xticks=[], yticks=[])
         of_image[0].set_xlabel(plain(stem if len(stem) <= 22 else f"{stem[:20]}..."))
         for ax, run in zip(of_image[2:], runs, strict=True):
-            ax.set_xlabel(f"IoU {run.image_values(_SCORE)[row]:.1f} %")
+            ax.set_xlabel(f"IoU {run.results.image_values(_SCORE)[row]:.1f} %")
     for ax, label in zip(axes[0], columns, strict=True):
         ax.set_title(plain(textwrap.fill(label, 22)), fontsize="medium")
     style = {"edgecolor": "black", "linewidth": 0.5}

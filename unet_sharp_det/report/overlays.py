@@ -67,7 +67,7 @@ def _draw(run: RunReport, row: int, image: np.ndarray | None) -> dict:
     numbers |= {"merged": merges(overlap)[0], "split": splits(overlap)[0]}
     return {
         "label": run.label,
-        "score": float(run.image_values("DSB_score")[row]),
+        "score": float(run.results.image_values("DSB_score")[row]),
         "counts": ", ".join(f"{count} {what}" for what, count in numbers.items() if count),
         "uri": data_uri(picture),
         "size": picture.shape[:2],

@@ -4,7 +4,6 @@ import datetime
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import jinja2
@@ -13,12 +12,12 @@ from markupsafe import Markup
 
 from ..errors import ConfigError, counted
 from ..evaluation.classes import CLASS_MEASURES, ClassResults
-from ..evaluation.evaluate_files import AP_SAMPLES
-from ..evaluation.instances.results import SAMPLES, resample
+from ..evaluation.instances.results import resample
+from ..evaluation.record import AP_SAMPLES, SAMPLES
 from ..files import write_text
 from . import figures, volumes
 from .breakdown import LOOK_MEASURES, OBJECT_MEASURES, break_down, by_contact, by_look, by_size
-from .collect import Method, RunReport, collect_methods, looks_of
+from .collect import Method, collect_methods, looks_of
 from .comparison import HEADLINE, Comparison
 from .curves import training_plots
 from .drawing import Plot, add_legend, color_of
@@ -231,11 +230,11 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"counted": counted, "number": number, "words": words_of}
+    filters = {"counted": counted, "fingerprint": fingerprint, "number": number, "words": words_of}
+    environment.filters |= filters
     extremes = {"Best": analysis.best_row, "Worst": int(analysis.order[0])}
     if len(set(extremes.values())) == 1:
         extremes = {"Only": analysis.best_row}
-    described = [_describe(run) for run in analysis.runs]
     rows = analysis.order[:worst]
     drawn = analysis.draw([analysis.best], list(extremes.values())) if worst else []
     return environment.get_template("report.html.j2").render(
@@ -246,7 +245,7 @@ def _render(
             {"label": each.label, "color": color_of(place), "seeds": len(each.seeds)}
             for place, each in enumerate(methods)
         ],
-        runs=described,
+        runs=analysis.runs,
         images=len(methods[0].images),
         analysis=analysis,
         full=full,
@@ -254,19 +253,8 @@ def _render(
         worst=analysis.draw(methods, rows),
         outcome_colors=OUTCOME_COLORS,
         plots=plots,
-        config_differences=config_differences([run["config"] for run in described]),
+        config_differences=config_differences([run.training.config for run in analysis.runs]),
         environment=report_environment(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         **analysis.shown(),
     )
-
-
-def _describe(run: RunReport | VolumeRun) -> dict:
-    """Return what the template says of a run."""
-    return {
-        "label": run.label,
-        "has_scores": bool(run.coco),
-        "options": asdict(run.record.options),
-        "files": {path: fingerprint(path) for path in (run.record.truth, run.record.predictions)},
-        "config": run.training.config if run.training else "",
-    }

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +22,16 @@ class Training:
         config: text of the config; "": there is none.
     """
 
-    curves: dict[str, tuple[np.ndarray, np.ndarray]]
-    config: str
+    curves: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    config: str = ""
 
     @classmethod
-    def read(cls, folder, dataset: str) -> "Training":
-        """Read what is there in an OUTPUT_DIR, see :func:`read_curves`."""
-        folder = Path(folder)
-        return cls(read_curves(folder / CURVES_FILE, dataset), _text(folder / CONFIG_FILE))
+    def of_evaluation(cls, evaluation: Path, run, dataset: str) -> "Training":
+        """Read what is there in the OUTPUT_DIR ``run`` of an evaluation's folder, see
+        :func:`read_curves`; nothing where these are one folder, which no training wrote."""
+        if evaluation == Path(run):
+            return cls()
+        return cls(read_curves(Path(run, CURVES_FILE), dataset), _text(Path(run, CONFIG_FILE)))
 
 
 def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarray]]:

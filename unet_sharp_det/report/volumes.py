@@ -61,6 +61,10 @@ class VolumeResults:
                 parts.append((np.nan_to_num(values) / measure.scale, np.isfinite(values)))
         return {"sem_seg": MeasureTable(tuple(measures), tuple(parts))}
 
+    def image_values(self, name: str) -> np.ndarray:
+        """Return a measure's value of each volume (N,), of several channels their mean."""
+        return self.tables["sem_seg"].image_values(name)
+
 
 @dataclass(frozen=True)
 class VolumeRun:
@@ -72,7 +76,7 @@ class VolumeRun:
     label: str
     folder: Path
     record: EvaluationRecord
-    training: Training | None
+    training: Training
     images: list[Case]
     results: VolumeResults
     coco = {}  # There are no boxes.
@@ -86,7 +90,7 @@ class VolumeRun:
         """
         folder = find_evaluation(run, dataset)
         record, remedy = EvaluationRecord.read(folder), evaluate_again(folder)
-        training = Training.read(run, record.dataset) if folder != Path(run) else None
+        training = Training.of_evaluation(folder, run, record.dataset)
         content = read_json(folder / SEMANTIC_METRICS_FILE, dict, remedy)
         try:
             with open(record.predictions, encoding="utf-8", newline="") as file:
@@ -108,10 +112,6 @@ class VolumeRun:
             raise UserError(f"{record.predictions}: is missing or malformed. {remedy}") from error
         results = VolumeResults(cases, channels, values)
         return cls(label, folder, record, training, list(map(Case, ids)), results)
-
-    def image_values(self, name: str) -> np.ndarray:
-        """Return a measure's value of each volume (N,), of several channels their mean."""
-        return self.results.tables["sem_seg"].image_values(name)
 
     def picture(self, row: int) -> np.ndarray | None:
         """Read the drawn slice of a volume, uint8 (H, W, 3) in RGB; None if it is not there."""
@@ -146,7 +146,7 @@ def draw_volumes(runs: Sequence[VolumeRun], rows: Sequence[int]) -> list[dict]:
                     "label": run.label,
                     "uri": data_uri(picture),
                     "size": picture.shape[:2],
-                    "score": float(run.image_values("Dice_image_mean")[row]),
+                    "score": float(run.results.image_values("Dice_image_mean")[row]),
                     "counts": "",
                 }
                 for run in runs

@@ -13,13 +13,7 @@ import numpy as np
 
 from ...errors import DatasetError, look_up_option
 from ...files import write_csv, write_json
-from ..record import (
-    INSTANCE_IMAGES_FILE,
-    INSTANCE_METRICS_FILE,
-    SAMPLES,
-    EvaluationOptions,
-    nan_to_none,
-)
+from ..record import INSTANCE_IMAGES_FILE, INSTANCE_METRICS_FILE, EvaluationOptions, nan_to_none
 from .measures import FOREGROUND_MEASURES, INSTANCE_MEASURES, Measure
 from .overlap import InstanceOverlap
 from .pixel_counts import PixelCounts
@@ -184,7 +178,7 @@ class InstanceResults:
         write_json(os.path.join(folder, INSTANCE_METRICS_FILE), content, indent=2)
 
 
-def resample(image_count: int, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
+def resample(image_count: int, samples: int, seed: int = 0) -> np.ndarray:
     """Draw bootstrap samples of images with replacement, each as large as the set.
 
     Equal arguments give equal samples, so that runs on the same images can be paired.
