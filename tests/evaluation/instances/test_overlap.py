@@ -26,6 +26,10 @@ def values_of(*overlaps):
     return InstanceResults(overlaps).metrics["instances"]
 
 
+def foreground_of(true, predicted):
+    return set(InstanceResults([overlap_of(true, predicted)]).metrics["foreground"].values())
+
+
 def test_pairs_and_areas():
     """Object 1 is split in two, 2 shares a column with the next, 3 is alone."""
     true = labels_of([(0, 0, 10, 4), (12, 0, 16, 4), (30, 0, 32, 2)])
@@ -116,6 +120,7 @@ def test_empty_images():
     defined = {name for name, value in both.items() if np.isfinite(value)}
     undefined = {measure.name for measure in INSTANCE_MEASURES} - defined
     assert {both[name] for name in defined} == {0, 100}
+    assert foreground_of(nothing, nothing) == {100}
     assert {name.removesuffix("_pooled").removesuffix("_image_mean") for name in undefined} == {
         *("SQ", "matched_IoU", "precision_50", "recall_50"),
     }
@@ -125,6 +130,7 @@ def test_empty_images():
         assert values["count_error"] == 1
         assert values["precision_50_image_mean"] == values["recall_50_image_mean"] == 0
         assert values["boundary_F1"] == 0
+        assert foreground_of(true, found) == {0}
     perfect = overlap_of(one, one)
     missed = values_of(perfect, overlap_of(one, nothing, image_id=2))
     assert missed["precision_50_image_mean"] == 50

@@ -5,7 +5,7 @@ import pytest
 from test_overlap import labels_of, overlap_of
 
 from unet_sharp_det.errors import DatasetError, UserError
-from unet_sharp_det.evaluation.instances.measures import FOREGROUND_MEASURES, INSTANCE_MEASURES
+from unet_sharp_det.evaluation.instances.measures import INSTANCE_MEASURES
 from unet_sharp_det.evaluation.instances.results import (
     InstanceResults,
     MeasureTable,
@@ -77,11 +77,6 @@ def test_interval_of_values():
     assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
     assert interval(np.array([np.nan, 3.0])) == (3, 3)
     assert np.isnan(interval(np.array([np.nan]))).all()
-
-
-def test_no_images():
-    for measures in (INSTANCE_MEASURES, FOREGROUND_MEASURES):
-        assert np.isnan(list(MeasureTable.of([], measures).summary().values())).all()
 
 
 def test_an_image_counts_once():

@@ -49,12 +49,12 @@ class VolumeOverlap(PixelCounts):
         slices = tuple(PixelCounts.count(predicted[i], truth[i], valid[i]) for i in held)
         pair = [torch.from_numpy(each)[None, None] for each in (predicted, truth)]
         options = {"include_background": True, "spacing": list(spacing)}
-        if not (total.pred and total.true):
-            surface_dice = float(total.pred == total.true)
-            return cls(**vars(total), hd95=math.nan, surface_dice=surface_dice, slices=slices)
-        hd95 = compute_hausdorff_distance(*pair, percentile=95, **options)
-        surface_dice = compute_surface_dice(*pair, [tolerance], **options)
-        return cls(**vars(total), hd95=float(hd95), surface_dice=float(surface_dice), slices=slices)
+        if total.pred and total.true:
+            hd95 = float(compute_hausdorff_distance(*pair, percentile=95, **options))
+            surface_dice = float(compute_surface_dice(*pair, [tolerance], **options))
+        else:
+            hd95, surface_dice = math.nan, float(total.pred == total.true)
+        return cls(**vars(total), hd95=hd95, surface_dice=surface_dice, slices=slices)
 
 
 def _sum_over_slices(volume: VolumeOverlap, ratio: Ratio) -> tuple[float, int]:
