@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ..data.coco_json import is_finite
-from ..errors import UserError
 
 CURVES_FILE, CONFIG_FILE = "metrics.json", "config.yaml"
 
@@ -37,8 +36,8 @@ class Training:
 def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read detectron2's metrics.json, a JSON object per line.
 
-    A resumed training repeats iterations: the last value counts. A last line that is cut off, as a
-    killed training leaves it, is left out.
+    A resumed training repeats iterations: the last value counts. A line that a killed training cut
+    off, to which a resumed one appends its first, is left out.
 
     Args:
         path: of the file; without one there are no curves.
@@ -48,23 +47,14 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
     Returns:
         ``{name: (iterations (K,), values (K,))}``, e.g. "total_loss", "validation/total_loss",
         "segm/AP"; iterations increase.
-
-    Raises:
-        UserError: a line, not the last, is no JSON object with an iteration.
     """
     series = defaultdict(dict)
-    lines = _text(path).splitlines()
-    for number, line in enumerate(lines, start=1):
+    for line in _text(path).splitlines():
         try:
             entry = json.loads(line)
             iteration = int(entry.pop("iteration"))
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break
-            raise UserError(
-                f"{path}, line {number}: is no line of a training's log ({error}). Delete it, or "
-                "move the file away for a report without curves."
-            ) from error
+        except (ValueError, AttributeError, KeyError, TypeError):
+            continue
         for name, value in entry.items():
             if is_finite(value):
                 series[_without_dataset(name, dataset)][iteration] = value

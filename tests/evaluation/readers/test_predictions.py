@@ -307,12 +307,6 @@ class TestDataSets:
         with pytest.raises(DatasetError, match=message):
             open_predictions(write(tmp_path / "found.json", dataset), coco, OPTIONS)
 
-    def test_missing_images(self, coco, tmp_path):
-        path = write(tmp_path / "found.json", coco_dataset({1: BOXES[1]}))
-        with pytest.raises(DatasetError, match="no prediction for 1 of the 2 images"):
-            measures(coco, path)
-        assert measures(coco, path, allow_missing=True)["DSB_score"] == 50
-
 
 class TestSemantic:
     def masks(self, **changes):
