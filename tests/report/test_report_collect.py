@@ -265,9 +265,11 @@ class TestTraining:
         configs = [f"A: {value}", "A: 1", "A: 2"]
         assert config_differences(configs) == [("A", ["?", "1", "2"])]
 
-    def test_fingerprint(self, tmp_path):
+    def test_fingerprint(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
         (tmp_path / "f").write_bytes(b"abc")
-        assert fingerprint(tmp_path / "f") == "ba7816bf8f01"
+        for path in (tmp_path / "f", f"file://{tmp_path}/f"):
+            assert fingerprint(path) == "ba7816bf8f01"
         assert fingerprint(tmp_path) == ""
 
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from pathlib import Path
 
 import yaml
 
+from ..addresses import local_path
 from ..config import flatten
 from ..provenance import versions
 
@@ -16,8 +16,8 @@ def report_environment() -> dict[str, str]:
 
 
 def fingerprint(path) -> str:
-    """Return the first 12 digits of a file's SHA-256; "" for a folder."""
-    path = Path(path)
+    """Return the first 12 digits of the SHA-256 of a file, also at an address; "" for a folder."""
+    path = local_path(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
 
 
