@@ -82,8 +82,8 @@ def coco_average_precision(
     """
     image_ids = sorted(truth.imgs)
     numbers = {image_id: number for number, image_id in enumerate(image_ids, start=1)}
-    truth = _number(truth, numbers)
-    coco_eval = _evaluation(task, truth, _index_results(truth, results, task, numbers))
+    true = _index(truth, truth.dataset["annotations"], numbers)
+    coco_eval = _evaluation(task, true, _index(truth, _with_areas(results, task), numbers))
     params, ranges = coco_eval.params, options.area_ranges
     params.imgIds = list(numbers.values())
     params.maxDets = options.recall_limits
@@ -169,24 +169,22 @@ def _mean_over_classes(precision: np.ndarray) -> np.ndarray:
     return defined.mean(axis=2) if defined.size else np.full(precision.shape[:2], np.nan)
 
 
-def _number(truth: COCO, numbers: dict) -> COCO:
-    """Copy a ground truth with other ids: COCOeval takes no texts, and 0 for "unmatched"."""
+def _index(truth: COCO, annotations: list[dict], numbers: dict) -> COCO:
+    """Index annotations of a ground truth's images with other ids: COCOeval takes no texts, and 0
+    for "unmatched"."""
     images = [{**image, "id": numbers[image["id"]]} for image in truth.dataset["images"]]
     annotations = [
         {"iscrowd": 0, **annotation, "id": number, "image_id": numbers[annotation["image_id"]]}
-        for number, annotation in enumerate(truth.dataset["annotations"], start=1)
+        for number, annotation in enumerate(annotations, start=1)
     ]
     return index_coco({**truth.dataset, "images": images, "annotations": annotations})
 
 
-def _index_results(truth: COCO, results: list[dict], task: str, numbers: dict) -> COCO:
-    """Index results as pycocotools' ``loadRes`` does, which fails on an empty list."""
+def _with_areas(results: list[dict], task: str) -> list[dict]:
+    """Copy results with their areas, as pycocotools' ``loadRes`` does, which fails on an empty
+    list."""
     if task == "segm":
         areas = mask_areas([result["segmentation"] for result in results])
     else:
         areas = [result["bbox"][2] * result["bbox"][3] for result in results]
-    annotations = []
-    for number, (result, area) in enumerate(zip(results, areas, strict=True), start=1):
-        own = {"id": number, "image_id": numbers[result["image_id"]], "area": float(area)}
-        annotations.append({**result, **own, "iscrowd": 0})
-    return index_coco({**truth.dataset, "annotations": annotations})
+    return [{**each, "area": float(area)} for each, area in zip(results, areas, strict=True)]
