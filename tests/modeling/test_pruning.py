@@ -100,18 +100,6 @@ def test_no_node_outside_of_the_level_is_computed(config, level, nodes):
     assert len(ran) == nodes
 
 
-def test_pruned_and_isolated_networks_have_the_same_parameters(config):
-    cfg = config(SUPERVISION, "in")
-    for level in (1, 2, 3):
-        features = str([f"res{i}" for i in range(level + 1)])
-        alone = config(
-            *("MODEL.SEM_SEG_HEAD.IN_FEATURES", features, SUPERVISION, "none"),
-            *("MODEL.UNET.CHANNELS", str([4, 4, 8, 8, 16][: level + 1])),
-        )
-        names = build_model(prune_config(cfg, level)).state_dict()
-        assert list(names) == list(build_model(alone).state_dict())
-
-
 @pytest.mark.parametrize(
     ("options", "level", "message"),
     [

@@ -18,7 +18,6 @@ from unet_sharp_det.modeling.pruning import prune_config
 from unet_sharp_det.modeling.segnetr_block import (
     SegNetrBlock,
     WindowWeights,
-    displace,
     window_side,
 )
 
@@ -128,16 +127,6 @@ class TestWindowWeights:
         means = torch.randn(2, 1, *size)
         expected = torch.stack([self.literal(part, image[0]) for image in means])[:, None]
         assert torch.allclose(part(means), expected, atol=1e-6)
-
-    def test_the_displacement_is_its_own_inverse(self):
-        x = torch.randn(2, 3, 12, 20)
-        moved = displace(x, 2)
-        assert not torch.equal(moved, x)
-        assert torch.equal(displace(moved, 2), x)
-
-    def test_where_tiles_go(self):
-        tiles = torch.arange(6).repeat_interleave(2).expand(1, 1, 4, 12)
-        assert displace(tiles, 2)[0, 0, 0, ::2].tolist() == [5, 2, 1, 4, 3, 0]
 
     def test_its_cost_is_linear_in_the_pixels(self):
         block = SegNetrBlock(16, level=1).to("meta")

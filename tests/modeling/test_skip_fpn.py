@@ -188,35 +188,20 @@ class TestEqualsDetectron2:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "params"),
-    [("fpn", 3.344), ("unetpp", 3.603), ("unet3p", 5.115), ("unetsharp", 4.230)],
+    ("scheme", "width", "params"),
+    [
+        *[("fpn", 0, 3.344), ("unetpp", 0, 3.603), ("unet3p", 0, 5.115), ("unetsharp", 0, 4.230)],
+        *[("unetpp", 256, 12.78), ("unetsharp", 256, 17.50)],
+    ],
 )
-def test_default_widths_are_the_specified_ones(scheme, params):
-    cfg = setup_cfg("", ["MODEL.FPN.SKIP_SCHEME", scheme])
+def test_parameters_at_the_default_and_the_full_width(scheme, width, params):
+    options = ["MODEL.FPN.SKIP_SCHEME", scheme, "MODEL.FPN.NODE_CHANNELS", str(width)]
+    cfg = setup_cfg("", [*options, "MODEL.FPN.EDGE_CHANNELS", str(width)])
     cfg.MODEL.BACKBONE.NAME = "build_skip_fpn_backbone"
     cfg.MODEL.FPN.IN_FEATURES = cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
     model = build_backbone(cfg)
     own = sum(p.numel() for n, p in model.named_parameters() if not n.startswith("bottom_up"))
-    assert round(own / 1e6, 3) == params
-
-
-@pytest.mark.parametrize(("scheme", "params"), [("unetpp", 12.78), ("unetsharp", 17.50)])
-def test_full_width(scheme, params):
-    options = neck_options(scheme, node_channels=256, edge_channels=256)
-    model = SkipFPN(_resnet_channels(), list(CHANNELS), 256, scheme=scheme, options=options)
-    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == params
-
-
-def _resnet_channels() -> Backbone:
-    class Shapes(Backbone):
-        def forward(self, x):
-            raise NotImplementedError
-
-        def output_shape(self):
-            widths = zip(CHANNELS, (256, 512, 1024, 2048), (4, 8, 16, 32), strict=True)
-            return {name: ShapeSpec(channels=c, stride=s) for name, c, s in widths}
-
-    return Shapes()
+    assert round(own / 1e6, 2 if width else 3) == params
 
 
 RESIDUAL = neck_options("unetsharp", fuse="residual")

@@ -87,16 +87,6 @@ def test_three_dimensions(scheme, norm):
     assert any(isinstance(m, nn.Conv3d) for m in grid.modules())
 
 
-@pytest.mark.parametrize("dim", [2, 3])
-def test_linear_interpolation_of_a_constant_is_constant(dim):
-    grid = SkipGrid(
-        build_table("fpn", 2), [1, 1], GridOptions(1, fuse="sum", node_convs=0, dim=dim)
-    )
-    fine = torch.zeros(1, 1, *[5] * dim)
-    coarse = torch.full((1, 1, *[3] * dim), 2.0)
-    assert torch.equal(grid([fine, coarse])[0], torch.full_like(fine, 2.0))
-
-
 def test_weights_of_a_fusion_are_its_shares():
     """Fast normalised fusion (Tan et al. 2020, Sec. 3.3): w1 / (w1 + w2 + .0001), w at least 0."""
     options = GridOptions(4, fuse="weighted", node_convs=0, interpolation="nearest")

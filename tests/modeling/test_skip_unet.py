@@ -76,10 +76,6 @@ class TestEquationOne:
         for name, value in literal.state_dict().items():
             assert torch.allclose(value, theirs[name], atol=1e-9), name
 
-    def test_every_source_has_one_convolution(self):
-        grid = tiny().sem_seg_head.decoder.grid
-        assert sorted(grid.edges) == ["2_0", "2_1", "2_2", "3_0", "3_1", "4_0"]
-
     def test_the_order_of_convolution_and_upsampling_is_another_function(self):
         images = torch.randn(1, 3, 32, 32)
         first, second = tiny(), tiny(edge_order="conv_up")
