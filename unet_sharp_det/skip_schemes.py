@@ -77,9 +77,7 @@ def resolve_scheme(name: str, key: str = "SKIP_SCHEME") -> str:
             f"{key} is empty: YAML reads an unquoted # as a comment. "
             f'Write one of {", ".join(scheme_names())}, or "#" in quotes.'
         )
-    alias = str(name).lower()
-    look_up_option(alias, _ALIASES, key, SchemeError)
-    return _ALIASES[alias]
+    return _ALIASES[look_up_option(str(name).lower(), _ALIASES, key, SchemeError)]
 
 
 def build_table(scheme: str, depth: int) -> Table:

@@ -124,9 +124,9 @@ class ExternalDecoder(nn.Module):
     ) -> dict[Node, Branch]:
         """[images] to the branch of the network."""
         (images,) = features
-        size, dim = images.shape[2:], images.dim() - 2
-        logits = self.network(pad_or_cut(images, round_up(size, self.size_divisibility), dim))
-        return {self.full_size_branches[0]: Branch(pad_or_cut(logits, size, dim), None)}
+        size = images.shape[2:]
+        logits = self.network(pad_or_cut(images, round_up(size, self.size_divisibility)))
+        return {self.full_size_branches[0]: Branch(pad_or_cut(logits, size), None)}
 
 
 class ImageBackbone(Backbone):

@@ -79,12 +79,12 @@ def init_he(conv: nn.Module, slope: float = 0.0) -> None:
         nn.init.zeros_(conv.bias)
 
 
-def pad_or_cut(x: Tensor, size: Sequence[int], dim: int = 2) -> Tensor:
-    """Bring (N, C, *sizes) of ``dim`` sizes to ``size`` by zeros or cuts at the far ends.
+def pad_or_cut(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bring (N, C, *sizes) to (N, C, *size) by zeros or cuts at the far ends.
 
     By a padding, negative where it cuts: a graph for all sizes cannot tell what a slice would do.
     """
-    last_first = reversed(range(dim))
+    last_first = reversed(range(len(size)))
     return F.pad(x, [n for k in last_first for n in (0, size[k] - x.shape[2 + k])])
 
 

@@ -334,8 +334,7 @@ class SkipGrid(nn.Module):
         x = convolve(x, conv.weight, conv.bias, stride=2, padding=1)
         x = _run_in_turn(layers, x)
         factor = self.strides[node[0]] // self.strides[edge.level] // 2
-        dim = self.options.dim
-        x = pad_or_cut(x, [factor * size[k] for k in range(dim)], dim)
+        x = pad_or_cut(x, [factor * size[k] for k in range(self.options.dim)])
         return self.pool(x, size, factor) if factor > 1 else x
 
     def _resize(self, x: Tensor, edge: Edge, node: Node, size: torch.Size) -> Tensor:
