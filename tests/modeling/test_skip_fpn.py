@@ -228,10 +228,6 @@ class TestBadInput:
         with pytest.raises(ConfigError, match=r"strides \[4, 8, 16, 8\].*res5 \(stride 8\)"):
             SkipFPN(Pyramid((4, 8, 16, 8)), list(CHANNELS), 16)
 
-    def test_bottom_up_of_another_kind(self):
-        with pytest.raises(TypeError, match="Backbone"):
-            SkipFPN(nn.Conv2d(3, 3, 1), list(CHANNELS), 16)
-
     @pytest.mark.parametrize(
         ("key", "value", "message"),
         [

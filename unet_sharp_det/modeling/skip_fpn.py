@@ -118,9 +118,6 @@ class SkipFPN(Backbone):
             SchemeError: the scheme is unknown.
         """
         super().__init__()
-        if not isinstance(bottom_up, Backbone):
-            kind = type(bottom_up).__name__
-            raise TypeError(f"bottom_up must be a detectron2 Backbone, not {kind}.")
         shapes = feature_shapes(bottom_up.output_shape(), in_features, "MODEL.FPN.IN_FEATURES")
         strides = [shape.stride for shape in shapes]
         look_up_option(fuse_type, ("sum", "avg"), "MODEL.FPN.FUSE_TYPE", ConfigError)
