@@ -23,13 +23,13 @@ class View:
     turns: int
     flip: bool
 
-    def apply(self, array: np.ndarray) -> np.ndarray:
-        """(H, W, ...) as it is seen."""
-        turned = np.rot90(array, self.turns)
-        return np.ascontiguousarray(turned[:, ::-1] if self.flip else turned)
+    def apply(self, array: np.ndarray, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
+        """What is seen of an array whose rows and columns are the ``axes``."""
+        turned = np.rot90(array, self.turns, axes)
+        return np.ascontiguousarray(np.flip(turned, axes[1]) if self.flip else turned)
 
     def undo(self, array: np.ndarray, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
-        """The opposite of :meth:`apply`; the rows and columns are the ``axes``."""
+        """The opposite of :meth:`apply`."""
         straight = np.flip(array, axes[1]) if self.flip else array
         return np.ascontiguousarray(np.rot90(straight, -self.turns, axes))
 
@@ -98,8 +98,8 @@ def _seen(view: View, record: dict) -> dict:
     image = record["image"]
     size = record.get("height", image.shape[1]), record.get("width", image.shape[2])
     height, width = size[::-1] if view.turns % 2 else size
-    seen = view.apply(image.numpy().transpose(1, 2, 0)).transpose(2, 0, 1)
-    return {**record, "image": torch.from_numpy(seen.copy()), "height": height, "width": width}
+    seen = torch.from_numpy(view.apply(image.numpy(), axes=(1, 2)))
+    return {**record, "image": seen, "height": height, "width": width}
 
 
 def average(views: Sequence[SparseInstances]) -> SparseInstances:
