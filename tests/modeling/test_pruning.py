@@ -187,8 +187,8 @@ class TestCheckpoints:
     @pytest.mark.parametrize(
         ("other", "message"),
         [
-            ([SUPERVISION, "none"], r"not trained for X\[0,1\], .*at X\[0,4\] only"),
-            (["MODEL.SEM_SEG_HEAD.CGM.ENABLED", "False"], "or their CGM"),
+            ([SUPERVISION, "none"], "heads.0_1.weight' has shape None, .* DEEP_SUPERVISION"),
+            (["MODEL.SEM_SEG_HEAD.CGM.ENABLED", "False"], "cgm.0_1.*shape None, .*CGM.ENABLED"),
             ([SCHEME, "unetpp", SUPERVISION, "all"], "SKIP_SCHEME"),
             (["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "2"], "NUM_CLASSES"),
             (["MODEL.UNET.CHANNELS", "[4, 4, 8, 8, 32]"], "MODEL.UNET.CHANNELS"),
