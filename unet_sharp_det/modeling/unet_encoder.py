@@ -24,7 +24,6 @@ class MapShape(NamedTuple):
 class _StagedEncoder(nn.Module):
     """Stages in a row, each of half the size, with the methods of a detectron2 ``Backbone``."""
 
-    dim = 2
     size_divisibility = 0
     padding_constraints: dict[str, int] = {}
 
