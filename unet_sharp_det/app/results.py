@@ -33,7 +33,7 @@ def write_archive(
     with tempfile.TemporaryDirectory(dir=path.parent) as name:
         folder = Path(name)
         rows = [
-            analyser.write(task.folder, limits, pixel_size, folder / image.stem, list(kinds))
+            analyser.write(task.folder, limits, pixel_size, folder / image.path.stem, list(kinds))
             for image, task in done
         ]
         write_csv(folder / "summary.csv", rows[0], [row.values() for row in rows])

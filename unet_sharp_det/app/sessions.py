@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UserError
-from ..files import unused_name
 from .analysis import ImageFile, Search, View
 
 MOST_IMAGES = 100
 
 _LONGEST_STEM = 80  # bytes, so that there is room for the endings of results
-_GONE = "This image is not open, or was removed in the meantime. Open it again."
 
 
 def safe_name(name: str) -> str:
@@ -72,15 +70,14 @@ class Image:
         number: by which the page names it.
         path: of its file, alone in a folder, since an image may name files beside it.
         size: of that file in bytes.
-        stem: of its results.
         file: what there is to choose, None until it is opened.
         view: what was last chosen.
         tiles, last_level: of the picture of that view.
         tasks: the latest search of each model in that view.
     """
 
-    def __init__(self, number: int, folder: Path, name: str, stem: str, size: int):
-        self.number, self.stem, self.size, self._folder = number, stem, size, folder
+    def __init__(self, number: int, folder: Path, name: str, size: int):
+        self.number, self.size, self._folder = number, size, folder
         self.path = folder / "image" / name
         self.path.parent.mkdir()
         self.file: ImageFile | None = None
@@ -149,12 +146,9 @@ class Session:
             images = self.images.values()
             if len(images) >= MOST_IMAGES or size + sum(each.size for each in images) > room:
                 raise UserError(f"{name}: there is no more room for images. Remove some first.")
-            name = safe_name(name)
-            taken = {image.stem.casefold() for image in images}
-            stem = unused_name(Path(name).stem, lambda each: each.casefold() in taken)
             self._last_number += 1
             folder = Path(tempfile.mkdtemp(dir=self.folder))
-            image = Image(self._last_number, folder, name, stem, size)
+            image = Image(self._last_number, folder, safe_name(name), size)
             self.images[image.number] = image
             return image
 
@@ -162,7 +156,9 @@ class Session:
         """Return an image that is open, or raise a UserError."""
         image = self.images.get(number)
         if image is None or image.view is None:
-            raise UserError(_GONE)
+            raise UserError(
+                "This image is not open, or was removed in the meantime. Open it again."
+            )
         return image
 
     def remove(self, number: int) -> None:
