@@ -242,7 +242,7 @@ class Analyser:
 
     def _plane(self, view: View) -> ImageSource:
         planes = self._open(view.path, view.channels, "max" if view.projected else "all")
-        if not 0 <= view.plane < len(planes):
+        if view.plane >= len(planes):
             raise UserError(f"{view.path}: has no plane {view.plane + 1}, only {len(planes)}.")
         self._check_size(planes[view.plane])
         return planes[view.plane]

@@ -58,7 +58,7 @@ class Service:
     Attributes:
         models: by name, the one that is chosen at first before others.
         max_bytes: of an upload.
-        example: an image that the page offers, or None.
+        example: an image that the page offers.
         cookie: its name, which has the port, since cookies of a host are sent to all of its ports.
     """
 
@@ -73,7 +73,7 @@ class Service:
 
 class ViewChoice(BaseModel):
     plane: int = Field(ge=0)
-    channels: list[int] = Field(min_length=1, max_length=3)
+    channels: list[int]
     projected: bool = False
 
 
@@ -124,7 +124,10 @@ def _key(request: Request, service: Known) -> str:
     return key
 
 
-def _session(service: Known, key: Annotated[str, Depends(_key)]) -> Session:
+Key = Annotated[str, Depends(_key)]
+
+
+def _session(service: Known, key: Key) -> Session:
     """Return the visitor's session; who has opened no image yet has none."""
     session = service.sessions.get(key)
     if session is None:
@@ -132,7 +135,6 @@ def _session(service: Known, key: Annotated[str, Depends(_key)]) -> Session:
     return session
 
 
-Key = Annotated[str, Depends(_key)]
 Visitor = Annotated[Session, Depends(_session)]
 router = APIRouter()
 
@@ -236,15 +238,17 @@ def open_example(service: Known, key: Key) -> dict:
 
 def _open(service: Service, session: Session, image: Image) -> dict:
     try:
-        file = service.analyser.inspect(image.path)
-        view = View(image.path, 0, file.default_channels)
-        tiles = image.new_folder()
-        last_level = service.analyser.render(view, tiles)
+        image.file = service.analyser.inspect(image.path)
+        return _show(service, session, image, View(image.path, 0, image.file.default_channels))
     except BaseException:
         session.remove(image.number)
         raise
+
+
+def _show(service: Service, session: Session, image: Image, view: View) -> dict:
+    tiles = image.new_folder()
+    last_level = service.analyser.render(view, tiles)
     with session.lock:
-        image.file = file
         image.show(view, tiles, last_level)
         return _describe(image)
 
@@ -257,14 +261,8 @@ def remove(number: int, session: Visitor) -> None:
 @router.post("/api/images/{number}/view")
 def show(number: int, choice: ViewChoice, service: Known, session: Visitor) -> dict:
     image = session.image(number)
-    if len(choice.channels) == 2:
-        raise UserError("Choose one channel, or three.")
     view = View(image.path, choice.plane, tuple(choice.channels), choice.projected)
-    tiles = image.new_folder()
-    last_level = service.analyser.render(view, tiles)
-    with session.lock:
-        image.show(view, tiles, last_level)
-        return _describe(image)
+    return _show(service, session, image, view)
 
 
 @router.get("/api/images/{number}/tiles/{version}/{level}/{column}_{row}.jpg")
@@ -313,7 +311,7 @@ def pairs(number: int, model: str, other: str, service: Known, session: Visitor)
 
 
 @router.post("/api/results")
-def write_results(choice: ResultsChoice, service: Known, session: Visitor) -> dict:
+def write_results(choice: ResultsChoice, service: Known, session: Visitor) -> None:
     """Make the archive that :func:`results` sends."""
     look_up_option(choice.model, service.models, "Model")
     with session.lock:
@@ -327,7 +325,6 @@ def write_results(choice: ResultsChoice, service: Known, session: Visitor) -> di
     size = choice.pixel_size and (choice.pixel_size, choice.pixel_size)
     path = session.folder / f"{choice.model}_results.zip"
     write_archive(service.analyser, done, path, choice.limits, size, choice.kinds)
-    return {"name": path.name}
 
 
 @router.get("/api/results/{model}")
