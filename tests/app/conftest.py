@@ -33,7 +33,7 @@ def address(predictor, held, tmp_path_factory):
         analyser.held = held
         models = {name: Model(f"# {name}\n\nA model of a test.") for name in load}
         example = write_image(folder / "e.png")
-        options = {"port": None, "max_upload_mb": 0.1, "example": example}
+        options = {"port": 0, "max_upload_mb": 0.1, "example": example}
         with serving(analyser, models, **options) as address:
             yield address
         assert sorted(path.name for path in folder.iterdir()) == ["e.png"]

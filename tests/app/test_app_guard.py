@@ -32,7 +32,7 @@ def address(tmp_path_factory):
         models = {"stub": Model(card="# stub")}
         with (
             contextlib.closing(isolated),
-            serving(isolated, models, port=None, max_upload_mb=0.1) as address,
+            serving(isolated, models, port=0, max_upload_mb=0.1) as address,
         ):
             yield address, folder
 

@@ -30,7 +30,7 @@ def serving(
     models: "Mapping[str, Model]",
     *,
     host: str = "127.0.0.1",
-    port: int | None = 7860,
+    port: int = 7860,
     max_upload_mb: float = 200,
     example: Path = model_zoo.SAMPLE,
 ) -> Iterator[str]:
@@ -41,7 +41,7 @@ def serving(
         models: that the page offers, by name, the one that is chosen at first before others.
         host: the address to listen at. Without a password: any but this computer's own is warned
             about.
-        port: to listen at. None: any that is free.
+        port: to listen at. 0: any that is free.
         max_upload_mb: size of a file in MiB.
         example: an image that the page offers.
 
@@ -110,14 +110,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int | None) -> socket.socket:
-    if ":" in host:
-        raise UserError(f"--host {host}: the page has no IPv6 addresses. Use one like 127.0.0.1.")
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port or 0))
+        return socket.create_server((host, port))
     except OSError as error:
-        where = f"--host {host}" + (f" --port {port}" if port else "")
         raise UserError(
-            f"{where}: cannot be used ({error.strerror or error}). Choose another --port, or "
-            "leave --host away."
+            f"--host {host} --port {port}: cannot be used ({error.strerror or error}). Choose "
+            "another --port, or leave --host away."
         ) from error

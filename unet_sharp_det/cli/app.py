@@ -105,7 +105,7 @@ def main(argv=None) -> int:
         analyser,
         models,
         host=args.host,
-        port=args.port or None,
+        port=args.port,
         max_upload_mb=args.max_upload_mb,
     )
     with contextlib.suppress(KeyboardInterrupt), page as address, contextlib.closing(analyser):
