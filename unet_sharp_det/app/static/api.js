@@ -10,7 +10,6 @@ async function ask(method, path, options = {}) {
   const isJson = answer.headers.get("content-type")?.startsWith("application/json");
   const content = isJson ? await answer.json() : null;
   if (answer.ok) return content;
-  if (answer.status === 413) throw new Error("This file is larger than the page accepts.");
   throw new Error(content?.error ?? `The app refused this (status ${answer.status}).`);
 }
 

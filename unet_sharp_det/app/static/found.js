@@ -16,10 +16,6 @@ export class Found {
     return image ? this.objects.get(keyOf(image, name)) : undefined;
   }
 
-  limitsOf(name) {
-    return this.limits.get(name) ?? {};
-  }
-
   // Fetch what two models have found in images, and their pairs in the current one.
   async fetch(images, current, names) {
     for (const image of images) {
@@ -57,6 +53,6 @@ export class Found {
   }
 
   #within(side) {
-    return this.pairs?.objects[side].within(this.limitsOf(this.pairs.names[side])) ?? [];
+    return this.pairs?.objects[side].within(this.limits.get(this.pairs.names[side])) ?? [];
   }
 }

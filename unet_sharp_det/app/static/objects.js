@@ -22,7 +22,7 @@ export function unitOf(measure, pixelSize) {
 }
 
 export function format(value) {
-  if (value === null || !Number.isFinite(value)) return "–";
+  if (!Number.isFinite(value)) return "–";
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString("en");
   return String(Number(value.toPrecision(3)));
 }

@@ -2,6 +2,7 @@
 
 import { drawComparison, IN_BOTH, IN_ONE } from "./comparison.js";
 import { get, post, remove, upload } from "./api.js";
+import { find, make } from "./dom.js";
 import { Found } from "./found.js";
 import { drawQueue } from "./queue.js";
 import { Results } from "./results.js";
@@ -10,16 +11,15 @@ import { connectView, drawView } from "./view.js";
 
 const POLL = 300; // ms
 
-const find = (id) => document.getElementById(id);
 const state = { images: [], current: null, viewing: Promise.resolve() };
 const wanted = new Map(); // the view that was chosen last, by image, until it is there
 const found = new Found();
 let settings;
 
 const first = new Viewer(find("first").querySelector(".viewer"), {
-  onHover: (index, event) => hover(index, event),
-  onSelect: (index) => select(index),
-  onMeasure: (length) => measured(length),
+  onHover: hover,
+  onSelect: select,
+  onMeasure: measured,
 });
 const second = new Viewer(find("second").querySelector(".viewer"), {
   onHover: (index) => hover(found.partner(index, 1)),
@@ -27,7 +27,6 @@ const second = new Viewer(find("second").querySelector(".viewer"), {
     select(found.partner(index, 1));
     second.mark({ selected: index });
   },
-  onMeasure: () => {},
 });
 second.follow(first);
 first.follow(second);
@@ -37,7 +36,7 @@ const results = new Results({
     draw();
   },
   onSelect: select,
-  onHover: (index) => hover(index),
+  onHover: hover,
   onOpen: (index) => first.lookAt(index, true),
 });
 
@@ -45,7 +44,7 @@ const model = () => find("model").value;
 const other = () => find("other").value;
 const taskOf = (name, image = state.current) => image?.tasks[name];
 const foundBy = (name, image = state.current) => found.of(image, name);
-const limitsOf = (name) => found.limitsOf(name);
+const limitsOf = (name) => found.limits.get(name);
 const typed = (id) => Number(find(id).value) || null;
 
 function pixelSize() {
@@ -174,13 +173,10 @@ function drawOutlines() {
     const caption = viewer.element.parentElement.querySelector("figcaption");
     caption.hidden = !other();
     caption.textContent = names[side];
-    if (!objects) viewer.show({ paths: [] }, [], () => "");
-    else {
-      const mates = isCompared && found.mates(side);
-      const paired = (k) => (mates.has(k) ? IN_BOTH : IN_ONE);
-      const colorOf = mates ? paired : (k) => objects.colorOf(k);
-      viewer.show(objects, objects.within(limitsOf(names[side])), colorOf);
-    }
+    const mates = isCompared && found.mates(side);
+    const paired = (k) => (mates.has(k) ? IN_BOTH : IN_ONE);
+    const colorOf = mates ? paired : (k) => objects.colorOf(k);
+    viewer.show(objects, objects?.within(limitsOf(names[side])) ?? [], colorOf);
   });
   compare(isCompared, names);
 }
@@ -365,11 +361,9 @@ function fill() {
   }
   find("score").min = settings.lowest_score;
   for (const { name, meaning, chosen } of settings.kinds) {
-    const label = document.createElement("label");
-    label.className = "check";
-    const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: chosen });
-    label.append(box, ` ${meaning[0].toUpperCase()}${meaning.slice(1)}`);
-    find("kinds").append(label);
+    const box = make("input", { type: "checkbox", value: name, checked: chosen });
+    const text = ` ${meaning[0].toUpperCase()}${meaning.slice(1)}`;
+    find("kinds").append(make("label", { className: "check" }, box, text));
   }
 }
 

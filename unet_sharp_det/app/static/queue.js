@@ -1,5 +1,6 @@
 // The list of opened images, with how far the search in each is.
 
+import { make } from "./dom.js";
 import { counted } from "./objects.js";
 
 // tasksOf(image): the tasks of the models that are chosen; countOf(image): of found objects, or null;
@@ -21,16 +22,10 @@ export function drawQueue(list, images, current, { tasksOf, countOf, onOpen, onR
 }
 
 function addRow(list, number, onOpen, onRemove) {
-  const row = document.createElement("li");
+  const open = make("button", { className: "open", onclick: () => onOpen(number) });
+  const close = make("button", { onclick: () => onRemove(number) }, "×");
+  const row = make("li", {}, open, close);
   row.dataset.number = number;
-  const [open, close] = [onOpen, onRemove].map((action) => {
-    const button = document.createElement("button");
-    button.addEventListener("click", () => action(number));
-    return button;
-  });
-  open.className = "open";
-  close.textContent = "×";
-  row.append(open, close);
   list.append(row);
   return row;
 }
@@ -39,9 +34,7 @@ function describe(image, tasks, count) {
   const size = `${image.shape[1].toLocaleString("en")} × ${image.shape[0].toLocaleString("en")}`;
   const running = tasks.find((task) => task.state === "running");
   if (running) {
-    const progress = document.createElement("progress");
-    progress.value = running.fraction;
-    progress.setAttribute("aria-label", `Search in ${image.name}`);
+    const progress = make("progress", { value: running.fraction, ariaLabel: `Search in ${image.name}` });
     return [line("state", `searching, ${Math.round(running.fraction * 100)} %`), progress];
   }
   const failed = tasks.find((task) => task.state === "failed");
@@ -51,10 +44,4 @@ function describe(image, tasks, count) {
   return [line("state", [size, outcome].filter(Boolean).join(" · "))];
 }
 
-function line(kind, text) {
-  const element = document.createElement("span");
-  element.className = kind;
-  element.textContent = text;
-  if (kind !== "name") element.style.display = "block";
-  return element;
-}
+const line = (kind, text) => make("span", { className: kind }, text);

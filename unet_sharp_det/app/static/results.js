@@ -1,10 +1,9 @@
 // The panel of what was found: numbers, limits, histogram, table.
 
+import { find, make, makeSwatch } from "./dom.js";
 import { Histogram } from "./histogram.js";
 import { colorOfNumber, format, nameOf, unitOf } from "./objects.js";
 import { Table } from "./table.js";
-
-const find = (id) => document.getElementById(id);
 
 export class Results {
   // onLimits(limits): were changed; onSelect, onHover, onOpen: of the table
@@ -104,15 +103,8 @@ export class Results {
       });
     }
     find("numbers").replaceChildren(...entries.map(([name, value, color]) => {
-      const group = document.createElement("div");
-      group.append(textElement("dt", name), textElement("dd", value));
-      if (color) {
-        const swatch = document.createElement("span");
-        swatch.className = "swatch";
-        swatch.style.background = color;
-        group.firstChild.prepend(swatch);
-      }
-      return group;
+      const swatch = color ? [makeSwatch(color)] : [];
+      return make("div", {}, make("dt", {}, ...swatch, name), make("dd", {}, value));
     }));
   }
 
@@ -137,10 +129,9 @@ export class Results {
     find("limits").replaceChildren(...active.map(([name, ends]) => {
       const [low, high] = ends.map((value) => (value === null ? null : this.#text(name, value)));
       const text = high === null ? `≥ ${low}` : low === null ? `≤ ${high}` : `${low} to ${high}`;
-      const button = textElement("button", `${nameOf(name)} ${text} ×`);
-      button.setAttribute("aria-label", `Remove the limit on ${nameOf(name)}`);
-      button.addEventListener("click", () => this.change(name, null, null));
-      return button;
+      const ariaLabel = `Remove the limit on ${nameOf(name)}`;
+      const onclick = () => this.change(name, null, null);
+      return make("button", { ariaLabel, onclick }, `${nameOf(name)} ${text} ×`);
     }));
   }
 
@@ -160,10 +151,4 @@ export class Results {
     }
     this.table.show(columns, this.kept);
   }
-}
-
-function textElement(name, text) {
-  const element = document.createElement(name);
-  element.textContent = text;
-  return element;
 }

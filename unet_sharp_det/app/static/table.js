@@ -1,5 +1,6 @@
 // A table of objects, of which only the rows in sight are elements.
 
+import { make } from "./dom.js";
 import { format } from "./objects.js";
 
 const ROW = 28;
@@ -10,10 +11,8 @@ export class Table {
   constructor(element, { onSelect, onHover, onOpen }) {
     Object.assign(this, { element, onSelect, columns: [], rows: [], selected: null, hovered: null });
     this.sorting = { name: "number", sign: 1 };
-    this.head = cell("row", "");
-    this.head.className = "head";
-    this.body = cell("rowgroup", "");
-    this.body.className = "rows";
+    this.head = make("div", { role: "row", className: "head" });
+    this.body = make("div", { role: "rowgroup", className: "rows" });
     element.append(this.head, this.body);
     const indexOf = (event) => {
       const row = event.target.closest("[data-index]");
@@ -79,27 +78,23 @@ export class Table {
   #row(place) {
     const index = this.rows[place];
     const values = this.columns.map((column) => column.valueOf(index));
-    const row = cell("row", "");
-    row.append(...values.map((each) => cell("gridcell", typeof each === "number" ? format(each) : each)));
-    row.id = `row-${index}`;
+    const cells = values.map((each) =>
+      make("div", { role: "gridcell" }, typeof each === "number" ? format(each) : each));
+    const row = make("div", { role: "row", id: `row-${index}`, ariaRowIndex: place + 2 }, ...cells);
     row.dataset.index = index;
     row.style.top = `${place * ROW}px`;
-    row.setAttribute("aria-rowindex", place + 2);
     return row;
   }
 
   #drawHead() {
     const cells = this.columns.map(({ name, title }) => {
-      const button = document.createElement("button");
-      button.textContent = button.title = title;
-      button.addEventListener("click", () => {
+      const onclick = () => {
         const isSame = this.sorting.name === name;
         this.sorting = { name, sign: isSame ? -this.sorting.sign : 1 };
         this.#sort();
-      });
-      const header = cell("columnheader", "");
+      };
+      const header = make("div", { role: "columnheader" }, make("button", { title, onclick }, title));
       header.dataset.name = name;
-      header.append(button);
       return header;
     });
     this.head.replaceChildren(...cells);
@@ -134,11 +129,4 @@ export class Table {
       this.element.scrollTop = top + 2 * ROW - clientHeight;
     }
   }
-}
-
-function cell(role, text) {
-  const element = document.createElement("div");
-  element.setAttribute("role", role);
-  element.textContent = text;
-  return element;
 }

@@ -1,6 +1,7 @@
 // The fields that choose the plane and the channels of an image.
 
-const find = (id) => document.getElementById(id);
+import { find } from "./dom.js";
+
 const rgbFields = () => [...document.querySelectorAll(".rgb")];
 
 export function drawView(image) {
