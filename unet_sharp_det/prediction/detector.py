@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from detectron2.layers.mask_ops import _do_paste_mask
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Instances
 from torch import Tensor, nn
@@ -112,8 +112,7 @@ def to_input(window: np.ndarray, scale: float) -> Tensor:
 def paste(found: Instances, shape: tuple[int, int]) -> SparseInstances:
     """Bring raw detections to the size of their window, each within its box.
 
-    The pixels are those of detectron2's ``paste_masks_in_image``, without an image of memory for
-    each object.
+    As detectron2's ``paste_masks_in_image``, without an image of memory for each object.
 
     Args:
         found: with ``pred_boxes`` in the network's pixels, ``pred_masks`` (N, 1, M, M)
@@ -126,19 +125,10 @@ def paste(found: Instances, shape: tuple[int, int]) -> SparseInstances:
     kept = boxes.nonempty()
     boxes = boxes.tensor[kept].cpu()
     masks = found.pred_masks[kept].float().cpu()
-    pasted = [_paste_one(*each, shape) for each in zip(masks, boxes, strict=True)]
-    corners, pixels = [corner for corner, _ in pasted], [pixels for _, pixels in pasted]
+    corners, pixels = [], []
+    for mask, box in zip(masks, boxes, strict=True):
+        (sampled,), (rows, columns) = _do_paste_mask(mask[None], box[None], *shape)
+        corners.append((int(rows.start), int(columns.start)))
+        pixels.append((sampled >= 0.5).numpy())
     scores, classes = found.scores[kept].cpu().numpy(), found.pred_classes[kept].cpu().numpy()
     return SparseInstances.from_windows(shape, corners, pixels, scores, classes)
-
-
-def _paste_one(mask: Tensor, box: Tensor, shape: tuple[int, int]):
-    """Sample a mask (1, M, M) at the pixels that its box touches: their corner, bool (h, w)."""
-    x0, y0, x1, y1 = box.tolist()
-    left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)
-    right, bottom = min(shape[1], int(x1) + 2), min(shape[0], int(y1) + 2)
-    x = (torch.arange(left, right) + 0.5 - x0) / (x1 - x0) * 2 - 1
-    y = (torch.arange(top, bottom) + 0.5 - y0) / (y1 - y0) * 2 - 1
-    grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=2)
-    sampled = F.grid_sample(mask[None], grid[None], align_corners=False)[0, 0]
-    return (top, left), (sampled >= 0.5).numpy()
