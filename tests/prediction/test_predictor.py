@@ -29,6 +29,26 @@ from unet_sharp_det.prediction import PredictionOptions, Predictor
 from unet_sharp_det.prediction.tile_grid import tile_grid
 
 
+def watch(predictor):
+    """Let a predictor find nothing; returns the list of the windows, tiles and scales it sees."""
+    calls = []
+
+    def find(windows, tiles, shape, scale, factor):
+        calls.append((windows, tiles, scale))
+        return [SparseInstances.empty(shape) for _ in tiles]
+
+    predictor._finder.find = find
+    return calls
+
+
+def watch_sizes(predictor):
+    """Return the list of the sizes of what a predictor's network sees."""
+    sizes = []
+    hook = lambda module, inputs: sizes.append(tuple(inputs[0].shape[2:]))  # noqa: E731
+    predictor._finder.model.backbone.register_forward_pre_hook(hook)
+    return sizes
+
+
 class TestBatches:
     def test_images_of_one_size_go_together(self):
         finder = BrightBlobs()
@@ -109,9 +129,7 @@ class TestTiles:
         resize = T.ResizeShortestEdge([80], 1000, "choice")
         options = PredictionOptions(tile_size=128, tile_overlap=32)
         predictor = Predictor(build_model(semantic_cfg()), resize, options=options)
-        seen = []
-        hook = lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))  # noqa: E731
-        predictor._finder.model.backbone.register_forward_pre_hook(hook)
+        seen = watch_sizes(predictor)
         predictor(blobs((160, 300))[0])
         tiles = tile_grid((160, 300), 128, 32, 8)
         assert set(seen) == {tuple(side // 2 for side in tile.shape) for tile in tiles}
@@ -122,14 +140,10 @@ class TestTiles:
         """Of a U-Net too, which pads by itself and so has no divisibility."""
         options = PredictionOptions(tile_size=128, tile_overlap=overlap)
         predictor = Predictor(build_model(semantic_cfg()), ScaleBy([1.0], 4096), options=options)
-        starts = set()
-
-        def find(windows, tiles, shape, scale, factor):
-            starts.update(s for t in tiles for s in (t.rows.start, t.columns.start))
-            return [SparseInstances.empty(shape) for _ in tiles]
-
-        predictor._finder.find = find
+        calls = watch(predictor)
         predictor(blobs((500, 430))[0])
+        seen = [tile for _, tiles, _ in calls for tile in tiles]
+        starts = {start for tile in seen for start in (tile.rows.start, tile.columns.start)}
         assert len(starts) > 3
         assert all(start % 4 == 0 for start in starts)
 
@@ -138,14 +152,9 @@ class TestTiles:
         """But no more of the image than that, where it sees the image smaller."""
         options = PredictionOptions(tile_size=600)
         predictor = Predictor(build_model(semantic_cfg()), ScaleBy([factor]), options=options)
-        columns = []
-
-        def find(windows, tiles, shape, scale, factor):
-            columns.extend(tile.columns for tile in tiles)
-            return [SparseInstances.empty(shape) for _ in tiles]
-
-        predictor._finder.find = find
+        calls = watch(predictor)
         predictor(blobs((40, 1300))[0])
+        columns = [tile.columns for _, tiles, _ in calls for tile in tiles]
         shared = {left.stop - right.start for left, right in itertools.pairwise(columns)}
         assert all(overlap <= each < overlap + 16 for each in shared)
         assert len(columns) > 2
@@ -204,13 +213,11 @@ class TestScale:
         ],
     )
     def test_factor(self, resize, wanted):
-        seen = []
         options = PredictionOptions(scale=1.5)
         predictor = Predictor(build_model(semantic_cfg()), resize, options=options)
-        hook = lambda module, inputs: seen.append(inputs[0].shape[2:])  # noqa: E731
-        predictor._finder.model.backbone.register_forward_pre_hook(hook)
+        seen = watch_sizes(predictor)
         predictor(np.zeros((40, 60, 3), np.uint8))
-        assert tuple(seen[0]) == wanted
+        assert seen[0] == wanted
 
     @pytest.mark.parametrize(
         ("model", "image", "options", "scale", "min_area"),
@@ -233,17 +240,11 @@ class TestScale:
         network = build_model(semantic_cfg())
         resize, own = ScaleBy([1.0], 4096), (0.5, 20)
         predictor = Predictor(network, resize, pixel_size=model, own=own, options=options)
-        scales, areas = set(), set()
+        calls, areas = watch(predictor), set()
         predictor._select = lambda found, chosen: areas.add(chosen.min_area)
-
-        def find(windows, tiles, shape, scale, factor):
-            scales.add(scale)
-            return [SparseInstances.empty(shape) for _ in tiles]
-
-        predictor._finder.find = find
         source = replace(from_array(blobs((90, 90))[0]), pixel_size=image)
         predictor.predict_many([source, source])
-        assert (scales, areas) == ({scale}, {min_area})
+        assert ({call[2] for call in calls}, areas) == ({scale}, {min_area})
         told = [text for text in caplog.messages if "the scale is" in text]
         assert len(told) == (options.scale is None and model > 0)
 
@@ -252,17 +253,11 @@ class TestScale:
         predictor = Predictor(
             build_model(semantic_cfg()), ScaleBy([1.0], 4096), pixel_size=0.5, options=options
         )
-        seen = []
-
-        def find(windows, tiles, shape, scale, factor):
-            seen.append((len(windows), scale))
-            return [SparseInstances.empty(shape) for _ in tiles]
-
-        predictor._finder.find = find
+        calls = watch(predictor)
         source = from_array(blobs((60, 60))[0])
         sizes = [(0.5, 0.5), (1.0, 1.0), (0.5, 0.5), (100.0, 100.0)]
         *_, failed = predictor.predict_many([replace(source, pixel_size=size) for size in sizes])
-        assert seen == [(2, 1.0), (1, 2.0)]
+        assert [(len(windows), scale) for windows, _, scale in calls] == [(2, 1.0), (1, 2.0)]
         assert "scale is 200.0" in str(failed)
 
 

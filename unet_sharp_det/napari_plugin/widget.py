@@ -97,11 +97,10 @@ class FindObjects(Container):
     def _channels(self, _) -> list[tuple[str, int | None]]:
         layer = self.image.value
         count = 1 if layer is None else self._layer_image().channels
-        names = ["red", "green", "blue"] if layer is not None and layer.rgb else []
-        names = names or [f"channel {n}" for n in range(count)]
-        numbered = [(name, number) for number, name in enumerate(names)]
         if count == 1:
             return [_ALL]
+        names = ["red", "green", "blue"] if layer.rgb else [f"channel {n}" for n in range(count)]
+        numbered = [(name, number) for number, name in enumerate(names)]
         return [_ALL, *numbered] if count == 3 else numbered
 
     def _layer_image(self) -> LayerImage:
