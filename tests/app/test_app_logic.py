@@ -176,7 +176,7 @@ class TestObjects:
     def test_images_and_planes_of_the_same_name_have_files_of_their_own(self, analyser, tmp_path):
         stack = tmp_path / "a.tif"
         tifffile.imwrite(stack, np.stack([squares()] * 3), imagej=True, metadata={"axes": "ZYX"})
-        others = [write_image(tmp_path / name) for name in ("a_Z001.png", "b.png", "B.tif")]
+        others = [write_image(tmp_path / name) for name in ("a_Z001.png", "b.png", "B.png")]
         views = [View(stack, 1, (0,)), *(View(path, 0, (0,)) for path in others)]
         archive, rows = tmp_path / "archive", []
         archive.mkdir()

@@ -34,9 +34,7 @@ def refusal(request: Request, upload: str, max_bytes: int) -> Response | None:
         return PlainTextResponse("Only the page itself may ask for this", 403)
     if is_read:
         return None
-    length = headers.get("content-length", "")
-    if request.method == "DELETE" and not length:
-        length = "0"
+    length = headers.get("content-length", "0" if request.method == "DELETE" else "")
     if not (length.isascii() and length.isdecimal()) or "transfer-encoding" in headers:
         return PlainTextResponse("Length required", 411)
     if int(length) > (max_bytes if request.url.path == upload else BODY_BYTES):

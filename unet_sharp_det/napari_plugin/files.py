@@ -15,7 +15,7 @@ from .. import model_zoo
 from ..errors import UserError
 from ..files import atomic_path, read_json
 from ..images.decoding import read_image
-from ..images.source import ReadOptions, from_array, open_pixels, planes_of
+from ..images.source import from_array, open_image
 from ..masks.instances import SparseInstances
 from ..outputs import OUTPUTS, OutputContext
 from ..outputs.label_map import write_label_stack
@@ -43,8 +43,7 @@ def label_map_reader(path) -> Callable | None:
     if not isinstance(path, str):
         return None  # several files as a stack
     try:
-        image = open_pixels(path, ReadOptions())
-        planes = planes_of(image, Path(path).name, path, ReadOptions())
+        planes = open_image(path)
     except UserError:
         return None
     is_map = planes[0].total_channels == 1 and planes[0].dtype.kind in "ui"
@@ -53,14 +52,13 @@ def label_map_reader(path) -> Callable | None:
 
 def read_label_map(path: str) -> list[LayerData]:
     """Read a label map with its pixel size, and the table beside it as features."""
-    image = open_pixels(path, ReadOptions())
-    planes = planes_of(image, Path(path).name, path, ReadOptions())
+    planes = open_image(path)
     stack = np.stack([plane.window(*_EVERYTHING)[:, :, 0] for plane in planes])
     sizes = [last + 1 for last in planes[-1].place.values()]
     labels = stack.reshape(*sizes, *planes[0].shape)
     about = {"name": Path(path).stem}
-    if image.pixel_size is not None:
-        about["scale"] = [1.0] * len(sizes) + list(image.pixel_size)
+    if planes[0].pixel_size is not None:
+        about["scale"] = [1.0] * len(sizes) + list(planes[0].pixel_size)
         about["units"] = ["pixel"] * len(sizes) + ["micrometer"] * 2
     stem, is_ours, _ = path.rpartition(OUTPUTS["labels"].ending)
     table = Path(stem + OUTPUTS["table"].ending)
