@@ -250,7 +250,7 @@ function hover(index, event) {
 }
 
 function drawing(isOn) {
-  first.isDrawing = isOn;
+  first.setDrawing(isOn);
   find("draw").setAttribute("aria-pressed", isOn);
   say(isOn ? "Draw a line across a nucleus." : "");
 }

@@ -8,7 +8,7 @@ const tester = document.createElement("canvas").getContext("2d");
 export class Viewer {
   // onHover(index or null, event), onSelect(index or null), onMeasure(length in px of the image)
   constructor(element, { onHover, onSelect, onMeasure }) {
-    this.element = element;
+    Object.assign(this, { element, isDrawing: false });
     this.nothing();
     this.osd = new OpenSeadragon.Viewer({
       element,
@@ -103,16 +103,12 @@ export class Viewer {
     this.draw();
   }
 
-  set isDrawing(isDrawing) {
-    this.drawing = isDrawing;
-    this.line = null;
+  // Let a drag draw a line to measure, or move the picture.
+  setDrawing(isDrawing) {
+    Object.assign(this, { isDrawing, line: null });
     this.element.classList.toggle("drawing", isDrawing);
     this.osd.setMouseNavEnabled(!isDrawing);
     this.draw();
-  }
-
-  get isDrawing() {
-    return Boolean(this.drawing);
   }
 
   zoom(factor) {
