@@ -60,7 +60,7 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
         UserError: the start is none, the folder holds another fit, or a step failed.
 
     Example:
-        >>> fit("mine", "output/mine")
+        >>> fit("mine", "output/mine")  # doctest: +SKIP
     """
     output = Path(output)
     folder, content = _register_dataset(name)

@@ -36,7 +36,7 @@ def import_images(
         UserError: the format names its classes itself.
 
     Example:
-        >>> import_images("my_cells", "datasets/mine", classes=["cell"])
+        >>> import_images("my_cells", "datasets/mine", classes=["cell"])  # doctest: +SKIP
     """
     source = Path(source)
     name, why = choose_format(source, format)

@@ -1,20 +1,7 @@
-"""The examples in the docstrings, and what imports without detectron2."""
+"""What imports without detectron2."""
 
-import doctest
-import importlib
 import subprocess
 import sys
-
-import pytest
-
-EXAMPLES = ["skip_grid", "skip_fpn", "skip_decoder", "skip_unet", "segnetr", "watershed_segmentor"]
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_examples(name):
-    module = importlib.import_module(f"unet_sharp_det.modeling.{name}")
-    failed, tried = doctest.testmod(module)
-    assert (failed, tried > 0) == (0, True)
 
 
 def test_schemes_and_u_nets_need_neither_detectron2_nor_fvcore(tmp_path):
