@@ -49,6 +49,19 @@ def test_the_page_can_be_used_during_a_search(open_page, held, tmp_path):
     assert opened.problems == []
 
 
+def test_a_search_goes_on_being_shown_after_an_answer_that_failed(open_page, held, tmp_path):
+    page = open_page().page
+    page.set_input_files("#files", write_image(tmp_path / "a.png"))
+    with held:
+        page.click("#find:enabled")
+        page.wait_for_selector("#queue li >> text=searching")
+        page.context.set_offline(True)
+        page.wait_for_selector("#message >> text=The app does not answer")
+        page.context.set_offline(False)
+        page.wait_for_selector("#message", state="hidden")
+    wait_for_count(page, 3)
+
+
 def test_an_image_is_removed_while_its_objects_are_fetched(open_page, tmp_path):
     page = open_page().page
     page.set_input_files("#files", [write_image(tmp_path / f"{n}.png") for n in range(3)])

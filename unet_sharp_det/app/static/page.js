@@ -102,18 +102,27 @@ let polling = false;
 async function poll() {
   if (polling) return;
   polling = true;
-  try {
-    while (isSearching()) {
-      await new Promise((resolve) => setTimeout(resolve, POLL));
-      const { images } = state;
-      const latest = await get("images");
-      if (images === state.images) setImages(latest); // else they are from before a change
-      await fetchFound();
-      draw();
+  let isLost = false;
+  while (isSearching()) {
+    await new Promise((resolve) => setTimeout(resolve, POLL));
+    try {
+      await refresh();
+      if (isLost) say("");
+      isLost = false;
+    } catch (error) { // Perhaps the computer slept: the next answer may come again.
+      if (!isLost) say(error.message, true);
+      isLost = true;
     }
-  } finally {
-    polling = false;
   }
+  polling = false;
+}
+
+async function refresh() {
+  const { images } = state;
+  const latest = await get("images");
+  if (images === state.images) setImages(latest); // else they are from before a change
+  await fetchFound();
+  draw();
 }
 
 async function fetchFound() {
