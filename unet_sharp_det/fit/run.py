@@ -63,6 +63,25 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
         >>> fit("mine", "output/mine")  # doctest: +SKIP
     """
     output = Path(output)
+    is_judged = _write_settings(name, output, start, opts)
+    _train(output, start, is_judged, num_gpus, opts)
+    cfg = setup_cfg(str(output / "config.yaml"))
+    note = _choose_thresholds(cfg, output)
+    write_text(output / "config.yaml", cfg.dump())  # Beside the checkpoint, whose own it is.
+    table = _evaluate_again(cfg, output)
+    model = output / "model.safetensors"
+    export_model(ExportRequest(output / "model_final.pth", "safetensors", "fp16", output=model))
+    before = output / "before"
+    runs = [before, output] if before.is_dir() else [output]
+    labels = ["before the fit", "after the fit"][-len(runs) :]
+    title = f"Fit on {name}, from {start}"
+    write_report(runs, output / "report.html", labels=labels, title=title, note=note)
+    return f"{table}\n\n{note}"
+
+
+def _write_settings(name: str, output: Path, start: str, opts: Sequence[str]) -> bool:
+    """Write what the training is to be, and of what it is a fit; return whether the start can be
+    judged on the data: a model of other classes or channels cannot."""
     folder, content = _register_dataset(name)
     base, weights, tuned = _read_start(start)
     fingerprint = read_json(folder / "fingerprint.json", dict, "Import the data set again.")
@@ -70,9 +89,6 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
         raise DatasetError(
             f"{folder}: its training part holds no object. Add images that have some."
         )
-    kind = base.MODEL.META_ARCHITECTURE
-    if kind not in ("GeneralizedRCNN", "WatershedSegmentor", "SemanticSegmentor"):
-        raise ConfigError(f"{start} is a {kind}, which fit cannot train. Give --from {_BASE}.")
     origin = {"data set": name, "start": start}
     origin |= {part: digest(folder / file) for part, file in content["splits"].items()}
     if (output / _ORIGIN).is_file() and read_json(output / _ORIGIN) != origin:
@@ -97,28 +113,19 @@ def fit(name: str, output, *, start: str = _BASE, num_gpus: int = 1, opts: Seque
             "--opts: OUTPUT_DIR and DATASETS.TEST are set by fit. Give --output and NAME instead."
         )
     write_json(output / _ORIGIN, origin)
+    return tuned and "MODEL.WEIGHTS_PARTIAL" not in {each.key for each in settings}
+
+
+def _train(output: Path, start: str, is_judged: bool, num_gpus: int, opts: Sequence[str]) -> None:
+    """Judge the start, if it can be and was not, and train, or go on with it."""
     train = ["train", "--config-file", str(output / "fit.yaml"), "--num-gpus", str(num_gpus)]
-    before = output / "before"
-    # A model of other classes or channels cannot be judged on the data.
-    fits = tuned and "MODEL.WEIGHTS_PARTIAL" not in {each.key for each in settings}
-    log = output / "fit.log"
-    if fits and not (before / "inference" / RECORD_FILE).is_file():
+    before, log = output / "before", output / "fit.log"
+    if is_judged and not (before / "inference" / RECORD_FILE).is_file():
         evaluate = [*train, "--eval-only", *opts, "OUTPUT_DIR", str(before)]
         _call(evaluate, log, f"Judging {start} on the validation images")
     _call([*train, "--resume", *opts], log, "Training")
     for checkpoint in output.glob("model_[0-9]*.pth"):  # What a stop would have gone on from.
         checkpoint.unlink()
-    cfg = setup_cfg(str(output / "config.yaml"))
-    note = _choose_thresholds(cfg, output)
-    write_text(output / "config.yaml", cfg.dump())  # Beside the checkpoint, whose own it is.
-    table = _evaluate_again(cfg, output)
-    model = output / "model.safetensors"
-    export_model(ExportRequest(output / "model_final.pth", "safetensors", "fp16", output=model))
-    runs = [before, output] if before.is_dir() else [output]
-    labels = ["before the fit", "after the fit"][-len(runs) :]
-    title = f"Fit on {name}, from {start}"
-    write_report(runs, output / "report.html", labels=labels, title=title, note=note)
-    return f"{table}\n\n{note}"
 
 
 def _register_dataset(name: str) -> tuple[Path, dict]:
@@ -151,10 +158,15 @@ def _read_start(start: str) -> tuple[CfgNode, str, bool]:
     """Return the config of a start, its weights, and whether they are those of a trained model."""
     if start.endswith(".yaml"):
         cfg = setup_cfg(start)
-        return cfg, cfg.MODEL.WEIGHTS, False
-    if start in _WITHOUT:
-        return config_of(_BASE), _WITHOUT[start], False
-    return config_of(start), str(find_weights(start).resolve()), True
+        found = cfg, cfg.MODEL.WEIGHTS, False
+    elif start in _WITHOUT:
+        found = config_of(_BASE), _WITHOUT[start], False
+    else:
+        found = config_of(start), str(find_weights(start).resolve()), True
+    kind = found[0].MODEL.META_ARCHITECTURE
+    if kind not in ("GeneralizedRCNN", "WatershedSegmentor", "SemanticSegmentor"):
+        raise ConfigError(f"{start} is a {kind}, which fit cannot train. Give --from {_BASE}.")
+    return found
 
 
 def _call(arguments: Sequence[str], log: Path, what: str) -> None:
