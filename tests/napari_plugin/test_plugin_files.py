@@ -46,6 +46,17 @@ def test_a_label_map_has_the_table_beside_it(predicted):
     assert set(layer.features["class"]) == {"nucleus"}
 
 
+def test_a_label_map_that_is_turned_has_the_pixel_size_of_what_is_seen(tmp_path):
+    path = str(tmp_path / "a_labels.tif")
+    turned_to_the_right = (274, 3, 1, 6, True)
+    per_um = {"resolution": (4, 2), "imagej": True, "metadata": {"unit": "um"}}
+    labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    tifffile.imwrite(path, labels, extratags=[turned_to_the_right], **per_um)
+    [(found, about, _)] = files.label_map_reader(path)(path)
+    assert found.tolist() == [[3, 0], [4, 1], [5, 2]]
+    assert about["scale"] == pytest.approx([0.25, 0.5])
+
+
 def test_other_files_are_left_to_others(tmp_path, predicted):
     tifffile.imwrite(tmp_path / "float_labels.tif", np.zeros((9, 9), np.float32))
     tifffile.imwrite(tmp_path / "rgb_labels.tif", np.zeros((9, 9, 3), np.uint8))

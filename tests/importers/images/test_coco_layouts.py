@@ -28,6 +28,16 @@ def test_coco_files_of_splits(tmp_path, run_images):
         run_images(file, "--strict", name="ghost")
 
 
+def test_a_coco_file_is_read_again_after_a_change(tmp_path, run_images):
+    write_coco(tmp_path / "s")
+    file = tmp_path / "s" / "annotations" / "all.json"
+    assert run_images(tmp_path / "s").status == 0
+    content = json.loads(file.read_text())
+    content["categories"] = [{**each, "name": "new name"} for each in content["categories"]]
+    file.write_text(json.dumps(content))
+    assert run_images(tmp_path / "s", name="again").dataset["classes"] == ["new name"]
+
+
 def write_splits(root, folders, name):
     """Of each split a json file, which calls its images as ``name`` says, and a folder."""
     (root / "annotations").mkdir(parents=True)
