@@ -227,3 +227,10 @@ def test_a_metric_that_no_run_has(load_experiment):
     experiment = load_experiment(metrics=["sem_seg/IoU_image_men"])
     with pytest.raises(ConfigError, match="Did you mean 'sem_seg/IoU_image_mean'"):
         format_tables(experiment, {("unet", 0): result("unet", 0, 1.0)}, COSTS, "")
+
+
+def test_a_run_that_stands_twice(write_experiment):
+    path = write_experiment()
+    path.write_text(path.read_text() + f"  unet: {{config: {UNET}}}\n")
+    with pytest.raises(ConfigError, match="'unet' stands twice"):
+        Experiment.load(path)
