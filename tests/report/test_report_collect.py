@@ -222,13 +222,18 @@ class TestTraining:
     def test_curves(self, tmp_path):
         path = tmp_path / "metrics.json"
         cut_off, resumed = '{"iteration": 39, "l', '{"iteration": 0, "lr": 5}'
-        others = ["[]", '{"iteration": null}', cut_off + resumed]
-        path.write_text("\n".join([*others, *LINES, resumed, cut_off]))
+        path.write_text("\n".join([cut_off + resumed, *LINES, resumed, cut_off]))
         curves = read_curves(path, "d")
         assert {name: [x.tolist() for x in curve] for name, curve in curves.items()} == {
             "lr": [[0, 19], [5, 2]],
             "segm/AP": [[19], [3]],
         }
+        for line in ("[]", '{"iteration": null}'):
+            path.write_text("\n".join([line, *LINES]))
+            with pytest.raises(
+                UserError, match=r"metrics.json, line 1: is no line of a training's"
+            ):
+                read_curves(path)
 
     @pytest.mark.parametrize(
         "dataset, name, expected",

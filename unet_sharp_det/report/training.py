@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.coco_json import is_finite
+from ..errors import UserError
 
 CURVES_FILE, CONFIG_FILE = "metrics.json", "config.yaml"
 
@@ -47,14 +48,22 @@ def read_curves(path, dataset: str = "") -> dict[str, tuple[np.ndarray, np.ndarr
     Returns:
         ``{name: (iterations (K,), values (K,))}``, e.g. "total_loss", "validation/total_loss",
         "segm/AP"; iterations increase.
+
+    Raises:
+        UserError: a whole line is no JSON object with an iteration.
     """
     series = defaultdict(dict)
-    for line in _text(path).splitlines():
+    for number, line in enumerate(_text(path).splitlines(), start=1):
         try:
             entry = json.loads(line)
             iteration = int(entry.pop("iteration"))
-        except (ValueError, AttributeError, KeyError, TypeError):
+        except json.JSONDecodeError:
             continue
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}, line {number}: is no line of a training's log ({error}). Delete it, or "
+                "move the file away for a report without curves."
+            ) from error
         for name, value in entry.items():
             if is_finite(value):
                 series[_without_dataset(name, dataset)][iteration] = value
