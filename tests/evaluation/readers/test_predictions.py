@@ -336,8 +336,11 @@ class TestSemantic:
         ("changes", "message"),
         [
             ({"file_name": "other.png"}, "1 image that"),
+            ({"image_id": 2, "file_name": "2.png"}, "repeats a channel of the image 2"),
             ({"segmentation": None}, "mask 0 .* no segmentation"),
             ({"segmentation": {"size": [64, 64]}}, "1.png: .* no run lengths"),
+            ({"channel": []}, r"mask 0 .* has the channel \[\]"),
+            ({"file_name": 1}, "mask 0 .* has the file_name 1"),
             ({"segmentation": encode(np.ones((9, 9), bool))}, r"\(9, 9\), but the image"),
         ],
     )

@@ -4,7 +4,7 @@ import logging
 import os
 import reprlib
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -320,9 +320,17 @@ def _read_semantic(content: list[dict], images: _ImageFinder) -> dict:
     named = [(f"{where}: mask {n} (counted from 0)", entry) for n, entry in enumerate(content)]
     for name, entry in named:
         check_entry(entry, name, with_score=False)
-    names = {entry["image_id"]: str(entry.get("file_name", "")) for entry in content}
+        for key in ("channel", "file_name"):
+            if not isinstance(entry.get(key, ""), str):
+                raise DatasetError(f"{name} has the {key} {entry[key]!r}, write a text.")
+    names = {entry["image_id"]: entry.get("file_name", "") for entry in content}
+    ids = images.find_files(names)
+    masks = Counter((ids[entry["image_id"]], entry["channel"]) for entry in content)
+    ((image_id, _), count), *_ = masks.most_common(1)
+    if count > 1:
+        raise DatasetError(f"{where}: repeats a channel of the image {image_id}.")
     logger.info(f"{where}: the 4-connected components of its masks count as objects.")
-    return _group(named, images.find_files(names))
+    return _group(named, ids)
 
 
 def _check_category(entry: dict, name: str, truth: Truth) -> None:
